@@ -1,0 +1,555 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Remedies for what is broken between today's torch, MMEngine and MMRazor.
+
+This is the only module that patches a library. Every remedy is one function
+whose docstring names the cause and, where there is one, the upstream report;
+it looks for its cause first and leaves everything alone where that is absent.
+:func:`apply` runs them all, once, on ``import csd_mmrazor``.
+"""
+
+import functools
+import importlib
+import inspect
+import re
+import sys
+import types
+from contextlib import contextmanager
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+_QUANTIZATION = (
+    'MMRazor 1.0.0 can quantize with torch 1.13 only, and this '
+    f'is torch {torch.__version__}: install torch==1.13.1 in an '
+    'environment of its own for it. Distillation, pruning and '
+    'NAS are not affected.'
+)
+
+
+# What the tests were run with; the newest torch is a note, not a limit.
+_SUPPORTED = {
+    'torch': ('2.1', None),
+    'mmengine': ('0.10.4', '1.0'),
+    'mmcv': ('2.0.0', '2.1.1'),  # MMRazor asserts mmcv <= 2.1.0
+    'mmpretrain': ('1.2.0', '2.0'),
+    'mmrazor': ('1.0.0', '2.0'),
+}
+
+
+def check_versions() -> None:
+    """Check that the packages are there, in releases that are known to work.
+
+    Raises:
+        ImportError: If one is missing or outside its range. ``mmcv`` may be
+            ``mmcv`` or ``mmcv-lite``, which install the same package; none
+            is ever put over the other.
+    """
+    for name, (lowest, below) in _SUPPORTED.items():
+        wanted = f'{name}>={lowest}' + (f',<{below}' if below else '')
+        if find_spec(name) is None:
+            hint = ' (or mmcv-lite==2.1.0)' if name == 'mmcv' else ''
+            raise ImportError(
+                f'csd_mmrazor needs {name}, which is not '
+                f'installed: pip install "{wanted}"{hint}'
+            )
+        found = _version(name)
+        if _release(found) < _release(lowest) or (
+            below and _release(found) >= _release(below)
+        ):
+            raise ImportError(
+                f'csd_mmrazor needs {wanted}, but {name} {found} is installed.'
+            )
+
+
+def _version(name: str) -> str:
+    for distribution in (name, f'{name}-lite'):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            pass
+    return importlib.import_module(name).__version__
+
+
+def _release(version: str) -> tuple:
+    return tuple(map(int, re.findall(r'\d+', version.split('+')[0])[:3]))
+
+
+def apply() -> None:
+    """Run every remedy; a second call does nothing."""
+    if apply.done:
+        return
+    apply.done = True
+    # MMEngine first: MMRazor is imported with it in order.
+    find_packages_without_setuptools()
+    report_environment_without_distutils()
+    read_mmcls_as_mmpretrain()
+    never_install_packages()
+    launch_without_cuda()
+    load_checkpoints_safely()
+    format_configs_once()
+    require_joblib()
+    import_without_quantization()
+    train_data_free_in_one_process()
+    keep_teachers_out_of_checkpoints()
+
+
+apply.done = False
+
+
+def _rebind(old, new, package: str = 'mmengine') -> None:
+    """Put ``new`` where a loaded module of ``package`` refers to ``old``."""
+    for name, module in list(sys.modules.items()):
+        if name == package or name.startswith(package + '.'):
+            for key, value in list(vars(module).items()):
+                if value is old:
+                    setattr(module, key, new)
+
+
+def find_packages_without_setuptools() -> None:
+    """MMEngine resolves ``package::config`` with ``pkg_resources``.
+
+    setuptools 81 dropped that module, and a new environment of Python 3.12
+    has no setuptools at all. ``importlib`` answers the same two questions.
+    """
+    if find_spec('pkg_resources') is not None:
+        return
+    from mmengine.utils import package_utils
+
+    def module_of(package: str) -> str:
+        if find_spec(package) is not None:
+            return package
+        top_level = metadata.distribution(package).read_text('top_level.txt')
+        return (top_level or package).split('\n')[0]
+
+    def is_installed(package: str) -> bool:
+        try:
+            return find_spec(module_of(package)) is not None
+        except metadata.PackageNotFoundError:
+            return False
+
+    def get_installed_path(package: str) -> str:
+        spec = find_spec(module_of(package))
+        if spec is None or spec.origin is None:
+            raise RuntimeError(
+                f'{package} is a namespace package, which holds no configs.'
+            )
+        return str(Path(spec.origin).parent)
+
+    _rebind(package_utils.is_installed, is_installed)
+    _rebind(package_utils.get_installed_path, get_installed_path)
+
+
+def report_environment_without_distutils() -> None:
+    """MMEngine's environment report imports ``distutils.errors``.
+
+    Python 3.12 dropped distutils. The report only needs the name of one
+    exception, so a stand-in is put in place while it is made.
+    """
+    if find_spec('distutils') is not None:
+        return
+    from mmengine.utils.dl_utils import collect_env
+
+    @functools.wraps(collect_env)
+    def wrapper():
+        package = types.ModuleType('distutils')
+        package.errors = types.ModuleType('distutils.errors')
+        package.errors.DistutilsPlatformError = type(
+            'DistutilsPlatformError', (Exception,), {}
+        )
+        sys.modules['distutils'] = package
+        try:
+            return collect_env()
+        finally:
+            del sys.modules['distutils']
+
+    _rebind(collect_env, wrapper)
+
+
+def read_mmcls_as_mmpretrain() -> None:
+    """MMRazor's configs name ``mmcls``, which has become ``mmpretrain``.
+
+    MMEngine answers ``mmcls::some/config.py`` by installing mmcls 0.25.0, an
+    incompatible release. Where mmcls is not installed, ``mmcls::`` in paths
+    and ``mmcls.`` or ``_scope_='mmcls'`` in registries mean mmpretrain.
+    """
+    if find_spec('mmcls') is not None:
+        return
+    import mmengine.hub.hub as hub
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope, Registry
+
+    def translate(name):
+        is_mmcls = isinstance(name, str) and (
+            name == 'mmcls' or name.startswith(('mmcls::', 'mmcls.'))
+        )
+        return 'mmpretrain' + name[len('mmcls') :] if is_mmcls else name
+
+    def first_translated(function):
+
+        @functools.wraps(function)
+        def wrapper(name, *args, **kwargs):
+            return function(translate(name), *args, **kwargs)
+
+        return wrapper
+
+    Config._get_cfg_path = staticmethod(first_translated(Config._get_cfg_path))
+    for function in (hub.get_config, hub.get_model):
+        _rebind(function, first_translated(function))
+
+    get, switch = Registry.get, Registry.switch_scope_and_registry
+
+    @functools.wraps(get)
+    def translated_get(self, key):
+        return get(self, translate(key))
+
+    @functools.wraps(switch)
+    def translated_switch(self, scope):
+        if scope is None:
+            default = DefaultScope.get_current_instance()
+            if default is not None and default.scope_name == 'mmcls':
+                scope = 'mmcls'
+        return switch(self, translate(scope))
+
+    Registry.get = translated_get
+    Registry.switch_scope_and_registry = translated_switch
+
+
+def never_install_packages() -> None:
+    """``mmengine.hub`` runs pip when a config's package is missing.
+
+    It does so unasked and in the running environment. Say what to install
+    instead.
+    """
+    from mmengine.utils import package_utils
+
+    def install_package(package: str) -> None:
+        if not package_utils.is_installed(package):
+            raise ModuleNotFoundError(
+                f'A config names the package "{package}", which is not '
+                'installed. Nothing is installed unasked: run '
+                f'"pip install {package}" yourself, or name another package.'
+            )
+
+    _rebind(package_utils.install_package, install_package)
+
+
+def launch_without_cuda() -> None:
+    """MMEngine's launchers need CUDA, and its DDP wrapper a CUDA device.
+
+    ``init_dist`` selects a CUDA device and NCCL, and the runner passes
+    ``device_ids`` for modules that live on the CPU. Without CUDA the group is
+    made with gloo and ``device_ids`` is dropped.
+    """
+    if torch.cuda.is_available():
+        return
+    from mmengine.dist import utils
+    from mmengine.model import MMDistributedDataParallel
+
+    @contextmanager
+    def no_cuda_calls():
+        cuda = torch.cuda
+        saved = cuda.set_device, cuda.device_count
+        cuda.set_device, cuda.device_count = lambda _: None, lambda: 1
+        try:
+            yield
+        finally:
+            cuda.set_device, cuda.device_count = saved
+
+    def on_cpu(initialize):
+
+        @functools.wraps(initialize)
+        def wrapper(backend, **kwargs):
+            with no_cuda_calls():
+                return initialize(
+                    'gloo' if backend == 'nccl' else backend, **kwargs
+                )
+
+        return wrapper
+
+    for name in ('_init_dist_pytorch', '_init_dist_mpi', '_init_dist_slurm'):
+        setattr(utils, name, on_cpu(getattr(utils, name)))
+
+    initialize = MMDistributedDataParallel.__init__
+
+    @functools.wraps(initialize)
+    def __init__(self, module, *args, **kwargs):
+        if all(param.device.type == 'cpu' for param in module.parameters()):
+            kwargs['device_ids'] = None
+        initialize(self, module, *args, **kwargs)
+
+    MMDistributedDataParallel.__init__ = __init__
+
+
+def load_checkpoints_safely() -> None:
+    """MMEngine 0.10.7 cannot load its own checkpoints on torch >= 2.6.
+
+    ``torch.load`` reads weights only by default since then, and the
+    checkpoints also hold log buffers and NumPy values (mmengine issue 1655).
+    Those classes are declared safe and everything else stays refused. On
+    older torch, which runs whatever a file says, MMEngine is given an
+    unpickler with the same list.
+    """
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    def method_of_history_buffer(owner, name):
+        # What ``builtins.getattr`` stands for in these files: protocol 2
+        # stores ``HistoryBuffer.mean`` as ``getattr(HistoryBuffer, 'mean')``.
+        methods = HistoryBuffer._statistics_methods
+        if owner is HistoryBuffer and name in methods:
+            return methods[name]
+        raise ValueError(
+            f'refused to read attribute {name!r} of {owner!r} '
+            'while loading a checkpoint'
+        )
+
+    HistoryBuffer()  # fills ``_statistics_methods``
+    allowed = {
+        'builtins.getattr': method_of_history_buffer,
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': np.dtype,
+    }
+    for value in (np.empty(0), np.float64(0)):
+        rebuild = value.__reduce__()[0]
+        for package in ('numpy.core', 'numpy._core'):  # NumPy 1 and 2
+            allowed[f'{package}.multiarray.{rebuild.__name__}'] = rebuild
+    for code in '?bhilqBHILQefdgFDSU':
+        cls = type(np.dtype(code))
+        allowed[f'{cls.__module__}.{cls.__qualname__}'] = cls
+
+    if _release(torch.__version__) >= (2, 6):
+        torch.serialization.add_safe_globals(
+            [(value, name) for name, value in allowed.items()]
+        )
+    else:
+        _load_with_allow_list(allowed)
+
+
+def _load_with_allow_list(allowed: dict) -> None:
+    """Give MMEngine's local and HTTP loaders a restricted unpickler."""
+    import codecs
+    import pickle
+    from _compat_pickle import IMPORT_MAPPING
+
+    from mmengine.runner.checkpoint import CheckpointLoader
+    from torch._weights_only_unpickler import _get_allowed_globals
+
+    allowed = dict(_get_allowed_globals(), **allowed)
+    allowed['_codecs.encode'] = codecs.encode  # NumPy's raw bytes
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            # Protocol 2 writes the module names of Python 2.
+            path = f'{IMPORT_MAPPING.get(module, module)}.{name}'
+            if path not in allowed:
+                raise pickle.UnpicklingError(
+                    f'refused to load a checkpoint that holds {path}'
+                )
+            return allowed[path]
+
+    unpickler = types.ModuleType('csd_mmrazor_pickle')
+    unpickler.Unpickler = Unpickler
+    unpickler.load = lambda file, **kwargs: Unpickler(file, **kwargs).load()
+
+    @CheckpointLoader.register_scheme(prefixes='', force=True)
+    def load_from_local(filename, map_location):
+        path = Path(filename).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f'{path} can not be found.')
+        return torch.load(
+            path, map_location=map_location, pickle_module=unpickler
+        )
+
+    @CheckpointLoader.register_scheme(
+        prefixes=('http://', 'https://'), force=True
+    )
+    def load_from_http(filename, map_location=None):
+        path = Path(torch.hub.get_dir(), 'checkpoints', Path(filename).name)
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(filename, str(path))
+        return load_from_local(path, map_location)
+
+
+def format_configs_once() -> None:
+    """MMEngine formats the whole config with yapf for every checkpoint.
+
+    That takes a second each time. The text of a config that has not changed
+    since is kept.
+    """
+    from mmengine.config import Config
+
+    pretty_text = Config.pretty_text.fget
+    last = {}
+
+    @functools.wraps(pretty_text)
+    def kept(self):
+        content = repr(self._cfg_dict)
+        if content not in last:
+            text = pretty_text(self)
+            last.clear()
+            last[content] = text
+        return last[content]
+
+    Config.pretty_text = property(kept)
+
+
+def require_joblib() -> None:
+    """MMRazor imports joblib without declaring it."""
+    if find_spec('joblib') is None:
+        raise ImportError(
+            'mmrazor 1.0.0 imports joblib without declaring it: '
+            'run "pip install joblib".'
+        )
+
+
+def import_without_quantization() -> None:
+    """``import mmrazor.models`` fails on torch >= 2.
+
+    Its quantization backend configs are built on import from names that torch
+    dropped (mmrazor issues 615 and 632). Where that import fails, a stand-in
+    takes its place that says so when somebody quantizes.
+    """
+    name = 'mmrazor.structures.quantization.backend_config'
+    try:
+        importlib.import_module(name)
+        return
+    except ImportError as error:
+        if 'torch>=1.13' not in str(error):
+            raise
+
+    class BackendConfigs(dict):
+        def __getitem__(self, key):
+            raise NotImplementedError(_QUANTIZATION)
+
+    stand_in = types.ModuleType(name)
+    stand_in.__all__ = ['BackendConfigs']
+    stand_in.BackendConfigs = BackendConfigs.fromkeys(
+        ('academic', 'native', 'tensorrt', 'openvino')
+    )
+    sys.modules[name] = stand_in
+
+    from mmrazor.models.quantizers.base import BaseQuantizer
+
+    def __init__(self, *args, **kwargs):
+        raise NotImplementedError(_QUANTIZATION)
+
+    BaseQuantizer.__init__ = __init__
+
+
+def train_data_free_in_one_process() -> None:
+    """``DataFreeDistillation`` runs only under DDP and leaks gradients.
+
+    It reads ``self.generator.module.latent_dim``, which a generator that is
+    not wrapped does not have; and the generator's backward pass leaves
+    gradients on the student, which the student's next step then uses.
+    """
+    from mmrazor.models import DAFLDataFreeDistillation, DataFreeDistillation
+
+    @contextmanager
+    def as_its_own_module(generator):
+        if hasattr(generator, 'module'):
+            yield
+            return
+        # Not ``generator.module = ...``: that would register a submodule.
+        generator.__dict__['module'] = generator
+        try:
+            yield
+        finally:
+            del generator.__dict__['module']
+
+    @contextmanager
+    def gradients_restored(student, optim_wrapper):
+        update_params = optim_wrapper.update_params
+
+        def update(*args, **kwargs):
+            saved = [(param, param.grad) for param in student.parameters()]
+            for param, _ in saved:
+                param.grad = None
+            update_params(*args, **kwargs)
+            for param, grad in saved:
+                param.grad = grad
+
+        optim_wrapper.update_params = update
+        try:
+            yield
+        finally:
+            del optim_wrapper.update_params
+
+    def repaired(train_step):
+
+        @functools.wraps(train_step)
+        def wrapper(self, data, optim_wrapper):
+            with (
+                as_its_own_module(self.generator),
+                gradients_restored(self.student, optim_wrapper['generator']),
+            ):
+                return train_step(self, data, optim_wrapper)
+
+        return wrapper
+
+    for cls in (DataFreeDistillation, DAFLDataFreeDistillation):
+        cls.train_step = repaired(cls.train_step)
+
+
+def keep_teachers_out_of_checkpoints() -> None:
+    """MMRazor's checkpoints hold the teacher (mmrazor issues 76, 594, 613).
+
+    A frozen teacher that was read from a file is read from that file again
+    when a run resumes, so its copy (and most of the checkpoint's size) is
+    left out. Teachers from anywhere else stay in.
+    """
+    from mmrazor.models import DataFreeDistillation, SingleTeacherDistill
+
+    def single(self, teacher_ckpt=None, teacher_trainable=False, **_):
+        if teacher_ckpt and not teacher_trainable:
+            exclude_from_checkpoints(self, 'teacher')
+
+    def several(self, teachers, **_):
+        for name, cfg in teachers.items():
+            if cfg.get('ckpt_path'):
+                exclude_from_checkpoints(self, f'teachers.{name}')
+
+    def followed_by(initialize, exclude):
+        signature = inspect.signature(initialize)
+
+        @functools.wraps(initialize)
+        def __init__(self, *args, **kwargs):
+            initialize(self, *args, **kwargs)
+            arguments = signature.bind(self, *args, **kwargs).arguments
+            arguments.pop('self')
+            exclude(self, **arguments)
+
+        return __init__
+
+    for cls, exclude in (
+        (SingleTeacherDistill, single),
+        (DataFreeDistillation, several),
+    ):
+        cls.__init__ = followed_by(cls.__init__, exclude)
+
+
+def exclude_from_checkpoints(module: torch.nn.Module, name: str) -> None:
+    """Leave a submodule out of ``module``'s state dict.
+
+    Loading a state dict without it then misses nothing; one that has it is
+    still loaded whole.
+
+    Args:
+        module (nn.Module): What is saved and loaded.
+        name (str): Dotted name of the submodule to leave out.
+    """
+
+    def drop(module, state_dict, prefix, local_metadata):
+        for key in [k for k in state_dict if k.startswith(f'{prefix}{name}.')]:
+            del state_dict[key]
+
+    def not_missed(module, incompatible_keys):
+        missing = incompatible_keys.missing_keys
+        missing[:] = [k for k in missing if not k.startswith(f'{name}.')]
+
+    module._register_state_dict_hook(drop)
+    module.register_load_state_dict_post_hook(not_missed)

@@ -1,0 +1,157 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Small real parts that the tests share."""
+
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmrazor.registry import MODELS
+
+import csd_mmrazor  # noqa: F401
+
+ROOT = Path(__file__).parent.parent
+torch.set_num_threads(2)
+
+
+def network(channels=1, base_channels=4, num_classes=10, **backbone):
+    """Config of a small classifier for images of 8x8 and more."""
+    return dict(
+        _scope_='mmpretrain',
+        type='ImageClassifier',
+        backbone=dict(
+            dict(
+                type='ResNet_CIFAR',
+                depth=18,
+                in_channels=channels,
+                stem_channels=base_channels,
+                base_channels=base_channels,
+                num_stages=2,
+                strides=(1, 2),
+                dilations=(1, 1),
+                out_indices=(1,),
+            ),
+            **backbone,
+        ),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(
+            type='LinearClsHead',
+            num_classes=num_classes,
+            in_channels=2 * base_channels,
+        ),
+    )
+
+
+def build(cfg):
+    """Build a model of MMRazor's registry, as a config would."""
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        return MODELS.build(cfg)
+
+
+@pytest.fixture(autouse=True)
+def _same_draws_every_time():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def scope():
+    """Build from MMRazor's registries without a prefix."""
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        yield
+
+
+@pytest.fixture(scope='session')
+def teacher_file(tmp_path_factory):
+    """A checkpoint of ``network(base_channels=8)`` with lived-in BN layers."""
+    torch.manual_seed(1)
+    model = build(network(base_channels=8))
+    model.init_weights()
+    model.train()
+    for _ in range(5):
+        model(torch.randn(64, 1, 8, 8), mode='tensor')
+    path = tmp_path_factory.mktemp('teacher') / 'teacher.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return path
+
+
+@pytest.fixture
+def tiny_config(tmp_path, teacher_file):
+    """The quickstart's config with everything cut to seconds."""
+
+    def make(work_dir='run', **options):
+        cfg = Config.fromfile(ROOT / 'configs/csd/csd_quickstart_digits.py')
+        cfg.merge_from_dict(
+            {
+                'model.architecture': network(),
+                'model.teachers.teacher.build_cfg': network(base_channels=8),
+                'model.teachers.teacher.ckpt_path': str(teacher_file),
+                'model.log_interval': 1,
+                'default_hooks.synthesis.init_rounds': 2,
+                'default_hooks.synthesis.init_iters': 2,
+                'default_hooks.synthesis.synthesizer.batch_size': 16,
+                'default_hooks.synthesis.synthesizer.iters': 2,
+                'default_hooks.synthesis.synthesizer.generator.latent_dim': 16,
+                'default_hooks.synthesis.synthesizer.generator'
+                '.hidden_channels': 8,
+                'train_dataloader.batch_size': 16,
+                'train_dataloader.sampler.num_samples': 48,
+                'train_cfg.max_epochs': 2,
+                'param_scheduler.architecture.T_max': 2,
+                'default_hooks.logger.interval': 1,
+                'env_cfg.mp_cfg.mp_start_method': 'fork',
+                **options,
+            }
+        )
+        cfg.work_dir = str(tmp_path / work_dir)
+        cfg.launcher = 'none'
+        cfg.experiment_name = uuid.uuid4().hex
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def tiny_runner(tiny_config):
+    """A Runner of :func:`tiny_config`."""
+
+    def make(work_dir='run', resume=False, **options):
+        cfg = tiny_config(work_dir, **options)
+        cfg.resume = resume
+        return Runner.from_cfg(cfg)
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a command as a user would; returns its finished process."""
+
+    def run(*command, timeout=300, check=True, **env):
+        env = dict(
+            os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', **env
+        )
+        command = [str(part) for part in command]
+        if command[0].endswith('.py'):
+            command.insert(0, sys.executable)
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check and done.returncode:
+            raise AssertionError(
+                f'{" ".join(command)} returned {done.returncode}:\n'
+                f'{done.stdout[-3000:]}\n{done.stderr[-6000:]}'
+            )
+        return done
+
+    return run

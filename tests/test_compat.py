@@ -1,0 +1,361 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import uuid
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, build, network
+from mmengine.config import Config
+from mmengine.hub import get_config, get_model
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
+from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+from mmrazor.registry import MODELS
+
+from csd_mmrazor import compat
+
+
+def python(code, **env):
+    """Run code in a new interpreter; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)],
+        env=dict(os.environ, PYTHONPATH=str(ROOT), **env),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_mmrazor_registers_all_modules_in_a_new_process():
+    printed = python("""
+        import csd_mmrazor
+        from mmrazor.utils import register_all_modules
+        register_all_modules()
+        from mmrazor.registry import MODELS
+        print(all(MODELS.get(name) for name in (
+            'DAFLDataFreeDistillation', 'ConfigurableDistiller',
+            'CSDDistillation', 'CSDGenerator')))
+        """)
+    assert printed.split()[-1] == 'True'
+
+
+def test_a_second_apply_changes_nothing():
+    train_step = MODELS.get('DataFreeDistillation').train_step
+    compat.apply()
+    assert MODELS.get('DataFreeDistillation').train_step is train_step
+
+
+@pytest.mark.parametrize('missing', ['joblib', 'mmcv'])
+def test_says_which_package_is_missing(missing):
+    printed = python(f"""
+        import sys
+        sys.modules['{missing}'] = None  # as if it were not installed
+        try:
+            import csd_mmrazor
+        except ImportError as error:
+            print(error)
+        """)
+    assert f'pip install {missing}' in printed.replace('"', '')
+
+
+def test_says_which_version_is_off(monkeypatch):
+    monkeypatch.setitem(compat._SUPPORTED, 'mmrazor', ('2.0', '3.0'))
+    with pytest.raises(ImportError, match=r'mmrazor>=2.0,<3.0, but mmrazor 1'):
+        compat.check_versions()
+
+
+@pytest.mark.parametrize('name', ['TorchNativeQuantizer', 'TensorRTQuantizer'])
+def test_quantization_says_what_it_needs(name):
+    if not isinstance(
+        sys.modules['mmrazor.structures.quantization.backend_config'].__spec__,
+        type(None),
+    ):
+        pytest.skip('this torch can quantize')
+    with pytest.raises(NotImplementedError, match='torch 1.13 only'):
+        build(dict(type=name, global_qconfig=dict()))
+    from mmrazor.structures.quantization import BackendConfigs
+
+    with pytest.raises(NotImplementedError, match='torch 1.13 only'):
+        BackendConfigs['native']
+
+
+def test_mmcls_means_mmpretrain(tmp_path):
+    old = get_config('mmcls::resnet/resnet18_8xb16_cifar10.py')
+    new = get_config('mmpretrain::resnet/resnet18_8xb16_cifar10.py')
+    assert old.model == new.model
+    model = get_model('mmcls::resnet/resnet18_8xb16_cifar10.py')
+    assert type(model) is MMPRETRAIN_MODELS.get('ImageClassifier')
+    assert MODELS.get('mmcls.ResNet_CIFAR') is MMPRETRAIN_MODELS.get(
+        'ResNet_CIFAR'
+    )
+    path = tmp_path / 'config.py'
+    path.write_text("_base_ = 'mmcls::_base_/datasets/cifar10_bs16.py'")
+    assert Config.fromfile(path).dataset_type == 'CIFAR10'
+    cfg = network()
+    cfg['_scope_'] = 'mmcls'
+    assert type(MODELS.build(cfg)) is type(model)
+
+
+def test_nothing_is_installed_unasked(tmp_path):
+    """A ``python`` that only takes notes comes first in the path."""
+    notes = tmp_path / 'notes'
+    fake = tmp_path / 'python'
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {notes}\n')
+    fake.chmod(0o755)
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    printed = python(
+        """
+        import csd_mmrazor
+        from mmengine.hub import get_config, get_model
+        for function in (get_config, get_model):
+            try:
+                function('mmdet3d::some/config.py')
+            except ModuleNotFoundError as error:
+                print(error)
+        get_config('mmcls::resnet/resnet18_8xb16_cifar10.py')
+        """,
+        PATH=path,
+    )
+    assert printed.count('pip install mmdet3d') == 2
+    assert not notes.exists()
+
+
+def test_without_setuptools_and_distutils():
+    printed = python("""
+        import sys
+        for name in ('pkg_resources', 'distutils'):
+            sys.modules[name] = None  # as if it were not installed
+        import csd_mmrazor
+        from mmengine.hub import get_config
+        from mmengine.runner.runner import collect_env
+        cfg = get_config('mmpretrain::resnet/resnet18_8xb16_cifar10.py')
+        from mmengine.utils import is_installed
+        print(cfg.dataset_type, is_installed('mmrazor'),
+              is_installed('mmdet3d'), 'PyTorch' in collect_env())
+        """)
+    assert printed.split()[-4:] == ['CIFAR10', 'True', 'False', 'True']
+
+
+def test_remedies_are_inert_where_the_cause_is_absent(monkeypatch):
+    from mmengine.dist import utils
+    from mmengine.model import MMDistributedDataParallel
+
+    before = utils._init_dist_pytorch, MMDistributedDataParallel.__init__
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    compat.launch_without_cuda()
+    assert before == (
+        utils._init_dist_pytorch,
+        MMDistributedDataParallel.__init__,
+    )
+
+    import mmengine.hub
+
+    get = mmengine.hub.get_config
+    monkeypatch.setattr(compat, 'find_spec', lambda name: object())
+    compat.read_mmcls_as_mmpretrain()
+    compat.find_packages_without_setuptools()
+    compat.report_environment_without_distutils()
+    compat.require_joblib()
+    assert mmengine.hub.get_config is get
+
+
+def test_mmengine_checkpoints_load_and_nothing_else(tmp_path):
+    hub = MessageHub.get_instance('checkpoint')
+    hub.update_scalar('train/loss', 1.5)
+    for name, value in dict(
+        a=np.float64(2), b=np.arange(3), c=np.int64(3), d=np.bool_(True)
+    ).items():
+        hub.update_info(name, value)
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(dict(message_hub=hub.state_dict(), x=torch.ones(2)), path)
+    loaded = CheckpointLoader.load_checkpoint(str(path))
+    buffer = loaded['message_hub']['log_scalars']['train/loss']
+    assert isinstance(buffer, HistoryBuffer) and buffer.mean() == 1.5
+    assert loaded['message_hub']['runtime_info']['b'].tolist() == [0, 1, 2]
+
+
+def test_configs_are_formatted_once_until_they_change(monkeypatch):
+    import mmengine.config.config as module
+
+    calls = []
+    format_code = module.FormatCode
+
+    def spy(*args, **kwargs):
+        calls.append(1)
+        return format_code(*args, **kwargs)
+
+    monkeypatch.setattr(module, 'FormatCode', spy)
+    cfg = Config(dict(a=1, b=dict(c=uuid.uuid4().hex)))
+    first = cfg.pretty_text
+    assert cfg.pretty_text == first and len(calls) == 1
+    cfg.b.c = 'new'
+    assert "c='new'" in cfg.pretty_text and len(calls) == 2
+
+
+class Runs:
+    """Unpickling this runs a command."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    'function, args',
+    [
+        (os.system, ('touch {}',)),
+        (eval, ('open("{}", "w")',)),
+        (getattr, (os, 'system')),
+        (getattr, (HistoryBuffer, '__init__')),
+    ],
+)
+def test_other_pickles_are_refused(tmp_path, function, args):
+    trace = tmp_path / 'trace'
+    args = [a.format(trace) if isinstance(a, str) else a for a in args]
+    path = tmp_path / 'evil.pth'
+    if function is getattr and args[0] is os:
+        args[0] = Runs(__import__, 'os')
+    torch.save(dict(state_dict=Runs(function, *args)), path)
+    with pytest.raises((pickle.UnpicklingError, ValueError)):
+        CheckpointLoader.load_checkpoint(str(path))
+    assert not trace.exists()
+
+
+def data_free(name, **kwargs):
+    """A data-free algorithm of MMRazor with small networks."""
+    recorder = dict(logits=dict(type='ModuleOutputs', source='head.fc'))
+    of_teacher = dict(logits=dict(type='ModuleOutputs', source='t.head.fc'))
+    mapping = dict(
+        s_feature=dict(from_student=True, recorder='logits'),
+        t_feature=dict(from_student=False, recorder='logits'),
+    )
+
+    def distiller(weight):
+        return dict(
+            type='ConfigurableDistiller',
+            student_recorders=recorder,
+            teacher_recorders=of_teacher,
+            distill_losses=dict(
+                loss_l1=dict(type='L1Loss', loss_weight=weight)
+            ),
+            loss_forward_mappings=dict(loss_l1=mapping),
+        )
+
+    return build(
+        dict(
+            type=name,
+            architecture=network(channels=3),
+            teachers=dict(t=dict(build_cfg=network(channels=3))),
+            generator=dict(
+                type='DAFLGenerator',
+                img_size=8,
+                latent_dim=16,
+                hidden_channels=8,
+            ),
+            distiller=distiller(1.0),
+            generator_distiller=distiller(-1.0),
+            **kwargs,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    'name', ['DataFreeDistillation', 'DAFLDataFreeDistillation']
+)
+def test_data_free_algorithms_train_in_one_process(name):
+    model = data_free(name)
+    wrappers = {
+        key: OptimWrapper(
+            torch.optim.SGD(model._modules[key].parameters(), lr=0.1)
+        )
+        for key in ('architecture', 'generator')
+    }
+    seen = []
+    update = wrappers['architecture'].update_params
+
+    def spy(loss):
+        seen.append([p.grad for p in model.student.parameters()])
+        update(loss)
+
+    wrappers['architecture'].update_params = spy
+    before = [p.detach().clone() for p in model.generator.parameters()]
+    from mmpretrain.structures import DataSample
+
+    data = dict(
+        inputs=[torch.zeros(3, 8, 8) for _ in range(4)],
+        data_samples=[DataSample().set_gt_label(0) for _ in range(4)],
+    )
+    for _ in range(2):
+        log_vars = model.train_step(data, OptimWrapperDict(**wrappers))
+    assert all(
+        np.isfinite(float(value.detach())) for value in log_vars.values()
+    )
+    # The generator learns, and its pass leaves nothing on the student.
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(before, model.generator.parameters())
+    )
+    assert len(seen) == 2
+    assert all(grad is None for grads in seen for grad in grads)
+    assert 'module' not in vars(model.generator)
+
+
+def test_teachers_stay_out_of_checkpoints(tmp_path, teacher_file):
+    single = dict(
+        type='SingleTeacherDistill',
+        architecture=network(),
+        teacher=network(base_channels=8),
+        distiller=dict(type='ConfigurableDistiller'),
+    )
+    without_file = build(single).state_dict()
+    assert any(key.startswith('teacher.') for key in without_file)
+
+    model = build(dict(single, teacher_ckpt=str(teacher_file)))
+    state_dict = model.state_dict()
+    assert any(key.startswith('architecture.') for key in state_dict)
+    assert not any(key.startswith('teacher.') for key in state_dict)
+    path = tmp_path / 'run.pth'
+    torch.save(dict(state_dict=state_dict), path)
+    load_checkpoint(model, str(path), strict=True)
+    assert model.load_state_dict(state_dict).missing_keys == []
+    # A checkpoint that has the teacher (MMRazor's published ones) loads too.
+    model.load_state_dict(without_file)
+    assert all(
+        torch.equal(value, without_file[f'teacher.{key}'])
+        for key, value in model.teacher.state_dict().items()
+    )
+
+
+def test_teachers_of_data_free_distillation_stay_out(teacher_file):
+    def keys(**teacher):
+        model = build(
+            dict(
+                type='DataFreeDistillation',
+                architecture=network(),
+                teachers=dict(
+                    t=dict(build_cfg=network(base_channels=8), **teacher)
+                ),
+                generator=dict(
+                    type='DAFLGenerator',
+                    img_size=8,
+                    latent_dim=16,
+                    hidden_channels=8,
+                ),
+                distiller=dict(type='ConfigurableDistiller'),
+                generator_distiller=dict(type='ConfigurableDistiller'),
+            )
+        )
+        return {key.split('.')[0] for key in model.state_dict()}
+
+    assert 'teachers' in keys()
+    assert keys(ckpt_path=str(teacher_file)) == {'architecture', 'generator'}
