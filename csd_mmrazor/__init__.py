@@ -1,7 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """CSD, data-free distillation with customised images, for MMRazor.
 
-Importing this package repairs MMRazor on today's torch (see ``compat.py``).
+Importing this package repairs MMRazor on today's torch (see ``compat.py``)
+and registers the parts below with MMRazor, where configs find them as
+``mmrazor.<name>``.
 """
 
 from . import compat
@@ -10,4 +12,6 @@ from .version import __version__
 compat.check_versions()
 compat.apply()
 
-__all__ = ['__version__', 'compat']
+from . import datasets, engine, models  # noqa: E402
+
+__all__ = ['__version__', 'compat', 'datasets', 'engine', 'models']

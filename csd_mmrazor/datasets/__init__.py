@@ -1,0 +1,18 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from .bank_folder import BankError, BankFolder
+from .bank_sampler import BankSampler
+from .collate import bank_collate
+from .digits import Digits
+from .image_bank import ImageBank
+from .real_images import CIFAR10Images, CIFAR100Images
+
+__all__ = [
+    'BankError',
+    'BankFolder',
+    'BankSampler',
+    'CIFAR100Images',
+    'CIFAR10Images',
+    'Digits',
+    'ImageBank',
+    'bank_collate',
+]

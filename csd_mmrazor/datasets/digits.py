@@ -1,0 +1,65 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Dict, List
+
+import numpy as np
+from mmpretrain.datasets import BaseDataset
+from mmrazor.registry import DATASETS
+from PIL import Image
+
+# Share of the images that is held out from the teacher, of each digit alike.
+TEST_SHARE = 0.2
+# The levels of grey in the data are 0..16.
+_LEVELS = 16
+
+
+@DATASETS.register_module()
+class Digits(BaseDataset):
+    """The 1,797 handwritten digits that ship with scikit-learn.
+
+    8x8 pixels, grey; a real data set that needs no download. A fifth of each
+    digit's images, always the same, is the test split.
+
+    Args:
+        split (str): 'train' (1,437 images) or 'test' (360).
+        img_size (int): Height and width the images are scaled to. Defaults
+            to 8, as they are.
+        **kwargs: Arguments of mmpretrain's ``BaseDataset``.
+    """
+
+    METAINFO = {'classes': tuple('0123456789')}
+
+    def __init__(self, split: str, img_size: int = 8, **kwargs) -> None:
+        if split not in ('train', 'test'):
+            raise ValueError(
+                'split of Digits should be "train" or "test", '
+                f'but got {split!r}.'
+            )
+        self.split = split
+        self.img_size = img_size
+        super().__init__(ann_file='', test_mode=split == 'test', **kwargs)
+
+    def load_data_list(self) -> List[Dict]:
+        """Load images (H, W), uint8, and labels."""
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+        levels, labels = load_digits(return_X_y=True)
+        images = np.uint8(np.round(levels * (255 / _LEVELS))).reshape(-1, 8, 8)
+        split = train_test_split(
+            images,
+            labels,
+            test_size=TEST_SHARE,
+            stratify=labels,
+            random_state=0,
+        )
+        images, labels = split[self.split == 'test' :: 2]
+        return [
+            dict(img=self._scaled(image), gt_label=int(label))
+            for image, label in zip(images, labels)
+        ]
+
+    def _scaled(self, image: np.ndarray) -> np.ndarray:
+        if self.img_size == image.shape[0]:
+            return image
+        size = (self.img_size, self.img_size)
+        return np.asarray(Image.fromarray(image).resize(size, Image.BILINEAR))

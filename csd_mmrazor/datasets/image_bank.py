@@ -1,0 +1,243 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import logging
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from mmengine.device import get_device
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import print_log
+from mmrazor.registry import DATASETS
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .bank_folder import IMPORTED, BankError, BankFolder, Shard
+from .class_folders import list_class_folders
+from .image_store import MappedStore, MemoryStore
+
+GIB = 2**30
+_SHARD_SIZE = 1000  # images a shard when a folder of images is imported
+
+
+@DATASETS.register_module()
+class ImageBank(Dataset):
+    """All images synthesised so far, with their labels.
+
+    It grows: ``SynthesisHook`` opens it in the work dir and appends a batch a
+    round. Batches come out whole: ``__getitems__``, torch's batched fetch,
+    returns one uint8 tensor for a list of indices, which
+    ``BankDataPreprocessor`` augments and normalises on the device. Use it
+    with ``BankSampler``, ``collate_fn=dict(type='bank_collate')`` and
+    ``num_workers=0``.
+
+    Args:
+        data_root (str, optional): A finished bank to train on as it is.
+            None waits for :meth:`open`. Defaults to None.
+        init_bank (str, optional): Images to start with: another run's bank,
+            or a folder of class folders of images. They are copied.
+            Defaults to None.
+        storage (str): Where images are kept for training: 'host' memory,
+            'device' memory, or 'disk', memory-mapped. Defaults to 'host'.
+        memory_limit (float): GiB of images above which 'host' and 'device'
+            become 'disk'. Defaults to 8.
+        metainfo (dict, optional): As in other datasets. Defaults to None.
+
+    Raises:
+        ValueError: If ``storage`` or ``memory_limit`` makes no sense.
+        FileNotFoundError: If ``init_bank`` does not exist.
+    """
+
+    def __init__(
+        self,
+        data_root: Optional[str] = None,
+        init_bank: Optional[str] = None,
+        storage: str = 'host',
+        memory_limit: float = 8,
+        metainfo: Optional[Dict] = None,
+    ) -> None:
+        if storage not in ('host', 'device', 'disk'):
+            raise ValueError(
+                'storage of ImageBank should be "host", "device" '
+                f'or "disk", but got {storage!r}.'
+            )
+        if not memory_limit > 0:
+            raise ValueError(
+                'memory_limit of ImageBank should be a number of '
+                f'GiB above 0, but got {memory_limit!r}.'
+            )
+        if init_bank is not None and not Path(init_bank).is_dir():
+            raise FileNotFoundError(
+                f'init_bank={init_bank} of ImageBank is not a folder: give a '
+                'bank (the folder with manifest.json, work_dirs/*/bank) or a '
+                'folder of class folders of images.'
+            )
+        if data_root is not None and init_bank is not None:
+            raise ValueError(
+                'ImageBank takes data_root (a finished bank to '
+                'train on) or init_bank (images to start a new '
+                'one with), not both.'
+            )
+        self.init_bank = init_bank
+        self.storage = storage
+        self.memory_limit = memory_limit * GIB
+        self.metainfo = dict(metainfo or {})
+        self.folder: Optional[BankFolder] = None
+        if data_root is not None:
+            self.folder = BankFolder(data_root)
+            self._load()
+
+    def open(
+        self,
+        path: Union[str, Path],
+        image_shape: Sequence[int],
+        num_classes: int,
+    ) -> None:
+        """Open the bank in a folder, or start one there.
+
+        A new one starts with the images of ``init_bank``.
+
+        Args:
+            path (str | Path): The folder.
+            image_shape (sequence[int]): (C, H, W).
+            num_classes (int): Labels are 0..num_classes-1.
+
+        Raises:
+            BankError: If what is there is damaged or of another kind.
+        """
+        self.folder = BankFolder(path, image_shape, num_classes)
+        self._load()
+        if self.init_bank is not None:
+            for index, (images, labels) in enumerate(
+                self._imported(self.init_bank)
+            ):
+                if not self.folder.has(IMPORTED, index):
+                    self.append(images, labels, IMPORTED, index)
+
+    def __len__(self) -> int:
+        return 0 if self.folder is None else self._store.length
+
+    def __getitem__(self, index: int) -> Dict[str, Tensor]:
+        batch = self.__getitems__([index])
+        return {key: value[0] for key, value in batch.items()}
+
+    def __getitems__(self, indices: List[int]) -> Dict[str, Tensor]:
+        """A whole batch.
+
+        Args:
+            indices (list[int]): N of 0..len-1.
+
+        Returns:
+            dict[str, Tensor]: ``inputs``, (N, C, H, W), uint8, and
+            ``labels``, (N, ), int64.
+        """
+        return self._store.take(indices)
+
+    def labels(self) -> np.ndarray:
+        """All labels, (len, ), int64."""
+        return self._store.labels()
+
+    def append(
+        self,
+        images: Union[Tensor, np.ndarray],
+        labels: Union[Tensor, np.ndarray],
+        epoch: int,
+        index: int,
+    ) -> None:
+        """Add a round, on disk and in memory.
+
+        In a distributed run every process calls this with the same images;
+        the main one writes.
+
+        Args:
+            images (Tensor | ndarray): (N, C, H, W), uint8.
+            labels (Tensor | ndarray): (N, ).
+            epoch (int): The epoch that asked for it, or INITIAL.
+            index (int): Its place among the rounds of that epoch.
+        """
+        images, labels = (
+            array.cpu().numpy() if torch.is_tensor(array) else array
+            for array in (images, labels)
+        )
+        shard = self.folder.append(
+            images, labels, epoch, index, is_main_process()
+        )
+        if self._mapped:
+            barrier()  # the main process has written it
+            self._store.add(*self.folder.read(shard, mmap=True))
+        elif self._exceeds(len(self.folder)):
+            barrier()
+            self._load()
+        else:
+            self._store.add(images, labels)
+
+    def keep(self, shards: Sequence[Shard]) -> None:
+        """Drop all shards but these, on disk and in memory."""
+        if list(shards) != self.folder.shards:
+            self.folder.keep(shards, is_main_process())
+            self._load()
+
+    def reserve(self, length: int) -> None:
+        """Make room in memory for that many images in all, if they fit."""
+        if not self._exceeds(length):
+            self._store.reserve(length)
+
+    def _load(self) -> None:
+        """Bring what is on disk to where it is kept for training."""
+        self._mapped = self.storage == 'disk' or self._exceeds(
+            len(self.folder)
+        )
+        if self._mapped:
+            if self.storage != 'disk':
+                print_log(
+                    f'{len(self.folder)} images exceed the memory_limit of '
+                    f'ImageBank, {self.memory_limit / GIB:g} GiB: from now on '
+                    'they are mapped from disk.',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            self._store = MappedStore(self.folder.image_shape)
+        else:
+            device = get_device() if self.storage == 'device' else 'cpu'
+            self._store = MemoryStore(self.folder.image_shape, device)
+            self._store.reserve(len(self.folder))
+        for shard in self.folder.shards:
+            self._store.add(*self.folder.read(shard, self._mapped))
+
+    def _exceeds(self, length: int) -> bool:
+        size = int(np.prod(self.folder.image_shape))
+        return length * size > self.memory_limit
+
+    def _imported(self, root: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Batches of another bank or of a folder of class folders."""
+        if BankFolder.exists(root):
+            source = BankFolder(
+                root, self.folder.image_shape, self.folder.num_classes
+            )
+            if not source.shards:
+                raise BankError(f'init_bank={root} is empty.')
+            for shard in source.shards:
+                yield source.read(shard)
+            return
+        samples = list_class_folders(root, self.folder.num_classes)
+        channels, height, width = self.folder.image_shape
+        for start in range(0, len(samples), _SHARD_SIZE):
+            images, labels = [], []
+            for path, label in samples[start : start + _SHARD_SIZE]:
+                with Image.open(path) as image:
+                    image = np.asarray(
+                        image.convert('L' if channels == 1 else 'RGB')
+                    )
+                if image.shape[:2] != (height, width):
+                    raise BankError(
+                        f'{path} of init_bank has {image.shape[1]}x'
+                        f'{image.shape[0]} pixels, but the bank holds images '
+                        f'of {width}x{height}.'
+                    )
+                images.append(image.reshape(height, width, channels))
+                labels.append(label)
+            yield (
+                np.stack(images).transpose(0, 3, 1, 2).copy(),
+                np.array(labels, np.int64),
+            )

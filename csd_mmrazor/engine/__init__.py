@@ -1,0 +1,12 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from .hooks import SynthesisHook
+from .optimizers import (
+    AutocastOptimWrapper,
+    DistillationOptimWrapperConstructor,
+)
+
+__all__ = [
+    'AutocastOptimWrapper',
+    'DistillationOptimWrapperConstructor',
+    'SynthesisHook',
+]

@@ -1,0 +1,4 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from .synthesis_hook import SynthesisHook
+
+__all__ = ['SynthesisHook']

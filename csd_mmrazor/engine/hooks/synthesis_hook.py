@@ -1,0 +1,292 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import torch
+from mmengine.dist import (
+    all_gather,
+    broadcast_object_list,
+    get_dist_info,
+    get_rank,
+)
+from mmengine.hooks import Hook
+from mmengine.runner import Runner, set_random_seed
+from mmpretrain.evaluation import Accuracy
+from mmrazor.registry import HOOKS, MODELS
+from torch import Tensor
+
+from ...datasets import BankError, BankFolder, ImageBank
+from ...datasets.bank_folder import IMPORTED, INITIAL
+from ...models.synthesizers import (
+    Networks,
+    NonFiniteSynthesisError,
+    SynthesisBatch,
+    image_grid,
+)
+from ...models.synthesizers.image_synthesizer import seeded
+from ...models.utils import evaluating, reset_weights
+from ...utils import Progress, derive_seed
+
+# What seeds are derived for.
+_ROUND, _EPOCH, _HEAD = range(3)
+
+
+@HOOKS.register_module()
+class SynthesisHook(Hook):
+    """Decides when images are made: first many, then some every epoch.
+
+    Before training it fills the image bank by ``init_rounds`` rounds without
+    the terms that look at the student, so that the student does not overfit
+    the first images (authors' code, scripts/csd/csd_cifar10_initBank_*.sh).
+    Before each epoch every process makes ``rounds`` rounds for the student as
+    it is then, all of which join the bank, and the auxiliary head is drawn
+    anew.
+
+    The bank is written to the work dir as it grows. Rounds, epochs and heads
+    have random seeds of their own, derived from the run's, so a run that was
+    killed continues with ``--resume`` where it was: rounds that the bank has
+    are not made again.
+
+    Args:
+        synthesizer (dict): An ``ImageSynthesizer``.
+        rounds (int): Rounds of each process before an epoch. 0 trains on the
+            initial bank alone. Defaults to 1.
+        init_rounds (int): Rounds of all processes together before training.
+            None are made where the bank starts with imported images.
+            Defaults to 0.
+        init_iters (int, optional): Steps of these rounds. Defaults to the
+            synthesizer's.
+        reset_aux_head (bool): Whether the auxiliary head is drawn anew before
+            each epoch (authors' code, reset_head). Defaults to True.
+        bank_dir (str): Folder of the bank, below the work dir. Defaults to
+            'bank'.
+        progress_interval (float): Seconds between two lines of progress.
+            Defaults to 10.
+        grid_images (int): Images in the grid that is drawn each epoch; 0
+            draws none. Defaults to 100.
+    """
+
+    # Before the timer, which is to measure training alone.
+    priority = 'HIGH'
+
+    def __init__(
+        self,
+        synthesizer: Dict,
+        rounds: int = 1,
+        init_rounds: int = 0,
+        init_iters: Optional[int] = None,
+        reset_aux_head: bool = True,
+        bank_dir: str = 'bank',
+        progress_interval: float = 10,
+        grid_images: int = 100,
+    ) -> None:
+        for name, value in dict(
+            rounds=rounds,
+            init_rounds=init_rounds,
+            init_iters=1 if init_iters is None else init_iters,
+            grid_images=grid_images,
+        ).items():
+            lowest = 1 if name == 'init_iters' else 0
+            if not isinstance(value, int) or value < lowest:
+                raise ValueError(
+                    f'{name} of SynthesisHook should be an '
+                    f'integer, {lowest} or more, but got '
+                    f'{value!r}.'
+                )
+        self.synthesizer = MODELS.build({'_scope_': 'mmrazor', **synthesizer})
+        self.rounds = rounds
+        self.init_rounds = init_rounds
+        self.init_iters = init_iters or self.synthesizer.iters
+        self.reset_aux_head = reset_aux_head
+        self.bank_dir = bank_dir
+        self.progress_interval = progress_interval
+        self.grid_images = grid_images
+
+    def before_train(self, runner: Runner) -> None:
+        """Check everything, open the bank and make the initial images."""
+        self.networks = Networks.of(runner.model)
+        self.num_classes, image_shape = self.synthesizer.check(
+            self.networks, with_student=self.init_rounds == 0
+        )
+        self.seed = _seed_of(runner)
+        self.bank = self._open_bank(runner, image_shape)
+        if any(shard.epoch == IMPORTED for shard in self.bank.folder.shards):
+            runner.logger.info(
+                f'The image bank starts with {len(self.bank)} '
+                'imported images: no initial ones are made.'
+            )
+            return
+        batch = self._make_rounds(
+            'initial bank', INITIAL, self.init_rounds, self.init_iters
+        )
+        self._report(runner, 'initial', batch, 0)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Make images for the student as it is, then start the head anew."""
+        epoch = runner.epoch
+        batch = self._make_rounds(
+            f'epoch {epoch + 1}',
+            epoch,
+            self.rounds * get_dist_info()[1],
+            self.synthesizer.iters,
+        )
+        self._report(runner, 'synthesis', batch, epoch)
+        head = self.networks.aux_head
+        if head is not None and self.reset_aux_head:
+            device = next(head.parameters()).device
+            with seeded(derive_seed(self.seed, _HEAD, epoch), device):
+                reset_weights(head)
+        set_random_seed(derive_seed(self.seed, _EPOCH, epoch, get_rank()))
+
+    def _open_bank(
+        self, runner: Runner, image_shape: Sequence[int]
+    ) -> ImageBank:
+        bank, path = _bank_of(runner), Path(runner.work_dir, self.bank_dir)
+        if BankFolder.exists(path) and not runner._resume:
+            raise BankError(
+                f'{path} holds images of an earlier run. Continue that run '
+                'with --resume, choose another --work-dir, start another run '
+                'from these images with --cfg-options train_dataloader.'
+                f'dataset.init_bank={path}, or delete the folder.'
+            )
+        bank.open(path, image_shape, self.num_classes)
+        shards = bank.folder.shards
+        lacking = set(range(runner.epoch)) - {s.epoch for s in shards}
+        if self.rounds and lacking:
+            raise BankError(
+                f'The checkpoint is of epoch {runner.epoch}, but the image '
+                f'bank in {path} lacks the images of {len(lacking)} epochs '
+                'before it. Resume in the work dir of that run, or put its '
+                'bank there.'
+            )
+        # Later epochs are there if an older checkpoint is resumed.
+        bank.keep([s for s in shards if s.epoch <= runner.epoch])
+        rounds = (
+            self.init_rounds
+            + self.rounds * get_dist_info()[1] * runner.max_epochs
+        )
+        bank.reserve(len(bank) + rounds * self.synthesizer.batch_size)
+        return bank
+
+    def _make_rounds(
+        self, what: str, epoch: int, total: int, iters: int
+    ) -> Optional[SynthesisBatch]:
+        """Make the rounds of an epoch that the bank lacks.
+
+        The processes share them; each gets all their images.
+
+        Returns:
+            SynthesisBatch | None: The last one that this process made.
+        """
+        rank, world_size = get_dist_info()
+        folder = self.bank.folder
+        lacking = [i for i in range(total) if not folder.has(epoch, i)]
+        progress = Progress(
+            what, -(-len(lacking) // world_size), iters, self.progress_interval
+        )
+        batch = None
+        for start in range(0, len(lacking), world_size):
+            group = lacking[start : start + world_size]
+            made = None
+            if rank < len(group):
+                index = group[rank]
+                try:
+                    made = batch = self.synthesizer.synthesize(
+                        self.networks,
+                        self.num_classes,
+                        seed=derive_seed(self.seed, _ROUND, epoch + 1, index),
+                        iters=iters,
+                        with_student=epoch != INITIAL,
+                        on_step=progress.step,
+                    )
+                except NonFiniteSynthesisError as error:
+                    raise NonFiniteSynthesisError(
+                        f'{what}, round {index + 1}/{total}: {error} The bank '
+                        f'keeps its {len(self.bank)} images; --resume starts '
+                        'with this round.'
+                    ) from error
+            for index, (images, labels) in zip(group, self._gathered(made)):
+                self.bank.append(images, labels, epoch, index)
+            progress.end_round()
+        return batch
+
+    def _gathered(
+        self, batch: Optional[SynthesisBatch]
+    ) -> List[Tuple[Tensor, Tensor]]:
+        """The images and labels of all processes, in order of rank."""
+        if batch is None:  # this process had nothing to make
+            size = self.synthesizer.batch_size
+            images = torch.zeros(
+                (size, *self.bank.folder.image_shape), dtype=torch.uint8
+            )
+            labels = torch.zeros(size, dtype=torch.int64)
+            device = next(self.networks.teachers.parameters()).device
+            images, labels = images.to(device), labels.to(device)
+        else:
+            images, labels = batch.images, batch.labels
+        return list(zip(all_gather(images), all_gather(labels)))
+
+    def _report(
+        self,
+        runner: Runner,
+        name: str,
+        batch: Optional[SynthesisBatch],
+        step: int,
+    ) -> None:
+        """Log a batch's losses and who recognises it, and draw it."""
+        if batch is None:
+            return
+        scalars = {f'{name}/{key}': v for key, v in batch.terms.items()}
+        inputs = self.networks.normalize(batch.images)
+        models = dict(
+            teacher=self.networks.each_teacher[0],
+            student=self.networks.student,
+        )
+        with evaluating(*models.values()), torch.no_grad():
+            for role, model in models.items():
+                logits = model(inputs, mode='tensor')
+                scalars[f'{name}/{role}_top1'] = Accuracy.calculate(
+                    logits, batch.labels
+                )[0][0].item()
+        scalars[f'{name}/images'] = len(self.bank)
+        runner.visualizer.add_scalars(scalars, step=step)
+        runner.logger.info(
+            f'{name}: '
+            + ', '.join(
+                f'{key.split("/")[1]}: {value:.4g}'
+                for key, value in scalars.items()
+            )
+        )
+        if self.grid_images:
+            runner.visualizer.add_image(
+                name, image_grid(batch.images, self.grid_images), step=step
+            )
+
+
+def _bank_of(runner: Runner) -> ImageBank:
+    loader = runner.train_dataloader
+    if not isinstance(loader.dataset, ImageBank):
+        raise TypeError(
+            'SynthesisHook puts its images into the data set that is trained '
+            'on: set train_dataloader.dataset=dict(type="mmrazor.ImageBank")'
+            f', but got {type(loader.dataset).__name__}.'
+        )
+    if loader.num_workers and (
+        loader.persistent_workers or loader.dataset.storage == 'device'
+    ):
+        raise ValueError(
+            'Workers of train_dataloader cannot see an image bank grow if '
+            'they persist, nor reach one on the device: set num_workers=0 '
+            '(images come from memory, in whole batches), but got '
+            f'num_workers={loader.num_workers}, persistent_workers='
+            f'{loader.persistent_workers}, storage='
+            f'"{loader.dataset.storage}".'
+        )
+    return loader.dataset
+
+
+def _seed_of(runner: Runner) -> int:
+    """The run's seed, the same on every process."""
+    seeds = [runner.seed]
+    broadcast_object_list(seeds)
+    return seeds[0]

@@ -1,0 +1,51 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import torch.nn as nn
+from mmengine.optim import OptimWrapperDict
+from mmrazor.engine.optimizers import SeparateOptimWrapperConstructor
+from mmrazor.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
+    """One optimizer for the student with its connectors, others for the rest.
+
+    As MMRazor's ``SeparateOptimWrapperConstructor``, which has an optimizer
+    for each submodule of the algorithm that the config names, but the
+    optimizer of 'architecture' also gets the parameters of the distiller.
+    Submodules that are None (an auxiliary head that is turned off) are left
+    out.
+
+    Example:
+        >>> optim_wrapper = dict(
+        ...     constructor='mmrazor.DistillationOptimWrapperConstructor',
+        ...     architecture=dict(optimizer=dict(type='SGD', lr=0.1)),
+        ...     aux_head=dict(optimizer=dict(type='SGD', lr=0.1)))
+    """
+
+    def __call__(self, module: nn.Module) -> OptimWrapperDict:
+        """Build the optimizers of an algorithm.
+
+        Args:
+            module (nn.Module): The algorithm, wrapped or not.
+
+        Raises:
+            ValueError: If the config names something it does not have.
+        """
+        module = getattr(module, 'module', module)
+        wrappers = {}
+        for name, constructor in self.constructors.items():
+            if not hasattr(module, name):
+                raise ValueError(
+                    f'optim_wrapper names "{name}", which '
+                    f'{type(module).__name__} does not have. It has '
+                    f'{[*module._modules]}.'
+                )
+            part = getattr(module, name)
+            if part is None:
+                continue
+            if name == 'architecture' and 'distiller' in module._modules:
+                part = nn.ModuleDict(
+                    dict(architecture=part, distiller=module.distiller)
+                )
+            wrappers[name] = constructor(part)
+        return OptimWrapperDict(**wrappers)

@@ -1,0 +1,310 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import torch
+import torch.nn as nn
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmrazor.models.algorithms.base import BaseAlgorithm
+from mmrazor.models.utils import add_prefix
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+from ...compat import exclude_from_checkpoints
+from ..connectors import infer_connectors
+from ..utils import check_recorders, evaluating, load_weights, pooled_features
+
+
+@MODELS.register_module()
+class CSDDistillation(BaseAlgorithm):
+    """Distillation on the image bank, with an auxiliary head beside it.
+
+    Each step trains the student, with its own loss on the labels and the
+    distiller's losses, and then the auxiliary head on the student's features
+    of the same batch (CSD algorithm 1; authors' code, train() of
+    datafree_kd.py and train_head() of datafree/synthesis/csd.py). Images are
+    made by ``SynthesisHook``, which finds student, teachers and head here.
+
+    Args:
+        architecture (dict | BaseModel): The student.
+        teachers (dict[str, dict]): By name, as in MMRazor's
+            ``DataFreeDistillation``: ``build_cfg``, and ``ckpt_path`` of the
+            weights, a file or URL. Checkpoints of the run leave them out.
+        distiller (dict, optional): A ``ConfigurableDistiller`` for the
+            student. An ``AlignConnector`` in it may leave out its channels.
+            Defaults to None, no distillation loss.
+        aux_head (dict, optional): The auxiliary head, such as
+            ``dict(type='SelfSupervisedAuxHead')``; its ``num_classes`` and
+            ``in_channels`` are filled in. None turns the task off. Defaults
+            to None.
+        aux_feature (str, optional): Name of the student's module that
+            returns the head's feature. None takes the input of the
+            classifier's last layer. Defaults to None.
+        student_loss (dict, optional): Loss of the student's logits on the
+            labels. Defaults to the cross entropy, weight 1.
+        image_shape (sequence[int]): (C, H, W) of the images. Defaults to
+            (3, 32, 32).
+        log_interval (int): Losses are reported every so many steps: each
+            report waits for the device. Defaults to 10.
+        data_preprocessor (dict | nn.Module, optional): Usually a
+            ``BankDataPreprocessor``. Defaults to the student's.
+        **kwargs: Arguments of ``BaseAlgorithm``.
+
+    Raises:
+        FileNotFoundError: If a teacher's checkpoint is missing.
+        ValueError: If teachers and student tell different numbers of classes
+            or the parts do not fit in another way; says which and how.
+    """
+
+    def __init__(
+        self,
+        architecture: Any,
+        teachers: Dict[str, Dict],
+        distiller: Optional[Dict] = None,
+        aux_head: Optional[Dict] = None,
+        aux_feature: Optional[str] = None,
+        student_loss: Optional[Dict] = dict(
+            type='mmpretrain.CrossEntropyLoss'
+        ),
+        image_shape: Sequence[int] = (3, 32, 32),
+        log_interval: int = 10,
+        **kwargs,
+    ) -> None:
+        super().__init__(architecture=architecture, **kwargs)
+        self.image_shape = tuple(image_shape)
+        self.log_interval = log_interval
+        self.aux_feature = aux_feature
+        self.teachers = self._build_teachers(teachers)
+        inputs = torch.zeros(2, *self.image_shape)
+        num_classes = self._count_classes(inputs)
+        self.student_loss = (
+            MODELS.build(student_loss) if student_loss else None
+        )
+        self.distiller = self._build_distiller(distiller, inputs)
+        if self.student_loss is None and not any(
+            'loss' in name for name in self.distiller.distill_losses
+        ):
+            raise ValueError(
+                'CSDDistillation has nothing to train the '
+                'student with: give it a student_loss or a '
+                'distiller with a loss.'
+            )
+        self.aux_head = self._build_aux_head(aux_head, num_classes, inputs)
+
+    @property
+    def student(self) -> nn.Module:
+        """Alias for ``architecture``."""
+        return self.architecture
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Optional[List] = None,
+        mode: str = 'tensor',
+        labels: Optional[Tensor] = None,
+    ) -> Any:
+        """Forward in one of MMEngine's modes, or in mode 'aux_loss'.
+
+        Args:
+            inputs (Tensor): (N, C, H, W), normalised.
+            data_samples (list, optional): For 'predict'.
+            mode (str): 'loss' and 'aux_loss' return losses of the student and
+                of the auxiliary head, 'tensor' and 'predict' what the student
+                returns.
+            labels (Tensor, optional): Classes, (N, ), for the losses.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, labels)
+        if mode == 'aux_loss':
+            return self.aux_loss(inputs, labels)
+        return super().forward(inputs, data_samples, mode)
+
+    def loss(self, inputs: Tensor, labels: Tensor) -> Dict[str, Tensor]:
+        """Losses of the student.
+
+        Args:
+            inputs (Tensor): (N, C, H, W), normalised.
+            labels (Tensor): Classes, (N, ).
+
+        Returns:
+            dict[str, Tensor]: By name, scalars.
+        """
+        distiller = self.distiller
+        distiller.set_deliveries_override(False)
+        with distiller.teacher_recorders, distiller.deliveries:
+            with torch.no_grad():
+                for teacher in self.teachers.values():
+                    teacher(inputs, mode='tensor')
+        distiller.set_deliveries_override(True)
+        with distiller.student_recorders, distiller.deliveries:
+            logits_s = self.student(inputs, mode='tensor')
+        losses = {}
+        if self.student_loss is not None:
+            losses['student.loss'] = self.student_loss(logits_s, labels)
+        losses.update(
+            add_prefix(distiller.compute_distill_losses(), 'distill')
+        )
+        return losses
+
+    def aux_loss(self, inputs: Tensor, labels: Tensor) -> Dict[str, Tensor]:
+        """Loss of the auxiliary head; the student is in eval mode.
+
+        Args:
+            inputs (Tensor): (N, C, H, W), normalised.
+            labels (Tensor): Classes, (N, ).
+
+        Returns:
+            dict[str, Tensor]: ``loss_aux``, a scalar.
+        """
+        with evaluating(self.student), torch.no_grad():
+            features = pooled_features(
+                self.student,
+                self.aux_head.task.views(inputs),
+                self.aux_feature,
+            )
+        return self.aux_head.loss(features, labels)
+
+    def train_step(
+        self,
+        data: Dict,
+        optim_wrapper: OptimWrapper,
+        forward: Optional[Callable] = None,
+    ) -> Dict[str, Tensor]:
+        """Train the student one step, then the auxiliary head.
+
+        Args:
+            data (dict): A batch of the bank (``inputs`` and ``labels``), or
+                one of mmpretrain's (``inputs`` and ``data_samples``).
+            optim_wrapper (OptimWrapper): An ``OptimWrapperDict`` with
+                'architecture' and, if there is a head, 'aux_head'.
+            forward (Callable, optional): What is called for the losses; the
+                wrapper for distributed training passes itself. Defaults to
+                this module.
+
+        Returns:
+            dict[str, Tensor]: Losses to log; empty in steps without report.
+        """
+        forward = forward or self
+        data = self.data_preprocessor(data, True)
+        inputs, labels = data['inputs'], data.get('labels')
+        if labels is None:
+            labels = torch.cat([s.gt_label for s in data['data_samples']])
+        steps = [('architecture', 'loss')]
+        if self.aux_head is not None:
+            steps.append(('aux_head', 'aux_loss'))
+        log_vars = {}
+        for name, mode in steps:
+            optimizer = _part(optim_wrapper, name)
+            with optimizer.optim_context(forward):
+                losses = forward(inputs, labels=labels, mode=mode)
+            loss, part_vars = self.parse_losses(losses)
+            optimizer.update_params(loss)
+            if mode == 'aux_loss':
+                part_vars.pop('loss')  # the sum; ``loss`` is the student's
+            log_vars.update(part_vars)
+        step = MessageHub.get_current_instance().get_info('iter', 0)
+        return log_vars if step % self.log_interval == 0 else {}
+
+    def train(self, mode: bool = True) -> 'CSDDistillation':
+        """Set the mode; teachers stay in eval mode."""
+        super().train(mode)
+        self.teachers.eval()
+        return self
+
+    def _build_teachers(self, teachers: Dict[str, Dict]) -> nn.ModuleDict:
+        if (
+            not isinstance(teachers, dict)
+            or not teachers
+            or not all(
+                isinstance(cfg, dict) and 'build_cfg' in cfg
+                for cfg in teachers.values()
+            )
+        ):
+            raise TypeError(
+                'teachers of CSDDistillation should be a dict such as '
+                'dict(resnet34=dict(build_cfg=..., ckpt_path=...)), but got '
+                f'{teachers!r}.'
+            )
+        models = nn.ModuleDict()
+        for name, cfg in teachers.items():
+            models[name] = MODELS.build(cfg['build_cfg'])
+            if cfg.get('ckpt_path'):
+                load_weights(
+                    models[name],
+                    cfg['ckpt_path'],
+                    f'model.teachers.{name}.ckpt_path',
+                )
+                exclude_from_checkpoints(self, f'teachers.{name}')
+            else:
+                models[name].init_weights()
+        return models.requires_grad_(False).eval()
+
+    def _count_classes(self, inputs: Tensor) -> int:
+        classes = {}
+        with evaluating(self.student), torch.no_grad():
+            for name, model in [
+                ('student', self.student),
+                *self.teachers.items(),
+            ]:
+                try:
+                    classes[name] = model(inputs, mode='tensor').shape[1]
+                except Exception as error:
+                    raise ValueError(
+                        f'{name} ({type(model).__name__}) does not take '
+                        f'images of image_shape={self.image_shape}: '
+                        f'{type(error).__name__}: {error}'
+                    ) from error
+        if len(set(classes.values())) > 1:
+            raise ValueError(
+                'Teachers and student should tell the same '
+                f'number of classes, but got {classes}. Set '
+                'head.num_classes of the one that is off.'
+            )
+        return classes['student']
+
+    def _build_distiller(
+        self, cfg: Optional[Dict], inputs: Tensor
+    ) -> nn.Module:
+        cfg = infer_connectors(
+            cfg or dict(type='ConfigurableDistiller'),
+            self.student,
+            self.teachers,
+            inputs,
+        )
+        distiller = MODELS.build(cfg)
+        check_recorders(distiller.student_recorders, self.student)
+        check_recorders(distiller.teacher_recorders, self.teachers)
+        distiller.prepare_from_student(self.student)
+        distiller.prepare_from_teacher(self.teachers)
+        return distiller
+
+    def _build_aux_head(
+        self, cfg: Optional[Dict], num_classes: int, inputs: Tensor
+    ) -> Optional[nn.Module]:
+        if cfg is None:
+            return None
+        with evaluating(self.student), torch.no_grad():
+            features = pooled_features(self.student, inputs, self.aux_feature)
+        head = MODELS.build(
+            dict(
+                dict(num_classes=num_classes, in_channels=features.shape[1]),
+                **cfg,
+            )
+        )
+        head.task.views(inputs)  # refuses shapes that it cannot transform
+        return head
+
+
+def _part(optim_wrapper: OptimWrapper, name: str) -> OptimWrapper:
+    """The wrapper of one part's optimizer."""
+    if isinstance(optim_wrapper, OptimWrapperDict):
+        if name in optim_wrapper.optim_wrappers:
+            return optim_wrapper[name]
+    elif name == 'architecture':
+        return optim_wrapper
+    raise ValueError(
+        f'CSDDistillation needs an optimizer for its "{name}": set '
+        'optim_wrapper=dict(constructor='
+        '"mmrazor.DistillationOptimWrapperConstructor", architecture='
+        'dict(optimizer=...), aux_head=dict(optimizer=...)).'
+    )

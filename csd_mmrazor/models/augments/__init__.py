@@ -1,0 +1,16 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from .crop_flip import RandomCropFlip
+from .self_supervision import (
+    ChannelPermutationTask,
+    RotationPermutationTask,
+    RotationTask,
+    joint_labels,
+)
+
+__all__ = [
+    'ChannelPermutationTask',
+    'RandomCropFlip',
+    'RotationPermutationTask',
+    'RotationTask',
+    'joint_labels',
+]

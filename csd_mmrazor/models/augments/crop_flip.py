@@ -1,0 +1,76 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+
+def crop_flip(
+    images: Tensor, tops: Tensor, lefts: Tensor, flips: Tensor, padding: int
+) -> Tensor:
+    """Pad each image with zeros, crop it back to size, perhaps mirror it.
+
+    One gather for the whole batch, differentiable in ``images``.
+
+    Args:
+        images (Tensor): (N, C, H, W), any dtype.
+        tops (Tensor): First row of each crop in the padded image, (N, ),
+            0..2 * padding.
+        lefts (Tensor): First column of each crop, likewise.
+        flips (Tensor): Whether a crop is mirrored left to right, (N, ), bool.
+        padding (int): Zeros added on every side, in pixels.
+
+    Returns:
+        Tensor: (N, C, H, W).
+    """
+    num, channels, height, width = images.shape
+    padded = F.pad(images, (padding,) * 4)
+    columns = torch.arange(width, device=images.device).expand(num, width)
+    columns = torch.where(flips[:, None], width - 1 - columns, columns)
+    columns = columns + lefts[:, None]  # (N, W)
+    rows = torch.arange(height, device=images.device) + tops[:, None]
+    index = rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]
+    index = index.view(num, 1, -1).expand(-1, channels, -1)  # (N, C, H * W)
+    return padded.flatten(2).gather(2, index).view_as(images)
+
+
+@MODELS.register_module()
+class RandomCropFlip(nn.Module):
+    """Random crop and horizontal flip, drawn per image, done per batch.
+
+    Between generator and networks (synthesis) it is differentiable; on the
+    bank's batches it runs on uint8. CSD uses it for CIFAR and leaves it out
+    for SVHN (authors' code, datafree/synthesis/csd.py and registry.py).
+
+    Args:
+        padding (int): Zeros added on every side before the crop, in pixels.
+            0 turns cropping off. Defaults to 4.
+        flip_prob (float): Probability of a flip, 0..1. 0 turns flipping off,
+            which digits need. Defaults to 0.5.
+    """
+
+    def __init__(self, padding: int = 4, flip_prob: float = 0.5) -> None:
+        super().__init__()
+        if not isinstance(padding, int) or padding < 0:
+            raise ValueError(
+                'padding of RandomCropFlip should be a number of '
+                f'pixels, 0 or more, but got {padding!r}.'
+            )
+        if not 0 <= flip_prob <= 1:
+            raise ValueError(
+                'flip_prob of RandomCropFlip should be between 0 '
+                f'and 1, but got {flip_prob!r}.'
+            )
+        self.padding = padding
+        self.flip_prob = flip_prob
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Augment a batch, (N, C, H, W), any dtype."""
+        num, device = len(images), images.device
+        offsets = torch.randint(2 * self.padding + 1, (2, num), device=device)
+        flips = torch.rand(num, device=device) < self.flip_prob
+        return crop_flip(images, offsets[0], offsets[1], flips, self.padding)
+
+    def extra_repr(self) -> str:
+        return f'padding={self.padding}, flip_prob={self.flip_prob}'

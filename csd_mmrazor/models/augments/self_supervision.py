@@ -1,0 +1,99 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Transforms whose recognition is the auxiliary task.
+
+A task turns a batch of N images into N * T views, the T views of an image one
+after the other. Class ``y`` and view ``t`` make the joint label ``y * T + t``
+("self-supervised augmented label", Lee et al., ICML 2020; CSD section 3.2).
+"""
+
+from itertools import permutations
+
+import torch
+from mmrazor.registry import TASK_UTILS
+from torch import Tensor
+
+
+def rotate(images: Tensor) -> Tensor:
+    """The 4 rotations by 0, 90, 180 and 270 degrees, counter-clockwise.
+
+    Args:
+        images (Tensor): (N, C, S, S).
+
+    Returns:
+        Tensor: (N, 4, C, S, S).
+    """
+    if images.shape[-1] != images.shape[-2]:
+        raise ValueError(
+            'Rotation by 90 degrees needs square images, but got '
+            f'{images.shape[-2]}x{images.shape[-1]} pixels: use '
+            'aux_head.task=dict(type="ChannelPermutationTask").'
+        )
+    return torch.stack([images.rot90(k, (2, 3)) for k in range(4)], 1)
+
+
+def permute_channels(images: Tensor) -> Tensor:
+    """The 6 orders of three colour channels, the given one first.
+
+    Args:
+        images (Tensor): (N, 3, H, W).
+
+    Returns:
+        Tensor: (N, 6, 3, H, W).
+    """
+    if images.shape[1] != 3:
+        raise ValueError(
+            'Permuting colours needs images of 3 channels, but '
+            f'got {images.shape[1]}: use '
+            'aux_head.task=dict(type="RotationTask").'
+        )
+    orders = torch.tensor(
+        list(permutations(range(3))), device=images.device
+    )  # (6, 3)
+    return images[:, orders]
+
+
+def joint_labels(labels: Tensor, num_views: int) -> Tensor:
+    """Labels of the views: class times ``num_views`` plus the view.
+
+    Args:
+        labels (Tensor): Classes of the images, (N, ), int64.
+        num_views (int): Views of each image.
+
+    Returns:
+        Tensor: (N * num_views, ).
+    """
+    views = torch.arange(num_views, device=labels.device)
+    return (labels[:, None] * num_views + views).flatten()
+
+
+@TASK_UTILS.register_module()
+class RotationTask:
+    """Recognise 4 rotations: the paper's task (CSD section 3.2)."""
+
+    num_views = 4
+
+    def views(self, images: Tensor) -> Tensor:
+        """Views of a batch: (N, C, S, S) to (N * num_views, C, S, S)."""
+        return rotate(images).flatten(0, 1)
+
+
+@TASK_UTILS.register_module()
+class ChannelPermutationTask:
+    """Recognise 6 orders of the colour channels (Lee et al., 2020)."""
+
+    num_views = 6
+
+    def views(self, images: Tensor) -> Tensor:
+        """Views of a batch: (N, 3, H, W) to (N * num_views, 3, H, W)."""
+        return permute_channels(images).flatten(0, 1)
+
+
+@TASK_UTILS.register_module()
+class RotationPermutationTask:
+    """Recognise 4 rotations times 6 colour orders (Lee et al., 2020)."""
+
+    num_views = 24
+
+    def views(self, images: Tensor) -> Tensor:
+        """Views of a batch: (N, 3, S, S) to (N * num_views, 3, S, S)."""
+        return permute_channels(rotate(images).flatten(0, 1)).flatten(0, 1)

@@ -1,0 +1,61 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Dict, Optional
+
+import torch.nn as nn
+import torch.nn.functional as F
+from mmrazor.models.architectures.connectors.base_connector import (
+    BaseConnector,
+)
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+
+@MODELS.register_module()
+class AlignConnector(BaseConnector):
+    """Brings the student's last feature map into the teacher's form.
+
+    conv1x1 - BN - ReLU - conv3x3 - BN - ReLU - conv1x1 with twice the
+    teacher's channels in between (authors' code, AlignHead of
+    datafree/utils/_utils.py, after SemCKD).
+
+    Args:
+        in_channel (int): Channels of the student's map.
+        out_channel (int): Channels of the teacher's map.
+        out_size (int, optional): Height and width of the teacher's map; the
+            student's is average-pooled to it where it differs. None takes
+            the student's as it is. Defaults to None.
+        init_cfg (dict, optional): Defaults to None, torch's own.
+    """
+
+    def __init__(
+        self,
+        in_channel: int,
+        out_channel: int,
+        out_size: Optional[int] = None,
+        init_cfg: Optional[Dict] = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.out_size = out_size
+        mid_channel = 2 * out_channel
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channel, mid_channel, 1, bias=False),
+            nn.BatchNorm2d(mid_channel),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(mid_channel, mid_channel, 3, padding=1, bias=False),
+            nn.BatchNorm2d(mid_channel),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(mid_channel, out_channel, 1, bias=False),
+        )
+
+    def forward_train(self, feature: Tensor) -> Tensor:
+        """Align a map.
+
+        Args:
+            feature (Tensor): The student's map, (N, in_channel, h, w).
+
+        Returns:
+            Tensor: (N, out_channel, H, W).
+        """
+        if self.out_size and feature.shape[-1] != self.out_size:
+            feature = F.adaptive_avg_pool2d(feature, self.out_size)
+        return self.layers(feature)

@@ -1,0 +1,4 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from .csd_generator import CSDGenerator
+
+__all__ = ['CSDGenerator']

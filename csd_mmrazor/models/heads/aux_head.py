@@ -1,0 +1,100 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Dict, List, Optional, Union
+
+import torch.nn as nn
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmrazor.registry import MODELS, TASK_UTILS
+from torch import Tensor
+
+from ..augments import joint_labels
+
+
+@MODELS.register_module()
+class SelfSupervisedAuxHead(BaseModule):
+    """The auxiliary head of `CSD <https://arxiv.org/abs/2307.04542>`_.
+
+    From a student's feature of a transformed image it tells the class and the
+    transform at once. How badly it does so on new images tells how little the
+    student understands them.
+
+    Linear(D, D) - ReLU - Linear(D, K * T), then L2 normalisation, so that its
+    logits lie on the unit sphere and the CSD term stays bounded (authors'
+    code, datafree/synthesis/csd.py, MLPHead).
+
+    Args:
+        num_classes (int): Classes K of teacher and student.
+        in_channels (int): Width D of the feature.
+        hidden_channels (int, optional): Width of the hidden layer. Defaults
+            to ``in_channels``.
+        task (dict): The transforms to recognise. Defaults to
+            ``dict(type='RotationTask')``.
+        normalize (bool): Whether the logits are scaled to length 1. Defaults
+            to True.
+        init_cfg (dict | list[dict], optional): Defaults to N(0, 0.02) and
+            zero biases (authors' code, reset_model).
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        hidden_channels: Optional[int] = None,
+        task: Dict = dict(type='RotationTask'),
+        normalize: bool = True,
+        init_cfg: Optional[Union[Dict, List[Dict]]] = dict(
+            type='Normal', layer='Linear', mean=0, std=0.02, bias=0
+        ),
+    ) -> None:
+        super().__init__(init_cfg)
+        hidden_channels = hidden_channels or in_channels
+        for name, value in dict(
+            num_classes=num_classes,
+            in_channels=in_channels,
+            hidden_channels=hidden_channels,
+        ).items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f'{name} of SelfSupervisedAuxHead should be '
+                    f'a positive integer, but got {value!r}.'
+                )
+        self.task = TASK_UTILS.build(task) if isinstance(task, dict) else task
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.normalize = normalize
+        self.layers = nn.Sequential(
+            nn.Linear(in_channels, hidden_channels),
+            nn.ReLU(),
+            nn.Linear(hidden_channels, num_classes * self.task.num_views),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of the joint labels.
+
+        Args:
+            features (Tensor): Pooled features of views, (N, D).
+
+        Returns:
+            Tensor: ``aux_logits``, (N, K * T), of length 1 each if
+            ``normalize``.
+        """
+        aux_logits = self.layers(features)
+        return F.normalize(aux_logits, dim=1) if self.normalize else aux_logits
+
+    def loss(self, features: Tensor, labels: Tensor) -> Dict[str, Tensor]:
+        """Cross entropy of the joint labels, what the head is trained with.
+
+        Args:
+            features (Tensor): Features of all views of N images,
+                (N * T, D), the views of an image one after the other.
+            labels (Tensor): Classes of the images, (N, ).
+
+        Returns:
+            dict[str, Tensor]: ``loss_aux``, a scalar.
+        """
+        joint = joint_labels(labels, self.task.num_views)
+        return dict(loss_aux=F.cross_entropy(self(features), joint))
+
+    def predict(self, features: Tensor) -> Tensor:
+        """Most likely joint label of each view: (N, D) to (N, )."""
+        return self(features).argmax(1)

@@ -1,0 +1,35 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import torch.nn.functional as F
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+from .base import WeightedLoss
+
+
+@MODELS.register_module()
+class AdversarialLoss(WeightedLoss):
+    """Images are pushed to where student and teacher disagree.
+
+    The negative Kullback-Leibler divergence of the student's distribution
+    from the teacher's, ``sum p_t (log p_t - log p_s)``, averaged over the
+    batch, as DFQ (Choi et al., CVPR Workshops 2020) and CMI use it (authors'
+    code, datafree/criterions.py).
+    """
+
+    def forward(self, logits_s: Tensor, logits_t: Tensor) -> Tensor:
+        """The weighted term.
+
+        Args:
+            logits_s (Tensor): The student's logits, (N, K).
+            logits_t (Tensor): The teacher's logits, (N, K). Gradients reach
+                the images through both.
+
+        Returns:
+            Tensor: A scalar, 0 or less.
+        """
+        divergence = F.kl_div(
+            F.log_softmax(logits_s, 1),
+            F.softmax(logits_t, 1),
+            reduction='batchmean',
+        )
+        return -self.loss_weight * divergence

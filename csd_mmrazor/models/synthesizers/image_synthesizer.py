@@ -1,0 +1,472 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from contextlib import ExitStack, contextmanager
+from inspect import Parameter, signature
+from typing import (
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+)
+
+import torch
+import torch.nn as nn
+from mmengine.registry import OPTIMIZERS
+from mmrazor.models.distillers import ConfigurableDistiller
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+from ..augments import joint_labels
+from ..losses.bn_statistics_loss import bn_layers, recorded_bn_statistics
+from ..utils import (
+    attached,
+    check_recorders,
+    frozen,
+    pooled_features,
+    reset_weights,
+)
+from .networks import Networks
+
+# What the arguments of a synthesis loss can be named after.
+OF_IMAGES = {'images', 'inputs', 'latent', 'labels'}
+OF_TEACHER = {'logits_t', 'bn_statistics'}
+OF_STUDENT = {'logits_s', 'aux_logits', 'joint_labels'}
+
+
+# Loss scale under float16, so that small gradients of the images survive.
+# Adam forgets it, and an overflow is caught like any other.
+FLOAT16_SCALE = 1024
+
+
+class SynthesisBatch(NamedTuple):
+    """What a round of synthesis makes."""
+
+    images: Tensor  # (N, C, H, W), uint8, on the networks' device
+    labels: Tensor  # (N, ), int64
+    terms: Dict[str, float]  # loss terms of the step that was kept
+    step: int  # the step that was kept
+
+
+class NonFiniteSynthesisError(FloatingPointError):
+    """A loss term of a round of synthesis became infinite or not a number."""
+
+
+@contextmanager
+def seeded(seed: Optional[int], device: torch.device) -> Iterator[None]:
+    """Draw from ``seed`` in the context; the state before is restored."""
+    if seed is None:
+        yield
+        return
+    devices = [device] if device.type == 'cuda' else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [0, 1] to the nearest of 256 levels."""
+    return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+@MODELS.register_module()
+class ImageSynthesizer(nn.Module):
+    """Inverts teachers into a batch of images: the inner loop.
+
+    A round draws classes and latents, draws the generator's weights anew and
+    optimises weights and latents together. The images of the step with the
+    lowest total loss are kept, before augmentation (CSD section 3.1; authors'
+    code, CSDSynthesizer.synthesize). Student, teachers and auxiliary head are
+    frozen meanwhile; no hook and no gradient stays on them, and nothing is
+    copied to the host before the round ends.
+
+    The objective is the sum of ``losses`` and of ``distiller``'s losses. The
+    arguments of a loss's ``forward`` say what it gets:
+
+    ================== =====================================================
+    ``images``         raw images in [0, 1], (N, C, H, W)
+    ``inputs``         augmented and normalised images, (N, C, H, W)
+    ``latent``         (N, latent_dim)
+    ``labels``         the classes asked for, (N, )
+    ``logits_t``       a teacher's logits, (N, K)
+    ``bn_statistics``  list[BNStatistics], one a BN layer of the teacher
+    ``logits_s``       the student's logits, (N, K)
+    ``aux_logits``     the auxiliary head's logits of all views, (N*T, K*T)
+    ``joint_labels``   the joint labels of the views, (N*T, )
+    ================== =====================================================
+
+    With several teachers, a term of a teacher is the mean over them.
+
+    Args:
+        generator (dict): A generator of MMRazor's kind that returns images in
+            [0, 1].
+        losses (dict[str, dict]): Loss terms by name. The names contain
+            'loss', or else the term is only reported, as in MMRazor.
+        distiller (dict, optional): A ``ConfigurableDistiller`` with any of
+            MMRazor's losses, recorders and connectors. Defaults to None.
+        augment (dict, optional): What is done to images before the networks
+            see them, such as ``dict(type='RandomCropFlip')``. Defaults to
+            None.
+        batch_size (int): Images a round. Defaults to 200 (authors' scripts).
+        iters (int): Steps a round. Defaults to 200 (authors' scripts).
+        optimizer (dict): Defaults to Adam, lr 1e-3, betas (0.5, 0.999)
+            (authors' code).
+        amp (str, optional): 'bfloat16' or 'float16' for mixed precision;
+            statistics and losses stay in float32. Defaults to None.
+
+    Raises:
+        ValueError: If no term is on, or a number makes no sense.
+        TypeError: If a loss asks for something that there is not.
+    """
+
+    def __init__(
+        self,
+        generator: Dict,
+        losses: Dict[str, Dict],
+        distiller: Optional[Dict] = None,
+        augment: Optional[Dict] = None,
+        batch_size: int = 200,
+        iters: int = 200,
+        optimizer: Dict = dict(type='Adam', lr=1e-3, betas=(0.5, 0.999)),
+        amp: Optional[str] = None,
+    ) -> None:
+        super().__init__()
+        for name, value in dict(batch_size=batch_size, iters=iters).items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f'{name} of ImageSynthesizer should be a '
+                    f'positive integer, but got {value!r}.'
+                )
+        if amp not in (None, 'bfloat16', 'float16'):
+            raise ValueError(
+                'amp of ImageSynthesizer should be None, '
+                f'"bfloat16" or "float16", but got {amp!r}.'
+            )
+        self.generator = MODELS.build(generator)
+        self.losses = nn.ModuleDict()
+        self.needs: Dict[str, Set[str]] = {}
+        for name, cfg in losses.items():
+            loss = MODELS.build(cfg)
+            if getattr(loss, 'loss_weight', 1) != 0:
+                self.losses[name] = loss
+                self.needs[name] = _arguments(name, loss)
+        self.distiller = MODELS.build(
+            distiller or dict(type='ConfigurableDistiller')
+        )
+        if not isinstance(self.distiller, ConfigurableDistiller):
+            raise TypeError(
+                'distiller of ImageSynthesizer should be a '
+                f'ConfigurableDistiller, but got {type(self.distiller)}.'
+            )
+        names = [*self.losses, *self.distiller.loss_forward_mappings]
+        if not any('loss' in name for name in names):
+            raise ValueError(
+                'ImageSynthesizer has nothing to minimise: every one of '
+                f'losses={list(losses)} has weight 0 or a name without '
+                '"loss". Give at least one a positive loss_weight.'
+            )
+        self.augment = MODELS.build(augment) if augment else None
+        self.batch_size = batch_size
+        self.iters = iters
+        self.optimizer = dict(optimizer)
+        self.amp = amp
+
+    def check(
+        self, networks: Networks, with_student: bool = True
+    ) -> Tuple[int, Tuple[int, ...]]:
+        """Check that the parts fit each other, with one pass of two images.
+
+        Args:
+            networks (Networks): What images are to be synthesised for.
+            with_student (bool): False checks as well that there are terms
+                for the initial bank. Defaults to True.
+
+        Returns:
+            tuple[int, tuple[int]]: The number of classes and the images'
+            shape (C, H, W).
+
+        Raises:
+            ValueError: If a term asks for a part that the networks lack, the
+                networks do not take the generator's images, or their numbers
+                of classes differ.
+        """
+        self._active(with_student)
+        needs = set().union(*self.needs.values())
+        for index, teacher in enumerate(networks.each_teacher):
+            if 'bn_statistics' in needs and not bn_layers(teacher):
+                raise ValueError(
+                    f'teacher {index} ({type(teacher).__name__}) has no BN '
+                    'layer with running statistics, so its images cannot be '
+                    'matched to them: set loss_weight=0 of BNStatisticsLoss '
+                    '(losses.loss_bn in the configs).'
+                )
+        if (
+            needs & {'aux_logits', 'joint_labels'}
+            and networks.aux_head is None
+        ):
+            raise ValueError(
+                'A loss of ImageSynthesizer needs the auxiliary head, and the '
+                'algorithm has none: set model.aux_head, or the loss_weight '
+                'of CSDLoss (losses.loss_csd in the configs) to 0.'
+            )
+        check_recorders(self.distiller.student_recorders, networks.student)
+        check_recorders(self.distiller.teacher_recorders, networks.teachers)
+        with frozen(*networks.modules, self.generator), torch.no_grad():
+            device = next(networks.teachers.parameters()).device
+            self.generator.to(device)
+            inputs = networks.normalize(self.generator(None, 2))
+            classes = {}
+            for index, model in enumerate(
+                [*networks.each_teacher, networks.student]
+            ):
+                role = (
+                    'student'
+                    if index == len(networks.each_teacher)
+                    else f'teacher {index}'
+                )
+                try:
+                    classes[role] = model(inputs, mode='tensor').shape[1]
+                except Exception as error:
+                    raise ValueError(
+                        f'the {role} ({type(model).__name__}) does not take '
+                        f"the generator's images of shape "
+                        f'{tuple(inputs.shape[1:])}: {error}'
+                    ) from error
+        if len(set(classes.values())) > 1:
+            raise ValueError(
+                'teachers and student should tell the same '
+                f'number of classes, but got {classes}.'
+            )
+        return classes['student'], tuple(inputs.shape[1:])
+
+    def synthesize(
+        self,
+        networks: Networks,
+        num_classes: int,
+        seed: Optional[int] = None,
+        iters: Optional[int] = None,
+        with_student: bool = True,
+        on_step: Optional[Callable] = None,
+    ) -> SynthesisBatch:
+        """Make one batch of images: a round.
+
+        Args:
+            networks (Networks): What to make images for.
+            num_classes (int): Classes K to draw from.
+            seed (int, optional): All that is drawn comes from it, and the
+                random state is left as it was. Defaults to None, torch's
+                state.
+            iters (int, optional): Steps; defaults to those of the instance.
+            with_student (bool): Whether terms that look at the student count.
+                The initial bank is made without them. Defaults to True.
+            on_step (Callable, optional): Called with the number of steps
+                done, after each.
+
+        Returns:
+            SynthesisBatch: The images of the best step.
+
+        Raises:
+            NonFiniteSynthesisError: If a term became infinite or not a
+                number; says which and when.
+        """
+        device = next(networks.teachers.parameters()).device
+        self.to(device)
+        with ExitStack() as stack:
+            stack.enter_context(seeded(seed, device))
+            stack.enter_context(frozen(*networks.modules, self.distiller))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(
+                attached(self.distiller, networks.student, networks.teachers)
+            )
+            return self._optimize(
+                networks,
+                num_classes,
+                iters or self.iters,
+                with_student,
+                on_step,
+                device,
+            )
+
+    def _optimize(
+        self,
+        networks: Networks,
+        num_classes: int,
+        iters: int,
+        with_student: bool,
+        on_step: Optional[Callable],
+        device: torch.device,
+    ) -> SynthesisBatch:
+        reset_weights(self.generator)
+        self.generator.train()
+        # Sorted, so that a grid of the images reads by class.
+        labels = torch.randint(
+            num_classes, (self.batch_size,), device=device
+        ).sort()[0]
+        latent = torch.randn(
+            self.batch_size, self.generator.latent_dim, device=device
+        )
+        latent.requires_grad_()
+        params = [*self.generator.parameters(), latent]
+        optimizer = OPTIMIZERS.build(dict(self.optimizer, params=params))
+        scale = FLOAT16_SCALE if self.amp == 'float16' else 1
+        active, mappings = self._active(with_student)
+        best_loss = torch.full((), float('inf'), device=device)
+        best_step = torch.full((), -1, device=device)
+        best_images = best_terms = first_bad = None
+        for step in range(iters):
+            with torch.autocast(
+                device.type,
+                getattr(torch, self.amp or 'bfloat16'),
+                enabled=self.amp is not None,
+            ):
+                images = self.generator(latent, self.batch_size).float()
+                terms = self._terms(
+                    active, mappings, images, latent, labels, networks
+                )
+            loss = sum(term for name, term in terms.items() if 'loss' in name)
+            optimizer.zero_grad()
+            (loss * scale).backward()
+            if scale != 1:
+                for param in params:
+                    param.grad.div_(scale)
+            optimizer.step()
+            # All of this stays on the device: no step waits for its loss.
+            with torch.no_grad():
+                values = torch.stack([t.float() for t in terms.values()])
+                if best_images is None:
+                    best_images, best_terms = images.detach(), values
+                    first_bad = torch.full_like(values, iters)
+                better = loss < best_loss
+                best_loss = torch.where(better, loss, best_loss)
+                best_step = torch.where(better, step, best_step)
+                best_terms = torch.where(better, values, best_terms)
+                best_images = torch.where(better, images, best_images)
+                first_bad = torch.where(
+                    values.isfinite(), first_bad, first_bad.clamp(max=step)
+                )
+            if on_step is not None:
+                on_step(step + 1)
+        first_bad = dict(zip(terms, first_bad.int().tolist()))
+        bad_step = min(first_bad.values())
+        if bad_step < iters:
+            names = [name for name in terms if first_bad[name] == bad_step]
+            raise NonFiniteSynthesisError(
+                f'{", ".join(names)} of the synthesis became infinite or not '
+                f'a number in step {bad_step} of {iters}. Lower the learning '
+                "rate of the synthesizer's optimizer or the weight of that "
+                'term.'
+            )
+        return SynthesisBatch(
+            to_uint8(best_images),
+            labels,
+            dict(zip(terms, best_terms.tolist())),
+            best_step.item(),
+        )
+
+    def _active(self, with_student: bool) -> Tuple[List[str], Dict]:
+        """Terms that count: names of losses, mappings of the distiller."""
+        losses = [
+            name
+            for name in self.losses
+            if with_student or not self.needs[name] & OF_STUDENT
+        ]
+        mappings = {
+            name: mapping
+            for name, mapping in self.distiller.loss_forward_mappings.items()
+            if with_student or not _from_student(mapping)
+        }
+        if not any('loss' in name for name in [*losses, *mappings]):
+            raise ValueError(
+                'ImageSynthesizer has nothing to minimise without the '
+                f'student: {[*self.losses]} all look at it. Add OneHotLoss '
+                'or BNStatisticsLoss, or make no initial bank '
+                '(init_rounds=0 of SynthesisHook).'
+            )
+        return losses, mappings
+
+    def _terms(
+        self,
+        active: List[str],
+        mappings: Dict,
+        images: Tensor,
+        latent: Tensor,
+        labels: Tensor,
+        networks: Networks,
+    ) -> Dict[str, Tensor]:
+        """All loss terms of one step, weighted."""
+        needs = set().union(*(self.needs[name] for name in active))
+        distiller = self.distiller
+        augmented = images if self.augment is None else self.augment(images)
+        inputs = networks.normalize(augmented)
+        values = dict(
+            images=images, inputs=inputs, latent=latent, labels=labels
+        )
+        of_teachers = []
+        with distiller.teacher_recorders:
+            for teacher in networks.each_teacher:
+                with ExitStack() as stack:
+                    statistics = None
+                    if 'bn_statistics' in needs:
+                        statistics = stack.enter_context(
+                            recorded_bn_statistics(teacher)
+                        )
+                    logits_t = teacher(inputs, mode='tensor')
+                of_teachers.append(
+                    dict(logits_t=logits_t, bn_statistics=statistics)
+                )
+        if 'logits_s' in needs or any(map(_from_student, mappings.values())):
+            with distiller.student_recorders:
+                values['logits_s'] = networks.student(inputs, mode='tensor')
+        if needs & {'aux_logits', 'joint_labels'}:
+            task = networks.aux_head.task
+            features = pooled_features(
+                networks.student, task.views(inputs), networks.aux_feature
+            )
+            values['aux_logits'] = networks.aux_head(features)
+            values['joint_labels'] = joint_labels(labels, task.num_views)
+
+        terms = {}
+        for name in active:
+            loss, wanted = self.losses[name], self.needs[name]
+            sources = of_teachers if wanted & OF_TEACHER else [{}]
+            terms[name] = sum(
+                loss(
+                    **{
+                        key: source[key] if key in source else values[key]
+                        for key in wanted
+                    }
+                )
+                for source in sources
+            ) / len(sources)
+        for name, mapping in mappings.items():
+            terms[name] = distiller.distill_losses[name](
+                **{
+                    key: distiller.get_record(**record)
+                    for key, record in mapping.items()
+                }
+            )
+        return terms
+
+
+def _from_student(mapping: Dict) -> bool:
+    """Whether a loss of a distiller looks at the student."""
+    return any(record['from_student'] for record in mapping.values())
+
+
+def _arguments(name: str, loss: nn.Module) -> Set[str]:
+    """Names of the arguments of a loss; checks that there are such values."""
+    known = OF_IMAGES | OF_TEACHER | OF_STUDENT
+    wanted = set()
+    for argument in signature(loss.forward).parameters.values():
+        if argument.name in known:
+            wanted.add(argument.name)
+        elif argument.default is Parameter.empty:
+            raise TypeError(
+                f'{name} ({type(loss).__name__}) needs "{argument.name}", '
+                f'which the synthesizer does not have. It has {sorted(known)}.'
+                " MMRazor's own losses go into its distiller, where "
+                'recorders provide their arguments.'
+            )
+    return wanted

@@ -1,0 +1,74 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from functools import partial
+from typing import Callable, NamedTuple, Optional
+
+import torch.nn as nn
+from mmengine.model import is_model_wrapper
+
+from ..preprocessors import normalize_images
+
+
+class Networks(NamedTuple):
+    """What a synthesizer looks at while it makes images."""
+
+    # One teacher, or several in an ``nn.ModuleDict``.
+    teachers: nn.Module
+    student: Optional[nn.Module]
+    aux_head: Optional[nn.Module]
+    # Turns images (float in [0, 1]) into the networks' inputs.
+    normalize: Callable
+    # Name of the student's module that returns the auxiliary head's feature.
+    aux_feature: Optional[str] = None
+
+    @classmethod
+    def of(cls, algorithm: nn.Module) -> 'Networks':
+        """The networks of a MMRazor distillation algorithm.
+
+        Args:
+            algorithm (nn.Module): ``CSDDistillation``, or any algorithm of
+                MMRazor with a ``student`` and a ``teacher`` or ``teachers``;
+                wrapped for distributed training or not.
+
+        Raises:
+            TypeError: If it has no student or no teacher.
+        """
+        algorithm = _unwrapped(algorithm)
+        teachers = getattr(algorithm, 'teachers', None)
+        if teachers is None:
+            teachers = getattr(algorithm, 'teacher', None)
+        student = _unwrapped(getattr(algorithm, 'student', None))
+        if student is None or teachers is None:
+            raise TypeError(
+                'Images can be synthesised for an algorithm that has a '
+                f'student and teachers, but {type(algorithm).__name__} has '
+                f'{"no student" if student is None else "no teacher"}. Use '
+                "CSDDistillation or one of MMRazor's distillation "
+                'algorithms as model.type.'
+            )
+        return cls(
+            teachers=teachers,
+            student=student,
+            aux_head=_unwrapped(getattr(algorithm, 'aux_head', None)),
+            normalize=partial(
+                normalize_images, preprocessor=algorithm.data_preprocessor
+            ),
+            aux_feature=getattr(algorithm, 'aux_feature', None),
+        )
+
+    @property
+    def each_teacher(self) -> list:
+        """The teachers in a list."""
+        if isinstance(self.teachers, nn.ModuleDict):
+            return list(self.teachers.values())
+        return [self.teachers]
+
+    @property
+    def modules(self) -> list:
+        """All networks there are, in a list."""
+        networks = (self.teachers, self.student, self.aux_head)
+        return [network for network in networks if network is not None]
+
+
+def _unwrapped(module: Optional[nn.Module]) -> Optional[nn.Module]:
+    """A module without its wrapper for distributed training, if any."""
+    return module.module if is_model_wrapper(module) else module

@@ -1,0 +1,17 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from .checkpoints import load_weights
+from .features import pooled_features, recorded_outputs, submodule
+from .modes import evaluating, frozen, reset_weights
+from .recorders import attached, check_recorders
+
+__all__ = [
+    'attached',
+    'check_recorders',
+    'evaluating',
+    'frozen',
+    'load_weights',
+    'pooled_features',
+    'recorded_outputs',
+    'reset_weights',
+    'submodule',
+]

@@ -1,0 +1,84 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import difflib
+from contextlib import contextmanager
+from typing import Iterator, List, Optional
+
+import torch.nn as nn
+from torch import Tensor
+
+
+@contextmanager
+def recorded_outputs(module: nn.Module) -> Iterator[List]:
+    """Collect what ``module`` returns while the context is open."""
+    outputs = []
+    handle = module.register_forward_hook(
+        lambda _, args, output: outputs.append(output)
+    )
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def pooled_features(
+    model: nn.Module, inputs: Tensor, source: Optional[str] = None
+) -> Tensor:
+    """The pooled feature ``f(x)`` that a classifier decides on.
+
+    Args:
+        model (nn.Module): A classifier.
+        inputs (Tensor): (N, C, H, W), normalised.
+        source (str, optional): Dotted name of the module whose output is
+            taken (maps are averaged over their pixels, tokens over their
+            number). None takes what mmpretrain calls ``pre_logits``, the
+            input of the last linear layer.
+
+    Returns:
+        Tensor: (N, D).
+
+    Raises:
+        ValueError: If the model has no module of that name, or if ``source``
+            is None and the model cannot tell its ``pre_logits``.
+    """
+    if source is None:
+        if not hasattr(model, 'extract_feat'):
+            raise ValueError(
+                f'{type(model).__name__} has no extract_feat(): name the '
+                'module that returns its feature, aux_feature="...". It has: '
+                f'{_names(model)}'
+            )
+        feature = model.extract_feat(inputs, stage='pre_logits')
+    else:
+        with recorded_outputs(submodule(model, source)) as outputs:
+            model(inputs, mode='tensor')
+        feature = outputs[-1]
+    if isinstance(feature, (list, tuple)):
+        feature = feature[-1]
+    if feature.ndim == 4:
+        return feature.mean((2, 3))
+    return feature.mean(1) if feature.ndim == 3 else feature
+
+
+def submodule(model: nn.Module, name: str) -> nn.Module:
+    """The submodule of that dotted name.
+
+    Raises:
+        ValueError: If there is none; lists the names there are.
+    """
+    modules = dict(model.named_modules())
+    if name not in modules:
+        close = difflib.get_close_matches(name, modules, 3)
+        hint = f' Did you mean {" or ".join(close)}?' if close else ''
+        raise ValueError(
+            f'{type(model).__name__} has no module named '
+            f'"{name}".{hint} It has: {_names(model)}'
+        )
+    return modules[name]
+
+
+def _names(model: nn.Module, most: int = 40) -> str:
+    names = [name for name, _ in model.named_modules() if name]
+    # Names of few levels first: those are the ones to choose from.
+    names = sorted(names, key=lambda name: name.count('.'))
+    more = f', and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more

@@ -1,0 +1,55 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from contextlib import contextmanager
+from typing import Iterator
+
+import torch.nn as nn
+from mmengine.model.weight_init import initialize
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Put modules in eval mode and their modes back afterwards."""
+    modes = [(m, m.training) for module in modules for m in module.modules()]
+    for module, _ in modes:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Put modules in eval mode and keep gradients off their parameters.
+
+    Gradients still pass through them to their inputs, at the cost of the
+    inputs' gradients alone.
+    """
+    params = [
+        (param, param.requires_grad)
+        for module in modules
+        for param in module.parameters()
+    ]
+    with evaluating(*modules):
+        for param, _ in params:
+            param.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for param, requires_grad in params:
+                param.requires_grad_(requires_grad)
+
+
+def reset_weights(module: nn.Module) -> None:
+    """Draw the weights of a module anew.
+
+    Every layer first gets torch's own initial weights and statistics, then
+    the module's ``init_cfg``, if it has one, is applied.
+    """
+    for layer in module.modules():
+        if hasattr(layer, 'reset_parameters'):
+            layer.reset_parameters()
+    init_cfg = getattr(module, 'init_cfg', None)
+    if init_cfg:
+        initialize(module, init_cfg)

@@ -1,0 +1,60 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from contextlib import contextmanager
+from typing import Iterator
+
+import torch.nn as nn
+from mmrazor.models.distillers import ConfigurableDistiller
+from mmrazor.models.task_modules import RecorderManager
+
+from .features import submodule
+
+_ON_MODULES = ('ModuleInputsRecorder', 'ModuleOutputsRecorder')
+
+
+def check_recorders(manager: RecorderManager, model: nn.Module) -> None:
+    """Check that a model has what a distiller's recorders listen to.
+
+    Raises:
+        ValueError: If a recorder names a module that the model does not have;
+            lists the names it has.
+    """
+    for name, recorder in manager.recorders.items():
+        if type(recorder).__name__ in _ON_MODULES:
+            try:
+                submodule(model, recorder.source)
+            except ValueError as error:
+                raise ValueError(f'recorder "{name}": {error}') from None
+
+
+@contextmanager
+def attached(
+    distiller: ConfigurableDistiller, student: nn.Module, teachers: nn.Module
+) -> Iterator[None]:
+    """Let a distiller listen to networks as long as the context is open.
+
+    MMRazor's recorders leave their hooks on the networks for good, which is
+    right for a distiller that lives as long as they do. Here the hooks go,
+    and so do the recorded tensors with their graph.
+
+    Args:
+        distiller (ConfigurableDistiller): Its recorders are attached.
+        student (nn.Module): What the student's recorders listen to.
+        teachers (nn.Module): What the teachers' recorders listen to.
+    """
+    modules = [*student.modules(), *teachers.modules()]
+    before = [set(module._forward_hooks) for module in modules]
+    managers = (
+        (distiller.student_recorders, student),
+        (distiller.teacher_recorders, teachers),
+    )
+    try:
+        for manager, model in managers:
+            manager.initialize(model)
+        yield
+    finally:
+        for module, kept in zip(modules, before):
+            for key in set(module._forward_hooks) - kept:
+                del module._forward_hooks[key]
+        for manager, _ in managers:
+            for recorder in manager.recorders.values():
+                recorder.reset_data_buffer()

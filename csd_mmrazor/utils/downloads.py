@@ -1,0 +1,39 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import socket
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, Union
+
+# Seconds without an answer after which a host counts as unreachable: long
+# enough for a slow line, short enough to be told at once.
+TIMEOUT = 20
+
+
+@contextmanager
+def download_to(
+    path: Union[str, Path], url: str, option: str
+) -> Iterator[None]:
+    """Let a library download a file, and say what to do where it cannot.
+
+    Args:
+        path (str | Path): Where the library puts the file, and looks for it.
+        url (str): Where it gets it from.
+        option (str): What else can be done, for the message.
+
+    Raises:
+        FileNotFoundError: If the download fails.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        yield
+    except (OSError, RuntimeError, AssertionError) as error:
+        raise FileNotFoundError(
+            f'{Path(path).name} is needed, is not here yet and could not be '
+            f'downloaded ({type(error).__name__}: {error}).\n'
+            f'  Either get {url}\n'
+            f'  elsewhere and put it at {Path(path).absolute()},\n'
+            f'  or {option}.'
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,218 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from csd_mmrazor.datasets import BankError, BankFolder
+from csd_mmrazor.datasets.bank_folder import INITIAL
+
+SHAPE = (3, 4, 4)
+
+
+def batch(num=5, seed=0):
+    rng = np.random.default_rng(seed)
+    return (
+        rng.integers(0, 256, (num, *SHAPE), np.uint8),
+        rng.integers(0, 10, num),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = BankFolder(tmp_path / 'bank', SHAPE, 10)
+    for index in range(3):
+        folder.append(*batch(seed=index), INITIAL, index, write=True)
+    folder.append(*batch(7, seed=3), 0, 0, write=True)
+    return folder
+
+
+@pytest.mark.parametrize('mmap', [False, True])
+def test_what_is_written_is_read(folder, mmap):
+    again = BankFolder(folder.path)
+    assert again.shards == folder.shards
+    assert again.image_shape == SHAPE and again.num_classes == 10
+    assert len(again) == 22
+    for seed, shard in enumerate(again.shards):
+        images, labels = again.read(shard, mmap)
+        expected = batch(shard.count, seed)
+        assert np.array_equal(images, expected[0])
+        assert np.array_equal(labels, expected[1])
+    assert again.has(0, 0) and again.has(INITIAL, 2)
+    assert not again.has(0, 1) and not again.has(INITIAL, 3)
+    assert again.digest() == folder.digest()
+
+
+def test_nothing_else_is_left_in_the_folder(folder):
+    names = {path.name for path in folder.path.iterdir()}
+    assert names == {'manifest.json', *(s.name for s in folder.shards)}
+
+
+def test_a_process_that_does_not_write_takes_note(folder, tmp_path):
+    other = BankFolder(tmp_path / 'none', SHAPE, 10)
+    for index in range(3):
+        other.append(*batch(seed=index), INITIAL, index, write=False)
+    other.append(*batch(7, seed=3), 0, 0, write=False)
+    assert other.shards == folder.shards
+    assert not other.path.exists()
+
+
+def test_keep(folder):
+    names = [s.name for s in folder.shards]
+    folder.keep([s for s in folder.shards if s.epoch == INITIAL], write=True)
+    assert not (folder.path / names[-1]).exists()
+    assert BankFolder(folder.path).shards == folder.shards
+    # The next one takes no name of those that are kept.
+    folder.append(*batch(), 0, 0, write=True)
+    assert len({s.name for s in folder.shards}) == 4
+
+
+def test_killed_between_shard_and_manifest(folder, monkeypatch):
+    def fail(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BankFolder, '_write_manifest', fail)
+    with pytest.raises(KeyboardInterrupt):
+        folder.append(*batch(), 0, 1, write=True)
+    monkeypatch.undo()
+    again = BankFolder(folder.path)
+    assert len(again.shards) == 4 and not again.has(0, 1)
+    again.append(*batch(), 0, 1, write=True)
+    assert [s.epoch for s in BankFolder(folder.path).shards][-1] == 0
+
+
+def test_killed_while_writing(tmp_path):
+    """A writer is killed at random; what the manifest names is whole."""
+    code = (
+        f'import sys; sys.path[:0] = [{str(ROOT)!r}]\n'
+        'import importlib.util, types\n'
+        'import numpy as np\n'
+        # Only these two modules, without the seconds that torch takes.
+        'for name in ("csd_mmrazor", "csd_mmrazor.utils",'
+        ' "csd_mmrazor.datasets"):\n'
+        '    sys.modules[name] = types.ModuleType(name)\n'
+        '    sys.modules[name].__path__ = [sys.path[0] + "/" +'
+        ' name.replace(".", "/")]\n'
+        'from csd_mmrazor.utils.files import write_file\n'
+        'sys.modules["csd_mmrazor.utils"].write_file = write_file\n'
+        'from csd_mmrazor.datasets.bank_folder import BankFolder\n'
+        f'folder = BankFolder({str(tmp_path / "bank")!r}, (3, 32, 32), 10)\n'
+        'rng = np.random.default_rng(0)\n'
+        'print("ready", flush=True)\n'
+        'for i in range(10000):\n'
+        '    folder.append(rng.integers(0, 256, (50, 3, 32, 32), np.uint8),'
+        ' rng.integers(0, 10, 50), 0, len(folder.shards), True)\n'
+    )
+    rng = np.random.default_rng(0)
+    kept = 0
+    for _ in range(5):
+        writer = subprocess.Popen(
+            [sys.executable, '-c', code], stdout=subprocess.PIPE
+        )
+        assert writer.stdout.readline() == b'ready\n'
+        try:
+            writer.wait(rng.uniform(0.05, 0.5))
+        except subprocess.TimeoutExpired:
+            os.kill(writer.pid, signal.SIGKILL)
+            writer.wait()
+        assert writer.returncode == -signal.SIGKILL
+        folder = BankFolder(tmp_path / 'bank', (3, 32, 32), 10)
+        for shard in folder.shards:
+            folder.read(shard)
+        assert len(folder.shards) > kept
+        kept = len(folder.shards)
+
+
+def spoil_cut(path):
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def spoil_altered(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def spoil_lost(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    'spoil, message',
+    [
+        (spoil_cut, 'cut short or altered'),
+        (spoil_altered, 'cut short or altered'),
+        (spoil_lost, 'is lost'),
+    ],
+)
+@pytest.mark.parametrize('mmap', [False, True])
+def test_damaged_shards_are_found(folder, spoil, message, mmap):
+    spoil(folder.path / '000001.npy')
+    again = BankFolder(folder.path)
+    again.read(again.shards[0], mmap)
+    with pytest.raises(BankError, match=f'000001.npy .*{message}.*Restore'):
+        again.read(again.shards[1], mmap)
+
+
+@pytest.mark.parametrize(
+    'name', ['../../secret.npy', '/etc/passwd', '000000.npy/../x', 'a.npy']
+)
+def test_shard_names_cannot_leave_the_folder(folder, name):
+    path = folder.path / 'manifest.json'
+    manifest = json.loads(path.read_text())
+    manifest['shards'][0]['name'] = name
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BankError, match='shard name'):
+        BankFolder(folder.path)
+
+
+@pytest.mark.parametrize('content', ['', '{', '[]', '{"version": 9}', '\x00'])
+def test_damaged_manifests_are_found(folder, content):
+    (folder.path / 'manifest.json').write_text(content)
+    with pytest.raises(BankError, match='manifest.json, cannot be used'):
+        BankFolder(folder.path)
+
+
+def test_pickles_in_shards_are_refused(folder):
+    import hashlib
+    import io
+
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f'touch {folder.path}/trace',)
+
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([Evil()], object), allow_pickle=True)
+    content = buffer.getvalue()
+    shard = folder.shards[0]
+    (folder.path / shard.name).write_bytes(content)
+    shard = shard._replace(sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(BankError, match='holds something else'):
+        folder.read(shard)
+    assert not (folder.path / 'trace').exists()
+
+
+def test_other_kinds_are_refused(folder, tmp_path):
+    with pytest.raises(BankError, match=r'image_shape=\[3, 4, 4\], but'):
+        BankFolder(folder.path, (1, 4, 4), 10)
+    with pytest.raises(BankError, match='num_classes=10, but 100'):
+        BankFolder(folder.path, SHAPE, 100)
+    with pytest.raises(BankError, match='There is no image bank in'):
+        BankFolder(tmp_path / 'nothing')
+    images, labels = batch()
+    for args, message in (
+        ((images[:, :1], labels), 'uint8 images of shape'),
+        ((images.astype(np.float32), labels), 'but got float32'),
+        ((images, labels[:2]), 'as many labels'),
+        ((images, labels + 10), r'labels in 0\.\.9'),
+        ((images, labels - 10), r'labels in 0\.\.9'),
+        ((images[:0], labels[:0]), 'as many labels'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            folder.append(*args, 1, 0, write=True)
+    assert len(BankFolder(folder.path).shards) == 4

@@ -1,0 +1,211 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import numpy as np
+import pytest
+import torch
+from mmrazor.registry import DATASETS
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from csd_mmrazor.datasets import (
+    BankError,
+    BankSampler,
+    ImageBank,
+    bank_collate,
+)
+from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL
+
+SHAPE = (3, 4, 4)
+
+
+def fill(bank, rounds=3, num=20, epoch=INITIAL):
+    for index in range(rounds):
+        images = torch.randint(256, (num, *SHAPE), dtype=torch.uint8)
+        bank.append(images, torch.randint(10, (num,)), epoch, index)
+
+
+@pytest.fixture
+def bank(tmp_path):
+    bank = ImageBank()
+    bank.open(tmp_path / 'bank', SHAPE, 10)
+    fill(bank)
+    return bank
+
+
+def everything(bank):
+    batch = bank.__getitems__(list(range(len(bank))))
+    return batch['inputs'], batch['labels']
+
+
+@pytest.mark.parametrize('storage', ['host', 'device', 'disk'])
+def test_storages_hold_the_same(bank, storage):
+    other = ImageBank(storage=storage)
+    other.open(bank.folder.path, SHAPE, 10)
+    indices = torch.randint(len(bank), (50,)).tolist()
+    for key, value in bank.__getitems__(indices).items():
+        assert torch.equal(other.__getitems__(indices)[key].cpu(), value)
+    assert np.array_equal(other.labels(), bank.labels())
+    fill(other, 1, epoch=0)
+    assert len(other) == 80
+    assert torch.equal(everything(other)[0][:60].cpu(), everything(bank)[0])
+
+
+def test_items(bank):
+    images, labels = everything(bank)
+    assert len(bank) == 60
+    assert images.dtype == torch.uint8 and labels.dtype == torch.int64
+    item = bank[7]
+    assert torch.equal(item['inputs'], images[7])
+    assert item['labels'] == labels[7]
+
+
+def test_grows_in_memory_beyond_what_was_reserved(bank):
+    bank.reserve(65)
+    first = everything(bank)[0].clone()
+    fill(bank, 5, epoch=0)
+    assert len(bank) == 160
+    assert torch.equal(everything(bank)[0][:60], first)
+
+
+def test_is_mapped_from_disk_above_the_limit(tmp_path):
+    size = np.prod(SHAPE)
+    bank = ImageBank(memory_limit=50 * size / 2**30)
+    bank.open(tmp_path / 'bank', SHAPE, 10)
+    bank.reserve(10**9)  # does not fit, so nothing is reserved
+    fill(bank, 2)
+    assert type(bank._store).__name__ == 'MemoryStore'
+    before = everything(bank)[0].clone()
+    fill(bank, 1, epoch=0)
+    assert type(bank._store).__name__ == 'MappedStore'
+    assert torch.equal(everything(bank)[0][:40], before)
+    fill(bank, 1, epoch=1)
+    assert len(everything(bank)[0]) == 80
+
+
+def test_a_loader_gets_whole_batches(bank):
+    loader = DataLoader(
+        bank,
+        batch_size=16,
+        sampler=BankSampler(bank, num_samples=100, seed=0),
+        collate_fn=bank_collate,
+    )
+    batches = list(loader)
+    assert [len(b['inputs']) for b in batches] == [16] * 6 + [4]
+    images, labels = everything(bank)
+    lookup = {i.numpy().tobytes(): n for i, n in zip(images, labels)}
+    for batch in batches:
+        for image, label in zip(batch['inputs'], batch['labels']):
+            assert lookup[image.numpy().tobytes()] == label
+
+
+@pytest.mark.parametrize('num_workers', [1, 2])
+def test_workers_see_what_was_appended_before_the_epoch(bank, num_workers):
+    loader = DataLoader(
+        bank,
+        batch_size=20,
+        num_workers=num_workers,
+        sampler=BankSampler(bank, num_samples=200, seed=0),
+        collate_fn=bank_collate,
+        multiprocessing_context='fork',
+    )
+    for epoch in range(2):
+        seen = torch.cat([b['inputs'] for b in loader]).flatten(1)
+        assert len(seen.unique(dim=0)) == len(bank)
+        fill(bank, 1, epoch=epoch)
+
+
+def test_collate_makes_data_samples(bank):
+    batch = bank_collate(bank.__getitems__([3, 5]), data_samples=True)
+    assert [s.gt_label.item() for s in batch['data_samples']] == bank.labels()[
+        [3, 5]
+    ].tolist()
+
+
+def test_keep(bank):
+    fill(bank, 2, epoch=0)
+    images = everything(bank)[0].clone()
+    bank.keep([s for s in bank.folder.shards if s.epoch == INITIAL])
+    assert len(bank) == 60
+    assert torch.equal(everything(bank)[0], images[:60])
+
+
+def test_starts_from_another_bank(bank, tmp_path):
+    other = DATASETS.build(
+        dict(type='ImageBank', init_bank=str(bank.folder.path))
+    )
+    other.open(tmp_path / 'other', SHAPE, 10)
+    assert all(map(torch.equal, everything(other), everything(bank)))
+    assert {s.epoch for s in other.folder.shards} == {IMPORTED}
+    fill(other, 1, epoch=0)
+    # Opened again, nothing is imported twice.
+    again = ImageBank(init_bank=str(bank.folder.path))
+    again.open(tmp_path / 'other', SHAPE, 10)
+    assert len(again) == 80
+    assert len(bank.folder.shards) == 3
+
+
+def test_trains_on_a_finished_bank(bank):
+    other = ImageBank(data_root=str(bank.folder.path))
+    assert all(map(torch.equal, everything(other), everything(bank)))
+
+
+@pytest.mark.parametrize('names', [('0', '2', '10'), ('cat', 'dog', 'eel')])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_starts_from_a_folder_of_images(tmp_path, names, channels):
+    rng = np.random.default_rng(0)
+    expected = []
+    for place, name in enumerate(names):
+        (tmp_path / 'images' / name).mkdir(parents=True)
+        label = int(name) if name.isdecimal() else place
+        for number in range(3):
+            image = rng.integers(0, 256, (4, 4, 3), np.uint8)
+            if channels == 1:
+                image[:] = image[..., :1]
+            path = tmp_path / 'images' / name / f'{number}.png'
+            Image.fromarray(image).save(path)
+            image = image[..., :channels].transpose(2, 0, 1)
+            expected.append((label, image.tobytes()))
+    bank = ImageBank(init_bank=str(tmp_path / 'images'))
+    bank.open(tmp_path / 'bank', (channels, 4, 4), 11)
+    images, labels = everything(bank)
+    found = [(n.item(), i.numpy().tobytes()) for i, n in zip(images, labels)]
+    assert sorted(found) == sorted(expected)
+
+
+def test_bad_imports(bank, tmp_path):
+    def start(root, shape=SHAPE, num_classes=10):
+        ImageBank(init_bank=str(root)).open(tmp_path / 'x', shape, num_classes)
+
+    with pytest.raises(FileNotFoundError, match='init_bank=.*gone'):
+        start(tmp_path / 'gone')
+    with pytest.raises(BankError, match='num_classes=10, but 3'):
+        start(bank.folder.path, num_classes=3)
+    with pytest.raises(BankError, match='image_shape'):
+        start(bank.folder.path, shape=(1, 4, 4))
+    (tmp_path / 'images' / '12').mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"\['12'\], do not fit 10"):
+        start(tmp_path / 'images')
+    with pytest.raises(FileNotFoundError, match='no images in'):
+        start(tmp_path / 'images', num_classes=20)
+    Image.new('RGB', (4, 5)).save(tmp_path / 'images' / '12' / 'a.png')
+    with pytest.raises(BankError, match='a.png .* 4x5 pixels'):
+        start(tmp_path / 'images', num_classes=20)
+
+
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(storage='gpu'), 'storage .* but got .gpu'),
+        (dict(memory_limit=0), 'memory_limit .* but got 0'),
+    ],
+)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        ImageBank(**kwargs)
+
+
+def test_an_empty_bank_says_so(tmp_path):
+    bank = ImageBank()
+    assert len(bank) == 0
+    bank.open(tmp_path / 'bank', SHAPE, 10)
+    with pytest.raises(ValueError, match='image bank is empty.*init_rounds'):
+        iter(BankSampler(bank, num_samples=10, seed=0))

@@ -1,0 +1,397 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import json
+import logging
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from conftest import build, network
+
+from csd_mmrazor.datasets import BankError, BankFolder
+from csd_mmrazor.datasets.bank_folder import INITIAL
+from csd_mmrazor.engine import SynthesisHook
+from csd_mmrazor.models import ImageSynthesizer, NonFiniteSynthesisError
+from csd_mmrazor.models.synthesizers import image_grid
+
+SYNTHESIS = 'default_hooks.synthesis'
+
+
+def weights(runner):
+    return {k: v.clone() for k, v in runner.model.state_dict().items()}
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class Stop(BaseException):
+    """Stands for a kill: nothing handles it."""
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    """Notes the rounds that are made; can stop the run in one."""
+    rounds = []
+    synthesize = ImageSynthesizer.synthesize
+
+    def noted(self, networks, num_classes, **kwargs):
+        rounds.append((kwargs['with_student'], kwargs['iters']))
+        if spy.stop_in == len(rounds):
+            raise Stop
+        return synthesize(self, networks, num_classes, **kwargs)
+
+    monkeypatch.setattr(ImageSynthesizer, 'synthesize', noted)
+    spy = type('Spy', (), dict(rounds=rounds, stop_in=None))
+    return spy
+
+
+def test_rounds_of_a_run(tiny_runner, spy):
+    runner = tiny_runner(**{f'{SYNTHESIS}.init_iters': 3})
+    runner.train()
+    assert spy.rounds == [(False, 3)] * 2 + [(True, 2)] * 2
+    folder = BankFolder(Path(runner.work_dir, 'bank'))
+    assert [(s.epoch, s.index, s.count) for s in folder.shards] == [
+        (INITIAL, 0, 16),
+        (INITIAL, 1, 16),
+        (0, 0, 16),
+        (1, 0, 16),
+    ]
+    assert runner.iter == 6  # 2 epochs of 48 / 16 steps
+    student = runner.model.student
+    assert all(p.grad is None for p in runner.model.teachers.parameters())
+    assert all(torch.isfinite(p).all() for p in student.parameters())
+
+
+def test_what_it_logs_and_draws(tiny_runner, caplog):
+    runner = tiny_runner(**{f'{SYNTHESIS}.progress_interval': 0})
+    runner.train()
+    folder = Path(runner.log_dir, 'vis_data')
+    lines = [
+        json.loads(line)
+        for line in (folder / 'scalars.json').read_text().splitlines()
+    ]
+    of_rounds = [line for line in lines if 'synthesis/loss_csd' in line]
+    assert [line['step'] for line in of_rounds] == [0, 1]
+    for line in of_rounds:
+        assert line['synthesis/loss_csd'] < 0 < line['synthesis/loss_bn']
+        assert 0 <= line['synthesis/student_top1'] <= 100
+        assert 0 <= line['synthesis/teacher_top1'] <= 100
+    assert [line['synthesis/images'] for line in of_rounds] == [48, 64]
+    initial = [line for line in lines if 'initial/loss_oh' in line]
+    assert len(initial) == 1 and 'initial/loss_csd' not in initial[0]
+    images = {path.name for path in (folder / 'vis_image').iterdir()}
+    assert images == {'initial_0.png', 'synthesis_0.png', 'synthesis_1.png'}
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert 'Synthesis, initial bank: round 2/2, step 1/2, eta: 0:00:' in log
+    assert 'Synthesis, epoch 2: round 1/1, step 2/2, eta: 0:00:00' in log
+
+
+def test_the_grid_shows_the_images():
+    images = torch.arange(4).view(4, 1, 1, 1).expand(4, 1, 8, 8) * 60
+    grid = image_grid(images.to(torch.uint8))
+    # 4 tiles of 32 pixels in a row, with lines of 2 pixels.
+    assert grid.shape == (36, 4 * 34 + 2, 3)
+    assert [grid[10, 10 + 34 * i, 0] for i in range(4)] == [0, 60, 120, 180]
+    many = image_grid(torch.zeros(250, 3, 32, 32, dtype=torch.uint8), 100)
+    assert many.shape == (342, 342, 3)
+    five_channels = torch.zeros(2, 5, 8, 8, dtype=torch.uint8)
+    assert image_grid(five_channels).ndim == 3
+    assert cv2.imencode('.png', grid)[0]
+
+
+def test_the_head_is_drawn_anew(tiny_runner, monkeypatch):
+    def heads(reset):
+        seen = []
+        start = SynthesisHook.before_train_epoch
+
+        def noted(self, runner):
+            head = runner.model.aux_head
+            before = head.layers[0].weight.detach().clone()
+            start(self, runner)
+            seen.append(torch.equal(before, head.layers[0].weight))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SynthesisHook, 'before_train_epoch', noted)
+            tiny_runner(
+                f'reset_{reset}', **{f'{SYNTHESIS}.reset_aux_head': reset}
+            ).train()
+        return seen
+
+    assert heads(True) == [False, False]
+    assert heads(False) == [True, True]
+
+
+def test_the_same_seed_gives_the_same_run(tiny_runner):
+    runners = []
+    for name in 'ab':
+        runners.append(tiny_runner(name))
+        runners[-1].train()
+    assert equal(*map(weights, runners))
+    digests = {
+        BankFolder(Path(runner.work_dir, 'bank')).digest()
+        for runner in runners
+    }
+    assert len(digests) == 1
+    other = tiny_runner('c', **{'randomness.seed': 1})
+    other.train()
+    assert not equal(weights(other), weights(runners[0]))
+
+
+@pytest.mark.parametrize('stop_in', [1, 2, 3, 4])
+def test_resumes_where_it_was(tiny_runner, spy, stop_in):
+    whole = tiny_runner('whole')
+    whole.train()
+    made = len(spy.rounds)
+    del spy.rounds[:]
+    spy.stop_in = stop_in
+    with pytest.raises(Stop):
+        tiny_runner('cut').train()
+    spy.stop_in = None
+    resumed = tiny_runner('cut', resume=True)
+    resumed.train()
+    # The round that was stopped is made again, and no other.
+    assert len(spy.rounds) == made + 1
+    assert equal(weights(whole), weights(resumed))
+    folders = [
+        BankFolder(Path(runner.work_dir, 'bank'))
+        for runner in (whole, resumed)
+    ]
+    assert folders[0].digest() == folders[1].digest()
+
+
+def test_resumes_within_an_epoch(tiny_runner, monkeypatch, spy):
+    whole = tiny_runner('whole')
+    whole.train()
+    del spy.rounds[:]
+    from csd_mmrazor.models import CSDDistillation
+
+    steps = []
+    train_step = CSDDistillation.train_step
+
+    def stopped(self, *args, **kwargs):
+        steps.append(1)
+        if len(steps) == 5:  # the second step of the second epoch
+            raise Stop
+        return train_step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CSDDistillation, 'train_step', stopped)
+        with pytest.raises(Stop):
+            tiny_runner('cut').train()
+    assert len(spy.rounds) == 4
+    resumed = tiny_runner('cut', resume=True)
+    resumed.train()
+    assert len(spy.rounds) == 4  # the bank has them all
+    assert equal(weights(whole), weights(resumed))
+
+
+def test_resuming_an_older_checkpoint_drops_later_images(tiny_runner):
+    options = {'default_hooks.checkpoint.max_keep_ckpts': 5}
+    whole = tiny_runner(**options)
+    whole.train()
+    cfg = whole.cfg
+    runner = tiny_runner(**options)
+    runner._load_from = f'{whole.work_dir}/epoch_1.pth'
+    runner._resume = True
+    runner.train()
+    assert equal(weights(whole), weights(runner))
+    assert len(BankFolder(Path(cfg.work_dir, 'bank')).shards) == 4
+
+
+def test_a_used_work_dir_is_refused_without_resume(tiny_runner):
+    tiny_runner().train()
+    runner = tiny_runner()
+    with pytest.raises(BankError, match='earlier run. .*--resume.*init_bank'):
+        runner.train()
+    assert len(BankFolder(Path(runner.work_dir, 'bank')).shards) == 4
+
+
+def test_resuming_without_the_bank_is_refused(tiny_runner):
+    runner = tiny_runner()
+    runner.train()
+    other = tiny_runner('other', **{'train_cfg.max_epochs': 3})
+    other._load_from = f'{runner.work_dir}/epoch_2.pth'
+    other._resume = True
+    with pytest.raises(BankError, match='epoch 2, .* lacks .* of 2 epochs'):
+        other.train()
+
+
+def test_imported_images_replace_the_initial_bank(tiny_runner, spy):
+    first = tiny_runner('first')
+    first.train()
+    del spy.rounds[:]
+    bank = f'{first.work_dir}/bank'
+    second = tiny_runner(
+        'second', **{'train_dataloader.dataset.init_bank': bank}
+    )
+    second.train()
+    assert spy.rounds == [(True, 2)] * 2
+    assert len(second.train_dataloader.dataset) == 64 + 32
+
+
+def test_trains_on_the_initial_bank_alone(tiny_runner, spy):
+    runner = tiny_runner(**{f'{SYNTHESIS}.rounds': 0})
+    runner.train()
+    assert spy.rounds == [(False, 2)] * 2
+
+
+def test_a_diverging_round_keeps_the_bank(tiny_runner, monkeypatch):
+    from csd_mmrazor.models import CSDLoss
+
+    forward = CSDLoss.forward
+    calls = []
+
+    def diverging(self, aux_logits, joint_labels):
+        calls.append(1)
+        scale = float('inf') if len(calls) > 2 else 1
+        return forward(self, aux_logits, joint_labels) * scale
+
+    monkeypatch.setattr(CSDLoss, 'forward', diverging)
+    runner = tiny_runner()
+    with pytest.raises(
+        NonFiniteSynthesisError,
+        match='epoch 2, round 1/1: loss_csd .* step 0 of 2.* keeps its 48',
+    ):
+        runner.train()
+    assert len(BankFolder(Path(runner.work_dir, 'bank')).shards) == 3
+    monkeypatch.undo()
+    resumed = tiny_runner(resume=True)
+    resumed.train()
+    assert resumed.epoch == 2
+
+
+@pytest.mark.parametrize(
+    'change, error, message',
+    [
+        (
+            {
+                f'{SYNTHESIS}.synthesizer.generator.img_size': 12,
+                'model.architecture': network(channels=1),
+                f'{SYNTHESIS}.synthesizer.generator.channels': 3,
+            },
+            ValueError,
+            'teacher 0 .* shape .3, 12, 12.',
+        ),
+        (
+            {'model.aux_head': None},
+            ValueError,
+            'needs the auxiliary head, and the algorithm has none',
+        ),
+        (
+            {
+                'train_dataloader.num_workers': 1,
+                'train_dataloader.persistent_workers': True,
+            },
+            ValueError,
+            'num_workers=0 .* persistent_workers=True',
+        ),
+        (
+            {
+                'train_dataloader.num_workers': 1,
+                'train_dataloader.dataset.storage': 'device',
+            },
+            ValueError,
+            'num_workers=0 .* storage="device"',
+        ),
+        (
+            {
+                f'{SYNTHESIS}.init_rounds': 0,
+                f'{SYNTHESIS}.rounds': 0,
+            },
+            ValueError,
+            'image bank is empty',
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told_before_work(
+    tiny_runner, spy, change, error, message
+):
+    runner = tiny_runner(**change)
+    with pytest.raises(error, match=message):
+        runner.train()
+    assert not spy.rounds
+
+
+def test_another_data_set_is_told(tiny_runner):
+    digits = dict(type='mmrazor.Digits', split='train', _delete_=True)
+    runner = tiny_runner(
+        **{
+            'train_dataloader.dataset': digits,
+            'train_dataloader.collate_fn': dict(type='pseudo_collate'),
+        }
+    )
+    with pytest.raises(TypeError, match='mmrazor.ImageBank.* got Digits'):
+        runner.train()
+
+
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(rounds=-1), 'rounds .* 0 or more, but got -1'),
+        (dict(init_rounds=0.5), 'init_rounds .* but got 0.5'),
+        (dict(init_iters=0), 'init_iters .* 1 or more, but got 0'),
+        (dict(grid_images='many'), 'grid_images .* but got .many'),
+    ],
+)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        SynthesisHook(synthesizer=dict(), **kwargs)
+
+
+def test_steps_are_counted_per_epoch(tiny_runner):
+    runner = tiny_runner()
+    assert len(runner.train_dataloader) == 3
+    assert runner.max_iters == 6
+    assert logging.getLogger() is not None
+
+
+def test_feeds_an_algorithm_of_mmrazor(tiny_runner, teacher_file):
+    """SingleTeacherDistill learns from the bank, unchanged."""
+    model = dict(
+        _delete_=True,
+        _scope_='mmrazor',
+        type='SingleTeacherDistill',
+        data_preprocessor=dict(
+            type='BankDataPreprocessor',
+            mean=[77.9],
+            std=[95.9],
+            num_classes=10,
+        ),
+        architecture=network(),
+        teacher=network(base_channels=8),
+        teacher_ckpt=str(teacher_file),
+        distiller=dict(
+            type='ConfigurableDistiller',
+            student_recorders=dict(
+                fc=dict(type='ModuleOutputs', source='head.fc')
+            ),
+            teacher_recorders=dict(
+                fc=dict(type='ModuleOutputs', source='head.fc')
+            ),
+            distill_losses=dict(loss_kl=dict(type='KLDivergence', tau=4)),
+            loss_forward_mappings=dict(
+                loss_kl=dict(
+                    preds_S=dict(from_student=True, recorder='fc'),
+                    preds_T=dict(from_student=False, recorder='fc'),
+                )
+            ),
+        ),
+    )
+    sgd = dict(_delete_=True, optimizer=dict(type='SGD', lr=0.05))
+    runner = tiny_runner(
+        model=model,
+        optim_wrapper=sgd,
+        param_scheduler=None,
+        **{
+            'train_dataloader.collate_fn.data_samples': True,
+            f'{SYNTHESIS}.synthesizer.losses.loss_csd.loss_weight': 0,
+            f'{SYNTHESIS}.synthesizer.losses.loss_adv': dict(
+                type='AdversarialLoss'
+            ),
+        },
+    )
+    before = build(network()).state_dict().keys()
+    runner.train()
+    assert len(runner.train_dataloader.dataset) == 64
+    assert set(runner.model.student.state_dict()) == set(before)

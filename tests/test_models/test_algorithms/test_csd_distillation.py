@@ -1,0 +1,332 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from conftest import build, network
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmpretrain.structures import DataSample
+
+from csd_mmrazor.engine import DistillationOptimWrapperConstructor
+
+
+@pytest.fixture
+def algorithm(tiny_config):
+    def make(**changes):
+        cfg = tiny_config(**changes).model
+        model = build(cfg)
+        model.init_weights()
+        model.data_preprocessor.augment = None
+        return model
+
+    return make
+
+
+def sgd():
+    return dict(
+        optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4)
+    )
+
+
+def optimizers(model):
+    return DistillationOptimWrapperConstructor(
+        dict(architecture=sgd(), aux_head=sgd())
+    )(model)
+
+
+def batches(num=3):
+    return [
+        dict(
+            inputs=torch.randint(256, (16, 1, 8, 8), dtype=torch.uint8),
+            labels=torch.randint(10, (16,)),
+        )
+        for _ in range(num)
+    ]
+
+
+def plain_loop(model, data):
+    """Student and head steps in plain PyTorch, in the authors' order."""
+    teacher = deepcopy(model.teachers['teacher']).eval()
+    student = deepcopy(model.student).train()
+    align = deepcopy(model.distiller.connectors['align']).train()
+    head = deepcopy(model.aux_head).train()
+    kwargs = dict(lr=0.1, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(
+        [dict(params=student.parameters()), dict(params=align.parameters())],
+        **kwargs,
+    )
+    optimizer_head = torch.optim.SGD(head.parameters(), **kwargs)
+    for batch in data:
+        inputs = (batch['inputs'].float() - 77.9) / 95.9
+        labels = batch['labels']
+        with torch.no_grad():
+            map_t = teacher.backbone(inputs)[-1]
+            logits_t = teacher.head.fc(map_t.mean((2, 3)))
+        map_s = student.backbone(inputs)[-1]
+        logits_s = student.head.fc(map_s.mean((2, 3)))
+        kd = F.kl_div(
+            F.log_softmax(logits_s / 20, 1),
+            F.softmax(logits_t / 20, 1),
+            reduction='batchmean',
+        )
+        loss = (
+            20**2 * kd
+            + F.cross_entropy(logits_s, labels)
+            + 30 * F.mse_loss(align.layers(map_s), map_t)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+        student.eval()
+        views = torch.stack([inputs.rot90(k, (2, 3)) for k in range(4)], 1)
+        features = student.backbone(views.flatten(0, 1))[-1].mean((2, 3))
+        joint = torch.stack([labels * 4 + k for k in range(4)], 1).flatten()
+        loss = F.cross_entropy(head(features.detach()), joint)
+        optimizer_head.zero_grad()
+        loss.backward()
+        optimizer_head.step()
+        student.train()
+    return student, align, head
+
+
+def test_steps_equal_a_plain_loop(algorithm):
+    model, data = algorithm(), batches()
+    expected = plain_loop(model, data)
+    wrappers = optimizers(model)
+    model.train()
+    for batch in data:
+        model.train_step(batch, wrappers)
+    parts = (
+        model.student,
+        model.distiller.connectors['align'],
+        model.aux_head,
+    )
+    for part, twin in zip(parts, expected):
+        for (name, value), other in zip(
+            part.state_dict().items(), twin.state_dict().values()
+        ):
+            torch.testing.assert_close(
+                value,
+                other,
+                rtol=1e-6,
+                atol=1e-6,
+                msg=lambda text, name=name: f'{name}: {text}',
+            )
+
+
+def test_losses_are_logged_under_their_names(algorithm):
+    model = algorithm()
+    log_vars = model.train_step(batches(1)[0], optimizers(model))
+    assert set(log_vars) == {
+        'loss',
+        'student.loss',
+        'distill.loss_kd',
+        'distill.loss_feature',
+        'loss_aux',
+    }
+    parts = [v for k, v in log_vars.items() if '.' in k]
+    torch.testing.assert_close(log_vars['loss'], sum(parts))
+
+
+def test_losses_are_reported_every_so_many_steps(algorithm):
+    from mmengine.logging import MessageHub
+
+    model = algorithm(**{'model.log_interval': 5})
+    wrappers = optimizers(model)
+    hub = MessageHub.get_current_instance()
+    reported = []
+    for step, batch in enumerate(batches(7)):
+        hub.update_info('iter', step)
+        reported.append(bool(model.train_step(batch, wrappers)))
+    assert reported == [step in (0, 5) for step in range(7)]
+    hub.update_info('iter', 0)
+
+
+def test_who_gets_gradients(algorithm):
+    model, batch = algorithm(), batches(1)[0]
+    data = model.data_preprocessor(batch, True)
+    model.train()
+    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+
+    def has_grad(module):
+        return {p.grad is not None for p in module.parameters()}
+
+    assert has_grad(model.student) == {True}
+    assert has_grad(model.distiller) == {True}
+    assert has_grad(model.teachers) == {False}
+    assert has_grad(model.aux_head) == {False}
+    model.zero_grad(set_to_none=True)
+    buffers = [b.clone() for b in model.student.buffers()]
+    loss, _ = model.parse_losses(model(**data, mode='aux_loss'))
+    loss.backward()
+    assert has_grad(model.aux_head) == {True}
+    for part in (model.student, model.distiller, model.teachers):
+        assert has_grad(part) == {False}
+    # The head's step does not touch the student's statistics or mode.
+    assert all(map(torch.equal, buffers, model.student.buffers()))
+    assert model.student.training
+
+
+def test_teachers_stay_in_eval_mode(algorithm):
+    model = algorithm()
+    for mode in (True, False, True):
+        assert model.train(mode) is model
+        assert not any(m.training for m in model.teachers.modules())
+        assert model.student.training is mode
+    buffers = [b.clone() for b in model.teachers.buffers()]
+    model.train_step(batches(1)[0], optimizers(model))
+    assert all(map(torch.equal, buffers, model.teachers.buffers()))
+
+
+def test_checkpoints_hold_no_teacher(algorithm):
+    model = algorithm()
+    state_dict = model.state_dict()
+    assert {key.split('.')[0] for key in state_dict} == {
+        'architecture',
+        'distiller',
+        'aux_head',
+    }
+    assert model.load_state_dict(state_dict).missing_keys == []
+
+
+def test_several_teachers(algorithm, teacher_file):
+    other = dict(build_cfg=network(base_channels=6))
+    model = algorithm(
+        **{
+            'model.teachers.other': other,
+            'model.distiller.teacher_recorders.other': dict(
+                type='ModuleOutputs', source='other.head'
+            ),
+            'model.distiller.distill_losses.loss_other': dict(
+                type='KLDivergence', tau=4
+            ),
+            'model.distiller.loss_forward_mappings.loss_other': dict(
+                preds_S=dict(from_student=True, recorder='logits'),
+                preds_T=dict(from_student=False, recorder='other'),
+            ),
+        }
+    )
+    log_vars = model.train_step(batches(1)[0], optimizers(model))
+    assert log_vars['distill.loss_other'] > 0
+    # Only the one that was read from a file is left out of checkpoints.
+    kept = {k.split('.')[1] for k in model.state_dict() if 'teachers' in k}
+    assert kept == {'other'}
+
+
+def test_real_images_train_it_too(algorithm):
+    model = algorithm()
+    data = dict(
+        inputs=[torch.zeros(1, 8, 8, dtype=torch.uint8) for _ in range(4)],
+        data_samples=[DataSample().set_gt_label(i) for i in range(4)],
+    )
+    assert model.train_step(data, optimizers(model))['loss'] > 0
+
+
+def test_without_head(algorithm):
+    model = algorithm(**{'model.aux_head': None})
+    wrappers = optimizers(model)
+    assert set(wrappers.optim_wrappers) == {'architecture'}
+    log_vars = model.train_step(batches(1)[0], wrappers)
+    assert 'loss_aux' not in log_vars
+    # One plain optimizer does then.
+    plain = OptimWrapper(torch.optim.SGD(model.student.parameters(), 0.1))
+    model.train_step(batches(1)[0], plain)
+
+
+def test_optimizers(algorithm):
+    model = algorithm()
+    wrappers = optimizers(model)
+
+    def params(name):
+        groups = wrappers[name].optimizer.param_groups
+        return {id(p) for group in groups for p in group['params']}
+
+    assert params('architecture') == {
+        id(p)
+        for part in (model.student, model.distiller)
+        for p in part.parameters()
+    }
+    assert params('aux_head') == {id(p) for p in model.aux_head.parameters()}
+    with pytest.raises(ValueError, match='"generator", which CSDDist'):
+        DistillationOptimWrapperConstructor(dict(generator=sgd()))(model)
+    with pytest.raises(ValueError, match='optimizer for its "aux_head"'):
+        model.train_step(
+            batches(1)[0],
+            OptimWrapperDict(architecture=wrappers['architecture']),
+        )
+
+
+def test_widths_are_inferred(algorithm):
+    model = algorithm(**{'model.architecture': network(base_channels=5)})
+    assert model.aux_head.in_channels == 10
+    assert model.aux_head.num_classes == 10
+    assert model.distiller.connectors['align'].layers[0].in_channels == 10
+    model = algorithm(**{'model.aux_feature': 'backbone.layer1'})
+    assert model.aux_head.in_channels == 4
+
+
+@pytest.mark.parametrize(
+    'change, error, message',
+    [
+        (
+            {'model.architecture': network(num_classes=7)},
+            ValueError,
+            "number of classes, but got {'student': 7, 'teacher': 10}",
+        ),
+        (
+            {'model.architecture': network(channels=3)},
+            ValueError,
+            r'student .* image_shape=\(1, 8, 8\)',
+        ),
+        (
+            {'model.teachers.teacher.ckpt_path': 'gone.pth'},
+            FileNotFoundError,
+            'model.teachers.teacher.ckpt_path=gone.pth does not exist',
+        ),
+        (
+            {'model.teachers': [1]},
+            TypeError,
+            r'teachers of CSDDistillation .* but got \[1\]',
+        ),
+        (
+            {'model.aux_feature': 'backbone.layer9'},
+            ValueError,
+            'no module named "backbone.layer9".*backbone.layer1',
+        ),
+        (
+            {'model.distiller.student_recorders.logits.source': 'haed'},
+            ValueError,
+            'recorder "logits": .* Did you mean head',
+        ),
+        (
+            {'model.aux_head.task.type': 'ChannelPermutationTask'},
+            ValueError,
+            '3 channels, but got 1',
+        ),
+        (
+            {'model.student_loss': None, 'model.distiller': None},
+            ValueError,
+            'nothing to train the student with',
+        ),
+    ],
+)
+def test_bad_arguments(algorithm, change, error, message):
+    with pytest.raises(error, match=message):
+        algorithm(**change)
+
+
+def test_predicts_as_the_student(algorithm):
+    model = algorithm().eval()
+    images = [
+        torch.randint(256, (1, 8, 8), dtype=torch.uint8) for _ in range(4)
+    ]
+    samples = [DataSample().set_gt_label(i) for i in range(4)]
+    out = model.val_step(dict(inputs=images, data_samples=samples))
+    inputs = (torch.stack(images).float() - 77.9) / 95.9
+    logits = model.student.eval()(inputs, mode='tensor')
+    assert [s.pred_label.item() for s in out] == logits.argmax(1).tolist()
+    assert isinstance(model.architecture, nn.Module)

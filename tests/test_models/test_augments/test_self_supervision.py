@@ -1,0 +1,80 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import pytest
+import torch
+from mmrazor.registry import TASK_UTILS
+
+from csd_mmrazor.models import (
+    ChannelPermutationTask,
+    RotationPermutationTask,
+    RotationTask,
+)
+from csd_mmrazor.models.augments import joint_labels
+
+
+def test_rotations_by_hand():
+    image = torch.tensor([[1, 2], [3, 4]]).view(1, 1, 2, 2)
+    views = RotationTask().views(torch.cat([image, image + 10]))
+    expected = [
+        [[1, 2], [3, 4]],
+        [[2, 4], [1, 3]],
+        [[4, 3], [2, 1]],
+        [[3, 1], [4, 2]],
+    ]
+    assert views[:4, 0].tolist() == expected
+    assert (views[4:, 0] - 10).tolist() == expected
+
+
+def test_permutations_by_hand():
+    image = torch.tensor([1, 2, 3]).view(1, 3, 1, 1)
+    views = ChannelPermutationTask().views(torch.cat([image, image + 10]))
+    orders = [
+        [1, 2, 3],
+        [1, 3, 2],
+        [2, 1, 3],
+        [2, 3, 1],
+        [3, 1, 2],
+        [3, 2, 1],
+    ]
+    assert views[:6, :, 0, 0].tolist() == orders
+    assert (views[6:, :, 0, 0] - 10).tolist() == orders
+
+
+def test_both():
+    images = torch.rand(2, 3, 4, 4)
+    views = RotationPermutationTask().views(images)
+    assert views.shape == (48, 3, 4, 4)
+    # View 4 * ... of rotation k and order p is 6 * k + p.
+    for image in range(2):
+        for k in range(4):
+            rotated = images[image].rot90(k, (1, 2))
+            assert torch.equal(views[24 * image + 6 * k], rotated)
+            assert torch.equal(
+                views[24 * image + 6 * k + 5], rotated[[2, 1, 0]]
+            )
+    assert len(views.flatten(1).unique(dim=0)) == 48
+
+
+@pytest.mark.parametrize(
+    'name, num_views',
+    [
+        ('RotationTask', 4),
+        ('ChannelPermutationTask', 6),
+        ('RotationPermutationTask', 24),
+    ],
+)
+def test_registered(name, num_views):
+    task = TASK_UTILS.get(name)()
+    assert task.num_views == num_views
+    assert len(task.views(torch.rand(3, 3, 4, 4))) == 3 * num_views
+
+
+def test_joint_labels_by_hand():
+    labels = joint_labels(torch.tensor([0, 2, 1]), 4)
+    assert labels.tolist() == [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7]
+
+
+def test_bad_shapes():
+    with pytest.raises(ValueError, match='square images, but got 4x6'):
+        RotationTask().views(torch.rand(1, 3, 4, 6))
+    with pytest.raises(ValueError, match='3 channels, but got 1'):
+        ChannelPermutationTask().views(torch.rand(1, 1, 4, 4))

@@ -1,0 +1,422 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from conftest import build, network
+from mmrazor.registry import MODELS
+
+from csd_mmrazor.models import Networks, NonFiniteSynthesisError
+from csd_mmrazor.models.synthesizers.image_synthesizer import to_uint8
+from csd_mmrazor.models.utils import reset_weights
+
+LOSSES = dict(
+    loss_oh=dict(type='OneHotLoss'),
+    loss_bn=dict(type='BNStatisticsLoss', loss_weight=0.5),
+    loss_csd=dict(type='CSDLoss', loss_weight=10),
+)
+
+
+def synthesizer(**kwargs):
+    cfg = dict(
+        type='ImageSynthesizer',
+        generator=dict(
+            type='CSDGenerator',
+            img_size=8,
+            latent_dim=6,
+            hidden_channels=4,
+            channels=1,
+        ),
+        losses=LOSSES,
+        batch_size=12,
+        iters=4,
+    )
+    return build(dict(cfg, **kwargs))
+
+
+@pytest.fixture
+def networks():
+    teacher = build(network(base_channels=8))
+    teacher.init_weights()
+    teacher.train()
+    teacher(torch.randn(64, 1, 8, 8), mode='tensor')
+    student = build(network())
+    student.init_weights()
+    student.train()
+    head = build(
+        dict(type='SelfSupervisedAuxHead', num_classes=10, in_channels=8)
+    )
+    head.init_weights()
+    return Networks(
+        nn.ModuleDict(dict(teacher=teacher.eval())),
+        student,
+        head,
+        lambda images: (images - 0.3) / 0.4,
+    )
+
+
+def state(networks):
+    """Everything that a round must leave as it was."""
+    return [
+        (
+            module.training,
+            [p.requires_grad for p in module.parameters(recurse=False)],
+            [p.grad for p in module.parameters(recurse=False)],
+            [b.clone() for b in module.buffers(recurse=False)],
+            len(module._forward_hooks),
+            len(module._forward_pre_hooks),
+        )
+        for network in networks.modules
+        for module in network.modules()
+    ]
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def plain_round(synthesizer, networks, seed, iters):
+    """The same round as a loop in plain PyTorch."""
+    teacher = networks.teachers['teacher']
+    student, head = networks.student.eval(), networks.aux_head.eval()
+    generator = deepcopy(synthesizer.generator).train()
+    torch.manual_seed(seed)
+    reset_weights(generator)
+    labels = torch.randint(10, (12,)).sort()[0]
+    latent = torch.randn(12, 6, requires_grad=True)
+    optimizer = torch.optim.Adam(
+        [dict(params=generator.parameters()), dict(params=[latent])],
+        lr=1e-3,
+        betas=(0.5, 0.999),
+    )
+    inputs_of_bn = []
+    handles = [
+        module.register_forward_hook(
+            lambda module, args, out: inputs_of_bn.append((module, args[0]))
+        )
+        for module in teacher.modules()
+        if isinstance(module, nn.BatchNorm2d)
+    ]
+    best = None
+    for step in range(iters):
+        images = generator(latent)
+        inputs = networks.normalize(images)
+        inputs_of_bn.clear()
+        logits_t = teacher(inputs, mode='tensor')
+        loss_bn = sum(
+            (x.mean((0, 2, 3)) - bn.running_mean).norm()
+            + (x.var((0, 2, 3), unbiased=False) - bn.running_var).norm()
+            for bn, x in inputs_of_bn
+        )
+        views = torch.stack(
+            [torch.rot90(inputs, k, (2, 3)) for k in range(4)], 1
+        ).view(-1, 1, 8, 8)
+        aux = head(student.extract_feat(views)[-1])
+        joint = torch.stack([labels * 4 + k for k in range(4)], 1).view(-1)
+        terms = dict(
+            loss_oh=F.cross_entropy(logits_t, labels),
+            loss_bn=0.5 * loss_bn,
+            loss_csd=-10 * F.cross_entropy(aux, joint),
+        )
+        loss = sum(terms.values())
+        if best is None or loss.item() < best[0]:
+            best = (
+                loss.item(),
+                images.detach().clone(),
+                {k: v.item() for k, v in terms.items()},
+                step,
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for handle in handles:
+        handle.remove()
+    return labels, best, generator, latent.detach()
+
+
+def test_equals_a_plain_loop(networks):
+    parts = synthesizer()
+    batch = parts.synthesize(networks, 10, seed=3, iters=7)
+    weights = deepcopy(parts.generator.state_dict())
+    labels, best, generator, _ = plain_round(parts, networks, 3, 7)
+    assert torch.equal(batch.labels, labels)
+    assert batch.step == best[3]
+    assert batch.terms == pytest.approx(best[2], rel=1e-5)
+    assert (
+        batch.images.int() - (best[1] * 255).round().int()
+    ).abs().max() <= 1
+    for key, value in generator.state_dict().items():
+        torch.testing.assert_close(weights[key], value, rtol=1e-5, atol=1e-6)
+
+
+def test_leaves_nothing_behind(networks):
+    parts = synthesizer()
+    before = state(networks)
+    parts.synthesize(networks, 10, seed=0)
+    assert same(before, state(networks))
+    for module in networks.modules:
+        assert all(param.grad is None for param in module.parameters())
+
+
+def test_gradients_of_others_are_kept(networks):
+    for param in networks.student.parameters():
+        param.grad = torch.ones_like(param)
+    synthesizer().synthesize(networks, 10, seed=0)
+    assert all(
+        torch.equal(param.grad, torch.ones_like(param))
+        for param in networks.student.parameters()
+    )
+
+
+def test_leaves_nothing_behind_after_an_error(networks):
+    def fail(step):
+        raise KeyboardInterrupt
+
+    before = state(networks)
+    with pytest.raises(KeyboardInterrupt):
+        synthesizer().synthesize(networks, 10, on_step=fail)
+    assert same(before, state(networks))
+
+
+def test_a_seed_determines_the_round_and_nothing_else(networks):
+    parts = synthesizer(augment=dict(type='RandomCropFlip', padding=1))
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first = parts.synthesize(networks, 10, seed=1)
+    assert torch.equal(torch.rand(1), expected)
+    second = parts.synthesize(networks, 10, seed=1)
+    third = parts.synthesize(networks, 10, seed=2)
+    assert torch.equal(first.images, second.images)
+    assert not torch.equal(first.images, third.images)
+
+
+def test_keeps_the_best_step(networks, monkeypatch):
+    """A loss that is lowest in step 2 of 4."""
+    values = iter([3.0, 2.0, 1.0, 4.0])
+    parts = synthesizer(losses=dict(loss_oh=dict(type='OneHotLoss')))
+    seen = []
+    forward = parts.generator.forward
+
+    def spy(*args):
+        seen.append(forward(*args))
+        return seen[-1]
+
+    parts.generator.forward = spy
+    monkeypatch.setattr(
+        parts.losses['loss_oh'],
+        'forward',
+        lambda **kw: kw['logits_t'].sum() * 0 + next(values),
+    )
+    batch = parts.synthesize(networks, 10)
+    assert batch.step == 2
+    assert batch.terms == dict(loss_oh=1.0)
+    assert torch.equal(batch.images, to_uint8(seen[2].detach()))
+
+
+def test_batch(networks):
+    steps = []
+    batch = synthesizer().synthesize(networks, 10, on_step=steps.append)
+    assert steps == [1, 2, 3, 4]
+    assert batch.images.shape == (12, 1, 8, 8)
+    assert batch.images.dtype == torch.uint8
+    assert batch.labels.shape == (12,)
+    assert batch.labels.tolist() == sorted(batch.labels.tolist())
+    assert batch.labels.min() >= 0 and batch.labels.max() < 10
+
+
+def test_uint8_is_the_nearest_level():
+    images = torch.tensor([0.0, 0.49 / 255, 0.51 / 255, 254.6 / 255, 1.0])
+    assert to_uint8(images).tolist() == [0, 0, 1, 255, 255]
+
+
+def test_the_initial_bank_does_not_look_at_the_student(networks):
+    def fail(*args, **kwargs):
+        raise AssertionError('looked at the student')
+
+    networks.student.forward = fail
+    networks.student.extract_feat = fail
+    batch = synthesizer().synthesize(networks, 10, with_student=False)
+    assert set(batch.terms) == {'loss_oh', 'loss_bn'}
+
+
+def test_terms_of_weight_0_cost_nothing(networks):
+    losses = deepcopy(LOSSES)
+    losses['loss_csd']['loss_weight'] = losses['loss_bn']['loss_weight'] = 0
+    networks.aux_head.forward = None
+    batch = synthesizer(losses=losses).synthesize(networks, 10)
+    assert set(batch.terms) == {'loss_oh'}
+
+
+def test_teachers_are_averaged(networks):
+    parts = synthesizer(losses=dict(loss_oh=dict(type='OneHotLoss')), iters=1)
+    teachers = [build(network(base_channels=8)).eval() for _ in range(2)]
+    terms = [
+        parts.synthesize(
+            networks._replace(teachers=teacher), 10, seed=0
+        ).terms['loss_oh']
+        for teacher in (
+            *teachers,
+            nn.ModuleDict(dict(zip('ab', teachers))),
+        )
+    ]
+    assert terms[2] == pytest.approx((terms[0] + terms[1]) / 2, rel=1e-5)
+    assert terms[0] != pytest.approx(terms[1], rel=1e-3)
+
+
+def test_losses_of_mmrazor_by_recorders(networks):
+    """ActivationLoss, a teacher's term, and L1Loss, one of the student's."""
+    distiller = dict(
+        type='ConfigurableDistiller',
+        student_recorders=dict(fc=dict(type='ModuleOutputs', source='head')),
+        teacher_recorders=dict(
+            fc=dict(type='ModuleOutputs', source='teacher.head'),
+            gap=dict(type='ModuleOutputs', source='teacher.neck.gap'),
+        ),
+        connectors=dict(
+            relu=dict(type='TorchFunctionalConnector', function_name='relu')
+        ),
+        distill_losses=dict(
+            loss_act=dict(type='ActivationLoss', loss_weight=0.1),
+            loss_l1=dict(type='L1Loss', loss_weight=-1.0),
+        ),
+        loss_forward_mappings=dict(
+            loss_act=dict(feat_T=dict(from_student=False, recorder='gap')),
+            loss_l1=dict(
+                s_feature=dict(
+                    from_student=True, recorder='fc', connector='relu'
+                ),
+                t_feature=dict(from_student=False, recorder='fc'),
+            ),
+        ),
+    )
+    parts = synthesizer(losses={}, distiller=distiller)
+    parts.check(networks)
+    before = state(networks)
+    batch = parts.synthesize(networks, 10, seed=0)
+    assert same(before, state(networks))
+    assert set(batch.terms) == {'loss_act', 'loss_l1'}
+    for manager in (
+        parts.distiller.student_recorders,
+        parts.distiller.teacher_recorders,
+    ):
+        assert not any(r.data_buffer for r in manager.recorders.values())
+
+    # Against the same computed from the images of the only step.
+    parts.iters = 1
+    batch = parts.synthesize(networks, 10, seed=1)
+    generator = parts.generator
+    torch.manual_seed(1)
+    reset_weights(generator)
+    torch.randint(10, (12,))
+    images = generator.train()(torch.randn(12, 6))
+    inputs = networks.normalize(images)
+    teacher, student = networks.teachers['teacher'], networks.student.eval()
+    features = teacher.neck.gap(teacher.backbone(inputs)[-1])
+    l1 = (
+        student(inputs, mode='tensor').relu() - teacher(inputs, mode='tensor')
+    ).abs()
+    assert batch.terms['loss_act'] == pytest.approx(
+        -0.1 * features.abs().mean().item(), rel=1e-5
+    )
+    assert batch.terms['loss_l1'] == pytest.approx(-l1.mean().item(), rel=1e-5)
+    # Without the student, only the teacher's term is left.
+    batch = parts.synthesize(networks, 10, with_student=False)
+    assert set(batch.terms) == {'loss_act'}
+
+
+def test_non_finite_terms_are_named(networks, monkeypatch):
+    parts = synthesizer()
+    monkeypatch.setattr(
+        parts.losses['loss_bn'],
+        'forward',
+        lambda bn_statistics: bn_statistics[0].mean.sum() / 0,
+    )
+    before = state(networks)
+    with pytest.raises(
+        NonFiniteSynthesisError, match='^loss_bn of .* in step 0 of 4'
+    ):
+        parts.synthesize(networks, 10)
+    assert same(before, state(networks))
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16'])
+def test_amp_stays_near_float32(networks, dtype):
+    full = synthesizer(iters=1).synthesize(networks, 10, seed=0)
+    half = synthesizer(iters=1, amp=dtype).synthesize(networks, 10, seed=0)
+    assert half.terms == pytest.approx(full.terms, rel=0.01)
+
+
+def test_check_tells_classes_and_shape(networks):
+    assert synthesizer().check(networks) == (10, (1, 8, 8))
+
+
+def test_check_finds_what_does_not_fit(networks):
+    layer_norm = build(network(norm_cfg=dict(type='GN', num_groups=1)))
+    with pytest.raises(ValueError, match='teacher 0 .* no BN layer'):
+        synthesizer().check(networks._replace(teachers=layer_norm))
+    with pytest.raises(ValueError, match="'teacher 0': 7, 'student': 10"):
+        synthesizer().check(
+            networks._replace(teachers=build(network(num_classes=7)))
+        )
+    with pytest.raises(ValueError, match='teacher 0 .* shape .1, 8, 8.'):
+        synthesizer().check(
+            networks._replace(teachers=build(network(channels=3)))
+        )
+    with pytest.raises(ValueError, match='needs the auxiliary head'):
+        synthesizer().check(networks._replace(aux_head=None))
+    only_student = dict(loss_adv=dict(type='AdversarialLoss'))
+    synthesizer(losses=only_student).check(networks)
+    with pytest.raises(ValueError, match='without the student'):
+        synthesizer(losses=only_student).check(networks, with_student=False)
+    distiller = dict(
+        type='ConfigurableDistiller',
+        student_recorders=dict(f=dict(type='ModuleOutputs', source='nek')),
+    )
+    with pytest.raises(ValueError, match='recorder "f": .*named "nek".*neck'):
+        synthesizer(distiller=distiller).check(networks)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match='batch_size .* but got 0'):
+        synthesizer(batch_size=0)
+    with pytest.raises(ValueError, match='iters .* but got 1.5'):
+        synthesizer(iters=1.5)
+    with pytest.raises(ValueError, match='amp .* but got "?.?int8'):
+        synthesizer(amp='int8')
+    with pytest.raises(ValueError, match='nothing to minimise'):
+        synthesizer(
+            losses=dict(loss_oh=dict(type='OneHotLoss', loss_weight=0))
+        )
+    with pytest.raises(ValueError, match='nothing to minimise'):
+        synthesizer(losses={})
+    with pytest.raises(
+        TypeError, match='needs "preds_S", which .* It has .*logits_t'
+    ):
+        synthesizer(losses=dict(loss_kl=dict(type='KLDivergence')))
+    with pytest.raises(TypeError, match='ConfigurableDistiller, but got'):
+        synthesizer(distiller=dict(type='RandomCropFlip'))
+
+
+def test_networks_of_algorithms(teacher_file):
+    algorithm = build(
+        dict(
+            type='SingleTeacherDistill',
+            architecture=network(),
+            teacher=network(base_channels=8),
+            distiller=dict(type='ConfigurableDistiller'),
+        )
+    )
+    networks = Networks.of(algorithm)
+    assert networks.teachers is algorithm.teacher
+    assert networks.student is algorithm.architecture
+    assert networks.aux_head is None
+    assert MODELS.get('SingleTeacherDistill')
+    with pytest.raises(TypeError, match='ImageClassifier has no student'):
+        Networks.of(algorithm.teacher)

@@ -1,0 +1,57 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import pytest
+import torch
+import torch.nn as nn
+from conftest import build, network
+
+from csd_mmrazor.models.utils import (
+    pooled_features,
+    recorded_outputs,
+    submodule,
+)
+
+
+def test_default_is_what_the_last_layer_sees():
+    model, inputs = build(network()).eval(), torch.randn(3, 1, 8, 8)
+    features = pooled_features(model, inputs)
+    assert features.shape == (3, 8)
+    torch.testing.assert_close(
+        model.head.fc(features), model(inputs, mode='tensor')
+    )
+
+
+@pytest.mark.parametrize(
+    'source, width', [('backbone', 8), ('backbone.layer1', 4), ('neck', 8)]
+)
+def test_any_module(source, width):
+    model, inputs = build(network()).eval(), torch.randn(3, 1, 8, 8)
+    features = pooled_features(model, inputs, source)
+    assert features.shape == (3, width)
+    if source == 'backbone.layer1':
+        with recorded_outputs(model.backbone.layer1) as outputs:
+            model(inputs, mode='tensor')
+        torch.testing.assert_close(features, outputs[0].mean((2, 3)))
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_tokens_are_averaged():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens = nn.Flatten(2)
+
+        def forward(self, inputs, mode):
+            return self.tokens(inputs)
+
+    inputs = torch.randn(2, 5, 2, 3)
+    features = pooled_features(Model(), inputs, 'tokens')
+    torch.testing.assert_close(features, inputs.flatten(2).mean(1))
+
+
+def test_unknown_names_are_told_with_those_there_are():
+    model = build(network())
+    with pytest.raises(ValueError, match='Did you mean backbone.layer1') as e:
+        submodule(model, 'backbone.layr1')
+    assert 'head.fc' in str(e.value)
+    with pytest.raises(ValueError, match='has no extract_feat.*aux_feature'):
+        pooled_features(nn.Sequential(nn.ReLU()), torch.zeros(1))
