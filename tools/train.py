@@ -1,0 +1,69 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Train a student by a config of this project, or anything of MMRazor's."""
+
+import argparse
+import os
+
+from mmengine.runner import Runner
+
+import csd_mmrazor  # noqa: F401  repairs MMRazor before a config needs it
+from csd_mmrazor.utils.config import (
+    AMP_DTYPES,
+    add_config_arguments,
+    enable_amp,
+    load_config,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train an algorithm')
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=('auto', *AMP_DTYPES),
+        help='train in mixed precision: bfloat16 where the device can do it, '
+        'or as given',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale learning rates with the number of processes and images',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='PATH',
+        help='resume from the latest checkpoint in the work dir, or from PATH',
+    )
+    add_config_arguments(parser)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    if args.amp:
+        enable_amp(cfg, args.amp)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise RuntimeError(
+                '--auto-scale-lr needs auto_scale_lr='
+                'dict(base_batch_size=...) in the config.'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    runner = Runner.from_cfg(cfg)
+    # Reads the validation images, so that missing ones are told before work.
+    runner.val_loop  # noqa: B018
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
