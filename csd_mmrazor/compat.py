@@ -189,8 +189,8 @@ def read_mmcls_as_mmpretrain() -> None:
     def first_translated(function):
 
         @functools.wraps(function)
-        def wrapper(name, *args, **kwargs):
-            return function(translate(name), *args, **kwargs)
+        def wrapper(cfg_path, *args, **kwargs):
+            return function(translate(cfg_path), *args, **kwargs)
 
         return wrapper
 

@@ -133,9 +133,12 @@ def run(tmp_path):
     """Run a command as a user would; returns its finished process."""
 
     def run(*command, timeout=300, check=True, **env):
-        env = dict(
-            os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', **env
-        )
+        env = {
+            **os.environ,
+            'PYTHONPATH': str(ROOT),
+            'OMP_NUM_THREADS': '1',
+            **env,
+        }
         command = [str(part) for part in command]
         if command[0].endswith('.py'):
             command.insert(0, sys.executable)

@@ -99,6 +99,10 @@ def test_mmcls_means_mmpretrain(tmp_path):
     path = tmp_path / 'config.py'
     path.write_text("_base_ = 'mmcls::_base_/datasets/cifar10_bs16.py'")
     assert Config.fromfile(path).dataset_type == 'CIFAR10'
+    cfg = dict(
+        cfg_path='mmcls::resnet/resnet18_8xb16_cifar10.py', pretrained=False
+    )
+    assert type(MODELS.build(cfg)) is type(model)
     cfg = network()
     cfg['_scope_'] = 'mmcls'
     assert type(MODELS.build(cfg)) is type(model)

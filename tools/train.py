@@ -3,16 +3,21 @@
 
 import argparse
 import os
+import sys
+from pathlib import Path
 
 from mmengine.runner import Runner
 
-import csd_mmrazor  # noqa: F401  repairs MMRazor before a config needs it
+# A clone works without being installed.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+import csd_mmrazor  # noqa: F401  repairs MMRazor before it is needed
 from csd_mmrazor.utils.config import (
     AMP_DTYPES,
     add_config_arguments,
     enable_amp,
     load_config,
 )
+from csd_mmrazor.utils.errors import errors_told_plainly
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,4 +71,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with errors_told_plainly():
+        main()

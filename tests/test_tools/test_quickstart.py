@@ -1,0 +1,33 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import re
+import subprocess
+from pathlib import Path
+
+import cv2
+from conftest import ROOT
+
+
+def test_quickstart():
+    """The README's first command, whole, and what it promises."""
+    done = subprocess.run(
+        ['bash', 'tools/quickstart.sh', '0'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    last = done.stdout.strip().splitlines()[-1]
+    match = re.fullmatch(
+        r'teacher_top1=([\d.]+) student_top1=([\d.]+) seconds=(\d+) seed=0',
+        last,
+    )
+    assert match, last
+    assert float(match[1]) >= 98
+    assert float(match[2]) >= 94  # at least 95 in the mean of 3 seeds
+    assert re.search(r'Synthesis, initial bank: round .* eta: ', done.stdout)
+    assert re.search(r'Epoch\(train\) .* eta: ', done.stdout)
+    checkpoint = re.search(r"student's checkpoint +(\S+)", done.stdout)[1]
+    grid = re.search(r'its last synthetic images +(\S+)', done.stdout)[1]
+    assert Path(checkpoint).is_file()
+    assert cv2.imread(str(ROOT / grid)).shape == (342, 342, 3)

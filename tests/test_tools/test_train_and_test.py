@@ -1,0 +1,249 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""The tools, run as a user runs them."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.hub import get_model
+from PIL import Image
+
+from csd_mmrazor.datasets import BankFolder
+
+TRAIN, TEST = ROOT / 'tools/train.py', ROOT / 'tools/test.py'
+PAPER = ROOT / 'configs/csd/csd_resnet34_resnet18_cifar10.py'
+SYNTHESIS = 'default_hooks.synthesis'
+# A few steps of everything in the paper's config.
+REDUCED = (
+    f'{SYNTHESIS}.init_rounds=1',
+    f'{SYNTHESIS}.init_iters=2',
+    f'{SYNTHESIS}.synthesizer.iters=2',
+    f'{SYNTHESIS}.synthesizer.batch_size=6',
+    'train_dataloader.batch_size=4',
+    'train_dataloader.sampler.num_samples=8',
+    'val_dataloader.num_workers=0',
+    'default_hooks.logger.interval=1',
+)
+# Nothing answers there, so that a download fails at once.
+OFFLINE = dict(
+    http_proxy='http://127.0.0.1:9',
+    https_proxy='http://127.0.0.1:9',
+    no_proxy='',
+)
+# Fails on whatever a process opens below the folder FORBIDDEN.
+AUDIT = """
+import os, sys
+forbidden = os.environ['FORBIDDEN']
+def hook(event, args):
+    if event == 'open' and forbidden in str(args[0]):
+        os.write(2, f'OPENED {args[0]}'.encode())
+        os._exit(66)
+sys.addaudithook(hook)
+"""
+
+
+def top1(work_dir):
+    """Every validation of a work dir, in order."""
+    found = []
+    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        lines = map(json.loads, path.read_text().splitlines())
+        found += [d['accuracy/top1'] for d in lines if 'accuracy/top1' in d]
+    return found
+
+
+@pytest.fixture(scope='session')
+def cifar(tmp_path_factory):
+    """Class folders like those of CIFAR-10, and a ResNet-34 teacher."""
+    root = tmp_path_factory.mktemp('cifar')
+    rng = np.random.default_rng(0)
+    for split in ('train', 'test'):
+        for name in ('airplane', 'cat', 'truck'):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f'{number}.png')
+    torch.manual_seed(0)
+    teacher = get_model('mmpretrain::resnet/resnet34_8xb16_cifar10.py')
+    teacher.init_weights()
+    torch.save(dict(state_dict=teacher.state_dict()), root / 'teacher.pth')
+    return root
+
+
+def test_the_papers_config_reads_no_training_image(run, tmp_path, cifar):
+    """Trained, tested and resumed on the CPU with a reduced schedule."""
+    audit = tmp_path / 'audit'
+    audit.mkdir()
+    (audit / 'sitecustomize.py').write_text(AUDIT)
+    options = (
+        '--cfg-options',
+        *REDUCED,
+        f'model.teachers.teacher.ckpt_path={cifar / "teacher.pth"}',
+        f'val_dataloader.dataset.data_root={cifar}',
+    )
+    env = dict(
+        PYTHONPATH=f'{audit}:{ROOT}', FORBIDDEN=str(cifar / 'train'), **OFFLINE
+    )
+    # The audit sees what it is to see: images in Python are read with open.
+    look = f'from PIL import Image; Image.open("{cifar}/train/cat/1.png")'
+    seen = run(sys.executable, '-c', look, check=False, **env)
+    assert seen.returncode == 66 and 'OPENED' in seen.stderr
+
+    command = (TRAIN, PAPER, '--work-dir', 'run')
+    run(*command, *options, 'train_cfg.max_epochs=1', **env)
+    work = tmp_path / 'run'
+    bank = BankFolder(work / 'bank')
+    assert bank.image_shape == (3, 32, 32) and len(bank) == 12
+    checkpoint = torch.load(work / 'epoch_1.pth', weights_only=True)
+    keys = {key.split('.')[0] for key in checkpoint['state_dict']}
+    assert keys == {'architecture', 'distiller', 'aux_head'}
+    assert len(top1(work)) == 1
+
+    run(*command, '--resume', *options, 'train_cfg.max_epochs=2', **env)
+    assert len(BankFolder(work / 'bank')) == 18
+    # A teacher's file is not needed to test a student.
+    tested = run(
+        TEST,
+        PAPER,
+        work / 'epoch_2.pth',
+        '--cfg-options',
+        f'val_dataloader.dataset.data_root={cifar}',
+        **env,
+    )
+    found = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
+    assert float(found[-1]) == pytest.approx(top1(work)[-1], abs=1e-3)
+
+
+@pytest.mark.parametrize('lacking', ['teacher', 'images'])
+def test_offline_it_fails_at_once_and_says_what_to_do(
+    run, tmp_path, cifar, lacking
+):
+    options = []
+    if lacking == 'images':
+        options = [
+            '--cfg-options',
+            f'model.teachers.teacher.ckpt_path={cifar / "teacher.pth"}',
+        ]
+    done = run(
+        TRAIN,
+        PAPER,
+        *options,
+        check=False,
+        timeout=60,
+        TORCH_HOME=str(tmp_path / 'torch'),
+        **OFFLINE,
+    )
+    assert done.returncode == 1
+    file, option = dict(
+        teacher=(
+            'torch/hub/checkpoints/'
+            'resnet34_b16x8_cifar10_20210528-a8aa36a6.pth',
+            'model.teachers.teacher.ckpt_path=FILE',
+        ),
+        images=(
+            'data/cifar10/cifar-10-python.tar.gz',
+            'val_dataloader.dataset.data_root=FOLDER',
+        ),
+    )[lacking]
+    assert f'put it at {tmp_path / file}' in done.stderr
+    assert option in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert not list(tmp_path.rglob('manifest.json'))
+
+
+def test_two_processes_on_the_cpu(run, tmp_path, tiny_config):
+    """tools/dist_train.sh and dist_test.sh, with nothing edited."""
+    cfg = tiny_config()
+    cfg.pop('experiment_name')
+    cfg.dump(tmp_path / 'config.py')
+    run(
+        ROOT / 'tools/dist_train.sh',
+        'config.py',
+        2,
+        '--work-dir',
+        'run',
+        PORT='29511',
+    )
+    bank = BankFolder(tmp_path / 'run/bank')
+    assert [(s.epoch, s.index) for s in bank.shards] == [
+        (-1, 0),
+        (-1, 1),
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    ]
+    assert len({s.sha256 for s in bank.shards}) == 6
+    tested = run(
+        ROOT / 'tools/dist_test.sh',
+        'config.py',
+        'run/epoch_2.pth',
+        2,
+        PORT='29512',
+    )
+    found = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
+    assert float(found[-1]) == pytest.approx(top1(tmp_path / 'run')[-1])
+
+
+def test_slurm_arguments(run, tmp_path):
+    """srun, which is not to be had here, is one that tells its arguments."""
+    (tmp_path / 'srun').write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / 'srun').chmod(0o755)
+    import os
+
+    done = run(
+        ROOT / 'tools/slurm_train.sh',
+        'part',
+        'job',
+        'config.py',
+        'work',
+        '--amp',
+        PATH=f'{tmp_path}:{os.environ["PATH"]}',
+        GPUS='4',
+        GPUS_PER_NODE='2',
+        SRUN_ARGS='--quiet --exclusive',
+    )
+    words = done.stdout.split()
+    assert words[:2] == ['-p', 'part']
+    assert {'--ntasks=4', '--gres=gpu:2', '--quiet', '--exclusive'} <= set(
+        words
+    )
+    assert words[-5:] == [
+        str(ROOT / 'tools/train.py'),
+        'config.py',
+        '--work-dir=work',
+        '--launcher=slurm',
+        '--amp',
+    ]
+
+
+def test_flags(run, tmp_path, tiny_config):
+    """--amp, --auto-scale-lr and --local_rank, of either spelling."""
+    cfg = tiny_config(**{'train_cfg.max_epochs': 1})
+    cfg.pop('experiment_name')
+    cfg.dump(tmp_path / 'config.py')
+    run(
+        TRAIN,
+        'config.py',
+        '--work-dir',
+        'run',
+        '--amp',
+        '--auto-scale-lr',
+        '--local-rank',
+        0,
+        '--cfg-options',
+        'default_hooks.synthesis.init_rounds=1',
+    )
+    log = next((tmp_path / 'run').rglob('*.log')).read_text()
+    assert log.count("type='mmrazor.AutocastOptimWrapper'") == 2
+    assert "amp='bfloat16'" in log
+    # 16 images a step, where the rate is for 128.
+    assert 'architecture.lr: 1.2500e-02' in log
+    assert len(BankFolder(tmp_path / 'run/bank')) == 32
+    again = run(TRAIN, 'config.py', '--local_rank', 0, '--help')
+    assert '--resume [PATH]' in again.stdout
