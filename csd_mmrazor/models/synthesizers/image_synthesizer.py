@@ -321,7 +321,9 @@ class ImageSynthesizer(nn.Module):
                 getattr(torch, self.amp or 'bfloat16'),
                 enabled=self.amp is not None,
             ):
-                images = self.generator(latent, self.batch_size).float()
+                images = self.generator(latent, self.batch_size)
+                # Autocast's last layers return half precision.
+                images = images.to(latent.dtype)
                 terms = self._terms(
                     active, mappings, images, latent, labels, networks
                 )
