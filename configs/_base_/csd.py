@@ -75,11 +75,11 @@ model = dict(
     distiller=dict(
         type='ConfigurableDistiller',
         student_recorders=dict(
-            feature=dict(type='ModuleOutputs', source='backbone'),
+            feature=dict(type='FeatureMap', source='backbone'),
             logits=dict(type='ModuleOutputs', source='head'),
         ),
         teacher_recorders=dict(
-            feature=dict(type='ModuleOutputs', source='teacher.backbone'),
+            feature=dict(type='FeatureMap', source='teacher.backbone'),
             logits=dict(type='ModuleOutputs', source='teacher.head'),
         ),
         # Brings the student's last map to the teacher's shape; the channels
@@ -104,12 +104,9 @@ model = dict(
                 s_feature=dict(
                     from_student=True,
                     recorder='feature',
-                    data_idx=-1,
                     connector='align',
                 ),
-                t_feature=dict(
-                    from_student=False, recorder='feature', data_idx=-1
-                ),
+                t_feature=dict(from_student=False, recorder='feature'),
             ),
         ),
     ),

@@ -1,15 +1,30 @@
 # CSD, validated on CIFAR-10.
 _base_ = './csd.py'
 
+# Student and teacher are classifiers of mmpretrain; a pair's config names
+# their backbones.
+classifier = dict(
+    _scope_='mmpretrain',
+    type='ImageClassifier',
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=10,
+        loss=dict(type='CrossEntropyLoss'),
+    ),
+)
 model = dict(
+    architecture=classifier,
+    teachers=dict(teacher=dict(build_cfg=classifier)),
     data_preprocessor=dict(
         num_classes=10,
         # Of the real training images, RGB, 0..255: the teacher's.
         mean=[125.307, 122.961, 113.8575],
         std=[51.5865, 50.847, 51.255],
         to_rgb=False,
-    )
+    ),
 )
+del classifier
 
 # Downloads CIFAR-10, or takes <data_root>/test/<class>/*.png:
 #   --cfg-options val_dataloader.dataset.data_root=FOLDER

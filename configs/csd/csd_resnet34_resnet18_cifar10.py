@@ -4,6 +4,7 @@ _base_ = '../_base_/csd_cifar10.py'
 model = dict(
     # The student, from scratch.
     architecture=dict(
+        _delete_=True,
         cfg_path='mmpretrain::resnet/resnet18_8xb16_cifar10.py',
         pretrained=False,
     ),
@@ -12,6 +13,7 @@ model = dict(
     teachers=dict(
         teacher=dict(
             build_cfg=dict(
+                _delete_=True,
                 cfg_path='mmpretrain::resnet/resnet34_8xb16_cifar10.py',
                 pretrained=False,
             ),

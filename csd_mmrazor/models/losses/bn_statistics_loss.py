@@ -1,70 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from contextlib import contextmanager
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import List
 
 import torch
-import torch.nn as nn
 from mmrazor.registry import MODELS
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..utils import BNStatistics
 from .base import WeightedLoss
-
-
-class BNStatistics(NamedTuple):
-    """Statistics at the input of one BN layer, each (C, ), float32."""
-
-    mean: Tensor  # of the batch
-    var: Tensor  # of the batch, biased
-    running_mean: Tensor  # of the data that the network was trained on
-    running_var: Tensor
-
-
-def batch_statistics(maps: Tensor) -> Tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel, in float32 at least.
-
-    Args:
-        maps (Tensor): (N, C, ...).
-
-    Returns:
-        tuple[Tensor, Tensor]: Mean and variance, (C, ) each.
-    """
-    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
-    maps = maps.transpose(0, 1).flatten(1)  # (C, N * ...)
-    return maps.mean(1), maps.var(1, unbiased=False)
-
-
-def bn_layers(model: nn.Module) -> List[nn.Module]:
-    """The BN layers of a model that hold running statistics."""
-    return [
-        module
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
-    ]
-
-
-@contextmanager
-def recorded_bn_statistics(model: nn.Module) -> Iterator[List[BNStatistics]]:
-    """Collect the statistics of every BN layer that runs in the context.
-
-    The hooks are gone when the context closes.
-    """
-    statistics = []
-
-    def hook(layer, inputs):
-        mean, var = batch_statistics(inputs[0])
-        statistics.append(
-            BNStatistics(mean, var, layer.running_mean, layer.running_var)
-        )
-
-    handles = [
-        layer.register_forward_pre_hook(hook) for layer in bn_layers(model)
-    ]
-    try:
-        yield statistics
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def bn_statistics_loss(statistics: List[BNStatistics]) -> Tensor:

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from inspect import Parameter, signature
 from typing import (
     Callable,
@@ -20,11 +21,12 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ..augments import joint_labels
-from ..losses.bn_statistics_loss import bn_layers, recorded_bn_statistics
 from ..utils import (
     attached,
+    bn_layers,
     check_recorders,
     frozen,
+    frozen_bn,
     pooled_features,
     reset_weights,
 )
@@ -69,6 +71,63 @@ def seeded(seed: Optional[int], device: torch.device) -> Iterator[None]:
 def to_uint8(images: Tensor) -> Tensor:
     """Images in [0, 1] to the nearest of 256 levels."""
     return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+class _BestStep:
+    """The step of lowest loss so far.
+
+    All of it stays on the device until the round ends: no step waits for its
+    loss.
+    """
+
+    def __init__(self, device: torch.device, iters: int) -> None:
+        self.iters = iters
+        self.loss = torch.full((), float('inf'), device=device)
+        self.step = torch.full((), -1, device=device)
+        self.images = self.values = self.first_bad = self.names = None
+
+    @torch.no_grad()
+    def update(
+        self,
+        step: int,
+        loss: Tensor,
+        images: Tensor,
+        terms: Dict[str, Tensor],
+    ) -> None:
+        values = torch.stack([term.float() for term in terms.values()])
+        if self.images is None:
+            self.images, self.values, self.names = images, values, [*terms]
+            # The step in which each term was first not finite.
+            self.first_bad = torch.full_like(values, self.iters)
+        better = loss < self.loss
+        self.loss = torch.where(better, loss, self.loss)
+        self.step = torch.where(better, step, self.step)
+        self.values = torch.where(better, values, self.values)
+        self.images = torch.where(better, images, self.images)
+        self.first_bad = torch.where(
+            values.isfinite(), self.first_bad, self.first_bad.clamp(max=step)
+        )
+
+    def batch(self, labels: Tensor) -> SynthesisBatch:
+        first_bad = self.first_bad.int().tolist()
+        if min(first_bad) < self.iters:
+            names = [
+                name
+                for name, step in zip(self.names, first_bad)
+                if step == min(first_bad)
+            ]
+            raise NonFiniteSynthesisError(
+                f'{", ".join(names)} of the synthesis became infinite or not '
+                f'a number in step {min(first_bad)} of {self.iters}. Lower '
+                "the learning rate of the synthesizer's optimizer or the "
+                'weight of that term.'
+            )
+        return SynthesisBatch(
+            to_uint8(self.images),
+            labels,
+            dict(zip(self.names, self.values.tolist())),
+            self.step.item(),
+        )
 
 
 @MODELS.register_module()
@@ -145,6 +204,8 @@ class ImageSynthesizer(nn.Module):
                 f'"bfloat16" or "float16", but got {amp!r}.'
             )
         self.generator = MODELS.build(generator)
+        # The layout that convolutions are fastest in; see docs/speed.md.
+        self.generator.to(memory_format=torch.channels_last)
         self.losses = nn.ModuleDict()
         self.needs: Dict[str, Set[str]] = {}
         for name, cfg in losses.items():
@@ -273,6 +334,8 @@ class ImageSynthesizer(nn.Module):
         """
         device = next(networks.teachers.parameters()).device
         self.to(device)
+        losses, mappings = self._active(with_student)
+        needs = set().union(*(self.needs[name] for name in losses))
         with ExitStack() as stack:
             stack.enter_context(seeded(seed, device))
             stack.enter_context(frozen(*networks.modules, self.distiller))
@@ -280,24 +343,29 @@ class ImageSynthesizer(nn.Module):
             stack.enter_context(
                 attached(self.distiller, networks.student, networks.teachers)
             )
+            stack.enter_context(frozen_bn(networks.student))
+            statistics = [
+                stack.enter_context(
+                    frozen_bn(teacher, 'bn_statistics' in needs)
+                )
+                for teacher in networks.each_teacher
+            ]
+            terms_of = partial(
+                self._terms, networks, losses, mappings, needs, statistics
+            )
             return self._optimize(
-                networks,
-                num_classes,
-                iters or self.iters,
-                with_student,
-                on_step,
-                device,
+                terms_of, num_classes, iters or self.iters, on_step, device
             )
 
     def _optimize(
         self,
-        networks: Networks,
+        terms_of: Callable,
         num_classes: int,
         iters: int,
-        with_student: bool,
         on_step: Optional[Callable],
         device: torch.device,
     ) -> SynthesisBatch:
+        """Optimise generator and latents from new draws of both."""
         reset_weights(self.generator)
         self.generator.train()
         # Sorted, so that a grid of the images reads by class.
@@ -311,10 +379,7 @@ class ImageSynthesizer(nn.Module):
         params = [*self.generator.parameters(), latent]
         optimizer = OPTIMIZERS.build(dict(self.optimizer, params=params))
         scale = FLOAT16_SCALE if self.amp == 'float16' else 1
-        active, mappings = self._active(with_student)
-        best_loss = torch.full((), float('inf'), device=device)
-        best_step = torch.full((), -1, device=device)
-        best_images = best_terms = first_bad = None
+        best = _BestStep(device, iters)
         for step in range(iters):
             with torch.autocast(
                 device.type,
@@ -324,9 +389,7 @@ class ImageSynthesizer(nn.Module):
                 images = self.generator(latent, self.batch_size)
                 # Autocast's last layers return half precision.
                 images = images.to(latent.dtype)
-                terms = self._terms(
-                    active, mappings, images, latent, labels, networks
-                )
+                terms = terms_of(images, latent, labels)
             loss = sum(term for name, term in terms.items() if 'loss' in name)
             optimizer.zero_grad()
             (loss * scale).backward()
@@ -334,38 +397,10 @@ class ImageSynthesizer(nn.Module):
                 for param in params:
                     param.grad.div_(scale)
             optimizer.step()
-            # All of this stays on the device: no step waits for its loss.
-            with torch.no_grad():
-                values = torch.stack([t.float() for t in terms.values()])
-                if best_images is None:
-                    best_images, best_terms = images.detach(), values
-                    first_bad = torch.full_like(values, iters)
-                better = loss < best_loss
-                best_loss = torch.where(better, loss, best_loss)
-                best_step = torch.where(better, step, best_step)
-                best_terms = torch.where(better, values, best_terms)
-                best_images = torch.where(better, images, best_images)
-                first_bad = torch.where(
-                    values.isfinite(), first_bad, first_bad.clamp(max=step)
-                )
+            best.update(step, loss, images, terms)
             if on_step is not None:
                 on_step(step + 1)
-        first_bad = dict(zip(terms, first_bad.int().tolist()))
-        bad_step = min(first_bad.values())
-        if bad_step < iters:
-            names = [name for name in terms if first_bad[name] == bad_step]
-            raise NonFiniteSynthesisError(
-                f'{", ".join(names)} of the synthesis became infinite or not '
-                f'a number in step {bad_step} of {iters}. Lower the learning '
-                "rate of the synthesizer's optimizer or the weight of that "
-                'term.'
-            )
-        return SynthesisBatch(
-            to_uint8(best_images),
-            labels,
-            dict(zip(terms, best_terms.tolist())),
-            best_step.item(),
-        )
+        return best.batch(labels)
 
     def _active(self, with_student: bool) -> Tuple[List[str], Dict]:
         """Terms that count: names of losses, mappings of the distiller."""
@@ -390,15 +425,16 @@ class ImageSynthesizer(nn.Module):
 
     def _terms(
         self,
-        active: List[str],
+        networks: Networks,
+        losses: List[str],
         mappings: Dict,
+        needs: Set[str],
+        statistics: List[List],
         images: Tensor,
         latent: Tensor,
         labels: Tensor,
-        networks: Networks,
     ) -> Dict[str, Tensor]:
         """All loss terms of one step, weighted."""
-        needs = set().union(*(self.needs[name] for name in active))
         distiller = self.distiller
         augmented = images if self.augment is None else self.augment(images)
         inputs = networks.normalize(augmented)
@@ -407,16 +443,11 @@ class ImageSynthesizer(nn.Module):
         )
         of_teachers = []
         with distiller.teacher_recorders:
-            for teacher in networks.each_teacher:
-                with ExitStack() as stack:
-                    statistics = None
-                    if 'bn_statistics' in needs:
-                        statistics = stack.enter_context(
-                            recorded_bn_statistics(teacher)
-                        )
-                    logits_t = teacher(inputs, mode='tensor')
+            for teacher, collected in zip(networks.each_teacher, statistics):
+                collected.clear()
+                logits_t = teacher(inputs, mode='tensor')
                 of_teachers.append(
-                    dict(logits_t=logits_t, bn_statistics=statistics)
+                    dict(logits_t=logits_t, bn_statistics=list(collected))
                 )
         if 'logits_s' in needs or any(map(_from_student, mappings.values())):
             with distiller.student_recorders:
@@ -430,7 +461,7 @@ class ImageSynthesizer(nn.Module):
             values['joint_labels'] = joint_labels(labels, task.num_views)
 
         terms = {}
-        for name in active:
+        for name in losses:
             loss, wanted = self.losses[name], self.needs[name]
             sources = of_teachers if wanted & OF_TEACHER else [{}]
             terms[name] = sum(

@@ -4,11 +4,30 @@ from typing import Iterator
 
 import torch.nn as nn
 from mmrazor.models.distillers import ConfigurableDistiller
-from mmrazor.models.task_modules import RecorderManager
+from mmrazor.models.task_modules import (
+    ModuleInputsRecorder,
+    ModuleOutputsRecorder,
+    RecorderManager,
+)
+from mmrazor.registry import TASK_UTILS
+from torch import Tensor
 
 from .features import submodule
 
-_ON_MODULES = ('ModuleInputsRecorder', 'ModuleOutputsRecorder')
+
+@TASK_UTILS.register_module()
+class FeatureMapRecorder(ModuleOutputsRecorder):
+    """Records a module's last feature map.
+
+    As MMRazor's ``ModuleOutputs``, but of a tuple, which mmpretrain's
+    backbones return, it takes the last entry, so that
+    ``dict(type='FeatureMap', source='backbone')`` fits any of them.
+    """
+
+    def get_record_data(self, *args, **kwargs) -> Tensor:
+        """The map, (N, C, H, W)."""
+        record = super().get_record_data(*args, **kwargs)
+        return record[-1] if isinstance(record, (list, tuple)) else record
 
 
 def check_recorders(manager: RecorderManager, model: nn.Module) -> None:
@@ -19,7 +38,7 @@ def check_recorders(manager: RecorderManager, model: nn.Module) -> None:
             lists the names it has.
     """
     for name, recorder in manager.recorders.items():
-        if type(recorder).__name__ in _ON_MODULES:
+        if isinstance(recorder, (ModuleInputsRecorder, ModuleOutputsRecorder)):
             try:
                 submodule(model, recorder.source)
             except ValueError as error:

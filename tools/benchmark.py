@@ -1,0 +1,447 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Time a config's steps against their floor: the bare passes of its networks.
+
+The sides run in turn, in blocks of some steps each; the first step of a block
+does not count, and the median over the blocks is taken. The teacher's weights
+are drawn at random, so no checkpoint is needed.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+import torch
+from mmengine.config import DictAction
+
+# A clone works without being installed.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    parser.add_argument('--out', help='JSON file to write')
+    parser.add_argument('--amp', choices=('bfloat16', 'float16'))
+    parser.add_argument('--blocks', type=int, default=5)
+    parser.add_argument('--steps', type=int, default=3, help='of a block')
+    parser.add_argument(
+        '--round',
+        type=int,
+        nargs=2,
+        default=(4, 8),
+        metavar=('SYNTHESIS', 'STUDENT'),
+        help='steps of the end-to-end round',
+    )
+    parser.add_argument(
+        '--bank', type=int, default=100_000, help='images in the bank'
+    )
+    parser.add_argument(
+        '--against',
+        metavar='FILE.py',
+        help='another implementation: synthesis(parts) and student(parts) '
+        'return a function that runs so many steps of it',
+    )
+    parser.add_argument('--profile', action='store_true', help='time by part')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    return parser.parse_args()
+
+
+class Parts:
+    """What a config makes, on the device, with random teachers and images.
+
+    Attributes:
+        teacher, student, aux_head, align (nn.Module): The networks.
+        hook (SynthesisHook): With the synthesizer.
+        loader (DataLoader): Of the image bank.
+        optim_wrapper (OptimWrapperDict): Of student and head.
+        autocast (Callable): Context of the precision asked for.
+    """
+
+    def __init__(self, args: argparse.Namespace, work_dir: str) -> None:
+        from mmengine.config import Config
+        from mmengine.runner import Runner
+
+        from csd_mmrazor.models import Networks
+        from csd_mmrazor.utils.config import enable_amp
+
+        cfg = Config.fromfile(args.config)
+        if args.cfg_options:
+            cfg.merge_from_dict(args.cfg_options)
+        if args.amp:
+            enable_amp(cfg, args.amp)
+        for teacher in cfg.model.teachers.values():
+            teacher.ckpt_path = None
+        # A student of a random teacher is not to diverge meanwhile.
+        for wrapper in cfg.optim_wrapper.values():
+            if isinstance(wrapper, dict):
+                wrapper.optimizer.lr = 1e-6
+        cfg.model.log_interval = 10**9
+        cfg.work_dir, cfg.launcher, cfg.log_level = work_dir, 'none', 'ERROR'
+        cfg.default_hooks.synthesis.progress_interval = 10**9
+        self.device = torch.device(args.device)
+        self.runner = runner = Runner.from_cfg(cfg)
+        self.model = runner.model
+        self.model.init_weights()
+        self.hook = next(
+            hook
+            for hook in runner.hooks
+            if type(hook).__name__ == 'SynthesisHook'
+        )
+        self.synthesizer = self.hook.synthesizer.to(self.device)
+        self.networks = Networks.of(self.model)
+        self.teacher = self.networks.each_teacher[0]
+        self.student = self.model.student
+        self.aux_head = self.model.aux_head
+        self.align = self.model.distiller.connectors['align']
+        self.loader = runner.train_dataloader
+        runner._train_loop = runner.build_train_loop(runner._train_loop)
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        self.optim_wrapper = runner.optim_wrapper
+        self.optim_wrapper.initialize_count_status(self.model, 0, 10**9)
+        self.num_classes, self.image_shape = self.synthesizer.check(
+            self.networks
+        )
+        self.bank = self.loader.dataset
+        self.bank.open(
+            Path(work_dir, 'bank'), self.image_shape, self.num_classes
+        )
+        self._fill(args.bank)
+        dtype = getattr(torch, args.amp or 'bfloat16')
+        self.autocast = lambda: torch.autocast(
+            args.device, dtype, enabled=args.amp is not None
+        )
+
+    def _fill(self, num: int) -> None:
+        self.bank.reserve(num)
+        for index, start in enumerate(range(0, num, 10_000)):
+            size = min(10_000, num - start)
+            self.bank.append(
+                torch.randint(
+                    256, (size, *self.image_shape), dtype=torch.uint8
+                ),
+                torch.randint(self.num_classes, (size,)),
+                -1,
+                index,
+            )
+
+    def sync(self) -> None:
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize()
+
+    def batch(self) -> dict:
+        """A batch of the bank, over and over."""
+        if not hasattr(self, '_batches'):
+            self._batches = iter(self.loader)
+        try:
+            return next(self._batches)
+        except StopIteration:
+            del self._batches
+            return self.batch()
+
+
+class Clock:
+    """Seconds a step of a block, without the first."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.sync = parts.sync
+        self.steps = 0
+
+    def tick(self, *_) -> None:
+        self.steps += 1
+        if self.steps == 1:
+            self.sync()
+            self.start = time.perf_counter()
+
+    def seconds(self) -> float:
+        self.sync()
+        return (time.perf_counter() - self.start) / (self.steps - 1)
+
+
+def back(*outputs: torch.Tensor) -> None:
+    """A bare backward pass, from gradients that are there already."""
+    torch.autograd.backward(outputs, [torch.ones_like(o) for o in outputs])
+
+
+def synthesis_floor(parts: Parts, with_student: bool):
+    """The passes of generator, teacher, student on all views, and head."""
+    from csd_mmrazor.models.utils import frozen
+
+    synthesizer, head = parts.synthesizer, parts.aux_head
+    generator, num = synthesizer.generator, synthesizer.batch_size
+    views = head.task.num_views
+
+    def run(steps: int) -> float:
+        clock = Clock(parts)
+        latent = torch.randn(num, generator.latent_dim, device=parts.device)
+        latent.requires_grad_()
+        generator.train()
+        with frozen(*parts.networks.modules):
+            for _ in range(steps + 1):
+                with parts.autocast():
+                    images = generator(latent)
+                    outputs = [parts.teacher(images, mode='tensor')]
+                    if with_student:
+                        features = parts.student.extract_feat(
+                            images.repeat(views, 1, 1, 1), stage='pre_logits'
+                        )
+                        outputs.append(head(features))
+                generator.zero_grad()
+                back(*outputs)
+                clock.tick()
+        return clock.seconds()
+
+    return run
+
+
+def student_floor(parts: Parts):
+    """Teacher, student both ways, alignment both ways, views, and head."""
+    from csd_mmrazor.models.utils import recorded_outputs, submodule
+
+    head = parts.aux_head
+    num, views = parts.loader.batch_size, head.task.num_views
+    inputs = torch.randn(num, *parts.image_shape, device=parts.device)
+    recorder = parts.model.distiller.student_recorders.get_recorder('feature')
+    # The one hook is there to find the map that the alignment takes.
+    source = submodule(parts.student, recorder.source)
+
+    def run(steps: int) -> float:
+        clock = Clock(parts)
+        parts.model.train()
+        for _ in range(steps + 1):
+            with parts.autocast():
+                with torch.no_grad():
+                    parts.teacher(inputs, mode='tensor')
+                with recorded_outputs(source) as maps:
+                    logits = parts.student(inputs, mode='tensor')
+                feature = maps[0]
+                if isinstance(feature, tuple):
+                    feature = feature[-1]
+                aligned = parts.align(feature)
+            back(logits, aligned)
+            parts.student.eval()
+            with parts.autocast():
+                with torch.no_grad():
+                    features = parts.student.extract_feat(
+                        inputs.repeat(views, 1, 1, 1), stage='pre_logits'
+                    )
+                logits = head(features)
+            back(logits)
+            parts.student.train()
+            parts.model.zero_grad(set_to_none=True)
+            clock.tick()
+        return clock.seconds()
+
+    return run
+
+
+def our_synthesis(parts: Parts, with_student: bool):
+    """Steps of the synthesizer as the hook runs it."""
+
+    def run(steps: int) -> float:
+        clock = Clock(parts)
+        parts.synthesizer.synthesize(
+            parts.networks,
+            parts.num_classes,
+            seed=0,
+            iters=steps + 1,
+            with_student=with_student,
+            on_step=clock.tick,
+        )
+        return clock.seconds()
+
+    return run
+
+
+def our_student(parts: Parts):
+    """Batches of the bank to ``train_step``."""
+
+    def run(steps: int) -> float:
+        clock = Clock(parts)
+        parts.model.train()
+        for _ in range(steps + 1):
+            parts.model.train_step(parts.batch(), parts.optim_wrapper)
+            clock.tick()
+        return clock.seconds()
+
+    return run
+
+
+def bank_batch(parts: Parts):
+    """A random batch of the bank to inputs."""
+
+    def run(steps: int) -> float:
+        clock = Clock(parts)
+        for _ in range(10 * steps + 1):
+            parts.model.data_preprocessor(parts.batch(), True)
+            clock.tick()
+        return clock.seconds()
+
+    return run
+
+
+def our_round(parts: Parts, synthesis: int, student: int):
+    """A whole round: images, bank, report, head, and student steps."""
+    hook, runner = parts.hook, parts.runner
+    hook.networks, hook.num_classes = parts.networks, parts.num_classes
+    hook.bank, hook.seed = parts.bank, 0
+    parts.synthesizer.iters = synthesis
+
+    def run(steps: int) -> float:
+        parts.sync()
+        start = time.perf_counter()
+        hook.before_train_epoch(runner)
+        runner.train_loop._epoch += 1
+        parts.model.train()
+        for _ in range(student):
+            parts.model.train_step(parts.batch(), parts.optim_wrapper)
+        parts.sync()
+        return time.perf_counter() - start
+
+    return run
+
+
+def measure(sides: dict, blocks: int, steps: int, parts: Parts) -> dict:
+    """Median, least and most seconds a step of each side, run in turn."""
+    seconds = {name: [] for name in sides}
+    for side in sides.values():
+        side(1)  # once before it counts
+    for block in range(blocks):
+        # Every other time in the other order.
+        for name in list(sides)[:: 1 if block % 2 == 0 else -1]:
+            seconds[name].append(sides[name](steps))
+        print(f'block {block + 1}/{blocks} done', file=sys.stderr)
+    return {
+        name: dict(
+            median=median(values),
+            min=min(values),
+            max=max(values),
+            blocks=blocks,
+        )
+        for name, values in seconds.items()
+    }
+
+
+def peak_memory(run, parts: Parts) -> float:
+    """MiB at the most: on a GPU while ``run`` runs, on a CPU since start."""
+    if parts.device.type == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
+        run(2)
+        return torch.cuda.max_memory_allocated() / 2**20
+    run(2)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def main() -> None:
+    args = parse_args()
+    if args.device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    elif not torch.cuda.is_available():
+        sys.exit('--device cuda: there is no GPU here.')
+    import csd_mmrazor  # noqa: F401
+
+    with tempfile.TemporaryDirectory() as work_dir:
+        parts = Parts(args, work_dir)
+        result = benchmark(args, parts)
+    show(result)
+    if args.out:
+        Path(args.out).write_text(json.dumps(result, indent=1))
+
+
+def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
+    """Run all sides; returns what is written to ``--out``."""
+    sides = dict(
+        synthesis_floor=synthesis_floor(parts, True),
+        synthesis_step=our_synthesis(parts, True),
+        synthesis_floor_without_student=synthesis_floor(parts, False),
+        synthesis_step_without_student=our_synthesis(parts, False),
+        student_floor=student_floor(parts),
+        student_step=our_student(parts),
+        bank_batch=bank_batch(parts),
+        round=our_round(parts, *args.round),
+    )
+    if args.against:
+        spec = importlib.util.spec_from_file_location('other', args.against)
+        other = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(other)
+        for name in ('synthesis', 'student'):
+            sides[f'other_{name}'] = getattr(other, name)(parts)
+    times = measure(sides, args.blocks, args.steps, parts)
+
+    def ratio(a: str, b: str) -> float:
+        return times[a]['median'] / times[b]['median']
+
+    synthesis, student = args.round
+    of_round = (
+        synthesis * times['synthesis_floor']['median']
+        + student * times['student_floor']['median']
+    )
+    without = '_without_student'
+    ratios = dict(
+        synthesis_step_over_floor=ratio('synthesis_step', 'synthesis_floor'),
+        synthesis_step_without_student_over_floor=ratio(
+            f'synthesis_step{without}', f'synthesis_floor{without}'
+        ),
+        student_step_over_floor=ratio('student_step', 'student_floor'),
+        bank_batch_over_student_step=ratio('bank_batch', 'student_step'),
+        round_over_floor=times['round']['median'] / of_round,
+    )
+    if args.against:
+        for name in ('synthesis', 'student'):
+            ratios[f'other_{name}_over_ours'] = ratio(
+                f'other_{name}', f'{name}_step'
+            )
+    batch = parts.synthesizer.batch_size
+    return dict(
+        **ratios,
+        seconds=times,
+        images_per_second=dict(
+            synthesis_steps=batch / times['synthesis_step']['median'],
+            student_steps=parts.loader.batch_size
+            / times['student_step']['median'],
+        ),
+        peak_memory_mib=dict(
+            synthesis=peak_memory(sides['synthesis_step'], parts),
+            student=peak_memory(sides['student_step'], parts),
+        ),
+        config=args.config,
+        options=args.cfg_options,
+        synthesis_batch_size=batch,
+        student_batch_size=parts.loader.batch_size,
+        precision=args.amp or 'float32',
+        device=torch.cuda.get_device_name()
+        if args.device == 'cuda'
+        else f'{platform.processor()}, {torch.get_num_threads()} threads',
+        date=str(date.today()),
+        torch=torch.__version__,
+        python=platform.python_version(),
+    )
+
+
+def show(result: dict) -> None:
+    """Print a table."""
+    print(f'\n{"":<34}{"median":>10}{"min":>10}{"max":>10}  milliseconds')
+    for name, row in result['seconds'].items():
+        values = ''.join(
+            f'{1000 * row[key]:10.2f}' for key in ('median', 'min', 'max')
+        )
+        print(f'{name:<34}{values}')
+    print()
+    for name, value in result.items():
+        if isinstance(value, float):
+            print(f'{name:<44}{value:8.3f}')
+    for name in ('images_per_second', 'peak_memory_mib'):
+        print(f'{name:<34}', result[name])
+
+
+if __name__ == '__main__':
+    main()
