@@ -11,19 +11,31 @@ import importlib.util
 import json
 import os
 import platform
-import resource
 import sys
 import tempfile
 import time
+from collections import Counter
+from contextlib import contextmanager
 from datetime import date
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
+from typing import Optional
 
 import torch
 from mmengine.config import DictAction
 
 # A clone works without being installed.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+PART = 'part:'
+# Events of torch's profiler that are parts by themselves.
+NAMED_EVENTS = {
+    '_ScaleShiftMoments': 'BN statistics',
+    'Optimizer.step': 'optimizer',
+    'enumerate(DataLoader)': 'bank',
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,7 +63,6 @@ def parse_args() -> argparse.Namespace:
         help='another implementation: synthesis(parts) and student(parts) '
         'return a function that runs so many steps of it',
     )
-    parser.add_argument('--profile', action='store_true', help='time by part')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args()
 
@@ -331,14 +342,103 @@ def measure(sides: dict, blocks: int, steps: int, parts: Parts) -> dict:
     }
 
 
-def peak_memory(run, parts: Parts) -> float:
-    """MiB at the most: on a GPU while ``run`` runs, on a CPU since start."""
+@contextmanager
+def named(modules: dict):
+    """Give the time of modules their names in a profile."""
+    open_ranges, handles = [], []
+
+    def enter(name, *_):
+        open_ranges.append(torch.profiler.record_function(name))
+        open_ranges[-1].__enter__()
+
+    def leave(*_):
+        open_ranges.pop().__exit__(None, None, None)
+
+    for module, name in modules.items():
+        handles.append(
+            module.register_forward_pre_hook(partial(enter, PART + name))
+        )
+        handles.append(module.register_forward_hook(leave))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def part_of(event) -> Optional[str]:
+    """The innermost part that an event of the forward pass belongs to."""
+    while event is not None:
+        for start, name in NAMED_EVENTS.items():
+            if event.name.startswith(start):
+                return name
+        if event.name.startswith(PART):
+            return event.name[len(PART) :]
+        event = event.cpu_parent
+    return None
+
+
+def time_by_part(run, parts: Parts, steps: int) -> dict:
+    """Share of each part in the time of a side, by torch's profiler.
+
+    Operators of the backward pass count for the part whose forward pass they
+    belong to; they share its sequence number.
+    """
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    clock = 'self_cpu_time_total'
     if parts.device.type == 'cuda':
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+        clock = 'self_device_time_total'
+    networks, synthesizer = parts.networks, parts.synthesizer
+    modules = {
+        synthesizer.generator: 'generator',
+        synthesizer.augment: 'augmentation',
+        parts.model.data_preprocessor: 'augmentation',
+        parts.align: 'alignment',
+        networks.aux_head: 'head',
+        **dict.fromkeys(networks.each_teacher, 'teacher'),
+        **dict.fromkeys(networks.student.children(), 'student'),
+        **dict.fromkeys(synthesizer.losses.values(), 'losses'),
+    }
+    modules.pop(None, None)
+    with (
+        named(modules),
+        torch.profiler.profile(activities=activities) as profile,
+    ):
+        run(steps)
+    events = profile.events()
+    forward = {
+        event.sequence_nr: part
+        for event in events
+        if event.sequence_nr >= 0 and (part := part_of(event))
+    }
+    shares = Counter()
+    for event in events:
+        part, ancestor = part_of(event), event
+        while part is None and ancestor is not None:
+            part = forward.get(ancestor.sequence_nr)
+            ancestor = ancestor.cpu_parent
+        shares[part or 'rest'] += getattr(event, clock)
+    total = sum(shares.values())
+    return {name: time / total for name, time in shares.most_common()}
+
+
+def peak_memory(run, parts: Parts) -> float:
+    """MiB that a side allocates, at its peak, above what there was."""
+    if parts.device.type == 'cuda':
+        before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         run(2)
-        return torch.cuda.max_memory_allocated() / 2**20
-    run(2)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    with torch.profiler.profile(profile_memory=True) as profile:
+        run(2)
+    events = profile.profiler.kineto_results.events()
+    sizes = [
+        event.nbytes()
+        for event in sorted(events, key=lambda event: event.start_ns())
+        if event.name() == '[memory]'
+    ]
+    return max(accumulate(sizes)) / 2**20
 
 
 def main() -> None:
@@ -409,10 +509,15 @@ def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
             student_steps=parts.loader.batch_size
             / times['student_step']['median'],
         ),
-        peak_memory_mib=dict(
-            synthesis=peak_memory(sides['synthesis_step'], parts),
-            student=peak_memory(sides['student_step'], parts),
-        ),
+        peak_memory_mib={
+            name: peak_memory(side, parts)
+            for name, side in sides.items()
+            if name.endswith(('_step', '_floor')) or 'other' in name
+        },
+        time_by_part={
+            name: time_by_part(sides[name], parts, args.steps)
+            for name in ('synthesis_step', 'student_step')
+        },
         config=args.config,
         options=args.cfg_options,
         synthesis_batch_size=batch,
@@ -440,7 +545,13 @@ def show(result: dict) -> None:
         if isinstance(value, float):
             print(f'{name:<44}{value:8.3f}')
     for name in ('images_per_second', 'peak_memory_mib'):
-        print(f'{name:<34}', result[name])
+        print(f'\n{name}')
+        for side, value in result[name].items():
+            print(f'  {side:<42}{value:8.0f}')
+    for side, shares in result['time_by_part'].items():
+        print(f'\ntime by part: {side}')
+        for part, share in shares.items():
+            print(f'  {part:<42}{share:8.1%}')
 
 
 if __name__ == '__main__':

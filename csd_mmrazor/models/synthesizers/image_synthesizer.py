@@ -30,6 +30,7 @@ from ..utils import (
     pooled_features,
     reset_weights,
 )
+from .compiled import CompiledNetworks
 from .networks import Networks
 
 # What the arguments of a synthesis loss can be named after.
@@ -174,6 +175,8 @@ class ImageSynthesizer(nn.Module):
             (authors' code).
         amp (str, optional): 'bfloat16' or 'float16' for mixed precision;
             statistics and losses stay in float32. Defaults to None.
+        compile (bool): Whether the passes are compiled by ``torch.compile``,
+            which takes a minute or two once a run. Defaults to False.
 
     Raises:
         ValueError: If no term is on, or a number makes no sense.
@@ -190,6 +193,7 @@ class ImageSynthesizer(nn.Module):
         iters: int = 200,
         optimizer: Dict = dict(type='Adam', lr=1e-3, betas=(0.5, 0.999)),
         amp: Optional[str] = None,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         for name, value in dict(batch_size=batch_size, iters=iters).items():
@@ -233,6 +237,15 @@ class ImageSynthesizer(nn.Module):
         self.iters = iters
         self.optimizer = dict(optimizer)
         self.amp = amp
+        if compile and self.distiller.loss_forward_mappings:
+            raise ValueError(
+                'compile=True of ImageSynthesizer does not go with recorders, '
+                'but there is a distiller with losses '
+                f'{list(self.distiller.loss_forward_mappings)}: set '
+                'compile=False, or use losses that are not recorded.'
+            )
+        self.compile = compile
+        self.compiled: Optional[CompiledNetworks] = None
 
     def check(
         self, networks: Networks, with_student: bool = True
@@ -343,13 +356,18 @@ class ImageSynthesizer(nn.Module):
             stack.enter_context(
                 attached(self.distiller, networks.student, networks.teachers)
             )
-            stack.enter_context(frozen_bn(networks.student))
-            statistics = [
-                stack.enter_context(
-                    frozen_bn(teacher, 'bn_statistics' in needs)
-                )
-                for teacher in networks.each_teacher
-            ]
+            if self.compile:
+                if self.compiled is None:
+                    self.compiled = CompiledNetworks(networks)
+                networks, statistics = self.compiled.follow(networks)
+            else:
+                stack.enter_context(frozen_bn(networks.student))
+                statistics = [
+                    stack.enter_context(
+                        frozen_bn(teacher, 'bn_statistics' in needs)
+                    )
+                    for teacher in networks.each_teacher
+                ]
             terms_of = partial(
                 self._terms, networks, losses, mappings, needs, statistics
             )
@@ -380,13 +398,16 @@ class ImageSynthesizer(nn.Module):
         optimizer = OPTIMIZERS.build(dict(self.optimizer, params=params))
         scale = FLOAT16_SCALE if self.amp == 'float16' else 1
         best = _BestStep(device, iters)
+        generate = self.generator
+        if self.compile:
+            generate = torch.compile(generate, dynamic=False)
         for step in range(iters):
             with torch.autocast(
                 device.type,
                 getattr(torch, self.amp or 'bfloat16'),
                 enabled=self.amp is not None,
             ):
-                images = self.generator(latent, self.batch_size)
+                images = generate(latent, self.batch_size)
                 # Autocast's last layers return half precision.
                 images = images.to(latent.dtype)
                 terms = terms_of(images, latent, labels)

@@ -97,9 +97,10 @@ class _ScaleShiftMoments(torch.autograd.Function):
         count = maps.numel() // maps.shape[1]
         slope = grad_second * (2 / count)
         offset = grad_first / count - slope * center
-        grad = _full(grad_outputs) * _channels(scale, maps)
-        grad.addcmul_(_full(maps), _channels(slope, maps))
-        grad.add_(_channels(offset, maps))
+        grad = torch.addcmul(
+            _channels(offset, maps), _full(maps), _channels(slope, maps)
+        )
+        grad.addcmul_(_full(grad_outputs), _channels(scale, maps))
         return grad.to(maps.dtype), None, None, None, None
 
 
@@ -116,9 +117,18 @@ def _forward(
         return _ScaleShift.apply(maps, scale, shift)
     # Moments about the running mean, which is near: no digits are lost.
     center = layer.running_mean
-    outputs, first, second = _ScaleShiftMoments.apply(
-        maps, scale, shift, center, workspace
-    )
+    if torch.compiler.is_compiling():
+        # The compiler makes one pass over the maps of this by itself.
+        full = _full(maps)
+        centered = full - _channels(center, maps)
+        others = [dim for dim in range(maps.ndim) if dim != 1]
+        first, second = centered.mean(others), centered.square().mean(others)
+        outputs = full * _channels(scale, maps) + _channels(shift, maps)
+        outputs = outputs.to(maps.dtype)
+    else:
+        outputs, first, second = _ScaleShiftMoments.apply(
+            maps, scale, shift, center, workspace
+        )
     statistics.append(
         BNStatistics(
             center + first, second - first * first, center, layer.running_var

@@ -1,0 +1,105 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import os
+import shutil
+from copy import deepcopy
+from typing import List, Tuple
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from ..utils import frozen_bn
+from .networks import Networks
+
+
+class CompiledCopy(nn.Module):
+    """A frozen copy of a classifier, compiled by ``torch.compile``.
+
+    Compiled code belongs to one module with one set of hooks and layers. A
+    copy that nobody trains keeps both from round to round, so that it is
+    compiled once.
+
+    Args:
+        model (nn.Module): The classifier.
+        with_statistics (bool): Whether ``statistics`` are those of the last
+            pass, as in :func:`frozen_bn`.
+    """
+
+    def __init__(self, model: nn.Module, with_statistics: bool) -> None:
+        super().__init__()
+        self.model = deepcopy(model).requires_grad_(False).eval()
+        self.statistics: List = []
+        if with_statistics:
+            # Open for good: no one else runs this copy.
+            self._open = frozen_bn(self.model, True)
+            self.statistics = self._open.__enter__()
+        # Shapes never change; each pass is one graph or an error.
+        options = dict(dynamic=False, fullgraph=True)
+        self._logits = torch.compile(self._forward, **options)
+        self._features = torch.compile(self._extract_feat, **options)
+
+    def _forward(self, inputs: Tensor) -> Tensor:
+        return self.model(inputs, mode='tensor')
+
+    def _extract_feat(self, inputs: Tensor) -> Tensor:
+        return self.model.extract_feat(inputs, stage='pre_logits')
+
+    def forward(self, inputs: Tensor, mode: str = 'tensor') -> Tensor:
+        """The logits, (N, K)."""
+        return self._logits(inputs)
+
+    def extract_feat(self, inputs: Tensor, stage: str) -> Tensor:
+        """The feature before the last layer, (N, D)."""
+        return self._features(inputs)
+
+
+class CompiledNetworks:
+    """Compiled copies of networks, kept for all rounds of a run.
+
+    Args:
+        networks (Networks): What is copied.
+
+    Raises:
+        ValueError: If they cannot be compiled here.
+    """
+
+    def __init__(self, networks: Networks) -> None:
+        if networks.aux_feature is not None:
+            raise ValueError(
+                'compile=True of ImageSynthesizer takes the auxiliary '
+                "head's feature from the student's last layer, but got "
+                f'aux_feature="{networks.aux_feature}": set compile=False, '
+                'or model.aux_feature=None.'
+            )
+        device = next(networks.teachers.parameters()).device
+        compiler = os.environ.get('CXX', 'g++')
+        if device.type == 'cpu' and shutil.which(compiler) is None:
+            raise ValueError(
+                'compile=True of ImageSynthesizer needs a C++ compiler on '
+                f'CPUs, and there is no {compiler}: install it, name another '
+                'by the environment variable CXX, or set compile=False.'
+            )
+        self.teachers = nn.ModuleDict(
+            {
+                str(index): CompiledCopy(teacher, True)
+                for index, teacher in enumerate(networks.each_teacher)
+            }
+        )
+        self.student = CompiledCopy(networks.student, False)
+
+    def follow(self, networks: Networks) -> Tuple[Networks, List[List]]:
+        """Take over the student's weights; teachers do not change.
+
+        Args:
+            networks (Networks): The original ones.
+
+        Returns:
+            tuple[Networks, list[list]]: The copies in their place, and the
+            BN statistics of each teacher.
+        """
+        self.student.model.load_state_dict(networks.student.state_dict())
+        statistics = [copy.statistics for copy in self.teachers.values()]
+        copies = networks._replace(
+            teachers=self.teachers, student=self.student
+        )
+        return copies, statistics

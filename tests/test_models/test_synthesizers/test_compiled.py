@@ -1,0 +1,85 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from contextlib import contextmanager
+
+import pytest
+import torch
+import torch.nn as nn
+from conftest import build
+from test_image_synthesizer import same, state, synthesizer
+
+from csd_mmrazor.models import Networks
+from csd_mmrazor.models.synthesizers.compiled import CompiledNetworks
+
+
+class Classifier(nn.Module):
+    """As few layers as there can be: each is compiled for seconds."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(1, channels, 3, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+        self.fc = nn.Linear(channels, 10)
+
+    def extract_feat(self, inputs, stage):
+        return self.bn(self.conv(inputs)).relu().mean((2, 3))
+
+    def forward(self, inputs, mode):
+        return self.fc(self.extract_feat(inputs, ''))
+
+
+@pytest.fixture
+def networks():
+    teacher, student = Classifier(8), Classifier(4)
+    teacher(torch.randn(64, 1, 8, 8), '')  # to have statistics
+    head = dict(type='SelfSupervisedAuxHead', num_classes=10, in_channels=4)
+    return Networks(teacher.eval(), student, build(head), lambda x: x - 0.3)
+
+
+@contextmanager
+def at_most_compiled(allowed):
+    """An error where torch.compile has to compile what is not allowed."""
+    if allowed:
+        yield
+        return
+    torch.compiler.set_stance('fail_on_recompile')
+    try:
+        yield
+    finally:
+        torch.compiler.set_stance('default')
+
+
+def test_same_images_as_without(networks):
+    """One step, so that rounding does not add up; then another student.
+
+    For the other student, and without any, nothing is compiled again.
+    """
+    plain, compiled = synthesizer(), synthesizer(compile=True)
+    before = state(networks)
+    for seed, with_student in ((0, True), (1, True), (2, False)):
+        with at_most_compiled(seed == 0):
+            expected, got = (
+                s.synthesize(
+                    networks, 10, seed, iters=1, with_student=with_student
+                )
+                for s in (plain, compiled)
+            )
+        assert got.terms == pytest.approx(expected.terms, rel=1e-5)
+        assert torch.equal(got.labels, expected.labels)
+        difference = got.images.int() - expected.images.int()
+        # A value on the edge between two levels may fall to either side.
+        assert difference.abs().max() <= 1
+        assert (difference != 0).float().mean() < 0.01
+        # All that has been optimised: gradients are the same.
+        for name, param in plain.generator.named_parameters():
+            other = compiled.generator.get_parameter(name)
+            torch.testing.assert_close(other, param, rtol=0, atol=2e-5)
+        networks.student.conv.weight.data.mul_(2)
+    assert same(state(networks), before)
+
+
+def test_says_what_cannot_be_compiled(networks, monkeypatch):
+    with pytest.raises(ValueError, match='aux_feature="neck"'):
+        CompiledNetworks(networks._replace(aux_feature='neck'))
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    with pytest.raises(ValueError, match='there is no no-such-compiler'):
+        CompiledNetworks(networks)
