@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from typing import Optional
 
 import torch
 from mmengine.config import DictAction
+from PIL import Image
 
 # A clone works without being installed.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -62,6 +64,11 @@ def parse_args() -> argparse.Namespace:
         metavar='FILE.py',
         help='another implementation: synthesis(parts) and student(parts) '
         'return a function that runs so many steps of it',
+    )
+    parser.add_argument(
+        '--startup',
+        action='store_true',
+        help='time tools/train.py to its first step as well',
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args()
@@ -438,7 +445,55 @@ def peak_memory(run, parts: Parts) -> float:
         for event in sorted(events, key=lambda event: event.start_ns())
         if event.name() == '[memory]'
     ]
-    return max(accumulate(sizes)) / 2**20
+    return max(accumulate(sizes), default=0) / 2**20
+
+
+def startup(args: argparse.Namespace, parts: Parts, work_dir: str) -> dict:
+    """Seconds of tools/train.py to its first step, and of bare imports."""
+    teacher = Path(work_dir, 'teacher.pth')
+    torch.save(parts.teacher.state_dict(), teacher)
+    options = [
+        'default_hooks.synthesis.progress_interval=0',
+        f'model.teachers.{[*parts.model.teachers][0]}.ckpt_path={teacher}',
+    ]
+    dataset = parts.runner.cfg.val_dataloader.dataset
+    if 'data_root' in dataset:
+        options.append(f'val_dataloader.dataset.data_root={work_dir}')
+        channels, *size = parts.image_shape
+        image = Image.new('L' if channels == 1 else 'RGB', size)
+        for label in range(parts.num_classes):
+            folder = Path(work_dir, 'test', str(label))
+            folder.mkdir(parents=True)
+            image.save(folder / '0.png')
+    train = [str(Path(__file__).with_name('train.py')), args.config]
+    sides = dict(
+        imports=['-c', 'import torch, mmpretrain, mmrazor'],
+        first_step=[*train, '--cfg-options', *options],
+    )
+    seconds = {name: [] for name in sides}
+    for turn in range(args.blocks):
+        for name, command in sides.items():
+            if name == 'first_step':
+                run = Path(work_dir, f'run{turn}')
+                command = [*command[:2], '--work-dir', str(run), *command[2:]]
+            start = time.perf_counter()
+            with subprocess.Popen(
+                [sys.executable, '-W', 'ignore', *command],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process:
+                lines = []
+                for line in process.stdout:
+                    lines.append(line)
+                    if 'Synthesis, ' in line:
+                        break
+                else:
+                    if name == 'first_step' or process.wait():
+                        sys.exit(f'{command} failed:\n{"".join(lines[-20:])}')
+                seconds[name].append(time.perf_counter() - start)
+                process.kill()
+    return {name: median(values) for name, values in seconds.items()}
 
 
 def main() -> None:
@@ -447,14 +502,20 @@ def main() -> None:
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
     elif not torch.cuda.is_available():
         sys.exit('--device cuda: there is no GPU here.')
-    import csd_mmrazor  # noqa: F401
+    from csd_mmrazor.utils import write_file
 
     with tempfile.TemporaryDirectory() as work_dir:
         parts = Parts(args, work_dir)
         result = benchmark(args, parts)
+        if args.startup:
+            seconds = startup(args, parts, work_dir)
+            result['startup_seconds'] = seconds
+            result['startup_over_imports'] = (
+                seconds['first_step'] / seconds['imports']
+            )
     show(result)
     if args.out:
-        Path(args.out).write_text(json.dumps(result, indent=1))
+        write_file(args.out, json.dumps(result, indent=1).encode())
 
 
 def benchmark(args: argparse.Namespace, parts: Parts) -> dict:

@@ -1,0 +1,56 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import json
+
+from conftest import ROOT
+
+OTHER = """
+import time
+
+
+def synthesis(parts):
+    assert parts.synthesizer.batch_size == 16
+    return lambda steps: 5.0
+
+
+def student(parts):
+    assert parts.loader.batch_size == 16
+    return lambda steps: 7.0
+"""
+
+
+def test_benchmark(run, tmp_path, tiny_config):
+    """All sides run, and the file has what the table has."""
+    cfg = tiny_config()
+    cfg.model.teachers.teacher.ckpt_path = 'not needed'
+    cfg.dump(tmp_path / 'config.py')
+    (tmp_path / 'other.py').write_text(OTHER)
+    done = run(
+        ROOT / 'tools/benchmark.py',
+        'config.py',
+        '--blocks=1',
+        '--steps=1',
+        '--bank=64',
+        '--round',
+        1,
+        1,
+        '--against=other.py',
+        '--startup',
+        '--out=out.json',
+    )
+    result = json.loads((tmp_path / 'out.json').read_text())
+    times = result['seconds']
+    assert times['other_synthesis']['median'] == 5
+    for ours in ('synthesis', 'student'):
+        step = times[f'{ours}_step']['median']
+        floor = times[f'{ours}_floor']['median']
+        assert result[f'{ours}_step_over_floor'] == step / floor
+        other = times[f'other_{ours}']['median']
+        assert result[f'other_{ours}_over_ours'] == other / step
+        shares = result['time_by_part'][f'{ours}_step']
+        assert abs(sum(shares.values()) - 1) < 1e-6
+        for part in ('teacher', 'student', 'head', 'augmentation'):
+            assert 0 < shares[part] < 1
+        # The batch itself is the least that a step holds.
+        assert result['peak_memory_mib'][f'{ours}_step'] > 16 * 64 / 2**20
+    assert result['startup_over_imports'] > 1
+    assert 'synthesis_step_over_floor' in done.stdout
