@@ -6,6 +6,7 @@ from .augments import (
     RotationPermutationTask,
     RotationTask,
 )
+from .backbones import VGG_CIFAR
 from .connectors import AlignConnector
 from .generators import CSDGenerator
 from .heads import SelfSupervisedAuxHead
@@ -37,4 +38,5 @@ __all__ = [
     'RotationTask',
     'SelfSupervisedAuxHead',
     'SynthesisBatch',
+    'VGG_CIFAR',
 ]
