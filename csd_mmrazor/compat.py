@@ -86,6 +86,7 @@ def apply() -> None:
     report_environment_without_distutils()
     read_mmcls_as_mmpretrain()
     never_install_packages()
+    build_from_local_configs()
     launch_without_cuda()
     load_checkpoints_safely()
     format_configs_once()
@@ -233,6 +234,63 @@ def never_install_packages() -> None:
             )
 
     _rebind(package_utils.install_package, install_package)
+
+
+def build_from_local_configs() -> None:
+    """``cfg_path`` of a model can only be ``package::path``.
+
+    MMRazor builds a teacher or student from another config by
+    ``mmengine.hub``, which takes configs of installed packages (mmrazor issue
+    460). Without ``::`` it is the path of a config file; its
+    ``custom_imports`` and ``default_scope`` count.
+    """
+    import mmengine.hub.hub as hub
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, DefaultScope
+
+    get_config, get_model = hub.get_config, hub.get_model
+
+    @functools.wraps(get_config)
+    def get_config_of_file(cfg_path, pretrained=False):
+        if '::' in cfg_path:
+            return get_config(cfg_path, pretrained)
+        path = Path(cfg_path).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'cfg_path={cfg_path} is not a config file: there is none at '
+                f'{path.absolute()}. Give a path from the folder you start '
+                'in, or "package::path" for a config of an installed package, '
+                'such as "mmpretrain::resnet/resnet18_8xb16_cifar10.py".'
+            )
+        if pretrained:
+            raise ValueError(
+                f'cfg_path={cfg_path} is a local config, which names no '
+                'weights: set pretrained=False, and ckpt_path=FILE of the '
+                'teacher or student_ckpt=FILE of the algorithm.'
+            )
+        cfg = Config.fromfile(path)
+        if 'type' not in cfg.get('model', {}):
+            raise ValueError(
+                f'cfg_path={cfg_path} has no model=dict(type=...) to build.'
+            )
+        return cfg
+
+    @functools.wraps(get_model)
+    def get_model_of_file(cfg_path, pretrained=False, **kwargs):
+        if '::' in cfg_path:
+            return get_model(cfg_path, pretrained, **kwargs)
+        cfg = get_config_of_file(cfg_path, pretrained)
+        scope = cfg.get('default_scope') or 'mmpretrain'
+        if 'data_preprocessor' in cfg:
+            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        with DefaultScope.overwrite_default_scope(scope):
+            return MODELS.build(cfg.model, default_args=kwargs)
+
+    for old, new in (
+        (get_config, get_config_of_file),
+        (get_model, get_model_of_file),
+    ):
+        _rebind(old, new)
 
 
 def launch_without_cuda() -> None:

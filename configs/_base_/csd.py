@@ -151,6 +151,8 @@ default_hooks = dict(
     ),
     synthesis=synthesis,
 )
+# What they are used for is above; the whole config shall not show them twice.
+del synthesis, sgd
 # Distributed runs: student and head take turns within a step.
 model_wrapper_cfg = dict(
     type='mmrazor.CSDDistributedDataParallel', find_unused_parameters=True
