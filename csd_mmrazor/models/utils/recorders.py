@@ -12,22 +12,22 @@ from mmrazor.models.task_modules import (
 from mmrazor.registry import TASK_UTILS
 from torch import Tensor
 
-from .features import submodule
+from .features import as_map, submodule
 
 
 @TASK_UTILS.register_module()
 class FeatureMapRecorder(ModuleOutputsRecorder):
     """Records a module's last feature map.
 
-    As MMRazor's ``ModuleOutputs``, but of a tuple, which mmpretrain's
-    backbones return, it takes the last entry, so that
-    ``dict(type='FeatureMap', source='backbone')`` fits any of them.
+    As MMRazor's ``ModuleOutputs``, but whatever mmpretrain's backbones
+    return, a tuple, maps, tokens or vectors, becomes one map, so that
+    ``dict(type='FeatureMap', source='backbone')`` fits any of them. See
+    :func:`as_map`.
     """
 
     def get_record_data(self, *args, **kwargs) -> Tensor:
         """The map, (N, C, H, W)."""
-        record = super().get_record_data(*args, **kwargs)
-        return record[-1] if isinstance(record, (list, tuple)) else record
+        return as_map(super().get_record_data(*args, **kwargs))
 
 
 def check_recorders(manager: RecorderManager, model: nn.Module) -> None:
