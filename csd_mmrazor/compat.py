@@ -7,6 +7,7 @@ it looks for its cause first and leaves everything alone where that is absent.
 :func:`apply` runs them all, once, on ``import csd_mmrazor``.
 """
 
+import difflib
 import functools
 import importlib
 import inspect
@@ -87,6 +88,7 @@ def apply() -> None:
     read_mmcls_as_mmpretrain()
     never_install_packages()
     build_from_local_configs()
+    tell_registered_names()
     launch_without_cuda()
     load_checkpoints_safely()
     format_configs_once()
@@ -291,6 +293,53 @@ def build_from_local_configs() -> None:
         (get_model, get_model_of_file),
     ):
         _rebind(old, new)
+
+
+def tell_registered_names() -> None:
+    """MMEngine says that a ``type`` is not registered, but not what is.
+
+    The registered names that are most like it are added.
+    """
+    from mmengine.registry import Registry
+
+    build = Registry.build
+
+    @functools.wraps(build)
+    def told_build(self, cfg, *args, **kwargs):
+        try:
+            return build(self, cfg, *args, **kwargs)
+        except KeyError as error:
+            text = str(error.args[0]) if error.args else ''
+            found = re.match(r'(\S+) is not in the \S+ registry\. ', text)
+            if found is None:
+                raise
+            raise KeyError(
+                f'{text[: found.end()]}{_like(found[1], self)}'
+            ) from error
+
+    Registry.build = told_build
+
+
+def _like(name: str, registry, most: int = 8) -> str:
+    """What a registry and those above and below it have like a name."""
+    root = registry.root
+    registries, names = [root], {}
+    while registries:
+        node = registries.pop()
+        registries += node.children.values()
+        for known in node.module_dict:
+            names.setdefault(known.lower(), f'{node.scope}.{known}')
+    wanted = name.split('.')[-1].lower()
+    close = difflib.get_close_matches(wanted, names, most, 0.5)
+    # 'loss' of 'MyLoss': others of its kind.
+    kind = re.findall('[A-Z][a-z]+', name)[-1:]
+    of_kind = [key for key in names if kind and key.endswith(kind[0].lower())]
+    shown = [*close, *(key for key in sorted(of_kind) if key not in close)]
+    if not shown:
+        return 'No registered name is like it.'
+    listed = ', '.join(names[key] for key in shown[:30])
+    more = f', and {len(shown) - 30} more' if len(shown) > 30 else ''
+    return f'Registered are {listed}{more}.'
 
 
 def launch_without_cuda() -> None:

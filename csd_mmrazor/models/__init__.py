@@ -7,6 +7,7 @@ from .augments import (
     RotationTask,
 )
 from .backbones import VGG_CIFAR
+from .classifiers import TorchClassifier
 from .connectors import AlignConnector
 from .generators import CSDGenerator
 from .heads import SelfSupervisedAuxHead
@@ -38,5 +39,6 @@ __all__ = [
     'RotationTask',
     'SelfSupervisedAuxHead',
     'SynthesisBatch',
+    'TorchClassifier',
     'VGG_CIFAR',
 ]

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from ...compat import exclude_from_checkpoints
 from ..connectors import infer_connectors
-from ..utils import check_recorders, evaluating, load_weights, pooled_features
+from ..utils import (
+    check_mappings,
+    check_recorders,
+    evaluating,
+    load_weights,
+    pooled_features,
+)
 
 
 @MODELS.register_module()
@@ -291,6 +297,7 @@ class CSDDistillation(BaseAlgorithm):
             inputs,
         )
         distiller = MODELS.build(cfg)
+        check_mappings(distiller)
         check_recorders(distiller.student_recorders, self.student)
         check_recorders(distiller.teacher_recorders, self.teachers)
         distiller.prepare_from_student(self.student)

@@ -3,7 +3,7 @@ from .checkpoints import load_weights
 from .features import as_map, pooled_features, recorded_outputs, submodule
 from .frozen_bn import BNStatistics, bn_layers, frozen_bn
 from .modes import evaluating, frozen, reset_weights
-from .recorders import attached, check_recorders
+from .recorders import attached, check_mappings, check_recorders
 
 __all__ = [
     'BNStatistics',
@@ -11,6 +11,7 @@ __all__ = [
     'frozen_bn',
     'as_map',
     'attached',
+    'check_mappings',
     'check_recorders',
     'evaluating',
     'frozen',

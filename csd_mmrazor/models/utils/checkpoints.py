@@ -35,7 +35,12 @@ def load_weights(model: nn.Module, path: str, argument: str) -> None:
         )
     else:
         checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
-    state_dict = checkpoint.get('state_dict', checkpoint)
+    state_dict = checkpoint
+    # As MMEngine, timm and others call it, or the weights themselves.
+    for name in ('state_dict', 'model', 'net'):
+        if isinstance(checkpoint.get(name), dict):
+            state_dict = checkpoint[name]
+            break
     for prefix in ('module.', 'architecture.'):
         if any(key.startswith(prefix) for key in state_dict):
             state_dict = {

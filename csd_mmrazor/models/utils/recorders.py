@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import contextmanager
+from inspect import Parameter, signature
 from typing import Iterator
 
 import torch.nn as nn
@@ -43,6 +44,37 @@ def check_recorders(manager: RecorderManager, model: nn.Module) -> None:
                 submodule(model, recorder.source)
             except ValueError as error:
                 raise ValueError(f'recorder "{name}": {error}') from None
+
+
+def check_mappings(distiller: ConfigurableDistiller) -> None:
+    """Check that a distiller gives its losses all they need.
+
+    MMRazor finds out in the first step.
+
+    Raises:
+        ValueError: If a loss has no mapping, or one that lacks an argument.
+    """
+    mappings = distiller.loss_forward_mappings
+    for name, loss in distiller.distill_losses.items():
+        arguments = signature(loss.forward).parameters.values()
+        needed = [
+            argument.name
+            for argument in arguments
+            if argument.default is Parameter.empty
+            and argument.kind is Parameter.POSITIONAL_OR_KEYWORD
+        ]
+        given = mappings.get(name, {})
+        missing = [argument for argument in needed if argument not in given]
+        if missing:
+            raise ValueError(
+                f'{name} ({type(loss).__name__}) of the distiller takes '
+                f'{", ".join(needed)}, but loss_forward_mappings.{name} lacks '
+                f'{", ".join(missing)}: add it, such as {missing[0]}=dict('
+                'recorder=..., from_student=...). There are the recorders '
+                f'{[*distiller.student_recorders.recorders]} of the student '
+                f'and {[*distiller.teacher_recorders.recorders]} of the '
+                'teacher.'
+            )
 
 
 @contextmanager

@@ -333,6 +333,47 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
             r'teachers of CSDDistillation .* but got \[1\]',
         ),
         (
+            {'model.distiller.distill_losses.loss_kd.type': 'KLDivergance'},
+            KeyError,
+            'KLDivergance is not in .* Registered are mmrazor.KLDivergence',
+        ),
+        (
+            {
+                'model.distiller.distill_losses.loss_more': dict(
+                    type='KLDivergence'
+                ),
+                'model.distiller.loss_forward_mappings.loss_more': dict(
+                    preds_S=dict(from_student=True, recorder='logits')
+                ),
+            },
+            ValueError,
+            'loss_more .KLDivergence. .* takes preds_S, preds_T, but '
+            "loss_forward_mappings.loss_more lacks preds_T.*'feature'",
+        ),
+        (
+            {
+                'model.distiller.distill_losses.loss_more': dict(
+                    type='KLDivergence'
+                )
+            },
+            ValueError,
+            'loss_forward_mappings.loss_more lacks preds_S, preds_T',
+        ),
+        (
+            {
+                'model.distiller.loss_forward_mappings.loss_feature': dict(
+                    _delete_=True,
+                    s_feature=dict(
+                        from_student=True,
+                        recorder='feature',
+                        connector='align',
+                    ),
+                )
+            },
+            ValueError,
+            'connector "align": .* loss_feature .* of a teacher',
+        ),
+        (
             {'model.aux_feature': 'backbone.layer9'},
             ValueError,
             'no module named "backbone.layer9".*backbone.layer1',
