@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import ROOT, build
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -134,6 +135,29 @@ def test_nothing_of_another_data_set_is_left(name):
             assert not str(root).endswith(f'/{other}')
         for path in all_of('ckpt_path', cfg._cfg_dict):
             assert f'_{other}/' not in str(path)
+
+
+def test_what_the_metafiles_list():
+    """Configs that exist, all of them, and no result that is not marked."""
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    listed = set()
+    for path in index['Import']:
+        content = yaml.safe_load((ROOT / path).read_text())
+        collections = {c['Name']: c for c in content['Collections']}
+        for collection in collections.values():
+            assert (ROOT / collection['README']).is_file()
+            assert collection['Paper']['URL'].startswith('https://')
+        for model in content['Models']:
+            assert model['In Collection'] in collections
+            assert (ROOT / model['Config']).is_file()
+            assert Path(model['Config']).stem == model['Name']
+            listed.add(model['Config'])
+            published = model['Metadata'].get('Published')
+            assert published is None or published['Source']
+            teacher = model['Metadata'].get('Teacher', {}).get('Config')
+            assert teacher is None or (ROOT / teacher).is_file()
+    ours = {p for p in listed if p.startswith('configs/csd/')}
+    assert ours == {f'configs/{n}.py' for n in CONFIGS if n[:4] == 'csd/'}
 
 
 @pytest.fixture(scope='module')

@@ -50,8 +50,12 @@ def load_config(args: argparse.Namespace) -> Config:
     same = cfg.get('test_dataloader') == cfg.get('val_dataloader')
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
-        if same and not any(
-            key.startswith('test_dataloader') for key in args.cfg_options
+        if (
+            same
+            and cfg.get('val_dataloader')
+            and not any(
+                key.startswith('test_dataloader') for key in args.cfg_options
+            )
         ):
             cfg.test_dataloader = cfg.get('val_dataloader')
     cfg.launcher = args.launcher

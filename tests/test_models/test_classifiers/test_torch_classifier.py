@@ -1,4 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -81,33 +83,25 @@ def test_its_feature_is_what_the_last_layer_sees():
     assert not model.net.fc._forward_pre_hooks
 
 
-def test_a_users_own_teacher(tmp_path, source):
-    """As docs/your_networks.md says, down to the losses of a step."""
-    cfg = Config.fromfile(ROOT / 'configs/csd/csd_vgg11_resnet18_cifar10.py')
-    cfg.merge_from_dict(
-        {
-            'model.teachers.teacher.build_cfg': dict(
-                _delete_=True,
-                type='TorchClassifier',
-                factory=FACTORY,
-                num_classes=10,
-            ),
-            'model.teachers.teacher.ckpt_path': str(tmp_path / 'plain.pth'),
-            'model.distiller.teacher_recorders.feature.source': (
-                'teacher.net.stage2'
-            ),
-            'model.distiller.teacher_recorders.logits.source': (
-                'teacher.net.fc'
-            ),
-        }
-    )
-    algorithm = build(cfg.model)
+def test_the_config_in_the_documentation(tmp_path, monkeypatch):
+    """A user's own teacher, down to the losses of a step."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(3)
+    source = torchvision.models.resnet34(num_classes=10).eval()
+    torch.save(source.state_dict(), 'my_resnet34.pth')
+    text = (ROOT / 'docs/your_networks.md').read_text()
+    config = re.findall(r'```python\n(.*?)```', text, re.S)[0]
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    (tmp_path / 'config.py').write_text(config)
+    algorithm = build(Config.fromfile('config.py').model)
     inputs = torch.randn(2, 3, 32, 32)
     teacher = algorithm.teachers['teacher']
     torch.testing.assert_close(teacher(inputs), source(inputs))
     losses = algorithm.train().loss(inputs, torch.tensor([1, 2]))
     assert losses['distill.loss_kd'] > 0
     assert losses['distill.loss_feature'] > 0
+    mean = algorithm.data_preprocessor.mean.flatten().tolist()
+    assert mean == pytest.approx([123.675, 116.28, 103.53])
 
 
 @pytest.mark.parametrize(
