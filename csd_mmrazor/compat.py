@@ -7,6 +7,7 @@ it looks for its cause first and leaves everything alone where that is absent.
 :func:`apply` runs them all, once, on ``import csd_mmrazor``.
 """
 
+import difflib
 import functools
 import importlib
 import inspect
@@ -86,6 +87,8 @@ def apply() -> None:
     report_environment_without_distutils()
     read_mmcls_as_mmpretrain()
     never_install_packages()
+    build_from_local_configs()
+    tell_registered_names()
     launch_without_cuda()
     load_checkpoints_safely()
     format_configs_once()
@@ -233,6 +236,110 @@ def never_install_packages() -> None:
             )
 
     _rebind(package_utils.install_package, install_package)
+
+
+def build_from_local_configs() -> None:
+    """``cfg_path`` of a model can only be ``package::path``.
+
+    MMRazor builds a teacher or student from another config by
+    ``mmengine.hub``, which takes configs of installed packages (mmrazor issue
+    460). Without ``::`` it is the path of a config file; its
+    ``custom_imports`` and ``default_scope`` count.
+    """
+    import mmengine.hub.hub as hub
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, DefaultScope
+
+    get_config, get_model = hub.get_config, hub.get_model
+
+    @functools.wraps(get_config)
+    def get_config_of_file(cfg_path, pretrained=False):
+        if '::' in cfg_path:
+            return get_config(cfg_path, pretrained)
+        path = Path(cfg_path).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'cfg_path={cfg_path} is not a config file: there is none at '
+                f'{path.absolute()}. Give a path from the folder you start '
+                'in, or "package::path" for a config of an installed package, '
+                'such as "mmpretrain::resnet/resnet18_8xb16_cifar10.py".'
+            )
+        if pretrained:
+            raise ValueError(
+                f'cfg_path={cfg_path} is a local config, which names no '
+                'weights: set pretrained=False, and ckpt_path=FILE of the '
+                'teacher or student_ckpt=FILE of the algorithm.'
+            )
+        cfg = Config.fromfile(path)
+        if 'type' not in cfg.get('model', {}):
+            raise ValueError(
+                f'cfg_path={cfg_path} has no model=dict(type=...) to build.'
+            )
+        return cfg
+
+    @functools.wraps(get_model)
+    def get_model_of_file(cfg_path, pretrained=False, **kwargs):
+        if '::' in cfg_path:
+            return get_model(cfg_path, pretrained, **kwargs)
+        cfg = get_config_of_file(cfg_path, pretrained)
+        scope = cfg.get('default_scope') or 'mmpretrain'
+        if 'data_preprocessor' in cfg:
+            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        with DefaultScope.overwrite_default_scope(scope):
+            return MODELS.build(cfg.model, default_args=kwargs)
+
+    for old, new in (
+        (get_config, get_config_of_file),
+        (get_model, get_model_of_file),
+    ):
+        _rebind(old, new)
+
+
+def tell_registered_names() -> None:
+    """MMEngine says that a ``type`` is not registered, but not what is.
+
+    The registered names that are most like it are added.
+    """
+    from mmengine.registry import Registry
+
+    build = Registry.build
+
+    @functools.wraps(build)
+    def told_build(self, cfg, *args, **kwargs):
+        try:
+            return build(self, cfg, *args, **kwargs)
+        except KeyError as error:
+            text = str(error.args[0]) if error.args else ''
+            found = re.match(r'(\S+) is not in the \S+ registry\. ', text)
+            if found is None:
+                raise
+            raise KeyError(
+                f'{text[: found.end()]}{_like(found[1], self)}'
+            ) from error
+
+    Registry.build = told_build
+
+
+def _like(name: str, registry, most: int = 8) -> str:
+    """What a registry and those above and below it have like a name."""
+    root = registry.root
+    registries, names = [root], {}
+    while registries:
+        node = registries.pop()
+        registries += node.children.values()
+        for known in node.module_dict:
+            names.setdefault(known.lower(), f'{node.scope}.{known}')
+    wanted = name.split('.')[-1].lower()
+    close = difflib.get_close_matches(wanted, names, most, 0.5)
+    # 'loss' of 'MyLoss': others of its kind.
+    kind = re.findall('[A-Z][a-z]+', name)[-1:]
+    of_kind = [key for key in names if kind and key.endswith(kind[0].lower())]
+    shown = [*close, *(key for key in sorted(of_kind) if key not in close)]
+    if not shown:
+        return 'No registered name is like it.'
+    listed = ', '.join(names[key] for key in shown[:30])
+    more = f', and {len(shown) - 30} more' if len(shown) > 30 else ''
+    return f'Registered are {listed}{more}.'
 
 
 def launch_without_cuda() -> None:

@@ -363,3 +363,71 @@ def test_teachers_of_data_free_distillation_stay_out(teacher_file):
 
     assert 'teachers' in keys()
     assert keys(ckpt_path=str(teacher_file)) == {'architecture', 'generator'}
+
+
+@pytest.fixture
+def local_config(tmp_path, monkeypatch):
+    """A teacher's config in the folder that one starts in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'nets').mkdir()
+    (tmp_path / 'nets/base.py').write_text(f'model = {network()!r}\n')
+    (tmp_path / 'nets/small.py').write_text(
+        "_base_ = './base.py'\n"
+        "default_scope = 'mmpretrain'\n"
+        'data_preprocessor = dict(mean=[1.0], std=[2.0])\n'
+        'model = dict(backbone=dict(base_channels=6, stem_channels=6),'
+        ' head=dict(in_channels=12))\n'
+    )
+    return 'nets/small.py'
+
+
+def test_models_of_local_configs(local_config, tiny_config, tmp_path):
+    """mmrazor issue 460."""
+    for path in (local_config, str(tmp_path / local_config)):
+        model = build(dict(cfg_path=path, pretrained=False))
+        assert model.backbone.conv1.out_channels == 6
+        assert model.data_preprocessor.mean.item() == 1
+    # Further arguments go to the model, as they do with packages.
+    train_cfg = dict(augments=dict(type='Mixup', alpha=1.0))
+    model = build(dict(cfg_path=local_config, train_cfg=train_cfg))
+    assert model.data_preprocessor.batch_augments is not None
+    assert get_config(local_config).model.head.in_channels == 12
+    # As teacher and as student of a whole algorithm.
+    torch.save(model.state_dict(), 'teacher.pth')
+    cfg = tiny_config().model
+    cfg.architecture = dict(cfg_path=local_config)
+    cfg.teachers.teacher = dict(
+        build_cfg=dict(cfg_path=local_config), ckpt_path='teacher.pth'
+    )
+    algorithm = build(cfg)
+    assert algorithm.aux_head.in_channels == 12
+    for name, value in algorithm.teachers['teacher'].state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+
+
+def test_packages_configs_still_go_by_their_package():
+    model = build(
+        dict(cfg_path='mmpretrain::resnet/resnet18_8xb16_cifar10.py')
+    )
+    assert type(model.backbone).__name__ == 'ResNet_CIFAR'
+
+
+@pytest.mark.parametrize(
+    'path, options, error, message',
+    [
+        ('nets/gone.py', {}, FileNotFoundError, 'gone.py is not a config'),
+        (
+            'nets/small.py',
+            dict(pretrained=True),
+            ValueError,
+            'local config, which names no weights: set pretrained=False',
+        ),
+        ('empty.py', {}, ValueError, 'empty.py has no model='),
+    ],
+)
+def test_local_configs_that_cannot_be_built(
+    local_config, tmp_path, path, options, error, message
+):
+    (tmp_path / 'empty.py').write_text('a = 1\n')
+    with pytest.raises(error, match=message):
+        build(dict(cfg_path=path, **options))

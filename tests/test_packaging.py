@@ -44,6 +44,8 @@ def test_what_the_wheel_holds(wheel):
         'csd_mmrazor/engine/hooks/synthesis_hook.py',
         'csd_mmrazor/.mim/configs/csd/csd_resnet34_resnet18_cifar10.py',
         'csd_mmrazor/.mim/configs/_base_/csd.py',
+        'csd_mmrazor/.mim/configs/csd/metafile.yml',
+        'csd_mmrazor/.mim/model-index.yml',
         'csd_mmrazor/.mim/tools/train.py',
         'csd_mmrazor/.mim/tools/dist_train.sh',
     ):
@@ -60,7 +62,7 @@ def test_what_it_declares(wheel):
     name = re.compile(r'[\w-]+')
     always = {name.match(n)[0] for n in needs if 'extra' not in n}
     assert {'torch', 'torchvision', 'mmengine', 'mmpretrain'} <= always
-    assert {'mmrazor', 'joblib', 'scikit-learn'} <= always
+    assert {'mmrazor', 'joblib', 'scikit-learn', 'scipy'} <= always
     # mmcv and mmcv-lite are never put over each other.
     assert not [n for n in always if n.startswith('mmcv')]
     extra = {name.match(n)[0] for n in needs if 'extra' in n}

@@ -150,7 +150,11 @@ default_hooks = dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='auto'
     ),
     synthesis=synthesis,
+    # Leaves the best student in the work dir, as mmpretrain loads it.
+    export=dict(type='mmrazor.ExportStudentHook'),
 )
+# What they are used for is above; the whole config shall not show them twice.
+del synthesis, sgd
 # Distributed runs: student and head take turns within a step.
 model_wrapper_cfg = dict(
     type='mmrazor.CSDDistributedDataParallel', find_unused_parameters=True

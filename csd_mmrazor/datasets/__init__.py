@@ -4,7 +4,8 @@ from .bank_sampler import BankSampler
 from .collate import bank_collate
 from .digits import Digits
 from .image_bank import ImageBank
-from .real_images import CIFAR10Images, CIFAR100Images
+from .real_images import CIFAR10Images, CIFAR100Images, SVHNImages
+from .tiny_imagenet import TinyImageNet
 
 __all__ = [
     'BankError',
@@ -14,5 +15,7 @@ __all__ = [
     'CIFAR10Images',
     'Digits',
     'ImageBank',
+    'SVHNImages',
+    'TinyImageNet',
     'bank_collate',
 ]

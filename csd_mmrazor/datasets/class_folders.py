@@ -12,6 +12,9 @@ def list_class_folders(
 ) -> List[Tuple[Path, int]]:
     """Images in class folders, ``root/<class>/*``, with their labels.
 
+    Images in a folder ``images`` of a class count as well, as Tiny-ImageNet
+    has them.
+
     A folder's label is its place in ``classes``, if these are given. Else it
     is its name, if all names are numbers, or its place in alphabetical order.
 
@@ -47,7 +50,9 @@ def list_class_folders(
     samples = [
         (path, labels[name])
         for name in names
-        for path in sorted(Path(root, name).iterdir())
+        for folder in (Path(root, name), Path(root, name, 'images'))
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
         if path.suffix.lower() in _SUFFIXES
     ]
     if not samples:

@@ -1,16 +1,25 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""mmpretrain's data sets, which also take images in class folders."""
+"""Published data sets, which also take images in class folders."""
 
 from pathlib import Path
 from typing import Dict, List
 
 import numpy as np
-from mmpretrain.datasets import CIFAR10, CIFAR100
+from mmengine.dist import barrier, is_main_process
+from mmpretrain.datasets import CIFAR10, CIFAR100, BaseDataset
 from mmrazor.registry import DATASETS
 from PIL import Image
 
 from ..utils import download_to
 from .class_folders import list_class_folders
+
+
+def other_folder(layout: str) -> str:
+    """What can be done where a data set cannot be downloaded."""
+    return (
+        f'name a folder with images as {layout}: --cfg-options '
+        'val_dataloader.dataset.data_root=FOLDER'
+    )
 
 
 class ClassFoldersMixin:
@@ -20,12 +29,16 @@ class ClassFoldersMixin:
     ``<split>/<class>/*.png`` or ``<class>/*.png`` (any common format). If it
     holds neither, the data set is downloaded; where that fails, the error
     says which file to put where.
+
+    The data set that comes next has ``split``, ``filename`` (of what is
+    downloaded), ``url``, ``CLASSES``, ``has_published_files(root)`` and
+    ``is_complete()``, whether these are whole.
     """
 
     def load_data_list(self) -> List[Dict]:
         """Load images (H, W, C), uint8, RGB, and labels."""
         root = Path(self.data_prefix['root'])
-        if not Path(root, self.base_folder).is_dir():
+        if not self.has_published_files(root):
             for folder in (root / self.split, root):
                 if self._has_class_folders(folder):
                     return [
@@ -34,14 +47,10 @@ class ClassFoldersMixin:
                             folder, classes=self.CLASSES
                         )
                     ]
-        if self._check_integrity():
+        if self.is_complete():
             return super().load_data_list()
         root.mkdir(parents=True, exist_ok=True)
-        option = (
-            'name a folder with images as '
-            f'{self.split}/<class>/*.png: --cfg-options '
-            'val_dataloader.dataset.data_root=FOLDER'
-        )
+        option = other_folder(f'{self.split}/<class>/*.png')
         with download_to(root / self.filename, self.url, option):
             return super().load_data_list()
 
@@ -56,11 +65,80 @@ def _read(path: Path) -> np.ndarray:
         return np.asarray(image.convert('RGB'))
 
 
+class _CIFARFiles(ClassFoldersMixin):
+    def has_published_files(self, root: Path) -> bool:
+        return Path(root, self.base_folder).is_dir()
+
+    def is_complete(self) -> bool:
+        return self._check_integrity()
+
+
 @DATASETS.register_module()
-class CIFAR10Images(ClassFoldersMixin, CIFAR10):
+class CIFAR10Images(_CIFARFiles, CIFAR10):
     """CIFAR-10, as published or in class folders."""
 
 
 @DATASETS.register_module()
-class CIFAR100Images(ClassFoldersMixin, CIFAR100):
+class CIFAR100Images(_CIFARFiles, CIFAR100):
     """CIFAR-100, as published or in class folders."""
+
+
+class _SVHNFiles(BaseDataset):
+    """torchvision's SVHN in mmpretrain's form."""
+
+    METAINFO = {'classes': tuple('0123456789')}
+
+    def __init__(self, data_root: str, split: str, **kwargs) -> None:
+        if split not in ('train', 'test'):
+            raise ValueError(
+                'split of SVHNImages should be "train" or "test", but got '
+                f'{split!r}.'
+            )
+        from torchvision.datasets import SVHN
+
+        self.split = split
+        self.url, self.filename, self.md5 = SVHN.split_list[split]
+        super().__init__(
+            ann_file='',
+            data_root=data_root,
+            data_prefix=dict(root=''),
+            test_mode=split == 'test',
+            **kwargs,
+        )
+
+    def has_published_files(self, root: Path) -> bool:
+        return Path(root, self.filename).is_file()
+
+    def is_complete(self) -> bool:
+        from torchvision.datasets.utils import check_integrity
+
+        path = Path(self.data_prefix['root'], self.filename)
+        return check_integrity(str(path), self.md5)
+
+    def load_data_list(self) -> List[Dict]:
+        from torchvision.datasets import SVHN
+
+        root = self.data_prefix['root']
+        if is_main_process() and not self.is_complete():
+            SVHN(root, self.split, download=True)
+        barrier()
+        data = SVHN(root, self.split)
+        images = data.data.transpose(0, 2, 3, 1)
+        return [
+            dict(img=image, gt_label=int(label))
+            for image, label in zip(images, data.labels)
+        ]
+
+
+@DATASETS.register_module()
+class SVHNImages(ClassFoldersMixin, _SVHNFiles):
+    """SVHN (street view house numbers), as published or in class folders.
+
+    73,257 images for training and 26,032 for tests, 32x32. The published
+    files are ``train_32x32.mat`` and ``test_32x32.mat``, which SciPy reads.
+
+    Args:
+        data_root (str): Where they are, or are downloaded to.
+        split (str): 'train' or 'test'.
+        **kwargs: Arguments of mmpretrain's ``BaseDataset``.
+    """

@@ -6,6 +6,8 @@ from .augments import (
     RotationPermutationTask,
     RotationTask,
 )
+from .backbones import VGG_CIFAR
+from .classifiers import TorchClassifier
 from .connectors import AlignConnector
 from .generators import CSDGenerator
 from .heads import SelfSupervisedAuxHead
@@ -37,4 +39,6 @@ __all__ = [
     'RotationTask',
     'SelfSupervisedAuxHead',
     'SynthesisBatch',
+    'TorchClassifier',
+    'VGG_CIFAR',
 ]

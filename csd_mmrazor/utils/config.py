@@ -7,6 +7,8 @@ import os.path as osp
 import torch
 from mmengine.config import Config, DictAction
 
+from .config_files import read_config
+
 AMP_DTYPES = ('bfloat16', 'float16')
 
 
@@ -44,12 +46,16 @@ def load_config(args: argparse.Namespace) -> Config:
     Returns:
         Config: With ``launcher`` and ``work_dir``.
     """
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     same = cfg.get('test_dataloader') == cfg.get('val_dataloader')
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
-        if same and not any(
-            key.startswith('test_dataloader') for key in args.cfg_options
+        if (
+            same
+            and cfg.get('val_dataloader')
+            and not any(
+                key.startswith('test_dataloader') for key in args.cfg_options
+            )
         ):
             cfg.test_dataloader = cfg.get('val_dataloader')
     cfg.launcher = args.launcher

@@ -1,5 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import hashlib
 import urllib.error
+import zipfile
 
 import numpy as np
 import pytest
@@ -8,11 +10,11 @@ from mmengine.registry import DefaultScope
 from mmrazor.registry import DATASETS
 from PIL import Image
 
-from csd_mmrazor.datasets import Digits
+from csd_mmrazor.datasets import Digits, TinyImageNet
 
 
-def dataset(**kwargs):
-    cfg = dict(type='CIFAR10Images', split='test')
+def dataset(type='CIFAR10Images', split='test', **kwargs):
+    cfg = dict(type=type, split=split)
     with DefaultScope.overwrite_default_scope('mmrazor'):
         return DATASETS.build(
             dict(cfg, pipeline=[dict(type='mmpretrain.PackInputs')], **kwargs)
@@ -59,17 +61,39 @@ def test_the_published_files_still_work(tmp_path, monkeypatch):
     assert np.array_equal(data[1]['inputs'].numpy(), expected[1])
 
 
-def test_offline_says_which_file_to_put_where(tmp_path, monkeypatch):
+SVHN = 'http://ufldl.stanford.edu/housenumbers'
+
+
+@pytest.mark.parametrize(
+    'type, split, url',
+    [
+        (
+            'CIFAR10Images',
+            'test',
+            'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz',
+        ),
+        ('SVHNImages', 'test', f'{SVHN}/test_32x32.mat'),
+        ('SVHNImages', 'train', f'{SVHN}/train_32x32.mat'),
+        (
+            'TinyImageNet',
+            'val',
+            'http://cs231n.stanford.edu/tiny-imagenet-200.zip',
+        ),
+    ],
+)
+def test_offline_says_which_file_to_put_where(
+    tmp_path, monkeypatch, type, split, url
+):
     def fail(*args, **kwargs):
         raise urllib.error.URLError('no network')
 
     monkeypatch.setattr('urllib.request.urlopen', fail)
     root = tmp_path / 'data'
     with pytest.raises(FileNotFoundError) as error:
-        dataset(data_root=str(root))
+        dataset(type, split, data_root=str(root))
     for part in (
-        'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz',
-        f'put it at {root}/cifar-10-python.tar.gz',
+        url,
+        f'put it at {root}/{url.split("/")[-1]}',
         'val_dataloader.dataset.data_root=FOLDER',
         'no network',
     ):
@@ -80,6 +104,111 @@ def test_folders_of_other_classes_are_told(tmp_path):
     images_in(tmp_path, ('bird', 'whale'))
     with pytest.raises(ValueError, match="'whale'.*do not fit airplane"):
         dataset(data_root=str(tmp_path))
+
+
+def test_svhn_in_class_folders(tmp_path):
+    images_in(tmp_path / 'test', '407')
+    data = dataset('SVHNImages', data_root=str(tmp_path))
+    labels = [data[i]['data_samples'].gt_label.item() for i in range(3)]
+    assert labels == [0, 4, 7]
+
+
+def test_svhn_as_published(tmp_path, monkeypatch):
+    from scipy.io import savemat
+    from torchvision.datasets import SVHN
+
+    images = np.arange(2 * 3072, dtype=np.uint32).astype(np.uint8)
+    images = images.reshape(32, 32, 3, 2)
+    path = tmp_path / 'test_32x32.mat'
+    # The published labels have 10 for the digit 0.
+    savemat(path, dict(X=images, y=np.array([[10], [3]], np.uint8)))
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    entry = [SVHN.split_list['test'][0], path.name, md5]
+    monkeypatch.setitem(SVHN.split_list, 'test', entry)
+    # The published file goes before class folders.
+    images_in(tmp_path / 'test', '407')
+    data = dataset('SVHNImages', data_root=str(tmp_path))
+    assert len(data) == 2
+    samples = [data[i]['data_samples'].gt_label.item() for i in range(2)]
+    assert samples == [0, 3]
+    expected = images[..., 1].transpose(2, 0, 1)
+    assert np.array_equal(data[1]['inputs'].numpy(), expected)
+
+
+@pytest.mark.parametrize('type', ['SVHNImages', 'TinyImageNet'])
+def test_no_such_split(tmp_path, type):
+    with pytest.raises(ValueError, match=f'split of {type}.*got .extra'):
+        dataset(type, 'extra', data_root=str(tmp_path))
+
+
+@pytest.fixture(scope='module')
+def tiny_imagenet(tmp_path_factory):
+    """tiny-imagenet-200/ as published, but with one image of each class."""
+    root = tmp_path_factory.mktemp('data') / 'tiny-imagenet-200'
+    names = [f'n{number:08d}' for number in range(200)]
+    lines = []
+    (root / 'val/images').mkdir(parents=True)
+    # Not in the order of the classes' names.
+    for number, name in enumerate(reversed(names)):
+        image = Image.new('RGB', (64, 64), (200, 100, 199 - number))
+        folder = root / 'train' / name / 'images'
+        folder.mkdir(parents=True)
+        image.save(folder / f'{name}_0.JPEG', quality=100)
+        (folder.parent / f'{name}_boxes.txt').write_text('')
+        image.save(root / f'val/images/val_{number}.JPEG', quality=100)
+        lines.append(f'val_{number}.JPEG\t{name}\t0\t0\t9\t9\n')
+    (root / 'val/val_annotations.txt').write_text(''.join(lines))
+    return root
+
+
+def tiny(root, split='val'):
+    cfg = dict(type='TinyImageNet', data_root=str(root), split=split)
+    read = dict(type='mmpretrain.LoadImageFromFile')
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        return DATASETS.build(
+            dict(cfg, pipeline=[read, dict(type='mmpretrain.PackInputs')])
+        )
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize('inside', [True, False])
+def test_tiny_imagenet_as_published(tiny_imagenet, split, inside):
+    data = tiny(tiny_imagenet if inside else tiny_imagenet.parent, split)
+    assert len(data) == 200
+    for index in (0, 57):
+        item = data[index]
+        label = item['data_samples'].gt_label.item()
+        # Blue tells the class; channels are BGR.
+        assert abs(item['inputs'][0].float().mean() - label) < 4
+        assert item['inputs'].shape == (3, 64, 64)
+
+
+def test_tiny_imagenet_is_unpacked_from_its_file(
+    tiny_imagenet, tmp_path, monkeypatch
+):
+    archive = tmp_path / 'tiny-imagenet-200.zip'
+    with zipfile.ZipFile(archive, 'w') as file:
+        for path in tiny_imagenet.rglob('*'):
+            file.write(path, path.relative_to(tiny_imagenet.parent))
+    md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(TinyImageNet, 'md5', md5)
+    assert len(tiny(tmp_path)) == 200
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'tiny-imagenet-200',
+        'tiny-imagenet-200.zip',
+    ]
+
+
+def test_tiny_imagenet_in_class_folders(tmp_path):
+    for number in range(200):
+        folder = tmp_path / 'val' / f'c{number:03d}'
+        folder.mkdir(parents=True)
+        Image.new('RGB', (8, 8)).save(folder / '1.png')
+    data = tiny(tmp_path)
+    assert [data.get_data_info(i)['gt_label'] for i in (0, 199)] == [0, 199]
+    (folder / '1.png').unlink()
+    with pytest.raises(ValueError, match='199 classes, but .* has 200'):
+        tiny(tmp_path)
 
 
 def test_digits():

@@ -226,6 +226,25 @@ def test_slurm_arguments(run, tmp_path):
     ]
 
 
+def test_without_validation(run, tmp_path, tiny_config):
+    """Then the last epoch's student is exported."""
+    cfg = tiny_config(**{'train_cfg.max_epochs': 1})
+    cfg.pop('experiment_name')
+    cfg.dump(tmp_path / 'config.py')
+    run(
+        TRAIN,
+        'config.py',
+        '--work-dir',
+        'run',
+        '--cfg-options',
+        'val_dataloader=None',
+        'val_cfg=None',
+        'val_evaluator=None',
+    )
+    assert not list(tmp_path.glob('run/best_*'))
+    assert (tmp_path / 'run/student/student.pth').is_file()
+
+
 def test_flags(run, tmp_path, tiny_config):
     """--amp, --auto-scale-lr and --local_rank, of either spelling."""
     cfg = tiny_config(**{'train_cfg.max_epochs': 1})

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .export_student_hook import ExportStudentHook
 from .synthesis_hook import SynthesisHook
 
-__all__ = ['SynthesisHook']
+__all__ = ['ExportStudentHook', 'SynthesisHook']

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from ...compat import exclude_from_checkpoints
 from ..connectors import infer_connectors
-from ..utils import check_recorders, evaluating, load_weights, pooled_features
+from ..utils import (
+    check_mappings,
+    check_recorders,
+    evaluating,
+    load_weights,
+    pooled_features,
+)
 
 
 @MODELS.register_module()
@@ -42,6 +48,10 @@ class CSDDistillation(BaseAlgorithm):
             classifier's last layer. Defaults to None.
         student_loss (dict, optional): Loss of the student's logits on the
             labels. Defaults to the cross entropy, weight 1.
+        student_ckpt (str, optional): Weights that the student starts from, a
+            file or URL: of the network, or of a run whose student it was.
+            None starts from scratch (or from what an ``init_cfg`` in
+            ``architecture`` says). Defaults to None.
         image_shape (sequence[int]): (C, H, W) of the images. Defaults to
             (3, 32, 32).
         log_interval (int): Losses are reported every so many steps: each
@@ -66,6 +76,7 @@ class CSDDistillation(BaseAlgorithm):
         student_loss: Optional[Dict] = dict(
             type='mmpretrain.CrossEntropyLoss'
         ),
+        student_ckpt: Optional[str] = None,
         image_shape: Sequence[int] = (3, 32, 32),
         log_interval: int = 10,
         **kwargs,
@@ -73,6 +84,7 @@ class CSDDistillation(BaseAlgorithm):
         super().__init__(architecture=architecture, **kwargs)
         self.image_shape = tuple(image_shape)
         self.log_interval = log_interval
+        self.student_ckpt = student_ckpt
         self.aux_feature = aux_feature
         self.teachers = self._build_teachers(teachers)
         inputs = torch.zeros(2, *self.image_shape)
@@ -207,6 +219,17 @@ class CSDDistillation(BaseAlgorithm):
         step = MessageHub.get_current_instance().get_info('iter', 0)
         return log_vars if step % self.log_interval == 0 else {}
 
+    def init_weights(self) -> None:
+        """Draw the weights; then the student gets those it is to start from.
+
+        Raises:
+            FileNotFoundError: If there is no file ``student_ckpt``.
+            ValueError: If it is of another network.
+        """
+        super().init_weights()
+        if self.student_ckpt is not None:
+            load_weights(self.student, self.student_ckpt, 'model.student_ckpt')
+
     def train(self, mode: bool = True) -> 'CSDDistillation':
         """Set the mode; teachers stay in eval mode."""
         super().train(mode)
@@ -274,6 +297,7 @@ class CSDDistillation(BaseAlgorithm):
             inputs,
         )
         distiller = MODELS.build(cfg)
+        check_mappings(distiller)
         check_recorders(distiller.student_recorders, self.student)
         check_recorders(distiller.teacher_recorders, self.teachers)
         distiller.prepare_from_student(self.student)

@@ -22,8 +22,9 @@ class AlignConnector(BaseConnector):
         in_channel (int): Channels of the student's map.
         out_channel (int): Channels of the teacher's map.
         out_size (int, optional): Height and width of the teacher's map; the
-            student's is average-pooled to it where it differs. None takes
-            the student's as it is. Defaults to None.
+            student's is average-pooled to it where it is larger, and repeated
+            where it is smaller. None takes the student's as it is. Defaults
+            to None.
         init_cfg (dict, optional): Defaults to None, torch's own.
     """
 

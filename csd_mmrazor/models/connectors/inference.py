@@ -30,6 +30,9 @@ def infer_connectors(
     Returns:
         dict: The config with ``in_channel``, ``out_channel`` and ``out_size``
         of each ``AlignConnector``.
+
+    Raises:
+        ValueError: If a loss with such a connector sees no teacher.
     """
     distiller = deepcopy(distiller)
     wanted = {
@@ -63,16 +66,25 @@ def infer_connectors(
         with probe.teacher_recorders:
             for teacher in each:
                 teacher(inputs, mode='tensor')
-        for mapping in distiller['loss_forward_mappings'].values():
+        for loss, mapping in distiller['loss_forward_mappings'].items():
             for record in mapping.values():
                 cfg = wanted.get(record.get('connector'))
                 if cfg is None or not record['from_student']:
                     continue
+                of_teacher = [
+                    other
+                    for other in mapping.values()
+                    if not other['from_student']
+                ]
+                if not of_teacher:
+                    raise ValueError(
+                        f'connector "{record["connector"]}": its channels '
+                        f'cannot be inferred, since {loss} has no record of '
+                        'a teacher (from_student=False). Add it, or give the '
+                        'connector in_channel and out_channel.'
+                    )
                 source = _recorded(probe, record)
-                target = _recorded(
-                    probe,
-                    next(r for r in mapping.values() if not r['from_student']),
-                )
+                target = _recorded(probe, of_teacher[0])
                 cfg.setdefault('in_channel', source.shape[1])
                 cfg.setdefault('out_channel', target.shape[1])
                 cfg.setdefault('out_size', target.shape[-1])

@@ -24,6 +24,7 @@ from ..augments import joint_labels
 from ..utils import (
     attached,
     bn_layers,
+    check_mappings,
     check_recorders,
     frozen,
     frozen_bn,
@@ -225,6 +226,7 @@ class ImageSynthesizer(nn.Module):
                 'distiller of ImageSynthesizer should be a '
                 f'ConfigurableDistiller, but got {type(self.distiller)}.'
             )
+        check_mappings(self.distiller)
         names = [*self.losses, *self.distiller.loss_forward_mappings]
         if not any('loss' in name for name in names):
             raise ValueError(

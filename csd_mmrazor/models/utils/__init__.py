@@ -1,15 +1,17 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .checkpoints import load_weights
-from .features import pooled_features, recorded_outputs, submodule
+from .features import as_map, pooled_features, recorded_outputs, submodule
 from .frozen_bn import BNStatistics, bn_layers, frozen_bn
 from .modes import evaluating, frozen, reset_weights
-from .recorders import attached, check_recorders
+from .recorders import attached, check_mappings, check_recorders
 
 __all__ = [
     'BNStatistics',
     'bn_layers',
     'frozen_bn',
+    'as_map',
     'attached',
+    'check_mappings',
     'check_recorders',
     'evaluating',
     'frozen',

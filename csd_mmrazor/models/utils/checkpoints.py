@@ -30,12 +30,17 @@ def load_weights(model: nn.Module, path: str, argument: str) -> None:
             checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
     elif '://' not in path and not Path(path).expanduser().is_file():
         raise FileNotFoundError(
-            f'{argument}={path} does not exist. Name a checkpoint of '
-            f'the network: --cfg-options {argument}=FILE'
+            f'{argument}={path} does not exist.{_where_it_is_made(path)} Name '
+            f'a checkpoint of the network: --cfg-options {argument}=FILE'
         )
     else:
         checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
-    state_dict = checkpoint.get('state_dict', checkpoint)
+    state_dict = checkpoint
+    # As MMEngine, timm and others call it, or the weights themselves.
+    for name in ('state_dict', 'model', 'net'):
+        if isinstance(checkpoint.get(name), dict):
+            state_dict = checkpoint[name]
+            break
     for prefix in ('module.', 'architecture.'):
         if any(key.startswith(prefix) for key in state_dict):
             state_dict = {
@@ -57,3 +62,20 @@ def load_weights(model: nn.Module, path: str, argument: str) -> None:
             f'({", ".join(missing[:3])}, ...). It has '
             f'{", ".join([*state_dict][:3])}, ...'
         )
+
+
+def _where_it_is_made(path: str) -> str:
+    """Names the config whose run leaves that file, if there is one."""
+    name = Path('configs/teachers', f'{Path(path).parent.name}.py')
+    package = Path(__file__).parents[2]
+    for root in (package.parent, package / '.mim'):
+        if Path(root, name).is_file():
+            shown = root / name
+            if shown.is_relative_to(Path.cwd()):
+                shown = shown.relative_to(Path.cwd())
+            tool = shown.parents[2] / 'tools/train.py'
+            return (
+                f' Make it by "python {tool} {shown}", which needs real '
+                'images, or:'
+            )
+    return ''

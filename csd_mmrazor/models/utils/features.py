@@ -1,7 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import difflib
+import math
 from contextlib import contextmanager
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Sequence, Union
 
 import torch.nn as nn
 from torch import Tensor
@@ -18,6 +19,40 @@ def recorded_outputs(module: nn.Module) -> Iterator[List]:
         yield outputs
     finally:
         handle.remove()
+
+
+def as_map(feature: Union[Tensor, Sequence[Tensor]]) -> Tensor:
+    """A backbone's last output in the form of a feature map.
+
+    Args:
+        feature (Tensor | sequence[Tensor]): Maps (N, D, H, W), vectors (N, D)
+            or tokens (N, L, D) of square images, with a class token before
+            them or not; of several outputs the last is taken.
+
+    Returns:
+        Tensor: (N, D, H, W). A vector is a map of one pixel; tokens are laid
+        out in rows, without the class token.
+
+    Raises:
+        ValueError: If it has another form.
+    """
+    if isinstance(feature, (list, tuple)):
+        feature = feature[-1]
+    if feature.ndim == 2:
+        return feature[:, :, None, None]
+    if feature.ndim == 3:
+        size = math.isqrt(feature.shape[1])
+        tokens = feature[:, feature.shape[1] - size**2 :]
+        if feature.shape[1] - size**2 in (0, 1):
+            # (N, L, D) to (N, D, L) to (N, D, H, W)
+            return tokens.transpose(1, 2).unflatten(2, (size, size))
+    if feature.ndim == 4:
+        return feature
+    raise ValueError(
+        'A feature map is (N, D, H, W), (N, D) or (N, L, D) with L tokens of '
+        f'a square image, but got {tuple(feature.shape)}: let the recorder '
+        'listen to another module.'
+    )
 
 
 def pooled_features(

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import contextmanager
+from inspect import Parameter, signature
 from typing import Iterator
 
 import torch.nn as nn
@@ -12,22 +13,22 @@ from mmrazor.models.task_modules import (
 from mmrazor.registry import TASK_UTILS
 from torch import Tensor
 
-from .features import submodule
+from .features import as_map, submodule
 
 
 @TASK_UTILS.register_module()
 class FeatureMapRecorder(ModuleOutputsRecorder):
     """Records a module's last feature map.
 
-    As MMRazor's ``ModuleOutputs``, but of a tuple, which mmpretrain's
-    backbones return, it takes the last entry, so that
-    ``dict(type='FeatureMap', source='backbone')`` fits any of them.
+    As MMRazor's ``ModuleOutputs``, but whatever mmpretrain's backbones
+    return, a tuple, maps, tokens or vectors, becomes one map, so that
+    ``dict(type='FeatureMap', source='backbone')`` fits any of them. See
+    :func:`as_map`.
     """
 
     def get_record_data(self, *args, **kwargs) -> Tensor:
         """The map, (N, C, H, W)."""
-        record = super().get_record_data(*args, **kwargs)
-        return record[-1] if isinstance(record, (list, tuple)) else record
+        return as_map(super().get_record_data(*args, **kwargs))
 
 
 def check_recorders(manager: RecorderManager, model: nn.Module) -> None:
@@ -43,6 +44,37 @@ def check_recorders(manager: RecorderManager, model: nn.Module) -> None:
                 submodule(model, recorder.source)
             except ValueError as error:
                 raise ValueError(f'recorder "{name}": {error}') from None
+
+
+def check_mappings(distiller: ConfigurableDistiller) -> None:
+    """Check that a distiller gives its losses all they need.
+
+    MMRazor finds out in the first step.
+
+    Raises:
+        ValueError: If a loss has no mapping, or one that lacks an argument.
+    """
+    mappings = distiller.loss_forward_mappings
+    for name, loss in distiller.distill_losses.items():
+        arguments = signature(loss.forward).parameters.values()
+        needed = [
+            argument.name
+            for argument in arguments
+            if argument.default is Parameter.empty
+            and argument.kind is Parameter.POSITIONAL_OR_KEYWORD
+        ]
+        given = mappings.get(name, {})
+        missing = [argument for argument in needed if argument not in given]
+        if missing:
+            raise ValueError(
+                f'{name} ({type(loss).__name__}) of the distiller takes '
+                f'{", ".join(needed)}, but loss_forward_mappings.{name} lacks '
+                f'{", ".join(missing)}: add it, such as {missing[0]}=dict('
+                'recorder=..., from_student=...). There are the recorders '
+                f'{[*distiller.student_recorders.recorders]} of the student '
+                f'and {[*distiller.teacher_recorders.recorders]} of the '
+                'teacher.'
+            )
 
 
 @contextmanager

@@ -269,6 +269,46 @@ def test_widths_are_inferred(algorithm):
     assert model.aux_head.in_channels == 4
 
 
+@pytest.mark.parametrize('way', ['student_ckpt', 'init_cfg'])
+def test_the_student_starts_from_given_weights(tiny_runner, tmp_path, way):
+    """Of another run's checkpoint or of a plain one; in a whole run."""
+    source = build(network())
+    nn.init.constant_(source.head.fc.weight, 7)
+    prefix = 'architecture.' if way == 'student_ckpt' else ''
+    state_dict = {prefix + k: v for k, v in source.state_dict().items()}
+    path = str(tmp_path / 'student.pth')
+    torch.save(dict(state_dict=state_dict), path)
+    options = {'model.student_ckpt': path}
+    if way == 'init_cfg':
+        pretrained = dict(type='Pretrained', checkpoint=path)
+        options = {'model.architecture.init_cfg': pretrained}
+    # Rates of 0, so that what arrived is there after the run as well.
+    options.update(
+        {
+            'train_cfg.max_epochs': 1,
+            'optim_wrapper.architecture.optimizer.lr': 0.0,
+            'default_hooks.checkpoint.interval': 1,
+        }
+    )
+    runner = tiny_runner(**options)
+    runner.train()
+    found = dict(runner.model.student.named_parameters())
+    for name, value in source.named_parameters():
+        assert torch.equal(value, found[name]), name
+    # Whether a run is tested or resumed, the file is not asked for.
+    runner.model.student_ckpt = 'gone.pth'
+    runner.test()
+
+
+def test_weights_of_another_student_are_refused(algorithm, tmp_path):
+    path = str(tmp_path / 'other.pth')
+    torch.save(build(network(base_channels=6)).state_dict(), path)
+    with pytest.raises(ValueError, match='model.student_ckpt=.* does not fit'):
+        algorithm(**{'model.student_ckpt': path})
+    with pytest.raises(FileNotFoundError, match='model.student_ckpt=gone.pth'):
+        algorithm(**{'model.student_ckpt': 'gone.pth'})
+
+
 @pytest.mark.parametrize(
     'change, error, message',
     [
@@ -291,6 +331,47 @@ def test_widths_are_inferred(algorithm):
             {'model.teachers': [1]},
             TypeError,
             r'teachers of CSDDistillation .* but got \[1\]',
+        ),
+        (
+            {'model.distiller.distill_losses.loss_kd.type': 'KLDivergance'},
+            KeyError,
+            'KLDivergance is not in .* Registered are mmrazor.KLDivergence',
+        ),
+        (
+            {
+                'model.distiller.distill_losses.loss_more': dict(
+                    type='KLDivergence'
+                ),
+                'model.distiller.loss_forward_mappings.loss_more': dict(
+                    preds_S=dict(from_student=True, recorder='logits')
+                ),
+            },
+            ValueError,
+            'loss_more .KLDivergence. .* takes preds_S, preds_T, but '
+            "loss_forward_mappings.loss_more lacks preds_T.*'feature'",
+        ),
+        (
+            {
+                'model.distiller.distill_losses.loss_more': dict(
+                    type='KLDivergence'
+                )
+            },
+            ValueError,
+            'loss_forward_mappings.loss_more lacks preds_S, preds_T',
+        ),
+        (
+            {
+                'model.distiller.loss_forward_mappings.loss_feature': dict(
+                    _delete_=True,
+                    s_feature=dict(
+                        from_student=True,
+                        recorder='feature',
+                        connector='align',
+                    ),
+                )
+            },
+            ValueError,
+            'connector "align": .* loss_feature .* of a teacher',
         ),
         (
             {'model.aux_feature': 'backbone.layer9'},

@@ -3,7 +3,7 @@ import urllib.error
 
 import pytest
 import torch
-from conftest import build, network
+from conftest import ROOT, build, network
 
 from csd_mmrazor.models.utils import load_weights
 
@@ -27,6 +27,18 @@ def test_loads_any_of_our_files(tmp_path, prefix, wrapped):
 def test_a_missing_file_is_told_by_its_argument():
     with pytest.raises(FileNotFoundError, match=f'{ARGUMENT}=gone.pth does'):
         load_weights(build(network()), 'gone.pth', ARGUMENT)
+
+
+def test_a_missing_file_is_told_by_who_makes_it(monkeypatch):
+    path = 'work_dirs/wrn40-2_svhn/epoch_200.pth'
+    for folder, prefix in ((ROOT, ''), (ROOT.parent, f'{ROOT.name}/')):
+        monkeypatch.chdir(folder)
+        with pytest.raises(FileNotFoundError) as error:
+            load_weights(build(network()), path, ARGUMENT)
+        assert (
+            f'Make it by "python {prefix}tools/train.py {prefix}configs/'
+            'teachers/wrn40-2_svhn.py"'
+        ) in str(error.value)
 
 
 def test_another_networks_file_is_refused(tmp_path):

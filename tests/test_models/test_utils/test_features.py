@@ -5,6 +5,7 @@ import torch.nn as nn
 from conftest import build, network
 
 from csd_mmrazor.models.utils import (
+    as_map,
     pooled_features,
     recorded_outputs,
     submodule,
@@ -55,3 +56,20 @@ def test_unknown_names_are_told_with_those_there_are():
     assert 'head.fc' in str(e.value)
     with pytest.raises(ValueError, match='has no extract_feat.*aux_feature'):
         pooled_features(nn.Sequential(nn.ReLU()), torch.zeros(1))
+
+
+def test_any_output_as_a_map():
+    maps = torch.randn(2, 5, 3, 3)
+    assert as_map((torch.zeros(1), maps)) is maps
+    tokens = maps.flatten(2).transpose(1, 2)  # (N, L, D), row by row
+    torch.testing.assert_close(as_map(tokens), maps)
+    with_class = torch.cat([torch.randn(2, 1, 5), tokens], 1)
+    torch.testing.assert_close(as_map([with_class]), maps)
+    vector = torch.randn(2, 5)
+    assert torch.equal(as_map(vector), vector.view(2, 5, 1, 1))
+
+
+@pytest.mark.parametrize('shape', [(2,), (2, 8, 5), (2, 3, 4, 5, 6)])
+def test_what_is_no_map(shape):
+    with pytest.raises(ValueError, match=f'got .{shape[0]},.*recorder'):
+        as_map(torch.zeros(shape))

@@ -1,0 +1,8 @@
+# CSD, validated on CIFAR-100. A pair's config names the backbones.
+_base_ = ['./csd.py', './cifar100.py']
+
+model = dict(
+    architecture=_base_.classifier,
+    teachers=dict(teacher=dict(build_cfg=_base_.classifier)),
+    data_preprocessor=_base_.data_preprocessor,
+)

@@ -1,0 +1,135 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import importlib
+from typing import Any, Dict, List, Optional
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+
+@MODELS.register_module()
+class TorchClassifier(BaseModel):
+    """A classifier of torchvision, timm or any other package, as it is.
+
+    A function that returns a module, and its arguments, are all it takes::
+
+        dict(type='TorchClassifier',
+             factory='torchvision.models.resnet18', num_classes=10)
+        dict(type='TorchClassifier',
+             factory='timm.create_model', model_name='resnet18')
+
+    The network is the submodule ``net``. State dicts of the network alone,
+    as such packages write them, are loaded as well as those of this module.
+
+    Args:
+        factory (str): Dotted name of the function or class.
+        data_preprocessor (dict, optional): Defaults to mmpretrain's, which
+            only makes batches.
+        init_cfg (dict, optional): Defaults to None: the weights that the
+            function gives the network.
+        **kwargs: Arguments of the function.
+
+    Raises:
+        ValueError: If there is no such function, or it returns no module.
+    """
+
+    def __init__(
+        self,
+        factory: str,
+        data_preprocessor: Optional[Dict] = None,
+        init_cfg: Optional[Dict] = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            data_preprocessor or dict(type='mmpretrain.ClsDataPreprocessor'),
+            init_cfg,
+        )
+        self.net = _imported(factory)(**kwargs)
+        if not isinstance(self.net, nn.Module):
+            raise ValueError(
+                f'factory={factory} of TorchClassifier should return a '
+                f'torch.nn.Module, but got {type(self.net)}.'
+            )
+        self._register_load_state_dict_pre_hook(_of_the_network_alone)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Optional[List] = None,
+        mode: str = 'tensor',
+    ) -> Any:
+        """Forward in one of MMEngine's modes.
+
+        Args:
+            inputs (Tensor): (N, C, H, W), normalised.
+            data_samples (list[DataSample], optional): Their ``gt_label`` for
+                'loss'; they get the prediction in 'predict'.
+            mode (str): 'tensor' returns logits, (N, K), 'loss' a dict with
+                the cross entropy, 'predict' the data samples.
+        """
+        logits = self.net(inputs)
+        if mode == 'tensor':
+            return logits
+        if mode == 'loss':
+            labels = torch.cat([sample.gt_label for sample in data_samples])
+            return dict(loss=F.cross_entropy(logits, labels))
+        if mode == 'predict':
+            for sample, score in zip(data_samples, logits.softmax(1)):
+                sample.set_pred_score(score).set_pred_label(score.argmax())
+            return data_samples
+        raise ValueError(
+            'mode of TorchClassifier should be "tensor", "loss" or "predict", '
+            f'but got {mode!r}.'
+        )
+
+    def extract_feat(self, inputs: Tensor, stage: str = 'pre_logits'):
+        """What the last linear layer sees, (N, D); for mmpretrain's callers.
+
+        Raises:
+            ValueError: If the network has no linear layer.
+        """
+        layers = [m for m in self.net.modules() if isinstance(m, nn.Linear)]
+        if not layers:
+            raise ValueError(
+                f'{type(self.net).__name__} has no linear layer: name the '
+                'module that returns its feature, aux_feature="net...."'
+            )
+        seen = []
+        handle = layers[-1].register_forward_pre_hook(
+            lambda _, args: seen.append(args[0])
+        )
+        try:
+            self.net(inputs)
+        finally:
+            handle.remove()
+        return seen[-1]
+
+
+def _imported(factory: str):
+    module, _, name = factory.rpartition('.')
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f'factory={factory!r} of TorchClassifier cannot be imported '
+            f'({error}): give the dotted name of a function or class that '
+            'returns the network, such as "torchvision.models.resnet18".'
+        ) from error
+    if not callable(found):
+        raise ValueError(
+            f'factory={factory!r} of TorchClassifier should be a function or '
+            f'class, but got {type(found)}.'
+        )
+    return found
+
+
+def _of_the_network_alone(state_dict: Dict, prefix: str, *_) -> None:
+    """Put the names of a network's own state dict below ``net``."""
+    names = [name for name in state_dict if name.startswith(prefix)]
+    if not any(name.startswith(f'{prefix}net.') for name in names):
+        for name in names:
+            below = f'{prefix}net.{name[len(prefix) :]}'
+            state_dict[below] = state_dict.pop(name)

@@ -1,0 +1,260 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import os
+import re
+import subprocess
+import sys
+
+import mmpretrain
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, build, network
+from mmengine.config import Config
+from PIL import Image
+
+from csd_mmrazor.export import (
+    export_onnx,
+    export_student,
+    find_checkpoint,
+    find_config,
+    plain_config,
+)
+
+# Neither can be imported, as on a machine that has mmpretrain alone.
+WITHOUT_PLUGIN = """
+import sys
+sys.modules['csd_mmrazor'] = sys.modules['mmrazor'] = None
+"""
+
+
+@pytest.fixture
+def plain_python(tmp_path):
+    """Run Python in tmp_path, without this plugin and MMRazor."""
+    site = tmp_path / 'site'
+    site.mkdir()
+    (site / 'sitecustomize.py').write_text(WITHOUT_PLUGIN)
+
+    def run(*command):
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', *map(str, command)],
+            cwd=tmp_path,
+            env={**os.environ, 'PYTHONPATH': str(site)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
+
+
+def test_a_run_leaves_its_best_student(tiny_runner, tmp_path, plain_python):
+    runner = tiny_runner()
+    runner.train()
+    work = tmp_path / 'run'
+    best = torch.load(find_checkpoint(work), weights_only=False)
+    exported = torch.load(work / 'student/student.pth', weights_only=True)
+    expected = {
+        key[len('architecture.') :]: value
+        for key, value in best['state_dict'].items()
+        if key.startswith('architecture.')
+    }
+    assert set(exported['state_dict']) == set(expected)
+    for key, value in expected.items():
+        assert torch.equal(exported['state_dict'][key], value)
+    assert exported['meta']['epoch'] == best['meta']['epoch']
+    sizes = [
+        path.stat().st_size
+        for path in (find_checkpoint(work), work / 'student/student.pth')
+    ]
+    assert sizes[1] < sizes[0]
+    # mmpretrain alone makes the same of it.
+    student = build(network()).eval()
+    student.load_state_dict(expected)
+    images = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
+    logits = student((images.float() - 77.9) / 95.9, mode='tensor')
+    torch.save(dict(images=images, logits=logits), tmp_path / 'expected.pth')
+    (tmp_path / 'load.py').write_text("""
+import torch
+from mmpretrain import get_model
+from mmpretrain.apis import init_model
+expected = torch.load('expected.pth')
+args = 'run/student/student.py', 'run/student/student.pth'
+for model in (get_model(args[0], pretrained=args[1]), init_model(*args)):
+    data = model.data_preprocessor(dict(inputs=[*expected['images']]))
+    logits = model.eval()(data['inputs'], mode='tensor')
+    torch.testing.assert_close(logits, expected['logits'])
+    assert model._dataset_meta['classes'] == tuple('0123456789')
+print('the same')
+""")
+    assert plain_python('load.py').split()[-2:] == ['the', 'same']
+
+
+@pytest.fixture
+def cifar(tmp_path):
+    """A run on CIFAR-10 in class folders: its config and checkpoint."""
+    rng = np.random.default_rng(0)
+    for label in range(10):
+        folder = tmp_path / f'cifar/test/class{label}'
+        folder.mkdir(parents=True)
+        for number in range(2):
+            pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f'{number}.png')
+    cfg = Config.fromfile(ROOT / 'configs/csd/csd_vgg11_resnet18_cifar10.py')
+    cfg.model.architecture = network(channels=3)
+    cfg.val_dataloader.dataset.data_root = str(tmp_path / 'cifar')
+    cfg.val_dataloader.num_workers = 0
+    cfg.test_dataloader = cfg.val_dataloader
+    work = tmp_path / 'work'
+    work.mkdir()
+    cfg.dump(work / 'config.py')
+    student = build(network(channels=3)).eval()
+    state = student.state_dict()
+    for value in state.values():
+        if value.ndim > 1:
+            value.normal_(0, 0.3)
+    checkpoint = {f'architecture.{k}': v for k, v in state.items()}
+    checkpoint['aux_head.weight'] = torch.zeros(1)
+    torch.save(dict(state_dict=checkpoint), work / 'best_top1_epoch_3.pth')
+    return student
+
+
+def test_mmpretrains_own_test_runs_it(run, tmp_path, cifar, plain_python):
+    """By the tool, with an ONNX file as well."""
+    told = run(
+        ROOT / 'tools/export_student.py',
+        'work',
+        'out/student.pth',
+        '--onnx',
+        'out/student.onnx',
+    ).stdout
+    assert 'mmpretrain loads it without csd_mmrazor' in told
+    if 'pip install' not in told:
+        assert float(re.search(r'at most (\S+) from', told)[1]) < 1e-4
+    # What mmpretrain's tool finds is what the student finds.
+    found = [
+        np.asarray(Image.open(path))
+        for path in sorted((tmp_path / 'cifar/test').glob('*/*.png'))
+    ]
+    images = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float()
+    mean = torch.tensor([125.307, 122.961, 113.8575]).view(3, 1, 1)
+    std = torch.tensor([51.5865, 50.847, 51.255]).view(3, 1, 1)
+    logits = cifar((images - mean) / std, mode='tensor')
+    labels = torch.arange(10).repeat_interleave(2)
+    expected = (logits.argmax(1) == labels).float().mean().item() * 100
+    tool = os.path.join(mmpretrain.__path__[0], '.mim/tools/test.py')
+    printed = plain_python(
+        tool, 'out/student.py', 'out/student.pth', '--out', 'pred.pkl'
+    )
+    assert 'accuracy/top1' in printed
+    tested = plain_python(
+        '-c',
+        'import pickle\n'
+        'for sample in pickle.load(open("pred.pkl", "rb")):\n'
+        '    print(*sample["pred_score"].tolist())',
+    )
+    scores = [[*map(float, line.split())] for line in tested.splitlines()]
+    torch.testing.assert_close(
+        torch.tensor(scores), logits.softmax(1), rtol=1e-3, atol=1e-4
+    )
+    top1 = float(re.findall(r'accuracy/top1: ([\d.]+)', printed)[-1])
+    assert top1 == pytest.approx(expected, abs=1e-3)
+
+
+def test_onnx_that_is_not_the_student_is_told(tmp_path, cifar, monkeypatch):
+    pytest.importorskip('onnxruntime')
+    from onnxruntime import InferenceSession
+
+    run = InferenceSession.run
+    monkeypatch.setattr(
+        InferenceSession, 'run', lambda *args: [run(*args)[0] + 1]
+    )
+    with pytest.raises(ValueError, match='do not use it'):
+        export_onnx(cifar, (3, 32, 32), tmp_path / 'student.onnx')
+
+
+def test_onnx_without_its_packages(tmp_path, cifar, monkeypatch):
+    monkeypatch.setattr('csd_mmrazor.export.find_spec', lambda name: None)
+    with pytest.raises(ImportError, match='pip install onnx onnxscript'):
+        export_onnx(cifar, (3, 32, 32), tmp_path / 'student.onnx')
+
+
+def run_of(pair, tmp_path):
+    """A config and a checkpoint of random weights."""
+    cfg = Config.fromfile(ROOT / f'configs/csd/csd_{pair}.py')
+    student = build(cfg.model.architecture)
+    path = tmp_path / 'epoch_1.pth'
+    state = {f'architecture.{k}': v for k, v in student.state_dict().items()}
+    torch.save(state, path)
+    return cfg, student, path
+
+
+def test_parts_of_mmrazor_are_told(tmp_path):
+    cfg, student, path = run_of('wrn40-2_wrn16-1_svhn', tmp_path)
+    exported = export_student(cfg, path, tmp_path / 'out/student.pth')
+    assert exported.needs_plugin
+    text = exported.config.read_text()
+    assert "custom_imports = dict(imports=['csd_mmrazor'])" in text
+    assert 'test_dataloader' not in Config.fromfile(exported.config)
+    assert exported.checkpoint.stat().st_size < 1e6
+    model = mmpretrain.get_model(
+        str(exported.config), pretrained=str(exported.checkpoint)
+    )
+    for name, value in student.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+    assert model.data_preprocessor.mean.flatten().tolist() == [127.5] * 3
+
+
+def test_a_student_by_cfg_path(tmp_path):
+    cfg, student, path = run_of('resnet34_resnet18_cifar10', tmp_path)
+    cfg.model.architecture.init_cfg = dict(type='Pretrained', checkpoint='x')
+    exported = export_student(cfg, path, tmp_path / 'student.pth')
+    assert not exported.needs_plugin
+    plain = Config.fromfile(exported.config)
+    assert plain.model.backbone.depth == 18
+    assert plain.model.get('init_cfg') is None
+    assert plain.model.data_preprocessor.std == [51.5865, 50.847, 51.255]
+    # As published, under mmpretrain's name.
+    assert plain.test_dataloader.dataset.type == 'CIFAR10'
+    assert 'mmrazor' not in exported.config.read_text()
+
+
+@pytest.mark.parametrize(
+    'files, source, message',
+    [
+        ([], 'gone.pth', 'gone.pth is no checkpoint, nor a folder'),
+        ([], '.', 'no checkpoint, nor a folder with one .best_'),
+    ],
+)
+def test_nothing_to_export(tmp_path, monkeypatch, files, source, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=message):
+        find_checkpoint(source)
+
+
+def test_which_checkpoint_and_config(tmp_path):
+    (tmp_path / 'epoch_2.pth').touch()
+    (tmp_path / 'last_checkpoint').write_text('/moved/away/epoch_2.pth')
+    assert find_checkpoint(tmp_path).name == 'epoch_2.pth'
+    (tmp_path / 'best_accuracy_top1_epoch_1.pth').touch()
+    assert find_checkpoint(tmp_path).name == 'best_accuracy_top1_epoch_1.pth'
+    assert find_checkpoint(tmp_path / 'epoch_2.pth').name == 'epoch_2.pth'
+    with pytest.raises(FileNotFoundError, match='--config CONFIG.py'):
+        find_config(tmp_path / 'epoch_2.pth')
+    (tmp_path / 'config.py').touch()
+    assert find_config(tmp_path / 'epoch_2.pth').name == 'config.py'
+
+
+def test_what_cannot_be_exported(tmp_path):
+    with pytest.raises(ValueError, match='no model.architecture'):
+        plain_config(Config(dict(model=network())))
+    cfg = Config(dict(model=dict(architecture=network())))
+    with pytest.raises(ValueError, match='OUT.pth, but got out.onnx'):
+        export_student(cfg, 'x.pth', 'out.onnx')
+    torch.save(
+        build(network(base_channels=6)).state_dict(), tmp_path / 'o.pth'
+    )
+    with pytest.raises(ValueError, match='checkpoint=.* does not fit'):
+        export_student(cfg, tmp_path / 'o.pth', tmp_path / 'out.pth')
+    assert not (tmp_path / 'out.pth').exists()

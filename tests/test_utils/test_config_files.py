@@ -1,0 +1,73 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import re
+from argparse import Namespace
+
+import pytest
+from conftest import ROOT
+
+from csd_mmrazor.utils.config import load_config
+from csd_mmrazor.utils.config_files import read_config
+
+QUICKSTART = ROOT / 'configs/csd/csd_quickstart_digits.py'
+
+
+def load(path, **options):
+    return load_config(
+        Namespace(
+            config=str(path),
+            cfg_options=options,
+            launcher='none',
+            work_dir=None,
+        )
+    )
+
+
+def test_a_config_with_its_bases():
+    assert read_config(QUICKSTART).model.type == 'CSDDistillation'
+
+
+def test_a_config_that_does_not_exist():
+    with pytest.raises(FileNotFoundError) as error:
+        load(QUICKSTART.with_name('csd_quickstart_digit.py'))
+    text = str(error.value)
+    assert 'csd_quickstart_digit.py does not exist' in text
+    assert 'Did you mean csd_quickstart_digits.py?' in text
+    assert 'csd_resnet34_resnet18_cifar10.py' in text
+    with pytest.raises(FileNotFoundError, match='no folder nowhere'):
+        load('nowhere/config.py')
+
+
+@pytest.mark.parametrize(
+    'base, available',
+    [
+        (f'{ROOT}/configs/_base_/csd_cifar11.py', 'mean csd_cifar10.py.*svhn'),
+        ('mmpretrain::_base_/datasets/cifar11_bs16.py', 'cifar10_bs16.py'),
+    ],
+)
+def test_a_base_that_does_not_exist(tmp_path, base, available):
+    path = tmp_path / 'config.py'
+    path.write_text(f'_base_ = {base!r}\n')
+    message = f'{re.escape(str(path))} inherits .* does not exist.*{available}'
+    with pytest.raises(FileNotFoundError, match=message):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        (
+            'connectors = dict(\n    align=dict(),\n    align=dict(),\n)',
+            'is not Python.*align',
+        ),
+        (
+            "a = 1\nconnectors = {'align': 1, 'other': 2, 'align': 3}",
+            "line 2: a dict has 'align' twice",
+        ),
+        ('model = dict(', 'is not Python'),
+    ],
+)
+def test_two_parts_of_one_name(tmp_path, text, message):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load(path)
