@@ -4,6 +4,7 @@
 import argparse
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from mmengine.runner import Runner
@@ -15,9 +16,11 @@ from csd_mmrazor.utils.config import (
     AMP_DTYPES,
     add_config_arguments,
     enable_amp,
+    is_first_process,
     load_config,
 )
 from csd_mmrazor.utils.errors import errors_told_plainly
+from csd_mmrazor.utils.files import work_dir_lock
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,10 +67,12 @@ def main() -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    runner = Runner.from_cfg(cfg)
-    # Reads the validation images, so that missing ones are told before work.
-    runner.val_loop  # noqa: B018
-    runner.train()
+    is_first = is_first_process(cfg.launcher)
+    with work_dir_lock(cfg.work_dir) if is_first else nullcontext():
+        runner = Runner.from_cfg(cfg)
+        # Reads the validation images: missing ones are told before work.
+        runner.val_loop  # noqa: B018
+        runner.train()
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .hooks import SynthesisHook
+from .hooks import DurableCheckpointHook, SynthesisHook
 from .optimizers import (
     AutocastOptimWrapper,
     DistillationOptimWrapperConstructor,
@@ -8,5 +8,6 @@ from .optimizers import (
 __all__ = [
     'AutocastOptimWrapper',
     'DistillationOptimWrapperConstructor',
+    'DurableCheckpointHook',
     'SynthesisHook',
 ]

@@ -2,6 +2,7 @@
 """What tools/train.py and tools/test.py do to a config."""
 
 import argparse
+import os
 import os.path as osp
 
 import torch
@@ -60,6 +61,14 @@ def load_config(args: argparse.Namespace) -> Config:
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('./work_dirs', name)
     return cfg
+
+
+def is_first_process(launcher: str) -> bool:
+    """Whether this is a run's first process, known before they connect."""
+    rank = dict(
+        pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK'
+    ).get(launcher, '')
+    return os.environ.get(rank, '0') == '0'
 
 
 def enable_amp(cfg: Config, dtype: str) -> None:
