@@ -1,7 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from contextlib import contextmanager
-from typing import Dict, Iterator
+from pathlib import Path
+from typing import Dict
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
@@ -19,6 +20,12 @@ class DurableCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Validate what was resumed, where that was due."""
         super().before_train(runner)
+        self._remove = self.file_backend.remove
+        self._outdated = []
+        self.file_backend.remove = self._outdated.append
+        if runner._resume and runner.epoch:
+            # So that it is written anew if it turns out to be the best.
+            self.last_ckpt = runner.message_hub.get_info('last_ckpt')
         loop = runner.train_loop
         if (
             self.by_epoch
@@ -32,28 +39,32 @@ class DurableCheckpointHook(CheckpointHook):
         ):
             runner.val_loop.run()
 
-    def _save_checkpoint(self, runner: Runner) -> None:
-        with self._removals_last():
-            super()._save_checkpoint(runner)
-
     def _save_best_checkpoint(self, runner: Runner, metrics: Dict) -> None:
-        with self._removals_last():
-            super()._save_best_checkpoint(runner, metrics)
+        super()._save_best_checkpoint(runner, metrics)
+        self._remove_outdated()
 
-    @contextmanager
-    def _removals_last(self) -> Iterator[None]:
-        """Put off what is removed until all is written."""
-        backend, removed = self.file_backend, []
-        backend.remove = removed.append
-        try:
-            yield
-        finally:
-            del backend.remove
+    def _save_checkpoint_with_step(
+        self, runner: Runner, step: int, meta: Dict
+    ) -> None:
+        # A best one that was replaced goes before the checkpoint forgets it.
+        self._remove_outdated()
+        super()._save_checkpoint_with_step(runner, step, meta)
+        self._remove_outdated()
+        if self.max_keep_ckpts > 0 and is_main_process():
+            # Left by a run that was killed before it could remove them.
+            first, last = self.filename_tmpl.split('{}')
+            for path in Path(self.out_dir).glob(f'{first}*{last}'):
+                number = path.name[len(first) : -len(last)]
+                if number.isdecimal() and int(number) < self.keep_ckpt_ids[0]:
+                    self._remove(path)
+
+    def _remove_outdated(self) -> None:
         current = [
             self.last_ckpt,
             getattr(self, 'best_ckpt_path', None),
             *getattr(self, 'best_ckpt_path_dict', {}).values(),
         ]
-        for path in removed:
+        while self._outdated:
+            path = self._outdated.pop()
             if path not in current:
-                backend.remove(path)
+                self._remove(path)
