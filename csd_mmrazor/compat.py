@@ -384,7 +384,6 @@ def tell_damaged_checkpoints() -> None:
     ``last_checkpoint``, whatever is there. Here the message names the file
     and what is wrong with it, and a run resumes from the last whole one.
     """
-    import pickle
     import zipfile
 
     from mmengine.runner import find_latest_checkpoint
@@ -401,21 +400,25 @@ def tell_damaged_checkpoints() -> None:
             check_whole(filename)
         try:
             return load(filename, map_location)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             raise
-        except (pickle.UnpicklingError, ValueError) as error:
-            # torch: "Unsupported global: GLOBAL posix.system was not ..."
-            found = re.search(r'GLOBAL (\S+)', str(error))
-            what = found[1] if found else str(error).split('\n')[0]
-            raise CheckpointError(
-                f'The checkpoint {filename} is not loaded, since it holds '
-                f'more than tensors, numbers and texts: {what}. It could run '
-                'any code.'
-            ) from error
-        except (RuntimeError, EOFError, OSError) as error:
+        except Exception as error:
+            text = str(error).strip()
+            # torch: "Unsupported global: GLOBAL posix.system was not ...";
+            # the other two are ours.
+            found = re.search(
+                r'GLOBAL (\S+)|that holds (\S+)|(refused to read .+)', text
+            )
+            if found:
+                raise CheckpointError(
+                    f'The checkpoint {filename} is not loaded, since it '
+                    'holds more than tensors, numbers and texts: '
+                    f'{next(filter(None, found.groups()))}. That could run '
+                    'any code.'
+                ) from error
             raise CheckpointError(
                 f'{filename} is not a checkpoint, or was cut short '
-                f'({type(error).__name__}: {str(error).splitlines()[0]}).'
+                f'({type(error).__name__}).'
             ) from error
 
 

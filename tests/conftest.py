@@ -20,7 +20,7 @@ from mmrazor.registry import MODELS
 import csd_mmrazor  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
 
 
 def network(channels=1, base_channels=4, num_classes=10, **backbone):
@@ -187,17 +187,19 @@ def zygote():
 def forked(zygote, tmp_path):
     """Run tools/train.py in real processes without their seconds of imports.
 
-    Returns what its first process printed last and the exit statuses.
+    Returns what they printed and their exit statuses, which for a killed
+    one is minus the signal.
     """
 
     def forked(*argv, processes=1, launched=None, cwd=tmp_path, **request):
-        envs = [{}]
+        envs = [dict(TMPDIR=str(tmp_path))]
         if launched or processes > 1:
             with socket.socket() as free:
                 free.bind(('127.0.0.1', 0))
                 port = free.getsockname()[1]
             envs = [
                 dict(
+                    TMPDIR=str(tmp_path),
                     RANK=str(rank),
                     LOCAL_RANK=str(rank),
                     WORLD_SIZE=str(processes),
@@ -219,6 +221,9 @@ def forked(zygote, tmp_path):
         zygote.stdin.write(json.dumps(request) + '\n')
         zygote.stdin.flush()
         answer = json.loads(zygote.stdout.readline())
-        return SimpleNamespace(output=out.read_text(), **answer)
+        stdout, stderr = out.read_text(), Path(f'{out}.err').read_text()
+        return SimpleNamespace(
+            stdout=stdout, stderr=stderr, output=stdout + stderr, **answer
+        )
 
     return forked

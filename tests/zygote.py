@@ -10,7 +10,8 @@ and answers with one:
      "kill_after": SECONDS or null, "kill": [ranks], "timeout": SECONDS,
      "setup": "PYTHON"}
 
-One process is forked for each of ``envs``; what they print goes to ``out``.
+One process is forked for each of ``envs``; what they print goes to the files
+``out`` and ``out``.err.
 The answer has their exit statuses (minus the signal, if one ended them) and
 the seconds they took.
 """
@@ -32,10 +33,10 @@ def child(request, env):
     """Be one process of a run; never returns."""
     code = 1
     try:
-        out = os.open(request['out'], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
+        for number, suffix in ((1, ''), (2, '.err')):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            os.dup2(os.open(request['out'] + suffix, flags), number)
         os.chdir(request['cwd'])
         os.environ.update(env)
         exec(request.get('setup') or '', dict(globals()))

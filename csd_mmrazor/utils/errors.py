@@ -20,11 +20,12 @@ USER_ERRORS = (
     ImportError,
     ArithmeticError,
     RuntimeError,
+    SyntaxError,
 )
 
 
 # Lines of a message that are shown; the rest is in the log.
-_MOST_LINES = 12
+_MOST_LINES, _MOST_LETTERS = 12, 500
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -45,7 +46,7 @@ def errors_told_plainly() -> Iterator[None]:
             print(f'The traceback is in {path}', file=sys.stderr)
         # A KeyError's text is the repr of its message.
         text = str(error.args[0] if isinstance(error, KeyError) else error)
-        lines = [line[:500] for line in text.strip().splitlines()]
+        lines = [line[:_MOST_LETTERS] for line in text.strip().splitlines()]
         if len(lines) > _MOST_LINES:
             more = f'... {len(lines) - _MOST_LINES} more lines in {path}'
             lines = [*lines[:_MOST_LINES], more]

@@ -7,6 +7,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
 
+from ...utils import CheckpointError
+
 
 @HOOKS.register_module()
 class DurableCheckpointHook(CheckpointHook):
@@ -15,7 +17,44 @@ class DurableCheckpointHook(CheckpointHook):
     An older checkpoint is removed when the newer one is on the disk, not
     before. A resumed run first repeats the validation of its checkpoint,
     which is written before that validation: it may have been killed in it.
+    Only a whole checkpoint of the same model is resumed; MMEngine takes from
+    another what fits.
     """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Dict) -> None:
+        """Check that a run can go on from a checkpoint.
+
+        Raises:
+            CheckpointError: If it cannot; says what to do.
+        """
+        if not runner._resume:
+            return
+        lacking = {'meta', 'optimizer', 'message_hub'} - set(checkpoint)
+        if lacking:
+            raise CheckpointError(
+                'What is to be resumed is not a checkpoint of a run: it has '
+                f'no {" and no ".join(sorted(lacking))}. Resume from '
+                'epoch_*.pth; "best" ones and those of networks hold weights '
+                'alone.'
+            )
+        model = getattr(runner.model, 'module', runner.model)
+        shapes, found = (
+            {key: tuple(value.shape) for key, value in state.items()}
+            for state in (model.state_dict(), checkpoint['state_dict'])
+        )
+        differing = [
+            f'{key}: {found.get(key, "lacking")} in the checkpoint, '
+            f'{shapes.get(key, "lacking")} in the model'
+            for key in sorted(shapes.keys() | found.keys())
+            if shapes.get(key) != found.get(key)
+        ]
+        if differing:
+            raise CheckpointError(
+                'What is to be resumed is a checkpoint of another model: '
+                f'{len(differing)} weights differ, such as {differing[0]}. '
+                'Resume with the config of that run, or train in another '
+                '--work-dir.'
+            )
 
     def before_train(self, runner: Runner) -> None:
         """Validate what was resumed, where that was due."""

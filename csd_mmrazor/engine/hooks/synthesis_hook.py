@@ -122,6 +122,14 @@ class SynthesisHook(Hook):
         self.num_classes, image_shape = self.synthesizer.check(
             self.networks, with_student=self.init_rounds == 0
         )
+        model = getattr(runner.model, 'module', runner.model)
+        wanted = getattr(model, 'image_shape', image_shape)
+        if tuple(wanted) != image_shape:
+            raise ValueError(
+                f"The synthesizer's generator makes images of {image_shape}, "
+                f'but model.image_shape is {tuple(wanted)}: set img_size and '
+                'channels of the one, or the other.'
+            )
         self.seed = _seed_of(runner)
         self.bank = self._open_bank(runner, image_shape)
         if any(shard.epoch == IMPORTED for shard in self.bank.folder.shards):
@@ -165,7 +173,7 @@ class SynthesisHook(Hook):
         self, runner: Runner, image_shape: Sequence[int]
     ) -> ImageBank:
         bank, path = _bank_of(runner), Path(runner.work_dir, self.bank_dir)
-        is_used = BankFolder.exists(path)
+        is_used = BankFolder.exists(path) and BankFolder(path).shards
         barrier()  # before the first process writes to it
         if is_used and not runner._resume:
             raise BankError(
