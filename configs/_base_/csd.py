@@ -154,6 +154,8 @@ default_hooks = dict(
         max_keep_ckpts=2,
         save_best='auto',
     ),
+    # Stops a run whose weights are no numbers any more.
+    divergence=dict(type='mmrazor.DivergenceHook'),
     synthesis=synthesis,
 )
 # Distributed runs: student and head take turns within a step.

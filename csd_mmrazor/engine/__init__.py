@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .hooks import DurableCheckpointHook, SynthesisHook
+from .hooks import DivergenceHook, DurableCheckpointHook, SynthesisHook
 from .optimizers import (
     AutocastOptimWrapper,
     DistillationOptimWrapperConstructor,
@@ -8,6 +8,7 @@ from .optimizers import (
 __all__ = [
     'AutocastOptimWrapper',
     'DistillationOptimWrapperConstructor',
+    'DivergenceHook',
     'DurableCheckpointHook',
     'SynthesisHook',
 ]

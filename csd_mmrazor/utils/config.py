@@ -191,6 +191,15 @@ def check_training(cfg: Config) -> None:
                 'DistillationOptimWrapperConstructor", architecture=dict('
                 'optimizer=...), aux_head=dict(optimizer=...)).'
             )
+    if (
+        cfg.get('sync_bn')
+        and cfg.launcher != 'none'
+        and not torch.cuda.is_available()
+    ):
+        raise ValueError(
+            f'sync_bn={cfg.sync_bn!r} needs GPUs: SyncBatchNorm does not '
+            'train on a CPU. Set sync_bn=None.'
+        )
     rank = _RANKS.get(cfg.launcher)
     if rank and rank not in os.environ:
         raise ValueError(

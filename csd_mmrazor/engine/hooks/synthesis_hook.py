@@ -132,6 +132,7 @@ class SynthesisHook(Hook):
             )
         self.seed = _seed_of(runner)
         self.bank = self._open_bank(runner, image_shape)
+        runner.logger.info(_plan(runner))
         if any(shard.epoch == IMPORTED for shard in self.bank.folder.shards):
             runner.logger.info(
                 f'The image bank starts with {len(self.bank)} '
@@ -349,6 +350,28 @@ def _bank_of(runner: Runner) -> ImageBank:
             f'"{loader.dataset.storage}".'
         )
     return loader.dataset
+
+
+def _plan(runner: Runner) -> str:
+    """What the number of processes makes of batch, steps and rates."""
+    loader, world_size = runner.train_dataloader, get_dist_info()[1]
+    rates = ', '.join(
+        f'{name} {values[0]:g}'
+        for name, values in runner.optim_wrapper.get_lr().items()
+        if not name.endswith('base_lr')
+    )
+    scaled = (runner.auto_scale_lr or {}).get('enable')
+    return (
+        f'{world_size} processes x {loader.batch_size} images: effective '
+        f'batch {world_size * loader.batch_size}, {len(loader)} student '
+        f'steps an epoch, {runner.max_iters} in all. Rates: {rates}, '
+        + (
+            'scaled with the effective batch.'
+            if scaled
+            else 'whatever the number of processes; --auto-scale-lr scales '
+            'them with the effective batch.'
+        )
+    )
 
 
 def _seed_of(runner: Runner) -> int:
