@@ -60,7 +60,7 @@ def test_which_one_is_the_latest(tmp_path):
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_9.pth')
     cut(tmp_path / 'epoch_9.pth')
     # Not epoch_10: it is of another, earlier run.
-    with pytest.raises(CheckpointError, match='None .* epoch_9.pth.*Restore'):
+    with pytest.raises(CheckpointError, match='None .*epoch_9.pth.*Restore'):
         latest_checkpoint(tmp_path)
 
 

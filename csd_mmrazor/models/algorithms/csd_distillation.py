@@ -13,7 +13,14 @@ from torch import Tensor
 from ...compat import exclude_from_checkpoints
 from ..connectors import infer_connectors
 from ..preprocessors import normalize_images
-from ..utils import check_recorders, evaluating, load_weights, pooled_features
+from ..utils import (
+    check_recorders,
+    distill_losses,
+    evaluating,
+    full_precision,
+    load_weights,
+    pooled_features,
+)
 
 
 @MODELS.register_module()
@@ -152,9 +159,12 @@ class CSDDistillation(BaseAlgorithm):
             logits_s = self.student(inputs, mode='tensor')
         losses = {}
         if self.student_loss is not None:
-            losses['student.loss'] = self.student_loss(logits_s, labels)
+            losses['student.loss'] = self.student_loss(
+                full_precision(logits_s), labels
+            )
+        mappings = distiller.loss_forward_mappings
         losses.update(
-            add_prefix(distiller.compute_distill_losses(), 'distill')
+            add_prefix(distill_losses(distiller, mappings), 'distill')
         )
         return losses
 

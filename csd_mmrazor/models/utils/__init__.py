@@ -3,7 +3,12 @@ from .checkpoints import load_weights
 from .features import pooled_features, recorded_outputs, submodule
 from .frozen_bn import BNStatistics, bn_layers, frozen_bn
 from .modes import evaluating, frozen, reset_weights
-from .recorders import attached, check_recorders
+from .recorders import (
+    attached,
+    check_recorders,
+    distill_losses,
+    full_precision,
+)
 
 __all__ = [
     'BNStatistics',
@@ -11,8 +16,10 @@ __all__ = [
     'frozen_bn',
     'attached',
     'check_recorders',
+    'distill_losses',
     'evaluating',
     'frozen',
+    'full_precision',
     'load_weights',
     'pooled_features',
     'recorded_outputs',
