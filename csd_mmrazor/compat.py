@@ -91,6 +91,8 @@ def apply() -> None:
     tell_registered_names()
     launch_without_cuda()
     load_checkpoints_safely()
+    tell_damaged_checkpoints()
+    write_checkpoints_whole()
     format_configs_once()
     require_joblib()
     import_without_quantization()
@@ -479,6 +481,69 @@ def _load_with_allow_list(allowed: dict) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(filename, str(path))
         return load_from_local(path, map_location)
+
+
+def tell_damaged_checkpoints() -> None:
+    """A cut or crafted checkpoint is told by libraries in their own words.
+
+    torch overlooks altered bytes, and for a file that holds code it advises
+    to turn the safety off. ``--resume`` follows the name in
+    ``last_checkpoint``, whatever is there. Here the message names the file
+    and what is wrong with it, and a run resumes from the last whole one.
+    """
+    import zipfile
+
+    from mmengine.runner import find_latest_checkpoint
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    from .utils import CheckpointError, check_whole, latest_checkpoint
+
+    _rebind(find_latest_checkpoint, latest_checkpoint)
+    load = CheckpointLoader._schemes['']
+
+    @CheckpointLoader.register_scheme(prefixes='', force=True)
+    def load_from_local(filename, map_location):
+        if zipfile.is_zipfile(filename):
+            check_whole(filename)
+        try:
+            return load(filename, map_location)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:
+            text = str(error).strip()
+            # torch: "Unsupported global: GLOBAL posix.system was not ...";
+            # the other two are ours.
+            found = re.search(
+                r'GLOBAL (\S+)|that holds (\S+)|(refused to read .+)', text
+            )
+            if found:
+                raise CheckpointError(
+                    f'The checkpoint {filename} is not loaded, since it '
+                    'holds more than tensors, numbers and texts: '
+                    f'{next(filter(None, found.groups()))}. That could run '
+                    'any code.'
+                ) from error
+            raise CheckpointError(
+                f'{filename} is not a checkpoint, or was cut short '
+                f'({type(error).__name__}).'
+            ) from error
+
+
+def write_checkpoints_whole() -> None:
+    """MMEngine writes a checkpoint in place.
+
+    Whoever is killed meanwhile, or runs out of disk, leaves a part of one
+    under its final name.
+    """
+    from mmengine.fileio import LocalBackend
+
+    from .utils import write_file
+
+    def put(self, obj, filepath):
+        Path(filepath).parent.mkdir(parents=True, exist_ok=True)
+        write_file(filepath, bytes(obj))
+
+    LocalBackend.put = put
 
 
 def format_configs_once() -> None:

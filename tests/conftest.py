@@ -1,11 +1,14 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Small real parts that the tests share."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -158,3 +161,69 @@ def run(tmp_path):
         return done
 
     return run
+
+
+@pytest.fixture(scope='session')
+def zygote():
+    """A process that has imported everything; see zygote.py."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            '-W',
+            'ignore',
+            Path(__file__).with_name('zygote.py'),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+    )
+    yield process
+    process.stdin.close()
+    process.wait(10)
+
+
+@pytest.fixture
+def forked(zygote, tmp_path):
+    """Run tools/train.py in real processes without their seconds of imports.
+
+    Returns what they printed and their exit statuses, which for a killed
+    one is minus the signal.
+    """
+
+    def forked(*argv, processes=1, launched=None, cwd=tmp_path, **request):
+        envs = [dict(TMPDIR=str(tmp_path))]
+        if launched or processes > 1:
+            with socket.socket() as free:
+                free.bind(('127.0.0.1', 0))
+                port = free.getsockname()[1]
+            envs = [
+                dict(
+                    TMPDIR=str(tmp_path),
+                    RANK=str(rank),
+                    LOCAL_RANK=str(rank),
+                    WORLD_SIZE=str(processes),
+                    MASTER_ADDR='127.0.0.1',
+                    MASTER_PORT=str(port),
+                )
+                for rank in range(processes)
+            ]
+            argv = (*argv, '--launcher', 'pytorch')
+        out = tmp_path / f'{uuid.uuid4().hex}.out'
+        request.update(
+            argv=[str(arg) for arg in argv],
+            cwd=str(cwd),
+            out=str(out),
+            envs=envs,
+        )
+        if zygote.poll() is None and not hasattr(zygote, 'ready'):
+            zygote.ready = zygote.stdout.readline()
+        zygote.stdin.write(json.dumps(request) + '\n')
+        zygote.stdin.flush()
+        answer = json.loads(zygote.stdout.readline())
+        stdout, stderr = out.read_text(), Path(f'{out}.err').read_text()
+        return SimpleNamespace(
+            stdout=stdout, stderr=stderr, output=stdout + stderr, **answer
+        )
+
+    return forked

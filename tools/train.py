@@ -4,6 +4,7 @@
 import argparse
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from mmengine.runner import Runner
@@ -14,10 +15,14 @@ import csd_mmrazor  # noqa: F401  repairs MMRazor before it is needed
 from csd_mmrazor.utils.config import (
     AMP_DTYPES,
     add_config_arguments,
+    check_training,
     enable_amp,
+    is_first_process,
     load_config,
 )
 from csd_mmrazor.utils.errors import errors_told_plainly
+from csd_mmrazor.utils.files import work_dir_lock
+from csd_mmrazor.utils.validation import check_validation
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,10 +57,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
+    check_training(cfg)
     if args.amp:
         enable_amp(cfg, args.amp)
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise RuntimeError(
                 '--auto-scale-lr needs auto_scale_lr='
                 'dict(base_batch_size=...) in the config.'
@@ -64,10 +70,11 @@ def main() -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    runner = Runner.from_cfg(cfg)
-    # Reads the validation images, so that missing ones are told before work.
-    runner.val_loop  # noqa: B018
-    runner.train()
+    is_first = is_first_process(cfg.launcher)
+    with work_dir_lock(cfg.work_dir) if is_first else nullcontext():
+        runner = Runner.from_cfg(cfg)
+        check_validation(runner)
+        runner.train()
 
 
 if __name__ == '__main__':

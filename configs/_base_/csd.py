@@ -22,6 +22,8 @@ synthesis = dict(
     init_rounds=400,
     # Steps of each of these.
     init_iters=500,
+    # How often a round that diverges is tried again, with another seed.
+    max_retries=2,
     synthesizer=dict(
         type='ImageSynthesizer',
         # Images a round.
@@ -147,8 +149,13 @@ train_dataloader = dict(
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=100),
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='auto'
+        type='mmrazor.DurableCheckpointHook',
+        interval=1,
+        max_keep_ckpts=2,
+        save_best='auto',
     ),
+    # Stops a run whose weights are no numbers any more.
+    divergence=dict(type='mmrazor.DivergenceHook'),
     synthesis=synthesis,
     # Leaves the best student in the work dir, as mmpretrain loads it.
     export=dict(type='mmrazor.ExportStudentHook'),

@@ -38,6 +38,8 @@ test_cfg = dict()
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20),
-    checkpoint=dict(type='CheckpointHook', interval=5, max_keep_ckpts=1),
+    checkpoint=dict(
+        type='mmrazor.DurableCheckpointHook', interval=5, max_keep_ckpts=1
+    ),
 )
 randomness = dict(seed=0)

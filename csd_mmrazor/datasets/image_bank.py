@@ -109,11 +109,16 @@ class ImageBank(Dataset):
         self.folder = BankFolder(path, image_shape, num_classes)
         self._load()
         if self.init_bank is not None:
-            for index, (images, labels) in enumerate(
-                self._imported(self.init_bank)
-            ):
-                if not self.folder.has(IMPORTED, index):
-                    self.append(images, labels, IMPORTED, index)
+            before = list(self.folder.shards)
+            try:
+                for index, (images, labels) in enumerate(
+                    self._imported(self.init_bank)
+                ):
+                    if not self.folder.has(IMPORTED, index):
+                        self.append(images, labels, IMPORTED, index)
+            except Exception:
+                self.keep(before)  # a part of them is no bank
+                raise
 
     def __len__(self) -> int:
         return 0 if self.folder is None else self._store.length

@@ -1,5 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .hooks import ExportStudentHook, SynthesisHook
+from .hooks import (
+    DivergenceHook,
+    DurableCheckpointHook,
+    ExportStudentHook,
+    SynthesisHook,
+)
 from .optimizers import (
     AutocastOptimWrapper,
     DistillationOptimWrapperConstructor,
@@ -8,6 +13,8 @@ from .optimizers import (
 __all__ = [
     'AutocastOptimWrapper',
     'DistillationOptimWrapperConstructor',
+    'DivergenceHook',
+    'DurableCheckpointHook',
     'ExportStudentHook',
     'SynthesisHook',
 ]

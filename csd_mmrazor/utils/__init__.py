@@ -1,7 +1,17 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .checkpoints import CheckpointError, check_whole, latest_checkpoint
 from .downloads import download_to
-from .files import write_file
+from .files import work_dir_lock, write_file
 from .progress import Progress
 from .seeds import derive_seed
 
-__all__ = ['Progress', 'derive_seed', 'download_to', 'write_file']
+__all__ = [
+    'CheckpointError',
+    'Progress',
+    'check_whole',
+    'derive_seed',
+    'download_to',
+    'latest_checkpoint',
+    'work_dir_lock',
+    'write_file',
+]

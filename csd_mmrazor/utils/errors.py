@@ -1,9 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import errno
 import logging
 import sys
+import tempfile
 import traceback
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Iterator, Optional
 
 from mmengine.logging import MMLogger
 
@@ -18,28 +20,47 @@ USER_ERRORS = (
     ImportError,
     ArithmeticError,
     RuntimeError,
+    SyntaxError,
 )
+
+
+# Lines of a message that are shown; the rest is in the log.
+_MOST_LINES, _MOST_LETTERS = 12, 500
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def errors_told_plainly() -> Iterator[None]:
     """End the program with an error's message in place of its traceback.
 
-    The traceback goes to the log file, if one is open by then, or else to
-    the screen.
+    The traceback goes to the log file, if one is open by then, or else to a
+    file in the system's folder for temporary ones.
     """
+    # A log that cannot be written, on a full disk, is not to hide the error.
+    logging.raiseExceptions = False
     try:
         yield
     except USER_ERRORS as error:
-        trace = traceback.format_exc()
-        if not _logged_to_file(trace):
-            print(trace, file=sys.stderr)
+        path = _kept(traceback.format_exc())
+        if path:
+            print(f'The traceback is in {path}', file=sys.stderr)
         # A KeyError's text is the repr of its message.
-        text = error.args[0] if isinstance(error, KeyError) else error
-        sys.exit(f'\n{type(error).__name__}: {text}')
+        text = str(error.args[0] if isinstance(error, KeyError) else error)
+        lines = [line[:_MOST_LETTERS] for line in text.strip().splitlines()]
+        if len(lines) > _MOST_LINES:
+            more = f'... {len(lines) - _MOST_LINES} more lines in {path}'
+            lines = [*lines[:_MOST_LINES], more]
+        if getattr(error, 'errno', None) in _DISK_FULL:
+            lines.append(
+                'What was written before is whole: make room, and go on with '
+                '--resume.'
+            )
+        message = '\n'.join(lines)
+        sys.exit(f'\n{type(error).__name__}: {message}')
 
 
-def _logged_to_file(text: str) -> bool:
+def _kept(text: str) -> Optional[str]:
+    """Write to the log file, or else a new one; returns its path."""
     logger = MMLogger.get_current_instance()
     files = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
     record = logger.makeRecord(
@@ -47,6 +68,12 @@ def _logged_to_file(text: str) -> bool:
     )
     for handler in files:
         handler.handle(record)
-    for handler in files:
-        print(f'The traceback is in {handler.baseFilename}', file=sys.stderr)
-    return bool(files)
+        return handler.baseFilename
+    try:
+        with tempfile.NamedTemporaryFile(
+            'w', prefix='csd_mmrazor_', suffix='.log', delete=False
+        ) as file:
+            file.write(text)
+        return file.name
+    except OSError:
+        return None

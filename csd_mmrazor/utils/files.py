@@ -1,7 +1,14 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import os
+import socket
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Union
+from typing import Iterator, Union
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 def write_file(path: Union[str, Path], content: bytes) -> None:
@@ -13,6 +20,9 @@ def write_file(path: Union[str, Path], content: bytes) -> None:
     Args:
         path (str | Path): Where to.
         content (bytes): What.
+
+    Raises:
+        OSError: If the disk is full or cannot be written to; names the file.
     """
     path = Path(path)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
@@ -22,6 +32,61 @@ def write_file(path: Union[str, Path], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise OSError(
+                error.errno, f'{error.strerror}; not written', str(path)
+            ) from error
         raise
+
+
+@contextmanager
+def work_dir_lock(path: Union[str, Path]) -> Iterator[None]:
+    """Keep other runs out of a work dir while the context is open.
+
+    The lock is the operating system's, and gone with the process that holds
+    it, however that ends. Who gets it clears away what a killed writer left
+    under a temporary name.
+
+    Args:
+        path (str | Path): The work dir; made if need be.
+
+    Raises:
+        RuntimeError: If another run is in it.
+        OSError: If it cannot be written to.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = open(path / '.lock', 'a+')  # noqa: SIM115  held open
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f'{error.strerror}. The work dir cannot be written to: choose '
+            'another --work-dir',
+            str(path),
+        ) from error
+    with file:
+        try:
+            # Of the process, so that its data workers do not keep it.
+            if fcntl is not None:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            raise RuntimeError(
+                f'Another run is in the work dir {path}: '
+                f'{file.read().strip() or "unknown"}. Wait for its end, end '
+                'it, or choose another --work-dir.'
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        for pattern in ('.*.[0-9]*.tmp', '*/.*.[0-9]*.tmp'):
+            for leftover in path.glob(pattern):
+                leftover.unlink(missing_ok=True)
+        with suppress(OSError):  # on a full disk, nobody's name is told
+            file.truncate(0)
+            file.write(f'process {os.getpid()} on {socket.gethostname()}')
+            file.flush()
+        yield

@@ -236,6 +236,45 @@ def test_trains_on_the_initial_bank_alone(tiny_runner, spy):
     assert spy.rounds == [(False, 2)] * 2
 
 
+@pytest.mark.parametrize('retries', [2, 1])
+def test_a_round_is_tried_again(tiny_runner, monkeypatch, retries):
+    """The second initial round diverges in its first two attempts."""
+    synthesize, seeds = ImageSynthesizer.synthesize, []
+
+    def noted(self, networks, num_classes, seed, **kwargs):
+        seeds.append(seed)
+        if len(seeds) in (2, 3):
+            networks.each_teacher[0].head.fc.bias.fill_(float('nan'))
+        try:
+            return synthesize(self, networks, num_classes, seed=seed, **kwargs)
+        finally:
+            networks.each_teacher[0].head.fc.bias.fill_(0)
+
+    whole = tiny_runner('whole')
+    whole.train()
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageSynthesizer, 'synthesize', noted)
+        runner = tiny_runner(**{f'{SYNTHESIS}.max_retries': retries})
+        if retries == 1:
+            with pytest.raises(NonFiniteSynthesisError) as error:
+                runner.train()
+            assert 'round 2/2: loss_oh of the synth' in str(error.value)
+            assert 'in 2 attempts (max_retries=1)' in str(error.value)
+            assert 'keeps its 16 images' in str(error.value)
+            return
+        runner.train()
+    # The last attempt's seed is neither of the others, nor another round's.
+    assert len(set(seeds)) == len(seeds) == 6
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert log.count('It is tried again with another seed') == 2
+    assert 'round 2/2: loss_oh of the synthesis became' in log
+    shards, others = (
+        BankFolder(Path(r.work_dir, 'bank')).shards for r in (runner, whole)
+    )
+    assert len(shards) == len(others) == 4
+    assert shards[0] == others[0] and shards[1] != others[1]
+
+
 def test_a_diverging_round_keeps_the_bank(tiny_runner, monkeypatch):
     from csd_mmrazor.models import CSDLoss
 
@@ -331,6 +370,7 @@ def test_another_data_set_is_told(tiny_runner):
         (dict(rounds=-1), 'rounds .* 0 or more, but got -1'),
         (dict(init_rounds=0.5), 'init_rounds .* but got 0.5'),
         (dict(init_iters=0), 'init_iters .* 1 or more, but got 0'),
+        (dict(max_retries=-1), 'max_retries .* 0 or more, but got -1'),
         (dict(grid_images='many'), 'grid_images .* but got .many'),
     ],
 )

@@ -5,11 +5,15 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import torch
 from mmengine.dist import (
     all_gather,
+    all_gather_object,
+    barrier,
+    broadcast,
     broadcast_object_list,
     get_dist_info,
     get_rank,
 )
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner, set_random_seed
 from mmpretrain.evaluation import Accuracy
 from mmrazor.registry import HOOKS, MODELS
@@ -45,7 +49,12 @@ class SynthesisHook(Hook):
     The bank is written to the work dir as it grows. Rounds, epochs and heads
     have random seeds of their own, derived from the run's, so a run that was
     killed continues with ``--resume`` where it was: rounds that the bank has
-    are not made again.
+    are not made again. A round that diverges is tried again with another
+    seed.
+
+    In a distributed run each process makes rounds of its own, and the bank is
+    the same on all. After each epoch the first process's BN statistics, which
+    are those of the checkpoint, are given to the others.
 
     Args:
         synthesizer (dict): An ``ImageSynthesizer``.
@@ -56,6 +65,8 @@ class SynthesisHook(Hook):
             Defaults to 0.
         init_iters (int, optional): Steps of these rounds. Defaults to the
             synthesizer's.
+        max_retries (int): How often a round that diverges is tried again,
+            each time with another seed. Defaults to 2.
         reset_aux_head (bool): Whether the auxiliary head is drawn anew before
             each epoch (authors' code, reset_head). Defaults to True.
         bank_dir (str): Folder of the bank, below the work dir. Defaults to
@@ -75,6 +86,7 @@ class SynthesisHook(Hook):
         rounds: int = 1,
         init_rounds: int = 0,
         init_iters: Optional[int] = None,
+        max_retries: int = 2,
         reset_aux_head: bool = True,
         bank_dir: str = 'bank',
         progress_interval: float = 10,
@@ -84,10 +96,11 @@ class SynthesisHook(Hook):
             rounds=rounds,
             init_rounds=init_rounds,
             init_iters=1 if init_iters is None else init_iters,
+            max_retries=max_retries,
             grid_images=grid_images,
         ).items():
             lowest = 1 if name == 'init_iters' else 0
-            if not isinstance(value, int) or value < lowest:
+            if type(value) is not int or value < lowest:
                 raise ValueError(
                     f'{name} of SynthesisHook should be an '
                     f'integer, {lowest} or more, but got '
@@ -97,6 +110,7 @@ class SynthesisHook(Hook):
         self.rounds = rounds
         self.init_rounds = init_rounds
         self.init_iters = init_iters or self.synthesizer.iters
+        self.max_retries = max_retries
         self.reset_aux_head = reset_aux_head
         self.bank_dir = bank_dir
         self.progress_interval = progress_interval
@@ -108,8 +122,17 @@ class SynthesisHook(Hook):
         self.num_classes, image_shape = self.synthesizer.check(
             self.networks, with_student=self.init_rounds == 0
         )
+        model = getattr(runner.model, 'module', runner.model)
+        wanted = getattr(model, 'image_shape', image_shape)
+        if tuple(wanted) != image_shape:
+            raise ValueError(
+                f"The synthesizer's generator makes images of {image_shape}, "
+                f'but model.image_shape is {tuple(wanted)}: set img_size and '
+                'channels of the one, or the other.'
+            )
         self.seed = _seed_of(runner)
         self.bank = self._open_bank(runner, image_shape)
+        runner.logger.info(_plan(runner))
         if any(shard.epoch == IMPORTED for shard in self.bank.folder.shards):
             runner.logger.info(
                 f'The image bank starts with {len(self.bank)} '
@@ -138,11 +161,22 @@ class SynthesisHook(Hook):
                 reset_weights(head)
         set_random_seed(derive_seed(self.seed, _EPOCH, epoch, get_rank()))
 
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Give the first process's BN statistics to all.
+
+        DDP does so before each step; the last step's would stay different,
+        and a run that is resumed has those of the checkpoint everywhere.
+        """
+        for buffer in runner.model.buffers():
+            broadcast(buffer)
+
     def _open_bank(
         self, runner: Runner, image_shape: Sequence[int]
     ) -> ImageBank:
         bank, path = _bank_of(runner), Path(runner.work_dir, self.bank_dir)
-        if BankFolder.exists(path) and not runner._resume:
+        is_used = BankFolder.exists(path) and BankFolder(path).shards
+        barrier()  # before the first process writes to it
+        if is_used and not runner._resume:
             raise BankError(
                 f'{path} holds images of an earlier run. Continue that run '
                 'with --resume, choose another --work-dir, start another run '
@@ -150,6 +184,12 @@ class SynthesisHook(Hook):
                 f'dataset.init_bank={path}, or delete the folder.'
             )
         bank.open(path, image_shape, self.num_classes)
+        digests = all_gather_object(bank.folder.digest())
+        if len(set(digests)) > 1:
+            raise BankError(
+                f'The processes see different image banks in {path}: '
+                'the work dir has to be on a disk that all nodes share.'
+            )
         shards = bank.folder.shards
         lacking = set(range(runner.epoch)) - {s.epoch for s in shards}
         if self.rounds and lacking:
@@ -189,26 +229,53 @@ class SynthesisHook(Hook):
             group = lacking[start : start + world_size]
             made = None
             if rank < len(group):
-                index = group[rank]
-                try:
-                    made = batch = self.synthesizer.synthesize(
-                        self.networks,
-                        self.num_classes,
-                        seed=derive_seed(self.seed, _ROUND, epoch + 1, index),
-                        iters=iters,
-                        with_student=epoch != INITIAL,
-                        on_step=progress.step,
-                    )
-                except NonFiniteSynthesisError as error:
-                    raise NonFiniteSynthesisError(
-                        f'{what}, round {index + 1}/{total}: {error} The bank '
-                        f'keeps its {len(self.bank)} images; --resume starts '
-                        'with this round.'
-                    ) from error
+                made = batch = self._make_round(
+                    f'{what}, round {group[rank] + 1}/{total}',
+                    epoch,
+                    group[rank],
+                    iters,
+                    progress,
+                )
             for index, (images, labels) in zip(group, self._gathered(made)):
                 self.bank.append(images, labels, epoch, index)
             progress.end_round()
         return batch
+
+    def _make_round(
+        self,
+        what: str,
+        epoch: int,
+        index: int,
+        iters: int,
+        progress: Progress,
+    ) -> SynthesisBatch:
+        """Make a round, again with another seed if it diverges."""
+        for attempt in range(self.max_retries + 1):
+            # The first attempt's seed is not told apart by its number.
+            keys = (epoch + 1, index, attempt)[: 3 if attempt else 2]
+            try:
+                return self.synthesizer.synthesize(
+                    self.networks,
+                    self.num_classes,
+                    seed=derive_seed(self.seed, _ROUND, *keys),
+                    iters=iters,
+                    with_student=epoch != INITIAL,
+                    on_step=progress.step,
+                )
+            except NonFiniteSynthesisError as error:
+                message = f'{what}: {error}'
+            left = self.max_retries - attempt
+            if left:
+                # An error, since MMEngine shows no less of other processes.
+                MMLogger.get_current_instance().error(
+                    f'{message} It is tried again with another seed; '
+                    f'attempts left: {left}.'
+                )
+        raise NonFiniteSynthesisError(
+            f'{message} So it was in {self.max_retries + 1} attempts '
+            f'(max_retries={self.max_retries}). The bank keeps its '
+            f'{len(self.bank)} images; --resume starts with this round.'
+        )
 
     def _gathered(
         self, batch: Optional[SynthesisBatch]
@@ -283,6 +350,28 @@ def _bank_of(runner: Runner) -> ImageBank:
             f'"{loader.dataset.storage}".'
         )
     return loader.dataset
+
+
+def _plan(runner: Runner) -> str:
+    """What the number of processes makes of batch, steps and rates."""
+    loader, world_size = runner.train_dataloader, get_dist_info()[1]
+    rates = ', '.join(
+        f'{name} {values[0]:g}'
+        for name, values in runner.optim_wrapper.get_lr().items()
+        if not name.endswith('base_lr')
+    )
+    scaled = (runner.auto_scale_lr or {}).get('enable')
+    return (
+        f'{world_size} processes x {loader.batch_size} images: effective '
+        f'batch {world_size * loader.batch_size}, {len(loader)} student '
+        f'steps an epoch, {runner.max_iters} in all. Rates: {rates}, '
+        + (
+            'scaled with the effective batch.'
+            if scaled
+            else 'whatever the number of processes; --auto-scale-lr scales '
+            'them with the effective batch.'
+        )
+    )
 
 
 def _seed_of(runner: Runner) -> int:

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import torch.nn as nn
 from mmengine.optim import OptimWrapperDict
+from mmengine.registry import OPTIMIZERS
 from mmrazor.engine.optimizers import SeparateOptimWrapperConstructor
 from mmrazor.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -29,7 +30,8 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
             module (nn.Module): The algorithm, wrapped or not.
 
         Raises:
-            ValueError: If the config names something it does not have.
+            ValueError: If the config names something it does not have, or an
+                optimizer that there is not.
         """
         module = getattr(module, 'module', module)
         wrappers = {}
@@ -43,6 +45,13 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
             part = getattr(module, name)
             if part is None:
                 continue
+            kind = constructor.optimizer_cfg.get('type')
+            if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+                raise ValueError(
+                    f'optim_wrapper.{name}.optimizer.type={kind!r} is no '
+                    'optimizer. There are '
+                    f'{", ".join(OPTIMIZERS.module_dict)}.'
+                )
             if name == 'architecture' and 'distiller' in module._modules:
                 part = nn.ModuleDict(
                     dict(architecture=part, distiller=module.distiller)

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from ...compat import exclude_from_checkpoints
 from ..connectors import infer_connectors
+from ..preprocessors import normalize_images
 from ..utils import (
     check_mappings,
     check_recorders,
+    distill_losses,
     evaluating,
+    full_precision,
     load_weights,
     pooled_features,
 )
@@ -88,6 +91,14 @@ class CSDDistillation(BaseAlgorithm):
         self.aux_feature = aux_feature
         self.teachers = self._build_teachers(teachers)
         inputs = torch.zeros(2, *self.image_shape)
+        normalized = normalize_images(inputs, self.data_preprocessor)
+        if normalized.shape != inputs.shape:
+            raise ValueError(
+                'mean and std of data_preprocessor have '
+                f'{normalized.shape[1]} values each, but images of '
+                f'image_shape={self.image_shape} have {inputs.shape[1]} '
+                'channels.'
+            )
         num_classes = self._count_classes(inputs)
         self.student_loss = (
             MODELS.build(student_loss) if student_loss else None
@@ -102,6 +113,7 @@ class CSDDistillation(BaseAlgorithm):
                 'distiller with a loss.'
             )
         self.aux_head = self._build_aux_head(aux_head, num_classes, inputs)
+        self._check_losses(inputs)
         # The layout that convolutions are fastest in; see docs/speed.md.
         self.to(memory_format=torch.channels_last)
 
@@ -154,9 +166,12 @@ class CSDDistillation(BaseAlgorithm):
             logits_s = self.student(inputs, mode='tensor')
         losses = {}
         if self.student_loss is not None:
-            losses['student.loss'] = self.student_loss(logits_s, labels)
+            losses['student.loss'] = self.student_loss(
+                full_precision(logits_s), labels
+            )
+        mappings = distiller.loss_forward_mappings
         losses.update(
-            add_prefix(distiller.compute_distill_losses(), 'distill')
+            add_prefix(distill_losses(distiller, mappings), 'distill')
         )
         return losses
 
@@ -303,6 +318,19 @@ class CSDDistillation(BaseAlgorithm):
         distiller.prepare_from_student(self.student)
         distiller.prepare_from_teacher(self.teachers)
         return distiller
+
+    def _check_losses(self, inputs: Tensor) -> None:
+        labels = torch.zeros(len(inputs), dtype=torch.int64)
+        with evaluating(self.student, self.distiller), torch.no_grad():
+            try:
+                self.loss(inputs, labels)
+            except Exception as error:
+                raise ValueError(
+                    "The student's losses cannot be computed: check "
+                    'model.distiller (its recorders, connectors and '
+                    'loss_forward_mappings) and model.student_loss. '
+                    f'{type(error).__name__}: {error}'
+                ) from error
 
     def _build_aux_head(
         self, cfg: Optional[Dict], num_classes: int, inputs: Tensor

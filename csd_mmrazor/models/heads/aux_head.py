@@ -8,6 +8,7 @@ from mmrazor.registry import MODELS, TASK_UTILS
 from torch import Tensor
 
 from ..augments import joint_labels
+from ..utils import full_precision
 
 
 @MODELS.register_module()
@@ -93,7 +94,9 @@ class SelfSupervisedAuxHead(BaseModule):
             dict[str, Tensor]: ``loss_aux``, a scalar.
         """
         joint = joint_labels(labels, self.task.num_views)
-        return dict(loss_aux=F.cross_entropy(self(features), joint))
+        # In float32 under mixed precision as well.
+        aux_logits = full_precision(self(features))
+        return dict(loss_aux=F.cross_entropy(aux_logits, joint))
 
     def predict(self, features: Tensor) -> Tensor:
         """Most likely joint label of each view: (N, D) to (N, )."""

@@ -20,7 +20,11 @@ class WeightedLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
-        if not loss_weight >= 0 or math.isinf(loss_weight):
+        if (
+            not isinstance(loss_weight, (int, float))
+            or not loss_weight >= 0
+            or math.isinf(loss_weight)
+        ):
             raise ValueError(
                 f'loss_weight of {type(self).__name__} should be a finite '
                 f'number, 0 or more, but got {loss_weight!r}. Terms that are '

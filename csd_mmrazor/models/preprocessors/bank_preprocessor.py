@@ -41,10 +41,18 @@ class BankDataPreprocessor(ClsDataPreprocessor):
             ``dict(type='RandomCropFlip')``. Defaults to None.
         **kwargs: Arguments of ``ClsDataPreprocessor``. ``to_rgb`` refers to
             real images; the bank's are RGB.
+
+    Raises:
+        ValueError: If a ``std`` is not above 0.
     """
 
     def __init__(self, augment: Optional[Dict] = None, **kwargs) -> None:
         super().__init__(**kwargs)
+        if self._enable_normalize and not (self.std > 0).all():
+            raise ValueError(
+                'std of BankDataPreprocessor should be above 0, but got '
+                f'{self.std.flatten().tolist()}.'
+            )
         self.augment = MODELS.build(augment) if augment else None
 
     def forward(self, data: Dict, training: bool = False) -> Dict:

@@ -26,8 +26,10 @@ from ..utils import (
     bn_layers,
     check_mappings,
     check_recorders,
+    distill_losses,
     frozen,
     frozen_bn,
+    full_precision,
     pooled_features,
     reset_weights,
 )
@@ -468,19 +470,21 @@ class ImageSynthesizer(nn.Module):
         with distiller.teacher_recorders:
             for teacher, collected in zip(networks.each_teacher, statistics):
                 collected.clear()
-                logits_t = teacher(inputs, mode='tensor')
+                logits_t = full_precision(teacher(inputs, mode='tensor'))
                 of_teachers.append(
                     dict(logits_t=logits_t, bn_statistics=list(collected))
                 )
         if 'logits_s' in needs or any(map(_from_student, mappings.values())):
             with distiller.student_recorders:
-                values['logits_s'] = networks.student(inputs, mode='tensor')
+                values['logits_s'] = full_precision(
+                    networks.student(inputs, mode='tensor')
+                )
         if needs & {'aux_logits', 'joint_labels'}:
             task = networks.aux_head.task
             features = pooled_features(
                 networks.student, task.views(inputs), networks.aux_feature
             )
-            values['aux_logits'] = networks.aux_head(features)
+            values['aux_logits'] = full_precision(networks.aux_head(features))
             values['joint_labels'] = joint_labels(labels, task.num_views)
 
         terms = {}
@@ -496,13 +500,7 @@ class ImageSynthesizer(nn.Module):
                 )
                 for source in sources
             ) / len(sources)
-        for name, mapping in mappings.items():
-            terms[name] = distiller.distill_losses[name](
-                **{
-                    key: distiller.get_record(**record)
-                    for key, record in mapping.items()
-                }
-            )
+        terms.update(distill_losses(distiller, mappings))
         return terms
 
 

@@ -3,7 +3,13 @@ from .checkpoints import load_weights
 from .features import as_map, pooled_features, recorded_outputs, submodule
 from .frozen_bn import BNStatistics, bn_layers, frozen_bn
 from .modes import evaluating, frozen, reset_weights
-from .recorders import attached, check_mappings, check_recorders
+from .recorders import (
+    attached,
+    check_mappings,
+    check_recorders,
+    distill_losses,
+    full_precision,
+)
 
 __all__ = [
     'BNStatistics',
@@ -13,8 +19,10 @@ __all__ = [
     'attached',
     'check_mappings',
     'check_recorders',
+    'distill_losses',
     'evaluating',
     'frozen',
+    'full_precision',
     'load_weights',
     'pooled_features',
     'recorded_outputs',

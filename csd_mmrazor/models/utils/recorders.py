@@ -1,8 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import contextmanager
 from inspect import Parameter, signature
-from typing import Iterator
+from typing import Any, Dict, Iterator
 
+import torch
 import torch.nn as nn
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules import (
@@ -75,6 +76,44 @@ def check_mappings(distiller: ConfigurableDistiller) -> None:
                 f'and {[*distiller.teacher_recorders.recorders]} of the '
                 'teacher.'
             )
+
+
+def distill_losses(
+    distiller: ConfigurableDistiller, mappings: Dict
+) -> Dict[str, Tensor]:
+    """Losses of a distiller, in float32 under mixed precision as well.
+
+    Autocast leaves softmax and divergences in bfloat16 on a CPU, whose
+    rounding, times the temperature squared, is more than the divergence.
+
+    Args:
+        distiller (ConfigurableDistiller): Its recorders have recorded.
+        mappings (dict): Those of its ``loss_forward_mappings`` that count.
+
+    Returns:
+        dict[str, Tensor]: By name, scalars.
+    """
+    losses = {}
+    for name, mapping in mappings.items():
+        # Connectors run in mixed precision like the rest of the networks.
+        records = {
+            key: full_precision(distiller.get_record(**record))
+            for key, record in mapping.items()
+        }
+        tensors = [v for v in records.values() if torch.is_tensor(v)]
+        device = tensors[0].device.type if tensors else 'cpu'
+        with torch.autocast(device, enabled=False):
+            losses[name] = distiller.distill_losses[name](**records)
+    return losses
+
+
+def full_precision(record: Any) -> Any:
+    """A tensor, or those in a list or tuple, in float32 if they are halves."""
+    if isinstance(record, (list, tuple)):
+        return type(record)(map(full_precision, record))
+    if torch.is_tensor(record) and record.is_floating_point():
+        return record.to(torch.promote_types(record.dtype, torch.float32))
+    return record
 
 
 @contextmanager

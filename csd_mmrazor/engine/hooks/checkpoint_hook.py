@@ -1,0 +1,109 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from pathlib import Path
+from typing import Dict
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+from mmrazor.registry import HOOKS
+
+from ...utils import CheckpointError
+
+
+@HOOKS.register_module()
+class DurableCheckpointHook(CheckpointHook):
+    """MMEngine's, but at no moment without a whole checkpoint.
+
+    An older checkpoint is removed when the newer one is on the disk, not
+    before. A resumed run first repeats the validation of its checkpoint,
+    which is written before that validation: it may have been killed in it.
+    Only a whole checkpoint of the same model is resumed; MMEngine takes from
+    another what fits.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Dict) -> None:
+        """Check that a run can go on from a checkpoint.
+
+        Raises:
+            CheckpointError: If it cannot; says what to do.
+        """
+        if not runner._resume:
+            return
+        lacking = {'meta', 'optimizer', 'message_hub'} - set(checkpoint)
+        if lacking:
+            raise CheckpointError(
+                'What is to be resumed is not a checkpoint of a run: it has '
+                f'no {" and no ".join(sorted(lacking))}. Resume from '
+                'epoch_*.pth; "best" ones and those of networks hold weights '
+                'alone.'
+            )
+        model = getattr(runner.model, 'module', runner.model)
+        shapes, found = (
+            {key: tuple(value.shape) for key, value in state.items()}
+            for state in (model.state_dict(), checkpoint['state_dict'])
+        )
+        differing = [
+            f'{key}: {found.get(key, "lacking")} in the checkpoint, '
+            f'{shapes.get(key, "lacking")} in the model'
+            for key in sorted(shapes.keys() | found.keys())
+            if shapes.get(key) != found.get(key)
+        ]
+        if differing:
+            raise CheckpointError(
+                'What is to be resumed is a checkpoint of another model: '
+                f'{len(differing)} weights differ, such as {differing[0]}. '
+                'Resume with the config of that run, or train in another '
+                '--work-dir.'
+            )
+
+    def before_train(self, runner: Runner) -> None:
+        """Validate what was resumed, where that was due."""
+        super().before_train(runner)
+        self._remove = self.file_backend.remove
+        self._outdated = []
+        self.file_backend.remove = self._outdated.append
+        if runner._resume and runner.epoch:
+            # So that it is written anew if it turns out to be the best.
+            self.last_ckpt = runner.message_hub.get_info('last_ckpt')
+        loop = runner.train_loop
+        if (
+            self.by_epoch
+            and runner._resume
+            and runner.val_loop is not None
+            and runner.epoch >= max(loop.val_begin, 1)
+            and (
+                runner.epoch % loop.val_interval == 0
+                or runner.epoch == runner.max_epochs
+            )
+        ):
+            runner.val_loop.run()
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: Dict) -> None:
+        super()._save_best_checkpoint(runner, metrics)
+        self._remove_outdated()
+
+    def _save_checkpoint_with_step(
+        self, runner: Runner, step: int, meta: Dict
+    ) -> None:
+        # A best one that was replaced goes before the checkpoint forgets it.
+        self._remove_outdated()
+        super()._save_checkpoint_with_step(runner, step, meta)
+        self._remove_outdated()
+        if self.max_keep_ckpts > 0 and is_main_process():
+            # Left by a run that was killed before it could remove them.
+            first, last = self.filename_tmpl.split('{}')
+            for path in Path(self.out_dir).glob(f'{first}*{last}'):
+                number = path.name[len(first) : -len(last)]
+                if number.isdecimal() and int(number) < self.keep_ckpt_ids[0]:
+                    self._remove(path)
+
+    def _remove_outdated(self) -> None:
+        current = [
+            self.last_ckpt,
+            getattr(self, 'best_ckpt_path', None),
+            *getattr(self, 'best_ckpt_path_dict', {}).values(),
+        ]
+        while self._outdated:
+            path = self._outdated.pop()
+            if path not in current:
+                self._remove(path)

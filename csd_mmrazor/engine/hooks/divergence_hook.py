@@ -1,0 +1,59 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Dict, Optional
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmrazor.registry import HOOKS
+
+
+@HOOKS.register_module()
+class DivergenceHook(Hook):
+    """Stops a run whose weights are no numbers any more.
+
+    They are looked at before each checkpoint, so that none is written of
+    them, and when a reported loss is infinite or not a number. That loss
+    alone stops nothing: under float16 the step is skipped then. Processes
+    have the same weights, so all come to the same result; a step without
+    report waits for nothing.
+    """
+
+    # After the optimizer's step, before the checkpoint.
+    priority = 'LOW'
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Optional[Dict] = None,
+        outputs: Optional[Dict] = None,
+    ) -> None:
+        """Look at the weights if a loss that is reported asks for it."""
+        losses = [v for v in (outputs or {}).values() if torch.is_tensor(v)]
+        if losses and not torch.stack(losses).isfinite().all():
+            self._check(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Look at the weights that are about to be saved."""
+        self._check(runner)
+
+    def _check(self, runner: Runner) -> None:
+        """Raise an error if there is a weight that is not finite."""
+        model = getattr(runner.model, 'module', runner.model)
+        state = {
+            name: value
+            for name, value in model.state_dict().items()
+            if value.is_floating_point()
+        }
+        finite = torch.stack([v.isfinite().all() for v in state.values()])
+        if finite.all():
+            return
+        bad = [name for name, ok in zip(state, finite.tolist()) if not ok]
+        raise FloatingPointError(
+            f'The training diverged in epoch {runner.epoch + 1}, by step '
+            f'{runner.iter + 1}: {len(bad)} of {len(state)} weights became '
+            f'infinite or not a number, such as {bad[0]}. The checkpoint '
+            'before it is whole. Set optim_wrapper.architecture.clip_grad='
+            'dict(max_norm=5) and --resume from it, or start anew with a '
+            'lower optim_wrapper.architecture.optimizer.lr.'
+        )

@@ -1,0 +1,75 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.runner import CheckpointLoader
+from mmrazor.registry import OPTIM_WRAPPERS
+
+from csd_mmrazor.models import CSDDistillation
+
+
+@pytest.mark.parametrize('interval', [1, 1000])
+def test_a_run_that_diverges_stops(tiny_runner, interval):
+    """In its second epoch, whose last checkpoint is that of the first."""
+    runner = tiny_runner(
+        **{
+            'model.log_interval': interval,
+            'param_scheduler.architecture': dict(
+                type='MultiStepLR', milestones=[1], gamma=1e30, _delete_=True
+            ),
+        }
+    )
+    with pytest.raises(
+        FloatingPointError,
+        match='diverged in epoch 2, .* weights became',
+    ):
+        runner.train()
+    # With losses reported, before the epoch's end.
+    assert (runner.iter < 5) == (interval == 1)
+    names = {path.name for path in Path(runner.work_dir).glob('epoch*')}
+    assert names == {'epoch_1.pth'}
+    saved = CheckpointLoader.load_checkpoint(f'{runner.work_dir}/epoch_1.pth')
+    assert all(
+        value.isfinite().all() for value in saved['state_dict'].values()
+    )
+
+
+@OPTIM_WRAPPERS.register_module()
+class ScaledOptimWrapper(OptimWrapper):
+    """MMEngine's AmpOptimWrapper, which asks for a GPU, on the CPU."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.scaler = torch.amp.GradScaler('cpu', init_scale=1024)
+
+    def backward(self, loss, **kwargs):
+        self.scaler.scale(loss).backward(**kwargs)
+        self._inner_count += 1
+
+    def step(self, **kwargs):
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+
+def test_a_step_that_is_skipped_stops_nothing(tiny_runner, monkeypatch):
+    loss, calls = CSDDistillation.loss, []
+
+    def overflows_once(self, inputs, labels):
+        calls.append(labels)
+        losses = loss(self, inputs, labels)
+        if len(calls) == 4:  # one is to check that it can be computed
+            losses['student.loss'] = losses['student.loss'] * float('inf')
+        return losses
+
+    monkeypatch.setattr(CSDDistillation, 'loss', overflows_once)
+    kind = {'type': 'mmrazor.ScaledOptimWrapper'}
+    runner = tiny_runner(
+        **{'optim_wrapper.architecture': kind, 'optim_wrapper.aux_head': kind}
+    )
+    runner.train()
+    assert runner.iter == 6
+    # Skipped, and the scale halved.
+    assert runner.optim_wrapper['architecture'].scaler.get_scale() == 512
+    assert all(p.isfinite().all() for p in runner.model.parameters())

@@ -1,0 +1,393 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What people get wrong, through tools/train.py."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from PIL import Image
+
+from csd_mmrazor.datasets import BankFolder
+from csd_mmrazor.utils.config import check_option
+
+SYNTHESIS = 'default_hooks.synthesis'
+TEACHER = 'model.teachers.teacher'
+# An error takes no more than a screen.
+SCREEN = 24
+
+
+class Marker:
+    """A crafted pickle: whoever loads it makes a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ('executed',)
+
+
+@pytest.fixture
+def world(tiny_config, tmp_path):
+    """A good config, and files that are not what they should be."""
+    cfg = tiny_config()
+    cfg.pop('experiment_name')
+    cfg.pop('work_dir')
+    cfg.dump(tmp_path / 'config.py')
+    text = (tmp_path / 'config.py').read_text()
+    (tmp_path / 'syntax.py').write_text(text + '\nmodel = dict(a=\n')
+    (tmp_path / 'no_model.py').write_text(text + '\ndel model\n')
+    (tmp_path / 'no_teachers.py').write_text(
+        text + '\nmodel.pop("teachers")\n'
+    )
+    (tmp_path / 'no_import.py').write_text(
+        text + '\ncustom_imports = dict(imports=["no_such_package"])\n'
+    )
+    (tmp_path / 'no_head_optimizer.py').write_text(
+        text + '\noptim_wrapper.pop("aux_head")\n'
+    )
+    (tmp_path / 'one_optimizer.py').write_text(
+        text + '\noptim_wrapper = dict(optimizer=dict(type="SGD", lr=0.1))\n'
+    )
+    (tmp_path / 'no_recorder.py').write_text(
+        text + '\nmodel["distiller"]["student_recorders"].pop("logits")\n'
+    )
+    (tmp_path / 'not.pth').write_text('This is no checkpoint.\n' * 20)
+    (tmp_path / 'empty.pth').write_bytes(b'')
+    torch.save(dict(state_dict=Marker()), tmp_path / 'evil.pth')
+    teacher = cfg.model.teachers.teacher.ckpt_path
+    whole = Path(teacher).read_bytes()
+    (tmp_path / 'cut.pth').write_bytes(whole[: len(whole) // 2])
+    altered = bytearray(whole)
+    altered[len(whole) // 2] ^= 255
+    (tmp_path / 'altered.pth').write_bytes(altered)
+    (tmp_path / 'file').write_text('')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'photos/0').mkdir(parents=True)
+    photo = Image.fromarray(np.zeros((9, 9), np.uint8))
+    photo.save(tmp_path / 'photos/0/a.png')
+    other = BankFolder(tmp_path / 'other_bank', (3, 16, 16), 10)
+    images = np.zeros((2, 3, 16, 16), np.uint8)
+    other.append(images, np.zeros(2, np.int64), -1, 0, True)
+    bad = tmp_path / 'bad_bank'
+    bad.mkdir()
+    (bad / 'manifest.json').write_text('{"version": 1, "shards": [')
+    return cfg
+
+
+CASES = {
+    # ---- files
+    'no config': (['nowhere.py'], r'nowhere\.py'),
+    'config is a folder': (['empty'], 'empty'),
+    'syntax error': (['syntax.py'], r'syntax\.py.*line \d+|never closed'),
+    'no model': (['no_model.py'], 'has no model'),
+    'package missing': (['no_import.py'], 'no_such_package'),
+    'no teachers': (['no_teachers.py'], 'teachers'),
+    'teacher missing': (
+        [f'{TEACHER}.ckpt_path=nowhere.pth'],
+        rf'{TEACHER}\.ckpt_path=nowhere\.pth does not exist',
+    ),
+    'teacher is text': ([f'{TEACHER}.ckpt_path=not.pth'], r'not\.pth'),
+    'teacher is empty': ([f'{TEACHER}.ckpt_path=empty.pth'], r'empty\.pth'),
+    'teacher is cut': (
+        [f'{TEACHER}.ckpt_path=cut.pth'],
+        r'cut\.pth .*cut short',
+    ),
+    'teacher is altered': (
+        [f'{TEACHER}.ckpt_path=altered.pth'],
+        r'altered\.pth was cut short or altered',
+    ),
+    'teacher runs code': (
+        [f'{TEACHER}.ckpt_path=evil.pth'],
+        r'evil\.pth is not loaded.*posix\.mkdir',
+    ),
+    'teacher of another width': (
+        [f'{TEACHER}.build_cfg.backbone.base_channels=4'],
+        rf'{TEACHER}\.ckpt_path=.* does not fit ImageClassifier',
+    ),
+    'teacher of another depth': (
+        [f'{TEACHER}.build_cfg.backbone.depth=34'],
+        'lacks .* of its weights',
+    ),
+    'teacher of other classes': (
+        [f'{TEACHER}.build_cfg.head.num_classes=7'],
+        rf'{TEACHER}\.ckpt_path=.* does not fit',
+    ),
+    # ---- arguments
+    'resume in an empty dir names a file': (
+        ['--resume', 'nowhere.pth'],
+        r'nowhere\.pth',
+    ),
+    'resume from a cut file': (['--resume', 'cut.pth'], r'cut\.pth .*cut'),
+    'resume from a teacher': (
+        ['--resume', 'TEACHER'],
+        'not a checkpoint of a run: it has no message_hub',
+    ),
+    'resume runs code': (['--resume', 'evil.pth'], r'posix\.mkdir'),
+    'work dir is a file': (
+        ['--work-dir', 'file'],
+        "The work dir cannot be written to.*'file'",
+    ),
+    'fp16 on a CPU': (['--amp', 'float16'], '--amp bfloat16'),
+    'no base batch size': (
+        ['--auto-scale-lr', 'auto_scale_lr=None'],
+        'base_batch_size',
+    ),
+    'no such flag': (['--rezume'], 'unrecognized arguments: --rezume'),
+    'option without value': (['randomness.seed'], 'key=value'),
+    'launcher without torchrun': (
+        ['--launcher', 'pytorch'],
+        r'--launcher pytorch.*tools/dist_train\.sh',
+    ),
+    # ---- misspelt
+    'misspelt hook': (
+        ['default_hooks.sythesis.rounds=3'],
+        'did you mean default_hooks.synthesis',
+    ),
+    'misspelt section': (
+        ['trian_cfg.max_epochs=3'],
+        'did you mean train_cfg',
+    ),
+    'variable of the config': (['max_epochs=3'], r'train_cfg\.max_epochs'),
+    'misspelt argument': ([f'{SYNTHESIS}.itres=3'], 'itres'),
+    'misspelt type': (
+        ['model.type=CSDDistilation'],
+        'CSDDistilation',
+    ),
+    'misspelt loss': (
+        [f'{SYNTHESIS}.synthesizer.losses.loss_oh.type=OneHotLos'],
+        'OneHotLos',
+    ),
+    'misspelt recorder source': (
+        ['model.distiller.student_recorders.feature.source=bakbone'],
+        'bakbone.*Did you mean backbone',
+    ),
+    'misspelt optimizer': (
+        ['optim_wrapper.architecture.optimizer.type=SDG'],
+        'SDG',
+    ),
+    'misspelt aux_feature': (['model.aux_feature=nekc'], 'nekc.*neck'),
+    # ---- numbers
+    'negative iters': (
+        [f'{SYNTHESIS}.synthesizer.iters=-5'],
+        'iters of ImageSynthesizer .* but got -5',
+    ),
+    'zero iters': (
+        [f'{SYNTHESIS}.init_iters=0'],
+        'init_iters of SynthesisHook .* but got 0',
+    ),
+    'iters in words': (
+        [f'{SYNTHESIS}.synthesizer.iters=many'],
+        "iters of ImageSynthesizer .* but got 'many'",
+    ),
+    'rounds are a fraction': (
+        [f'{SYNTHESIS}.rounds=0.5'],
+        'rounds of SynthesisHook .* but got 0.5',
+    ),
+    'negative weight': (
+        [f'{SYNTHESIS}.synthesizer.losses.loss_csd.loss_weight=-10'],
+        'loss_weight of CSDLoss .* but got -10',
+    ),
+    'weight in words': (
+        [f'{SYNTHESIS}.synthesizer.losses.loss_csd.loss_weight=ten'],
+        "loss_weight of CSDLoss .* but got 'ten'",
+    ),
+    'nothing to minimise': (
+        [
+            f'{SYNTHESIS}.synthesizer.losses.{name}.loss_weight=0'
+            for name in ('loss_oh', 'loss_bn', 'loss_csd')
+        ],
+        'nothing to minimise',
+    ),
+    'images of odd size': (
+        [f'{SYNTHESIS}.synthesizer.generator.img_size=10'],
+        'multiple of 4, but got img_size=10',
+    ),
+    'images of another size': (
+        [f'{SYNTHESIS}.synthesizer.generator.img_size=16'],
+        r'images of \(1, 16, 16\), but model.image_shape is \(1, 8, 8\)',
+    ),
+    'no draws': (
+        ['train_dataloader.sampler.num_samples=0'],
+        'num_samples of BankSampler .* but got 0',
+    ),
+    'no batch': (['train_dataloader.batch_size=0'], 'batch_size.*0'),
+    'no epochs': (['train_cfg.max_epochs=0'], 'max_epochs.*0'),
+    'mean of three for grey': (
+        [
+            'model.data_preprocessor.mean=[1,2,3]',
+            'model.data_preprocessor.std=[1,2,3]',
+        ],
+        'mean and std .* have 3 values each, .* have 1 channels',
+    ),
+    'mean without std': (['model.data_preprocessor.std=None'], 'std'),
+    'std of zero': (
+        ['model.data_preprocessor.std=[0.0]'],
+        'std of BankDataPreprocessor should be above 0',
+    ),
+    # ---- parts that do not fit
+    'student of other classes': (
+        ['model.architecture.head.num_classes=7'],
+        'same number of classes.*7.*10',
+    ),
+    'student of other channels': (
+        ['model.architecture.backbone.in_channels=3'],
+        r'student \(ImageClassifier\) does not take',
+    ),
+    'connector of other channels': (
+        ['model.distiller.connectors.align.out_channel=5'],
+        'losses cannot be computed: check model.distiller',
+    ),
+    'no auxiliary head': (
+        ['model.aux_head=None'],
+        'needs the auxiliary head',
+    ),
+    'head without optimizer': (
+        ['no_head_optimizer.py'],
+        'needs an optimizer for its "aux_head"',
+    ),
+    'one optimizer for all': (
+        ['one_optimizer.py'],
+        'needs an optimizer for its "architecture"',
+    ),
+    'loss of no recorder': (['no_recorder.py'], 'logits'),
+    'workers on the device': (
+        [
+            'train_dataloader.num_workers=1',
+            'train_dataloader.dataset.storage=device',
+        ],
+        'num_workers=0',
+    ),
+    'storage unknown': (
+        ['train_dataloader.dataset.storage=ram'],
+        "storage of ImageBank .* but got 'ram'",
+    ),
+    # ---- data
+    'init_bank missing': (
+        ['train_dataloader.dataset.init_bank=nowhere'],
+        'init_bank=nowhere',
+    ),
+    'init_bank empty': (
+        ['train_dataloader.dataset.init_bank=empty'],
+        'no images in empty',
+    ),
+    'init_bank of another shape': (
+        ['train_dataloader.dataset.init_bank=other_bank'],
+        r'other_bank has image_shape=\[3, 16, 16\]',
+    ),
+    'init_bank of other photos': (
+        ['train_dataloader.dataset.init_bank=photos'],
+        '9x9 pixels',
+    ),
+    'init_bank damaged': (
+        ['train_dataloader.dataset.init_bank=bad_bank'],
+        'manifest of the image bank',
+    ),
+    'validation images missing': (
+        [
+            'val_dataloader.dataset.type=mmrazor.CIFAR10Images',
+            'val_dataloader.dataset.data_root=empty',
+        ],
+        r'cifar-10-python\.tar\.gz is needed',
+    ),
+    'validation without a pipeline': (
+        ['val_dataloader.dataset.pipeline=[]'],
+        'first batch of validation failed',
+    ),
+    'metric unknown': (['val_evaluator.type=Acuracy'], 'Acuracy'),
+    'best by a metric that there is not': (
+        ['default_hooks.checkpoint.save_best=accuracy/top5'],
+        'save_best.*accuracy/top5.*accuracy/top1',
+    ),
+    'schedule unknown': (
+        ['param_scheduler.architecture.type=CosineLR'],
+        'CosineLR',
+    ),
+}
+
+
+def arguments(case, cfg):
+    """A command line: the config and --work-dir first, options last."""
+    words = [
+        str(cfg.model.teachers.teacher.ckpt_path) if w == 'TEACHER' else w
+        for w in CASES[case][0]
+    ]
+    config = 'config.py'
+    if words[0].endswith('.py') or words[0] == 'empty':
+        config = words.pop(0)
+    options = [w for w in words if '=' in w or w == 'randomness.seed']
+    flags = [w for w in words if w not in options]
+    if '--work-dir' not in flags:
+        flags += ['--work-dir', 'run']
+    return [config, *flags, *(['--cfg-options', *options] if options else [])]
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_it_is_told(forked, world, tmp_path, case):
+    done = forked(*arguments(case, world), timeout=30)
+    print(f'--- {case}\n{done.stderr}')
+    assert done.status[0] in (1, 2), done.output[-2000:]
+    assert done.seconds < 30
+    told = ' '.join(done.stderr.split('The traceback is in ')[-1].split())
+    told = told.split('.log ', 1)[-1]
+    assert re.search(CASES[case][1], told)
+    assert len(done.stderr.splitlines()) <= SCREEN
+    assert max(map(len, done.stderr.splitlines())) < 600
+    assert 'Traceback' not in done.stderr
+    assert not (tmp_path / 'executed').exists()
+    # Logs may be left, but nothing that a later run would stumble on.
+    work = tmp_path / 'run'
+    assert not list(work.rglob('*.npy')) + list(work.rglob('*.pth'))
+    assert not list(work.rglob('manifest.json')) + list(work.rglob('*.tmp'))
+
+
+def test_a_later_run_does_not_stumble(forked, world):
+    """Where several of these were tried, the right command works."""
+    for case in (
+        'teacher is cut',
+        'head without optimizer',
+        'init_bank of other photos',
+        'best by a metric that there is not',
+    ):
+        assert forked(*arguments(case, world)).status == [1]
+    good = forked('config.py', '--work-dir', 'run')
+    assert good.status == [0], good.output[-2000:]
+
+
+@pytest.mark.parametrize('case', ['teacher is cut', 'misspelt hook'])
+def test_on_the_real_command_line(run, world, case):
+    done = run(
+        *(ROOT / 'tools/train.py', *arguments(case, world)),
+        check=False,
+        timeout=30,
+        PYTHONWARNINGS='ignore',
+    )
+    assert done.returncode == 1
+    assert re.search(CASES[case][1], done.stderr)
+    assert len(done.stderr.splitlines()) <= SCREEN
+
+
+def test_options_that_are_right():
+    """New arguments and sections are nobody's mistake."""
+    cfg = Config.fromfile(ROOT / 'configs/csd/csd_quickstart_digits.py')
+    for option in (
+        'optim_wrapper.architecture.clip_grad.max_norm',
+        'train_dataloader.dataset.memory_limit',
+        'model.teachers.other.ckpt_path',
+        'randomness.deterministic',
+        'auto_scale_lr.base_batch_size',
+        'val_dataloader.dataset.pipeline.0.type',
+        'sync_bn',
+        'load_from',
+        'custom_hooks',
+    ):
+        check_option(cfg, option)
+    for option, places in (
+        ('img_size', 'default_hooks.synthesis.synthesizer.generator.img_size'),
+        ('batch_size', 'train_dataloader.batch_size'),
+        ('augment.padding', 'model.data_preprocessor.augment.padding'),
+        ('model.distiler.distill_losses', 'did you mean model.distiller'),
+    ):
+        with pytest.raises(ValueError, match=places):
+            check_option(cfg, option)

@@ -1,0 +1,197 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What several processes make, and what their number changes."""
+
+import json
+import re
+
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.runner import CheckpointLoader
+from test_kills import AT_FILE, config, same, state  # noqa: F401
+
+from csd_mmrazor.datasets import BankFolder
+
+SYNTHESIS = 'default_hooks.synthesis'
+PROBE = """
+import hashlib, json
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+def digest(*tensors):
+    joined = hashlib.sha256()
+    for tensor in tensors:
+        joined.update(tensor.detach().cpu().numpy().tobytes())
+    return joined.hexdigest()
+
+
+@HOOKS.register_module()
+class Probe(Hook):
+    priority = 'VERY_LOW'
+
+    def after_train(self, runner):
+        bank = runner.train_dataloader.dataset
+        batch = bank.__getitems__(list(range(len(bank))))
+        model = getattr(runner.model, 'module', runner.model)
+        print('PROBE', json.dumps(dict(
+            rank=get_rank(),
+            images=len(bank),
+            bank=digest(batch['inputs'], batch['labels']),
+            folder=bank.folder.digest(),
+            weights=digest(*model.state_dict().values()),
+        )), flush=True)
+"""
+
+
+@pytest.fixture
+def probed(config, tmp_path):  # noqa: F811
+    """A config whose processes tell what they have in memory."""
+    (tmp_path / 'probe.py').write_text(PROBE)
+    config(
+        custom_imports=dict(imports=['csd_mmrazor', 'probe']),
+        custom_hooks=[dict(type='Probe')],
+        **{f'{SYNTHESIS}.progress_interval': 0},
+    )
+    return dict(setup='sys.path.insert(0, os.getcwd())')
+
+
+def probes(text):
+    found = [json.loads(x) for x in re.findall('PROBE (.*)', text)]
+    return sorted(found, key=lambda probe: probe['rank'])
+
+
+def log_of(work):
+    return next(work.glob('*/*.log')).read_text()
+
+
+def test_all_have_the_same_bank_and_weights(forked, probed, tmp_path):
+    two = forked('config.py', '--work-dir', 'two', processes=2, **probed)
+    assert two.status == [0, 0], two.output[-3000:]
+    first, second = probes(two.output)
+    assert (first.pop('rank'), second.pop('rank')) == (0, 1)
+    assert first == second
+    # 4 for the start and one of each process for 3 epochs, 16 images each.
+    assert first['images'] == (4 + 3 * 2) * 16
+    assert BankFolder(tmp_path / 'two/bank').digest() == first['folder']
+
+    log = log_of(tmp_path / 'two')
+    # Four rounds in two passes.
+    assert 'initial bank: round 2/2' in log
+    assert 'initial bank: round 3' not in log
+    # 128 images an epoch, 16 a step and process.
+    assert (
+        '2 processes x 16 images: effective batch 32, 4 student steps an '
+        'epoch, 12 in all. Rates: architecture.lr 0.1, aux_head.lr 0.1, '
+        'whatever the number of processes' in log
+    )
+    one = forked(
+        *('config.py', '--work-dir', 'one', '--auto-scale-lr'), **probed
+    )
+    assert one.status == [0], one.output[-3000:]
+    log = log_of(tmp_path / 'one')
+    assert 'initial bank: round 4/4' in log
+    assert (
+        '1 processes x 16 images: effective batch 16, 8 student steps an '
+        'epoch, 24 in all. Rates: architecture.lr 0.0125, aux_head.lr 0.0125, '
+        'scaled with the effective batch.' in log
+    )
+    # The initial bank depends on the seed alone, not on who makes it.
+    shards = [
+        {(s.epoch, s.index): s.sha256 for s in BankFolder(path).shards}
+        for path in (tmp_path / 'one/bank', tmp_path / 'two/bank')
+    ]
+    initial = [(-1, index) for index in range(4)]
+    assert [shards[0][key] for key in initial] == [
+        shards[1][key] for key in initial
+    ]
+
+
+def test_one_process_needs_no_launcher(run, forked, config, tmp_path):  # noqa: F811
+    """torchrun with one process gives the weights of none."""
+    config()
+    none = forked('config.py', '--work-dir', 'none')
+    assert none.status == [0], none.output[-3000:]
+    run(
+        *(ROOT / 'tools/dist_train.sh', 'config.py', 1, '--work-dir', 'run'),
+        PORT='29541',
+    )
+    a, b = (
+        CheckpointLoader.load_checkpoint(str(tmp_path / name / 'epoch_3.pth'))
+        for name in ('none', 'run')
+    )
+    same(a['state_dict'], b['state_dict'])
+    same(a['optimizer'], b['optimizer'])
+    banks = [BankFolder(tmp_path / name / 'bank') for name in ('none', 'run')]
+    assert banks[0].shards == banks[1].shards
+
+
+def test_more_processes_go_on(forked, config, tmp_path):  # noqa: F811
+    """One process is killed in its second epoch; two go on."""
+    config()
+    work = tmp_path / 'run'
+    setup = AT_FILE.format(work=str(work), number=-1).replace(
+        'count[0] == -1', "'/.epoch_2.pth' in str(args[0])"
+    )
+    one = forked('config.py', '--work-dir', work, setup=setup)
+    assert one.status == [-9], one.output[-3000:]
+    before = state(work)
+    two = forked('config.py', '--work-dir', work, '--resume', processes=2)
+    assert two.status == [0, 0], two.output[-3000:]
+    assert state(work)[0][: len(before[0])] == before[0]
+    shards = BankFolder(work / 'bank').shards
+    rounds = [(s.epoch, s.index) for s in shards if s.epoch >= 0]
+    # The second epoch's second round is made, too.
+    assert rounds == [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1)]
+
+
+def test_work_dirs_that_are_not_shared(forked, config, tmp_path):  # noqa: F811
+    """The second process has a work dir of its own."""
+    config()
+    one = forked('config.py', '--work-dir', 'run')
+    assert one.status == [0], one.output[-3000:]
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other/config.py').write_text(
+        (tmp_path / 'config.py').read_text()
+    )
+    two = forked(
+        *('config.py', '--work-dir', 'run', '--resume'),
+        processes=2,
+        setup='if os.environ["RANK"] == "1": os.chdir("other")',
+    )
+    assert 1 in two.status
+    assert 'The processes see different image banks in run' in two.stderr
+
+
+def test_synchronised_bn(tiny_runner, forked, config):  # noqa: F811
+    """SyncBN trains on GPUs only; the images are those of plain BN."""
+    config()
+    told = forked(
+        *('config.py', '--work-dir', 'run'),
+        *('--cfg-options', 'sync_bn=torch'),
+        processes=2,
+    )
+    assert 1 in told.status
+    assert "sync_bn='torch' needs GPUs" in told.stderr
+    alone = forked(
+        *('config.py', '--work-dir', 'run', '--cfg-options', 'sync_bn=torch')
+    )
+    assert alone.status == [0], alone.output[-3000:]
+
+    from mmengine.model import convert_sync_batchnorm
+
+    from csd_mmrazor.models import Networks
+
+    runner = tiny_runner()
+    hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
+    plain = hook.synthesizer.synthesize(Networks.of(runner.model), 10, seed=0)
+    keys = runner.model.state_dict().keys()
+    model = convert_sync_batchnorm(runner.model, 'torch')
+    assert any(
+        isinstance(m, torch.nn.SyncBatchNorm) for m in model.student.modules()
+    )
+    assert model.state_dict().keys() == keys
+    synced = hook.synthesizer.synthesize(Networks.of(model), 10, seed=0)
+    assert torch.equal(plain.images, synced.images)
+    assert plain.terms == synced.terms

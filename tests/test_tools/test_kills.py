@@ -1,0 +1,304 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Runs that are killed, and what --resume makes of them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.runner import CheckpointLoader
+
+from csd_mmrazor.datasets import BankFolder
+
+SYNTHESIS = 'default_hooks.synthesis'
+EPOCHS = 3
+# Kills the process at the n-th time that it opens or renames a file of the
+# work dir: mostly while something is being written.
+AT_FILE = """
+count = [0]
+def hook(event, args):
+    if event in ('open', 'os.rename') and {work!r} in str(args[0]):
+        count[0] += 1
+        os.write(2, b'[FILE EVENT]')
+        if count[0] == {number}:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+"""
+
+
+@pytest.fixture
+def config(tiny_config, tmp_path):
+    """Three epochs of everything that has a state, in ``config.py``."""
+
+    def dump(**options):
+        cfg = tiny_config(
+            **{
+                'train_cfg.max_epochs': EPOCHS,
+                'param_scheduler.architecture.T_max': EPOCHS,
+                f'{SYNTHESIS}.init_rounds': 4,
+                f'{SYNTHESIS}.init_iters': 4,
+                f'{SYNTHESIS}.synthesizer.iters': 4,
+                'train_dataloader.sampler.num_samples': 128,
+                'custom_hooks': [dict(type='EMAHook', momentum=0.1)],
+                **options,
+            }
+        )
+        cfg.pop('experiment_name')
+        cfg.pop('work_dir')
+        cfg.dump(tmp_path / 'config.py')
+
+    return dump
+
+
+def same(a, b, where=''):
+    """Compare two checkpoints' contents, bit by bit."""
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            same(a[key], b[key], f'{where}.{key}')
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for index, pair in enumerate(zip(a, b)):
+            same(*pair, f'{where}[{index}]')
+    elif torch.is_tensor(a):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+def same_result(work, whole):
+    """A run that was killed ended as the one that was not."""
+    banks = [BankFolder(folder / 'bank') for folder in (work, whole)]
+    assert banks[0].shards == banks[1].shards
+    for shard in banks[0].shards:
+        banks[0].read(shard)  # checks its bytes
+    a, b = (
+        CheckpointLoader.load_checkpoint(str(folder / f'epoch_{EPOCHS}.pth'))
+        for folder in (work, whole)
+    )
+    for key in ('state_dict', 'ema_state_dict', 'optimizer'):
+        same(a[key], b[key], key)
+    same(a['param_schedulers'], b['param_schedulers'], 'param_schedulers')
+    best = 'runtime_info', 'best_score'
+    assert (
+        a['message_hub'][best[0]][best[1]]
+        == (b['message_hub'][best[0]][best[1]])
+    )
+    names = [{p.name for p in f.glob('best*.pth')} for f in (work, whole)]
+    assert names[0] == names[1]
+    assert not list(work.rglob('.*.tmp'))
+
+
+def state(work):
+    """What is on the disk: shards with their files' identity, and epoch."""
+    shards = []
+    if BankFolder.exists(work / 'bank'):
+        folder = BankFolder(work / 'bank')
+        shards = [
+            (shard, (folder.path / shard.name).stat().st_ino)
+            for shard in folder.shards
+        ]
+    epochs = [int(p.stem[6:]) for p in work.glob('epoch_*.pth')]
+    return shards, max(epochs, default=0)
+
+
+@pytest.mark.parametrize('processes, kills', [(1, 20), (2, 12)])
+def test_killed_at_random_moments(forked, config, tmp_path, processes, kills):
+    config()
+    command = dict(processes=processes, timeout=60)
+    whole = forked(
+        *('config.py', '--work-dir', 'whole'),
+        **command,
+        setup=AT_FILE.format(work='whole', number=-1),
+    )
+    assert whole.status == [0] * processes, whole.output[-3000:]
+    events = whole.output.count('[FILE EVENT]') // processes
+
+    rng = np.random.default_rng(processes)
+    states, done, work, before = set(), 0, tmp_path / 'run0', ([], 0)
+    while True:
+        argv = ('config.py', '--work-dir', work.name, '--resume')
+        if done == kills:  # now it may end
+            run = forked(*argv, **command)
+            assert run.status == [0] * processes, run.output[-3000:]
+        elif done % 2:
+            setup = AT_FILE.format(
+                work=work.name, number=rng.integers(1, events)
+            )
+            run = forked(*argv, **command, setup=setup)
+        else:
+            moment = rng.uniform(0.2, 0.9) * whole.seconds
+            run = forked(*argv, **command, kill_after=moment)
+        killed = -signal.SIGKILL in run.status
+        assert killed or run.status == [0] * processes, run.output[-3000:]
+        done += killed
+        # What was on the disk before stays and is not made again.
+        after = state(work)
+        assert after[0][: len(before[0])] == before[0]
+        assert after[1] >= before[1]
+        if before[1]:
+            assert f'resumed epoch: {before[1]}' in run.output or killed
+        before = after
+        states.add((len(after[0]), after[1]))
+        if not killed:
+            same_result(work, tmp_path / 'whole')
+            if done == kills:
+                break
+            work, before = tmp_path / f'run{done}', ([], 0)
+    # Kills in the initial bank, in and between epochs.
+    print(f'{done} kills, states (shards, epoch): {sorted(states)}')
+    assert len(states) > 4
+
+
+@pytest.mark.parametrize('what', ['shard', 'checkpoint'])
+def test_killed_within_a_write(forked, config, tmp_path, what):
+    """The kernel ends the process in the middle of a shard or checkpoint."""
+    config()
+    whole = forked('config.py', '--work-dir', 'whole')
+    assert whole.status == [0], whole.output[-3000:]
+    # The second write of its kind stops halfway: the first has been done.
+    name = dict(shard='000001.npy', checkpoint='epoch_2.pth')[what]
+    setup = f"""
+import resource
+def hook(event, args):
+    if event == 'open' and '/.{name}.' in str(args[0]):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+sys.addaudithook(hook)
+"""
+    run = forked('config.py', '--work-dir', 'run', setup=setup)
+    assert run.status == [-signal.SIGXFSZ], run.output[-3000:]
+    (cut,) = (tmp_path / 'run').rglob('.*.tmp')
+    assert name in cut.name and cut.stat().st_size == 500
+    assert state(tmp_path / 'run')[1] == (what == 'checkpoint')
+    again = forked('config.py', '--work-dir', 'run', '--resume')
+    assert again.status == [0], again.output[-3000:]
+    same_result(tmp_path / 'run', tmp_path / 'whole')
+
+
+def processes_of(command):
+    """Process ids by rank, of all whose environment has a mark."""
+    found = {}
+    for folder in os.listdir('/proc'):
+        if folder.isdigit():
+            try:
+                with open(f'/proc/{folder}/environ', 'rb') as file:
+                    env = dict(
+                        item.split(b'=', 1)
+                        for item in file.read().split(b'\0')
+                        if b'=' in item
+                    )
+            except OSError:
+                continue
+            if env.get(b'MARK') == command and b'RANK' in env:
+                found[int(env[b'RANK'])] = int(folder)
+    return found
+
+
+@pytest.mark.parametrize('moment', ['synthesis', 'training'])
+def test_a_process_that_dies_ends_the_job(forked, config, tmp_path, moment):
+    """torchrun, one of whose processes is killed; then one goes on alone."""
+    long = (
+        {f'{SYNTHESIS}.init_iters': 10**6, f'{SYNTHESIS}.progress_interval': 0}
+        if moment == 'synthesis'
+        else {'train_dataloader.sampler.num_samples': 10**7}
+    )
+    config(**long)
+    sign = dict(synthesis='round 1/2, step', training=r'(train) [1][')[moment]
+    mark = f'{tmp_path.name}{moment}'
+    env = dict(
+        os.environ,
+        MARK=mark,
+        PORT='29531',
+        OMP_NUM_THREADS='1',
+        PYTHONWARNINGS='ignore',
+    )
+    with open(tmp_path / 'out', 'w+') as out:
+        job = subprocess.Popen(
+            [ROOT / 'tools/dist_train.sh', 'config.py', '2']
+            + ['--work-dir', 'run'],
+            cwd=tmp_path,
+            env=env,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            start = time.monotonic()
+            while sign not in (tmp_path / 'out').read_text():
+                assert job.poll() is None, (tmp_path / 'out').read_text()
+                assert time.monotonic() - start < 120
+                time.sleep(0.1)
+            os.kill(processes_of(mark.encode())[1], signal.SIGKILL)
+            killed = time.monotonic()
+            assert job.wait(60) != 0
+            print(f'ended after {time.monotonic() - killed:.1f} s')
+        finally:
+            job.kill()
+    output = (tmp_path / 'out').read_text()
+    # torchrun's report.
+    assert re.search(
+        r'rank\s*: 1 \(local_rank: 1\)\n\s*exitcode\s*: -9', output
+    )
+    time.sleep(0.5)
+    assert not processes_of(mark.encode())
+
+    options = [
+        f'{SYNTHESIS}.init_iters=4',
+        'train_dataloader.sampler.num_samples=128',
+    ]
+    alone = forked(
+        *('config.py', '--work-dir', 'run', '--resume'),
+        *('--cfg-options', *options),
+    )
+    assert alone.status == [0], alone.output[-3000:]
+    rounds = [
+        (s.epoch, s.index) for s in BankFolder(tmp_path / 'run/bank').shards
+    ]
+    # Two processes had made two rounds for the first epoch.
+    of_first = [(0, 0)] if moment == 'synthesis' else [(0, 0), (0, 1)]
+    assert sorted(rounds) == sorted(
+        [(-1, i) for i in range(4)] + of_first + [(1, 0), (2, 0)]
+    )
+
+
+def test_a_second_run_in_a_work_dir_is_refused(run, forked, config, tmp_path):
+    config(**{f'{SYNTHESIS}.init_iters': 10**6})
+    first = subprocess.Popen(
+        [sys.executable, ROOT / 'tools/train.py', 'config.py']
+        + ['--work-dir', 'run'],
+        cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not (tmp_path / 'run/config.py').exists():
+            assert first.poll() is None
+            time.sleep(0.1)
+        before = (tmp_path / 'run/config.py').read_text()
+        for processes in (1, 2):
+            second = forked(
+                *('config.py', '--work-dir', 'run', '--resume'),
+                *('--cfg-options', 'randomness.seed=5'),
+                processes=processes,
+            )
+            assert second.status[0] == 1
+            assert 'Another run is in the work dir run' in second.output
+            assert f'process {first.pid} on ' in second.output
+            assert 'Traceback' not in second.output
+        assert (tmp_path / 'run/config.py').read_text() == before
+        assert len(list((tmp_path / 'run').iterdir())) == 3
+    finally:
+        first.kill()
+        first.wait()
+    third = forked(
+        *('config.py', '--work-dir', 'run', '--resume'),
+        *('--cfg-options', f'{SYNTHESIS}.init_iters=4'),
+    )
+    assert third.status == [0], third.output[-3000:]
