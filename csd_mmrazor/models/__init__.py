@@ -7,12 +7,23 @@ from .augments import (
     RotationTask,
 )
 from .connectors import AlignConnector
-from .generators import CSDGenerator
+from .generators import CSDGenerator, GeneratorAdapter, PixelGenerator
 from .heads import SelfSupervisedAuxHead
-from .losses import AdversarialLoss, BNStatisticsLoss, CSDLoss, OneHotLoss
+from .losses import (
+    AdversarialLoss,
+    BNStatisticsLoss,
+    CompetitionLoss,
+    ContrastiveLoss,
+    CSDLoss,
+    L2PriorLoss,
+    MovingBNStatisticsLoss,
+    OneHotLoss,
+    TotalVariationLoss,
+)
 from .preprocessors import BankDataPreprocessor
 from .synthesizers import (
     ImageSynthesizer,
+    MetaGenerator,
     Networks,
     NonFiniteSynthesisError,
     SynthesisBatch,
@@ -28,13 +39,21 @@ __all__ = [
     'CSDGenerator',
     'CSDLoss',
     'ChannelPermutationTask',
+    'CompetitionLoss',
+    'ContrastiveLoss',
+    'GeneratorAdapter',
     'ImageSynthesizer',
+    'L2PriorLoss',
+    'MetaGenerator',
+    'MovingBNStatisticsLoss',
     'Networks',
     'NonFiniteSynthesisError',
     'OneHotLoss',
+    'PixelGenerator',
     'RandomCropFlip',
     'RotationPermutationTask',
     'RotationTask',
     'SelfSupervisedAuxHead',
     'SynthesisBatch',
+    'TotalVariationLoss',
 ]
