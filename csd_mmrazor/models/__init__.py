@@ -3,6 +3,7 @@ from .algorithms import CSDDistillation, CSDDistributedDataParallel
 from .augments import (
     ChannelPermutationTask,
     RandomCropFlip,
+    RandomResizedCropFlip,
     RotationPermutationTask,
     RotationTask,
 )
@@ -51,6 +52,7 @@ __all__ = [
     'OneHotLoss',
     'PixelGenerator',
     'RandomCropFlip',
+    'RandomResizedCropFlip',
     'RotationPermutationTask',
     'RotationTask',
     'SelfSupervisedAuxHead',

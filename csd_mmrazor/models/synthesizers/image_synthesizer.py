@@ -503,6 +503,7 @@ class ImageSynthesizer(nn.Module):
         params = [*self.generator.parameters()]
         for name in losses:
             params += self.losses[name].parameters()
+        before = {k: v.clone() for k, v in self.losses.state_dict().items()}
         latents = dict(params=[latent])
         if self.latent_lr is not None:
             latents['lr'] = self.latent_lr
@@ -534,8 +535,12 @@ class ImageSynthesizer(nn.Module):
             best.update(step, loss, images, terms)
             if on_step is not None:
                 on_step(step + 1)
-        batch = best.batch(labels)
-        # Only a round that went well leaves something to later ones.
+        try:
+            batch = best.batch(labels)
+        except NonFiniteSynthesisError:
+            # It leaves nothing to later rounds.
+            self.losses.load_state_dict(before)
+            raise
         if self.meta is not None:
             self.meta.end_round(self.generator)
         for name in losses:
