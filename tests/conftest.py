@@ -17,7 +17,7 @@ from mmrazor.registry import MODELS
 import csd_mmrazor  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
 
 
 def network(channels=1, base_channels=4, num_classes=10, **backbone):

@@ -62,6 +62,7 @@ COLUMNS = (
     'top1',  # after the last epoch
     'best',
     'seconds',  # of training, with all attempts if it was interrupted
+    'cpu_seconds',  # of the process; empty if it was interrupted
     'images',  # synthetic ones that the student could draw from
     'steps',  # optimisation steps of images or generator
     'curve',  # every validation's top-1
@@ -252,6 +253,14 @@ def read_seconds(work_dir: Path) -> int:
     return round(total)
 
 
+def read_cpu_seconds(work_dir: Path) -> str:
+    """Processor time of a run that was made in one go, or nothing."""
+    path = work_dir.with_suffix('.cpu')
+    if len([*work_dir.glob('*/vis_data')]) > 1 or not path.exists():
+        return ''
+    return path.read_text()
+
+
 def git_commit() -> str:
     """The commit that runs, with a plus if files differ from it."""
     try:
@@ -280,6 +289,7 @@ def result(run: Run, cfg: Config, commit: str) -> Dict:
         top1=f'{curve[-1]:.2f}',
         best=f'{max(curve):.2f}',
         seconds=read_seconds(run.work_dir),
+        cpu_seconds=read_cpu_seconds(run.work_dir),
         images=count_images(cfg, run.work_dir),
         steps=count_steps(cfg),
         curve=' '.join(f'{value:.2f}' for value in curve),
@@ -296,7 +306,10 @@ def train(run: Run) -> None:
     for stream in (1, 2):
         os.dup2(log.fileno(), stream)
     sys.argv = [str(TOOLS / 'train.py'), *run.arguments]
+    start = time.process_time()
     runpy.run_path(sys.argv[0], run_name='__main__')
+    seconds = round(time.process_time() - start)
+    write_file(run.work_dir.with_suffix('.cpu'), str(seconds).encode())
 
 
 def read_rows(path: Path) -> List[Dict]:
@@ -304,7 +317,10 @@ def read_rows(path: Path) -> List[Dict]:
     if not path.exists():
         return []
     with path.open(newline='') as file:
-        return list(csv.DictReader(file))
+        return [
+            {column: row.get(column) or '' for column in COLUMNS}
+            for row in csv.DictReader(file)
+        ]
 
 
 def is_done(run: Run, rows: List[Dict]) -> bool:
@@ -330,8 +346,9 @@ def is_done(run: Run, rows: List[Dict]) -> bool:
 def table(rows: List[Dict]) -> str:
     """Mean and standard deviation of each method, the best one first."""
     lines = [
-        '| method | top-1, % | runs | seconds | images | synthesis steps |',
-        '| --- | --- | --- | --- | --- | --- |',
+        '| method | top-1, % | runs | seconds | CPU seconds | images '
+        '| synthesis steps |',
+        '| --- | --- | --- | --- | --- | --- | --- |',
     ]
     groups = by_method(rows)
     top1 = {m: [float(r['top1']) for r in g] for m, g in groups.items()}
@@ -341,8 +358,8 @@ def table(rows: List[Dict]) -> str:
             f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
         )
         others = [
-            f'{statistics.mean(float(row[key]) for row in groups[method]):.0f}'
-            for key in ('seconds', 'images', 'steps')
+            _mean([row[key] for row in groups[method] if row[key]])
+            for key in ('seconds', 'cpu_seconds', 'images', 'steps')
         ]
         cells = [
             method,
@@ -352,6 +369,10 @@ def table(rows: List[Dict]) -> str:
         ]
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines) + '\n'
+
+
+def _mean(values: List[str]) -> str:
+    return f'{statistics.mean(map(float, values)):.0f}' if values else '-'
 
 
 def by_method(rows: List[Dict]) -> Dict[str, List[Dict]]:
