@@ -30,6 +30,7 @@ import multiprocessing
 import os
 import re
 import runpy
+import signal
 import statistics
 import subprocess
 import sys
@@ -301,6 +302,7 @@ def result(run: Run, cfg: Config, commit: str) -> Dict:
 
 def train(run: Run) -> None:
     """What a run's process does."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     run.work_dir.parent.mkdir(parents=True, exist_ok=True)
     log = run.work_dir.with_suffix('.log').open('a')
     for stream in (1, 2):
@@ -460,6 +462,8 @@ def main() -> None:
     torch.set_num_threads(max(1, cores // args.jobs))
     fork = multiprocessing.get_context('fork')
     running, failed = {}, []
+    # Whoever ends this process ends its runs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('Ended.'))
     try:
         while waiting or running:
             while waiting and len(running) < args.jobs:
