@@ -7,6 +7,7 @@ from .augments import (
     RotationPermutationTask,
     RotationTask,
 )
+from .classifiers import SelfSupervisedClassifier
 from .connectors import AlignConnector
 from .generators import CSDGenerator, GeneratorAdapter, PixelGenerator
 from .heads import SelfSupervisedAuxHead
@@ -56,6 +57,7 @@ __all__ = [
     'RotationPermutationTask',
     'RotationTask',
     'SelfSupervisedAuxHead',
+    'SelfSupervisedClassifier',
     'SynthesisBatch',
     'TotalVariationLoss',
 ]

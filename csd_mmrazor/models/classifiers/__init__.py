@@ -1,0 +1,4 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from .self_supervised_classifier import SelfSupervisedClassifier
+
+__all__ = ['SelfSupervisedClassifier']
