@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .bank_folder import BankError, BankFolder
 from .bank_sampler import BankSampler
+from .blank_images import BlankImages
 from .collate import bank_collate
 from .digits import Digits
 from .image_bank import ImageBank
@@ -11,6 +12,7 @@ __all__ = [
     'BankError',
     'BankFolder',
     'BankSampler',
+    'BlankImages',
     'CIFAR100Images',
     'CIFAR10Images',
     'Digits',

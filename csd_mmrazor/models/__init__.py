@@ -3,18 +3,30 @@ from .algorithms import CSDDistillation, CSDDistributedDataParallel
 from .augments import (
     ChannelPermutationTask,
     RandomCropFlip,
+    RandomResizedCropFlip,
     RotationPermutationTask,
     RotationTask,
 )
 from .backbones import VGG_CIFAR
-from .classifiers import TorchClassifier
+from .classifiers import SelfSupervisedClassifier, TorchClassifier
 from .connectors import AlignConnector
-from .generators import CSDGenerator
+from .generators import CSDGenerator, GeneratorAdapter, PixelGenerator
 from .heads import SelfSupervisedAuxHead
-from .losses import AdversarialLoss, BNStatisticsLoss, CSDLoss, OneHotLoss
+from .losses import (
+    AdversarialLoss,
+    BNStatisticsLoss,
+    CompetitionLoss,
+    ContrastiveLoss,
+    CSDLoss,
+    L2PriorLoss,
+    MovingBNStatisticsLoss,
+    OneHotLoss,
+    TotalVariationLoss,
+)
 from .preprocessors import BankDataPreprocessor
 from .synthesizers import (
     ImageSynthesizer,
+    MetaGenerator,
     Networks,
     NonFiniteSynthesisError,
     SynthesisBatch,
@@ -30,15 +42,25 @@ __all__ = [
     'CSDGenerator',
     'CSDLoss',
     'ChannelPermutationTask',
+    'CompetitionLoss',
+    'ContrastiveLoss',
+    'GeneratorAdapter',
     'ImageSynthesizer',
+    'L2PriorLoss',
+    'MetaGenerator',
+    'MovingBNStatisticsLoss',
     'Networks',
     'NonFiniteSynthesisError',
     'OneHotLoss',
+    'PixelGenerator',
     'RandomCropFlip',
+    'RandomResizedCropFlip',
     'RotationPermutationTask',
     'RotationTask',
     'SelfSupervisedAuxHead',
+    'SelfSupervisedClassifier',
     'SynthesisBatch',
     'TorchClassifier',
+    'TotalVariationLoss',
     'VGG_CIFAR',
 ]

@@ -11,6 +11,7 @@ from mmengine.dist import (
     broadcast_object_list,
     get_dist_info,
     get_rank,
+    is_main_process,
 )
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
@@ -30,9 +31,10 @@ from ...models.synthesizers import (
 from ...models.synthesizers.image_synthesizer import seeded
 from ...models.utils import evaluating, reset_weights
 from ...utils import Progress, derive_seed
+from .lasting_state import load_state, save_state, shared_state
 
 # What seeds are derived for.
-_ROUND, _EPOCH, _HEAD = range(3)
+_ROUND, _EPOCH, _HEAD, _LASTING, _MEMORY = range(5)
 
 
 @HOOKS.register_module()
@@ -132,6 +134,7 @@ class SynthesisHook(Hook):
             )
         self.seed = _seed_of(runner)
         self.bank = self._open_bank(runner, image_shape)
+        self._open_state()
         runner.logger.info(_plan(runner))
         if any(shard.epoch == IMPORTED for shard in self.bank.folder.shards):
             runner.logger.info(
@@ -208,6 +211,35 @@ class SynthesisHook(Hook):
         bank.reserve(len(bank) + rounds * self.synthesizer.batch_size)
         return bank
 
+    def _open_state(self) -> None:
+        """Bring back what rounds leave to later ones, if they leave any."""
+        seed = derive_seed(self.seed, _LASTING)
+        self.synthesizer.prepare(self.networks, seed)
+        if self.synthesizer.lasting_state():
+            state = load_state(self.bank.folder)
+            if state is not None:
+                self.synthesizer.load_lasting_state(state)
+
+    def _share_state(self, took_part: bool, rounds: int) -> None:
+        """Agree with the other processes on it, before images are added."""
+        state = self.synthesizer.lasting_state()
+        if state:
+            state = shared_state(state, took_part)
+            self.synthesizer.load_lasting_state(state)
+            if is_main_process():
+                save_state(state, self.bank.folder, rounds)
+
+    def _memory(self, *keys: int) -> Optional[Tensor]:
+        """Images of the bank for losses that compare with them."""
+        number = min(self.synthesizer.memory_size, len(self.bank))
+        if not number:
+            return None
+        generator = torch.Generator().manual_seed(
+            derive_seed(self.seed, _MEMORY, *keys)
+        )
+        chosen = torch.randperm(len(self.bank), generator=generator)[:number]
+        return self.bank.__getitems__(chosen.tolist())['inputs']
+
     def _make_rounds(
         self, what: str, epoch: int, total: int, iters: int
     ) -> Optional[SynthesisBatch]:
@@ -236,6 +268,7 @@ class SynthesisHook(Hook):
                     iters,
                     progress,
                 )
+            self._share_state(made is not None, len(group))
             for index, (images, labels) in zip(group, self._gathered(made)):
                 self.bank.append(images, labels, epoch, index)
             progress.end_round()
@@ -261,6 +294,7 @@ class SynthesisHook(Hook):
                     iters=iters,
                     with_student=epoch != INITIAL,
                     on_step=progress.step,
+                    memory=self._memory(epoch + 1, index),
                 )
             except NonFiniteSynthesisError as error:
                 message = f'{what}: {error}'

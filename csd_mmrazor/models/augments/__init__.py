@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .crop_flip import RandomCropFlip
+from .resized_crop import RandomResizedCropFlip
 from .self_supervision import (
     ChannelPermutationTask,
     RotationPermutationTask,
@@ -10,6 +11,7 @@ from .self_supervision import (
 __all__ = [
     'ChannelPermutationTask',
     'RandomCropFlip',
+    'RandomResizedCropFlip',
     'RotationPermutationTask',
     'RotationTask',
     'joint_labels',

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .self_supervised_classifier import SelfSupervisedClassifier
 from .torch_classifier import TorchClassifier
 
-__all__ = ['TorchClassifier']
+__all__ = ['SelfSupervisedClassifier', 'TorchClassifier']

@@ -1,4 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .csd_generator import CSDGenerator
+from .generator_adapter import GeneratorAdapter
+from .pixel_generator import PixelGenerator
 
-__all__ = ['CSDGenerator']
+__all__ = ['CSDGenerator', 'GeneratorAdapter', 'PixelGenerator']

@@ -1,7 +1,20 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .adversarial_loss import AdversarialLoss
-from .bn_statistics_loss import BNStatisticsLoss
+from .bn_statistics_loss import BNStatisticsLoss, MovingBNStatisticsLoss
+from .competition_loss import CompetitionLoss
+from .contrastive_loss import ContrastiveLoss
 from .csd_loss import CSDLoss
 from .one_hot_loss import OneHotLoss
+from .prior_losses import L2PriorLoss, TotalVariationLoss
 
-__all__ = ['AdversarialLoss', 'BNStatisticsLoss', 'CSDLoss', 'OneHotLoss']
+__all__ = [
+    'AdversarialLoss',
+    'BNStatisticsLoss',
+    'CSDLoss',
+    'CompetitionLoss',
+    'ContrastiveLoss',
+    'L2PriorLoss',
+    'MovingBNStatisticsLoss',
+    'OneHotLoss',
+    'TotalVariationLoss',
+]

@@ -14,7 +14,20 @@ class AdversarialLoss(WeightedLoss):
     from the teacher's, ``sum p_t (log p_t - log p_s)``, averaged over the
     batch, as DFQ (Choi et al., CVPR Workshops 2020) and CMI use it (authors'
     code, datafree/criterions.py).
+
+    Args:
+        loss_weight (float): Defaults to 1.
+        agreed_only (bool): Whether images count only where student and
+            teacher decide alike, "decision adversarial" (CMI, Fang et al.,
+            IJCAI 2021; authors' code of CMI and Fast-Datafree). Defaults to
+            False.
     """
+
+    def __init__(
+        self, loss_weight: float = 1.0, agreed_only: bool = False
+    ) -> None:
+        super().__init__(loss_weight)
+        self.agreed_only = agreed_only
 
     def forward(self, logits_s: Tensor, logits_t: Tensor) -> Tensor:
         """The weighted term.
@@ -30,6 +43,9 @@ class AdversarialLoss(WeightedLoss):
         divergence = F.kl_div(
             F.log_softmax(logits_s, 1),
             F.softmax(logits_t, 1),
-            reduction='batchmean',
+            reduction='none' if self.agreed_only else 'batchmean',
         )
+        if self.agreed_only:
+            agreed = logits_s.argmax(1) == logits_t.argmax(1)
+            divergence = (divergence.sum(1) * agreed).mean()
         return -self.loss_weight * divergence

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import List
+from typing import List, Sequence
 
 import torch
 from mmrazor.registry import MODELS
@@ -39,3 +39,70 @@ class BNStatisticsLoss(WeightedLoss):
     def forward(self, bn_statistics: List[BNStatistics]) -> Tensor:
         """The weighted term, a scalar; see :func:`bn_statistics_loss`."""
         return self.loss_weight * bn_statistics_loss(bn_statistics)
+
+
+@MODELS.register_module()
+class MovingBNStatisticsLoss(WeightedLoss):
+    """As ``BNStatisticsLoss``, but of a moving average over rounds.
+
+    Each round's statistics count ``1 - momentum``; the rest is the average
+    of the rounds before it. So all images together match the data's
+    statistics, while a batch may differ (Fast-Datafree, Fang et al., AAAI
+    2022; authors' code, datafree/hooks.py, ``mmt``). The average lasts from
+    round to round.
+
+    Args:
+        loss_weight (float): Defaults to 10 (authors' scripts).
+        momentum (float): 0..1, without 1. Defaults to 0.9 (authors' scripts).
+    """
+
+    def __init__(
+        self, loss_weight: float = 10.0, momentum: float = 0.9
+    ) -> None:
+        super().__init__(loss_weight)
+        if not 0 <= momentum < 1:
+            raise ValueError(
+                'momentum of MovingBNStatisticsLoss should be 0 or more and '
+                f'below 1, but got {momentum!r}.'
+            )
+        self.momentum = momentum
+
+    def prepare(self, channels: Sequence[int]) -> None:
+        """Make room for the averages.
+
+        Args:
+            channels (sequence[int]): Channels of the teacher's BN layers.
+        """
+        self.channels = list(channels)
+        # Means and variances of all layers, one after the other.
+        self.register_buffer('average', torch.zeros(2, sum(channels)))
+        self.register_buffer('rounds', torch.zeros(()))
+        self.latest = None
+
+    def forward(self, bn_statistics: List[BNStatistics]) -> Tensor:
+        """The weighted term, a scalar."""
+        self.latest = torch.stack(
+            [
+                torch.cat([layer.mean for layer in bn_statistics]),
+                torch.cat([layer.var for layer in bn_statistics]),
+            ]
+        ).detach()
+        # The first round has no average yet.
+        share = self.momentum * (self.rounds > 0)
+        averages = zip(*(each.split(self.channels) for each in self.average))
+        return self.loss_weight * bn_statistics_loss(
+            [
+                layer._replace(
+                    mean=torch.lerp(layer.mean, mean, share),
+                    var=torch.lerp(layer.var, var, share),
+                )
+                for layer, (mean, var) in zip(bn_statistics, averages)
+            ]
+        )
+
+    def end_round(self) -> None:
+        """Take the statistics of a round's last step into the average."""
+        share = self.momentum * (self.rounds > 0)
+        self.average.copy_(torch.lerp(self.latest, self.average, share))
+        self.rounds += 1
+        self.latest = None

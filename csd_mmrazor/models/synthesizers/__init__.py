@@ -4,11 +4,13 @@ from .image_synthesizer import (
     NonFiniteSynthesisError,
     SynthesisBatch,
 )
+from .meta_generator import MetaGenerator
 from .networks import Networks
 from .visualization import image_grid
 
 __all__ = [
     'ImageSynthesizer',
+    'MetaGenerator',
     'Networks',
     'NonFiniteSynthesisError',
     'SynthesisBatch',

@@ -30,6 +30,7 @@ from ..utils import (
     frozen,
     frozen_bn,
     full_precision,
+    layer_means,
     pooled_features,
     reset_weights,
 )
@@ -39,6 +40,9 @@ from .networks import Networks
 # What the arguments of a synthesis loss can be named after.
 OF_IMAGES = {'images', 'inputs', 'latent', 'labels'}
 OF_TEACHER = {'logits_t', 'bn_statistics'}
+OF_VIEWS = {'features_t', 'view_features_t'}
+OF_MEMORY = {'memory_features_t', 'memory_view_features_t'}
+OF_LAYERS = OF_VIEWS | OF_MEMORY
 OF_STUDENT = {'logits_s', 'aux_logits', 'joint_labels'}
 
 
@@ -145,6 +149,10 @@ class ImageSynthesizer(nn.Module):
     frozen meanwhile; no hook and no gradient stays on them, and nothing is
     copied to the host before the round ends.
 
+    Rounds of CSD know nothing of each other. Other methods have weights that
+    last: those that ``meta`` starts from, and those of a loss that has any.
+    See :meth:`lasting_state`.
+
     The objective is the sum of ``losses`` and of ``distiller``'s losses. The
     arguments of a loss's ``forward`` say what it gets:
 
@@ -158,7 +166,13 @@ class ImageSynthesizer(nn.Module):
     ``logits_s``       the student's logits, (N, K)
     ``aux_logits``     the auxiliary head's logits of all views, (N*T, K*T)
     ``joint_labels``   the joint labels of the views, (N*T, )
+    ``features_t``     (N, D), means over pixels at all BN layers of a teacher
     ================== =====================================================
+
+    and for ``ContrastiveLoss``, ``view_features_t``, the same for
+    ``view_augment`` of the images, and ``memory_features_t`` and
+    ``memory_view_features_t``, (M, D), for images of the bank. These four
+    take one teacher.
 
     With several teachers, a term of a teacher is the mean over them.
 
@@ -180,6 +194,12 @@ class ImageSynthesizer(nn.Module):
             statistics and losses stay in float32. Defaults to None.
         compile (bool): Whether the passes are compiled by ``torch.compile``,
             which takes a minute or two once a run. Defaults to False.
+        latent_lr (float, optional): Learning rate of the latents, where it is
+            not the optimizer's. Defaults to None.
+        meta (dict, optional): A ``MetaGenerator``, whose weights rounds start
+            from in place of new ones. Defaults to None.
+        view_augment (dict, optional): What makes the second view for losses
+            that compare two. Defaults to ``augment``.
 
     Raises:
         ValueError: If no term is on, or a number makes no sense.
@@ -197,6 +217,9 @@ class ImageSynthesizer(nn.Module):
         optimizer: Dict = dict(type='Adam', lr=1e-3, betas=(0.5, 0.999)),
         amp: Optional[str] = None,
         compile: bool = False,
+        latent_lr: Optional[float] = None,
+        meta: Optional[Dict] = None,
+        view_augment: Optional[Dict] = None,
     ) -> None:
         super().__init__()
         for name, value in dict(batch_size=batch_size, iters=iters).items():
@@ -241,15 +264,91 @@ class ImageSynthesizer(nn.Module):
         self.iters = iters
         self.optimizer = dict(optimizer)
         self.amp = amp
-        if compile and self.distiller.loss_forward_mappings:
+        recorded = [
+            *self.distiller.loss_forward_mappings,
+            *(n for n in self.losses if self.needs[n] & OF_LAYERS),
+        ]
+        if compile and recorded:
             raise ValueError(
-                'compile=True of ImageSynthesizer does not go with recorders, '
-                'but there is a distiller with losses '
-                f'{list(self.distiller.loss_forward_mappings)}: set '
-                'compile=False, or use losses that are not recorded.'
+                'compile=True of ImageSynthesizer does not go with losses '
+                f'that record layers, such as {", ".join(recorded)}: set '
+                'compile=False, or leave them out.'
             )
         self.compile = compile
         self.compiled: Optional[CompiledNetworks] = None
+        self.latent_lr = latent_lr
+        self.meta = MODELS.build(meta) if meta else None
+        self.view_augment = (
+            MODELS.build(view_augment) if view_augment else self.augment
+        )
+        self.prepared = False
+
+    @property
+    def memory_size(self) -> int:
+        """Images of the bank that the losses want to see."""
+        return max(
+            (getattr(loss, 'memory_size', 0) for loss in self.losses.values()),
+            default=0,
+        )
+
+    def prepare(self, networks: Networks, seed: Optional[int] = None) -> None:
+        """Draw what lasts from round to round, once.
+
+        Args:
+            networks (Networks): What images are to be synthesised for.
+            seed (int, optional): The same on every process. Defaults to None,
+                torch's state.
+        """
+        if self.prepared:
+            return
+        device = next(networks.teachers.parameters()).device
+        with seeded(seed, device):
+            for name, loss in self.losses.items():
+                if hasattr(loss, 'prepare'):
+                    self._check_single_teacher(name, networks)
+                    loss.prepare(
+                        [
+                            layer.num_features
+                            for layer in bn_layers(networks.each_teacher[0])
+                        ]
+                    )
+            self.to(device)
+            if self.meta is not None:
+                self.meta.prepare(self.generator)
+        self.prepared = True
+
+    def lasting_state(self) -> Dict[str, Tensor]:
+        """What rounds leave to later ones, by name; empty for most methods.
+
+        Only a synthesizer that is prepared has it.
+        """
+        state = {
+            f'losses.{name}': value.detach()
+            for name, value in self.losses.state_dict().items()
+        }
+        if self.meta is not None:
+            state.update(
+                {f'meta.{k}': v for k, v in self.meta.state().items()}
+            )
+        return state
+
+    def load_lasting_state(self, state: Dict[str, Tensor]) -> None:
+        """Take over what :meth:`lasting_state` returned."""
+        parts: Dict[str, Dict] = dict(losses={}, meta={})
+        for name, value in state.items():
+            part, key = name.split('.', 1)
+            parts[part][key] = value
+        self.losses.load_state_dict(parts['losses'])
+        if self.meta is not None:
+            self.meta.load_state(parts['meta'])
+
+    def _check_single_teacher(self, name: str, networks: Networks) -> None:
+        if len(networks.each_teacher) > 1:
+            raise ValueError(
+                f'{name} ({type(self.losses[name]).__name__}) of '
+                'ImageSynthesizer takes one teacher, but there are '
+                f'{len(networks.each_teacher)}.'
+            )
 
     def check(
         self, networks: Networks, with_student: bool = True
@@ -273,12 +372,14 @@ class ImageSynthesizer(nn.Module):
         self._active(with_student)
         needs = set().union(*self.needs.values())
         for index, teacher in enumerate(networks.each_teacher):
-            if 'bn_statistics' in needs and not bn_layers(teacher):
+            of_bn = {'bn_statistics', *OF_VIEWS, *OF_MEMORY}
+            if needs & of_bn and not bn_layers(teacher):
                 raise ValueError(
                     f'teacher {index} ({type(teacher).__name__}) has no BN '
                     'layer with running statistics, so its images cannot be '
                     'matched to them: set loss_weight=0 of BNStatisticsLoss '
-                    '(losses.loss_bn in the configs).'
+                    '(losses.loss_bn in the configs) and of any other loss '
+                    'that looks at BN layers.'
                 )
         if (
             needs & {'aux_logits', 'joint_labels'}
@@ -327,6 +428,7 @@ class ImageSynthesizer(nn.Module):
         iters: Optional[int] = None,
         with_student: bool = True,
         on_step: Optional[Callable] = None,
+        memory: Optional[Tensor] = None,
     ) -> SynthesisBatch:
         """Make one batch of images: a round.
 
@@ -341,6 +443,9 @@ class ImageSynthesizer(nn.Module):
                 The initial bank is made without them. Defaults to True.
             on_step (Callable, optional): Called with the number of steps
                 done, after each.
+            memory (Tensor, optional): Images made before, (M, C, H, W),
+                uint8, for losses that compare with them; ``memory_size`` of
+                them are wanted. Defaults to None, none.
 
         Returns:
             SynthesisBatch: The images of the best step.
@@ -350,6 +455,7 @@ class ImageSynthesizer(nn.Module):
                 number; says which and when.
         """
         device = next(networks.teachers.parameters()).device
+        self.prepare(networks, seed)
         self.to(device)
         losses, mappings = self._active(with_student)
         needs = set().union(*(self.needs[name] for name in losses))
@@ -372,23 +478,45 @@ class ImageSynthesizer(nn.Module):
                     )
                     for teacher in networks.each_teacher
                 ]
+            means = []
+            if needs & OF_LAYERS:
+                means = stack.enter_context(
+                    layer_means(networks.each_teacher[0])
+                )
+            remembered = self._remembered(networks, memory, needs, means)
             terms_of = partial(
-                self._terms, networks, losses, mappings, needs, statistics
+                self._terms,
+                networks,
+                losses,
+                mappings,
+                needs,
+                statistics,
+                means,
+                remembered,
             )
             return self._optimize(
-                terms_of, num_classes, iters or self.iters, on_step, device
+                terms_of,
+                losses,
+                num_classes,
+                iters or self.iters,
+                on_step,
+                device,
             )
 
     def _optimize(
         self,
         terms_of: Callable,
+        losses: List[str],
         num_classes: int,
         iters: int,
         on_step: Optional[Callable],
         device: torch.device,
     ) -> SynthesisBatch:
         """Optimise generator and latents from new draws of both."""
-        reset_weights(self.generator)
+        if self.meta is None:
+            reset_weights(self.generator)
+        else:
+            self.meta.begin_round(self.generator)
         self.generator.train()
         # Sorted, so that a grid of the images reads by class.
         labels = torch.randint(
@@ -398,8 +526,17 @@ class ImageSynthesizer(nn.Module):
             self.batch_size, self.generator.latent_dim, device=device
         )
         latent.requires_grad_()
-        params = [*self.generator.parameters(), latent]
-        optimizer = OPTIMIZERS.build(dict(self.optimizer, params=params))
+        params = [*self.generator.parameters()]
+        for name in losses:
+            params += self.losses[name].parameters()
+        before = {k: v.clone() for k, v in self.losses.state_dict().items()}
+        latents = dict(params=[latent])
+        if self.latent_lr is not None:
+            latents['lr'] = self.latent_lr
+        optimizer = OPTIMIZERS.build(
+            dict(self.optimizer, params=[dict(params=params), latents])
+        )
+        params.append(latent)
         scale = FLOAT16_SCALE if self.amp == 'float16' else 1
         best = _BestStep(device, iters)
         generate = self.generator
@@ -421,11 +558,59 @@ class ImageSynthesizer(nn.Module):
             if scale != 1:
                 for param in params:
                     param.grad.div_(scale)
+            if self.meta is not None:
+                self.meta.after_backward(self.generator)
             optimizer.step()
             best.update(step, loss, images, terms)
             if on_step is not None:
                 on_step(step + 1)
-        return best.batch(labels)
+        try:
+            batch = best.batch(labels)
+        except NonFiniteSynthesisError:
+            # It leaves nothing to later rounds.
+            self.losses.load_state_dict(before)
+            raise
+        if self.meta is not None:
+            self.meta.end_round(self.generator)
+        for name in losses:
+            if hasattr(self.losses[name], 'end_round'):
+                self.losses[name].end_round()
+        return batch
+
+    @torch.no_grad()
+    def _remembered(
+        self,
+        networks: Networks,
+        memory: Optional[Tensor],
+        needs: Set[str],
+        means: List[Tensor],
+    ) -> Dict[str, Tensor]:
+        """The teacher's features of images that were made before."""
+        if not needs & OF_MEMORY:
+            return {}
+        teacher = networks.each_teacher[0]
+        device = next(teacher.parameters()).device
+        remembered = {}
+        for key, augment in (
+            ('memory_features_t', self.augment),
+            ('memory_view_features_t', self.view_augment),
+        ):
+            width = sum(layer.num_features for layer in bn_layers(teacher))
+            rows = [torch.zeros(0, width, device=device)]
+            for images in () if memory is None else memory.split(1024):
+                inputs = self._inputs(networks, augment, images.to(device))
+                rows.append(_features_of(teacher, inputs, means))
+            remembered[key] = torch.cat(rows)
+        return remembered
+
+    @staticmethod
+    def _inputs(
+        networks: Networks, augment: Optional[nn.Module], images: Tensor
+    ) -> Tensor:
+        """What the networks see of images."""
+        return networks.normalize(
+            images if augment is None else augment(images)
+        )
 
     def _active(self, with_student: bool) -> Tuple[List[str], Dict]:
         """Terms that count: names of losses, mappings of the distiller."""
@@ -455,17 +640,23 @@ class ImageSynthesizer(nn.Module):
         mappings: Dict,
         needs: Set[str],
         statistics: List[List],
+        means: List[Tensor],
+        remembered: Dict[str, Tensor],
         images: Tensor,
         latent: Tensor,
         labels: Tensor,
     ) -> Dict[str, Tensor]:
         """All loss terms of one step, weighted."""
         distiller = self.distiller
-        augmented = images if self.augment is None else self.augment(images)
-        inputs = networks.normalize(augmented)
+        inputs = self._inputs(networks, self.augment, images)
         values = dict(
-            images=images, inputs=inputs, latent=latent, labels=labels
+            images=images,
+            inputs=inputs,
+            latent=latent,
+            labels=labels,
+            **remembered,
         )
+        means.clear()
         of_teachers = []
         with distiller.teacher_recorders:
             for teacher, collected in zip(networks.each_teacher, statistics):
@@ -474,6 +665,14 @@ class ImageSynthesizer(nn.Module):
                 of_teachers.append(
                     dict(logits_t=logits_t, bn_statistics=list(collected))
                 )
+        if 'features_t' in needs:
+            values['features_t'] = torch.cat(means, 1)
+        if 'view_features_t' in needs:
+            values['view_features_t'] = _features_of(
+                networks.each_teacher[0],
+                self._inputs(networks, self.view_augment, images),
+                means,
+            )
         if 'logits_s' in needs or any(map(_from_student, mappings.values())):
             with distiller.student_recorders:
                 values['logits_s'] = full_precision(
@@ -504,6 +703,15 @@ class ImageSynthesizer(nn.Module):
         return terms
 
 
+def _features_of(
+    teacher: nn.Module, inputs: Tensor, means: List[Tensor]
+) -> Tensor:
+    """One pass; ``means`` are what :func:`layer_means` collects of it."""
+    means.clear()
+    teacher(inputs, mode='tensor')
+    return torch.cat(means, 1)
+
+
 def _from_student(mapping: Dict) -> bool:
     """Whether a loss of a distiller looks at the student."""
     return any(record['from_student'] for record in mapping.values())
@@ -511,7 +719,7 @@ def _from_student(mapping: Dict) -> bool:
 
 def _arguments(name: str, loss: nn.Module) -> Set[str]:
     """Names of the arguments of a loss; checks that there are such values."""
-    known = OF_IMAGES | OF_TEACHER | OF_STUDENT
+    known = OF_IMAGES | OF_TEACHER | OF_VIEWS | OF_MEMORY | OF_STUDENT
     wanted = set()
     for argument in signature(loss.forward).parameters.values():
         if argument.name in known:

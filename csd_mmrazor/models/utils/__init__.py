@@ -1,6 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .checkpoints import load_weights
-from .features import as_map, pooled_features, recorded_outputs, submodule
+from .features import (
+    as_map,
+    layer_means,
+    pooled_features,
+    recorded_outputs,
+    submodule,
+)
 from .frozen_bn import BNStatistics, bn_layers, frozen_bn
 from .modes import evaluating, frozen, reset_weights
 from .recorders import (
@@ -23,6 +29,7 @@ __all__ = [
     'evaluating',
     'frozen',
     'full_precision',
+    'layer_means',
     'load_weights',
     'pooled_features',
     'recorded_outputs',

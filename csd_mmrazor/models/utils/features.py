@@ -7,6 +7,8 @@ from typing import Iterator, List, Optional, Sequence, Union
 import torch.nn as nn
 from torch import Tensor
 
+from .frozen_bn import bn_layers
+
 
 @contextmanager
 def recorded_outputs(module: nn.Module) -> Iterator[List]:
@@ -55,6 +57,28 @@ def as_map(feature: Union[Tensor, Sequence[Tensor]]) -> Tensor:
     )
 
 
+@contextmanager
+def layer_means(model: nn.Module) -> Iterator[List[Tensor]]:
+    """Collect the mean over pixels of what each BN layer is given.
+
+    Yields:
+        list[Tensor]: One of (N, C) is added whenever a layer runs; empty it
+        before the next pass.
+    """
+    means: List[Tensor] = []
+    handles = [
+        layer.register_forward_pre_hook(
+            lambda _, args: means.append(_over_pixels(args[0]))
+        )
+        for layer in bn_layers(model)
+    ]
+    try:
+        yield means
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def pooled_features(
     model: nn.Module, inputs: Tensor, source: Optional[str] = None
 ) -> Tensor:
@@ -92,6 +116,11 @@ def pooled_features(
     if feature.ndim == 4:
         return feature.mean((2, 3))
     return feature.mean(1) if feature.ndim == 3 else feature
+
+
+def _over_pixels(maps: Tensor) -> Tensor:
+    """(N, C, ...) to (N, C)."""
+    return maps.flatten(2).mean(2) if maps.ndim > 2 else maps
 
 
 def submodule(model: nn.Module, name: str) -> nn.Module:

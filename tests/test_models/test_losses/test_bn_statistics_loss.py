@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import build, network
 
-from csd_mmrazor.models import BNStatisticsLoss
+from csd_mmrazor.models import BNStatisticsLoss, MovingBNStatisticsLoss
 from csd_mmrazor.models.losses.bn_statistics_loss import bn_statistics_loss
 from csd_mmrazor.models.utils import BNStatistics, bn_layers, frozen_bn
 
@@ -50,3 +50,55 @@ def test_gradient():
         return bn_statistics_loss([statistics])
 
     assert torch.autograd.gradcheck(loss, (maps,))
+
+
+def statistics(*channels):
+    return [
+        BNStatistics(
+            torch.randn(c), torch.rand(c), torch.randn(c), torch.rand(c)
+        )
+        for c in channels
+    ]
+
+
+def test_moving_average_over_rounds():
+    """Three rounds of two steps against the recursion in float64."""
+    loss = MovingBNStatisticsLoss(2.0, momentum=0.75)
+    loss.prepare([3, 5])
+    average = None
+    for _ in range(3):
+        for _ in range(2):
+            layers = statistics(3, 5)
+            now = [
+                [getattr(x, name).double().numpy() for x in layers]
+                for name in ('mean', 'var')
+            ]
+            mixed = (
+                now
+                if average is None
+                else [
+                    [0.25 * a + 0.75 * b for a, b in zip(*pair)]
+                    for pair in zip(now, average)
+                ]
+            )
+            expected = sum(
+                np.linalg.norm(m - x.running_mean.numpy())
+                + np.linalg.norm(v - x.running_var.numpy())
+                for x, m, v in zip(layers, *mixed)
+            )
+            value = loss(bn_statistics=layers)
+            assert value.item() == pytest.approx(2 * expected, rel=1e-5)
+        # The average takes in the last step of a round.
+        loss.end_round()
+        average = mixed
+    again = MovingBNStatisticsLoss(2.0, momentum=0.75)
+    again.prepare([3, 5])
+    again.load_state_dict(loss.state_dict())
+    layers = statistics(3, 5)
+    assert torch.equal(again(layers), loss(layers))
+
+
+@pytest.mark.parametrize('momentum', [-0.1, 1, float('nan')])
+def test_bad_momentum(momentum):
+    with pytest.raises(ValueError, match='momentum of Moving.* but got'):
+        build(dict(type='MovingBNStatisticsLoss', momentum=momentum))

@@ -50,6 +50,18 @@ def test_adversarial():
     assert loss.item() == pytest.approx(-2 * by_torch.item(), rel=1e-5)
 
 
+def test_adversarial_where_both_agree():
+    logits_s, logits_t = torch.randn(2, 20, 3)
+    log_s, log_t = log_softmax(logits_s), log_softmax(logits_t)
+    divergences = (np.exp(log_t) * (log_t - log_s)).sum(1)
+    agreed = log_s.argmax(1) == log_t.argmax(1)
+    assert 0 < agreed.sum() < 20
+    # Averaged over all images, also those that do not count.
+    expected = -divergences[agreed].sum() / 20
+    loss = AdversarialLoss(2.0, agreed_only=True)(logits_s, logits_t)
+    assert loss.item() == pytest.approx(2 * expected, rel=1e-5)
+
+
 def test_gradients_by_finite_differences():
     labels = torch.randint(6, (4,))
     a = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)

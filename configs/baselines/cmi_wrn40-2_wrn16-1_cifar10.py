@@ -1,0 +1,34 @@
+# CMI, Contrastive Model Inversion (Fang et al., IJCAI 2021): images are to
+# differ from all that were made before. Numbers of the authors' script for
+# the student that starts from scratch, scratch_cmi_cifar10_wrn402_wrn161.sh
+# of github zju-vipa/CMI.
+_base_ = '../_base_/peers_wrn40-2_wrn16-1_cifar10.py'
+
+default_hooks = dict(
+    synthesis=dict(
+        synthesizer=dict(
+            iters=200,
+            losses=dict(
+                _delete_=True,
+                loss_oh=dict(type='OneHotLoss', loss_weight=0.5),
+                loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
+                # Counts where student and teacher decide alike.
+                loss_adv=dict(
+                    type='AdversarialLoss', loss_weight=0.5, agreed_only=True
+                ),
+                # Two views of an image are near, all other images far.
+                loss_cr=dict(
+                    type='ContrastiveLoss',
+                    loss_weight=0.8,
+                    tau=0.1,
+                    memory_size=4096,
+                ),
+            ),
+            # The second view; the first is ``augment``.
+            view_augment=dict(type='RandomResizedCropFlip', scale=(0.25, 1)),
+        )
+    )
+)
+train_dataloader = dict(
+    batch_size=128, sampler=dict(num_samples=_base_.steps * 128)
+)

@@ -1,0 +1,21 @@
+# Shows: CSD's generator in MMRazor's own DAFL. It makes images in [0, 1],
+# where MMRazor's algorithms want the networks' inputs; the adapter
+# normalises them.
+_base_ = '../baselines/dafl_digits.py'
+
+model = dict(
+    generator=dict(
+        _delete_=True,
+        type='GeneratorAdapter',
+        to='inputs',
+        mean=_base_.data_preprocessor.mean,
+        std=_base_.data_preprocessor.std,
+        generator=dict(
+            type='CSDGenerator',
+            img_size=8,
+            channels=1,
+            latent_dim=1000,
+            hidden_channels=64,
+        ),
+    )
+)

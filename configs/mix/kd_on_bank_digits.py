@@ -1,0 +1,47 @@
+# Shows: synthesis hook and image bank under an ordinary distillation config
+# of MMRazor. SingleTeacherDistill, unchanged, trains on batches of the bank,
+# which bank_collate hands it in mmpretrain's form, and its student is what
+# adversarial synthesis looks at.
+_base_ = '../baselines/adversarial_digits.py'
+
+model = dict(
+    _delete_=True,
+    _scope_='mmrazor',
+    type='SingleTeacherDistill',
+    data_preprocessor=dict(
+        type='BankDataPreprocessor',
+        augment=_base_.augment,
+        **_base_.data_preprocessor,
+    ),
+    architecture=_base_.student_net,
+    teacher=_base_.teacher_net,
+    teacher_ckpt='work_dirs/resnet_digits/epoch_30.pth',
+    distiller=dict(
+        type='ConfigurableDistiller',
+        student_recorders=dict(
+            fc=dict(type='ModuleOutputs', source='head.fc')
+        ),
+        teacher_recorders=dict(
+            fc=dict(type='ModuleOutputs', source='head.fc')
+        ),
+        distill_losses=dict(
+            loss_kl=dict(type='KLDivergence', tau=4, loss_weight=1)
+        ),
+        loss_forward_mappings=dict(
+            loss_kl=dict(
+                preds_S=dict(from_student=True, recorder='fc'),
+                preds_T=dict(from_student=False, recorder='fc'),
+            )
+        ),
+    ),
+)
+# MMRazor's own, in place of one optimizer for student and head each.
+optim_wrapper = dict(_delete_=True, **_base_.sgd)
+param_scheduler = dict(
+    _delete_=True,
+    type='CosineAnnealingLR',
+    T_max=_base_.max_epochs,
+    by_epoch=True,
+)
+train_dataloader = dict(collate_fn=dict(data_samples=True))
+model_wrapper_cfg = dict(_delete_=True, type='MMDistributedDataParallel')

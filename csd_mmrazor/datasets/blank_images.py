@@ -1,0 +1,46 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Dict, Optional, Sequence
+
+import torch
+from mmpretrain.structures import DataSample
+from mmrazor.registry import DATASETS
+from torch.utils.data import Dataset
+
+
+@DATASETS.register_module()
+class BlankImages(Dataset):
+    """Black images of class 0, for algorithms that only count them.
+
+    MMRazor's DAFL, ZSKT and DFAD load the real training set and use nothing
+    of a batch but its size. With this in its place they read no real image.
+
+    Args:
+        image_shape (sequence[int]): (C, H, W). Defaults to (3, 32, 32).
+        length (int): How many there are. Defaults to 50000, as in CIFAR-10.
+        metainfo (dict, optional): As in other datasets. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (3, 32, 32),
+        length: int = 50000,
+        metainfo: Optional[Dict] = None,
+    ) -> None:
+        if not isinstance(length, int) or length < 1:
+            raise ValueError(
+                'length of BlankImages should be a positive integer, but got '
+                f'{length!r}.'
+            )
+        self.image = torch.zeros(tuple(image_shape), dtype=torch.uint8)
+        self.length = length
+        self.metainfo = dict(metainfo or {})
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Dict:
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        return dict(
+            inputs=self.image, data_samples=DataSample().set_gt_label(0)
+        )

@@ -1,0 +1,126 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What rounds of synthesis leave to later ones, kept beside the bank.
+
+Rounds of CSD leave nothing, and there is no file then. For methods with
+weights that last (a meta-generator, the head of a contrastive loss) there is
+one file a group of rounds, written before the rounds' images. So whatever
+images a bank has, the state after them is there; see :func:`load_state`.
+"""
+
+import io
+import re
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from mmengine.dist import all_gather_object
+from torch import Tensor
+
+from ...datasets import BankError
+from ...datasets.bank_folder import INITIAL, BankFolder, Shard
+from ...utils import write_file
+
+_NAME = re.compile(r'state_(\d{6})_(\d{6})\.pth')
+# Epochs whose last state is kept, for resuming older checkpoints.
+KEPT_EPOCHS = 3
+
+
+def shared_state(
+    state: Dict[str, Tensor], took_part: bool
+) -> Dict[str, Tensor]:
+    """The mean of the states of all processes that made a round.
+
+    Each process starts its round from the same state; this is where they
+    agree on the next one, on the CPU.
+
+    Args:
+        state (dict[str, Tensor]): Of this process.
+        took_part (bool): Whether it made a round.
+
+    Returns:
+        dict[str, Tensor]: The same on every process.
+    """
+    own = {name: value.cpu() for name, value in state.items()}
+    states = [
+        each for each in all_gather_object(own if took_part else None) if each
+    ]
+    if len(states) == 1:
+        return states[0]
+    return {
+        name: torch.stack([each[name].double() for each in states])
+        .mean(0)
+        .to(value.dtype)
+        for name, value in states[0].items()
+    }
+
+
+def save_state(
+    state: Dict[str, Tensor], folder: BankFolder, rounds: int
+) -> None:
+    """Write the state after the next ``rounds`` shards of a bank.
+
+    Args:
+        state (dict[str, Tensor]): What to write.
+        folder (BankFolder): The bank, before these are added.
+        rounds (int): How many there will be.
+    """
+    first = 1 + max((_number(shard) for shard in folder.shards), default=-1)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    path = folder.path / f'state_{first:06d}_{first + rounds - 1:06d}.pth'
+    write_file(path, buffer.getvalue())
+    _drop_old(folder, path, first)
+
+
+def load_state(folder: BankFolder) -> Optional[Dict[str, Tensor]]:
+    """The state after the last shard of a bank.
+
+    Returns:
+        dict[str, Tensor] | None: None if no image was made yet.
+
+    Raises:
+        BankError: If it is not there.
+    """
+    made = [shard for shard in folder.shards if shard.epoch >= INITIAL]
+    if not made:
+        return None
+    last = _number(made[-1])
+    for path, first, end in reversed(_files(folder)):
+        if first <= last <= end:
+            return torch.load(path, map_location='cpu', weights_only=True)
+    raise BankError(
+        f'The image bank in {folder.path} has images up to '
+        f'{made[-1].name}, but not the state of the synthesizer after them '
+        f'(only that of the last {KEPT_EPOCHS} epochs is kept). Resume from a '
+        'later checkpoint, or start a run in another work dir.'
+    )
+
+
+def _number(shard: Shard) -> int:
+    return int(shard.name[:6])
+
+
+def _files(folder: BankFolder) -> List[Tuple[Path, int, int]]:
+    """Files with the first and the last shard they are for, in order."""
+    found = [
+        (path, _NAME.fullmatch(path.name))
+        for path in sorted(folder.path.glob('state_*.pth'))
+    ]
+    return [
+        (path, int(match[1]), int(match[2])) for path, match in found if match
+    ]
+
+
+def _drop_old(folder: BankFolder, newest: Path, number: int) -> None:
+    """Drop states that are not after the last shard of a late epoch.
+
+    Those from ``number`` on, where the newest starts, are of images that were
+    dropped when an older checkpoint was resumed.
+    """
+    ends = {shard.epoch: _number(shard) for shard in folder.shards}
+    kept = [ends[epoch] for epoch in sorted(ends)[-KEPT_EPOCHS:]]
+    for path, first, end in _files(folder):
+        late = first < number and any(first <= last <= end for last in kept)
+        if path != newest and not late:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,283 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Baselines and mixes, each through real steps of its own Runner."""
+
+import json
+import sys
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import ROOT, build
+from mmengine.config import Config
+from mmengine.runner import Runner
+from PIL import Image
+
+from csd_mmrazor.datasets import BankFolder
+
+CONFIGS = ROOT / 'configs'
+# What a config is to log, beside its losses' being finite.
+OF_SYNTHESIS = {
+    'adversarial': ['loss_oh', 'loss_bn', 'loss_adv'],
+    'deepinversion': [
+        'loss_oh',
+        'loss_bn',
+        'loss_tv',
+        'loss_l2',
+        'loss_competition',
+    ],
+    'cmi': ['loss_oh', 'loss_bn', 'loss_adv', 'loss_cr'],
+    'fast': ['loss_oh', 'loss_bn', 'loss_adv'],
+    'dfq': ['loss_oh', 'loss_bn', 'loss_adv'],
+}
+OF_MIX = {
+    'dafl_with_csd_generator': ['generator.loss_ie', 'distill.loss_kl'],
+    'csd_with_dafl_generator': ['synthesis/loss_csd', 'distill.loss_kd'],
+    'csd_with_attention_transfer': [
+        'distill.loss_at1',
+        'distill.loss_at2',
+        'distill.loss_feature',
+    ],
+    'csd_with_dafl_losses': [
+        'synthesis/loss_activation',
+        'synthesis/loss_entropy',
+        'synthesis/loss_csd',
+    ],
+    'kd_with_aux_task': [
+        'student.loss',
+        'student.loss_aux',
+        'distill.loss_kl',
+    ],
+    'kd_on_bank': ['synthesis/loss_adv', 'student.loss', 'distill.loss_kl'],
+    'csd_two_teachers': ['distill.loss_kd', 'distill.loss_kd2'],
+}
+
+
+def save_teacher(cfg, path):
+    torch.manual_seed(len(path.name))
+    teacher = build(cfg)
+    teacher.init_weights()
+    torch.save(dict(state_dict=teacher.state_dict()), path)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    """Teachers, and CIFAR-10 in class folders, of two images a class."""
+    root = tmp_path_factory.mktemp('files')
+    rng = np.random.default_rng(0)
+    for split in ('train', 'test'):
+        for name in ('airplane', 'cat', 'truck'):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(2):
+                pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f'{number}.png')
+    digits = Config.fromfile(CONFIGS / '_base_/digits.py').teacher_net
+    for name in ('digits', 'digits_1'):
+        save_teacher(digits, root / f'{name}.pth')
+    wrn = Config.fromfile(
+        CONFIGS / 'baselines/cmi_wrn40-2_wrn16-1_cifar10.py'
+    ).model.teachers.teacher.build_cfg
+    save_teacher(wrn, root / 'wrn.pth')
+    from mmengine.hub import get_model
+
+    resnet = get_model('mmpretrain::resnet/resnet34_8xb16_cifar10.py')
+    resnet.init_weights()
+    torch.save(dict(state_dict=resnet.state_dict()), root / 'resnet34.pth')
+    return root
+
+
+def reduced(cfg, files):
+    """Options that leave a few steps of everything, and no other change."""
+    options = {
+        'default_hooks.logger.interval': 1,
+        'train_dataloader.num_workers': 0,
+        'val_dataloader.num_workers': 0,
+        'train_dataloader.batch_size': 4,
+        'env_cfg.mp_cfg.mp_start_method': 'fork',
+    }
+    if 'synthesis' in cfg.default_hooks:
+        options.update(
+            {
+                'default_hooks.synthesis.init_rounds': 1,
+                'default_hooks.synthesis.rounds': 2,
+                'default_hooks.synthesis.init_iters': 2,
+                'default_hooks.synthesis.synthesizer.iters': 2,
+                'default_hooks.synthesis.synthesizer.batch_size': 4,
+                'train_dataloader.sampler.num_samples': 8,
+            }
+        )
+    if cfg.train_cfg.by_epoch:
+        options['train_cfg.max_epochs'] = 1
+    else:
+        options.update(
+            {
+                'train_cfg.max_iters': 2,
+                'train_cfg.val_interval': 2,
+                'default_hooks.checkpoint.interval': 2,
+            }
+        )
+    model = cfg.model
+    digits = 'Digits' in cfg.val_dataloader.dataset.type
+    if 'teacher_ckpt' in model:
+        options['model.teacher_ckpt'] = f'{files}/digits.pth'
+    for index, name in enumerate(model.get('teachers', {})):
+        key = f'model.teachers.{name}'
+        file = 'digits' + '_1' * index if digits else 'wrn'
+        if name == 'res34':
+            file = 'resnet34'
+            options[f'{key}.build_cfg.pretrained'] = False
+        options[f'{key}.ckpt_path'] = f'{files}/{file}.pth'
+    if not digits:
+        options['val_dataloader.dataset.data_root'] = str(files)
+        options['test_dataloader.dataset.data_root'] = str(files)
+    return options
+
+
+def train(path, files, work_dir):
+    """Two steps of a config.
+
+    Returns:
+        tuple: The runner, and all that it logged.
+    """
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(reduced(cfg, files))
+    cfg.work_dir, cfg.launcher = str(work_dir), 'none'
+    cfg.experiment_name = uuid.uuid4().hex
+    runner = Runner.from_cfg(cfg)
+    student = runner.model.student
+    before = {k: v.clone() for k, v in student.named_parameters()}
+    runner.train()
+    logged = {}
+    for file in Path(work_dir).glob('*/vis_data/scalars.json'):
+        for line in file.read_text().splitlines():
+            logged.update(json.loads(line))
+    losses = [v for k, v in logged.items() if 'loss' in k]
+    assert losses and np.isfinite(losses).all()
+    assert 0 <= logged['accuracy/top1'] <= 100
+    after = dict(student.named_parameters())
+    moved = [
+        name for name in before if not torch.equal(before[name], after[name])
+    ]
+    assert len(moved) > len(before) / 2
+    return runner, logged
+
+
+@pytest.mark.parametrize('name', OF_SYNTHESIS)
+def test_peers_on_digits(name, files, tmp_path):
+    path = CONFIGS / f'baselines/{name}_digits.py'
+    runner, logged = train(path, files, tmp_path)
+    for term in OF_SYNTHESIS[name]:
+        assert f'synthesis/{term}' in logged
+    assert 'synthesis/loss_csd' not in logged
+    assert runner.model.aux_head is None
+    assert len(BankFolder(tmp_path / 'bank')) == 3 * 4
+    states = [path.name for path in (tmp_path / 'bank').glob('state_*')]
+    assert bool(states) is (name in ('cmi', 'fast', 'dfq'))
+
+
+@pytest.mark.parametrize(
+    'name', ['cmi', 'deepinversion', 'dfq', 'fast2', 'fast5', 'fast10']
+)
+def test_peers_on_cifar10(name, files, tmp_path):
+    path = CONFIGS / f'baselines/{name}_wrn40-2_wrn16-1_cifar10.py'
+    runner, logged = train(path, files, tmp_path)
+    for term in OF_SYNTHESIS[name.rstrip('0125')]:
+        assert f'synthesis/{term}' in logged
+    # The student learns from the teacher's logits alone.
+    assert {key for key in logged if key.startswith(('dist', 'stud'))} == {
+        'distill.loss_kd'
+    }
+
+
+@pytest.mark.parametrize('name', ['dafl', 'zskt', 'dfad'])
+@pytest.mark.parametrize(
+    'variant', ['digits', 'no-images_resnet34_resnet18_cifar10']
+)
+def test_those_of_mmrazor(name, variant, files, tmp_path):
+    path = CONFIGS / f'baselines/{name}_{variant}.py'
+    runner, logged = train(path, files, tmp_path)
+    assert any(key.startswith('generator.loss') for key in logged)
+    assert type(runner.train_dataloader.dataset).__name__ == 'BlankImages'
+
+
+@pytest.mark.parametrize('name', ['dafl', 'zskt', 'dfad'])
+def test_those_of_mmrazor_are_unmodified(name):
+    ours = Config.fromfile(
+        CONFIGS / f'baselines/{name}_resnet34_resnet18_cifar10.py'
+    )
+    source = next(
+        line.split("'")[1]
+        for line in Path(ours.filename).read_text().splitlines()
+        if line.startswith('_base_')
+    )
+    child = Path(ours.filename).parent / 'unused.py'
+    theirs = Config._get_cfg_path(source, str(child))[0]
+    theirs = Config.fromfile(theirs)
+    for cfg in (ours, theirs):
+        for loader in ('train', 'val', 'test'):
+            del cfg[f'{loader}_dataloader']['dataset']['type']
+            del cfg[f'{loader}_dataloader']['dataset']['data_root']
+    del ours['custom_imports']
+    assert ours.to_dict() == theirs.to_dict()
+
+
+def test_mmrazors_under_torchrun(files, tmp_path, run):
+    """DAFL reading class folders of CIFAR-10, in two processes with gloo."""
+    path = CONFIGS / 'baselines/dafl_resnet34_resnet18_cifar10.py'
+    options = reduced(Config.fromfile(path), files)
+    options['train_dataloader.dataset.data_root'] = str(files)
+    options['train_dataloader.batch_size'] = 2
+    run(
+        sys.executable,
+        *('-m', 'torch.distributed.run', '--nproc_per_node=2'),
+        '--master_port=29613',
+        ROOT / 'tools/train.py',
+        *(path, '--launcher', 'pytorch', '--work-dir', 'run'),
+        *('--cfg-options', *(f'{k}={v}' for k, v in options.items())),
+    )
+    assert (tmp_path / 'run/iter_2.pth').exists()
+
+
+@pytest.mark.parametrize('name', OF_MIX)
+def test_mixes(name, files, tmp_path):
+    runner, logged = train(CONFIGS / f'mix/{name}_digits.py', files, tmp_path)
+    for key in OF_MIX[name]:
+        assert key in logged, sorted(logged)
+    model = runner.model
+    if name == 'csd_two_teachers':
+        first, second = (
+            teacher.head.fc.weight for teacher in model.teachers.values()
+        )
+        assert not torch.equal(first, second)
+    if name == 'csd_with_attention_transfer':
+        connector = model.distiller.connectors['align']
+        assert type(connector).__name__ == 'ConvModuleConnector'
+    if name == 'kd_with_aux_task':
+        assert type(runner.train_dataloader.dataset).__name__ == 'Digits'
+    if name == 'kd_on_bank':
+        assert type(model).__name__ == 'SingleTeacherDistill'
+        assert len(BankFolder(tmp_path / 'bank')) == 12
+
+
+def test_every_mix_says_what_it_shows():
+    files = {path.stem for path in (CONFIGS / 'mix').glob('*.py')}
+    assert files == {f'{name}_digits' for name in OF_MIX}
+    for path in (CONFIGS / 'mix').glob('*.py'):
+        assert path.read_text().startswith('# Shows: ')
+
+
+def test_published_numbers_have_a_source():
+    """No figure in the metafile is claimed as measured here."""
+    path = CONFIGS / 'baselines/metafile.yml'
+    content = yaml.safe_load(path.read_text())
+    collections = {entry['Name'] for entry in content['Collections']}
+    for model in content['Models']:
+        assert model['In Collection'] in collections
+        assert (ROOT / model['Config']).is_file()
+        assert 'Results' not in model
+        for entry in model.get('Published', []):
+            assert entry['Source'] and 50 < entry['Top 1 Accuracy'] < 100

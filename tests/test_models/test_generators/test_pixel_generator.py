@@ -1,0 +1,35 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import pytest
+import torch
+from conftest import build
+
+from csd_mmrazor.models import PixelGenerator
+
+
+def test_latents_are_the_normalised_pixels():
+    generator = PixelGenerator(4, 2, mean=[51, 102], std=[25.5, 51])
+    assert generator.latent_dim == 32
+    latent = torch.randn(3, 32)
+    images = generator(latent)
+    pixels = latent.view(3, 2, 4, 4)
+    for channel, (mean, std) in enumerate(((0.2, 0.1), (0.4, 0.2))):
+        expected = (mean + std * pixels[:, channel]).clamp(0, 1)
+        torch.testing.assert_close(images[:, channel], expected)
+    assert generator(None, 5).shape == (5, 2, 4, 4)
+    assert not list(generator.parameters())
+
+
+def test_gradients_pass_where_pixels_are_clipped():
+    generator = PixelGenerator(2, 1, mean=127.5, std=255)
+    latent = torch.tensor([[-3.0, 0.0, 0.2, 3.0]], requires_grad=True)
+    images = generator(latent)
+    assert images.flatten().tolist() == pytest.approx([0, 0.5, 0.7, 1])
+    images.sum().backward()
+    assert latent.grad.tolist() == [[1, 1, 1, 1]]
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match='img_size of PixelGenerator .* 0.'):
+        build(dict(type='PixelGenerator', img_size=0))
+    with pytest.raises(ValueError, match='std .* each of 3 channels.* got 2'):
+        build(dict(type='PixelGenerator', img_size=4, std=[1.0, 2.0]))

@@ -1,0 +1,89 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""The meta-generator's steps against plain arithmetic."""
+
+import pytest
+import torch
+import torch.nn as nn
+from conftest import build
+
+
+class Line(nn.Module):
+    """A generator of two weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, 2.0]))
+
+
+def meta(rule, optimizer):
+    made = build(dict(type='MetaGenerator', rule=rule, optimizer=optimizer))
+    generator = Line()
+    made.prepare(generator)
+    return made, generator
+
+
+def adapt(made, generator, grads):
+    """A round of steps of rate 0.1 along these gradients."""
+    made.begin_round(generator)
+    for grad in grads:
+        generator.weight.grad = grad.clone()
+        made.after_backward(generator)
+        with torch.no_grad():
+            generator.weight -= 0.1 * grad
+    made.end_round(generator)
+
+
+def test_fomaml_sums_gradients():
+    made, generator = meta('fomaml', dict(type='SGD', lr=0.5))
+    grads = torch.randn(3, 2)
+    start = made.weights.weight.detach().clone()
+    adapt(made, generator, grads)
+    expected = start - 0.5 * grads.sum(0)
+    torch.testing.assert_close(made.weights.weight.data, expected)
+    # The next round starts there, and from no old gradient.
+    adapt(made, generator, grads[:1])
+    torch.testing.assert_close(
+        made.weights.weight.data, expected - 0.5 * grads[0]
+    )
+
+
+def test_reptile_moves_towards_the_copy():
+    made, generator = meta('reptile', dict(type='SGD', lr=0.25))
+    start = made.weights.weight.detach().clone()
+    grads = torch.randn(3, 2)
+    adapt(made, generator, grads)
+    adapted = start - 0.1 * grads.sum(0)
+    torch.testing.assert_close(
+        made.weights.weight.data, start + 0.25 * (adapted - start)
+    )
+
+
+def test_reptile_of_rate_1_goes_on():
+    made, generator = meta('reptile', dict(type='SGD', lr=1.0))
+    adapt(made, generator, torch.randn(3, 2))
+    torch.testing.assert_close(made.weights.weight.data, generator.weight.data)
+
+
+def test_state_is_all_there_is():
+    """A copy that takes over the state goes on alike."""
+    adam = dict(type='Adam', lr=0.1, betas=(0.5, 0.999))
+    made, generator = meta('fomaml', adam)
+    grads = torch.randn(4, 3, 2)
+    for each in grads[:2]:
+        adapt(made, generator, each)
+    other, other_generator = meta('fomaml', adam)
+    state = {name: value.clone() for name, value in made.state().items()}
+    assert {name.split('.')[0] for name in state} == {'weights', 'optimizer'}
+    other.load_state(state)
+    for each in grads[2:]:
+        adapt(made, generator, each)
+        adapt(other, other_generator, each)
+    assert torch.equal(made.weights.weight, other.weights.weight)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="rule of MetaGenerator .* 'maml'"):
+        meta('maml', dict(type='SGD', lr=1.0))
+    made = build(dict(type='MetaGenerator'))
+    with pytest.raises(ValueError, match='generator with weights, but Pixel'):
+        made.prepare(build(dict(type='PixelGenerator', img_size=4)))

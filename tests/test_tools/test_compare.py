@@ -1,0 +1,177 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""The comparison: real runs, skipped when done and resumed when killed."""
+
+import csv
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import ROOT, build
+from mmengine.config import Config
+from PIL import Image
+
+COMPARE = ROOT / 'tools/compare.py'
+CONFIG = ROOT / 'configs/csd/csd_quickstart_digits.py'
+SYNTHESIS = 'default_hooks.synthesis'
+LIST = f"""
+seeds: [0, 1]
+options:
+  model.teachers.teacher.ckpt_path: TEACHER
+  {SYNTHESIS}.init_rounds: 1
+  {SYNTHESIS}.init_iters: 3
+  {SYNTHESIS}.synthesizer.iters: 2
+  {SYNTHESIS}.synthesizer.batch_size: 16
+  {SYNTHESIS}.synthesizer.generator.hidden_channels: 4
+  train_dataloader.batch_size: 16
+  train_dataloader.sampler.num_samples: 32
+  train_cfg.max_epochs: 3
+methods:
+  CSD:
+    config: {CONFIG}
+  without, (its) term:
+    config: {CONFIG}
+    options:
+      {SYNTHESIS}.synthesizer.losses.loss_csd.loss_weight: 0
+      val_evaluator.topk: [1, 2]
+"""
+
+
+@pytest.fixture(scope='module')
+def text(tmp_path_factory):
+    """The list, with a teacher of the quickstart's shape."""
+    torch.manual_seed(0)
+    teacher = build(Config.fromfile(CONFIG).teacher_net)
+    teacher.init_weights()
+    path = tmp_path_factory.mktemp('teacher') / 'teacher.pth'
+    torch.save(dict(state_dict=teacher.state_dict()), path)
+    return LIST.replace('TEACHER', str(path))
+
+
+@pytest.fixture
+def main(tmp_path, monkeypatch):
+    """The tool in this process, where it is to refuse."""
+    spec = importlib.util.spec_from_file_location('compare', COMPARE)
+    compare = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(compare)
+    monkeypatch.chdir(tmp_path)
+
+    def main(*args):
+        monkeypatch.setattr(sys, 'argv', ['compare.py', *args])
+        compare.main()
+
+    return main
+
+
+def rows(path):
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_runs_are_tabulated_once(run, tmp_path, text):
+    """A list over seeds, extended by a seed; and what is refused."""
+    plan = tmp_path / 'tiny.yml'
+    plan.write_text(text)
+    args = ('tiny.yml', '--out', 'docs/tiny', '--jobs', 2)
+    first = run(COMPARE, *args, '--seeds', 0)
+    found = rows(tmp_path / 'docs/tiny.csv')
+    assert sorted(row['method'] for row in found) == [
+        'CSD',
+        'without, (its) term',
+    ]
+    for row in found:
+        curve = row['curve'].split()
+        assert len(curve) == 3
+        assert row['top1'] == curve[-1]
+        assert row['best'] == max(curve, key=float)
+        assert (row['images'], row['steps']) == ('64', '9')
+        assert 0 < int(row['cpu_seconds']) < 60
+        assert int(row['seconds']) < 100
+        assert torch.__version__ in row['versions']
+        assert row['commit']
+    work = tmp_path / 'work_dirs/compare/tiny'
+    kept = {path.name for path in work.iterdir()}
+    assert {'csd', 'without_its_term'} <= kept
+    logs = (work / 'without_its_term/seed0.log').read_text()
+    assert (
+        'loss_bn' in logs and 'loss_csd' not in logs.split('Epoch(train)')[1]
+    )
+
+    again = run(COMPARE, *args)
+    assert '4 runs, 2 to do' in again.stdout
+    # Rows of the first call are as they were.
+    assert rows(tmp_path / 'docs/tiny.csv')[:2] == found
+    markdown = (tmp_path / 'docs/tiny.md').read_text()
+    for method in ('CSD', 'without, (its) term'):
+        values = torch.tensor(
+            [
+                float(row['top1'])
+                for row in rows(tmp_path / 'docs/tiny.csv')
+                if row['method'] == method
+            ]
+        )
+        cell = f'| {method} | {values.mean():.2f} ± {values.std():.2f} | 2 |'
+        assert cell in markdown
+    assert Image.open(tmp_path / 'docs/tiny.png').size[0] > 400
+    assert first.stdout.count('| 1 |') == 2
+
+    plan.write_text(text.replace('max_epochs: 3', 'max_epochs: 4'))
+    other = run(COMPARE, *args, check=False)
+    assert 'has a result with another options' in other.stderr
+    assert other.returncode != 0
+
+
+def test_a_killed_comparison_goes_on(tmp_path, text, run, main):
+    """Killed with its run in the middle of training."""
+    (tmp_path / 'tiny.yml').write_text(
+        text.replace('max_epochs: 3', 'max_epochs: 20')
+    )
+    command = [sys.executable, str(COMPARE), 'tiny.yml', '--seeds', '0']
+    command += ['--methods', 'CSD', '--work-dir', 'work']
+    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=env, start_new_session=True
+    )
+    work = tmp_path / 'work/csd/seed0'
+    deadline = time.monotonic() + 120
+    while not (work / 'epoch_2.pth').exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    with pytest.raises(RuntimeError, match='work are still under way'):
+        main(*command[2:])
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / 'work/results.csv').exists()
+    run(*command)
+    (row,) = rows(tmp_path / 'work/results.csv')
+    assert len(row['curve'].split()) == 20
+    assert row['cpu_seconds'] == '' and int(row['seconds']) > 0
+    assert 'resumed epoch' in (work.parent / 'seed0.log').read_text()
+
+
+def test_bad_lists(tmp_path, text, main):
+    """Each is told before any work, with what to write."""
+
+    def refused(content, *args):
+        (tmp_path / 'bad.yml').write_text(content)
+        main('bad.yml', *args)
+
+    for content, message in (
+        ('seeds: [0]', 'names no methods: write methods: {NAME: {config'),
+        (text + '\nseed: [1]', r"has \['seed'\], but only methods, seeds"),
+        ('methods: {A: {confg: b.py}}', 'method "A" of .* should be as in'),
+        (text.replace('[0, 1]', '[0, 0]'), 'or a seed is there twice'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refused(content)
+    with pytest.raises(FileNotFoundError, match='b.py'):
+        refused('methods: {A: {config: b.py}}')
+    with pytest.raises(ValueError, match=r"no \['CDS'\]; it has \['CSD'"):
+        refused(text, '--methods', 'CDS')
+    with pytest.raises(SystemExit):
+        refused(text, '--jobs', '0')
+    assert [path.name for path in tmp_path.iterdir()] == ['bad.yml']
