@@ -130,7 +130,7 @@ def test_keep(bank):
 
 def test_starts_from_another_bank(bank, tmp_path):
     other = DATASETS.build(
-        dict(type='ImageBank', init_bank=str(bank.folder.path))
+        dict(type='mmrazor.ImageBank', init_bank=str(bank.folder.path))
     )
     other.open(tmp_path / 'other', SHAPE, 10)
     assert all(map(torch.equal, everything(other), everything(bank)))

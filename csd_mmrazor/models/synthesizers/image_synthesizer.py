@@ -372,7 +372,7 @@ class ImageSynthesizer(nn.Module):
         self._active(with_student)
         needs = set().union(*self.needs.values())
         for index, teacher in enumerate(networks.each_teacher):
-            of_bn = {'bn_statistics', *OF_VIEWS, *OF_MEMORY}
+            of_bn = {'bn_statistics', *OF_LAYERS}
             if needs & of_bn and not bn_layers(teacher):
                 raise ValueError(
                     f'teacher {index} ({type(teacher).__name__}) has no BN '
@@ -719,7 +719,7 @@ def _from_student(mapping: Dict) -> bool:
 
 def _arguments(name: str, loss: nn.Module) -> Set[str]:
     """Names of the arguments of a loss; checks that there are such values."""
-    known = OF_IMAGES | OF_TEACHER | OF_VIEWS | OF_MEMORY | OF_STUDENT
+    known = OF_IMAGES | OF_TEACHER | OF_LAYERS | OF_STUDENT
     wanted = set()
     for argument in signature(loss.forward).parameters.values():
         if argument.name in known:
