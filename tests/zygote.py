@@ -39,8 +39,8 @@ def child(request, env):
             os.dup2(os.open(request['out'] + suffix, flags), number)
         os.chdir(request['cwd'])
         os.environ.update(env)
-        exec(request.get('setup') or '', dict(globals()))
         sys.argv = [TRAIN, *request['argv']]
+        exec(request.get('setup') or '', dict(globals()))
         runpy.run_path(TRAIN, run_name='__main__')
         code = 0
     except SystemExit as error:

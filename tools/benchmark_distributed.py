@@ -130,7 +130,12 @@ def main() -> None:
                     + [f'--master_port={args.port}', *sys.argv]
                     + ['--worker', str(out)],
                     check=True,
-                    env=dict(os.environ, OMP_NUM_THREADS='1'),
+                    env=dict(
+                        os.environ,
+                        OMP_NUM_THREADS='1',
+                        MKL_NUM_THREADS='1',
+                        PYTHONWARNINGS='ignore',
+                    ),
                     stdout=subprocess.DEVNULL,
                 )
                 found[number].append(json.loads(out.read_text()))

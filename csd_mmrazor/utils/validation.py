@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import torch
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
+from mmengine.runner import Runner, ValLoop
 
 
 def check_validation(runner: Runner) -> None:
@@ -15,8 +15,8 @@ def check_validation(runner: Runner) -> None:
         ValueError: If model, images and metrics do not fit each other, or
             the best checkpoint is to be told by a metric that there is not.
     """
-    loop = runner.val_loop
-    if loop is None:
+    loop = runner.val_loop  # reads the images
+    if type(loop) is not ValLoop:  # none, or one that validates its own way
         return
     model = runner.model
     was_training = model.training

@@ -267,6 +267,54 @@ def test_a_process_that_dies_ends_the_job(forked, config, tmp_path, moment):
     )
 
 
+def test_a_node_that_dies_ends_the_job(config, tmp_path):
+    """Two nodes of one process each, on one machine; one is killed."""
+    config(**{'train_dataloader.sampler.num_samples': 10**7})
+    mark = f'{tmp_path.name}nodes'
+    nodes = []
+    for rank in range(2):
+        env = dict(
+            os.environ,
+            MARK=mark,
+            NNODES='2',
+            NODE_RANK=str(rank),
+            MASTER_ADDR='127.0.0.1',
+            PORT='29561',
+            OMP_NUM_THREADS='1',
+            PYTHONWARNINGS='ignore',
+        )
+        with open(tmp_path / f'out{rank}', 'w') as out:
+            nodes.append(
+                subprocess.Popen(
+                    [ROOT / 'tools/dist_train.sh', 'config.py', '1']
+                    + ['--work-dir', 'run'],
+                    cwd=tmp_path,
+                    env=env,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+    try:
+        start = time.monotonic()
+        while '(train) [1][' not in (tmp_path / 'out0').read_text():
+            assert time.monotonic() - start < 120
+            assert all(node.poll() is None for node in nodes)
+            time.sleep(0.1)
+        log = (tmp_path / 'out0').read_text()
+        assert '2 processes x 16 images: effective batch 32' in log
+        workers = processes_of(mark.encode())
+        nodes[1].kill()
+        os.kill(workers[1], signal.SIGKILL)
+        killed = time.monotonic()
+        assert nodes[0].wait(60) != 0
+        print(f'the other ended after {time.monotonic() - killed:.1f} s')
+    finally:
+        for node in nodes:
+            node.kill()
+        for pid in processes_of(mark.encode()).values():
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_a_second_run_in_a_work_dir_is_refused(run, forked, config, tmp_path):
     config(**{f'{SYNTHESIS}.init_iters': 10**6})
     first = subprocess.Popen(

@@ -389,6 +389,7 @@ def _bank_of(runner: Runner) -> ImageBank:
 def _plan(runner: Runner) -> str:
     """What the number of processes makes of batch, steps and rates."""
     loader, world_size = runner.train_dataloader, get_dist_info()[1]
+    batch_size = loader.batch_sampler.batch_size
     rates = ', '.join(
         f'{name} {values[0]:g}'
         for name, values in runner.optim_wrapper.get_lr().items()
@@ -396,8 +397,8 @@ def _plan(runner: Runner) -> str:
     )
     scaled = (runner.auto_scale_lr or {}).get('enable')
     return (
-        f'{world_size} processes x {loader.batch_size} images: effective '
-        f'batch {world_size * loader.batch_size}, {len(loader)} student '
+        f'{world_size} processes x {batch_size} images: effective '
+        f'batch {world_size * batch_size}, {len(loader)} student '
         f'steps an epoch, {runner.max_iters} in all. Rates: {rates}, '
         + (
             'scaled with the effective batch.'
