@@ -2,6 +2,7 @@
 """The student out of a run, as a plain classifier of mmpretrain."""
 
 import io
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
@@ -325,21 +326,22 @@ def export_onnx(
             "torch's ONNX exporter needs packages that are not installed: "
             f'pip install {" ".join(missing)}'
         )
-    out = Path(out)
+    import onnx
+
     inputs = torch.randn(2, *image_shape)
-    temporary = out.with_name(f'.{out.name}.tmp')
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, 'student.onnx'))
         torch.onnx.export(
             model,
             (inputs,),
-            str(temporary),
+            path,
             input_names=['inputs'],
             output_names=['logits'],
             dynamic_axes=dict(inputs={0: 'batch'}, logits={0: 'batch'}),
         )
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+        # The exporter puts the weights into a second file.
+        content = onnx.load(path).SerializeToString()
+    write_file(out, content)
     if find_spec('onnxruntime') is None:
         return None
     import onnxruntime

@@ -431,3 +431,29 @@ def test_local_configs_that_cannot_be_built(
     (tmp_path / 'empty.py').write_text('a = 1\n')
     with pytest.raises(error, match=message):
         build(dict(cfg_path=path, **options))
+
+
+@pytest.mark.parametrize(
+    'cfg, message',
+    [
+        (dict(type='CSDLos'), 'CSDLos is not in .*ed are mmrazor.CSDLoss'),
+        (dict(type='mmpretrain.ResNetCIFAR'), 'mmpretrain.ResNet_CIFAR'),
+        # Others of its kind, where nothing is spelt alike.
+        (dict(type='NonsenseLoss'), 'mmrazor.KLDivergence|mmrazor.L2Loss'),
+        (dict(type='Qqqqq'), 'No registered name is like it'),
+        # Within another part.
+        (
+            dict(network(), head=dict(type='LinearClsHed')),
+            'LinearClsHed is not in .* mmpretrain.LinearClsHead',
+        ),
+    ],
+)
+def test_types_that_are_not_registered(cfg, message):
+    with pytest.raises(KeyError, match=message) as error:
+        build(cfg)
+    assert str(error.value).count('Registered are') <= 1
+
+
+def test_other_key_errors_are_left_alone():
+    with pytest.raises(KeyError, match='must contain the key "type"'):
+        build(dict(a=1))

@@ -160,8 +160,8 @@ default_hooks = dict(
     # Leaves the best student in the work dir, as mmpretrain loads it.
     export=dict(type='mmrazor.ExportStudentHook'),
 )
-# What they are used for is above; the whole config shall not show them twice.
-del synthesis, sgd
+# It is above; a config that changes it there is not to show two of them.
+del synthesis
 # Distributed runs: student and head take turns within a step.
 model_wrapper_cfg = dict(
     type='mmrazor.CSDDistributedDataParallel', find_unused_parameters=True

@@ -14,11 +14,12 @@ from ..utils import download_to
 from .class_folders import list_class_folders
 
 
-def other_folder(layout: str) -> str:
+def other_folder(split: str, suffix: str) -> str:
     """What can be done where a data set cannot be downloaded."""
+    loader = 'train_dataloader' if split == 'train' else 'val_dataloader'
     return (
-        f'name a folder with images as {layout}: --cfg-options '
-        'val_dataloader.dataset.data_root=FOLDER'
+        f'name a folder with images as {split}/<class>/*.{suffix}: '
+        f'--cfg-options {loader}.dataset.data_root=FOLDER'
     )
 
 
@@ -50,7 +51,7 @@ class ClassFoldersMixin:
         if self.is_complete():
             return super().load_data_list()
         root.mkdir(parents=True, exist_ok=True)
-        option = other_folder(f'{self.split}/<class>/*.png')
+        option = other_folder(self.split, 'png')
         with download_to(root / self.filename, self.url, option):
             return super().load_data_list()
 

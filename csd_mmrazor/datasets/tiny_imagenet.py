@@ -55,7 +55,7 @@ class TinyImageNet(BaseDataset):
         root = Path(self.data_root)
         folder = self._find(root)
         if folder is None:
-            option = other_folder(f'{self.split}/<class>/*.JPEG')
+            option = other_folder(self.split, 'JPEG')
             with download_to(root / self.filename, self.url, option):
                 if is_main_process():
                     self._unpack(root)

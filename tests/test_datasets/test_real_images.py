@@ -94,7 +94,8 @@ def test_offline_says_which_file_to_put_where(
     for part in (
         url,
         f'put it at {root}/{url.split("/")[-1]}',
-        'val_dataloader.dataset.data_root=FOLDER',
+        f'{"train" if split == "train" else "val"}_dataloader.dataset.'
+        'data_root=FOLDER',
         'no network',
     ):
         assert part in str(error.value)
