@@ -5,6 +5,8 @@ import torch.nn as nn
 from conftest import build, network
 
 from csd_mmrazor.models.utils import (
+    bn_layers,
+    layer_means,
     pooled_features,
     recorded_outputs,
     submodule,
@@ -55,3 +57,21 @@ def test_unknown_names_are_told_with_those_there_are():
     assert 'head.fc' in str(e.value)
     with pytest.raises(ValueError, match='has no extract_feat.*aux_feature'):
         pooled_features(nn.Sequential(nn.ReLU()), torch.zeros(1))
+
+
+def test_layer_means_are_of_what_bn_layers_see():
+    model = build(network()).eval()
+    inputs = torch.randn(3, 1, 8, 8)
+    seen = []
+    handles = [
+        layer.register_forward_hook(lambda _, args, out: seen.append(args[0]))
+        for layer in bn_layers(model)
+    ]
+    with layer_means(model) as means:
+        model(inputs, mode='tensor')
+    for handle in handles:
+        handle.remove()
+    assert len(means) == len(seen) == len(bn_layers(model))
+    for mean, maps in zip(means, seen):
+        torch.testing.assert_close(mean, maps.mean((2, 3)))
+    assert not any(m._forward_pre_hooks for m in model.modules())
