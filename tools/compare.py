@@ -458,8 +458,9 @@ def main() -> None:
     waiting = [run for run in runs if not is_done(run, rows)]
     print(f'{len(runs)} runs, {len(waiting)} to do', flush=True)
     commit = git_commit()
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(max(1, cores // args.jobs))
+    if 'OMP_NUM_THREADS' not in os.environ:
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // args.jobs))
     fork = multiprocessing.get_context('fork')
     running, failed = {}, []
     # Whoever ends this process ends its runs.

@@ -7,7 +7,10 @@
 # The teacher is downloaded, or
 #   --cfg-options model.teachers.res34.build_cfg.pretrained=False
 #       model.teachers.res34.ckpt_path=FILE
-_base_ = 'mmrazor::distill/mmcls/dfad/dfad_logits_resnet34_resnet18_8xb32_cifar10.py'
+_base_ = (
+    'mmrazor::distill/mmcls/dfad/'
+    'dfad_logits_resnet34_resnet18_8xb32_cifar10.py'
+)
 custom_imports = dict(imports=['csd_mmrazor'], allow_failed_imports=False)
 
 train_dataloader = dict(

@@ -6,6 +6,7 @@ import sys
 import uuid
 from pathlib import Path
 
+import mmrazor
 import numpy as np
 import pytest
 import torch
@@ -51,6 +52,7 @@ OF_MIX = {
         'distill.loss_kl',
     ],
     'kd_on_bank': ['synthesis/loss_adv', 'student.loss', 'distill.loss_kl'],
+    'csd_with_meta_generator': ['synthesis/loss_csd', 'distill.loss_kd'],
     'csd_two_teachers': ['distill.loss_kd', 'distill.loss_kd2'],
 }
 
@@ -120,6 +122,15 @@ def reduced(cfg, files):
                 'default_hooks.checkpoint.interval': 2,
             }
         )
+        # A schedule may not start after its end.
+        for index, scheduler in enumerate(
+            cfg.param_scheduler.architecture
+            if isinstance(cfg.param_scheduler.architecture, list)
+            else []
+        ):
+            key = f'param_scheduler.architecture.{index}'
+            name = 'begin' if 'begin' in scheduler else 'end'
+            options[f'{key}.{name}'] = 1
     model = cfg.model
     digits = 'Digits' in cfg.val_dataloader.dataset.type
     if 'teacher_ckpt' in model:
@@ -205,24 +216,23 @@ def test_those_of_mmrazor(name, variant, files, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['dafl', 'zskt', 'dfad'])
-def test_those_of_mmrazor_are_unmodified(name):
+def test_those_of_mmrazor_are_unmodified(name, tmp_path):
     ours = Config.fromfile(
         CONFIGS / f'baselines/{name}_resnet34_resnet18_cifar10.py'
     )
-    source = next(
-        line.split("'")[1]
-        for line in Path(ours.filename).read_text().splitlines()
-        if line.startswith('_base_')
+    folder = f'distill/mmcls/{name}'
+    (path,) = (Path(mmrazor.__file__).parent / f'.mim/configs/{folder}').glob(
+        '*.py'
     )
-    child = Path(ours.filename).parent / 'unused.py'
-    theirs = Config._get_cfg_path(source, str(child))[0]
-    theirs = Config.fromfile(theirs)
+    plain = tmp_path / 'plain.py'
+    plain.write_text(f"_base_ = 'mmrazor::{folder}/{path.name}'")
+    ours, theirs = ours.to_dict(), Config.fromfile(plain).to_dict()
     for cfg in (ours, theirs):
         for loader in ('train', 'val', 'test'):
             del cfg[f'{loader}_dataloader']['dataset']['type']
             del cfg[f'{loader}_dataloader']['dataset']['data_root']
     del ours['custom_imports']
-    assert ours.to_dict() == theirs.to_dict()
+    assert ours == theirs
 
 
 def test_mmrazors_under_torchrun(files, tmp_path, run):
@@ -265,6 +275,7 @@ def test_mixes(name, files, tmp_path):
 
 def test_every_mix_says_what_it_shows():
     files = {path.stem for path in (CONFIGS / 'mix').glob('*.py')}
+    assert len(files) >= 6
     assert files == {f'{name}_digits' for name in OF_MIX}
     for path in (CONFIGS / 'mix').glob('*.py'):
         assert path.read_text().startswith('# Shows: ')
@@ -278,6 +289,14 @@ def test_published_numbers_have_a_source():
     for model in content['Models']:
         assert model['In Collection'] in collections
         assert (ROOT / model['Config']).is_file()
+        assert Path(model['Config']).stem == model['Name']
         assert 'Results' not in model
-        for entry in model.get('Published', []):
-            assert entry['Source'] and 50 < entry['Top 1 Accuracy'] < 100
+        published = model['Metadata'].get('Published')
+        if published:
+            assert published['Source']
+            assert 50 < published['Top 1 Accuracy'] < 100
+    listed = {model['Config'] for model in content['Models']}
+    assert listed == {
+        path.relative_to(ROOT).as_posix()
+        for path in (CONFIGS / 'baselines').glob('*.py')
+    }

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from copy import deepcopy
+from inspect import signature
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from mmrazor.registry import MODELS
 
 from csd_mmrazor.models import Networks, NonFiniteSynthesisError
 from csd_mmrazor.models.synthesizers.image_synthesizer import to_uint8
-from csd_mmrazor.models.utils import reset_weights
+from csd_mmrazor.models.utils import bn_layers, reset_weights
 
 LOSSES = dict(
     loss_oh=dict(type='OneHotLoss'),
@@ -420,3 +421,114 @@ def test_networks_of_algorithms(teacher_file):
     assert MODELS.get('SingleTeacherDistill')
     with pytest.raises(TypeError, match='ImageClassifier has no student'):
         Networks.of(algorithm.teacher)
+
+
+def test_views_and_memory(networks, monkeypatch):
+    """What ContrastiveLoss is given, against a hooked teacher."""
+    torch.manual_seed(0)
+    given = []
+    forward = MODELS.get('ContrastiveLoss').forward
+
+    def noted(self, **kwargs):
+        given.append(kwargs)
+        return forward(self, **kwargs)
+
+    noted.__signature__ = signature(forward)
+    monkeypatch.setattr(MODELS.get('ContrastiveLoss'), 'forward', noted)
+    made = synthesizer(
+        losses=dict(
+            loss_cr=dict(type='ContrastiveLoss', memory_size=5, embed_dim=4)
+        ),
+        # A view that is easily told: mirrored.
+        view_augment=dict(type='RandomCropFlip', padding=0, flip_prob=1),
+        iters=2,
+    )
+    assert made.memory_size == 5
+    memory = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    images = []
+    made.generator.register_forward_hook(lambda m, a, out: images.append(out))
+    before = state(networks)
+    made.synthesize(networks, 10, seed=1, memory=memory)
+    assert same(before, state(networks))
+
+    teacher = networks.teachers['teacher']
+
+    def features(images):
+        seen = []
+        handles = [
+            layer.register_forward_hook(
+                lambda _, args, out: seen.append(args[0].mean((2, 3)))
+            )
+            for layer in bn_layers(teacher)
+        ]
+        with torch.no_grad():
+            teacher(networks.normalize(images), mode='tensor')
+        for handle in handles:
+            handle.remove()
+        return torch.cat(seen, 1)
+
+    assert len(given) == len(images) == 2
+    for each, made_images in zip(given, images):
+        for key, expected in (
+            ('features_t', features(made_images)),
+            ('view_features_t', features(made_images.flip(-1))),
+        ):
+            torch.testing.assert_close(
+                each[key], expected, rtol=1e-3, atol=1e-4
+            )
+    # The fixture's own normalisation does not rescale uint8.
+    for key, expected in (
+        ('memory_features_t', features(memory)),
+        ('memory_view_features_t', features(memory.flip(-1))),
+    ):
+        torch.testing.assert_close(
+            given[0][key], expected, rtol=1e-3, atol=1e-3
+        )
+    # Without images there is nothing to compare with, and no error.
+    given.clear()
+    made.synthesize(networks, 10, seed=1)
+    assert given[0]['memory_features_t'].shape == (
+        0,
+        given[0]['features_t'].shape[1],
+    )
+
+
+def test_latents_may_have_their_own_rate(networks, monkeypatch):
+    groups = []
+    step = torch.optim.Adam.step
+
+    def noted(self, *args, **kwargs):
+        groups[:] = [group['lr'] for group in self.param_groups]
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, 'step', noted)
+    synthesizer(latent_lr=0.03).synthesize(networks, 10, seed=0)
+    assert groups == [1e-3, 0.03]
+    synthesizer().synthesize(networks, 10, seed=0)
+    assert groups == [1e-3, 1e-3]
+
+
+def test_pixels_are_optimised(networks):
+    """DeepInversion's parametrisation through the same loop."""
+    made = synthesizer(
+        generator=dict(type='PixelGenerator', img_size=8, channels=1),
+        losses=dict(
+            loss_bn=dict(type='BNStatisticsLoss'),
+            loss_tv=dict(type='TotalVariationLoss', loss_weight=0.01),
+        ),
+        optimizer=dict(type='Adam', lr=0.1),
+        iters=30,
+    )
+    first = made.synthesize(networks, 10, seed=0, iters=1)
+    last = made.synthesize(networks, 10, seed=0)
+    assert last.terms['loss_bn'] < 0.9 * first.terms['loss_bn']
+    assert last.terms['loss_tv'] < first.terms['loss_tv']
+
+
+def test_lasting_terms_take_one_teacher(networks):
+    two = nn.ModuleDict(
+        dict(a=networks.each_teacher[0], b=networks.each_teacher[0])
+    )
+    made = synthesizer(losses=dict(loss_cr=dict(type='ContrastiveLoss')))
+    with pytest.raises(ValueError, match='loss_cr .* one teacher, but .* 2'):
+        made.prepare(networks._replace(teachers=two))

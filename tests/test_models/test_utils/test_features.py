@@ -6,6 +6,8 @@ from conftest import build, network
 
 from csd_mmrazor.models.utils import (
     as_map,
+    bn_layers,
+    layer_means,
     pooled_features,
     recorded_outputs,
     submodule,
@@ -73,3 +75,21 @@ def test_any_output_as_a_map():
 def test_what_is_no_map(shape):
     with pytest.raises(ValueError, match=f'got .{shape[0]},.*recorder'):
         as_map(torch.zeros(shape))
+
+
+def test_layer_means_are_of_what_bn_layers_see():
+    model = build(network()).eval()
+    inputs = torch.randn(3, 1, 8, 8)
+    seen = []
+    handles = [
+        layer.register_forward_hook(lambda _, args, out: seen.append(args[0]))
+        for layer in bn_layers(model)
+    ]
+    with layer_means(model) as means:
+        model(inputs, mode='tensor')
+    for handle in handles:
+        handle.remove()
+    assert len(means) == len(seen) == len(bn_layers(model))
+    for mean, maps in zip(means, seen):
+        torch.testing.assert_close(mean, maps.mean((2, 3)))
+    assert not any(m._forward_pre_hooks for m in model.modules())
