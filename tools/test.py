@@ -16,6 +16,7 @@ from csd_mmrazor.utils.config import (
     load_config,
 )
 from csd_mmrazor.utils.errors import errors_told_plainly
+from csd_mmrazor.utils.processes import leave_together
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +40,7 @@ def main() -> None:
         teacher.ckpt_path = None
     runner = Runner.from_cfg(cfg)
     runner.test()
+    leave_together()
 
 
 if __name__ == '__main__':

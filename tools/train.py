@@ -22,6 +22,7 @@ from csd_mmrazor.utils.config import (
 )
 from csd_mmrazor.utils.errors import errors_told_plainly
 from csd_mmrazor.utils.files import work_dir_lock
+from csd_mmrazor.utils.processes import leave_together
 from csd_mmrazor.utils.validation import check_validation
 
 
@@ -75,6 +76,7 @@ def main() -> None:
         runner = Runner.from_cfg(cfg)
         check_validation(runner)
         runner.train()
+    leave_together()
 
 
 if __name__ == '__main__':

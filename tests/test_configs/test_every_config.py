@@ -59,6 +59,7 @@ CUT_OF_FOLDER = dict(
     },
     csd={
         'model.log_interval': 1,
+        f'{SYNTHESIS}.rounds': 1,
         f'{SYNTHESIS}.init_rounds': 1,
         f'{SYNTHESIS}.init_iters': 1,
         f'{SYNTHESIS}.synthesizer.iters': 1,
