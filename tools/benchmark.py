@@ -586,8 +586,13 @@ def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
         precision=args.amp or 'float32',
         device=torch.cuda.get_device_name()
         if args.device == 'cuda'
-        else f'{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, '
-        f'{torch.get_num_threads()} threads',
+        else ' '.join(
+            (
+                platform.machine(),
+                torch.backends.cpu.get_cpu_capability() + ',',
+                f'{torch.get_num_threads()} threads',
+            )
+        ),
         date=str(date.today()),
         torch=torch.__version__,
         python=platform.python_version(),
