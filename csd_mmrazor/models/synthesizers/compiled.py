@@ -64,6 +64,11 @@ class CompiledNetworks:
     """
 
     def __init__(self, networks: Networks) -> None:
+        if not hasattr(torch.compiler, 'is_compiling'):
+            raise ValueError(
+                'compile=True of ImageSynthesizer needs torch 2.3 or newer, '
+                f'and this is {torch.__version__}: set compile=False.'
+            )
         if networks.aux_feature is not None:
             raise ValueError(
                 'compile=True of ImageSynthesizer takes the auxiliary '

@@ -18,6 +18,9 @@ import torch.nn as nn
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+# torch 2.1 and 2.2 do not tell; CompiledNetworks refuses them.
+_is_compiling = getattr(torch.compiler, 'is_compiling', lambda: False)
+
 
 class BNStatistics(NamedTuple):
     """Statistics at the input of one BN layer, each (C, ), float32."""
@@ -117,7 +120,7 @@ def _forward(
         return _ScaleShift.apply(maps, scale, shift)
     # Moments about the running mean, which is near: no digits are lost.
     center = layer.running_mean
-    if torch.compiler.is_compiling():
+    if _is_compiling():
         # The compiler makes one pass over the maps of this by itself.
         full = _full(maps)
         centered = full - _channels(center, maps)

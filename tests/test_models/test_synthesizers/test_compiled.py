@@ -48,6 +48,9 @@ def at_most_compiled(allowed):
         torch.compiler.set_stance('default')
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.compiler, 'set_stance'), reason='torch is too old'
+)
 def test_same_images_as_without(networks):
     """One step, so that rounding does not add up; then another student.
 
@@ -78,6 +81,10 @@ def test_same_images_as_without(networks):
 
 
 def test_says_what_cannot_be_compiled(networks, monkeypatch):
+    if not hasattr(torch.compiler, 'is_compiling'):
+        with pytest.raises(ValueError, match='torch 2.3 or newer'):
+            CompiledNetworks(networks)
+        return
     with pytest.raises(ValueError, match='aux_feature="neck"'):
         CompiledNetworks(networks._replace(aux_feature='neck'))
     monkeypatch.setenv('CXX', 'no-such-compiler')
