@@ -8,6 +8,7 @@ it looks for its cause first and leaves everything alone where that is absent.
 """
 
 import difflib
+import collections
 import functools
 import importlib
 import inspect
@@ -417,6 +418,8 @@ def load_checkpoints_safely() -> None:
     HistoryBuffer()  # fills ``_statistics_methods``
     allowed = {
         'builtins.getattr': method_of_history_buffer,
+        # Schedulers with milestones, and before torch 2.2 all of them.
+        'collections.Counter': collections.Counter,
         'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
         'numpy.ndarray': np.ndarray,
         'numpy.dtype': np.dtype,
