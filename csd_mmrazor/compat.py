@@ -7,8 +7,8 @@ it looks for its cause first and leaves everything alone where that is absent.
 :func:`apply` runs them all, once, on ``import csd_mmrazor``.
 """
 
-import difflib
 import collections
+import difflib
 import functools
 import importlib
 import inspect
