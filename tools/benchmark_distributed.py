@@ -73,6 +73,10 @@ def work(args: argparse.Namespace) -> None:
         cfg.merge_from_dict(args.cfg_options)
     for teacher in cfg.model.teachers.values():
         teacher.ckpt_path = None
+    # A student of a random teacher is not to diverge meanwhile.
+    for wrapper in cfg.optim_wrapper.values():
+        if isinstance(wrapper, dict):
+            wrapper.optimizer.lr = 1e-6
     processes = int(os.environ['WORLD_SIZE'])
     batch_size = cfg.train_dataloader.batch_size
     cfg.merge_from_dict(

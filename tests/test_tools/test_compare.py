@@ -4,6 +4,7 @@
 import csv
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -89,7 +90,8 @@ def test_runs_are_tabulated_once(run, tmp_path, text):
         assert row['top1'] == curve[-1]
         assert row['best'] == max(curve, key=float)
         assert (row['images'], row['steps']) == ('64', '9')
-        assert 0 < int(row['cpu_seconds']) < 60
+        # A run as short as this may take less than half a second.
+        assert 0 <= int(row['cpu_seconds']) < 60
         assert int(row['seconds']) < 100
         assert torch.__version__ in row['versions']
         assert row['commit']
@@ -117,7 +119,8 @@ def test_runs_are_tabulated_once(run, tmp_path, text):
         cell = f'| {method} | {values.mean():.2f} ± {values.std():.2f} | 2 |'
         assert cell in markdown
     assert Image.open(tmp_path / 'docs/tiny.png').size[0] > 400
-    assert first.stdout.count('| 1 |') == 2
+    # One run each, in the column after the mean.
+    assert len(re.findall(r'\d\.\d\d \| 1 \|', first.stdout)) == 2
 
     plan.write_text(text.replace('max_epochs: 3', 'max_epochs: 4'))
     other = run(COMPARE, *args, check=False)
