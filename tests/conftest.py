@@ -105,7 +105,6 @@ def tiny_config(tmp_path, teacher_file):
                 'train_dataloader.batch_size': 16,
                 'train_dataloader.sampler.num_samples': 48,
                 'train_cfg.max_epochs': 2,
-                'param_scheduler.architecture.T_max': 2,
                 'default_hooks.logger.interval': 1,
                 'env_cfg.mp_cfg.mp_start_method': 'fork',
                 **options,

@@ -122,11 +122,9 @@ optim_wrapper = dict(
     architecture=sgd,
     aux_head=sgd,
 )
-# The head's rate stays. T_max follows max_epochs.
+# The student's rate falls until the last epoch, the head's stays.
 param_scheduler = dict(
-    architecture=dict(
-        type='CosineAnnealingLR', T_max=max_epochs, by_epoch=True
-    ),
+    architecture=dict(type='CosineAnnealingLR', by_epoch=True),
     aux_head=[],
 )
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)

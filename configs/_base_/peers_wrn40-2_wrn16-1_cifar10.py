@@ -36,7 +36,6 @@ model = dict(
     ),
 )
 
-param_scheduler = dict(architecture=dict(T_max=max_epochs))
 train_cfg = dict(max_epochs=max_epochs)
 train_dataloader = dict(
     batch_size=batch_size, sampler=dict(num_samples=steps * batch_size)

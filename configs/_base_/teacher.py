@@ -16,9 +16,8 @@ optim_wrapper = dict(
         type='SGD', lr=lr, momentum=0.9, weight_decay=5e-4, nesterov=True
     )
 )
-param_scheduler = dict(
-    type='CosineAnnealingLR', T_max=max_epochs, by_epoch=True
-)
+# To the end of the training.
+param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True)
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()

@@ -37,11 +37,6 @@ model = dict(
 )
 # MMRazor's own, in place of one optimizer for student and head each.
 optim_wrapper = dict(_delete_=True, **_base_.sgd)
-param_scheduler = dict(
-    _delete_=True,
-    type='CosineAnnealingLR',
-    T_max=_base_.max_epochs,
-    by_epoch=True,
-)
+param_scheduler = dict(_delete_=True, type='CosineAnnealingLR', by_epoch=True)
 train_dataloader = dict(collate_fn=dict(data_samples=True))
 model_wrapper_cfg = dict(_delete_=True, type='MMDistributedDataParallel')

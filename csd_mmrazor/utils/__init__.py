@@ -3,7 +3,7 @@ from .checkpoints import CheckpointError, check_whole, latest_checkpoint
 from .downloads import download_to
 from .files import work_dir_lock, write_file
 from .progress import Progress
-from .seeds import derive_seed
+from .seeds import derive_seed, seeded
 
 __all__ = [
     'CheckpointError',
@@ -12,6 +12,7 @@ __all__ = [
     'derive_seed',
     'download_to',
     'latest_checkpoint',
+    'seeded',
     'work_dir_lock',
     'write_file',
 ]

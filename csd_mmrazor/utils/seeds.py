@@ -1,5 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from contextlib import contextmanager
+from typing import Iterator, Optional
+
 import numpy as np
+import torch
 
 
 def derive_seed(seed: int, *keys: int) -> int:
@@ -17,3 +21,15 @@ def derive_seed(seed: int, *keys: int) -> int:
         int: 0..2**32-1, unrelated for different keys.
     """
     return int(np.random.SeedSequence([seed, *keys]).generate_state(1)[0])
+
+
+@contextmanager
+def seeded(seed: Optional[int], device: torch.device) -> Iterator[None]:
+    """Draw from ``seed`` in the context; the state before is restored."""
+    if seed is None:
+        yield
+        return
+    devices = [device] if device.type == 'cuda' else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield

@@ -281,3 +281,14 @@ def test_one_step_of_each_kind(name, place, monkeypatch):
         assert plain.head.num_classes == num_classes
         assert plain.data_preprocessor.mean == mean
     shutil.rmtree(work_dir)
+
+
+@pytest.mark.parametrize('epochs', [1, 3])
+def test_the_number_of_epochs_sets_the_rates(tiny_runner, epochs):
+    runner = tiny_runner(**{'train_cfg.max_epochs': epochs})
+    runner.train()
+    rates = runner.optim_wrapper.get_lr()
+    # The last epoch's: half a cosine from 0.1 to 0 at the end of it.
+    last = 0.1 * (1 + math.cos(math.pi * (epochs - 1) / epochs)) / 2
+    assert max(rates['architecture.lr']) == pytest.approx(last)
+    assert min(rates['aux_head.lr']) == 0.1

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from csd_mmrazor.models import Networks
-from csd_mmrazor.models.synthesizers.image_synthesizer import seeded
 from csd_mmrazor.models.utils import bn_layers, frozen_bn
+from csd_mmrazor.utils import seeded
 
 # Autocast to float16 on a CPU came with torch 2.4.
 HALVES = [torch.bfloat16, torch.float16]

@@ -40,7 +40,6 @@ def config(tiny_config, tmp_path):
         cfg = tiny_config(
             **{
                 'train_cfg.max_epochs': EPOCHS,
-                'param_scheduler.architecture.T_max': EPOCHS,
                 f'{SYNTHESIS}.init_rounds': 4,
                 f'{SYNTHESIS}.init_iters': 4,
                 f'{SYNTHESIS}.synthesizer.iters': 4,
@@ -151,9 +150,11 @@ def test_killed_at_random_moments(forked, config, tmp_path, processes, kills):
             if done == kills:
                 break
             work, before = tmp_path / f'run{done}', ([], 0)
-    # Kills in the initial bank, in and between epochs.
+    # Kills before the first checkpoint, and between later ones. How many
+    # states there were is the machine's doing.
     print(f'{done} kills, states (shards, epoch): {sorted(states)}')
-    assert len(states) > 4
+    epochs = {epoch for _, epoch in states}
+    assert 0 in epochs and epochs & {*range(1, EPOCHS)}
 
 
 @pytest.mark.parametrize('what', ['shard', 'checkpoint'])

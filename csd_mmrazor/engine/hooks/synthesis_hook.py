@@ -28,9 +28,8 @@ from ...models.synthesizers import (
     SynthesisBatch,
     image_grid,
 )
-from ...models.synthesizers.image_synthesizer import seeded
 from ...models.utils import evaluating, reset_weights
-from ...utils import Progress, derive_seed
+from ...utils import Progress, derive_seed, seeded
 from .lasting_state import load_state, save_state, shared_state
 
 # What seeds are derived for.

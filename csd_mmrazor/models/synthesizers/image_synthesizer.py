@@ -1,11 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from inspect import Parameter, signature
 from typing import (
     Callable,
     Dict,
-    Iterator,
     List,
     NamedTuple,
     Optional,
@@ -20,6 +19,7 @@ from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.registry import MODELS
 from torch import Tensor
 
+from ...utils import seeded
 from ..augments import joint_labels
 from ..utils import (
     attached,
@@ -62,18 +62,6 @@ class SynthesisBatch(NamedTuple):
 
 class NonFiniteSynthesisError(FloatingPointError):
     """A loss term of a round of synthesis became infinite or not a number."""
-
-
-@contextmanager
-def seeded(seed: Optional[int], device: torch.device) -> Iterator[None]:
-    """Draw from ``seed`` in the context; the state before is restored."""
-    if seed is None:
-        yield
-        return
-    devices = [device] if device.type == 'cuda' else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        yield
 
 
 def to_uint8(images: Tensor) -> Tensor:
