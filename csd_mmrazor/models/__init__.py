@@ -2,6 +2,8 @@
 from .algorithms import CSDDistillation, CSDDistributedDataParallel
 from .augments import (
     ChannelPermutationTask,
+    FlipTask,
+    QuartersTask,
     RandomCropFlip,
     RandomResizedCropFlip,
     RotationPermutationTask,
@@ -42,6 +44,8 @@ __all__ = [
     'CSDGenerator',
     'CSDLoss',
     'ChannelPermutationTask',
+    'FlipTask',
+    'QuartersTask',
     'CompetitionLoss',
     'ContrastiveLoss',
     'GeneratorAdapter',

@@ -90,6 +90,7 @@ FACTS = {
         64,
     ),
     'digits': (10, [77.9], [95.9], 8),
+    'digits16': (10, [77.9], [81.3], 16),
 }
 CLASSES = {
     'cifar10': CIFAR10_CATEGORIES,

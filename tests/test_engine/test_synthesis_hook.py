@@ -77,6 +77,10 @@ def test_what_it_logs_and_draws(tiny_runner, caplog):
         assert line['synthesis/loss_csd'] < 0 < line['synthesis/loss_bn']
         assert 0 <= line['synthesis/student_top1'] <= 100
         assert 0 <= line['synthesis/teacher_top1'] <= 100
+        assert line['synthesis/aux_loss'] > 0
+        assert 0 <= line['synthesis/aux_top1'] <= 100
+        assert 0 <= line['synthesis/bank_balance'] <= 1
+        assert 0 < line['synthesis/bank_diversity'] <= 2
     assert [line['synthesis/images'] for line in of_rounds] == [48, 64]
     initial = [line for line in lines if 'initial/loss_oh' in line]
     assert len(initial) == 1 and 'initial/loss_csd' not in initial[0]
@@ -85,6 +89,39 @@ def test_what_it_logs_and_draws(tiny_runner, caplog):
     log = next(Path(runner.log_dir).glob('*.log')).read_text()
     assert 'Synthesis, initial bank: round 2/2, step 1/2, eta: 0:00:' in log
     assert 'Synthesis, epoch 2: round 1/1, step 2/2, eta: 0:00:00' in log
+
+
+def test_logs_how_the_head_does_on_real_images(tiny_runner, monkeypatch):
+    """All views of all images, in batches of which the last is smaller."""
+    runner = tiny_runner(
+        **{'train_cfg.max_epochs': 1, 'val_dataloader.batch_size': 100}
+    )
+    runner.train()
+    student, head = runner.model.student, runner.model.aux_head
+    student.eval()
+    right = []
+    for data in runner.val_dataloader:
+        data = runner.model.data_preprocessor(data, False)
+        for image, sample in zip(data['inputs'], data['data_samples']):
+            for turns in range(4):
+                view = torch.rot90(image, turns, (1, 2))[None]
+                (feature,) = student.extract_feat(view, stage='pre_logits')
+                guess = head(feature[None] if feature.ndim == 1 else feature)
+                right.append(
+                    guess.argmax().item() == 4 * sample.gt_label + turns
+                )
+    assert len(right) == 360 * 4
+    path = Path(runner.log_dir, 'vis_data', 'scalars.json')
+    lines = map(json.loads, path.read_text().splitlines())
+    (line,) = [line for line in lines if 'aux/top1' in line]
+    assert line['aux/top1'] == pytest.approx(100 * sum(right) / len(right))
+    assert line['step'] == 1 and 'accuracy/top1' in line
+
+
+def test_validates_without_having_trained(tiny_runner):
+    # MMEngine's checkpoint hook has no best one to compare with.
+    runner = tiny_runner(**{'default_hooks.checkpoint': None})
+    assert 'accuracy/top1' in runner.val()
 
 
 def test_the_grid_shows_the_images():

@@ -6,6 +6,7 @@ import torch
 from mmengine.dist import (
     all_gather,
     all_gather_object,
+    all_reduce,
     barrier,
     broadcast,
     broadcast_object_list,
@@ -16,24 +17,29 @@ from mmengine.dist import (
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner, set_random_seed
-from mmpretrain.evaluation import Accuracy
 from mmrazor.registry import HOOKS, MODELS
 from torch import Tensor
 
 from ...datasets import BankError, BankFolder, ImageBank
 from ...datasets.bank_folder import IMPORTED, INITIAL
+from ...models.augments import joint_labels
 from ...models.synthesizers import (
     Networks,
     NonFiniteSynthesisError,
     SynthesisBatch,
+    aux_predictions,
     image_grid,
+    recognition,
+    variety,
 )
-from ...models.utils import evaluating, reset_weights
+from ...models.utils import reset_weights
 from ...utils import Progress, derive_seed, seeded
 from .lasting_state import load_state, save_state, shared_state
 
 # What seeds are derived for.
-_ROUND, _EPOCH, _HEAD, _LASTING, _MEMORY = range(5)
+_ROUND, _EPOCH, _HEAD, _LASTING, _MEMORY, _SAMPLE = range(6)
+# Images of the bank that are looked at to tell how varied it is.
+_SAMPLE_SIZE = 512
 
 
 @HOOKS.register_module()
@@ -52,6 +58,11 @@ class SynthesisHook(Hook):
     killed continues with ``--resume`` where it was: rounds that the bank has
     are not made again. A round that diverges is tried again with another
     seed.
+
+    Each epoch it logs what tells whether the images do what they are for:
+    who recognises the new ones before they are trained on (teacher, student,
+    auxiliary head), how varied the bank is, and, with each validation, how
+    often the head is right on real images.
 
     In a distributed run each process makes rounds of its own, and the bank is
     the same on all. After each epoch the first process's BN statistics, which
@@ -116,6 +127,7 @@ class SynthesisHook(Hook):
         self.bank_dir = bank_dir
         self.progress_interval = progress_interval
         self.grid_images = grid_images
+        self.networks: Optional[Networks] = None
 
     def before_train(self, runner: Runner) -> None:
         """Check everything, open the bank and make the initial images."""
@@ -162,6 +174,48 @@ class SynthesisHook(Hook):
             with seeded(derive_seed(self.seed, _HEAD, epoch), device):
                 reset_weights(head)
         set_random_seed(derive_seed(self.seed, _EPOCH, epoch, get_rank()))
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        self._aux_right = []
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Optional[Dict] = None,
+        outputs: Optional[Sequence] = None,
+    ) -> None:
+        """Note which views of real images the auxiliary head tells right."""
+        if not self._has_head:
+            return
+        model = getattr(runner.model, 'module', runner.model)
+        inputs = model.data_preprocessor(data_batch, False)['inputs']
+        labels = torch.cat([output.gt_label for output in outputs])
+        joint = joint_labels(labels, self.networks.aux_head.task.num_views)
+        predicted = aux_predictions(self.networks, inputs).argmax(1)
+        self._aux_right.append(predicted == joint.to(predicted.device))
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: Optional[Dict] = None
+    ) -> None:
+        """Log how often it is right; LoggerHook writes it."""
+        if not self._has_head:
+            return
+        device = next(self.networks.aux_head.parameters()).device
+        right = torch.tensor(
+            [
+                sum(right.sum() for right in self._aux_right),
+                sum(len(right) for right in self._aux_right),
+            ],
+            device=device,
+        )
+        all_reduce(right)
+        share = (right[0] / right[1]).item() * 100
+        runner.message_hub.update_scalar('val/aux/top1', share)
+
+    @property
+    def _has_head(self) -> bool:
+        return self.networks is not None and self.networks.aux_head is not None
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Give the first process's BN statistics to all.
@@ -233,11 +287,15 @@ class SynthesisHook(Hook):
         number = min(self.synthesizer.memory_size, len(self.bank))
         if not number:
             return None
+        return self._sample(number, _MEMORY, *keys)['inputs']
+
+    def _sample(self, number: int, *keys: int) -> Dict[str, Tensor]:
+        """Images of the bank, drawn without replacement."""
         generator = torch.Generator().manual_seed(
-            derive_seed(self.seed, _MEMORY, *keys)
+            derive_seed(self.seed, *keys)
         )
         chosen = torch.randperm(len(self.bank), generator=generator)[:number]
-        return self.bank.__getitems__(chosen.tolist())['inputs']
+        return self.bank.__getitems__(chosen.tolist())
 
     def _make_rounds(
         self, what: str, epoch: int, total: int, iters: int
@@ -333,22 +391,19 @@ class SynthesisHook(Hook):
         batch: Optional[SynthesisBatch],
         step: int,
     ) -> None:
-        """Log a batch's losses and who recognises it, and draw it."""
+        """Log a batch's losses, who recognises it, and draw it."""
         if batch is None:
             return
-        scalars = {f'{name}/{key}': v for key, v in batch.terms.items()}
-        inputs = self.networks.normalize(batch.images)
-        models = dict(
-            teacher=self.networks.each_teacher[0],
-            student=self.networks.student,
-        )
-        with evaluating(*models.values()), torch.no_grad():
-            for role, model in models.items():
-                logits = model(inputs, mode='tensor')
-                scalars[f'{name}/{role}_top1'] = Accuracy.calculate(
-                    logits, batch.labels
-                )[0][0].item()
-        scalars[f'{name}/images'] = len(self.bank)
+        sample = self._sample(_SAMPLE_SIZE, _SAMPLE, step)
+        scalars = {
+            f'{name}/{key}': value
+            for key, value in {
+                **batch.terms,
+                **recognition(self.networks, batch.images, batch.labels),
+                **variety(self.networks, *sample.values(), self.num_classes),
+                'images': len(self.bank),
+            }.items()
+        }
         runner.visualizer.add_scalars(scalars, step=step)
         runner.logger.info(
             f'{name}: '

@@ -3,6 +3,8 @@ from .crop_flip import RandomCropFlip
 from .resized_crop import RandomResizedCropFlip
 from .self_supervision import (
     ChannelPermutationTask,
+    FlipTask,
+    QuartersTask,
     RotationPermutationTask,
     RotationTask,
     joint_labels,
@@ -10,6 +12,8 @@ from .self_supervision import (
 
 __all__ = [
     'ChannelPermutationTask',
+    'FlipTask',
+    'QuartersTask',
     'RandomCropFlip',
     'RandomResizedCropFlip',
     'RotationPermutationTask',

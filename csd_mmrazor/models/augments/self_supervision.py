@@ -52,6 +52,35 @@ def permute_channels(images: Tensor) -> Tensor:
     return images[:, orders]
 
 
+def flip(images: Tensor) -> Tensor:
+    """As given, mirrored left to right, top to bottom, and both.
+
+    Args:
+        images (Tensor): (N, C, H, W).
+
+    Returns:
+        Tensor: (N, 4, C, H, W).
+    """
+    axes = ((), (3,), (2,), (2, 3))
+    return torch.stack([images.flip(axis) for axis in axes], 1)
+
+
+def move_quarters(images: Tensor) -> Tensor:
+    """As given, left and right half exchanged, top and bottom, and both.
+
+    Args:
+        images (Tensor): (N, C, H, W).
+
+    Returns:
+        Tensor: (N, 4, C, H, W).
+    """
+    shifts = [
+        (y * (images.shape[2] // 2), x * (images.shape[3] // 2))
+        for y, x in ((0, 0), (0, 1), (1, 0), (1, 1))
+    ]
+    return torch.stack([images.roll(shift, (2, 3)) for shift in shifts], 1)
+
+
 def joint_labels(labels: Tensor, num_views: int) -> Tensor:
     """Labels of the views: class times ``num_views`` plus the view.
 
@@ -97,3 +126,28 @@ class RotationPermutationTask:
     def views(self, images: Tensor) -> Tensor:
         """Views of a batch: (N, 3, S, S) to (N * num_views, 3, S, S)."""
         return permute_channels(rotate(images).flatten(0, 1)).flatten(0, 1)
+
+
+@TASK_UTILS.register_module()
+class FlipTask:
+    """Recognise 4 mirrorings, of images of any shape."""
+
+    num_views = 4
+
+    def views(self, images: Tensor) -> Tensor:
+        """Views of a batch: (N, C, H, W) to (N * num_views, C, H, W)."""
+        return flip(images).flatten(0, 1)
+
+
+@TASK_UTILS.register_module()
+class QuartersTask:
+    """Recognise 4 orders of an image's quarters.
+
+    The smallest of the jigsaw puzzles of Noroozi and Favaro (ECCV 2016).
+    """
+
+    num_views = 4
+
+    def views(self, images: Tensor) -> Tensor:
+        """Views of a batch: (N, C, H, W) to (N * num_views, C, H, W)."""
+        return move_quarters(images).flatten(0, 1)

@@ -4,6 +4,7 @@ from .image_synthesizer import (
     NonFiniteSynthesisError,
     SynthesisBatch,
 )
+from .measures import aux_predictions, recognition, variety
 from .meta_generator import MetaGenerator
 from .networks import Networks
 from .visualization import image_grid
@@ -14,5 +15,8 @@ __all__ = [
     'Networks',
     'NonFiniteSynthesisError',
     'SynthesisBatch',
+    'aux_predictions',
     'image_grid',
+    'recognition',
+    'variety',
 ]

@@ -31,7 +31,6 @@ from ..utils import (
     frozen_bn,
     full_precision,
     layer_means,
-    pooled_features,
     reset_weights,
 )
 from .compiled import CompiledNetworks
@@ -667,12 +666,10 @@ class ImageSynthesizer(nn.Module):
                     networks.student(inputs, mode='tensor')
                 )
         if needs & {'aux_logits', 'joint_labels'}:
-            task = networks.aux_head.task
-            features = pooled_features(
-                networks.student, task.views(inputs), networks.aux_feature
+            values['aux_logits'] = networks.aux_logits(inputs)
+            values['joint_labels'] = joint_labels(
+                labels, networks.aux_head.task.num_views
             )
-            values['aux_logits'] = full_precision(networks.aux_head(features))
-            values['joint_labels'] = joint_labels(labels, task.num_views)
 
         terms = {}
         for name in losses:

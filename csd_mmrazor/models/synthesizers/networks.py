@@ -4,8 +4,10 @@ from typing import Callable, NamedTuple, Optional
 
 import torch.nn as nn
 from mmengine.model import is_model_wrapper
+from torch import Tensor
 
 from ..preprocessors import normalize_images
+from ..utils import full_precision, pooled_features
 
 
 class Networks(NamedTuple):
@@ -54,6 +56,19 @@ class Networks(NamedTuple):
             ),
             aux_feature=getattr(algorithm, 'aux_feature', None),
         )
+
+    def aux_logits(self, inputs: Tensor) -> Tensor:
+        """The auxiliary head's logits of all views, in float32.
+
+        Args:
+            inputs (Tensor): (N, C, H, W), normalised.
+
+        Returns:
+            Tensor: (N * T, K * T), the views of an image one after the other.
+        """
+        views = self.aux_head.task.views(inputs)
+        features = pooled_features(self.student, views, self.aux_feature)
+        return full_precision(self.aux_head(features))
 
     @property
     def each_teacher(self) -> list:

@@ -5,6 +5,8 @@ from mmrazor.registry import TASK_UTILS
 
 from csd_mmrazor.models import (
     ChannelPermutationTask,
+    FlipTask,
+    QuartersTask,
     RotationPermutationTask,
     RotationTask,
 )
@@ -39,6 +41,33 @@ def test_permutations_by_hand():
     assert (views[6:, :, 0, 0] - 10).tolist() == orders
 
 
+def test_flips_by_hand():
+    image = torch.tensor([[1, 2, 3], [4, 5, 6]]).view(1, 1, 2, 3)
+    views = FlipTask().views(torch.cat([image, image + 10]))
+    expected = [
+        [[1, 2, 3], [4, 5, 6]],
+        [[3, 2, 1], [6, 5, 4]],
+        [[4, 5, 6], [1, 2, 3]],
+        [[6, 5, 4], [3, 2, 1]],
+    ]
+    assert views[:4, 0].tolist() == expected
+    assert (views[4:, 0] - 10).tolist() == expected
+
+
+def test_quarters_by_hand():
+    image = torch.tensor([[1, 2], [3, 4]]).view(1, 1, 2, 2)
+    image = image.repeat_interleave(2, 2)  # quarters of 2x1 pixels
+    views = QuartersTask().views(torch.cat([image, image + 10]))
+    expected = [
+        [[1, 2], [1, 2], [3, 4], [3, 4]],
+        [[2, 1], [2, 1], [4, 3], [4, 3]],
+        [[3, 4], [3, 4], [1, 2], [1, 2]],
+        [[4, 3], [4, 3], [2, 1], [2, 1]],
+    ]
+    assert views[:4, 0].tolist() == expected
+    assert (views[4:, 0] - 10).tolist() == expected
+
+
 def test_both():
     images = torch.rand(2, 3, 4, 4)
     views = RotationPermutationTask().views(images)
@@ -60,6 +89,8 @@ def test_both():
         ('RotationTask', 4),
         ('ChannelPermutationTask', 6),
         ('RotationPermutationTask', 24),
+        ('FlipTask', 4),
+        ('QuartersTask', 4),
     ],
 )
 def test_registered(name, num_views):

@@ -1,0 +1,24 @@
+# Teacher of the study on 16x16 digits (docs/results.md): that of the
+# quickstart at half the width.
+_base_ = './resnet_digits.py'
+
+img_size = 16
+
+data_preprocessor = dict(std=[81.3])
+model = dict(
+    backbone=dict(stem_channels=16, base_channels=16),
+    head=dict(in_channels=64),
+)
+
+train_dataloader = dict(
+    dataset=dict(
+        img_size=img_size,
+        pipeline=[
+            # No flips: a mirrored digit is another one or none.
+            dict(type='RandomCrop', crop_size=img_size, padding=2),
+            dict(type='PackInputs'),
+        ],
+    )
+)
+val_dataloader = dict(dataset=dict(img_size=img_size))
+test_dataloader = val_dataloader
