@@ -7,11 +7,13 @@ it looks for its cause first and leaves everything alone where that is absent.
 :func:`apply` runs them all, once, on ``import csd_mmrazor``.
 """
 
+import builtins
 import collections
 import difflib
 import functools
 import importlib
 import inspect
+import pkgutil
 import re
 import sys
 import types
@@ -19,6 +21,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Iterator
 
 import torch
 
@@ -96,7 +99,9 @@ def apply() -> None:
     write_checkpoints_whole()
     format_configs_once()
     require_joblib()
-    import_without_quantization()
+    with seldom_used_deferred():
+        import_without_quantization()
+        importlib.import_module('mmrazor.engine')
     train_data_free_in_one_process()
     keep_teachers_out_of_checkpoints()
 
@@ -579,6 +584,56 @@ def require_joblib() -> None:
             'mmrazor 1.0.0 imports joblib without declaring it: '
             'run "pip install joblib".'
         )
+
+
+# What MMRazor imports at its start and few ever use: rank correlations and
+# trees that predict accuracies, a normal distribution, figures.
+_SELDOM_USED = ('scipy.stats', 'sklearn.tree', 'matplotlib.pyplot')
+
+
+class _Deferred:
+    """Stands for a module, or what is in it, until it is used."""
+
+    importing = False
+
+    def __init__(self, path: str) -> None:
+        self.__path = path
+
+    def __getattr__(self, name: str):
+        if _Deferred.importing:  # ``from path import name``
+            return _Deferred(f'{self.__path}.{name}')
+        return getattr(pkgutil.resolve_name(self.__path), name)
+
+    def __call__(self, *args, **kwargs):
+        return pkgutil.resolve_name(self.__path)(*args, **kwargs)
+
+
+@contextmanager
+def seldom_used_deferred() -> Iterator[None]:
+    """``import mmrazor.models`` takes as long as torch, for what few use.
+
+    MMRazor's own modules import scipy.stats, sklearn.tree and
+    matplotlib.pyplot when they are first used; see docs/speed.md.
+    """
+    real = builtins.__import__
+
+    def deferring(name, globals=None, locals=None, fromlist=(), level=0):
+        if (
+            name in _SELDOM_USED
+            and name not in sys.modules
+            and (globals or {}).get('__name__', '').startswith('mmrazor.')
+            and find_spec(name.split('.')[0])
+        ):
+            return _Deferred(name if fromlist else name.split('.')[0])
+        return real(name, globals, locals, fromlist, level)
+
+    builtins.__import__ = deferring
+    _Deferred.importing = True
+    try:
+        yield
+    finally:
+        builtins.__import__ = real
+        _Deferred.importing = False
 
 
 def import_without_quantization() -> None:

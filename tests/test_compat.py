@@ -47,6 +47,41 @@ def test_mmrazor_registers_all_modules_in_a_new_process():
     assert printed.split()[-1] == 'True'
 
 
+def test_what_few_use_is_imported_when_used():
+    printed = python("""
+        import builtins, sys
+        usual = builtins.__import__
+        import csd_mmrazor
+        assert builtins.__import__ is usual
+        for name in 'scipy.stats', 'sklearn.tree', 'matplotlib.pyplot':
+            assert name not in sys.modules
+
+        from mmrazor.models.distillers import ofd_distiller
+        print(ofd_distiller.norm.cdf(1.0))
+        from mmrazor.models.task_modules.predictor import metric_predictor
+        print(metric_predictor.stats.kendalltau([1, 2, 3], [1, 3, 2])[0])
+        from mmrazor.models.task_modules.predictor.handler import (
+            carts_handler as carts)
+        tree = carts.DecisionTreeRegressor().fit([[0.0], [1.0]], [2.0, 3.0])
+        print(tree.predict([[1.0]])[0])
+        from mmrazor.visualization import local_visualizer
+        print(type(local_visualizer.plt.figure()).__name__)
+        """)
+    *numbers, kind = printed.split()[-4:]
+    assert [float(n) for n in numbers] == pytest.approx([0.841345, 1 / 3, 3])
+    assert kind == 'Figure'
+
+
+def test_what_is_there_already_is_not_deferred():
+    printed = python("""
+        import scipy.stats
+        import csd_mmrazor
+        from mmrazor.models.task_modules.predictor import metric_predictor
+        print(metric_predictor.stats is scipy.stats)
+        """)
+    assert printed.split()[-1] == 'True'
+
+
 def test_a_second_apply_changes_nothing():
     train_step = MODELS.get('DataFreeDistillation').train_step
     compat.apply()

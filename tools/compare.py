@@ -51,11 +51,11 @@ from mmengine.config import Config
 TOOLS = Path(__file__).resolve().parent
 # A clone works without being installed.
 sys.path.append(str(TOOLS.parent))
-import csd_mmrazor  # noqa: E402
-from csd_mmrazor.datasets import BankFolder  # noqa: E402
-from csd_mmrazor.utils import config as config_tools  # noqa: E402
-from csd_mmrazor.utils import write_file  # noqa: E402
-from csd_mmrazor.utils.errors import errors_told_plainly  # noqa: E402
+import csd_mmrazor
+from csd_mmrazor.datasets import BankFolder
+from csd_mmrazor.utils import config as config_tools
+from csd_mmrazor.utils import write_file
+from csd_mmrazor.utils.errors import errors_told_plainly
 
 COLUMNS = (
     'method',

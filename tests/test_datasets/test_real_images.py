@@ -9,6 +9,8 @@ from conftest import build  # noqa: F401
 from mmengine.registry import DefaultScope
 from mmrazor.registry import DATASETS
 from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from csd_mmrazor.datasets import Digits, TinyImageNet
 
@@ -230,6 +232,22 @@ def test_digits():
     # What configs/_base_/digits.py normalises with.
     assert stack.mean() == pytest.approx(77.9, abs=0.05)
     assert stack.std() == pytest.approx(95.9, abs=0.05)
+
+
+def test_digits_are_split_as_scikit_learn_does():
+    levels, labels = load_digits(return_X_y=True)
+    parts = train_test_split(
+        np.uint8(np.round(levels / 16 * 255)).reshape(-1, 8, 8),
+        labels,
+        test_size=0.2,
+        stratify=labels,
+        random_state=0,
+    )
+    for number, split in enumerate(('train', 'test')):
+        data = Digits(split=split)
+        assert np.array_equal(data.get_gt_labels(), parts[2 + number])
+        for index, image in enumerate(parts[number]):
+            assert np.array_equal(data.get_data_info(index)['img'], image)
 
 
 def test_digits_of_another_size():
