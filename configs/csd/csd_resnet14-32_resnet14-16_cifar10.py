@@ -1,0 +1,69 @@
+# CSD on CIFAR-10 in minutes on two CPU cores: small networks, few images. The
+# generator goes on from round to round, as in csd_warm_quickstart_digits.py;
+# with a new one each there would be a tenth of the images in that time. Make
+# the teacher first, from real images:
+#   python tools/train.py configs/teachers/resnet14-32_cifar10.py
+_base_ = '../_base_/csd_cifar10.py'
+
+# ---- Frequently modified -------------------------------------------------
+max_epochs = 20
+steps, batch_size = 150, 128
+
+default_hooks = dict(
+    synthesis=dict(
+        # Rounds before every epoch, and before training.
+        rounds=4,
+        init_rounds=40,
+        # Steps of each of them.
+        init_iters=10,
+        synthesizer=dict(
+            batch_size=128,
+            iters=10,
+            # Two thirds of the time on a CPU that has it.
+            amp='bfloat16',
+            generator=dict(hidden_channels=32),
+            meta=dict(
+                type='MetaGenerator',
+                rule='reptile',
+                optimizer=dict(type='SGD', lr=1),
+            ),
+        ),
+    ),
+    logger=dict(interval=50),
+    checkpoint=dict(max_keep_ckpts=1),
+)
+
+backbone = dict(
+    type='ResNet_CIFAR',
+    depth=18,
+    num_stages=3,
+    strides=(2, 2, 2),
+    dilations=(1, 1, 1),
+    out_indices=(2,),
+)
+model = dict(
+    architecture=dict(
+        backbone=dict(stem_channels=16, base_channels=16, **backbone),
+        head=dict(in_channels=64),
+    ),
+    teachers=dict(
+        teacher=dict(
+            build_cfg=dict(
+                backbone=dict(stem_channels=32, base_channels=32, **backbone),
+                head=dict(in_channels=128),
+            ),
+            ckpt_path='work_dirs/resnet14-32_cifar10/epoch_12.pth',
+        )
+    ),
+)
+
+optim_wrapper = dict(
+    architecture=dict(type='mmrazor.AutocastOptimWrapper'),
+    aux_head=dict(type='mmrazor.AutocastOptimWrapper'),
+)
+train_cfg = dict(max_epochs=max_epochs, val_interval=2)
+val_dataloader = dict(num_workers=0)
+test_dataloader = val_dataloader
+train_dataloader = dict(
+    batch_size=batch_size, sampler=dict(num_samples=steps * batch_size)
+)

@@ -1,0 +1,12 @@
+# The student of csd_resnet14-32_resnet14-16_cifar10.py on the real images and
+# their labels, in about as many steps (docs/results.md).
+_base_ = './resnet14-32_cifar10.py'
+
+# ---- Frequently modified -------------------------------------------------
+max_epochs = 8
+
+model = dict(
+    backbone=dict(stem_channels=16, base_channels=16),
+    head=dict(in_channels=64),
+)
+train_cfg = dict(max_epochs=max_epochs)
