@@ -15,6 +15,7 @@ The list is a YAML file. Every run is one of ``tools/train.py``::
         config: configs/csd/csd_quickstart_digits.py
         options:              # of this method, after those of all
           default_hooks.synthesis.synthesizer.losses.loss_csd.loss_weight: 0
+        against: CSD          # a second table: differences, paired by seed
 
 ``{seed}`` in an option becomes the run's seed. After each run OUT.csv, OUT.md
 and OUT.png are written anew. A run that has its row in OUT.csv is not made
@@ -47,6 +48,7 @@ import mmengine
 import torch
 import yaml
 from mmengine.config import Config
+from scipy import stats
 
 TOOLS = Path(__file__).resolve().parent
 # A clone works without being installed.
@@ -82,6 +84,7 @@ class Run(NamedTuple):
     config: str
     options: Dict[str, str]
     work_dir: Path
+    against: Optional[str] = None  # another method, to be compared with
 
     @property
     def arguments(self) -> List[str]:
@@ -134,7 +137,9 @@ def read_list(args: argparse.Namespace, work_dir: Path) -> List[Run]:
         ValueError: If the list makes no sense; says where and what to write.
     """
     plan = yaml.safe_load(Path(args.list).read_text())
-    shape = 'methods: {NAME: {config: FILE, options: {KEY: VALUE}}}'
+    shape = (
+        'methods: {NAME: {config: FILE, options: {KEY: VALUE}, against: NAME}}'
+    )
     if not isinstance(plan, dict) or not isinstance(plan.get('methods'), dict):
         raise ValueError(f'{args.list} names no methods: write {shape}.')
     unknown = set(plan) - {'methods', 'seeds', 'options'}
@@ -158,7 +163,8 @@ def read_list(args: argparse.Namespace, work_dir: Path) -> List[Run]:
             if (
                 not isinstance(method, dict)
                 or 'config' not in method
-                or set(method) - {'config', 'options'}
+                or set(method) - {'config', 'options', 'against'}
+                or method.get('against', name) not in plan['methods']
             ):
                 raise ValueError(
                     f'method "{name}" of {args.list} is {method!r}, but '
@@ -175,7 +181,16 @@ def read_list(args: argparse.Namespace, work_dir: Path) -> List[Run]:
             }
             folder = re.sub(r'\W+', '_', name).strip('_').lower()
             path = work_dir / folder / f'seed{seed}'
-            runs.append(Run(name, seed, method['config'], options, path))
+            runs.append(
+                Run(
+                    name,
+                    seed,
+                    method['config'],
+                    options,
+                    path,
+                    method.get('against'),
+                )
+            )
     if len({run.work_dir for run in runs}) < len(runs):
         raise ValueError(
             f'Methods of {args.list} differ in punctuation alone, or a seed '
@@ -373,6 +388,42 @@ def table(rows: List[Dict]) -> str:
     return '\n'.join(lines) + '\n'
 
 
+def paired_differences(rows: List[Dict], pairs: Dict[str, str]) -> str:
+    """Table of what methods gain over others with the same seeds.
+
+    Args:
+        rows (list[dict]): Rows of finished runs.
+        pairs (dict[str, str]): What each method is compared with.
+
+    Returns:
+        str: Mean difference, its 95 % interval and the two-sided p of
+        Student's paired t test; empty if no two methods share two seeds.
+    """
+    top1: Dict[str, Dict[str, float]] = {}
+    for row in rows:
+        top1.setdefault(row['method'], {})[row['seed']] = float(row['top1'])
+    lines = []
+    for method, other in pairs.items():
+        a, b = top1.get(method, {}), top1.get(other, {})
+        seeds = [seed for seed in a if seed in b]
+        if len(seeds) < 2:
+            continue
+        test = stats.ttest_rel([a[s] for s in seeds], [b[s] for s in seeds])
+        difference = statistics.mean(a[s] - b[s] for s in seeds)
+        low, high = test.confidence_interval()
+        lines.append(
+            f'| {method} | {other} | {len(seeds)} | {difference:+.2f} '
+            f'| {low:+.2f} to {high:+.2f} | {test.pvalue:.3f} |'
+        )
+    if not lines:
+        return ''
+    head = [
+        '| method | against | seeds | points | 95 % interval | p |',
+        '| --- | --- | --- | --- | --- | --- |',
+    ]
+    return '\n'.join([*head, *lines]) + '\n'
+
+
 def _mean(values: List[str]) -> str:
     return f'{statistics.mean(map(float, values)):.0f}' if values else '-'
 
@@ -422,15 +473,15 @@ def plot(rows: List[Dict]) -> bytes:
     return buffer.getvalue()
 
 
-def write(rows: List[Dict], out: Path) -> None:
-    """Write table and plot."""
+def write(rows: List[Dict], tables: str, out: Path) -> None:
+    """Write rows, tables and plot."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
     for suffix, content in (
         ('.csv', buffer.getvalue().encode()),
-        ('.md', table(rows).encode()),
+        ('.md', tables.encode()),
         ('.png', plot(rows)),
     ):
         write_file(out.with_name(out.name + suffix), content)
@@ -444,6 +495,12 @@ def main() -> None:
     runs = read_list(args, work_dir)
     # Whatever is wrong with a config is told before any work.
     configs = {run.work_dir: load_config(run) for run in runs}
+    pairs = {run.method: run.against for run in runs if run.against}
+
+    def tables() -> str:
+        differences = paired_differences(rows, pairs)
+        return '\n'.join(filter(None, [table(rows), differences]))
+
     for folder in (work_dir, out.parent):
         folder.mkdir(parents=True, exist_ok=True)
     lock = (work_dir / '.lock').open('w')
@@ -483,7 +540,7 @@ def main() -> None:
                     continue
                 row = result(run, configs[run.work_dir], commit)
                 rows.append({key: str(value) for key, value in row.items()})
-                write(rows, out)
+                write(rows, tables(), out)
                 print(
                     f'{time.strftime("%H:%M:%S")} {label}: {row["top1"]} % '
                     f'in {row["seconds"]} s; {len(waiting) + len(running)} '
@@ -494,8 +551,8 @@ def main() -> None:
         for _, process in running.values():
             process.terminate()
     if rows:
-        write(rows, out)
-        print(table(rows))
+        write(rows, tables(), out)
+        print(tables())
     if failed:
         sys.exit(f'{len(failed)} of {len(runs)} runs failed.')
 

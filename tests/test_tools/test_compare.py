@@ -39,6 +39,7 @@ methods:
     options:
       {SYNTHESIS}.synthesizer.losses.loss_csd.loss_weight: 0
       val_evaluator.topk: [1, 2]
+    against: CSD
 """
 
 
@@ -54,11 +55,17 @@ def text(tmp_path_factory):
 
 
 @pytest.fixture
-def main(tmp_path, monkeypatch):
-    """The tool in this process, where it is to refuse."""
+def compare():
+    """The tool as a module."""
     spec = importlib.util.spec_from_file_location('compare', COMPARE)
     compare = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(compare)
+    return compare
+
+
+@pytest.fixture
+def main(compare, tmp_path, monkeypatch):
+    """The tool in this process, where it is to refuse."""
     monkeypatch.chdir(tmp_path)
 
     def main(*args):
@@ -119,6 +126,8 @@ def test_runs_are_tabulated_once(run, tmp_path, text):
         cell = f'| {method} | {values.mean():.2f} ± {values.std():.2f} | 2 |'
         assert cell in markdown
     assert Image.open(tmp_path / 'docs/tiny.png').size[0] > 400
+    assert '| without, (its) term | CSD | 2 |' in markdown
+    assert '| against |' not in first.stdout  # one seed tells nothing
     # One run each, in the column after the mean.
     assert len(re.findall(r'\d\.\d\d \| 1 \|', first.stdout)) == 2
 
@@ -126,6 +135,29 @@ def test_runs_are_tabulated_once(run, tmp_path, text):
     other = run(COMPARE, *args, check=False)
     assert 'has a result with another options' in other.stderr
     assert other.returncode != 0
+
+
+def test_paired_differences_by_hand(compare):
+    """In another order, and with a seed that the other lacks."""
+    top1 = dict(
+        a={3: 91.0, 1: 90.0, 2: 92.0, 9: 10.0}, b={1: 88, 2: 91, 3: 88}
+    )
+    rows = [
+        dict(method=method, seed=str(seed), top1=str(value))
+        for method, values in top1.items()
+        for seed, value in values.items()
+    ]
+    *_, line = compare.paired_differences(rows, dict(a='b')).splitlines()
+    # Differences 2, 1 and 3: mean 2, standard error 1 / sqrt(3), and of
+    # Student's t with 2 degrees of freedom 4.3027 is the 97.5 % point; its
+    # distribution is 1 / 2 + t / (2 sqrt(2 + t^2)).
+    t = 2 * 3**0.5
+    p = 1 - t / (2 + t**2) ** 0.5
+    low, high = 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5
+    assert line == (
+        f'| a | b | 3 | +2.00 | {low:+.2f} to {high:+.2f} | {p:.3f} |'
+    )
+    assert not compare.paired_differences(rows[:1], dict(a='b'))
 
 
 def test_a_killed_comparison_goes_on(tmp_path, text, run, main):
@@ -167,6 +199,7 @@ def test_bad_lists(tmp_path, text, main):
         ('seeds: [0]', 'names no methods: write methods: {NAME: {config'),
         (text + '\nseed: [1]', r"has \['seed'\], but only methods, seeds"),
         ('methods: {A: {confg: b.py}}', 'method "A" of .* should be as in'),
+        (text.replace('against: CSD', 'against: DSC'), 'against: NAME'),
         (text.replace('[0, 1]', '[0, 0]'), 'or a seed is there twice'),
     ):
         with pytest.raises(ValueError, match=message):

@@ -1,0 +1,64 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import importlib.util
+import json
+
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+TOOL = ROOT / 'tools/plot_rounds.py'
+
+
+@pytest.fixture
+def tool():
+    spec = importlib.util.spec_from_file_location('plot_rounds', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_draws_runs(tiny_runner, run, tool, tmp_path):
+    """Two seeds of one method, and a run without an auxiliary head."""
+    for seed in range(2):
+        tiny_runner(work_dir=f'csd/{seed}').train()
+    off = {
+        'model.aux_head': None,
+        'default_hooks.synthesis.synthesizer.losses.loss_csd.loss_weight': 0,
+    }
+    tiny_runner(work_dir='off', **off).train()
+    run(TOOL, 'docs.png', f'csd={tmp_path}/csd', f'without={tmp_path}/off')
+    assert Image.open(tmp_path / 'docs.png').size == (1170, 630)
+
+    runs = tool.read_runs(f'csd={tmp_path}/csd')
+    assert len(runs) == 2
+    for curves in runs:
+        # After each of both epochs, and before it.
+        assert all(set(curve) == {1, 2} for curve in curves.values())
+    (without,) = tool.read_runs(f'without={tmp_path}/off')
+    assert not without['aux/top1'] and len(without['accuracy/top1']) == 2
+
+
+def test_later_attempts_count(tool, tmp_path):
+    for time, top1 in (('20260101_000000', 1.0), ('20260102_000000', 2.0)):
+        folder = tmp_path / time / 'vis_data'
+        folder.mkdir(parents=True)
+        lines = [
+            {'accuracy/top1': top1, 'step': 1},
+            {'synthesis/aux_loss': top1, 'step': 0},
+        ]
+        text = '\n'.join(map(json.dumps, lines)) + '\n{"accuracy/to'
+        (folder / 'scalars.json').write_text(text)
+    (curves,) = tool.read_runs(f'a={tmp_path}')
+    assert curves['accuracy/top1'] == curves['synthesis/aux_loss'] == {1: 2.0}
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('folder', 'should be NAME=WORK_DIR, but got folder'),
+        ('a=folder', 'folder has no log'),
+    ],
+)
+def test_bad_arguments(tool, text, message):
+    with pytest.raises(ValueError, match=message):
+        tool.read_runs(text)

@@ -1,0 +1,121 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Plot what runs logged over their rounds: are the images what they are for?
+
+    python tools/plot_rounds.py OUT.png NAME=WORK_DIR... [NAME=WORK_DIR...]
+
+A work dir is that of a run, or a folder of one run for each seed, as
+``tools/compare.py`` makes it, of which mean and range are drawn.
+"""
+
+import argparse
+import io
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Dict, List
+
+# A clone works without being installed.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from csd_mmrazor.utils import write_file
+from csd_mmrazor.utils.errors import errors_told_plainly
+
+# Names in the log, and what they are called in the plot. Rounds are counted
+# from 0 where they are made and from 1 where they are validated.
+PANELS = (
+    ('synthesis/aux_loss', 'auxiliary cross entropy on new images'),
+    ('synthesis/student_top1', 'student on new images, before training, %'),
+    ('aux/top1', 'auxiliary head on real images, %'),
+    ('accuracy/top1', 'student on real images, %'),
+    ('synthesis/bank_balance', "evenness of the bank's classes"),
+    ('synthesis/bank_diversity', 'diversity within classes of the bank'),
+)
+Curve = Dict[int, float]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('out', help='PNG file to write')
+    parser.add_argument('runs', nargs='+', metavar='NAME=WORK_DIR')
+    return parser.parse_args()
+
+
+def read_curves(work_dir: Path) -> Dict[str, Curve]:
+    """What a run logged: values by step; of attempts, the later counts."""
+    curves: Dict[str, Curve] = {name: {} for name, _ in PANELS}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            try:
+                values = json.loads(line)
+            except ValueError:  # cut short when it was killed
+                continue
+            for name, curve in curves.items():
+                if name in values:
+                    first = name.startswith('synthesis/')
+                    curve[values['step'] + first] = values[name]
+    return curves
+
+
+def read_runs(text: str) -> List[Dict[str, Curve]]:
+    """Curves of each run of an argument NAME=WORK_DIR.
+
+    Raises:
+        ValueError: If it is not of that form or there are no logs.
+    """
+    _, _, folder = text.partition('=')
+    if not folder:
+        raise ValueError(f'runs should be NAME=WORK_DIR, but got {text}.')
+    found = sorted(Path(folder).glob('**/vis_data/scalars.json'))
+    work_dirs = sorted({path.parents[2] for path in found})
+    if not work_dirs:
+        raise ValueError(
+            f'{folder} has no log, <time>/vis_data/scalars.json: give the '
+            'work dir of a run of tools/train.py, or a folder of such.'
+        )
+    return [read_curves(work_dir) for work_dir in work_dirs]
+
+
+def plot(runs: Dict[str, List[Dict[str, Curve]]]) -> bytes:
+    """Mean and range over runs of each name, as PNG."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, grid = pyplot.subplots(2, 3, figsize=(13, 7))
+    for axes, (key, title) in zip(grid.flat, PANELS):
+        for number, (name, group) in enumerate(runs.items()):
+            curves = [curves[key] for curves in group if curves[key]]
+            if not curves:  # a run without an auxiliary head
+                continue
+            steps = sorted(set.intersection(*map(set, curves)))
+            points = [[curve[step] for curve in curves] for step in steps]
+            label = f'{name}, {len(curves)} runs'
+            color = f'C{number}'
+            means = [*map(statistics.mean, points)]
+            axes.plot(steps, means, label=label, color=color)
+            low, high = [*map(min, points)], [*map(max, points)]
+            axes.fill_between(steps, low, high, alpha=0.15, lw=0, color=color)
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.3)
+    for axes in grid[1]:
+        axes.set_xlabel('round')
+    grid[0, 0].legend(fontsize=9)
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='png', dpi=90)
+    pyplot.close(figure)
+    return buffer.getvalue()
+
+
+def main() -> None:
+    args = parse_args()
+    runs = {text.split('=')[0]: read_runs(text) for text in args.runs}
+    write_file(args.out, plot(runs))
+
+
+if __name__ == '__main__':
+    with errors_told_plainly():
+        main()
