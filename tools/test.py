@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 # A clone works without being installed.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 import csd_mmrazor  # noqa: F401  repairs MMRazor before it is needed
+from csd_mmrazor.models.utils import load_weights
 from csd_mmrazor.utils.config import (
     add_config_arguments,
     load_config,
@@ -22,7 +23,11 @@ from csd_mmrazor.utils.processes import leave_together
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Test (and eval) a model')
     parser.add_argument('config', help='test config file path')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint',
+        help="a run's checkpoint, a student's weights alone, or a URL; "
+        '"none" tests what the config itself initialises',
+    )
     add_config_arguments(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -32,13 +37,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    # MMRazor: 'none' tests what the config itself initialises.
-    cfg.load_from = None if args.checkpoint == 'none' else args.checkpoint
     # Only the student is tested: teachers need no weights for it.
     teachers = cfg.model.get('teachers', {})
     for teacher in teachers.values() if isinstance(teachers, dict) else ():
         teacher.ckpt_path = None
     runner = Runner.from_cfg(cfg)
+    if args.checkpoint != 'none':
+        model = getattr(runner.model, 'module', runner.model)
+        student = getattr(model, 'architecture', model)
+        load_weights(student, args.checkpoint, 'checkpoint')
     runner.test()
     leave_together()
 

@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -118,6 +119,34 @@ def test_the_papers_config_reads_no_training_image(run, tmp_path, cifar):
     )
     found = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
     assert float(found[-1]) == pytest.approx(top1(work)[-1], abs=1e-3)
+    # Nor a run's checkpoint: the exported student is the best one.
+    tested = run(
+        TEST,
+        PAPER,
+        work / 'student/student.pth',
+        '--cfg-options',
+        f'val_dataloader.dataset.data_root={cifar}',
+        **env,
+    )
+    found = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
+    assert float(found[-1]) == pytest.approx(max(top1(work)), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('none.pth', 'checkpoint=none.pth does not exist'),
+        ('teacher.pth', 'teacher.pth does not fit ImageClassifier'),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_tested(
+    run, tmp_path, teacher_file, name, message
+):
+    shutil.copy(teacher_file, tmp_path / 'teacher.pth')
+    config = ROOT / 'configs/csd/csd_quickstart_digits.py'
+    done = run(TEST, config, name, check=False)
+    assert done.returncode == 1 and message in done.stderr
+    assert '--cfg-options' not in done.stderr
 
 
 @pytest.mark.parametrize('lacking', ['teacher', 'images'])

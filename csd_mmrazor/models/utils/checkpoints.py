@@ -22,16 +22,16 @@ def load_weights(model: nn.Module, path: str, argument: str) -> None:
             downloaded; says what to put where.
         ValueError: If it is not a checkpoint of this network.
     """
+    # A dotted name is one of the config's.
+    hint = f': --cfg-options {argument}=FILE' if '.' in argument else ''
     if path.startswith(('http://', 'https://')):
         target = Path(torch.hub.get_dir(), 'checkpoints', Path(path).name)
-        with download_to(
-            target, path, f'name a local file: --cfg-options {argument}=FILE'
-        ):
+        with download_to(target, path, f'name a local file{hint}'):
             checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
     elif '://' not in path and not Path(path).expanduser().is_file():
         raise FileNotFoundError(
             f'{argument}={path} does not exist.{_where_it_is_made(path)} Name '
-            f'a checkpoint of the network: --cfg-options {argument}=FILE'
+            f'a checkpoint of the network{hint}'
         )
     else:
         checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
