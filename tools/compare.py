@@ -437,7 +437,7 @@ def by_method(rows: List[Dict]) -> Dict[str, List[Dict]]:
 
 
 def plot(rows: List[Dict]) -> bytes:
-    """Mean accuracy against rounds of synthesis, with its range, as PNG."""
+    """Mean accuracy in the course of training, with its range, as PNG."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -448,22 +448,22 @@ def plot(rows: List[Dict]) -> bytes:
         curves = [list(map(float, row['curve'].split())) for row in group]
         length = min(map(len, curves))
         points = list(zip(*(curve[:length] for curve in curves)))
-        # Each validation follows a round, or as much of a run without any.
-        rounds = range(1, length + 1)
+        # Methods differ in how often they are validated.
+        share = [100 * (index + 1) / length for index in range(length)]
         style = dict(
             color=f'C{number % 10}', ls=('-', '--', ':')[number // 10]
         )
         means = list(map(statistics.mean, points))
-        axes.plot(rounds, means, label=method, **style)
+        axes.plot(share, means, label=method, **style)
         axes.fill_between(
-            rounds,
+            share,
             list(map(min, points)),
             list(map(max, points)),
             alpha=0.12,
             lw=0,
             color=style['color'],
         )
-    axes.set_xlabel('round of synthesis')
+    axes.set_xlabel('share of the training, %')
     axes.set_ylabel('top-1, %: mean and range over seeds')
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
