@@ -66,7 +66,7 @@ model = dict(
     aux_head=dict(
         type='SelfSupervisedAuxHead',
         # The transforms to tell apart. Others: ChannelPermutationTask,
-        # RotationPermutationTask.
+        # RotationPermutationTask, FlipTask, QuartersTask.
         task=dict(type='RotationTask'),
         # Logits of length 1 keep the CSD term bounded.
         normalize=True,

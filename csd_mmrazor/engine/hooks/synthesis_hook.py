@@ -175,8 +175,17 @@ class SynthesisHook(Hook):
                 reset_weights(head)
         set_random_seed(derive_seed(self.seed, _EPOCH, epoch, get_rank()))
 
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Give the first process's BN statistics to all.
+
+        DDP does so before each step; the last step's would stay different,
+        and a run that is resumed has those of the checkpoint everywhere.
+        """
+        for buffer in runner.model.buffers():
+            broadcast(buffer)
+
     def before_val_epoch(self, runner: Runner) -> None:
-        self._aux_right = []
+        self._aux_right: List[Tensor] = []
 
     def after_val_iter(
         self,
@@ -216,15 +225,6 @@ class SynthesisHook(Hook):
     @property
     def _has_head(self) -> bool:
         return self.networks is not None and self.networks.aux_head is not None
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Give the first process's BN statistics to all.
-
-        DDP does so before each step; the last step's would stay different,
-        and a run that is resumed has those of the checkpoint everywhere.
-        """
-        for buffer in runner.model.buffers():
-            broadcast(buffer)
 
     def _open_bank(
         self, runner: Runner, image_shape: Sequence[int]
@@ -400,7 +400,12 @@ class SynthesisHook(Hook):
             for key, value in {
                 **batch.terms,
                 **recognition(self.networks, batch.images, batch.labels),
-                **variety(self.networks, *sample.values(), self.num_classes),
+                **variety(
+                    self.networks,
+                    sample['inputs'],
+                    sample['labels'],
+                    self.num_classes,
+                ),
                 'images': len(self.bank),
             }.items()
         }
