@@ -229,6 +229,8 @@ def count_steps(cfg: Config) -> int:
         return cfg.train_cfg.max_iters if 'generator' in cfg.model else 0
     iters = hook.synthesizer.get('iters', 200)
     init = hook.get('init_rounds', 0) * (hook.get('init_iters') or iters)
+    if cfg.train_dataloader.dataset.get('init_bank'):
+        init = 0  # imported images take their place
     return init + cfg.train_cfg.max_epochs * hook.get('rounds', 1) * iters
 
 

@@ -1,0 +1,65 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What docs/results.md says can be had again from what is beside it."""
+
+import csv
+import hashlib
+import re
+import statistics
+
+import pytest
+import yaml
+from conftest import ROOT
+
+RESULTS = ROOT / 'docs/results'
+SUMS = [line.split() for line in (RESULTS / 'weights/SHA256SUMS').open()]
+
+
+def top1(study, method):
+    """Top-1 by seed, as measured."""
+    with (RESULTS / f'{study}.csv').open(newline='') as file:
+        return {
+            row['seed']: float(row['top1'])
+            for row in csv.DictReader(file)
+            if row['method'] == method
+        }
+
+
+def test_all_weights_are_listed_and_small():
+    files = {*(RESULTS / 'weights').glob('*.pth')}
+    assert {path.name for path in files} == {name for _, name in SUMS}
+    assert sum(path.stat().st_size for path in files) < 5e6
+
+
+@pytest.mark.parametrize('sha256, name', SUMS)
+def test_weights_are_what_they_were(sha256, name):
+    content = (RESULTS / 'weights' / name).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == sha256
+    assert f'| `{name}` |' in (ROOT / 'docs/results.md').read_text()
+
+
+@pytest.mark.parametrize('method', ['csd', 'csd_off'])
+def test_weights_reach_their_row(run, method):
+    tested = run(
+        ROOT / 'tools/test.py',
+        ROOT / 'configs/csd/csd_digits16.py',
+        RESULTS / f'weights/digits16_{method}_seed0.pth',
+    )
+    (found,) = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
+    assert float(found) == pytest.approx(top1('digits', method)['0'], abs=0.01)
+
+
+def test_metafiles_say_what_was_measured():
+    content = yaml.safe_load((ROOT / 'configs/csd/metafile.yml').read_text())
+    studies = {
+        'csd_digits16': 'digits',
+        'csd_resnet14-32_resnet14-16_cifar10': 'cifar10',
+    }
+    measured = {m['Name']: m for m in content['Models'] if 'Results' in m}
+    assert measured.keys() == studies.keys()
+    for name, study in studies.items():
+        (result,) = measured[name]['Results']
+        values = top1(study, 'csd').values()
+        assert result['Metrics']['Top 1 Accuracy'] == pytest.approx(
+            statistics.mean(values), abs=0.005
+        )
+        assert result['Metrics']['Runs'] == len(values)
