@@ -61,7 +61,7 @@ class Corner(nn.Module):
 
 
 @pytest.fixture
-def networks():
+def networks(scope):
     head = SelfSupervisedAuxHead(num_classes=4, in_channels=4)
     return Networks(
         teachers=Corner(),
