@@ -56,7 +56,7 @@ sys.path.append(str(TOOLS.parent))
 import csd_mmrazor
 from csd_mmrazor.datasets import BankFolder
 from csd_mmrazor.utils import config as config_tools
-from csd_mmrazor.utils import write_file
+from csd_mmrazor.utils import read_scalars, write_file
 from csd_mmrazor.utils.errors import errors_told_plainly
 
 COLUMNS = (
@@ -249,17 +249,10 @@ def count_images(cfg: Config, work_dir: Path) -> int:
 
 
 def read_validations(work_dir: Path) -> List[float]:
-    """Top-1 of every validation in order; of attempts, the later counts."""
-    found = {}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            try:
-                values = json.loads(line)
-            except ValueError:  # cut short when it was killed
-                continue
-            if 'accuracy/top1' in values:
-                found[values['step']] = values['accuracy/top1']
-    return [found[step] for step in sorted(found)]
+    """Top-1 of every validation in order."""
+    return [
+        v for _, v in sorted(read_scalars(work_dir)['accuracy/top1'].items())
+    ]
 
 
 def read_seconds(work_dir: Path) -> int:

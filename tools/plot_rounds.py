@@ -4,12 +4,12 @@
     python tools/plot_rounds.py OUT.png NAME=WORK_DIR... [NAME=WORK_DIR...]
 
 A work dir is that of a run, or a folder of one run for each seed, as
-``tools/compare.py`` makes it, of which mean and range are drawn.
+``tools/compare.py`` makes it, of which mean and range are drawn. OUT.md gets
+the means over the later half of the rounds.
 """
 
 import argparse
 import io
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Dict, List
 
 # A clone works without being installed.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-from csd_mmrazor.utils import write_file
+from csd_mmrazor.utils import read_scalars, write_file
 from csd_mmrazor.utils.errors import errors_told_plainly
 
 # Names in the log, and what they are called in the plot. Rounds are counted
@@ -30,6 +30,7 @@ PANELS = (
     ('synthesis/bank_balance', "evenness of the bank's classes"),
     ('synthesis/bank_diversity', 'diversity within classes of the bank'),
 )
+TAGS = (*(tag for tag, _ in PANELS), 'synthesis/teacher_top1')
 Curve = Dict[int, float]
 
 
@@ -43,19 +44,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_curves(work_dir: Path) -> Dict[str, Curve]:
-    """What a run logged: values by step; of attempts, the later counts."""
-    curves: Dict[str, Curve] = {name: {} for name, _ in PANELS}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            try:
-                values = json.loads(line)
-            except ValueError:  # cut short when it was killed
-                continue
-            for name, curve in curves.items():
-                if name in values:
-                    first = name.startswith('synthesis/')
-                    curve[values['step'] + first] = values[name]
-    return curves
+    """What a run logged, by the round, of which the first is 1."""
+    found = read_scalars(work_dir)
+    return {
+        tag: {
+            step + tag.startswith('synthesis/'): value
+            for step, value in found.get(tag, {}).items()
+        }
+        for tag in TAGS
+    }
 
 
 def read_runs(text: str) -> List[Dict[str, Curve]]:
@@ -110,10 +107,30 @@ def plot(runs: Dict[str, List[Dict[str, Curve]]]) -> bytes:
     return buffer.getvalue()
 
 
+def table(runs: Dict[str, List[Dict[str, Curve]]]) -> str:
+    """Mean over runs of each name and over the later half of their rounds."""
+    lines = [f'| later half | {" | ".join(TAGS)} |', '| --- ' * 8 + '|']
+    for name, group in runs.items():
+        cells = [name]
+        for tag in TAGS:
+            later = [
+                statistics.mean(
+                    v for step, v in curve.items() if step > max(curve) / 2
+                )
+                for curve in (curves[tag] for curves in group)
+                if curve
+            ]
+            cells.append(f'{statistics.mean(later):.3f}' if later else '-')
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines) + '\n'
+
+
 def main() -> None:
     args = parse_args()
     runs = {text.split('=')[0]: read_runs(text) for text in args.runs}
     write_file(args.out, plot(runs))
+    write_file(Path(args.out).with_suffix('.md'), table(runs).encode())
+    print(table(runs))
 
 
 if __name__ == '__main__':

@@ -3,14 +3,13 @@
 # some 90 %. The setting of the study in docs/results.md. Make the teacher
 # first:
 #   python tools/train.py configs/teachers/resnet_digits16.py
-_base_ = ['../_base_/csd.py', '../_base_/digits16.py']
+_base_ = './csd_quickstart_digits.py'
 
 # ---- Frequently modified -------------------------------------------------
 img_size = 16
-max_epochs = 10
 steps, batch_size = 40, 64
 # Digits are neither mirrored nor moved by more than two pixels.
-augment = dict(type='RandomCropFlip', padding=2, flip_prob=0)
+augment = dict(padding=2)
 
 default_hooks = dict(
     synthesis=dict(
@@ -20,31 +19,36 @@ default_hooks = dict(
             batch_size=32,
             iters=30,
             generator=dict(
-                img_size=img_size,
-                channels=1,
-                latent_dim=64,
-                hidden_channels=32,
+                img_size=img_size, latent_dim=64, hidden_channels=32
             ),
             augment=augment,
         ),
-    ),
-    logger=dict(interval=20),
-    checkpoint=dict(max_keep_ckpts=1),
+    )
 )
 
+# Of the 1,437 training images at that size, 0..255.
+std = [81.3]
 model = dict(
     image_shape=(1, img_size, img_size),
-    data_preprocessor=dict(augment=augment, **_base_.data_preprocessor),
-    architecture=_base_.student_net,
+    data_preprocessor=dict(augment=augment, std=std),
+    architecture=dict(
+        backbone=dict(stem_channels=3, base_channels=3),
+        head=dict(in_channels=12),
+    ),
     teachers=dict(
         teacher=dict(
-            build_cfg=_base_.teacher_net,
+            build_cfg=dict(
+                backbone=dict(stem_channels=16, base_channels=16),
+                head=dict(in_channels=64),
+            ),
             ckpt_path='work_dirs/resnet_digits16/epoch_30.pth',
         )
     ),
 )
+data_preprocessor = dict(std=std)
 
-train_cfg = dict(max_epochs=max_epochs)
 train_dataloader = dict(
     batch_size=batch_size, sampler=dict(num_samples=steps * batch_size)
 )
+val_dataloader = dict(dataset=dict(img_size=img_size))
+test_dataloader = val_dataloader

@@ -3,6 +3,7 @@ from .checkpoints import CheckpointError, check_whole, latest_checkpoint
 from .downloads import download_to
 from .files import work_dir_lock, write_file
 from .progress import Progress
+from .scalars import read_scalars
 from .seeds import derive_seed, seeded
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     'derive_seed',
     'download_to',
     'latest_checkpoint',
+    'read_scalars',
     'seeded',
     'work_dir_lock',
     'write_file',

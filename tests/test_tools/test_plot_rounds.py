@@ -28,6 +28,7 @@ def test_draws_runs(tiny_runner, run, tool, tmp_path):
     tiny_runner(work_dir='off', **off).train()
     run(TOOL, 'docs.png', f'csd={tmp_path}/csd', f'without={tmp_path}/off')
     assert Image.open(tmp_path / 'docs.png').size == (1170, 630)
+    assert '| csd | ' in (tmp_path / 'docs.md').read_text()
 
     runs = tool.read_runs(f'csd={tmp_path}/csd')
     assert len(runs) == 2
@@ -50,6 +51,17 @@ def test_later_attempts_count(tool, tmp_path):
         (folder / 'scalars.json').write_text(text)
     (curves,) = tool.read_runs(f'a={tmp_path}')
     assert curves['accuracy/top1'] == curves['synthesis/aux_loss'] == {1: 2.0}
+
+
+def test_means_of_the_later_half(tool):
+    empty = dict.fromkeys(tool.TAGS, {})
+    curves = [{1: 0.0, 2: 9.0, 3: 1.0, 4: 2.0}, {2: 9.0, 4: 4.5}]
+    runs = dict(
+        a=[dict(empty, **{'aux/top1': curve}) for curve in curves], b=[empty]
+    )
+    _, _, a, b = tool.table(runs).splitlines()
+    assert a == '| a | - | - | 3.000 | - | - | - | - |'
+    assert b == '| b | - | - | - | - | - | - | - |'
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,11 @@ from torch import Tensor
 
 from ...datasets import BankError, BankFolder, ImageBank
 from ...datasets.bank_folder import IMPORTED, INITIAL
-from ...models.augments import joint_labels
 from ...models.synthesizers import (
     Networks,
     NonFiniteSynthesisError,
     SynthesisBatch,
-    aux_predictions,
+    aux_answers,
     image_grid,
     recognition,
     variety,
@@ -200,9 +199,8 @@ class SynthesisHook(Hook):
         model = getattr(runner.model, 'module', runner.model)
         inputs = model.data_preprocessor(data_batch, False)['inputs']
         labels = torch.cat([output.gt_label for output in outputs])
-        joint = joint_labels(labels, self.networks.aux_head.task.num_views)
-        predicted = aux_predictions(self.networks, inputs).argmax(1)
-        self._aux_right.append(predicted == joint.to(predicted.device))
+        aux_logits, joint = aux_answers(self.networks, inputs, labels)
+        self._aux_right.append(aux_logits.argmax(1) == joint)
 
     def after_val_epoch(
         self, runner: Runner, metrics: Optional[Dict] = None

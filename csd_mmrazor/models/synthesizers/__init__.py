@@ -4,7 +4,7 @@ from .image_synthesizer import (
     NonFiniteSynthesisError,
     SynthesisBatch,
 )
-from .measures import aux_predictions, recognition, variety
+from .measures import aux_answers, recognition, variety
 from .meta_generator import MetaGenerator
 from .networks import Networks
 from .visualization import image_grid
@@ -15,7 +15,7 @@ __all__ = [
     'Networks',
     'NonFiniteSynthesisError',
     'SynthesisBatch',
-    'aux_predictions',
+    'aux_answers',
     'image_grid',
     'recognition',
     'variety',

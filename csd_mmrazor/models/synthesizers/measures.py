@@ -5,7 +5,7 @@ What these tell of a run is logged in each epoch (docs/results.md).
 """
 
 import math
-from typing import Dict
+from typing import Dict, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -54,10 +54,24 @@ def diversity(vectors: Tensor, labels: Tensor) -> float:
     return (1 - cosines / pairs).item() if pairs else 0.0
 
 
-def aux_predictions(networks: Networks, inputs: Tensor) -> Tensor:
-    """The auxiliary head's logits of all views: (N, ...) to (N*T, K*T)."""
+def aux_answers(
+    networks: Networks, inputs: Tensor, labels: Tensor
+) -> Tuple[Tensor, Tensor]:
+    """What the auxiliary head says of images, and what is right.
+
+    Args:
+        networks (Networks): Student and auxiliary head.
+        inputs (Tensor): (N, C, H, W), normalised.
+        labels (Tensor): Classes, (N, ).
+
+    Returns:
+        tuple[Tensor, Tensor]: ``aux_logits``, (N * T, K * T), and joint
+        labels, (N * T, ).
+    """
     with evaluating(*networks.modules), torch.no_grad():
-        return networks.aux_logits(inputs)
+        aux_logits = networks.aux_logits(inputs)
+    num_views = networks.aux_head.task.num_views
+    return aux_logits, joint_labels(labels.to(inputs.device), num_views)
 
 
 def recognition(
@@ -83,8 +97,7 @@ def recognition(
             logits = model(inputs, mode='tensor')
             found[f'{role}_top1'] = _top1(logits, labels)
     if networks.aux_head is not None:
-        aux_logits = aux_predictions(networks, inputs)
-        joint = joint_labels(labels, networks.aux_head.task.num_views)
+        aux_logits, joint = aux_answers(networks, inputs, labels)
         found['aux_top1'] = _top1(aux_logits, joint)
         found['aux_loss'] = F.cross_entropy(aux_logits, joint).item()
     return found
