@@ -2,6 +2,7 @@
 from .checkpoints import CheckpointError, check_whole, latest_checkpoint
 from .downloads import download_to
 from .files import work_dir_lock, write_file
+from .plain_config import config_of_checkpoint, parse_config
 from .progress import Progress
 from .scalars import read_scalars
 from .seeds import derive_seed, seeded
@@ -10,9 +11,11 @@ __all__ = [
     'CheckpointError',
     'Progress',
     'check_whole',
+    'config_of_checkpoint',
     'derive_seed',
     'download_to',
     'latest_checkpoint',
+    'parse_config',
     'read_scalars',
     'seeded',
     'work_dir_lock',
