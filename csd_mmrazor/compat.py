@@ -102,6 +102,8 @@ def apply() -> None:
     with seldom_used_deferred():
         import_without_quantization()
         importlib.import_module('mmrazor.engine')
+    record_before_inplace_layers()
+    convert_sequentials_of_dicts()
     train_data_free_in_one_process()
     keep_teachers_out_of_checkpoints()
 
@@ -668,6 +670,72 @@ def import_without_quantization() -> None:
         raise NotImplementedError(_QUANTIZATION)
 
     BaseQuantizer.__init__ = __init__
+
+
+def switch_inplace_off(module: torch.nn.Module) -> None:
+    """Let every layer that can work in place return a new tensor instead.
+
+    What a recorder keeps of the layer before it is overwritten otherwise.
+    """
+    for layer in module.modules():
+        if getattr(layer, 'inplace', False):
+            layer.inplace = False
+
+
+def record_before_inplace_layers() -> None:
+    """MMRazor switches in-place layers off, but does not find them.
+
+    It looks for ``OrderedDict``, and ``Module._modules`` is a dict since
+    torch 2.5: nothing below the root changes, and recorders before a ReLU
+    see what is after it. On any torch it does not look below a layer that has
+    an ``inplace`` itself, such as mmcv's ``ConvModule``, nor at the teachers
+    of ``DataFreeDistillation``.
+    """
+    from mmrazor.models import DataFreeDistillation
+    from mmrazor.models.algorithms.base import BaseAlgorithm
+
+    original = BaseAlgorithm.set_module_inplace_false
+    probe = types.SimpleNamespace(net=torch.nn.Sequential(torch.nn.ReLU(True)))
+    probe.net.inplace = True
+    probe.set_module_inplace_false = types.MethodType(original, probe)
+    probe.set_module_inplace_false(probe.net, 'self.net')
+    if not probe.net[0].inplace:
+        return
+
+    @functools.wraps(original)
+    def set_module_inplace_false(self, architecture, varstr):
+        if isinstance(architecture, torch.nn.Module):
+            switch_inplace_off(architecture)
+        elif isinstance(architecture, dict):
+            for module in architecture.values():
+                set_module_inplace_false(self, module, varstr)
+
+    BaseAlgorithm.set_module_inplace_false = set_module_inplace_false
+
+    initialize = DataFreeDistillation.__init__
+
+    @functools.wraps(initialize)
+    def __init__(self, *args, **kwargs):
+        initialize(self, *args, **kwargs)
+        switch_inplace_off(self.teachers)
+
+    DataFreeDistillation.__init__ = __init__
+
+
+def convert_sequentials_of_dicts() -> None:
+    """``DynamicSequential.convert_from`` fails on torch >= 2.5.
+
+    It gives ``Module._modules``, which is a dict since then, to a constructor
+    that takes an ``OrderedDict``.
+    """
+    if isinstance(torch.nn.Module()._modules, collections.OrderedDict):
+        return
+    from mmrazor.models.architectures.dynamic_ops import DynamicSequential
+
+    def convert_from(cls, module):
+        return cls(collections.OrderedDict(module._modules))
+
+    DynamicSequential.convert_from = classmethod(convert_from)
 
 
 def train_data_free_in_one_process() -> None:

@@ -1,6 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import collections
 import os
 import pickle
+import pkgutil
 import subprocess
 import sys
 import textwrap
@@ -16,6 +18,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+from mmpretrain.structures import DataSample
 from mmrazor.registry import MODELS
 
 from csd_mmrazor import compat
@@ -492,3 +495,148 @@ def test_types_that_are_not_registered(cfg, message):
 def test_other_key_errors_are_left_alone():
     with pytest.raises(KeyError, match='must contain the key "type"'):
         build(dict(a=1))
+
+
+# Config of a classifier with in-place layers at three depths: below the root,
+# in an mmcv ConvModule, and in a list.
+def inplace_network(**backbone):
+    return dict(
+        _scope_='mmpretrain',
+        type='ImageClassifier',
+        backbone=dict(type='MobileNetV2', widen_factor=0.1, **backbone),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=10, in_channels=1280),
+    )
+
+
+@pytest.mark.parametrize('cfg', [network(), inplace_network()])
+@pytest.mark.parametrize(
+    'name', ['SingleTeacherDistill', 'DataFreeDistillation', 'CSDDistillation']
+)
+def test_no_layer_works_in_place(name, cfg):
+    parts = dict(
+        type=name,
+        architecture=cfg,
+        distiller=dict(type='ConfigurableDistiller'),
+    )
+    if name == 'SingleTeacherDistill':
+        parts['teacher'] = cfg
+    else:
+        parts['teachers'] = dict(t=dict(build_cfg=cfg))
+    if name == 'DataFreeDistillation':
+        parts.update(
+            generator=dict(
+                type='DAFLGenerator',
+                img_size=8,
+                latent_dim=16,
+                hidden_channels=8,
+            ),
+            generator_distiller=dict(type='ConfigurableDistiller'),
+        )
+    if name == 'CSDDistillation':
+        channels = cfg['backbone'].get('in_channels', 3)
+        parts['image_shape'] = (channels, 32, 32)
+    model = build(parts)
+    networks = {'architecture', 'teacher', 'teachers'}
+    layers = [
+        (layer_name, layer)
+        for layer_name, layer in model.named_modules()
+        if layer_name.split('.')[0] in networks and hasattr(layer, 'inplace')
+    ]
+    assert len(layers) > 8
+    assert [n for n, layer in layers if layer.inplace] == []
+
+
+def test_in_place_layers_stay_where_they_are_wanted():
+    model = build(
+        dict(
+            type='SingleTeacherDistill',
+            architecture=network(),
+            module_inplace=True,
+            teacher=network(),
+            teacher_module_inplace=True,
+            distiller=dict(type='ConfigurableDistiller'),
+        )
+    )
+    assert model.student.backbone.relu.inplace
+    assert model.teacher.backbone.relu.inplace
+
+
+def test_ofd_trains_on_what_is_before_its_relus():
+    """MMRazor's own config, against plain networks and formulas."""
+    cfg = get_config(
+        'mmrazor::distill/mmcls/ofd/'
+        'ofd_backbone_resnet50_resnet18_8xb16_cifar10.py'
+    ).model
+    cfg.teacher_ckpt = None
+    model = build(cfg)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(layer.weight)
+            torch.nn.init.normal_(layer.bias)
+    # The margins are those of the BN layers' weights.
+    model.distiller.init_ofd_connectors(model.teacher)
+    model.train()
+    images = torch.randn(4, 3, 16, 16)
+    samples = [DataSample().set_gt_label(label) for label in range(4)]
+    found = model.loss(images, samples)
+
+    places = ('layer2.0.bn1', 'layer3.0.bn1', 'bn1')
+    seen = {}
+    for name, net in (('s', model.student), ('t', model.teacher)):
+        twin = MODELS.build(cfg['architecture' if name == 's' else 'teacher'])
+        twin.load_state_dict(net.state_dict())
+        twin.train(name == 's')
+        for place in places:
+            twin.backbone.get_submodule(place).register_forward_hook(
+                lambda _, args, out, key=(name, place): seen.__setitem__(
+                    key, out.detach().clone()
+                )
+            )
+        twin(images, mode='tensor')
+    for index, (place, weight) in enumerate(zip(places, (0.25, 0.5, 1)), 1):
+        connectors = model.distiller.connectors
+        ours = connectors[f'loss_{index}_sfeat'](seen['s', place])
+        margin = connectors[f'loss_{index}_tfeat'].margin
+        theirs = seen['t', place].maximum(margin)
+        counted = (ours > theirs) | (theirs > 0)
+        expected = weight * ((ours - theirs) ** 2)[counted].sum() / 4 / 1000
+        torch.testing.assert_close(
+            found[f'distill.loss_{index}'], expected, rtol=1e-4, atol=1e-5
+        )
+        assert (theirs < 0).any()  # which no output of a ReLU is
+
+
+def test_sequentials_become_dynamic():
+    from mmengine.model import Sequential
+    from mmrazor.models.architectures.dynamic_ops import DynamicSequential
+
+    plain = Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+    dynamic = DynamicSequential.convert_from(plain)
+    assert list(dynamic.pure_modules()) == list(plain)
+    assert {*plain.state_dict()} <= {*dynamic.state_dict()}
+
+
+@pytest.mark.parametrize(
+    'remedy, cls, method',
+    [
+        (
+            compat.record_before_inplace_layers,
+            'mmrazor.models.algorithms.base.BaseAlgorithm',
+            'set_module_inplace_false',
+        ),
+        (
+            compat.convert_sequentials_of_dicts,
+            'mmrazor.models.architectures.dynamic_ops.DynamicSequential',
+            'convert_from',
+        ),
+    ],
+)
+def test_what_works_is_not_replaced(remedy, cls, method, monkeypatch):
+    cls = pkgutil.resolve_name(cls)
+    if remedy is compat.convert_sequentials_of_dicts:
+        # As torch has it before 2.5.
+        monkeypatch.setattr(collections, 'OrderedDict', dict)
+    before = vars(cls)[method]
+    remedy()
+    assert vars(cls)[method] is before

@@ -10,7 +10,7 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 from torch import Tensor
 
-from ...compat import exclude_from_checkpoints
+from ...compat import exclude_from_checkpoints, switch_inplace_off
 from ..connectors import infer_connectors
 from ..preprocessors import normalize_images
 from ..utils import (
@@ -277,6 +277,8 @@ class CSDDistillation(BaseAlgorithm):
                 exclude_from_checkpoints(self, f'teachers.{name}')
             else:
                 models[name].init_weights()
+        # Or recorders would see what the layer after theirs makes of it.
+        switch_inplace_off(models)
         return models.requires_grad_(False).eval()
 
     def _count_classes(self, inputs: Tensor) -> int:
