@@ -145,6 +145,8 @@ train_dataloader = dict(
 
 # ---- Run -----------------------------------------------------------------
 default_hooks = dict(
+    # Reads the losses of every model.log_interval steps off the device.
+    runtime_info=dict(type='mmrazor.LossReportHook'),
     logger=dict(type='LoggerHook', interval=100),
     checkpoint=dict(
         type='mmrazor.DurableCheckpointHook',

@@ -3,6 +3,7 @@ from .hooks import (
     DivergenceHook,
     DurableCheckpointHook,
     ExportStudentHook,
+    LossReportHook,
     SynthesisHook,
 )
 from .optimizers import (
@@ -16,5 +17,6 @@ __all__ = [
     'DivergenceHook',
     'DurableCheckpointHook',
     'ExportStudentHook',
+    'LossReportHook',
     'SynthesisHook',
 ]

@@ -2,11 +2,13 @@
 from .checkpoint_hook import DurableCheckpointHook
 from .divergence_hook import DivergenceHook
 from .export_student_hook import ExportStudentHook
+from .loss_report_hook import LossReportHook
 from .synthesis_hook import SynthesisHook
 
 __all__ = [
     'DivergenceHook',
     'DurableCheckpointHook',
     'ExportStudentHook',
+    'LossReportHook',
     'SynthesisHook',
 ]

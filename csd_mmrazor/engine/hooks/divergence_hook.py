@@ -6,6 +6,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
 
+from .loss_report_hook import is_reported
+
 
 @HOOKS.register_module()
 class DivergenceHook(Hook):
@@ -29,6 +31,8 @@ class DivergenceHook(Hook):
         outputs: Optional[Dict] = None,
     ) -> None:
         """Look at the weights if a loss that is reported asks for it."""
+        if not is_reported(runner):
+            return
         losses = [v for v in (outputs or {}).values() if torch.is_tensor(v)]
         if losses and not torch.stack(losses).isfinite().all():
             self._check(runner)

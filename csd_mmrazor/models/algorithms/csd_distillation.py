@@ -3,7 +3,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 import torch.nn as nn
-from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmrazor.models.algorithms.base import BaseAlgorithm
 from mmrazor.models.utils import add_prefix
@@ -21,6 +20,7 @@ from ..utils import (
     full_precision,
     load_weights,
     pooled_features,
+    record_labels,
 )
 
 
@@ -57,8 +57,8 @@ class CSDDistillation(BaseAlgorithm):
             ``architecture`` says). Defaults to None.
         image_shape (sequence[int]): (C, H, W) of the images. Defaults to
             (3, 32, 32).
-        log_interval (int): Losses are reported every so many steps: each
-            report waits for the device. Defaults to 10.
+        log_interval (int): ``LossReportHook`` reads the losses of every so
+            many steps off the device, which waits for it. Defaults to 10.
         data_preprocessor (dict | nn.Module, optional): Usually a
             ``BankDataPreprocessor``. Defaults to the student's.
         **kwargs: Arguments of ``BaseAlgorithm``.
@@ -164,6 +164,9 @@ class CSDDistillation(BaseAlgorithm):
         distiller.set_deliveries_override(True)
         with distiller.student_recorders, distiller.deliveries:
             logits_s = self.student(inputs, mode='tensor')
+            record_labels(
+                distiller.student_recorders, self.student, logits_s, labels
+            )
         losses = {}
         if self.student_loss is not None:
             losses['student.loss'] = self.student_loss(
@@ -211,7 +214,8 @@ class CSDDistillation(BaseAlgorithm):
                 this module.
 
         Returns:
-            dict[str, Tensor]: Losses to log; empty in steps without report.
+            dict[str, Tensor]: The losses, scalars on the device, without
+            graph. Nothing here waits for it.
         """
         forward = forward or self
         data = self.data_preprocessor(data, True)
@@ -231,8 +235,7 @@ class CSDDistillation(BaseAlgorithm):
             if mode == 'aux_loss':
                 part_vars.pop('loss')  # the sum; ``loss`` is the student's
             log_vars.update(part_vars)
-        step = MessageHub.get_current_instance().get_info('iter', 0)
-        return log_vars if step % self.log_interval == 0 else {}
+        return {name: value.detach() for name, value in log_vars.items()}
 
     def init_weights(self) -> None:
         """Draw the weights; then the student gets those it is to start from.

@@ -31,6 +31,7 @@ from ..utils import (
     frozen_bn,
     full_precision,
     layer_means,
+    record_labels,
     reset_weights,
 )
 from .compiled import CompiledNetworks
@@ -664,6 +665,12 @@ class ImageSynthesizer(nn.Module):
             with distiller.student_recorders:
                 values['logits_s'] = full_precision(
                     networks.student(inputs, mode='tensor')
+                )
+                record_labels(
+                    distiller.student_recorders,
+                    networks.student,
+                    values['logits_s'],
+                    labels,
                 )
         if needs & {'aux_logits', 'joint_labels'}:
             values['aux_logits'] = networks.aux_logits(inputs)

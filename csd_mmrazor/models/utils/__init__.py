@@ -15,6 +15,7 @@ from .recorders import (
     check_recorders,
     distill_losses,
     full_precision,
+    record_labels,
 )
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     'layer_means',
     'load_weights',
     'pooled_features',
+    'record_labels',
     'recorded_outputs',
     'reset_weights',
     'submodule',

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import contextmanager
 from inspect import Parameter, signature
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Optional
 
 import torch
 import torch.nn as nn
@@ -11,6 +11,7 @@ from mmrazor.models.task_modules import (
     ModuleOutputsRecorder,
     RecorderManager,
 )
+from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmrazor.registry import TASK_UTILS
 from torch import Tensor
 
@@ -30,6 +31,51 @@ class FeatureMapRecorder(ModuleOutputsRecorder):
     def get_record_data(self, *args, **kwargs) -> Tensor:
         """The map, (N, C, H, W)."""
         return as_map(super().get_record_data(*args, **kwargs))
+
+
+@TASK_UTILS.register_module()
+class LabelsRecorder(BaseRecorder):
+    """Records the labels of a batch, for losses that need them.
+
+    ``gt_labels=dict(type='Labels')`` serves any student; that of MMRazor's
+    configs, ``dict(type='ModuleInputs', source='head.loss_module')`` with
+    ``data_idx=1``, serves one with mmpretrain's heads. See
+    :func:`record_labels`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(source='')
+
+    def prepare_from_model(self, model: Optional[nn.Module] = None) -> None:
+        """It listens to no module."""
+
+
+def record_labels(
+    manager: RecorderManager,
+    student: nn.Module,
+    logits: Tensor,
+    labels: Tensor,
+) -> None:
+    """Let a student's recorders have the labels of a batch.
+
+    Classifiers of mmpretrain see them in their ``head.loss_module``, which a
+    pass in mode 'tensor' does not reach: it is called if a recorder listens.
+
+    Args:
+        manager (RecorderManager): The student's recorders, recording.
+        student (nn.Module): The student.
+        logits (Tensor): Of the student, (N, K).
+        labels (Tensor): Classes, (N, ).
+    """
+    loss_modules = set()
+    for recorder in manager.recorders.values():
+        if isinstance(recorder, LabelsRecorder):
+            recorder.data_buffer.append(labels)
+        head, found, _ = f'{recorder.source}.'.partition('loss_module.')
+        if found:
+            loss_modules.add(head + found.rstrip('.'))
+    for name in sorted(loss_modules):
+        submodule(student, name)(logits, labels, avg_factor=len(labels))
 
 
 def check_recorders(manager: RecorderManager, model: nn.Module) -> None:

@@ -332,6 +332,42 @@ def test_losses_of_mmrazor_by_recorders(networks):
     assert set(batch.terms) == {'loss_act'}
 
 
+@pytest.mark.parametrize(
+    'recorder, more',
+    [
+        (
+            dict(type='ModuleInputs', source='head.loss_module'),
+            {'data_idx': 1},
+        ),
+        (dict(type='Labels'), {}),
+    ],
+)
+def test_losses_of_mmrazor_that_need_labels(networks, recorder, more):
+    """They get the classes that were asked for."""
+    distiller = dict(
+        type='ConfigurableDistiller',
+        student_recorders=dict(
+            fc=dict(type='ModuleOutputs', source='head'), gt_labels=recorder
+        ),
+        distill_losses=dict(loss_ce=dict(type='mmpretrain.CrossEntropyLoss')),
+        loss_forward_mappings=dict(
+            loss_ce=dict(
+                cls_score=dict(from_student=True, recorder='fc'),
+                label=dict(from_student=True, recorder='gt_labels', **more),
+            )
+        ),
+    )
+    parts = synthesizer(losses={}, distiller=distiller, iters=1)
+    batch = parts.synthesize(networks, 10, seed=1)
+    torch.manual_seed(1)
+    reset_weights(parts.generator)
+    torch.randint(10, (12,))
+    images = parts.generator.train()(torch.randn(12, 6))
+    logits = networks.student.eval()(networks.normalize(images), mode='tensor')
+    expected = nn.functional.cross_entropy(logits, batch.labels).item()
+    assert batch.terms['loss_ce'] == pytest.approx(expected, rel=1e-5)
+
+
 def test_non_finite_terms_are_named(networks, monkeypatch):
     parts = synthesizer()
     monkeypatch.setattr(

@@ -1,0 +1,60 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+# What makes a program wait for a GPU.
+WAITS = ('item', 'tolist', 'cpu', 'numpy', '__bool__', '__float__', '__int__')
+
+
+class Reader(Hook):
+    """Reads the loss in each step, as a user's own hook may."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, waits):
+        self.losses, self.waited, self.waits = [], [], waits
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.waits.clear()
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ):
+        self.losses.append(outputs['loss'])
+        self.waited.append(bool(self.waits))
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Notes what waits for the device."""
+    waits = []
+    for name in WAITS:
+        method = getattr(torch.Tensor, name)
+
+        def noted(*args, _method=method, _name=name, **kwargs):
+            waits.append(_name)
+            return _method(*args, **kwargs)
+
+        monkeypatch.setattr(torch.Tensor, name, noted)
+    return waits
+
+
+def test_every_step_has_losses_and_few_wait(tiny_runner, waits):
+    runner = tiny_runner(
+        **{'model.log_interval': 3, 'train_dataloader.sampler.num_samples': 96}
+    )
+    reader = Reader(waits)
+    runner.register_hook(reader)
+    runner.train()
+    assert reader.waited == [step % 3 == 0 for step in range(12)]
+    losses = torch.stack(reader.losses)
+    assert losses.isfinite().all() and len(losses.unique()) == 12
+    # What is logged at a step that is reported is that step's.
+    path = next(Path(runner.work_dir).glob('*/vis_data/scalars.json'))
+    logged = [json.loads(line) for line in path.read_text().splitlines()]
+    logged = {v['step'] - 1: v['loss'] for v in logged if 'loss' in v}
+    assert logged[0] == pytest.approx(losses[0].item(), rel=1e-5)
