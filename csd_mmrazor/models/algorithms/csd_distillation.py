@@ -13,12 +13,14 @@ from ...compat import exclude_from_checkpoints, switch_inplace_off
 from ..connectors import infer_connectors
 from ..preprocessors import normalize_images
 from ..utils import (
+    as_in_training,
     check_mappings,
     check_recorders,
     distill_losses,
     evaluating,
     full_precision,
     load_weights,
+    logits_of,
     pooled_features,
     record_labels,
 )
@@ -163,7 +165,7 @@ class CSDDistillation(BaseAlgorithm):
                     teacher(inputs, mode='tensor')
         distiller.set_deliveries_override(True)
         with distiller.student_recorders, distiller.deliveries:
-            logits_s = self.student(inputs, mode='tensor')
+            logits_s = logits_of(self.student(inputs, mode='tensor'))
             record_labels(
                 distiller.student_recorders, self.student, logits_s, labels
             )
@@ -286,19 +288,16 @@ class CSDDistillation(BaseAlgorithm):
 
     def _count_classes(self, inputs: Tensor) -> int:
         classes = {}
+        networks = [('student', self.student), *self.teachers.items()]
         with evaluating(self.student), torch.no_grad():
-            for name, model in [
-                ('student', self.student),
-                *self.teachers.items(),
-            ]:
-                try:
-                    classes[name] = model(inputs, mode='tensor').shape[1]
-                except Exception as error:
-                    raise ValueError(
-                        f'{name} ({type(model).__name__}) does not take '
-                        f'images of image_shape={self.image_shape}: '
-                        f'{type(error).__name__}: {error}'
-                    ) from error
+            for name, model in networks:
+                classes[name] = self._classes_of(name, model, inputs)
+        with as_in_training(self.student):
+            # Auxiliary heads, say, run in training alone.
+            name = 'student in train mode'
+            found = self._classes_of(name, self.student, inputs)
+            if found != classes['student']:
+                classes[name] = found
         if len(set(classes.values())) > 1:
             raise ValueError(
                 'Teachers and student should tell the same '
@@ -306,6 +305,20 @@ class CSDDistillation(BaseAlgorithm):
                 'head.num_classes of the one that is off.'
             )
         return classes['student']
+
+    def _classes_of(self, name: str, model: nn.Module, inputs: Tensor) -> int:
+        who = f'{name} ({type(model).__name__})'
+        try:
+            output = model(inputs, mode='tensor')
+        except Exception as error:
+            raise ValueError(
+                f'{who} does not take images of image_shape='
+                f'{self.image_shape}: {type(error).__name__}: {error}'
+            ) from error
+        try:
+            return logits_of(output).shape[1]
+        except TypeError as error:
+            raise ValueError(f'{who}: {error}') from error
 
     def _build_distiller(
         self, cfg: Optional[Dict], inputs: Tensor
@@ -326,7 +339,7 @@ class CSDDistillation(BaseAlgorithm):
 
     def _check_losses(self, inputs: Tensor) -> None:
         labels = torch.zeros(len(inputs), dtype=torch.int64)
-        with evaluating(self.student, self.distiller), torch.no_grad():
+        with as_in_training(self.student, self.distiller):
             try:
                 self.loss(inputs, labels)
             except Exception as error:

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import importlib
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 from torch import Tensor
+
+from ..utils import evaluating, logits_of
 
 
 @MODELS.register_module()
@@ -23,6 +25,9 @@ class TorchClassifier(BaseModel):
 
     The network is the submodule ``net``. State dicts of the network alone,
     as such packages write them, are loaded as well as those of this module.
+    Of a network that returns more than its logits, such as one with auxiliary
+    heads in training, the logits are taken (see :func:`logits_of`), so its
+    auxiliary heads are not trained.
 
     Args:
         factory (str): Dotted name of the function or class.
@@ -53,6 +58,7 @@ class TorchClassifier(BaseModel):
                 f'factory={factory} of TorchClassifier should return a '
                 f'torch.nn.Module, but got {type(self.net)}.'
             )
+        self._last_layer: Optional[str] = None
         self._register_load_state_dict_pre_hook(_of_the_network_alone)
 
     def forward(
@@ -70,7 +76,7 @@ class TorchClassifier(BaseModel):
             mode (str): 'tensor' returns logits, (N, K), 'loss' a dict with
                 the cross entropy, 'predict' the data samples.
         """
-        logits = self.net(inputs)
+        logits = logits_of(self.net(inputs))
         if mode == 'tensor':
             return logits
         if mode == 'loss':
@@ -88,24 +94,49 @@ class TorchClassifier(BaseModel):
     def extract_feat(self, inputs: Tensor, stage: str = 'pre_logits'):
         """What the last linear layer sees, (N, D); for mmpretrain's callers.
 
+        It is the one whose output are the logits, or else the last that runs:
+        auxiliary heads have linear layers of their own.
+
         Raises:
-            ValueError: If the network has no linear layer.
+            ValueError: If no linear layer runs.
         """
-        layers = [m for m in self.net.modules() if isinstance(m, nn.Linear)]
-        if not layers:
-            raise ValueError(
-                f'{type(self.net).__name__} has no linear layer: name the '
-                'module that returns its feature, aux_feature="net...."'
-            )
+        if self._last_layer is None:
+            self._last_layer = self._find_last_layer(inputs)
         seen = []
-        handle = layers[-1].register_forward_pre_hook(
-            lambda _, args: seen.append(args[0])
-        )
+        handle = self.net.get_submodule(
+            self._last_layer
+        ).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
         try:
             self.net(inputs)
         finally:
             handle.remove()
         return seen[-1]
+
+    def _find_last_layer(self, inputs: Tensor) -> str:
+        """The name of the layer that makes the logits."""
+        outputs: List[Tuple[str, Tensor]] = []
+        handles = [
+            layer.register_forward_hook(
+                lambda _, args, output, name=name: outputs.append(
+                    (name, output)
+                )
+            )
+            for name, layer in self.net.named_modules()
+            if isinstance(layer, nn.Linear)
+        ]
+        try:
+            with evaluating(self.net), torch.no_grad():
+                logits = logits_of(self.net(inputs))
+        finally:
+            for handle in handles:
+                handle.remove()
+        if not outputs:
+            raise ValueError(
+                f'{type(self.net).__name__} has no linear layer: name the '
+                'module that returns its feature, aux_feature="net...."'
+            )
+        makers = [name for name, output in outputs if output is logits]
+        return (makers or [name for name, _ in outputs])[-1]
 
 
 def _imported(factory: str):

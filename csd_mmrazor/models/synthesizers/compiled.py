@@ -8,7 +8,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..utils import frozen_bn
+from ..utils import frozen_bn, logits_of
 from .networks import Networks
 
 
@@ -39,7 +39,7 @@ class CompiledCopy(nn.Module):
         self._features = torch.compile(self._extract_feat, **options)
 
     def _forward(self, inputs: Tensor) -> Tensor:
-        return self.model(inputs, mode='tensor')
+        return logits_of(self.model(inputs, mode='tensor'))
 
     def _extract_feat(self, inputs: Tensor) -> Tensor:
         return self.model.extract_feat(inputs, stage='pre_logits')

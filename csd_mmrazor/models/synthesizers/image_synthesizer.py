@@ -23,14 +23,15 @@ from ...utils import seeded
 from ..augments import joint_labels
 from ..utils import (
     attached,
-    bn_layers,
     check_mappings,
     check_recorders,
     distill_losses,
+    evaluating,
     frozen,
     frozen_bn,
     full_precision,
     layer_means,
+    logits_of,
     record_labels,
     reset_weights,
 )
@@ -270,6 +271,8 @@ class ImageSynthesizer(nn.Module):
             MODELS.build(view_augment) if view_augment else self.augment
         )
         self.prepared = False
+        # Of the first teacher's BN layers, for losses that look at them.
+        self.widths: List[int] = []
 
     @property
     def memory_size(self) -> int:
@@ -290,16 +293,13 @@ class ImageSynthesizer(nn.Module):
         if self.prepared:
             return
         device = next(networks.teachers.parameters()).device
+        if set().union(*self.needs.values()) & OF_LAYERS:
+            self.widths = self._bn_widths(networks)
         with seeded(seed, device):
             for name, loss in self.losses.items():
                 if hasattr(loss, 'prepare'):
                     self._check_single_teacher(name, networks)
-                    loss.prepare(
-                        [
-                            layer.num_features
-                            for layer in bn_layers(networks.each_teacher[0])
-                        ]
-                    )
+                    loss.prepare(self.widths)
             self.to(device)
             if self.meta is not None:
                 self.meta.prepare(self.generator)
@@ -338,6 +338,24 @@ class ImageSynthesizer(nn.Module):
                 f'{len(networks.each_teacher)}.'
             )
 
+    def _bn_widths(self, networks: Networks) -> List[int]:
+        """Channels of the BN layers that run in a teacher's pass, in order.
+
+        Those of auxiliary heads do not.
+        """
+        teacher = networks.each_teacher[0]
+        device = next(teacher.parameters()).device
+        self.generator.to(device)
+        with (
+            evaluating(teacher, self.generator),
+            torch.no_grad(),
+            layer_means(teacher) as means,
+        ):
+            latent = torch.zeros(2, self.generator.latent_dim, device=device)
+            images = self.generator(latent, 2)
+            teacher(networks.normalize(images), mode='tensor')
+        return [mean.shape[1] for mean in means]
+
     def check(
         self, networks: Networks, with_student: bool = True
     ) -> Tuple[int, Tuple[int, ...]]:
@@ -359,16 +377,7 @@ class ImageSynthesizer(nn.Module):
         """
         self._active(with_student)
         needs = set().union(*self.needs.values())
-        for index, teacher in enumerate(networks.each_teacher):
-            of_bn = {'bn_statistics', *OF_LAYERS}
-            if needs & of_bn and not bn_layers(teacher):
-                raise ValueError(
-                    f'teacher {index} ({type(teacher).__name__}) has no BN '
-                    'layer with running statistics, so its images cannot be '
-                    'matched to them: set loss_weight=0 of BNStatisticsLoss '
-                    '(losses.loss_bn in the configs) and of any other loss '
-                    'that looks at BN layers.'
-                )
+        of_bn = needs & {'bn_statistics', *OF_LAYERS}
         if (
             needs & {'aux_logits', 'joint_labels'}
             and networks.aux_head is None
@@ -394,12 +403,27 @@ class ImageSynthesizer(nn.Module):
                     else f'teacher {index}'
                 )
                 try:
-                    classes[role] = model(inputs, mode='tensor').shape[1]
+                    with layer_means(model) as means:
+                        output = model(inputs, mode='tensor')
                 except Exception as error:
                     raise ValueError(
                         f'the {role} ({type(model).__name__}) does not take '
                         f"the generator's images of shape "
                         f'{tuple(inputs.shape[1:])}: {error}'
+                    ) from error
+                if of_bn and not means and role != 'student':
+                    raise ValueError(
+                        f'{role} ({type(model).__name__}) has no BN '
+                        'layer with running statistics, so its images cannot '
+                        'be matched to them: set loss_weight=0 of '
+                        'BNStatisticsLoss (losses.loss_bn in the configs) and '
+                        'of any other loss that looks at BN layers.'
+                    )
+                try:
+                    classes[role] = logits_of(output).shape[1]
+                except TypeError as error:
+                    raise ValueError(
+                        f'the {role} ({type(model).__name__}): {error}'
                     ) from error
         if len(set(classes.values())) > 1:
             raise ValueError(
@@ -583,8 +607,7 @@ class ImageSynthesizer(nn.Module):
             ('memory_features_t', self.augment),
             ('memory_view_features_t', self.view_augment),
         ):
-            width = sum(layer.num_features for layer in bn_layers(teacher))
-            rows = [torch.zeros(0, width, device=device)]
+            rows = [torch.zeros(0, sum(self.widths), device=device)]
             for images in () if memory is None else memory.split(1024):
                 inputs = self._inputs(networks, augment, images.to(device))
                 rows.append(_features_of(teacher, inputs, means))
@@ -649,7 +672,9 @@ class ImageSynthesizer(nn.Module):
         with distiller.teacher_recorders:
             for teacher, collected in zip(networks.each_teacher, statistics):
                 collected.clear()
-                logits_t = full_precision(teacher(inputs, mode='tensor'))
+                logits_t = full_precision(
+                    logits_of(teacher(inputs, mode='tensor'))
+                )
                 of_teachers.append(
                     dict(logits_t=logits_t, bn_statistics=list(collected))
                 )
@@ -664,7 +689,7 @@ class ImageSynthesizer(nn.Module):
         if 'logits_s' in needs or any(map(_from_student, mappings.values())):
             with distiller.student_recorders:
                 values['logits_s'] = full_precision(
-                    networks.student(inputs, mode='tensor')
+                    logits_of(networks.student(inputs, mode='tensor'))
                 )
                 record_labels(
                     distiller.student_recorders,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..augments import joint_labels
-from ..utils import evaluating
+from ..utils import evaluating, logits_of
 from .networks import Networks
 
 
@@ -94,7 +94,7 @@ def recognition(
     found = {}
     with evaluating(*models.values()), torch.no_grad():
         for role, model in models.items():
-            logits = model(inputs, mode='tensor')
+            logits = logits_of(model(inputs, mode='tensor'))
             found[f'{role}_top1'] = _top1(logits, labels)
     if networks.aux_head is not None:
         aux_logits, joint = aux_answers(networks, inputs, labels)
@@ -124,7 +124,9 @@ def variety(
     with evaluating(teacher), torch.no_grad():
         logits_t = torch.cat(
             [
-                teacher(networks.normalize(part.to(device)), mode='tensor')
+                logits_of(
+                    teacher(networks.normalize(part.to(device)), mode='tensor')
+                )
                 for part in images.split(256)
             ]
         )

@@ -8,13 +8,13 @@ from .features import (
     submodule,
 )
 from .frozen_bn import BNStatistics, bn_layers, frozen_bn
-from .modes import evaluating, frozen, reset_weights
+from .modes import as_in_training, evaluating, frozen, reset_weights
+from .outputs import full_precision, logits_of
 from .recorders import (
     attached,
     check_mappings,
     check_recorders,
     distill_losses,
-    full_precision,
     record_labels,
 )
 
@@ -22,6 +22,7 @@ __all__ = [
     'BNStatistics',
     'bn_layers',
     'frozen_bn',
+    'as_in_training',
     'as_map',
     'attached',
     'check_mappings',
@@ -32,6 +33,7 @@ __all__ = [
     'full_precision',
     'layer_means',
     'load_weights',
+    'logits_of',
     'pooled_features',
     'record_labels',
     'recorded_outputs',

@@ -4,6 +4,7 @@ import math
 from contextlib import contextmanager
 from typing import Iterator, List, Optional, Sequence, Union
 
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -40,6 +41,11 @@ def as_map(feature: Union[Tensor, Sequence[Tensor]]) -> Tensor:
     """
     if isinstance(feature, (list, tuple)):
         feature = feature[-1]
+    if not torch.is_tensor(feature):
+        raise ValueError(
+            'A feature map is a tensor, but the module returned a '
+            f'{type(feature).__name__}: let the recorder listen to another.'
+        )
     if feature.ndim == 2:
         return feature[:, :, None, None]
     if feature.ndim == 3:
@@ -113,6 +119,12 @@ def pooled_features(
         feature = outputs[-1]
     if isinstance(feature, (list, tuple)):
         feature = feature[-1]
+    if not torch.is_tensor(feature):
+        raise ValueError(
+            f'{source or "extract_feat()"} of {type(model).__name__} should '
+            f'return a tensor, but got a {type(feature).__name__}: name '
+            'another module as aux_feature.'
+        )
     if feature.ndim == 4:
         return feature.mean((2, 3))
     return feature.mean(1) if feature.ndim == 3 else feature

@@ -2,6 +2,7 @@
 from contextlib import contextmanager
 from typing import Iterator
 
+import torch
 import torch.nn as nn
 from mmengine.model.weight_init import initialize
 
@@ -17,6 +18,34 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def as_in_training(*modules: nn.Module) -> Iterator[None]:
+    """Put modules in train mode for passes of which nothing is left.
+
+    Their modes, their buffers, such as the statistics of BN layers, and
+    torch's random state are as before when the context closes. No gradient is
+    computed.
+    """
+    modes = [(m, m.training) for module in modules for m in module.modules()]
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module, _ in modes
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    devices = {b.device for _, _, b, _ in buffers if b.device.type == 'cuda'}
+    with torch.random.fork_rng(list(devices)), torch.no_grad():
+        for module in modules:
+            module.train()
+        try:
+            yield
+        finally:
+            for module, name, buffer, value in buffers:
+                module._buffers[name] = buffer.copy_(value)
+            for module, training in modes:
+                module.training = training
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import contextmanager
 from inspect import Parameter, signature
-from typing import Any, Dict, Iterator, Optional
+from typing import Dict, Iterator, Optional
 
 import torch
 import torch.nn as nn
@@ -16,6 +16,7 @@ from mmrazor.registry import TASK_UTILS
 from torch import Tensor
 
 from .features import as_map, submodule
+from .outputs import full_precision
 
 
 @TASK_UTILS.register_module()
@@ -151,15 +152,6 @@ def distill_losses(
         with torch.autocast(device, enabled=False):
             losses[name] = distiller.distill_losses[name](**records)
     return losses
-
-
-def full_precision(record: Any) -> Any:
-    """A tensor, or those in a list or tuple, in float32 if they are halves."""
-    if isinstance(record, (list, tuple)):
-        return type(record)(map(full_precision, record))
-    if torch.is_tensor(record) and record.is_floating_point():
-        return record.to(torch.promote_types(record.dtype, torch.float32))
-    return record
 
 
 @contextmanager

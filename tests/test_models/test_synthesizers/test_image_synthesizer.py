@@ -481,6 +481,7 @@ def test_views_and_memory(networks, monkeypatch):
     )
     assert made.memory_size == 5
     memory = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    made.prepare(networks, 1)
     images = []
     made.generator.register_forward_hook(lambda m, a, out: images.append(out))
     before = state(networks)

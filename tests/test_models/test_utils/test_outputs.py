@@ -1,0 +1,405 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Networks that return more than their logits."""
+
+import dataclasses
+from collections import OrderedDict, namedtuple
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn as nn
+from conftest import build, network
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+
+from csd_mmrazor.models.utils import (
+    as_in_training,
+    full_precision,
+    logits_of,
+    pooled_features,
+)
+
+Named = namedtuple('Named', ['aux', 'logits'])
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    aux: torch.Tensor
+    logits: torch.Tensor
+
+
+class ModelOutput(OrderedDict):
+    """Keys and attributes, as transformers has it."""
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        super().__setattr__(key, value)
+
+
+def model_output(logits, aux):
+    output = ModelOutput()
+    output['loss'] = None
+    output['aux'], output['logits'] = aux, logits
+    return output
+
+
+KINDS = dict(
+    named_tuple=lambda logits, aux: Named(aux, logits),
+    plain_tuple=lambda logits, aux: (logits, aux),
+    plain_list=lambda logits, aux: [logits, aux],
+    plain_dict=lambda logits, aux: dict(aux=aux, logits=logits),
+    dataclass=lambda logits, aux: Data(aux, logits),
+    model_output=model_output,
+    nested=lambda logits, aux: (dict(logits=logits), aux),
+)
+
+
+class Net(nn.Module):
+    """A classifier with an auxiliary head, which has a BN layer."""
+
+    def __init__(self, kind=None, always=False, channels=1):
+        super().__init__()
+        self.kind, self.always = kind, always
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU()
+        )
+        self.fc = nn.Linear(8, 10)
+        # After the last layer, with which it is not to be confused.
+        self.aux = nn.Sequential(
+            nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(128, 10)
+        )
+
+    def forward(self, inputs):
+        maps = self.body(inputs)
+        logits = self.fc(maps.mean((2, 3)))
+        if self.kind is None or not (self.training or self.always):
+            return logits
+        return KINDS[self.kind](logits, self.aux(maps))
+
+
+class Pooled(nn.Sequential):
+    """A classifier for images of any size."""
+
+    def __init__(self, channels):
+        super().__init__(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)
+        )
+
+
+class Model(BaseModel):
+    """A user's own model, which hands on what its network returns."""
+
+    def __init__(self, **kwargs):
+        super().__init__(dict(type='mmpretrain.ClsDataPreprocessor'))
+        self.net = Net(**kwargs)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.net(inputs)
+
+    def extract_feat(self, inputs, stage='pre_logits'):
+        return self.net.body(inputs).mean((2, 3))
+
+
+def algorithm(teacher_file, architecture, teacher=None, **kwargs):
+    teacher = teacher or network(base_channels=8)
+    preprocessor = dict(type='BankDataPreprocessor', mean=[77.9], std=[95.9])
+    cfg = dict(
+        type='CSDDistillation',
+        architecture=architecture,
+        teachers=dict(
+            teacher=dict(build_cfg=teacher, ckpt_path=str(teacher_file))
+        ),
+        image_shape=(1, 8, 8),
+        data_preprocessor=preprocessor,
+    )
+    return build(dict(cfg, **kwargs))
+
+
+def trained(model):
+    """Losses and weights after two steps."""
+    torch.manual_seed(1)
+    optimizer = OptimWrapper(torch.optim.SGD(model.student.parameters(), 0.1))
+    model.train()
+    losses = [
+        model.train_step(
+            dict(
+                inputs=torch.randint(256, (8, 1, 8, 8), dtype=torch.uint8),
+                labels=torch.randint(10, (8,)),
+            ),
+            optimizer,
+        )['loss']
+        for _ in range(2)
+    ]
+    return losses, {
+        name: value
+        for name, value in model.student.state_dict().items()
+        if '.aux.' not in name
+    }
+
+
+def odd(kind, way, always):
+    if way == 'own':
+        return dict(type=Model, kind=kind, always=always)
+    return dict(
+        type='TorchClassifier',
+        factory='test_outputs.Net',
+        kind=kind,
+        always=always,
+    )
+
+
+@pytest.mark.parametrize('always', [False, True])
+@pytest.mark.parametrize('way', ['own', 'TorchClassifier'])
+@pytest.mark.parametrize('kind', KINDS)
+def test_students_that_return_more_than_logits(
+    teacher_file, kind, way, always
+):
+    """They learn what their twin learns that returns nothing else."""
+    student = algorithm(teacher_file, odd(kind, way, always))
+    twin = algorithm(teacher_file, odd(None, way, always))
+    twin.student.load_state_dict(student.student.state_dict())
+    (losses, weights), (expected, other) = trained(student), trained(twin)
+    torch.testing.assert_close(losses, expected)
+    torch.testing.assert_close(weights, other)
+
+
+def synthesizer(**losses):
+    return build(
+        dict(
+            type='ImageSynthesizer',
+            generator=dict(
+                type='CSDGenerator',
+                img_size=8,
+                channels=1,
+                latent_dim=6,
+                hidden_channels=4,
+            ),
+            losses=losses,
+            batch_size=8,
+            iters=2,
+        )
+    )
+
+
+@pytest.mark.parametrize('always', [False, True])
+@pytest.mark.parametrize('way', ['own', 'TorchClassifier'])
+@pytest.mark.parametrize('kind', KINDS)
+def test_teachers_and_students_in_synthesis(tmp_path, kind, way, always):
+    """The images are those of networks that return logits alone."""
+    from csd_mmrazor.models.synthesizers import Networks, recognition, variety
+
+    made = []
+    for name in (kind, None):
+        torch.manual_seed(2)
+        teacher = build(odd(name, way, always)).eval()
+        file = tmp_path / f'{name}.pth'
+        torch.save(teacher.state_dict(), file)
+        head = dict(type='SelfSupervisedAuxHead')
+        model = algorithm(
+            file,
+            odd(name, way, always),
+            teacher=odd(name, way, always),
+            aux_head=head,
+        )
+        networks = Networks.of(model)
+        parts = synthesizer(
+            loss_oh=dict(type='OneHotLoss'),
+            loss_adv=dict(type='AdversarialLoss'),
+            loss_csd=dict(type='CSDLoss'),
+        )
+        assert parts.check(networks) == (10, (1, 8, 8))
+        batch = parts.synthesize(networks, 10, seed=3)
+        images, labels = batch.images, batch.labels
+        made.append(
+            (
+                images,
+                batch.terms,
+                recognition(networks, images, labels),
+                variety(networks, images, labels, 10),
+            )
+        )
+    assert torch.equal(made[0][0], made[1][0])
+    assert made[0][1:] == made[1][1:]
+
+
+def test_bn_layers_that_do_not_run_are_not_counted(tmp_path):
+    from csd_mmrazor.models.synthesizers import Networks
+
+    teacher = odd('named_tuple', 'TorchClassifier', False)
+    torch.save(build(teacher).state_dict(), tmp_path / 'teacher.pth')
+    model = algorithm(tmp_path / 'teacher.pth', network(), teacher)
+    networks = Networks.of(model)
+    parts = synthesizer(
+        loss_bn=dict(type='BNStatisticsLoss'),
+        loss_cr=dict(type='ContrastiveLoss'),
+    )
+    parts.check(networks)
+    assert parts.synthesize(networks, 10, seed=0).terms['loss_cr'] > 0
+    assert parts.widths == [8]
+    # One whose only BN layers are in heads that do not run has none.
+    model.teachers['teacher'].net.body[1] = nn.Identity()
+    with pytest.raises(ValueError, match='teacher 0 .* no BN layer'):
+        parts.check(networks)
+
+
+def test_the_feature_is_what_makes_the_logits():
+    for always in (False, True):
+        model = build(odd('named_tuple', 'TorchClassifier', always)).train()
+        before = deepcopy(model.state_dict())
+        model._find_last_layer(torch.randn(4, 1, 8, 8))
+        assert all(
+            torch.equal(before[name], value)
+            for name, value in model.state_dict().items()
+        )
+        inputs = torch.randn(4, 1, 8, 8)
+        features = pooled_features(model.eval(), inputs)
+        logits = logits_of(model.net(inputs))
+        torch.testing.assert_close(model.net.fc(features), logits)
+
+
+@pytest.mark.parametrize(
+    'output, described',
+    [
+        (dict(out=torch.zeros(2, 10)), 'a dict with out'),
+        ([torch.zeros(2, 8, 4, 4)], r'a list of \(2, 8, 4, 4\)'),
+        (torch.zeros(2, 10, 1, 1), r'a Tensor of shape \(2, 10, 1, 1\)'),
+        ((), 'a tuple of nothing'),
+        (None, 'a NoneType'),
+        ('logits', 'a str'),
+        (model_output(None, None), 'a ModelOutput with loss, aux, logits'),
+    ],
+)
+@pytest.mark.parametrize('role', ['student', 'student in train mode'])
+def test_networks_without_logits_are_refused(
+    teacher_file, monkeypatch, output, described, role
+):
+    forward = Model.forward
+
+    def forward_oddly(self, inputs, data_samples=None, mode='tensor'):
+        if role == 'student' or self.training:
+            return output
+        return forward(self, inputs)
+
+    monkeypatch.setattr(Model, 'forward', forward_oddly)
+    message = rf'^{role} \(Model\): .* but it returned {described}'
+    with pytest.raises(ValueError, match=message):
+        algorithm(teacher_file, dict(type=Model))
+
+
+def test_googlenet(tmp_path):
+    """As student and as teacher; its heads are named as torchvision does."""
+    from csd_mmrazor.models.synthesizers import Networks
+
+    net = dict(
+        type='TorchClassifier',
+        factory='torchvision.models.googlenet',
+        num_classes=10,
+        aux_logits=True,
+        init_weights=False,
+    )
+    torch.save(build(net).state_dict(), tmp_path / 'teacher.pth')
+    fc = dict(type='ModuleOutputs')
+    distiller = dict(
+        type='ConfigurableDistiller',
+        student_recorders=dict(fc=dict(fc, source='net.fc')),
+        teacher_recorders=dict(fc=dict(fc, source='teacher.net.fc')),
+        distill_losses=dict(loss_kd=dict(type='KLDivergence')),
+        loss_forward_mappings=dict(
+            loss_kd=dict(
+                preds_S=dict(recorder='fc', from_student=True),
+                preds_T=dict(recorder='fc', from_student=False),
+            )
+        ),
+    )
+    model = algorithm(
+        tmp_path / 'teacher.pth',
+        net,
+        net,
+        image_shape=(3, 32, 32),
+        distiller=distiller,
+    ).train()
+    inputs = torch.randn(2, 3, 32, 32)
+    assert type(model.student.net(inputs)).__name__ == 'GoogLeNetOutputs'
+    losses = model.loss(inputs, torch.tensor([1, 2]))
+    assert losses['student.loss'] > 0
+    sum(losses.values()).backward()
+    networks = Networks.of(model)
+    parts = synthesizer(loss_cr=dict(type='ContrastiveLoss'))
+    parts.generator = build(
+        dict(type='CSDGenerator', img_size=32, latent_dim=6, hidden_channels=4)
+    )
+    parts.prepare(networks)
+    # One stem of three, nine blocks of six, and none of the two heads'.
+    assert len(parts.widths) == 57
+
+
+def test_inception_needs_larger_images_in_training(tmp_path):
+    """It is tried in train mode before anything else begins."""
+    net = dict(
+        type='TorchClassifier',
+        factory='torchvision.models.inception_v3',
+        num_classes=10,
+        init_weights=False,
+    )
+    model = build(net)
+    with torch.no_grad():
+        assert model.train()(torch.randn(2, 3, 299, 299)).shape == (2, 10)
+        assert model.eval()(torch.randn(2, 3, 107, 107)).shape == (2, 10)
+    teacher = dict(
+        type='TorchClassifier', factory='test_outputs.Pooled', channels=3
+    )
+    torch.save(build(teacher).state_dict(), tmp_path / 'teacher.pth')
+    with pytest.raises(
+        ValueError,
+        match=r'^student in train mode \(TorchClassifier\) does not take '
+        r'images of image_shape=\(3, 107, 107\)',
+    ):
+        algorithm(
+            tmp_path / 'teacher.pth',
+            net,
+            teacher,
+            image_shape=(3, 107, 107),
+            data_preprocessor=None,
+        )
+
+
+def test_a_try_leaves_nothing():
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2))
+    model[1].eval()
+    before = deepcopy(model.state_dict())
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    with as_in_training(model):
+        output = model(torch.randn(8, 4))
+        assert model[1].training and not output.requires_grad
+    assert torch.equal(torch.rand(1), expected)
+    assert [m.training for m in model] == [True, False, True]
+    for name, value in model.state_dict().items():
+        assert torch.equal(before[name], value), name
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_full_precision_keeps_the_type(kind):
+    logits, aux = torch.rand(2, 3), torch.rand(2, 3)
+    given = KINDS[kind](logits.bfloat16(), aux.half())
+    found = full_precision(given)
+    assert type(found) is type(given)
+    torch.testing.assert_close(logits_of(found), logits.bfloat16().float())
+    assert logits_of(found).dtype == torch.float32
+    assert logits_of(given).dtype == torch.bfloat16
+    if kind in ('named_tuple', 'dataclass', 'model_output'):
+        assert found.aux.dtype == torch.float32
+    if kind == 'model_output':
+        assert found['logits'] is found.logits and found['loss'] is None
+
+
+def test_full_precision_leaves_other_things():
+    labels = torch.arange(3)
+    text, found = full_precision(['text', labels])
+    assert text == 'text' and found is labels
+    largest = torch.rand(4, 3).bfloat16().max(1)
+    found = full_precision(largest)
+    assert type(found) is type(largest)
+    assert found.values.dtype == torch.float32
+    assert found.indices.dtype == torch.int64
