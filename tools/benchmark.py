@@ -98,7 +98,7 @@ class Parts:
         if args.amp:
             enable_amp(cfg, args.amp)
         for teacher in cfg.model.teachers.values():
-            teacher.ckpt_path = None
+            teacher.ckpt_path = 'none'
         # A student of a random teacher is not to diverge meanwhile.
         for wrapper in cfg.optim_wrapper.values():
             if isinstance(wrapper, dict):

@@ -72,7 +72,7 @@ def work(args: argparse.Namespace) -> None:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     for teacher in cfg.model.teachers.values():
-        teacher.ckpt_path = None
+        teacher.ckpt_path = 'none'
     # A student of a random teacher is not to diverge meanwhile.
     for wrapper in cfg.optim_wrapper.values():
         if isinstance(wrapper, dict):

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 import csd_mmrazor  # noqa: F401  repairs MMRazor before it is needed
 from csd_mmrazor.models.utils import load_weights
+from csd_mmrazor.utils import NO_FILE
 from csd_mmrazor.utils.config import (
     add_config_arguments,
     load_config,
@@ -39,8 +40,11 @@ def main() -> None:
     cfg = load_config(args)
     # Only the student is tested: teachers need no weights for it.
     teachers = cfg.model.get('teachers', {})
+    is_csd = str(cfg.model.get('type')).endswith('CSDDistillation')
     for teacher in teachers.values() if isinstance(teachers, dict) else ():
-        teacher.ckpt_path = None
+        teacher.pop('ckpt_path', None)
+        if is_csd:
+            teacher.ckpt_path = NO_FILE
     runner = Runner.from_cfg(cfg)
     if args.checkpoint != 'none':
         model = getattr(runner.model, 'module', runner.model)

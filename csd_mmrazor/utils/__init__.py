@@ -6,8 +6,12 @@ from .plain_config import config_of_checkpoint, parse_config
 from .progress import Progress
 from .scalars import read_scalars
 from .seeds import derive_seed, seeded
+from .teachers import NO_FILE, check_teachers, check_teachers_of
 
 __all__ = [
+    'NO_FILE',
+    'check_teachers',
+    'check_teachers_of',
     'CheckpointError',
     'Progress',
     'check_whole',

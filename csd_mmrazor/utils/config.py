@@ -13,6 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from .config_files import read_config
+from .teachers import check_teachers_of
 
 AMP_DTYPES = ('bfloat16', 'float16')
 # Where each launcher says which process this is.
@@ -181,6 +182,8 @@ def check_training(cfg: Config) -> None:
             f'{epochs!r}.'
         )
     is_csd = str(cfg.model.get('type')).endswith('CSDDistillation')
+    if not is_csd:
+        check_teachers_of(cfg.model)
     needed = {'architecture'}
     if cfg.model.get('aux_head'):
         needed.add('aux_head')

@@ -103,7 +103,7 @@ def one_step_of_each_kind(student, teacher, loss_bn=1):
     """One step of synthesis, of the student and of the head."""
     cfg = Config.fromfile(ROOT / 'configs/csd/csd_vgg11_resnet18_cifar10.py')
     cfg.model.architecture = student
-    cfg.model.teachers.teacher = dict(build_cfg=teacher)
+    cfg.model.teachers.teacher = dict(build_cfg=teacher, ckpt_path='none')
     cfg.model.log_interval = 1
     torch.manual_seed(0)
     algorithm = build(cfg.model)

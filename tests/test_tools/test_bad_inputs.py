@@ -58,6 +58,7 @@ def world(tiny_config, tmp_path):
     torch.save(dict(state_dict=Marker()), tmp_path / 'evil.pth')
     teacher = cfg.model.teachers.teacher.ckpt_path
     whole = Path(teacher).read_bytes()
+    (tmp_path / 'teacher.pth').write_bytes(whole)
     (tmp_path / 'cut.pth').write_bytes(whole[: len(whole) // 2])
     altered = bytearray(whole)
     altered[len(whole) // 2] ^= 255
@@ -105,6 +106,18 @@ CASES = {
     'teacher of another width': (
         [f'{TEACHER}.build_cfg.backbone.base_channels=4'],
         rf'{TEACHER}\.ckpt_path=.* does not fit ImageClassifier',
+    ),
+    'teacher of a misspelt file': (
+        [f'{TEACHER}.ckpt_pth=cut.pth'],
+        rf'{TEACHER} has no argument ckpt_pth; .*Did you mean ckpt_path',
+    ),
+    'teacher without weights': (
+        [f'{TEACHER}.ckpt_path=None'],
+        rf'{TEACHER} has no weights .*{TEACHER}\.ckpt_path=FILE',
+    ),
+    'starts from a student': (
+        ['load_from=teacher.pth'],
+        r'load_from=.*model\.student_ckpt=FILE',
     ),
     'teacher of another depth': (
         [f'{TEACHER}.build_cfg.backbone.depth=34'],

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import re
 from pathlib import Path
 from typing import Dict
 
@@ -28,6 +29,7 @@ class DurableCheckpointHook(CheckpointHook):
             CheckpointError: If it cannot; says what to do.
         """
         if not runner._resume:
+            _check_start(runner, checkpoint)
             return
         lacking = {'meta', 'optimizer', 'message_hub'} - set(checkpoint)
         if lacking:
@@ -107,3 +109,30 @@ class DurableCheckpointHook(CheckpointHook):
             path = self._outdated.pop()
             if path not in current:
                 self._remove(path)
+
+
+def _check_start(runner: Runner, checkpoint: Dict) -> None:
+    """Check that ``load_from`` is a checkpoint of such a run.
+
+    MMEngine takes the weights that fit and leaves the others random.
+    """
+    model = getattr(runner.model, 'module', runner.model)
+    own = {key: value.shape for key, value in model.state_dict().items()}
+    state = checkpoint.get('state_dict', checkpoint)
+    state = {
+        re.sub(r'^module\.', '', key): getattr(value, 'shape', None)
+        for key, value in state.items()
+    }
+    lacking = [
+        key
+        for key, shape in own.items()
+        if state.get(key) != shape and 'num_batches_tracked' not in key
+    ]
+    if lacking:
+        raise CheckpointError(
+            f'load_from={runner._load_from} is not a checkpoint of such a '
+            f'run: {len(lacking)} of {len(own)} weights of '
+            f'{type(model).__name__} are lacking in it or have another shape '
+            f'({", ".join(lacking[:3])}, ...). For the weights of the student '
+            'alone, set model.student_ckpt=FILE in place of load_from.'
+        )

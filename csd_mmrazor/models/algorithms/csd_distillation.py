@@ -10,6 +10,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...compat import exclude_from_checkpoints, switch_inplace_off
+from ...utils import NO_FILE, check_teachers
 from ..connectors import infer_connectors
 from ..preprocessors import normalize_images
 from ..utils import (
@@ -41,6 +42,9 @@ class CSDDistillation(BaseAlgorithm):
         teachers (dict[str, dict]): By name, as in MMRazor's
             ``DataFreeDistillation``: ``build_cfg``, and ``ckpt_path`` of the
             weights, a file or URL. Checkpoints of the run leave them out.
+            ``ckpt_path='none'`` takes the weights that ``build_cfg`` gives,
+            random ones in most cases. ``revise_keys`` changes the names in
+            the file: pairs of a regular expression and its replacement.
         distiller (dict, optional): A ``ConfigurableDistiller`` for the
             student. An ``AlignConnector`` in it may leave out its channels.
             Defaults to None, no distillation loss.
@@ -67,8 +71,10 @@ class CSDDistillation(BaseAlgorithm):
 
     Raises:
         FileNotFoundError: If a teacher's checkpoint is missing.
-        ValueError: If teachers and student tell different numbers of classes
-            or the parts do not fit in another way; says which and how.
+        TypeError: If ``teachers`` is no dict of such dicts.
+        ValueError: If a teacher has an unknown key or no weights, if teachers
+            and student tell different numbers of classes, or the parts do
+            not fit in another way; says which and how.
     """
 
     def __init__(
@@ -257,27 +263,16 @@ class CSDDistillation(BaseAlgorithm):
         return self
 
     def _build_teachers(self, teachers: Dict[str, Dict]) -> nn.ModuleDict:
-        if (
-            not isinstance(teachers, dict)
-            or not teachers
-            or not all(
-                isinstance(cfg, dict) and 'build_cfg' in cfg
-                for cfg in teachers.values()
-            )
-        ):
-            raise TypeError(
-                'teachers of CSDDistillation should be a dict such as '
-                'dict(resnet34=dict(build_cfg=..., ckpt_path=...)), but got '
-                f'{teachers!r}.'
-            )
+        check_teachers(teachers)
         models = nn.ModuleDict()
         for name, cfg in teachers.items():
             models[name] = MODELS.build(cfg['build_cfg'])
-            if cfg.get('ckpt_path'):
+            if cfg.get('ckpt_path', NO_FILE) != NO_FILE:
                 load_weights(
                     models[name],
                     cfg['ckpt_path'],
                     f'model.teachers.{name}.ckpt_path',
+                    cfg.get('revise_keys', ()),
                 )
                 exclude_from_checkpoints(self, f'teachers.{name}')
             else:

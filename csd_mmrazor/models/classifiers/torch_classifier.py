@@ -91,6 +91,11 @@ class TorchClassifier(BaseModel):
             f'but got {mode!r}.'
         )
 
+    def init_weights(self) -> None:
+        """Keep the weights that the function gave; timm's would be redrawn."""
+        if self.init_cfg:
+            super().init_weights()
+
     def extract_feat(self, inputs: Tensor, stage: str = 'pre_logits'):
         """What the last linear layer sees, (N, D); for mmpretrain's callers.
 

@@ -1,67 +1,281 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import os
+import re
+from collections import Counter
 from pathlib import Path
+from typing import Any, Dict, Iterator, NamedTuple, Sequence, Tuple
 
 import torch
 import torch.nn as nn
+from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
+from torch import Tensor
 
-from ...utils import download_to
+from ...utils import CheckpointError, download_to
+
+# What MMEngine, timm, torchvision's references, Lightning and others call
+# the weights, and what they call running means (EMA) of them.
+_NAMES = ('state_dict', 'model', 'net', 'network', 'model_state_dict')
+_EMA_NAMES = (
+    'ema_state_dict',
+    'state_dict_ema',
+    'model_ema',
+    'ema_model',
+    'ema',
+)
+# What wraps a network: DataParallel, Lightning, MMRazor, this package.
+_WRAPPERS = ('module', 'model', 'net', 'network', 'architecture', 'student')
+# What torch.compile, FSDP and activation checkpointing put inside names.
+_INSIDE = re.compile(
+    r'\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.'
+)
+# Counters: of BN layers, and what profilers (thop) leave in a network.
+_COUNTERS = ('num_batches_tracked', 'total_ops', 'total_params')
+_HOW_TO_SAVE = (
+    'Save the weights alone, in the program that made the file: '
+    'torch.save(network.state_dict(), FILE).'
+)
 
 
-def load_weights(model: nn.Module, path: str, argument: str) -> None:
+class _Found(NamedTuple):
+    """Weights in a checkpoint that fit a network."""
+
+    name: str  # of the entry of the checkpoint, '' for the whole
+    prefix: str  # what stood before the network's own names
+    weights: Dict[str, Tensor]  # by the network's own names
+
+
+def load_weights(
+    model: nn.Module,
+    path: str,
+    argument: str,
+    revise_keys: Sequence[Tuple[str, str]] = (),
+) -> None:
     """Load a network's weights from a file or URL, all of them.
+
+    The weights may stand in the file on their own or under a name
+    (``state_dict``, ``model``, ``ema_state_dict``, ...), and behind a prefix
+    (``module.``, ``model.``, ``_orig_mod.``, ``architecture.``, ...): those
+    that fit the network best are taken. Each weight of the network has to be
+    there, and each of the file has to be used.
 
     Args:
         model (nn.Module): The network.
         path (str): Checkpoint of the network, or of a distillation run whose
             student it was.
         argument (str): Name of the argument that ``path`` came from.
+        revise_keys (sequence[tuple[str, str]]): Pairs of a regular
+            expression and what replaces it in the names of the file, as in
+            MMEngine's ``load_checkpoint``. A name of which nothing is left
+            is not loaded. Defaults to none.
 
     Raises:
         FileNotFoundError: If there is no such file, or it cannot be
             downloaded; says what to put where.
+        CheckpointError: If it holds no weights, or more than weights.
         ValueError: If it is not a checkpoint of this network.
+        TypeError: If ``path`` or ``revise_keys`` is of another type.
     """
-    # A dotted name is one of the config's.
-    hint = f': --cfg-options {argument}=FILE' if '.' in argument else ''
-    if path.startswith(('http://', 'https://')):
-        target = Path(torch.hub.get_dir(), 'checkpoints', Path(path).name)
-        with download_to(target, path, f'name a local file{hint}'):
-            checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
-    elif '://' not in path and not Path(path).expanduser().is_file():
-        raise FileNotFoundError(
-            f'{argument}={path} does not exist.{_where_it_is_made(path)} Name '
-            f'a checkpoint of the network{hint}'
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        raise TypeError(
+            f'{argument} should be the path or URL of a checkpoint, but got '
+            f'{path!r}.'
         )
-    else:
-        checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
-    state_dict = checkpoint
-    # As MMEngine, timm and others call it, or the weights themselves.
-    for name in ('state_dict', 'model', 'net'):
-        if isinstance(checkpoint.get(name), dict):
-            state_dict = checkpoint[name]
-            break
-    for prefix in ('module.', 'architecture.'):
-        if any(key.startswith(prefix) for key in state_dict):
-            state_dict = {
-                key[len(prefix) :]: value
-                for key, value in state_dict.items()
-                if key.startswith(prefix)
-            }
-    try:
-        missing = model.load_state_dict(state_dict, strict=False).missing_keys
-    except RuntimeError as error:
+    path = str(path)
+    found = _best_fit(
+        _read(path, argument), model, path, argument, revise_keys
+    )
+    what = f'{argument}={path}'
+    network = type(model).__name__
+    own = model.state_dict()
+    wrong = [
+        f'{key} is {value.dtype}'
+        for key, value in found.weights.items()
+        if key in own
+        and isinstance(own[key], Tensor)
+        and own[key].is_floating_point()
+        and not value.is_floating_point()
+    ]
+    if wrong:
         raise ValueError(
-            f'{argument}={path} does not fit {type(model).__name__}: {error}'
-        ) from error
-    missing = [key for key in missing if 'num_batches_tracked' not in key]
+            f'{what} does not fit {network}: {", ".join(wrong[:3])}, where '
+            'the network has floating-point numbers. Give weights that are '
+            'not quantized.'
+        )
+    try:
+        result = model.load_state_dict(found.weights, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f'{what} does not fit {network}: {error}') from error
+    missing, unused = (
+        [key for key in keys if key.split('.')[-1] not in _COUNTERS]
+        for keys in (result.missing_keys, result.unexpected_keys)
+    )
     if missing:
         raise ValueError(
-            f'{argument}={path} is not a checkpoint of this '
-            f'{type(model).__name__}: it lacks {len(missing)} of its weights '
-            f'({", ".join(missing[:3])}, ...). It has '
-            f'{", ".join([*state_dict][:3])}, ...'
+            f'{what} is not a checkpoint of this {network}: it lacks '
+            f'{len(missing)} of its weights ({_some(missing)}). It has '
+            f'{_some([*found.weights])}.'
         )
+    if unused:
+        hint = (
+            ', or leave them out by revise_keys=[(PATTERN, "")] beside '
+            'ckpt_path'
+            if argument.endswith('.ckpt_path')
+            else ''
+        )
+        raise ValueError(
+            f'{what} is not a checkpoint of this {network}, but of a larger '
+            f'one: {len(unused)} of its weights have no place in it '
+            f'({_some(unused)}). Build the network that the file was made '
+            f'from{hint}.'
+        )
+    if found.name in _EMA_NAMES:
+        print_log(
+            f'{what}: taken are the running means under "{found.name}", since '
+            'it holds no other weights of this network.',
+            logger='current',
+        )
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f', ... and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more
+
+
+def _read(path: str, argument: str) -> Dict[str, Any]:
+    """What a file or URL holds, a dict."""
+    # A dotted name is one of the config's.
+    hint = f': --cfg-options {argument}=FILE' if '.' in argument else ''
+    try:
+        if path.startswith(('http://', 'https://')):
+            target = Path(torch.hub.get_dir(), 'checkpoints', Path(path).name)
+            with download_to(target, path, f'name a local file{hint}'):
+                checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
+        elif '://' not in path and not Path(path).expanduser().is_file():
+            raise FileNotFoundError(
+                f'{argument}={path} does not exist.{_where_it_is_made(path)} '
+                f'Name a checkpoint of the network{hint}'
+            )
+        else:
+            checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
+    except CheckpointError as error:
+        raise CheckpointError(f'{argument}: {error} {_HOW_TO_SAVE}') from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(
+            f'{argument}={path} should hold a dict of weights, but holds a '
+            f'{type(checkpoint).__name__}. {_HOW_TO_SAVE}'
+        )
+    return checkpoint
+
+
+def _candidates(
+    node: Dict, name: str = '', depth: int = 0
+) -> Iterator[Tuple[str, Dict[str, Tensor]]]:
+    """All dicts of weights in a checkpoint, the likeliest first."""
+    weights = {
+        key: value
+        for key, value in node.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
+    if weights:
+        yield name, weights
+    inner = {k: v for k, v in node.items() if isinstance(v, dict)}
+    order = (*_NAMES, *sorted(inner.keys() - {*_NAMES, *_EMA_NAMES}, key=str))
+    for key in (*order, *_EMA_NAMES) if depth < 2 else ():
+        if key in inner:
+            yield from _candidates(inner[key], str(key), depth + 1)
+
+
+def _best_fit(
+    checkpoint: Dict,
+    model: nn.Module,
+    path: str,
+    argument: str,
+    revise_keys: Sequence[Tuple[str, str]],
+) -> _Found:
+    """The weights in a checkpoint that have most names of a network's."""
+    own = set(model.state_dict())
+    # A wrapper's own prefix, such as ``net.`` of TorchClassifier, may be
+    # lacking in the file.
+    common = os.path.commonprefix([*own]).rpartition('.')
+    common = common[0] + common[1]
+    bare = {key[len(common) :] for key in own}
+    best, most = None, -1
+    for name, weights in _candidates(checkpoint):
+        if not any('_orig_mod.' in key for key in own):
+            weights = {_INSIDE.sub('', k): v for k, v in weights.items()}
+        weights = _revised(weights, revise_keys, argument)
+        prefix, fitting = _prefix_of(weights, own, path, argument)
+        added = ''
+        if common:
+            other = _prefix_of(weights, bare, path, argument)
+            if other[1] > fitting:
+                (prefix, fitting), added = other, common
+        if fitting > most:
+            most = fitting
+            best = _Found(
+                name,
+                prefix,
+                {
+                    added + key[len(prefix) :]: value
+                    for key, value in weights.items()
+                    if key.startswith(prefix)
+                },
+            )
+    if best is None:
+        raise CheckpointError(
+            f'{argument}={path} holds no weights: its entries are '
+            f'{_some([str(key) for key in checkpoint])}. {_HOW_TO_SAVE}'
+        )
+    return best
+
+
+def _revised(
+    weights: Dict[str, Tensor],
+    revise_keys: Sequence[Tuple[str, str]],
+    argument: str,
+) -> Dict[str, Tensor]:
+    """Weights under their new names."""
+    try:
+        pairs = [(re.compile(p), new) for p, new in revise_keys]
+        for pattern, new in pairs:
+            weights = {pattern.sub(new, k): v for k, v in weights.items()}
+    except (TypeError, ValueError, re.error) as error:
+        raise TypeError(
+            f'revise_keys beside {argument} should be pairs of a regular '
+            'expression and its replacement, such as [("^linear", "fc")], '
+            f'but got {revise_keys!r} ({error}).'
+        ) from error
+    return {key: value for key, value in weights.items() if key}
+
+
+def _prefix_of(
+    weights: Dict[str, Tensor], own: set, path: str, argument: str
+) -> Tuple[str, int]:
+    """What stands before most of a network's names, and before how many."""
+    fitting = Counter()
+    for key in weights:
+        parts = key.split('.')
+        for cut in range(len(parts)):
+            if '.'.join(parts[cut:]) in own:
+                fitting['.'.join([*parts[:cut], ''])] += 1
+    if not fitting:
+        return '', 0
+    most = max(fitting.values())
+    ranked = sorted(
+        (sum(part not in _WRAPPERS for part in p.split('.')[:-1]), p)
+        for p, number in fitting.items()
+        if number == most
+    )
+    # With few names in common it is no weights of this network anyhow.
+    unclear = [p for rank, p in ranked if rank == ranked[0][0] > 0]
+    if len(unclear) > 1 and most >= len(own) / 2:
+        raise ValueError(
+            f'{argument}={path} holds several networks that fit: '
+            f'{_some(unclear)}. Save the one that is meant on its own, or '
+            'choose it by revise_keys.'
+        )
+    return min(ranked, key=lambda r: (r[0], r[1].count('.')))[1], most
 
 
 def _where_it_is_made(path: str) -> str:

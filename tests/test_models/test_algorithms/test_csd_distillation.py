@@ -267,7 +267,7 @@ def test_checkpoints_hold_no_teacher(algorithm):
 
 
 def test_several_teachers(algorithm, teacher_file):
-    other = dict(build_cfg=network(base_channels=6))
+    other = dict(build_cfg=network(base_channels=6), ckpt_path='none')
     model = algorithm(
         **{
             'model.teachers.other': other,
@@ -403,7 +403,7 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
         (
             {'model.teachers': [1]},
             TypeError,
-            r'teachers of CSDDistillation .* but got \[1\]',
+            r'model.teachers should be a dict .* but got \[1\]',
         ),
         (
             {'model.distiller.distill_losses.loss_kd.type': 'KLDivergance'},

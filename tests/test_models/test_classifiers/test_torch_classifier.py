@@ -57,6 +57,22 @@ def test_weights_that_run_code_are_refused(tmp_path):
         load_weights(classifier(), str(tmp_path / 'code.pth'), 'ckpt_path')
 
 
+class Fickle(torch.nn.Linear):
+    """As networks of timm are: ``init_weights`` draws them again."""
+
+    def init_weights(self):
+        torch.nn.init.constant_(self.weight, 7)
+
+
+def test_keeps_the_weights_that_the_factory_gives(monkeypatch):
+    monkeypatch.setattr(torch.nn, 'Fickle', Fickle, raising=False)
+    cfg = dict(type='TorchClassifier', in_features=2, out_features=3)
+    model = build(dict(cfg, factory='torch.nn.Fickle'))
+    before = model.net.weight.clone()
+    model.init_weights()
+    assert torch.equal(model.net.weight, before)
+
+
 def test_modes():
     model = classifier().eval()
     inputs = torch.randn(3, 3, 32, 32)

@@ -68,3 +68,137 @@ def test_offline_says_which_file_to_put_where(monkeypatch, tmp_path):
     place.parent.mkdir(parents=True, exist_ok=True)
     torch.save(build(network()).state_dict(), place)
     load_weights(build(network()), url, ARGUMENT)
+
+
+def prefixed(prefix, state_dict):
+    return {prefix + key: value for key, value in state_dict.items()}
+
+
+# What programs write: each has the weights of ``w``.
+FORMS = {
+    'compiled': lambda w: prefixed('_orig_mod.', w),
+    'compiled and parallel': lambda w: prefixed('module._orig_mod.', w),
+    'compiled inside': lambda w: {
+        k.replace('backbone.', 'backbone._orig_mod.'): v for k, v in w.items()
+    },
+    'Lightning': lambda w: dict(
+        epoch=3, state_dict=prefixed('model.', w), loops={}
+    ),
+    'MMRazor': lambda w: dict(
+        state_dict={
+            **prefixed('architecture.', w),
+            **prefixed('teachers.t.', {k: 0 * v for k, v in w.items()}),
+            'aux_head.fc.weight': torch.zeros(2),
+        }
+    ),
+    'EMA alone': lambda w: dict(state_dict_ema=w, optimizer=dict(state={})),
+    'EMA of MMEngine': lambda w: dict(
+        ema_state_dict=dict(prefixed('module.', w), steps=torch.tensor(7))
+    ),
+    'EMA beside': lambda w: dict(
+        model_ema={k: 0 * v for k, v in w.items()}, model=w
+    ),
+    'any name': lambda w: dict(epoch=1, student_weights=w, acc=0.5),
+    'profiled': lambda w: dict(
+        w, total_ops=torch.zeros(1), **{'head.fc.total_params': torch.ones(1)}
+    ),
+    'optimizer beside': lambda w: dict(
+        optimizer=dict(momentum=torch.zeros(3)), net=w
+    ),
+    'half precision': lambda w: {k: v.bfloat16() for k, v in w.items()},
+}
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_finds_the_weights_in_what_programs_write(tmp_path, form):
+    source, target = build(network()), build(network())
+    for value in source.state_dict().values():
+        # Exact in bfloat16.
+        value.copy_(torch.randint_like(value, 1, 9))
+    path = tmp_path / 'weights.pth'
+    torch.save(FORMS[form](source.state_dict()), path)
+    load_weights(target, str(path), ARGUMENT)
+    for key, value in source.state_dict().items():
+        if 'num_batches' not in key:
+            assert torch.equal(value, target.state_dict()[key]), key
+
+
+def test_finds_the_network_below_a_wrapper(tmp_path):
+    def wrapper():
+        return build(
+            dict(
+                type='TorchClassifier',
+                factory='torchvision.models.shufflenet_v2_x0_5',
+            )
+        )
+
+    source, path = wrapper(), tmp_path / 'weights.pth'
+    for weights in (
+        source.net.state_dict(),
+        prefixed('module.', source.net.state_dict()),
+        prefixed('_orig_mod.', source.state_dict()),
+    ):
+        target = wrapper()
+        torch.save(weights, path)
+        load_weights(target, str(path), ARGUMENT)
+        assert torch.equal(source.net.fc.weight, target.net.fc.weight)
+
+
+# What is refused, and how: the weights ``w`` of the right network bent.
+REFUSED = {
+    'a deeper network': (
+        lambda w: dict(w, **{'backbone.layer9.0.conv1.weight': torch.ones(1)}),
+        r'a larger one: 1 of its weights have no place .*layer9.*revise_keys',
+    ),
+    'a tuple': (lambda w: (w, 0.93), 'holds a tuple. .*network.state_dict'),
+    'a list': (lambda w: [w], r'holds a list. .*network.state_dict'),
+    'a tensor': (lambda w: w['head.fc.bias'], 'holds a Tensor'),
+    'no weights': (lambda w: dict(acc=1, e=dict()), 'holds no weights: .*acc'),
+    'integers': (
+        lambda w: dict(w, **{'head.fc.bias': torch.ones(10).to(torch.int8)}),
+        'head.fc.bias is torch.int8, .*not quantized',
+    ),
+    'two networks': (
+        lambda w: {**prefixed('left.', w), **prefixed('right.', w)},
+        r'several networks that fit: left\., right\.',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', REFUSED)
+def test_refuses_what_is_not_its_weights(tmp_path, case):
+    make, message = REFUSED[case]
+    path = tmp_path / 'weights.pth'
+    torch.save(make(build(network()).state_dict()), path)
+    with pytest.raises(ValueError, match=message) as error:
+        load_weights(build(network()), str(path), ARGUMENT)
+    assert ARGUMENT in str(error.value)
+
+
+def test_refuses_a_whole_module(tmp_path):
+    path = tmp_path / 'module.pth'
+    torch.save(build(network()), path)
+    with pytest.raises(ValueError, match=r'network\.state_dict\(\)') as error:
+        load_weights(build(network()), str(path), ARGUMENT)
+    assert ARGUMENT in str(error.value)
+
+
+def test_names_are_revised(tmp_path):
+    source, target = build(network()), build(network())
+    weights = {
+        key.replace('head.fc', 'linear'): value
+        for key, value in source.state_dict().items()
+    }
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(weights, extra=torch.ones(1)), path)
+    revise_keys = [('^linear', 'head.fc'), ('^extra$', '')]
+    load_weights(target, str(path), ARGUMENT, revise_keys)
+    assert torch.equal(source.head.fc.weight, target.head.fc.weight)
+    with pytest.raises(TypeError, match=r"revise_keys beside .* got \['\('\]"):
+        load_weights(target, str(path), ARGUMENT, ['('])
+
+
+@pytest.mark.parametrize('path', [None, 3, '', ['a.pth']])
+def test_a_path_is_a_text(path):
+    with pytest.raises(TypeError, match=f'{ARGUMENT} should be the path'):
+        load_weights(build(network()), path, ARGUMENT)

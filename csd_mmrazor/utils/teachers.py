@@ -1,0 +1,95 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import difflib
+from typing import Any, Dict
+
+# ``ckpt_path`` of a teacher that is to keep the weights it is built with.
+NO_FILE = 'none'
+# What stands beside a network's type and brings its weights along:
+# ``cfg_path`` with ``pretrained``, arguments of torchvision and timm.
+_BRINGS_WEIGHTS = ('pretrained', 'weights', 'checkpoint_path')
+_KEYS = ('build_cfg', 'ckpt_path', 'revise_keys')
+
+
+def check_teachers(teachers: Any, argument: str = 'model.teachers') -> None:
+    """Check that all teachers are to be built, and where weights come from.
+
+    Args:
+        teachers (dict[str, dict]): Configs by name; ``build_cfg`` and
+            ``ckpt_path``, and optionally ``revise_keys``.
+        argument (str): Name of it, for the messages.
+
+    Raises:
+        TypeError: If it is no dict of such dicts.
+        ValueError: If a teacher has an unknown key, or nothing says where
+            its weights come from.
+    """
+    if (
+        not isinstance(teachers, dict)
+        or not teachers
+        or not all(
+            isinstance(cfg, dict) and isinstance(cfg.get('build_cfg'), dict)
+            for cfg in teachers.values()
+        )
+    ):
+        raise TypeError(
+            f'{argument} should be a dict such as '
+            'dict(resnet34=dict(build_cfg=..., ckpt_path=...)), but got '
+            f'{teachers!r}.'
+        )
+    for name, cfg in teachers.items():
+        for key in cfg:
+            if key not in _KEYS:
+                close = difflib.get_close_matches(key, _KEYS, 1)
+                meant = f' Did you mean {close[0]}?' if close else ''
+                raise ValueError(
+                    f'{argument}.{name} has no argument {key}; it takes '
+                    f'{", ".join(_KEYS)}.{meant}'
+                )
+        if not cfg.get('ckpt_path') and not _brings_weights(cfg['build_cfg']):
+            raise ValueError(
+                f'{argument}.{name} has no weights (ckpt_path='
+                f'{cfg.get("ckpt_path")!r}), and a teacher with random ones '
+                f'has nothing to teach: set {argument}.{name}.ckpt_path=FILE, '
+                f'or ckpt_path={NO_FILE!r} if its build_cfg brings its '
+                'weights along, or random ones are meant.'
+            )
+
+
+def check_teachers_of(model: Dict) -> None:
+    """Check the teachers of MMRazor's own algorithms, which take any.
+
+    Args:
+        model (dict): Config of the algorithm. ``ckpt_path='none'`` and
+            ``teacher_ckpt='none'``, which MMRazor does not know, are removed.
+
+    Raises:
+        ValueError: As :func:`check_teachers`.
+    """
+    if isinstance(model.get('teachers'), dict):
+        check_teachers(model['teachers'])
+        for cfg in model['teachers'].values():
+            if cfg.get('ckpt_path') == NO_FILE:
+                del cfg['ckpt_path']
+    teacher, path = model.get('teacher'), model.get('teacher_ckpt')
+    if isinstance(teacher, dict) and not model.get('teacher_trainable'):
+        if not path and not _brings_weights(teacher):
+            raise ValueError(
+                f'model.teacher has no weights (model.teacher_ckpt={path!r}), '
+                'and a teacher with random ones has nothing to teach: set '
+                f'model.teacher_ckpt=FILE, or model.teacher_ckpt={NO_FILE!r} '
+                'if random ones are meant.'
+            )
+        if path == NO_FILE:
+            del model['teacher_ckpt']
+
+
+def _brings_weights(cfg: Dict) -> bool:
+    """Whether the config of a whole network names its weights."""
+    if any(cfg.get(key) for key in _BRINGS_WEIGHTS):
+        return True
+    init_cfg = cfg.get('init_cfg') or []
+    init_cfg = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+    return any(
+        isinstance(cfg, dict) and cfg.get('type') == 'Pretrained'
+        for cfg in init_cfg
+    )
