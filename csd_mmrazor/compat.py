@@ -97,6 +97,7 @@ def apply() -> None:
     load_checkpoints_safely()
     tell_damaged_checkpoints()
     write_checkpoints_whole()
+    leave_other_runs_checkpoints_alone()
     format_configs_once()
     require_joblib()
     with seldom_used_deferred():
@@ -554,6 +555,31 @@ def write_checkpoints_whole() -> None:
         write_file(filepath, bytes(obj))
 
     LocalBackend.put = put
+
+
+def leave_other_runs_checkpoints_alone() -> None:
+    """MMEngine's checkpoints name others by absolute paths.
+
+    A run that is resumed deletes the best one so named when a better comes,
+    and in a copy of a work dir the path leads to the original.
+    """
+    from mmengine.hooks import CheckpointHook
+
+    from .utils import keep_own_pointers
+
+    before_train = CheckpointHook.before_train
+
+    @functools.wraps(before_train)
+    def own_before_train(self, runner):
+        folder = self.out_dir or runner.work_dir
+        if folder != runner.work_dir:  # as MMEngine is about to do
+            folder = Path(folder, Path(runner.work_dir).name)
+        if '://' not in str(folder):
+            step = runner.epoch if self.by_epoch else runner.iter
+            keep_own_pointers(runner.message_hub.runtime_info, folder, step)
+        before_train(self, runner)
+
+    CheckpointHook.before_train = own_before_train
 
 
 def format_configs_once() -> None:

@@ -16,7 +16,7 @@ from mmengine.runner import CheckpointLoader
 from mmrazor.registry import DATASETS, MODELS
 
 from .models.utils import load_weights
-from .utils import write_file
+from .utils import list_checkpoints, own_file, write_file
 from .version import __version__
 
 # Published data sets under their names in mmpretrain.
@@ -56,12 +56,12 @@ def find_checkpoint(source: Union[str, Path]) -> Path:
         found = sorted(
             source.glob('best_*.pth'), key=lambda path: path.stat().st_mtime
         )
-        last = source / 'last_checkpoint'
-        if found:
-            path = found[-1]
-        elif last.is_file():
-            # The work dir may have been moved since.
-            path = source / Path(last.read_text().strip()).name
+        found = found[-1:] or [
+            path
+            for path in list_checkpoints(source)
+            if own_file(source, path.name)
+        ]
+        path = found[0] if found else source
     if not path.is_file():
         raise FileNotFoundError(
             f'{source} is no checkpoint, nor a folder with one (best_*.pth, '

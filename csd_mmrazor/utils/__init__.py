@@ -1,5 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .checkpoints import CheckpointError, check_whole, latest_checkpoint
+from .checkpoints import (
+    CheckpointError,
+    check_whole,
+    keep_own_pointers,
+    latest_checkpoint,
+    list_checkpoints,
+    own_file,
+)
 from .downloads import download_to
 from .files import work_dir_lock, write_file
 from .plain_config import config_of_checkpoint, parse_config
@@ -18,7 +25,10 @@ __all__ = [
     'config_of_checkpoint',
     'derive_seed',
     'download_to',
+    'keep_own_pointers',
     'latest_checkpoint',
+    'list_checkpoints',
+    'own_file',
     'parse_config',
     'read_scalars',
     'seeded',

@@ -1,4 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -6,8 +8,15 @@ import pytest
 import torch
 from conftest import network
 from mmengine.runner import CheckpointLoader
+from mmrazor.registry import HOOKS
 
-from csd_mmrazor.utils import CheckpointError, check_whole, latest_checkpoint
+from csd_mmrazor.export import find_checkpoint
+from csd_mmrazor.utils import (
+    CheckpointError,
+    check_whole,
+    keep_own_pointers,
+    latest_checkpoint,
+)
 
 KEEP = {'default_hooks.checkpoint.max_keep_ckpts': 5}
 
@@ -115,3 +124,195 @@ def test_old_ones_are_removed(tiny_runner):
     again = tiny_runner(resume=True, **options)
     again.train()
     assert {path.name for path in work.glob('epoch*')} == names
+
+
+@pytest.fixture
+def names(tmp_path):
+    """A work dir of three checkpoints beside another with a fourth."""
+    for name in ('run/epoch_1', 'run/epoch_2', 'run/epoch_3', 'other/epoch_9'):
+        path = tmp_path / f'{name}.pth'
+        path.parent.mkdir(exist_ok=True)
+        torch.save(dict(a=torch.zeros(9)), path)
+    (tmp_path / 'run/epoch_8.pth').symlink_to(tmp_path / 'other/epoch_9.pth')
+    (tmp_path / 'run/folder.pth').mkdir()
+    os.mkfifo(tmp_path / 'run/pipe.pth')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    'content, expected',
+    [
+        (b'{root}/run/epoch_2.pth', 2),
+        (b'/elsewhere/run/epoch_2.pth', 2),
+        (b'C:\\runs\\epoch_2.pth', 2),
+        (b'  epoch_2.pth\n', 2),
+        ('/ä/epoch_2.pth'.encode('latin-1'), 2),
+        # What names nothing that is in the work dir.
+        (b'{root}/other/epoch_9.pth', 3),
+        (b'../other/epoch_9.pth', 3),
+        (b'epoch_8.pth', 3),
+        (b'folder.pth', 3),
+        (b'pipe.pth', 3),
+        (b'epoch_7.pth', 3),
+        (b'..', 3),
+        (b'/', 3),
+        (b'', 3),
+        (b'\xff\xfe\x00\x9f', 3),
+        (b'epoch_2.pth\0', 3),
+        (b'a' * 5000, 3),
+        (b'a/' * 2500 + b'epoch_2.pth', 2),
+        (b'epoch_1.pth\nepoch_2.pth', 3),
+        (b'https://example.org/epoch_9.pth', 3),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_the_pointer_may_name(names, content, expected):
+    work = names / 'run'
+    content = content.replace(b'{root}', str(names).encode())
+    (work / 'last_checkpoint').write_bytes(content)
+    assert latest_checkpoint(work) == str(work / f'epoch_{expected}.pth')
+    assert find_checkpoint(work).name.startswith('epoch_')
+
+
+@pytest.mark.parametrize(
+    'content', [b'{root}/other/epoch_9.pth', b'\xff\xfe', b'a' * 5000], ids=len
+)
+def test_nothing_of_another_work_dir_is_resumed(names, content):
+    work = names / 'copy'
+    work.mkdir()
+    content = content.replace(b'{root}', str(names).encode())
+    (work / 'last_checkpoint').write_bytes(content)
+    with pytest.raises(CheckpointError, match='--resume FILE') as error:
+        latest_checkpoint(work)
+    assert str(work) in str(error.value) and len(str(error.value)) < 1000
+    with pytest.raises(FileNotFoundError):
+        find_checkpoint(work)
+
+
+@pytest.mark.parametrize(
+    'pointer, kept',
+    [
+        ('{root}/copy/best_a_epoch_1.pth', True),
+        ('{root}/run/best_a_epoch_1.pth', True),
+        ('/gone/best_a_epoch_1.pth', True),
+        ('{root}/run/best_a_epoch_2.pth', False),
+        ('{root}/copy/epoch_1.pth', False),
+        ('{root}/copy/bank', False),
+        ('{root}/copy/best_bank', False),
+        ('best_link.pth', False),
+        ('{root}/run', False),
+        ('{root}/copy/..', False),
+        ('{root}/copy/', False),
+        ('..', False),
+        ('', False),
+        ('a' * 5000, False),
+        ('best_\0', False),
+        (None, False),
+        (7, False),
+        (['{root}/run/best_a_epoch_2.pth'], False),
+    ],
+)
+@pytest.mark.parametrize('key', ['best_ckpt', 'best_ckpt_a'])
+def test_only_own_checkpoints_are_remembered(tmp_path, key, pointer, kept):
+    for name in (
+        *('run/best_a_epoch_1.pth', 'run/best_a_epoch_2.pth'),
+        *('copy/best_a_epoch_1.pth', 'copy/epoch_1.pth', 'copy/bank/x'),
+        'copy/best_bank/x',
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    work = tmp_path / 'copy'
+    (work / 'best_link.pth').symlink_to(tmp_path / 'run/best_a_epoch_2.pth')
+    if isinstance(pointer, str):
+        pointer = pointer.replace('{root}', str(tmp_path))
+    info = {key: pointer, 'best_score': 7}
+    keep_own_pointers(info, work, 3)
+    expected = {key: str(work / 'best_a_epoch_1.pth')} if kept else {}
+    assert info == dict(expected, best_score=7)
+
+
+@pytest.mark.parametrize(
+    'ids, expected',
+    [
+        ([1, 2, 3], [1, 2, 3]),
+        ([3, 2, 2, 9], [2, 3]),
+        (['/../../other/epoch_1', -1, 1.5, True, None, 3], [3]),
+        ('123', []),
+        (None, []),
+    ],
+)
+def test_only_numbers_of_checkpoints_are_kept(tmp_path, ids, expected):
+    info = dict(keep_ckpt_ids=ids)
+    keep_own_pointers(info, tmp_path, 3)
+    assert info == dict(keep_ckpt_ids=expected)
+
+
+def content_of(folder):
+    return {
+        path.relative_to(folder): hashlib.sha256(path.read_bytes()).digest()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
+
+
+def expect_better(work):
+    """Let the best one be of epoch 1, and whatever comes be better."""
+    path = work / 'epoch_2.pth'
+    checkpoint = CheckpointLoader.load_checkpoint(str(path), 'cpu')
+    info = checkpoint['message_hub']['runtime_info']
+    for key in info:
+        if key.startswith('best_score'):
+            info[key] = -1.0
+        elif key.startswith('best_ckpt'):
+            best = info[key].replace('epoch_2', 'epoch_1')
+            info[key] = str(Path(info[key]).rename(best))
+    torch.save(checkpoint, path)
+
+
+@pytest.mark.parametrize('take', [shutil.copytree, shutil.move])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'default_hooks.checkpoint.type': 'CheckpointHook'},
+        {
+            'default_hooks.checkpoint.save_best': [
+                'accuracy/top1',
+                'accuracy/top5',
+            ],
+            'val_evaluator.topk': (1, 5),
+            'test_evaluator.topk': (1, 5),
+        },
+    ],
+)
+def test_a_copied_or_moved_work_dir(tiny_runner, tmp_path, take, options):
+    trained = tiny_runner('original', **options)
+    trained.train()
+    original, copy = Path(trained.work_dir), tmp_path / 'copy'
+    expect_better(original)
+    before = content_of(original)
+    best = {path.name for path in original.glob('best_*')}
+    assert best
+    take(original, copy)
+    options = {**options, 'train_cfg.max_epochs': 3}
+    tiny_runner('copy', resume=True, **options).train()
+    # The old best one is gone: here, and only here.
+    now = {path.name for path in copy.glob('best_*')}
+    assert len(now) == len(best) and not now & best
+    assert (copy / 'epoch_3.pth').is_file()
+    if take is shutil.copytree:
+        assert content_of(original) == before
+        # Without checkpoints of its own, it does not take the original's.
+        for path in copy.glob('*.pth'):
+            path.unlink()
+        pointer = original / 'epoch_2.pth'
+        (copy / 'last_checkpoint').write_text(str(pointer))
+        with pytest.raises(CheckpointError, match='None of the checkpoints'):
+            tiny_runner('copy', resume=True, **options).train()
+        assert content_of(original) == before
+
+
+def test_checkpoints_stay_in_the_work_dir(scope):
+    with pytest.raises(ValueError, match='out_dir=/else .* --work-dir'):
+        HOOKS.build(dict(type='DurableCheckpointHook', out_dir='/else'))

@@ -20,7 +20,24 @@ class DurableCheckpointHook(CheckpointHook):
     which is written before that validation: it may have been killed in it.
     Only a whole checkpoint of the same model is resumed; MMEngine takes from
     another what fits.
+
+    Args:
+        *args: Arguments of MMEngine's hook.
+        **kwargs: The same by name, but no ``out_dir``.
+
+    Raises:
+        ValueError: If there is an ``out_dir``.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if self.out_dir is not None:
+            raise ValueError(
+                f'out_dir={self.out_dir} of DurableCheckpointHook: '
+                'checkpoints are kept in the work dir, where --resume looks '
+                'for them and no other run writes. Leave out_dir out, and '
+                'choose the --work-dir.'
+            )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: Dict) -> None:
         """Check that a run can go on from a checkpoint.
@@ -66,7 +83,10 @@ class DurableCheckpointHook(CheckpointHook):
         self.file_backend.remove = self._outdated.append
         if runner._resume and runner.epoch:
             # So that it is written anew if it turns out to be the best.
-            self.last_ckpt = runner.message_hub.get_info('last_ckpt')
+            step = runner.epoch if self.by_epoch else runner.iter
+            self.last_ckpt = self.file_backend.join_path(
+                self.out_dir, self.filename_tmpl.format(step)
+            )
         loop = runner.train_loop
         if (
             self.by_epoch
