@@ -2,13 +2,15 @@
 import hashlib
 import io
 import json
+import math
+import os.path as osp
 import re
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..utils import write_file
+from ..utils.files import own_file, write_file
 
 # What ``Shard.epoch`` is for images that no training epoch asked for.
 IMPORTED = -2
@@ -27,6 +29,98 @@ class Shard(NamedTuple):
     sha256: str
     epoch: int  # of the training, or INITIAL or IMPORTED
     index: int  # of the round among those of its epoch
+
+
+class Manifest(NamedTuple):
+    """What the manifest of a bank says."""
+
+    image_shape: List[int]
+    num_classes: int
+    shards: List[Shard]
+    states: Dict[str, str]  # SHA-256 of what else is in the folder, by name
+
+
+_VERSION = 1
+_SHARD_NAME = re.compile(r'[0-9]{6}\.npy')
+_STATE_NAME = re.compile(r'state_[0-9]{6}_[0-9]{6}\.pth')
+_SHA256 = re.compile(r'[0-9a-f]{64}')
+_MOST_SHARDS = 10**6  # as many as there are names
+_MOST_BYTES = 2**31 - 1  # of a record, for NumPy
+# Bytes of an .npy file before its records, at most.
+_MOST_HEADER = 2**17
+
+
+def parse_manifest(content: bytes) -> Manifest:
+    """Read a manifest, and nothing but what a bank can have.
+
+    Args:
+        content (bytes): Of the file.
+
+    Raises:
+        ValueError: If it is something else; says what is wrong.
+    """
+    text, depth = content.decode(), 0
+    for bracket in re.findall(r'[][{}]', text):
+        # The parser recurses without a limit of its own: it would crash.
+        depth += 1 if bracket in '[{' else -1
+        if depth > 9:
+            raise ValueError('nested too deeply')
+    found = json.loads(text)
+    keys = {'version', 'image_shape', 'num_classes', 'shards'}
+    _check(isinstance(found, dict), 'what it holds', found)
+    _check(keys <= set(found) <= keys | {'states'}, 'the keys', list(found))
+    _integer('version', found['version'], _VERSION, _VERSION)
+    shape = found['image_shape']
+    _check(isinstance(shape, list) and len(shape) == 3, 'image_shape', shape)
+    for size in shape:
+        _integer('image_shape', size, 1, _MOST_BYTES)
+    _check(math.prod(shape) <= _MOST_BYTES - 8, 'image_shape', shape)
+    _integer('num_classes', found['num_classes'], 1, _MOST_BYTES)
+    _check(isinstance(found['shards'], list), 'shards', found['shards'])
+    shards = [_parse_shard(entry) for entry in found['shards']]
+    last, rounds = '', set()
+    for shard in shards:
+        # Each has a later name, for a round that no other has.
+        _check(shard.name > last, f'shard name after {last}', shard.name)
+        number = (shard.epoch, shard.index)
+        _check(number not in rounds, 'second shard of (epoch, index)', number)
+        last = shard.name
+        rounds.add(number)
+    states = found.get('states', {})
+    _check(isinstance(states, dict), 'states', states)
+    for name, checksum in states.items():
+        _text('state name', name, _STATE_NAME)
+        _text('sha256', checksum, _SHA256)
+    return Manifest(shape, found['num_classes'], shards, states)
+
+
+def _parse_shard(entry: object) -> Shard:
+    _check(
+        isinstance(entry, dict) and set(entry) == set(Shard._fields),
+        'a shard',
+        entry,
+    )
+    shard = Shard(**entry)
+    # Names are not to lead out of the folder.
+    _text('shard name', shard.name, _SHARD_NAME)
+    _text('sha256', shard.sha256, _SHA256)
+    _integer('count', shard.count, 1, _MOST_BYTES)
+    _integer('epoch', shard.epoch, IMPORTED, _MOST_SHARDS - 1)
+    _integer('index', shard.index, 0, _MOST_SHARDS - 1)
+    return shard
+
+
+def _check(is_right: bool, name: str, value: object) -> None:
+    if not is_right:
+        raise ValueError(f'{name} {value!r:.200}')
+
+
+def _integer(name: str, value: object, low: int, high: int) -> None:
+    _check(type(value) is int and low <= value <= high, name, value)
+
+
+def _text(name: str, value: object, pattern: 're.Pattern') -> None:
+    _check(isinstance(value, str) and pattern.fullmatch(value), name, value)
 
 
 class BankFolder:
@@ -49,8 +143,6 @@ class BankFolder:
     """
 
     manifest_name = 'manifest.json'
-    _version = 1
-    _shard_name = re.compile(r'\d{6}\.npy')
 
     def __init__(
         self,
@@ -60,8 +152,11 @@ class BankFolder:
     ) -> None:
         self.path = Path(path)
         self.shards: List[Shard] = []
+        self.states: Dict[str, str] = {}
         if self.exists(path):
-            found = self._read_manifest()
+            manifest = self._read_manifest()
+            self.shards, self.states = manifest.shards, manifest.states
+            found = manifest._asdict()
             for name, wanted in (
                 ('image_shape', image_shape),
                 ('num_classes', num_classes),
@@ -95,7 +190,7 @@ class BankFolder:
     @classmethod
     def exists(cls, path: Union[str, Path]) -> bool:
         """Whether there is a bank in a folder."""
-        return Path(path, cls.manifest_name).is_file()
+        return osp.lexists(Path(path, cls.manifest_name))
 
     def __len__(self) -> int:
         return sum(shard.count for shard in self.shards)
@@ -193,11 +288,16 @@ class BankFolder:
             f'Restore {path} from a copy, or delete the folder '
             f'{self.path} to make all images anew.'
         )
-        if not path.is_file():
+        if own_file(self.path, shard.name) is None:
             raise BankError(
-                f'Shard {path} of the image bank is lost. {advice}'
+                f'Shard {path} of the image bank is lost, or a link that '
+                f'leads out of the folder. {advice}'
             )
-        content = path.read_bytes()
+        # Not to read what cannot be it.
+        largest = shard.count * self.dtype.itemsize + _MOST_HEADER
+        content = b''
+        if path.stat().st_size <= largest:
+            content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != shard.sha256:
             raise BankError(
                 f'Shard {path} of the image bank was cut short or '
@@ -210,52 +310,62 @@ class BankFolder:
                 mmap_mode='r' if mmap else None,
                 allow_pickle=False,
             )
-        except ValueError as error:
+            found = f'records {records.dtype} of shape {records.shape}'
+        except Exception as error:  # whatever the bytes make NumPy raise
             raise BankError(
                 f'Shard {path} holds something else than images: {error}. '
                 f'{advice}'
             ) from error
-        if records.dtype != self.dtype or len(records) != shard.count:
+        if records.dtype != self.dtype or records.shape != (shard.count,):
             raise BankError(
-                f'Shard {path} holds {len(records)} records of '
-                f'{records.dtype}, not {shard.count} of {self.dtype}. {advice}'
+                f'Shard {path} holds {found}, not {shard.count} of '
+                f'{self.dtype}. {advice}'
+            )
+        labels = records['label']
+        if labels.min() < 0 or labels.max() >= self.num_classes:
+            raise BankError(
+                f'Shard {path} holds labels {labels.min()}..{labels.max()}, '
+                f'but the bank has classes 0..{self.num_classes - 1}. '
+                f'{advice}'
             )
         return records['image'], records['label']
+
+    def room_on_disk(self) -> int:
+        """How many images the shards' files can hold, whatever they say."""
+        sizes = (
+            path.stat().st_size
+            for path in (self.path / shard.name for shard in self.shards)
+            if path.is_file()
+        )
+        return sum(sizes) // self.dtype.itemsize
 
     def digest(self) -> str:
         """One hash over the content of all shards, in order."""
         joined = ''.join(shard.sha256 for shard in self.shards)
         return hashlib.sha256(joined.encode()).hexdigest()
 
-    def _read_manifest(self) -> dict:
+    def _read_manifest(self) -> Manifest:
         path = self.path / self.manifest_name
         try:
-            found = json.loads(path.read_text())
-            if found['version'] != self._version:
-                raise ValueError(f'version {found["version"]}')
-            self.shards = [Shard(**shard) for shard in found['shards']]
-            for shard in self.shards:
-                # Names are not to lead out of the folder.
-                if not self._shard_name.fullmatch(shard.name):
-                    raise ValueError(f'shard name {shard.name!r}')
-            return dict(
-                image_shape=list(found['image_shape']),
-                num_classes=int(found['num_classes']),
-            )
-        except (ValueError, KeyError, TypeError) as error:
+            if own_file(self.path, self.manifest_name) is None:
+                raise ValueError('no file, or a link that leads elsewhere')
+            return parse_manifest(path.read_bytes())
+        except ValueError as error:
             raise BankError(
                 f'The manifest of the image bank, {path}, cannot be used '
-                f'({type(error).__name__}: {error}). Restore it from a copy, '
-                'or delete its folder to make all images anew.'
+                f'({error}). Restore it from a copy, or delete its folder '
+                'to make all images anew.'
             ) from error
 
     def _write_manifest(self) -> None:
         content = dict(
-            version=self._version,
+            version=_VERSION,
             image_shape=self.image_shape,
             num_classes=self.num_classes,
             shards=[shard._asdict() for shard in self.shards],
         )
+        if self.states:
+            content['states'] = self.states
         write_file(
             self.path / self.manifest_name,
             json.dumps(content, indent=1).encode(),

@@ -206,7 +206,9 @@ class ImageBank(Dataset):
         else:
             device = get_device() if self.storage == 'device' else 'cpu'
             self._store = MemoryStore(self.folder.image_shape, device)
-            self._store.reserve(len(self.folder))
+            self._store.reserve(
+                min(len(self.folder), self.folder.room_on_disk())
+            )
         for shard in self.folder.shards:
             self._store.add(*self.folder.read(shard, self._mapped))
 

@@ -5,10 +5,9 @@ from .checkpoints import (
     keep_own_pointers,
     latest_checkpoint,
     list_checkpoints,
-    own_file,
 )
 from .downloads import download_to
-from .files import work_dir_lock, write_file
+from .files import own_file, work_dir_lock, write_file
 from .plain_config import config_of_checkpoint, parse_config
 from .progress import Progress
 from .scalars import read_scalars

@@ -1,12 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
-import os.path as osp
 import re
 import zipfile
 from pathlib import Path
 from typing import Dict, List, Optional, Union
 
 from mmengine.logging import print_log
+
+from .files import last_part, own_file
 
 
 class CheckpointError(ValueError):
@@ -34,28 +35,6 @@ def check_whole(path: Union[str, Path]) -> None:
         raise CheckpointError(
             f'The checkpoint {path} was cut short or altered ({damaged}).'
         )
-
-
-def own_file(folder: Union[str, Path], pointer: object) -> Optional[Path]:
-    """The file of a folder that a path in another file stands for.
-
-    Such a path leads elsewhere once the folder was copied or moved, or
-    somebody wrote it by hand. So only its last part counts.
-
-    Args:
-        folder (str | Path): The folder.
-        pointer (object): The path, or whatever stands in its place.
-
-    Returns:
-        Path | None: None if it names no file of the folder, or a link that
-        leads out of it.
-    """
-    if not isinstance(pointer, str):
-        return None
-    path = Path(folder, _last_part(pointer))
-    if not osp.isfile(path):  # also False for what can be no path
-        return None
-    return path if Path(folder).resolve() in path.resolve().parents else None
 
 
 def keep_own_pointers(info: Dict, folder: Union[str, Path], step: int) -> None:
@@ -99,7 +78,7 @@ def list_checkpoints(work_dir: Union[str, Path]) -> List[Path]:
         if match:
             steps[path] = int(match[1])
     found = sorted(steps, key=steps.get, reverse=True)
-    name = _last_part(_last_checkpoint(work_dir))
+    name = last_part(_last_checkpoint(work_dir))
     if not name:
         return found
     last = Path(work_dir, name)
@@ -158,11 +137,6 @@ def _last_checkpoint(work_dir: Union[str, Path]) -> str:
         return ''
     with open(path, 'rb') as file:  # in whatever encoding
         return file.read(100_000).decode(errors='replace').strip()
-
-
-def _last_part(path: str) -> str:
-    name = re.split(r'[/\\]', path)[-1].strip()
-    return '' if name in ('.', '..') else name
 
 
 def _short(text: str, length: int = 200) -> str:

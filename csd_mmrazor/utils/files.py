@@ -1,9 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import os
+import os.path as osp
+import re
 import socket
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator, Union
+from typing import Iterator, Optional, Union
 
 try:
     import fcntl
@@ -90,3 +92,31 @@ def work_dir_lock(path: Union[str, Path]) -> Iterator[None]:
             file.write(f'process {os.getpid()} on {socket.gethostname()}')
             file.flush()
         yield
+
+
+def own_file(folder: Union[str, Path], pointer: object) -> Optional[Path]:
+    """The file of a folder that a path in another file stands for.
+
+    Such a path leads elsewhere once the folder was copied or moved, or
+    somebody wrote it by hand. So only its last part counts.
+
+    Args:
+        folder (str | Path): The folder.
+        pointer (object): The path, or whatever stands in its place.
+
+    Returns:
+        Path | None: None if it names no file of the folder, or a link that
+        leads out of it.
+    """
+    if not isinstance(pointer, str):
+        return None
+    path = Path(folder, last_part(pointer))
+    if not osp.isfile(path):  # also False for what can be no path
+        return None
+    return path if Path(folder).resolve() in path.resolve().parents else None
+
+
+def last_part(path: str) -> str:
+    """The name at the end of a path of any system; empty if it has none."""
+    name = re.split(r'[/\\]', path)[-1].strip()
+    return '' if name in ('.', '..') else name

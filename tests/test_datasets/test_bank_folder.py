@@ -178,6 +178,215 @@ def test_damaged_manifests_are_found(folder, content):
         BankFolder(folder.path)
 
 
+def crafted(change):
+    """A manifest that differs from a right one in one place."""
+
+    def content(right):
+        manifest = json.loads(right)
+        result = change(manifest, manifest['shards'])
+        return json.dumps(manifest if result is None else result)
+
+    return content
+
+
+def entry(**values):
+    return crafted(lambda manifest, shards: shards[1].update(values))
+
+
+def top(**values):
+    return crafted(lambda manifest, shards: manifest.update(values))
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (crafted(lambda m, s: s.append(s[0])), 'shard name after'),
+        (crafted(lambda m, s: s.reverse()), 'shard name after'),
+        (crafted(lambda m, s: s.append(dict(s[0], name='000009.npy'))), 'sec'),
+        (crafted(lambda m, s: s[0].__delitem__('epoch')), 'a shard'),
+        (crafted(lambda m, s: s[0].update(more=1)), 'a shard'),
+        (crafted(lambda m, s: s.append(None)), 'a shard'),
+        (crafted(lambda m, s: s.append('000009.npy')), 'a shard'),
+        (crafted(lambda m, s: m.__delitem__('num_classes')), 'the keys'),
+        (crafted(lambda m, s: [m]), 'what it holds'),
+        (crafted(lambda m, s: 7), 'what it holds'),
+        (top(extra=1), 'the keys'),
+        (top(version=True), 'version True'),
+        (top(version=2), 'version 2'),
+        (top(version='1'), 'version'),
+        (top(shards={}), 'shards'),
+        (top(shards=None), 'shards'),
+        (top(image_shape=None), 'image_shape'),
+        (top(image_shape=12), 'image_shape'),
+        (top(image_shape='344'), 'image_shape'),
+        (top(image_shape=[3, 4]), 'image_shape'),
+        (top(image_shape=[3, 4, 4, 1]), 'image_shape'),
+        (top(image_shape=[3, -4, 4]), 'image_shape -4'),
+        (top(image_shape=[3, 0, 4]), 'image_shape 0'),
+        (top(image_shape=[3, 4.0, 4]), 'image_shape 4.0'),
+        (top(image_shape=[3, True, 4]), 'image_shape True'),
+        (top(image_shape=[3, '4', 4]), 'image_shape'),
+        (top(image_shape=[3, 10**5, 10**5]), 'image_shape'),
+        (top(image_shape=[3, 10**40, 4]), 'image_shape'),
+        (top(num_classes=0), 'num_classes 0'),
+        (top(num_classes=-3), 'num_classes -3'),
+        (top(num_classes='10'), 'num_classes'),
+        (top(num_classes=1e999), 'num_classes inf'),
+        (top(num_classes=10**30), 'num_classes'),
+        (top(states=[]), 'states'),
+        (top(states={'../x.pth': '0' * 64}), 'state name'),
+        (top(states={'state_000001_000001.pth': 7}), 'sha256 7'),
+        (entry(count=0), 'count 0'),
+        (entry(count=-5), 'count -5'),
+        (entry(count=5.0), 'count 5.0'),
+        (entry(count='5'), 'count'),
+        (entry(count=10**20), 'count'),
+        (entry(count=float('nan')), 'count nan'),
+        (entry(epoch=-3), 'epoch -3'),
+        (entry(epoch=10**9), 'epoch'),
+        (entry(epoch=None), 'epoch None'),
+        (entry(epoch=0, index=-1), 'index -1'),
+        (entry(index=10**9), 'index'),
+        (entry(index=False), 'index False'),
+        (entry(sha256=None), 'sha256 None'),
+        (entry(sha256='0'), "sha256 '0'"),
+        (entry(sha256=['0' * 64]), 'sha256'),
+        (entry(name=1), 'shard name 1'),
+        (entry(name='../bank/000001.npy'), 'shard name'),
+        (entry(name='000001.npy\n'), 'shard name'),
+        (entry(name='٠٠٠٠٠١.npy'), 'shard name'),
+        (lambda right: '[' * 100_000, 'too deeply'),
+        (lambda right: '{"version":' * 100_000, 'too deeply'),
+        (lambda right: right[: len(right) // 2], 'delimiter|Expecting|Unterm'),
+        (lambda right: '9' * 10_000, ''),
+        (
+            lambda right: right.replace('"count": 5', '"count": Infinity'),
+            'inf',
+        ),
+        (lambda right: '\ud800', 'utf-8'),
+    ],
+)
+def test_crafted_manifests_are_refused(folder, change, message):
+    path = folder.path / 'manifest.json'
+    content = change(path.read_text())
+    path.write_bytes(content.encode(errors='surrogatepass'))
+    with pytest.raises(
+        BankError, match=f'{path}, cannot be used .*{message}.*Restore'
+    ) as error:
+        BankFolder(folder.path)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize('mmap', [False, True])
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda path: path.unlink(),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+        lambda path: (
+            path.rename(path.parent.parent / 'elsewhere'),
+            path.symlink_to(path.parent.parent / 'elsewhere'),
+        ),
+    ],
+    ids=['gone', 'folder', 'pipe', 'link'],
+)
+def test_shards_are_files_of_the_folder(folder, change, mmap):
+    change(folder.path / '000001.npy')
+    with pytest.raises(BankError, match='000001.npy .* is lost'):
+        folder.read(folder.shards[1], mmap)
+
+
+def test_a_manifest_is_a_file_of_the_folder(folder, tmp_path):
+    path = folder.path / 'manifest.json'
+    path.rename(tmp_path / 'elsewhere')
+    path.symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(BankError, match='manifest.json, cannot .* elsewhere'):
+        BankFolder(folder.path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(BankError, match='manifest.json, cannot .*no file'):
+        BankFolder(folder.path)
+
+
+def craft_shard(folder, content, **values):
+    """Put other bytes in the place of a shard, with their checksum."""
+    import hashlib
+
+    path = folder.path / 'manifest.json'
+    manifest = json.loads(path.read_text())
+    manifest['shards'][1].update(
+        sha256=hashlib.sha256(content).hexdigest(), **values
+    )
+    path.write_text(json.dumps(manifest))
+    (folder.path / '000001.npy').write_bytes(content)
+    return BankFolder(folder.path)
+
+
+def npy(array):
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize('mmap', [False, True])
+@pytest.mark.parametrize(
+    'labels, message',
+    [
+        ([0, 1, 2, 3, 10], r'labels 0\.\.10, but the bank has classes 0\.\.9'),
+        ([0, -1, 2, 3, 9], r'labels -1\.\.9'),
+        ([0, 2**62, 2, 3, 9], 'labels 0'),
+    ],
+)
+def test_labels_beyond_the_classes(folder, mmap, labels, message):
+    records = np.zeros(5, folder.dtype)
+    records['label'] = labels
+    again = craft_shard(folder, npy(records))
+    with pytest.raises(BankError, match=f'000001.npy holds {message}'):
+        again.read(again.shards[1], mmap)
+
+
+@pytest.mark.parametrize('mmap', [False, True])
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'',
+        b'\x93NUMPY',
+        npy(np.zeros(5)),
+        npy(np.zeros((), 'i8')),
+        npy(np.zeros((5, 1), np.dtype([('label', '<i8')]))),
+        npy(np.zeros(9)).replace(b'(9,)', b'(9,'),
+        npy(np.zeros(9)).replace(b'(9,)', b'-9  '),
+        npy(np.zeros(10**4)).replace(b'(10000,)', b'(10**9,)'),
+        b'PK\x05\x06' + bytes(18),
+    ],
+    ids=range(9),
+)
+def test_shards_of_something_else(folder, mmap, content):
+    again = craft_shard(folder, content)
+    with pytest.raises(BankError, match='000001.npy .*Restore'):
+        again.read(again.shards[1], mmap)
+
+
+def test_a_huge_file_is_not_read(folder):
+    path = folder.path / '000001.npy'
+    with open(path, 'r+b') as file:
+        file.truncate(2**40)  # takes no room
+    with pytest.raises(BankError, match='000001.npy .* altered'):
+        folder.read(folder.shards[1])
+
+
+def test_a_huge_count_takes_no_memory(folder):
+    from csd_mmrazor.datasets import ImageBank
+
+    content = (folder.path / '000001.npy').read_bytes()
+    craft_shard(folder, content, count=2**30)
+    with pytest.raises(BankError, match='000001.npy holds records'):
+        ImageBank(str(folder.path), memory_limit=1e6)
+
+
 def test_pickles_in_shards_are_refused(folder):
     import hashlib
     import io

@@ -1,9 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What rounds leave to later ones: kept, resumed, and agreed on."""
 
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -166,6 +168,128 @@ def test_resuming_older_checkpoints(tiny_runner, monkeypatch):
             (Path(whole.work_dir) / 'bank' / names[0]).unlink(missing_ok=True)
             with pytest.raises(BankError, match='Resume from a later'):
                 runner.train()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Write a state and its shard; returns what is needed to read it."""
+    torch.manual_seed(0)
+    expected = {
+        'losses.loss_bn.mean': torch.randn(7),
+        'losses.loss_bn.rounds': torch.tensor(1),
+        'meta.weights.a': torch.randn(3, 2),
+    }
+    state = {
+        **expected,
+        'meta.optimizer.0.step': torch.tensor(1.0),
+        'meta.optimizer.0.exp_avg': torch.randn(3, 2),
+    }
+    folder = BankFolder(tmp_path / 'bank', (1, 2, 2), 10)
+
+    def save(**values):
+        state.update(values)
+        lasting_state.save_state(state, folder, 1)
+        images = np.zeros((5, 1, 2, 2), np.uint8)
+        folder.append(images, np.zeros(5, int), 0, 0, write=True)
+        path = folder.path / 'state_000000_000000.pth'
+        return path, state, expected
+
+    return save
+
+
+def read_again(path, expected, with_checksum=True):
+    folder = BankFolder(path.parent)
+    if not with_checksum:  # as banks of earlier releases are
+        folder.states.clear()
+    return lasting_state.load_state(folder, expected)
+
+
+@pytest.mark.parametrize('with_checksum', [True, False])
+def test_a_state_is_read_as_it_was_written(saved, with_checksum):
+    path, state, expected = saved()
+    assert equal(read_again(path, expected, with_checksum), state)
+
+
+def test_every_flipped_byte_is_noticed(saved):
+    path, _, expected = saved()
+    content = path.read_bytes()
+    for place in range(0, len(content), 37):
+        altered = bytearray(content)
+        altered[place] ^= 1 << place % 8
+        path.write_bytes(bytes(altered))
+        with pytest.raises(BankError, match=f'{path} was cut .*checksum'):
+            read_again(path, expected)
+
+
+@pytest.mark.parametrize('with_checksum', [True, False])
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-10]),
+        lambda path: path.write_bytes(path.read_bytes()[:10]),
+        lambda path: path.write_bytes(b''),
+        lambda path: path.write_bytes(b'no archive' * 99),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: path.symlink_to(
+            path.rename(path.parent.parent / 'elsewhere')
+        ),
+    ],
+    ids=['cut', 'stub', 'empty', 'text', 'folder', 'link'],
+)
+def test_spoilt_states_are_named(saved, spoil, with_checksum):
+    path, _, expected = saved()
+    spoil(path)
+    with pytest.raises(BankError, match=f'{path} was cut .*Restore'):
+        read_again(path, expected, with_checksum)
+
+
+@pytest.mark.parametrize(
+    'values, message',
+    [
+        ({'losses.loss_bn.mean': torch.zeros(8)}, r'of \(8,\), but'),
+        ({'losses.loss_bn.mean': torch.zeros(7).double()}, 'float64 of'),
+        ({'losses.loss_bn.mean': 3}, 'is no tensor'),
+        ({'losses.other': torch.zeros(1)}, 'losses.other is not known'),
+        ({'meta.optimizer.1.step': torch.zeros(1)}, 'is not known'),
+        ({'meta.optimizer.0.exp_avg': torch.zeros(2)}, 'exp_avg is'),
+        ({'meta.optimizer.x.y': torch.zeros(1)}, 'is not known'),
+        ({'nodot': torch.zeros(1)}, 'nodot is not known'),
+    ],
+)
+def test_states_of_another_synthesizer(saved, values, message):
+    path, _, expected = saved(**values)
+    with pytest.raises(BankError, match=f'{path} is not .*{message}'):
+        read_again(path, expected)
+
+
+def test_a_state_that_lacks_something(saved):
+    path, _, expected = saved()
+    expected['losses.more'] = torch.zeros(1)
+    with pytest.raises(BankError, match='it has no losses.more'):
+        read_again(path, expected)
+
+
+def test_runs_of_earlier_releases_go_on(tiny_runner):
+    """Their manifests have no checksums of states."""
+    options = {**OPTIONS, 'default_hooks.checkpoint.max_keep_ckpts': 5}
+    whole = tiny_runner('whole', **options)
+    whole.train()
+    work = Path(whole.work_dir)
+    older = work.with_name('older')
+    shutil.copytree(work, older)
+    folder = BankFolder(older / 'bank')
+    assert folder.states.keys() == {
+        path.name for path in folder.path.glob('state_*')
+    }
+    folder.states.clear()
+    folder.keep(folder.shards[:-1], write=True)
+    assert 'state_' not in (folder.path / 'manifest.json').read_text()
+    (older / 'epoch_2.pth').unlink(missing_ok=True)
+    runner = tiny_runner('older', **options)
+    first = Path(whole.work_dir, 'epoch_1.pth')
+    runner._load_from, runner._resume = str(first), True
+    runner.train()
+    assert_same(outcome(whole), outcome(runner))
 
 
 def test_a_failed_round_leaves_nothing(tiny_runner, monkeypatch):

@@ -7,6 +7,7 @@ one file a group of rounds, written before the rounds' images. So whatever
 images a bank has, the state after them is there; see :func:`load_state`.
 """
 
+import hashlib
 import io
 import re
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from ...datasets import BankError
 from ...datasets.bank_folder import INITIAL, BankFolder, Shard
-from ...utils import write_file
+from ...utils import check_whole, own_file, write_file
 
 _NAME = re.compile(r'state_(\d{6})_(\d{6})\.pth')
 # Epochs whose last state is kept, for resuming older checkpoints.
@@ -69,18 +70,29 @@ def save_state(
     torch.save(state, buffer)
     folder.path.mkdir(parents=True, exist_ok=True)
     path = folder.path / f'state_{first:06d}_{first + rounds - 1:06d}.pth'
-    write_file(path, buffer.getvalue())
+    content = buffer.getvalue()
+    write_file(path, content)
+    # Written with the manifest, which is what makes images of these rounds.
+    folder.states[path.name] = hashlib.sha256(content).hexdigest()
     _drop_old(folder, path, first)
 
 
-def load_state(folder: BankFolder) -> Optional[Dict[str, Tensor]]:
-    """The state after the last shard of a bank.
+def load_state(
+    folder: BankFolder, expected: Dict[str, Tensor]
+) -> Optional[Dict[str, Tensor]]:
+    """The state after the last shard of a bank, checked.
+
+    Args:
+        folder (BankFolder): The bank.
+        expected (dict[str, Tensor]): The state before any round, of the same
+            names, shapes and dtypes; optimizers add theirs later.
 
     Returns:
         dict[str, Tensor] | None: None if no image was made yet.
 
     Raises:
-        BankError: If it is not there.
+        BankError: If it is not there, was cut short or altered, or is of
+            another synthesizer.
     """
     made = [shard for shard in folder.shards if shard.epoch >= INITIAL]
     if not made:
@@ -88,13 +100,74 @@ def load_state(folder: BankFolder) -> Optional[Dict[str, Tensor]]:
     last = _number(made[-1])
     for path, first, end in reversed(_files(folder)):
         if first <= last <= end:
-            return torch.load(path, map_location='cpu', weights_only=True)
+            return _read(path, folder.states.get(path.name), expected)
     raise BankError(
         f'The image bank in {folder.path} has images up to '
         f'{made[-1].name}, but not the state of the synthesizer after them '
         f'(only that of the last {KEPT_EPOCHS} epochs is kept). Resume from a '
         'later checkpoint, or start a run in another work dir.'
     )
+
+
+def _read(
+    path: Path, checksum: Optional[str], expected: Dict[str, Tensor]
+) -> Dict[str, Tensor]:
+    """A state, of which banks of earlier releases have no checksum."""
+    advice = (
+        f'Restore {path} from a copy, resume from a checkpoint of another '
+        'epoch, or start a run in another work dir.'
+    )
+    try:
+        if own_file(path.parent, path.name) is None:
+            raise ValueError('no file, or a link that leads elsewhere')
+        content = path.read_bytes()
+        if checksum not in (None, hashlib.sha256(content).hexdigest()):
+            raise ValueError('its checksum is not that of the manifest')
+        check_whole(path)
+        state = torch.load(
+            io.BytesIO(content), map_location='cpu', weights_only=True
+        )
+    except Exception as error:  # whatever the bytes make torch raise
+        reason = str(error).strip().split('\n')[0]
+        raise BankError(
+            f'The state of the synthesizer in {path} was cut short or '
+            f'altered ({reason}). {advice}'
+        ) from error
+    differing = _differing(state, expected)
+    if differing:
+        raise BankError(
+            f'{path} is not the state of this synthesizer: {differing}. '
+            f'Resume with the config of that run. {advice}'
+        )
+    return state
+
+
+def _differing(state: object, expected: Dict[str, Tensor]) -> Optional[str]:
+    """What of a state a synthesizer cannot take over."""
+    if not isinstance(state, dict):
+        return f'it is of type {type(state).__name__}'
+    lacking = [name for name in expected if name not in state]
+    if lacking:
+        return f'it has no {lacking[0]}'
+    params = [v for k, v in expected.items() if k.startswith('meta.weights.')]
+    for name, value in state.items():
+        if not isinstance(name, str) or not torch.is_tensor(value):
+            return f'{name!r:.100} is no tensor'
+        wanted = expected.get(name)
+        number = re.fullmatch(r'meta\.optimizer\.(\d{1,9})\.\w+', name)
+        if number and int(number[1]) < len(params):
+            # Numbers, such as of steps, or something for each weight.
+            wanted = params[int(number[1])]
+            if value.numel() == 1 or value.shape == wanted.shape:
+                continue
+        elif wanted is None:
+            return f'{name:.100} is not known'
+        if (value.shape, value.dtype) != (wanted.shape, wanted.dtype):
+            return (
+                f'{name} is {value.dtype} of {tuple(value.shape)}, but '
+                f'{wanted.dtype} of {tuple(wanted.shape)} here'
+            )
+    return None
 
 
 def _number(shard: Shard) -> int:
@@ -124,3 +197,4 @@ def _drop_old(folder: BankFolder, newest: Path, number: int) -> None:
         late = first < number and any(first <= last <= end for last in kept)
         if path != newest and not late:
             path.unlink(missing_ok=True)
+            folder.states.pop(path.name, None)

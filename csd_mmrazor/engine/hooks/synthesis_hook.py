@@ -266,8 +266,9 @@ class SynthesisHook(Hook):
         """Bring back what rounds leave to later ones, if they leave any."""
         seed = derive_seed(self.seed, _LASTING)
         self.synthesizer.prepare(self.networks, seed)
-        if self.synthesizer.lasting_state():
-            state = load_state(self.bank.folder)
+        initial = self.synthesizer.lasting_state()
+        if initial:
+            state = load_state(self.bank.folder, initial)
             if state is not None:
                 self.synthesizer.load_lasting_state(state)
 
