@@ -9,7 +9,7 @@ from .augments import (
     RotationPermutationTask,
     RotationTask,
 )
-from .backbones import VGG_CIFAR
+from .backbones import VGG_CIFAR, CIFARResNet
 from .classifiers import SelfSupervisedClassifier, TorchClassifier
 from .connectors import AlignConnector
 from .generators import CSDGenerator, GeneratorAdapter, PixelGenerator
@@ -66,5 +66,6 @@ __all__ = [
     'SynthesisBatch',
     'TorchClassifier',
     'TotalVariationLoss',
+    'CIFARResNet',
     'VGG_CIFAR',
 ]

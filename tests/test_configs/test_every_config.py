@@ -92,6 +92,13 @@ FACTS = {
     'digits': (10, [77.9], [95.9], 8),
     'digits16': (10, [77.9], [81.3], 16),
 }
+# Mean and std of strangers' teachers, where they are not the data set's.
+OF_STRANGERS = {
+    'csd/csd_resnet56_resnet20_cifar10': (
+        [123.675, 116.28, 103.53],
+        [58.395, 57.12, 57.375],
+    ),
+}
 CLASSES = {
     'cifar10': CIFAR10_CATEGORIES,
     'cifar100': CIFAR100_CATEGORIES,
@@ -137,6 +144,8 @@ def test_nothing_of_another_data_set_is_left(name):
         assert len(classes) == 1
         return
     num_classes, mean, std, size = FACTS[data_set]
+    if name in OF_STRANGERS:
+        mean, std = OF_STRANGERS[name]
     assert classes <= {num_classes}
     assert all(v == mean for v in all_of('mean', cfg._cfg_dict))
     assert all(v == std for v in all_of('std', cfg._cfg_dict))
@@ -197,23 +206,32 @@ def place(tmp_path_factory):
 def put_teachers(cfg, place):
     """Teachers with random weights where a config expects them.
 
-    Their networks are those of the configs that train them.
+    Their networks are those of the configs that train them, if there are.
+
+    Returns:
+        dict: Options that name those which would be downloaded.
     """
+    options = {}
     teachers = cfg.model.get('teachers', {})
-    for teacher in teachers.values() if isinstance(teachers, dict) else ():
+    for name, teacher in (
+        teachers.items() if isinstance(teachers, dict) else ()
+    ):
         path = Path(teacher.get('ckpt_path') or '')
+        network = teacher.build_cfg
+        made_by = path.parent.name
         if path.parts[:1] == ('work_dirs',):
             target = place / path
-            made_by = path.parent.name
-        elif path.name.startswith('resnet34_b16x8_cifar10'):
-            target = place / 'torch/hub/checkpoints' / path.name
+            network = Config.fromfile(ROOT / f'configs/teachers/{made_by}.py')
+            network = network.model
+        elif str(path).startswith('https:'):
+            target = place / 'downloaded' / path.name
             made_by = 'resnet34_cifar10'
+            options[f'model.teachers.{name}.ckpt_path'] = str(target)
         else:
             continue
         if not target.exists():
-            target.parent.mkdir(parents=True)
-            cfg = Config.fromfile(ROOT / f'configs/teachers/{made_by}.py')
-            model = build(cfg.model.to_dict())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            model = build(network.to_dict())
             # Statistics as of a network that has seen images; without them
             # its maps grow from layer to layer.
             for layer in bn_layers(model):
@@ -222,6 +240,7 @@ def put_teachers(cfg, place):
             with torch.no_grad():
                 model.train()(torch.randn(8, len(mean), size, size))
             torch.save(model.state_dict(), target)
+    return options
 
 
 def cut(name, cfg):
@@ -254,12 +273,12 @@ def test_one_step_of_each_kind(name, place, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(place / 'torch'))
     path = ROOT / f'configs/{name}.py'
     original = Config.fromfile(path)._cfg_dict
-    put_teachers(original, place)
+    options = put_teachers(original, place)
     work_dir = place / 'run' / uuid.uuid4().hex
     cfg = load_config(
         Namespace(
             config=str(path),
-            cfg_options=cut(name, original),
+            cfg_options={**cut(name, original), **options},
             launcher='none',
             work_dir=str(work_dir),
         )
@@ -276,6 +295,7 @@ def test_one_step_of_each_kind(name, place, monkeypatch):
         assert math.isfinite(told['synthesis/loss_csd'])
         bank = BankFolder(work_dir / 'bank')
         num_classes, mean, _, size = FACTS[data_set_of(name)]
+        mean, _ = OF_STRANGERS.get(name, (mean, None))
         assert bank.num_classes == num_classes and len(bank) == 4
         assert bank.image_shape == (len(mean), size, size)
         plain = Config.fromfile(work_dir / 'student/student.py').model

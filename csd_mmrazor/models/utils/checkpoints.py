@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import hashlib
 import os
 import re
 from collections import Counter
@@ -151,6 +152,7 @@ def _read(path: str, argument: str) -> Dict[str, Any]:
             target = Path(torch.hub.get_dir(), 'checkpoints', Path(path).name)
             with download_to(target, path, f'name a local file{hint}'):
                 checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
+            _check_hash(target)
         elif '://' not in path and not Path(path).expanduser().is_file():
             raise FileNotFoundError(
                 f'{argument}={path} does not exist.{_where_it_is_made(path)} '
@@ -159,13 +161,32 @@ def _read(path: str, argument: str) -> Dict[str, Any]:
         else:
             checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
     except CheckpointError as error:
-        raise CheckpointError(f'{argument}: {error} {_HOW_TO_SAVE}') from error
+        # A damaged file was saved as it should be.
+        how = '' if 'cut short' in str(error) else f' {_HOW_TO_SAVE}'
+        raise CheckpointError(f'{argument}: {error}{how}') from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
             f'{argument}={path} should hold a dict of weights, but holds a '
             f'{type(checkpoint).__name__}. {_HOW_TO_SAVE}'
         )
     return checkpoint
+
+
+def _check_hash(path: Path) -> None:
+    """Compare a downloaded file with the hash in its name, if it has one.
+
+    ``resnet18-f37072fd.pth`` begins its SHA-256 (PyTorch's and OpenMMLab's
+    convention).
+    """
+    named = re.search(r'-([0-9a-f]{8,64})\.', path.name)
+    if named and path.is_file():
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not digest.startswith(named[1]):
+            raise CheckpointError(
+                f'{path} was cut short or altered: its SHA-256 begins with '
+                f'{digest[:8]}, and not with {named[1][:8]}. Delete it, so '
+                'that it is downloaded again.'
+            )
 
 
 def _candidates(

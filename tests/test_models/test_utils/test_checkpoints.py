@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import hashlib
 import urllib.error
 
 import pytest
@@ -68,6 +69,26 @@ def test_offline_says_which_file_to_put_where(monkeypatch, tmp_path):
     place.parent.mkdir(parents=True, exist_ok=True)
     torch.save(build(network()).state_dict(), place)
     load_weights(build(network()), url, ARGUMENT)
+
+
+def test_a_download_is_compared_with_the_hash_in_its_name(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    folder = tmp_path / 'hub/checkpoints'
+    folder.mkdir(parents=True)
+    torch.save(build(network()).state_dict(), folder / 'file.pth')
+    content = (folder / 'file.pth').read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    for name in (f'net-{digest[:8]}.pth', f'net_2021-{digest}.pth'):
+        (folder / name).write_bytes(content)
+        load_weights(build(network()), f'https://a.b/{name}', ARGUMENT)
+    (folder / 'net-0123abcd.pth').write_bytes(content)
+    with pytest.raises(ValueError, match='SHA-256 begins with') as error:
+        load_weights(
+            build(network()), 'https://a.b/net-0123abcd.pth', ARGUMENT
+        )
+    assert str(folder / 'net-0123abcd.pth') in str(error.value)
 
 
 def prefixed(prefix, state_dict):
