@@ -293,7 +293,10 @@ class ImageSynthesizer(nn.Module):
         if self.prepared:
             return
         device = next(networks.teachers.parameters()).device
-        if set().union(*self.needs.values()) & OF_LAYERS:
+        needs = set().union(*self.needs.values())
+        if needs & OF_LAYERS or any(
+            hasattr(loss, 'prepare') for loss in self.losses.values()
+        ):
             self.widths = self._bn_widths(networks)
         with seeded(seed, device):
             for name, loss in self.losses.items():

@@ -8,7 +8,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from .frozen_bn import bn_layers
+from .frozen_bn import bn_layers, seen_inputs
 
 
 @contextmanager
@@ -72,17 +72,10 @@ def layer_means(model: nn.Module) -> Iterator[List[Tensor]]:
         before the next pass.
     """
     means: List[Tensor] = []
-    handles = [
-        layer.register_forward_pre_hook(
-            lambda _, args: means.append(_over_pixels(args[0]))
-        )
-        for layer in bn_layers(model)
-    ]
-    try:
+    with seen_inputs(
+        bn_layers(model), lambda _, maps: means.append(_over_pixels(maps))
+    ):
         yield means
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def pooled_features(

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from contextlib import nullcontext
 from copy import deepcopy
 from inspect import signature
 
@@ -8,6 +9,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from conftest import build, network
 from mmrazor.registry import MODELS
+from timm.layers import BatchNormAct2d
 
 from csd_mmrazor.models import Networks, NonFiniteSynthesisError
 from csd_mmrazor.models.synthesizers.image_synthesizer import to_uint8
@@ -569,3 +571,43 @@ def test_lasting_terms_take_one_teacher(networks):
     made = synthesizer(losses=dict(loss_cr=dict(type='ContrastiveLoss')))
     with pytest.raises(ValueError, match='loss_cr .* one teacher, but .* 2'):
         made.prepare(networks._replace(teachers=two))
+
+
+def test_averages_are_of_the_layers_as_they_run(networks):
+    """Not in the order of their names, and without those that do not run."""
+    backbone = networks.teachers['teacher'].backbone
+    first = backbone._modules.pop('bn1')
+    backbone.unused = nn.BatchNorm2d(5)
+    backbone.bn1 = first  # now the last one
+    parts = synthesizer(
+        losses=dict(loss_bn=dict(type='MovingBNStatisticsLoss'))
+    )
+    parts.synthesize(networks, 10, iters=1)
+    widths = [layer.num_features for layer in bn_layers(backbone)]
+    assert widths[-2:] == [5, 8] and parts.widths == [8, *widths[:-2]]
+    assert parts.losses['loss_bn'].channels == parts.widths
+
+
+def test_a_teacher_of_layers_with_activations(networks):
+    """Its images are for what it computes, activations included."""
+    teacher = build(
+        dict(
+            type='TorchClassifier',
+            factory='timm.create_model',
+            model_name='test_byobnet',
+            in_chans=1,
+            num_classes=10,
+        )
+    )
+    teacher.train()
+    teacher(torch.randn(64, 1, 8, 8), mode='tensor')
+    teacher.eval()
+    assert any(isinstance(m, BatchNormAct2d) for m in teacher.modules())
+    networks = networks._replace(teachers=nn.ModuleDict(dict(t=teacher)))
+    parts = synthesizer(losses=dict(loss_oh=dict(type='OneHotLoss')))
+    batch = parts.synthesize(networks, 10, seed=1, iters=1)
+    module = 'csd_mmrazor.models.synthesizers.image_synthesizer.frozen_bn'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, lambda *_: nullcontext([]))
+        plain = parts.synthesize(networks, 10, seed=1, iters=1)
+    assert batch.terms['loss_oh'] == pytest.approx(plain.terms['loss_oh'])

@@ -1,8 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn as nn
 from conftest import build, network
+from timm.layers import BatchNormAct2d
+from torch.nn.utils import parametrize, prune
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from csd_mmrazor.models.utils import bn_layers, frozen, frozen_bn
 
@@ -136,6 +141,247 @@ def test_whole_network():
             (grad,) = torch.autograd.grad(other.square().sum(), inputs)
     torch.testing.assert_close(outputs, other)
     torch.testing.assert_close(grad, expected)
+
+
+class OfItsOwn(nn.BatchNorm2d):
+    """A subclass with another forward."""
+
+    def forward(self, input):
+        return super().forward(input).relu()
+
+
+class ChannelsLast(nn.BatchNorm1d):
+    """A subclass that takes (N, L, C)."""
+
+    def forward(self, input):
+        return super().forward(input.transpose(1, 2)).transpose(1, 2)
+
+
+class Frozen(nn.Module):
+    """As in detectron: no BN layer by its class."""
+
+    def __init__(self, channels):
+        super().__init__()
+        for name in ('weight', 'bias', 'running_mean', 'running_var'):
+            self.register_buffer(name, torch.ones(channels))
+
+    def forward(self, x):
+        scale = self.weight * (self.running_var + 1e-5).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
+
+
+def changed(change, kind=nn.BatchNorm2d):
+    layer = kind(3)
+    change(layer)
+    return layer
+
+
+def overridden(layer):
+    layer.forward = lambda input: type(layer).forward(layer, input) + 1
+
+
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+# Layers that are not exactly torch's, or not any more.
+OTHERS = {
+    'subclass': lambda: OfItsOwn(3),
+    'SyncBN': lambda: nn.SyncBatchNorm(3),
+    'torchvision frozen': lambda: FrozenBatchNorm2d(3),
+    'detectron frozen': lambda: Frozen(3),
+    'own forward': lambda: changed(overridden),
+    'hook': lambda: changed(
+        lambda m: m.register_forward_hook(lambda m, args, out: out.relu())
+    ),
+    'pre-hook': lambda: changed(
+        lambda m: m.register_forward_pre_hook(lambda m, args: (args[0] + 1,))
+    ),
+    'backward hook': lambda: changed(
+        lambda m: m.register_full_backward_hook(
+            lambda m, grads, _: (2 * grads[0],)
+        )
+    ),
+    'backward pre-hook': lambda: changed(
+        lambda m: m.register_full_backward_pre_hook(
+            lambda m, grads: (2 * grads[0],)
+        )
+    ),
+    'parametrised': lambda: changed(
+        lambda m: parametrize.register_parametrization(m, 'weight', Doubled())
+    ),
+    'parametrised statistics': lambda: changed(
+        lambda m: parametrize.register_parametrization(
+            m, 'running_var', Doubled()
+        )
+    ),
+    'pruned': lambda: changed(
+        lambda m: prune.random_unstructured(m, 'weight', 0.5)
+    ),
+    'activation': lambda: BatchNormAct2d(3),
+}
+# Layers that are torch's own in an unusual state.
+USUAL = {
+    'no momentum': lambda: nn.BatchNorm2d(3, momentum=None),
+    'not affine': lambda: nn.BatchNorm2d(3, affine=False),
+    'no bias': lambda: changed(lambda m: m.register_parameter('bias', None)),
+    'tracking turned off': lambda: changed(
+        lambda m: setattr(m, 'track_running_stats', False)
+    ),
+    'once lazy': lambda: changed(
+        lambda m: m(torch.zeros(2, 3, 4, 4)), lambda _: nn.LazyBatchNorm2d()
+    ),
+}
+
+
+def random_values(layer):
+    """Values that are not neutral, in every tensor of a layer."""
+    with torch.no_grad():
+        for name, values in [
+            *layer.named_parameters(),
+            *layer.named_buffers(),
+        ]:
+            if values.is_floating_point() and 'mask' not in name:
+                values.uniform_(0.5, 2)
+    return layer.eval().requires_grad_(False)
+
+
+def passed(layer, maps, context):
+    """Output, statistics and gradient of one pass in a context."""
+    maps = maps.clone().requires_grad_()
+    with context as statistics:
+        output = layer(maps)
+    (grad,) = torch.autograd.grad(
+        output.square().sum()
+        + sum((s.mean**3 + s.var**3).sum() for s in statistics or ()),
+        maps,
+    )
+    return output, grad, statistics
+
+
+@pytest.mark.parametrize('kind', [*OTHERS, *USUAL])
+def test_every_layer_keeps_its_function(kind):
+    layer = random_values({**OTHERS, **USUAL}[kind]())
+    maps = torch.randn(8, 3, 4, 4)
+    before = vars(layer).get('forward'), [*layer._forward_pre_hooks]
+    plain = passed(layer, maps, nullcontext())
+    with frozen_bn(layer):
+        replaced = vars(layer).get('forward') is not before[0]
+    without = passed(layer, maps, frozen_bn(layer))
+    assert replaced == (kind in USUAL)
+    assert without[2] == []
+    for value, other in zip(without[:2], plain[:2]):
+        torch.testing.assert_close(value, other)
+
+    output, _, statistics = passed(layer, maps, frozen_bn(layer, True))
+    torch.testing.assert_close(output, plain[0])
+    # What the layer itself is given.
+    given = maps + 1 if kind == 'pre-hook' else maps
+    (found,) = statistics
+    torch.testing.assert_close(found.mean, given.mean((0, 2, 3)))
+    torch.testing.assert_close(found.var, given.var((0, 2, 3), unbiased=False))
+    torch.testing.assert_close(found.running_mean, layer.running_mean)
+    torch.testing.assert_close(found.running_var, layer.running_var)
+    assert before == (
+        vars(layer).get('forward'),
+        [*layer._forward_pre_hooks],
+    )
+
+
+def none_tracked(layer):
+    layer.running_mean = layer.running_var = None
+
+
+@pytest.mark.parametrize(
+    'layer',
+    [
+        nn.BatchNorm2d(3, track_running_stats=False),
+        changed(none_tracked),
+        nn.InstanceNorm2d(3, track_running_stats=True),
+        nn.GroupNorm(1, 3),
+        nn.LazyBatchNorm2d(),
+        torch.jit.script(nn.BatchNorm2d(3)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_layers_without_statistics_run_as_they_are(layer):
+    layer.eval()
+    maps = torch.randn(8, 3, 4, 4)
+    assert bn_layers(layer) == []
+    with frozen_bn(layer, True) as statistics:
+        output = layer(maps)
+    assert statistics == []
+    assert torch.equal(output, layer(maps))
+
+
+def test_maps_by_name_and_with_channels_last():
+    layer, maps = layer_of(4), torch.randn(8, 3, 4, 4)
+    with frozen_bn(layer, True) as statistics:
+        torch.testing.assert_close(layer(input=maps), layer(maps))
+    frozen_layer = random_values(Frozen(3))
+    with frozen_bn(frozen_layer, True) as statistics:
+        frozen_layer(x=maps)
+    torch.testing.assert_close(statistics[0].mean, maps.mean((0, 2, 3)))
+
+    layer, tokens = random_values(ChannelsLast(3)), torch.randn(8, 5, 3)
+    with frozen_bn(layer, True) as statistics:
+        layer(tokens)
+    torch.testing.assert_close(statistics[0].mean, tokens.mean((0, 1)))
+    torch.testing.assert_close(
+        statistics[0].var, tokens.var((0, 1), unbiased=False)
+    )
+
+
+@pytest.mark.parametrize('maps', [torch.zeros(2, 5, 4), torch.zeros(3), 'x'])
+def test_what_has_no_channels_is_told(maps):
+    layer = OfItsOwn(3).eval()
+    with pytest.raises(ValueError, match='OfItsOwn.*of 3 channels.*given'):
+        with frozen_bn(layer, True):
+            layer(maps)
+    assert not layer._forward_pre_hooks
+
+
+def test_a_layer_that_runs_twice_gives_both():
+    layer = layer_of(4)
+    maps = torch.randn(8, 3, 4, 4)
+    for each in (layer, random_values(OfItsOwn(3))):
+        with frozen_bn(each, True) as statistics:
+            after = each(maps)
+            each(after)
+        torch.testing.assert_close(statistics[0].mean, maps.mean((0, 2, 3)))
+        torch.testing.assert_close(statistics[1].mean, after.mean((0, 2, 3)))
+
+
+def test_one_network_in_two_roles():
+    layer, maps = layer_of(4), torch.randn(8, 3, 4, 4)
+    expected = layer(maps)
+    with frozen_bn(layer), frozen_bn(layer, True) as statistics:
+        torch.testing.assert_close(layer(maps), expected)
+    assert len(statistics) == 1
+    assert 'forward' not in vars(layer) and not layer._forward_pre_hooks
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_a_network_of_halves_is_computed_in_float32(dtype):
+    layer = layer_of(4, dtype)
+    exact = nn.BatchNorm2d(3).eval().requires_grad_(False)
+    exact.load_state_dict(layer.state_dict())
+    maps = torch.randn(8, 3, 4, 4).to(dtype)
+    with frozen_bn(layer, True) as statistics:
+        output = layer(maps)
+    torch.testing.assert_close(output, exact(maps.float()).to(dtype))
+    assert {values.dtype for values in statistics[0]} == {torch.float32}
+
+
+def test_a_global_hook_is_respected():
+    layer = layer_of(4)
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, args, output: None
+    )
+    with handle, frozen_bn(layer):
+        assert 'forward' not in vars(layer)
 
 
 def test_only_layers_with_running_statistics():
