@@ -106,6 +106,7 @@ def apply() -> None:
     record_before_inplace_layers()
     convert_sequentials_of_dicts()
     train_data_free_in_one_process()
+    refuse_images_as_inputs()
     keep_teachers_out_of_checkpoints()
 
 
@@ -817,6 +818,27 @@ def train_data_free_in_one_process() -> None:
 
     for cls in (DataFreeDistillation, DAFLDataFreeDistillation):
         cls.train_step = repaired(cls.train_step)
+
+
+def refuse_images_as_inputs() -> None:
+    """``DataFreeDistillation`` takes any generator's images as inputs.
+
+    It never normalises them, so a generator of images in [0, 1], as this
+    project has them, trains on something else than real images become. That
+    is told when the algorithm is built.
+    """
+    from mmrazor.models import DataFreeDistillation
+
+    initialize = DataFreeDistillation.__init__
+
+    @functools.wraps(initialize)
+    def __init__(self, *args, **kwargs):
+        from .models.generators import check_makes_inputs
+
+        initialize(self, *args, **kwargs)
+        check_makes_inputs(self.generator, self.data_preprocessor)
+
+    DataFreeDistillation.__init__ = __init__
 
 
 def keep_teachers_out_of_checkpoints() -> None:

@@ -183,11 +183,13 @@ def plain_config(cfg: Config) -> Config:
     scope = student.pop('_scope_', scope)
     if scope != 'mmpretrain':
         student['_scope_'] = scope
+    # The algorithm's counts for the student in training and validation.
+    preprocessor = dict(preprocessor or student.get('data_preprocessor') or {})
+    if preprocessor.get('bgr_to_rgb') or preprocessor.get('rgb_to_bgr'):
+        preprocessor['to_rgb'] = True  # as mmpretrain calls either
     student['data_preprocessor'] = {
         key: value
-        for key, value in dict(
-            student.get('data_preprocessor') or preprocessor or {}
-        ).items()
+        for key, value in preprocessor.items()
         if key in _PREPROCESSING
     }
     plain = dict(default_scope='mmpretrain', model=student)

@@ -412,7 +412,7 @@ def local_config(tmp_path, monkeypatch):
     (tmp_path / 'nets/small.py').write_text(
         "_base_ = './base.py'\n"
         "default_scope = 'mmpretrain'\n"
-        'data_preprocessor = dict(mean=[1.0], std=[2.0])\n'
+        'data_preprocessor = dict(mean=[77.9], std=[95.9])\n'
         'model = dict(backbone=dict(base_channels=6, stem_channels=6),'
         ' head=dict(in_channels=12))\n'
     )
@@ -424,7 +424,7 @@ def test_models_of_local_configs(local_config, tiny_config, tmp_path):
     for path in (local_config, str(tmp_path / local_config)):
         model = build(dict(cfg_path=path, pretrained=False))
         assert model.backbone.conv1.out_channels == 6
-        assert model.data_preprocessor.mean.item() == 1
+        assert model.data_preprocessor.mean.item() == pytest.approx(77.9)
     # Further arguments go to the model, as they do with packages.
     train_cfg = dict(augments=dict(type='Mixup', alpha=1.0))
     model = build(dict(cfg_path=local_config, train_cfg=train_cfg))

@@ -472,3 +472,48 @@ def test_feeds_an_algorithm_of_mmrazor(tiny_runner, teacher_file):
     runner.train()
     assert len(runner.train_dataloader.dataset) == 64
     assert set(runner.model.student.state_dict()) == set(before)
+
+
+@pytest.mark.parametrize(
+    'preprocessor, own, message',
+    [
+        (dict(bgr_to_rgb=True), None, 'because of its bgr_to_rgb'),
+        ({}, [40.0], r'teacher 0 .* normalises images by .*std=.40.0'),
+    ],
+)
+def test_algorithms_that_see_other_colours(
+    tiny_runner, tmp_path, preprocessor, own, message
+):
+    """The preprocessing of MMRazor's own FitNet config, fed from a bank."""
+    teacher = network(channels=3)
+    torch.save(build(teacher).state_dict(), tmp_path / 'teacher.pth')
+    statistics = dict(
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    )
+    if own:
+        teacher['data_preprocessor'] = dict(statistics, std=own)
+    model = dict(
+        _delete_=True,
+        _scope_='mmrazor',
+        type='SingleTeacherDistill',
+        data_preprocessor=dict(
+            type='ImgDataPreprocessor', **statistics, **preprocessor
+        ),
+        architecture=network(channels=3),
+        teacher=teacher,
+        teacher_ckpt=str(tmp_path / 'teacher.pth'),
+        distiller=dict(type='ConfigurableDistiller'),
+    )
+    runner = tiny_runner(
+        model=model,
+        optim_wrapper=dict(_delete_=True, optimizer=dict(type='SGD', lr=0.05)),
+        param_scheduler=None,
+        **{
+            'train_dataloader.collate_fn.data_samples': True,
+            f'{SYNTHESIS}.synthesizer.losses.loss_csd.loss_weight': 0,
+            f'{SYNTHESIS}.synthesizer.generator.channels': 3,
+        },
+    )
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+    assert not Path(runner.work_dir, 'bank').exists()

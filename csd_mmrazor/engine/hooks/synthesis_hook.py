@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ...datasets import BankError, BankFolder, ImageBank
 from ...datasets.bank_folder import IMPORTED, INITIAL
+from ...models.preprocessors import check_preprocessor
 from ...models.synthesizers import (
     Networks,
     NonFiniteSynthesisError,
@@ -141,6 +142,13 @@ class SynthesisHook(Hook):
                 f"The synthesizer's generator makes images of {image_shape}, "
                 f'but model.image_shape is {tuple(wanted)}: set img_size and '
                 'channels of the one, or the other.'
+            )
+        if hasattr(model, 'data_preprocessor'):
+            teachers = enumerate(self.networks.each_teacher)
+            check_preprocessor(
+                model.data_preprocessor,
+                image_shape,
+                {f'teacher {index}': each for index, each in teachers},
             )
         self.seed = _seed_of(runner)
         self.bank = self._open_bank(runner, image_shape)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...compat import exclude_from_checkpoints, switch_inplace_off
 from ...utils import NO_FILE, check_teachers
 from ..connectors import infer_connectors
-from ..preprocessors import normalize_images
+from ..preprocessors import BankDataPreprocessor, check_preprocessor
 from ..utils import (
     as_in_training,
     check_mappings,
@@ -99,14 +99,19 @@ class CSDDistillation(BaseAlgorithm):
         self.aux_feature = aux_feature
         self.teachers = self._build_teachers(teachers)
         inputs = torch.zeros(2, *self.image_shape)
-        normalized = normalize_images(inputs, self.data_preprocessor)
-        if normalized.shape != inputs.shape:
+        if not isinstance(
+            self.data_preprocessor, BankDataPreprocessor
+        ) and getattr(self.data_preprocessor, 'batch_augments', None):
             raise ValueError(
-                'mean and std of data_preprocessor have '
-                f'{normalized.shape[1]} values each, but images of '
-                f'image_shape={self.image_shape} have {inputs.shape[1]} '
-                'channels.'
+                'batch_augments of data_preprocessor='
+                f'{type(self.data_preprocessor).__name__} mixes images, but '
+                'not the labels that CSDDistillation trains on: leave it out.'
             )
+        check_preprocessor(
+            self.data_preprocessor,
+            self.image_shape,
+            {f'teachers.{name}': m for name, m in self.teachers.items()},
+        )
         num_classes = self._count_classes(inputs)
         self.student_loss = (
             MODELS.build(student_loss) if student_loss else None
@@ -226,9 +231,12 @@ class CSDDistillation(BaseAlgorithm):
             graph. Nothing here waits for it.
         """
         forward = forward or self
-        data = self.data_preprocessor(data, True)
+        # Preprocessors other than the bank's drop what they do not know.
+        data = {**data, **self.data_preprocessor(data, True)}
         inputs, labels = data['inputs'], data.get('labels')
-        if labels is None:
+        if labels is not None:
+            labels = labels.to(inputs.device)
+        else:
             labels = torch.cat([s.gt_label for s in data['data_samples']])
         steps = [('architecture', 'loss')]
         if self.aux_head is not None:

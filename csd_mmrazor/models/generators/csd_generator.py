@@ -48,6 +48,8 @@ class CSDGenerator(BaseGenerator):
             of normalisation layers.
     """
 
+    makes = 'images'
+
     def __init__(
         self,
         img_size: int,

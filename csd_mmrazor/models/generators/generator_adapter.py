@@ -2,9 +2,75 @@
 from typing import Dict, Optional, Sequence
 
 import torch
+import torch.nn as nn
 from mmengine.model import BaseModule
 from mmrazor.registry import MODELS
 from torch import Tensor
+
+from ..preprocessors import normalize_images
+
+
+def makes(generator: nn.Module) -> Optional[str]:
+    """What a generator makes.
+
+    Args:
+        generator (nn.Module): Any.
+
+    Returns:
+        str | None: 'images' in [0, 1], 'inputs' of networks, as MMRazor's
+        own, or None if it does not say.
+    """
+    is_mmrazor = type(generator).__module__.startswith('mmrazor.')
+    return getattr(generator, 'makes', 'inputs' if is_mmrazor else None)
+
+
+def check_makes_inputs(generator: nn.Module, preprocessor: nn.Module) -> None:
+    """Check a generator whose images go to networks as they are.
+
+    Args:
+        generator (nn.Module): Of ``DataFreeDistillation`` or another.
+        preprocessor (nn.Module): What prepares real images for the networks.
+
+    Raises:
+        ValueError: If its images would need to be normalised, or are
+            normalised otherwise than real ones; names ``GeneratorAdapter``.
+    """
+    images = torch.linspace(0, 1, 8).view(8, 1, 1, 1)
+    if makes(generator) == 'images':
+        made, what = (
+            images,
+            f'{type(generator).__name__} makes images in [0, 1]',
+        )
+    elif isinstance(generator, GeneratorAdapter) and (
+        generator.to_what == 'inputs'
+    ):
+        made = (images - generator.mean) / generator.std
+        what = (
+            'GeneratorAdapter normalises by '
+            f'mean={(generator.mean * 255).flatten().tolist()} and '
+            f'std={(generator.std * 255).flatten().tolist()}'
+        )
+    else:
+        return
+    wanted = normalize_images(images, preprocessor)
+    made, wanted = torch.broadcast_tensors(made, wanted)
+    if torch.allclose(made, wanted, rtol=0.02, atol=0.02):
+        return
+    statistics = ''
+    if getattr(preprocessor, '_enable_normalize', False):
+        statistics = (
+            f', mean={preprocessor.mean.flatten().tolist()}, '
+            f'std={preprocessor.std.flatten().tolist()}'
+        )
+    elif makes(generator) == 'inputs':
+        return  # where no real images are, nobody says what inputs are
+    raise ValueError(
+        f'{what}, but MMRazor gives the networks what model.generator returns '
+        'as their inputs, which real images become by data_preprocessor='
+        f'{type(preprocessor).__name__}. Set model.generator=dict(type='
+        f'"mmrazor.GeneratorAdapter", to="inputs"{statistics}, '
+        'generator=dict(...)) with the mean and std of the networks.'
+    )
 
 
 @MODELS.register_module()
@@ -43,11 +109,24 @@ class GeneratorAdapter(BaseModule):
                 f'"same", but got {to!r}.'
             )
         self.generator = MODELS.build(generator)
+        if makes(self.generator) == to:
+            raise ValueError(
+                f'to="{to}" of GeneratorAdapter: '
+                f'{type(self.generator).__name__} makes {to} itself. Leave '
+                'the adapter out, or set to="same".'
+            )
         self.to_what = to
         self.channels = channels
         for name, value in dict(mean=mean, std=std).items():
             value = torch.tensor(value, dtype=torch.float32).flatten() / 255
             self.register_buffer(name, value.view(-1, 1, 1), persistent=False)
+
+    @property
+    def makes(self) -> Optional[str]:
+        """'images', 'inputs' or None, as :func:`makes` has it."""
+        return (
+            makes(self.generator) if self.to_what == 'same' else self.to_what
+        )
 
     @property
     def latent_dim(self) -> int:

@@ -25,6 +25,8 @@ class PixelGenerator(nn.Module):
         std (sequence[float] | float): Likewise. Defaults to 64.
     """
 
+    makes = 'images'
+
     def __init__(
         self,
         img_size: int,

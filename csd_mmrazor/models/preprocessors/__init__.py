@@ -1,4 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .bank_preprocessor import BankDataPreprocessor, normalize_images
+from .bank_preprocessor import (
+    BankDataPreprocessor,
+    check_preprocessor,
+    normalize_images,
+)
 
-__all__ = ['BankDataPreprocessor', 'normalize_images']
+__all__ = ['BankDataPreprocessor', 'check_preprocessor', 'normalize_images']

@@ -1,9 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, Optional
+from typing import Dict, Optional, Sequence
 
 import torch
 import torch.nn as nn
 from mmpretrain.models import ClsDataPreprocessor
+from mmpretrain.structures import DataSample
 from mmrazor.registry import MODELS
 from torch import Tensor
 
@@ -28,13 +29,124 @@ def normalize_images(images: Tensor, preprocessor: nn.Module) -> Tensor:
     return torch.addcmul(-mean / std, images, scale / std)
 
 
+def check_preprocessor(
+    preprocessor: nn.Module,
+    image_shape: Sequence[int],
+    teachers: Dict[str, nn.Module],
+) -> None:
+    """Check that all see the same of the image bank's images.
+
+    Synthesis makes its inputs by :func:`normalize_images`, student steps
+    theirs by the algorithm's preprocessor; teachers are given those, whatever
+    preprocessor they have of their own.
+
+    Args:
+        preprocessor (nn.Module): The algorithm's.
+        image_shape (sequence[int]): (C, H, W) of the images.
+        teachers (dict[str, nn.Module]): By name.
+
+    Raises:
+        ValueError: If inputs would differ; says whose and why.
+    """
+    name = type(preprocessor).__name__
+    shape = (2, *image_shape)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, shape, generator=generator).to(torch.uint8)
+    data = dict(
+        inputs=images.clone(),
+        labels=torch.zeros(2, dtype=torch.int64),
+        data_samples=[DataSample().set_gt_label(0) for _ in range(2)],
+    )
+    try:
+        found = preprocessor(data, False)['inputs']
+        expected = normalize_images(images.to(found.device), preprocessor)
+    except Exception as error:
+        raise ValueError(
+            f'data_preprocessor={name} does not take images of shape '
+            f'{tuple(image_shape)}: {type(error).__name__}: {error}'
+        ) from error
+    if expected.shape != shape:
+        raise ValueError(
+            f'mean and std of data_preprocessor have {expected.shape[1]} '
+            f'values each, but images of image_shape={tuple(image_shape)} '
+            f'have {image_shape[0]} channels.'
+        )
+    if not _same(found, expected, 1e-3):
+        raise ValueError(
+            f'data_preprocessor={name} makes other inputs of the image '
+            "bank's images in training than synthesis does"
+            f'{_cause(preprocessor)}. Use dict('
+            'type="mmrazor.BankDataPreprocessor", mean=..., std=...): its '
+            'to_rgb counts for real images alone, since those '
+            'of the bank are in the order that the networks see.'
+        )
+    divisor = getattr(preprocessor, 'pad_size_divisor', 1)
+    if any(size % divisor for size in image_shape[1:]):
+        raise ValueError(
+            f'pad_size_divisor={divisor} of data_preprocessor={name} would '
+            f'enlarge real images of image_shape={tuple(image_shape)}, but '
+            'not those of the bank: leave it out.'
+        )
+    for teacher, model in teachers.items():
+        own = getattr(model, 'data_preprocessor', None)
+        if not getattr(own, '_enable_normalize', False):
+            continue  # it does not say what its inputs are
+        wanted = normalize_images(images.to(own.mean.device), own)
+        # Published means and deviations are rounded.
+        if not _same(found, wanted, 0.02):
+            raise ValueError(
+                f'{teacher} ({type(model).__name__}) normalises images by '
+                f'{_statistics(own)}, but data_preprocessor of the algorithm, '
+                'which makes the inputs of all networks, by '
+                f'{_statistics(preprocessor)}. Set model.data_preprocessor to '
+                'the mean and std that the teacher was trained with; where '
+                'that is what it has, give them to the teacher, too.'
+            )
+
+
+def _same(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Whether inputs are the same, and numbers."""
+    expected = expected.to(found.device)
+    return (
+        found.shape == expected.shape
+        and found.is_floating_point()
+        and bool(found.isfinite().all())
+        and torch.allclose(found, expected, rtol=tolerance, atol=tolerance)
+    )
+
+
+def _statistics(preprocessor: nn.Module) -> str:
+    if not getattr(preprocessor, '_enable_normalize', False):
+        return 'nothing'
+    return ' and '.join(
+        f'{name}={[round(v, 4) for v in values.flatten().tolist()]}'
+        for name, values in (
+            ('mean', preprocessor.mean),
+            ('std', preprocessor.std),
+        )
+    )
+
+
+def _cause(preprocessor: nn.Module) -> str:
+    """Which settings are known to make inputs differ."""
+    causes = []
+    if getattr(preprocessor, '_channel_conversion', False):
+        causes.append('bgr_to_rgb or rgb_to_bgr')
+    if getattr(preprocessor, 'to_rgb', False):
+        causes.append('to_rgb')
+    if getattr(preprocessor, 'pad_size_divisor', 1) != 1:
+        causes.append('pad_size_divisor')
+    return f', because of its {" and ".join(causes)}' if causes else ''
+
+
 @MODELS.register_module()
 class BankDataPreprocessor(ClsDataPreprocessor):
     """A preprocessor that takes whole batches of the image bank as well.
 
     Bank batches are augmented and normalised on the device, with no Python
     per image. Batches of real images, as validation has them, are treated as
-    by mmpretrain's ``ClsDataPreprocessor``.
+    by mmpretrain's ``ClsDataPreprocessor``. A batch is the bank's if it is one
+    tensor of uint8 with ``labels``, or is trained on.
 
     Args:
         augment (dict, optional): Augmentation of bank batches, such as
@@ -43,16 +155,31 @@ class BankDataPreprocessor(ClsDataPreprocessor):
             real images; the bank's are RGB.
 
     Raises:
-        ValueError: If a ``std`` is not above 0.
+        ValueError: If a ``std`` is not above 0, there is no ``mean``, or their
+            numbers do not fit.
     """
 
     def __init__(self, augment: Optional[Dict] = None, **kwargs) -> None:
+        mean, std = kwargs.get('mean'), kwargs.get('std')
+        if mean is None and std is not None:
+            raise ValueError(
+                f'std={std} of BankDataPreprocessor does nothing without a '
+                'mean: give both or none.'
+            )
         super().__init__(**kwargs)
         if self._enable_normalize and not (self.std > 0).all():
             raise ValueError(
                 'std of BankDataPreprocessor should be above 0, but got '
                 f'{self.std.flatten().tolist()}.'
             )
+        if self._enable_normalize:
+            numbers = {self.mean.numel(), self.std.numel()}
+            if len(numbers - {1}) > 1:
+                raise ValueError(
+                    'mean and std of BankDataPreprocessor should be one '
+                    'number or one for each channel, but got '
+                    f'mean={mean} and std={std}.'
+                )
         self.augment = MODELS.build(augment) if augment else None
 
     def forward(self, data: Dict, training: bool = False) -> Dict:
@@ -60,7 +187,8 @@ class BankDataPreprocessor(ClsDataPreprocessor):
 
         Args:
             data (dict): ``inputs`` is (N, C, H, W), uint8, for a bank batch,
-                or a list of images; other keys are moved to the device.
+                or a list or batch of images; other keys are moved to the
+                device.
             training (bool): Whether to augment. Defaults to False.
 
         Returns:
@@ -68,7 +196,8 @@ class BankDataPreprocessor(ClsDataPreprocessor):
             normalised.
         """
         images = data['inputs']
-        if not (torch.is_tensor(images) and images.dtype == torch.uint8):
+        is_batch = torch.is_tensor(images) and images.dtype == torch.uint8
+        if not is_batch or not (training or 'labels' in data):
             return super().forward(data, training)
         data = self.cast_data(data)
         images = data['inputs']

@@ -395,7 +395,18 @@ class ImageSynthesizer(nn.Module):
         with frozen(*networks.modules, self.generator), torch.no_grad():
             device = next(networks.teachers.parameters()).device
             self.generator.to(device)
-            inputs = networks.normalize(self.generator(None, 2))
+            images = self.generator(None, 2)
+            lowest, highest = images.min().item(), images.max().item()
+            # Adapters round when they clip.
+            if not -1e-3 <= lowest <= highest <= 1 + 1e-3:
+                raise ValueError(
+                    'generator of ImageSynthesizer should make images in '
+                    f'[0, 1], but {type(self.generator).__name__} made values '
+                    f'from {lowest:.3g} to {highest:.3g}: wrap it in '
+                    'dict(type="GeneratorAdapter", to="images", mean=..., '
+                    "std=...) if they are networks' inputs."
+                )
+            inputs = networks.normalize(images)
             classes = {}
             for index, model in enumerate(
                 [*networks.each_teacher, networks.student]

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import pytest
 import torch
-from conftest import build
+from conftest import build, network
 
 DAFL = dict(type='DAFLGenerator', img_size=8, latent_dim=6, hidden_channels=4)
 CSD = dict(type='CSDGenerator', img_size=8, latent_dim=6, hidden_channels=4)
@@ -47,3 +47,101 @@ def test_channels_are_cut():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="to of GeneratorAdapter .*'pixels'"):
         build(dict(type='GeneratorAdapter', generator=DAFL, to='pixels'))
+
+
+@pytest.mark.parametrize('to, generator', [('images', CSD), ('inputs', DAFL)])
+def test_what_is_so_already(to, generator):
+    message = f'Generator makes {to} itself'
+    with pytest.raises(ValueError, match=message):
+        build(dict(type='GeneratorAdapter', generator=generator, to=to))
+    # Nor through another adapter.
+    inner = dict(type='GeneratorAdapter', generator=generator)
+    with pytest.raises(ValueError, match=message.replace('Generator', '')):
+        build(dict(type='GeneratorAdapter', generator=inner, to=to))
+
+
+def adapter(generator, to='same', **kwargs):
+    return dict(type='GeneratorAdapter', generator=generator, to=to, **kwargs)
+
+
+PIXELS = dict(type='PixelGenerator', img_size=8)
+
+
+def data_free(generator, preprocessor, name='DataFreeDistillation'):
+    return build(
+        dict(
+            type=name,
+            architecture=network(channels=3),
+            teachers=dict(t=dict(build_cfg=network(channels=3))),
+            generator=generator,
+            distiller=dict(type='ConfigurableDistiller'),
+            generator_distiller=dict(type='ConfigurableDistiller'),
+            data_preprocessor=preprocessor,
+        )
+    )
+
+
+IMG = dict(type='ImgDataPreprocessor', **STATISTICS)
+UNIT = dict(type='ImgDataPreprocessor', mean=[0.0], std=[255.0])
+
+
+@pytest.mark.parametrize(
+    'name', ['DataFreeDistillation', 'DAFLDataFreeDistillation']
+)
+@pytest.mark.parametrize(
+    'generator, preprocessor, message',
+    [
+        (CSD, IMG, 'CSDGenerator makes images'),
+        (PIXELS, IMG, 'PixelGenerator makes images'),
+        (CSD, None, 'CSDGenerator makes images'),
+        (adapter(CSD), IMG, 'GeneratorAdapter makes images'),
+        (adapter(CSD, 'inputs'), IMG, r'normalises by mean=\[0.0\]'),
+        (
+            adapter(CSD, 'inputs', **dict(STATISTICS, std=[60.0])),
+            IMG,
+            'normalises by mean=.* std=.60.0',
+        ),
+    ],
+)
+def test_images_are_no_inputs(generator, preprocessor, message, name):
+    """MMRazor's data-free algorithms do not normalise them."""
+    with pytest.raises(
+        ValueError, match=f'{message}.*"mmrazor.GeneratorAdapter"'
+    ) as raised:
+        data_free(generator, preprocessor, name)
+    given = 'mean=[25.5, 51.0, 102.0]' in str(raised.value)
+    assert given == (preprocessor is IMG)
+
+
+@pytest.mark.parametrize(
+    'generator, preprocessor',
+    [
+        (DAFL, IMG),
+        (adapter(DAFL), IMG),
+        (adapter(CSD, 'inputs', **STATISTICS), IMG),
+        (adapter(CSD, 'inputs', **STATISTICS), None),
+        (CSD, UNIT),
+        (adapter(CSD), UNIT),
+    ],
+)
+def test_generators_of_inputs(generator, preprocessor):
+    assert data_free(generator, preprocessor).generator is not None
+
+
+def test_inputs_are_no_images():
+    from csd_mmrazor.models import Networks
+
+    model = data_free(DAFL, IMG)
+    networks = Networks.of(model)
+
+    def check(generator):
+        losses = dict(loss_oh=dict(type='OneHotLoss'))
+        build(
+            dict(type='ImageSynthesizer', generator=generator, losses=losses)
+        ).check(networks)
+
+    with pytest.raises(ValueError, match='DAFLGenerator made values from -'):
+        check(DAFL)
+    check(CSD)
+    check(PIXELS)
+    check(adapter(DAFL, 'images', **STATISTICS))

@@ -1,7 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import pytest
 import torch
-from conftest import build
+from conftest import build, network
+from mmengine.model import BaseDataPreprocessor
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS
 from mmpretrain.structures import DataSample
 
 from csd_mmrazor.models.preprocessors import normalize_images
@@ -58,3 +61,153 @@ def test_real_images_are_treated_as_by_mmpretrain():
         expected = by_hand(torch.stack(images).flip(1))
         torch.testing.assert_close(out['inputs'], expected)
         assert [s.gt_label.item() for s in out['data_samples']] == [0, 1, 2, 3]
+
+
+def test_real_images_in_one_tensor_are_real_images():
+    """As mmpretrain's ``default_collate`` hands them over in validation."""
+    module = preprocessor(to_rgb=True, num_classes=10)
+    images = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
+    samples = [DataSample().set_gt_label(i) for i in range(4)]
+    found = module(dict(inputs=images, data_samples=samples), False)['inputs']
+    torch.testing.assert_close(found, by_hand(images.flip(1)))
+    # Those of the bank are in order.
+    labels = torch.zeros(4, dtype=torch.int64)
+    for training in (True, False):
+        found = module(dict(inputs=images, labels=labels), training)['inputs']
+        torch.testing.assert_close(found, by_hand(images))
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(mean=None), 'std=.* does nothing without a mean'),
+        (dict(mean=[1.0, 2.0]), 'should be one number or one for each'),
+    ],
+)
+def test_bad_statistics(change, message):
+    with pytest.raises(ValueError, match=message):
+        preprocessor(**change)
+
+
+@MODELS.register_module()
+class ScaledPreprocessor(BaseDataPreprocessor):
+    """A user's own, which makes inputs in [0, 1]."""
+
+    def forward(self, data, training=False):
+        data = self.cast_data(data)
+        return dict(data, inputs=data['inputs'].float() / 255)
+
+
+def algorithm(teacher_file, preprocessor, image_shape=(3, 8, 8), **teacher):
+    return build(
+        dict(
+            type='CSDDistillation',
+            architecture=network(channels=3),
+            teachers=dict(
+                teacher=dict(
+                    build_cfg=dict(network(channels=3), **teacher),
+                    ckpt_path=str(teacher_file),
+                )
+            ),
+            image_shape=image_shape,
+            data_preprocessor=preprocessor,
+        )
+    )
+
+
+@pytest.fixture(scope='module')
+def rgb_teacher(tmp_path_factory):
+    path = tmp_path_factory.mktemp('teacher') / 'rgb.pth'
+    torch.save(build(network(channels=3)).state_dict(), path)
+    return path
+
+
+BANK = dict(type='BankDataPreprocessor', **NORM)
+IMG = dict(type='ImgDataPreprocessor', **NORM)
+CLS = dict(type='mmpretrain.ClsDataPreprocessor', **NORM)
+
+
+@pytest.mark.parametrize(
+    'cfg, message',
+    [
+        (dict(IMG, bgr_to_rgb=True), 'ImgData.*because of its bgr_to_rgb'),
+        (dict(IMG, rgb_to_bgr=True), 'ImgData.*because of its .*rgb_to_bgr'),
+        (dict(CLS, to_rgb=True), 'ClsData.*because of its to_rgb'),
+        (dict(IMG, pad_size_divisor=16), 'ImgData.*its pad_size_divisor'),
+        (dict(CLS, pad_size_divisor=16), 'ClsData.*its pad_size_divisor'),
+        (dict(BANK, pad_size_divisor=16), 'pad_size_divisor=16 .*Bank'),
+        (dict(CLS, std=[50.0, 0.0, 70.0]), 'ClsData.* makes other inputs'),
+        (dict(type='BaseDataPreprocessor'), 'BaseData.* makes other inputs'),
+        (dict(type='ScaledPreprocessor'), 'Scaled.* makes other inputs'),
+        (dict(CLS, mean=[1.0, 2.0]), 'ClsData.* does not take images'),
+        (
+            dict(
+                CLS,
+                batch_augments=dict(augments=dict(type='Mixup', alpha=1.0)),
+            )
+            | dict(num_classes=10),
+            'batch_augments .*ClsData.* leave it out',
+        ),
+    ],
+)
+def test_other_inputs_in_training_are_refused(rgb_teacher, cfg, message):
+    with pytest.raises(ValueError, match=message):
+        algorithm(rgb_teacher, cfg)
+
+
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        BANK,
+        dict(BANK, to_rgb=True),
+        dict(BANK, pad_size_divisor=4),
+        IMG,
+        CLS,
+        dict(CLS, mean=100.0, std=50),
+        dict(CLS, mean=[100, 110, 120], std=[50]),
+        dict(IMG, mean=[100], std=[50]),
+        dict(type='BankDataPreprocessor'),
+        None,  # the student's, which does not normalise
+    ],
+)
+def test_training_sees_what_synthesis_sees(rgb_teacher, monkeypatch, cfg):
+    from csd_mmrazor.models import CSDDistillation, Networks
+
+    model = algorithm(rgb_teacher, cfg)
+    seen = []
+    loss = CSDDistillation.loss
+
+    def noted(self, inputs, labels):
+        seen.append((inputs, labels))
+        return loss(self, inputs, labels)
+
+    monkeypatch.setattr(CSDDistillation, 'loss', noted)
+    images = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
+    labels = torch.arange(4)
+    optimizer = OptimWrapper(torch.optim.SGD(model.student.parameters(), 0.1))
+    model.train_step(dict(inputs=images, labels=labels), optimizer)
+    ((inputs, given),) = seen
+    assert torch.equal(given, labels)
+    wanted = Networks.of(model).normalize(images.float() / 255)
+    torch.testing.assert_close(inputs, wanted)
+
+
+@pytest.mark.parametrize('own', [None, NORM, dict(mean=[99.9, 110, 120.1])])
+def test_teachers_of_the_same_or_no_preprocessing(rgb_teacher, own):
+    if own is not None:
+        own = dict(NORM, **own)
+    algorithm(rgb_teacher, BANK, data_preprocessor=own)
+
+
+@pytest.mark.parametrize(
+    'cfg, own, message',
+    [
+        (BANK, dict(NORM, std=[40.0]), r'std=\[40.0\], but .*std=\[50.0, 60'),
+        (BANK, dict(NORM, mean=[120.0, 110, 100]), r'mean=\[120.0, 110.0, 1'),
+        (dict(type='BankDataPreprocessor'), NORM, 'networks, by nothing'),
+    ],
+)
+def test_teachers_of_other_preprocessing(rgb_teacher, cfg, own, message):
+    message = f'^teachers.teacher .ImageClassifier. normalises .*{message}'
+    with pytest.raises(ValueError, match=message):
+        algorithm(rgb_teacher, cfg, data_preprocessor=own)
