@@ -17,6 +17,7 @@ from ..utils import (
     as_in_training,
     check_mappings,
     check_recorders,
+    check_weights,
     distill_losses,
     evaluating,
     full_precision,
@@ -285,6 +286,7 @@ class CSDDistillation(BaseAlgorithm):
                 exclude_from_checkpoints(self, f'teachers.{name}')
             else:
                 models[name].init_weights()
+            check_weights(models[name], f'teacher "{name}"')
         # Or recorders would see what the layer after theirs makes of it.
         switch_inplace_off(models)
         return models.requires_grad_(False).eval()

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import logging
 from contextlib import ExitStack
 from functools import partial
 from inspect import Parameter, signature
@@ -14,6 +15,7 @@ from typing import (
 
 import torch
 import torch.nn as nn
+from mmengine.logging import print_log
 from mmengine.registry import OPTIMIZERS
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.registry import MODELS
@@ -25,6 +27,8 @@ from ..utils import (
     attached,
     check_mappings,
     check_recorders,
+    check_statistics,
+    check_weights,
     distill_losses,
     evaluating,
     frozen,
@@ -375,8 +379,9 @@ class ImageSynthesizer(nn.Module):
 
         Raises:
             ValueError: If a term asks for a part that the networks lack, the
-                networks do not take the generator's images, or their numbers
-                of classes differ.
+                networks do not take the generator's images, their numbers of
+                classes differ, or a weight or statistic of a network is one
+                that no training leaves.
         """
         self._active(with_student)
         needs = set().union(*self.needs.values())
@@ -390,6 +395,8 @@ class ImageSynthesizer(nn.Module):
                 'algorithm has none: set model.aux_head, or the loss_weight '
                 'of CSDLoss (losses.loss_csd in the configs) to 0.'
             )
+        for role, model in networks.by_role.items():
+            check_weights(model, role)
         check_recorders(self.distiller.student_recorders, networks.student)
         check_recorders(self.distiller.teacher_recorders, networks.teachers)
         with frozen(*networks.modules, self.generator), torch.no_grad():
@@ -439,6 +446,17 @@ class ImageSynthesizer(nn.Module):
                     raise ValueError(
                         f'the {role} ({type(model).__name__}): {error}'
                     ) from error
+            for role, model in networks.by_role.items():
+                new = check_statistics(model, inputs, role)
+                if of_bn and new and model is not networks.student:
+                    print_log(
+                        f'{role} ({type(model).__name__}) was never trained: '
+                        f'{len(new)} of its BN layers ({", ".join(new[:3])}) '
+                        'have the statistics of a new layer, mean 0 and '
+                        'variance 1, which images will be matched to.',
+                        'current',
+                        logging.WARNING,
+                    )
         if len(set(classes.values())) > 1:
             raise ValueError(
                 'teachers and student should tell the same '

@@ -78,6 +78,15 @@ class Networks(NamedTuple):
         return [self.teachers]
 
     @property
+    def by_role(self) -> dict:
+        """The classifiers by what messages call them."""
+        if isinstance(self.teachers, nn.ModuleDict):
+            roles = {f'teacher "{k}"': v for k, v in self.teachers.items()}
+        else:
+            roles = {'the teacher': self.teachers}
+        return {**roles, 'the student': self.student}
+
+    @property
     def modules(self) -> list:
         """All networks there are, in a list."""
         networks = (self.teachers, self.student, self.aux_head)

@@ -8,6 +8,7 @@ from .features import (
     submodule,
 )
 from .frozen_bn import BNStatistics, bn_layers, frozen_bn
+from .healthy import check_statistics, check_weights
 from .modes import as_in_training, evaluating, frozen, reset_weights
 from .outputs import full_precision, logits_of
 from .recorders import (
@@ -27,6 +28,8 @@ __all__ = [
     'attached',
     'check_mappings',
     'check_recorders',
+    'check_statistics',
+    'check_weights',
     'distill_losses',
     'evaluating',
     'frozen',
