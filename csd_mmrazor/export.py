@@ -14,8 +14,9 @@ from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 from mmrazor.registry import DATASETS, MODELS
+from torch import Tensor
 
-from .models.utils import load_weights
+from .models.utils import load_weights, logits_of
 from .utils import list_checkpoints, own_file, write_file
 from .version import __version__
 
@@ -302,6 +303,17 @@ def _config_text(plain: Config, needs_plugin: bool, out: Path) -> str:
     return '\n'.join(lines) + '\n' + plain.pretty_text
 
 
+class _Logits(nn.Module):
+    """A classifier that returns its logits alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return logits_of(self.model(inputs, mode='tensor'))
+
+
 def export_onnx(
     model: nn.Module, image_shape: Sequence[int], out: Union[str, Path]
 ) -> Optional[float]:
@@ -334,7 +346,7 @@ def export_onnx(
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, 'student.onnx'))
         torch.onnx.export(
-            model,
+            _Logits(model),
             (inputs,),
             path,
             input_names=['inputs'],
@@ -355,7 +367,7 @@ def export_onnx(
     for count in (1, 3):
         inputs = torch.randn(count, *image_shape)
         with torch.no_grad():
-            expected = model(inputs, mode='tensor')
+            expected = logits_of(model(inputs, mode='tensor'))
         (found,) = session.run(None, dict(inputs=inputs.numpy()))
         difference = (torch.from_numpy(found) - expected).abs().max().item()
         largest = max(largest, difference)

@@ -167,6 +167,22 @@ def test_mmpretrains_own_test_runs_it(run, tmp_path, cifar, plain_python):
     assert top1 == pytest.approx(expected, abs=1e-3)
 
 
+class TwoHeads(torch.nn.Linear):
+    """A student that returns more than its logits."""
+
+    def forward(self, inputs, mode='tensor'):
+        logits = super().forward(inputs.flatten(1))
+        return dict(aux=logits - 1, logits=logits)
+
+
+def test_onnx_of_a_student_with_two_heads(tmp_path):
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxscript')
+    export_onnx(TwoHeads(16, 3), (1, 4, 4), tmp_path / 'student.onnx')
+    graph = onnx.load(tmp_path / 'student.onnx').graph
+    assert [output.name for output in graph.output] == ['logits']
+
+
 def test_onnx_that_is_not_the_student_is_told(tmp_path, cifar, monkeypatch):
     pytest.importorskip('onnxruntime')
     from onnxruntime import InferenceSession

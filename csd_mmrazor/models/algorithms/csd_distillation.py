@@ -95,6 +95,11 @@ class CSDDistillation(BaseAlgorithm):
     ) -> None:
         super().__init__(architecture=architecture, **kwargs)
         self.image_shape = tuple(image_shape)
+        if type(log_interval) is not int or log_interval < 1:
+            raise ValueError(
+                'log_interval of CSDDistillation should be a positive '
+                f'integer, but got {log_interval!r}.'
+            )
         self.log_interval = log_interval
         self.student_ckpt = student_ckpt
         self.aux_feature = aux_feature

@@ -400,6 +400,8 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
             FileNotFoundError,
             'model.teachers.teacher.ckpt_path=gone.pth does not exist',
         ),
+        ({'model.log_interval': 0}, ValueError, 'log_interval .* but got 0'),
+        ({'model.log_interval': 'no'}, ValueError, "log_interval .* got 'no'"),
         (
             {'model.teachers': [1]},
             TypeError,
