@@ -1,8 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import logging
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+
+from mmengine.logging import print_log
 
 _SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.webp'}
+# Notes that are found beside images.
+_NOTES = {'.txt', '.csv', '.json', '.xml', '.md', '.db', '.ini'}
 
 
 def list_class_folders(
@@ -13,52 +18,124 @@ def list_class_folders(
     """Images in class folders, ``root/<class>/*``, with their labels.
 
     Images in a folder ``images`` of a class count as well, as Tiny-ImageNet
-    has them.
+    has them. Notes (.txt, .csv, ...) and what is hidden are left out.
 
     A folder's label is its place in ``classes``, if these are given. Else it
-    is its name, if all names are numbers, or its place in alphabetical order.
+    is its name, if all names are numbers, or its place in alphabetical order,
+    and no class may lack its folder, since the others would be shifted.
 
     Args:
         root (str): The folder of class folders.
-        num_classes (int, optional): Upper limit of the labels.
-        classes (sequence[str], optional): Names of the classes in order.
+        num_classes (int, optional): How many there are.
+        classes (sequence[str], optional): Names of the classes in order. Of
+            those that have no folder a warning is given.
 
     Returns:
         list[tuple[Path, int]]: Paths and labels, sorted by both.
 
     Raises:
         FileNotFoundError: If there are no images.
-        ValueError: If there are folders of other classes.
+        ValueError: If there are folders of other classes, classes without
+            images, or files that are no images.
     """
-    names = sorted(path.name for path in Path(root).iterdir() if path.is_dir())
-    if classes:
-        limit = len(classes)
-        places = {name: place for place, name in enumerate(classes)}
-        labels = {name: places.get(name, limit) for name in names}
-    else:
-        limit = num_classes
-        numbers = all(name.isdecimal() for name in names)
-        labels = {
-            name: int(name) if numbers else place
-            for place, name in enumerate(names)
-        }
+    names = []
+    for path in sorted(Path(root).iterdir()):
+        if path.name.startswith('.'):
+            continue
+        if path.is_dir():
+            names.append(path.name)
+        elif path.suffix.lower() in _SUFFIXES:
+            raise ValueError(f'{path} belongs to no class: put it in one.')
+    limit = len(classes) if classes else num_classes
+    labels = _labels(names, classes)
     if limit is not None and any(label >= limit for label in labels.values()):
         wanted = ', '.join(classes) if classes else f'{limit} classes'
         raise ValueError(
-            f'The class folders of {root}, {names[:20]}, do not fit {wanted}.'
+            f'The class folders of {root}, {names[:20]}, do not fit {wanted}'
+            + ('.' if classes else f', which are 0..{limit - 1}.')
         )
-    samples = [
-        (path, labels[name])
-        for name in names
-        for folder in (Path(root, name), Path(root, name, 'images'))
-        if folder.is_dir()
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in _SUFFIXES
-    ]
-    if not samples:
+    images = {name: list(_images(Path(root, name))) for name in names}
+    if not any(images.values()):
         raise FileNotFoundError(
             f'There are no images in {root}: they are '
             'looked for as <class>/<name>.png (or .jpg, '
             '.bmp, .webp).'
         )
-    return samples
+    _check_complete(root, images, labels, limit, classes)
+    return [(path, labels[name]) for name in names for path in images[name]]
+
+
+def _labels(
+    names: Sequence[str], classes: Optional[Sequence[str]]
+) -> Dict[str, int]:
+    if classes:
+        places = {name: place for place, name in enumerate(classes)}
+        return {name: places.get(name, len(classes)) for name in names}
+    numbers = [name for name in names if name.isdecimal()]
+    if not numbers:
+        return {name: place for place, name in enumerate(names)}
+    others = [name for name in names if not name.isdecimal()]
+    labels = {name: int(name) for name in numbers}
+    if others or len(set(labels.values())) < len(labels):
+        raise ValueError(
+            f'Of the class folders {names[:20]} some are numbers and '
+            f'{others[0]!r} is none: number all classes from 0 on, or none.'
+            if others
+            else f'Class folders {names[:20]} have the same number twice.'
+        )
+    return labels
+
+
+def _check_complete(
+    root: str,
+    images: Dict[str, List[Path]],
+    labels: Dict[str, int],
+    limit: Optional[int],
+    classes: Optional[Sequence[str]],
+) -> None:
+    """Check that no class lacks images."""
+    empty = [name for name, paths in images.items() if not paths]
+    if classes and not empty:
+        lacking = [name for name in classes if name not in images]
+        if lacking:
+            print_log(
+                f'{root} has no images of {", ".join(lacking)}: nothing is '
+                'said about these classes.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return
+    limit = len(images) if limit is None else limit
+    lacking = set(range(limit)) - set(labels.values())
+    if not empty and not lacking:
+        return
+    text = f'{root} has images of {len(images) - len(empty)} classes, but '
+    text += f'the data set has {limit}: '
+    if empty:
+        text += f'there is none in {", ".join(empty[:20])}.'
+    elif all(name.isdecimal() for name in images):
+        text += f'there is no folder {", ".join(map(str, sorted(lacking)))}.'
+    else:
+        text += (
+            f'which of them are {", ".join(list(images)[:20])}? Add the '
+            f'folders of the others, or name them by number, 0..{limit - 1}.'
+        )
+    raise ValueError(text)
+
+
+def _images(folder: Path, is_inner: bool = False) -> Iterator[Path]:
+    """The images of a class, those in a folder ``images`` last."""
+    inner = folder / 'images'
+    for path in sorted(folder.iterdir()):
+        suffix = path.suffix.lower()
+        if path.name.startswith('.') or (path == inner and not is_inner):
+            continue
+        if path.is_file() and suffix in _SUFFIXES:
+            yield path
+        elif not path.is_file() or suffix not in _NOTES:
+            raise ValueError(
+                f'{path} is no image ({", ".join(sorted(_SUFFIXES))}) in a '
+                'class folder: convert it, or move it elsewhere.'
+            )
+    if inner.is_dir() and not is_inner:
+        yield from _images(inner, is_inner=True)

@@ -9,13 +9,13 @@ from mmengine.device import get_device
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmrazor.registry import DATASETS
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from .bank_folder import IMPORTED, BankError, BankFolder, Shard
 from .class_folders import list_class_folders
 from .image_store import MappedStore, MemoryStore
+from .pictures import read_picture
 
 GIB = 2**30
 _SHARD_SIZE = 1000  # images a shard when a folder of images is imported
@@ -232,10 +232,7 @@ class ImageBank(Dataset):
         for start in range(0, len(samples), _SHARD_SIZE):
             images, labels = [], []
             for path, label in samples[start : start + _SHARD_SIZE]:
-                with Image.open(path) as image:
-                    image = np.asarray(
-                        image.convert('L' if channels == 1 else 'RGB')
-                    )
+                image = read_picture(path, grey=channels == 1)
                 if image.shape[:2] != (height, width):
                     raise BankError(
                         f'{path} of init_bank has {image.shape[1]}x'

@@ -4,14 +4,13 @@
 from pathlib import Path
 from typing import Dict, List
 
-import numpy as np
 from mmengine.dist import barrier, is_main_process
 from mmpretrain.datasets import CIFAR10, CIFAR100, BaseDataset
 from mmrazor.registry import DATASETS
-from PIL import Image
 
 from ..utils import download_to
 from .class_folders import list_class_folders
+from .pictures import read_picture
 
 
 def other_folder(split: str, suffix: str) -> str:
@@ -43,7 +42,7 @@ class ClassFoldersMixin:
             for folder in (root / self.split, root):
                 if self._has_class_folders(folder):
                     return [
-                        dict(img=_read(path), gt_label=label)
+                        dict(img=read_picture(path), gt_label=label)
                         for path, label in list_class_folders(
                             folder, classes=self.CLASSES
                         )
@@ -56,14 +55,15 @@ class ClassFoldersMixin:
             return super().load_data_list()
 
     def _has_class_folders(self, folder: Path) -> bool:
-        return folder.is_dir() and any(
-            (folder / name).is_dir() for name in self.CLASSES
+        if not folder.is_dir():
+            return False
+        # Any folders in that of the split are meant as classes, also wrong
+        # ones: nothing else is downloaded in their place.
+        return any(
+            path.name in self.CLASSES or folder.name == self.split
+            for path in folder.iterdir()
+            if path.is_dir() and not path.name.startswith('.')
         )
-
-
-def _read(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert('RGB'))
 
 
 class _CIFARFiles(ClassFoldersMixin):

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from csd_mmrazor.datasets import (
     BankError,
+    BankFolder,
     BankSampler,
     ImageBank,
     bank_collate,
@@ -148,7 +149,7 @@ def test_trains_on_a_finished_bank(bank):
     assert all(map(torch.equal, everything(other), everything(bank)))
 
 
-@pytest.mark.parametrize('names', [('0', '2', '10'), ('cat', 'dog', 'eel')])
+@pytest.mark.parametrize('names', [tuple('0123'), ('cat', 'dog', 'eel')])
 @pytest.mark.parametrize('channels', [1, 3])
 def test_starts_from_a_folder_of_images(tmp_path, names, channels):
     rng = np.random.default_rng(0)
@@ -165,7 +166,7 @@ def test_starts_from_a_folder_of_images(tmp_path, names, channels):
             image = image[..., :channels].transpose(2, 0, 1)
             expected.append((label, image.tobytes()))
     bank = ImageBank(init_bank=str(tmp_path / 'images'))
-    bank.open(tmp_path / 'bank', (channels, 4, 4), 11)
+    bank.open(tmp_path / 'bank', (channels, 4, 4), len(names))
     images, labels = everything(bank)
     found = [(n.item(), i.numpy().tobytes()) for i, n in zip(images, labels)]
     assert sorted(found) == sorted(expected)
@@ -181,14 +182,25 @@ def test_bad_imports(bank, tmp_path):
         start(bank.folder.path, num_classes=3)
     with pytest.raises(BankError, match='image_shape'):
         start(bank.folder.path, shape=(1, 4, 4))
-    (tmp_path / 'images' / '12').mkdir(parents=True)
+    images = tmp_path / 'images'
+    (images / '12').mkdir(parents=True)
     with pytest.raises(ValueError, match=r"\['12'\], do not fit 10"):
-        start(tmp_path / 'images')
+        start(images)
     with pytest.raises(FileNotFoundError, match='no images in'):
-        start(tmp_path / 'images', num_classes=20)
-    Image.new('RGB', (4, 5)).save(tmp_path / 'images' / '12' / 'a.png')
+        start(images, num_classes=20)
+    Image.new('RGB', (4, 4)).save(images / '12' / 'a.png')
+    with pytest.raises(ValueError, match='no folder 0, 1, 2'):
+        start(images, num_classes=13)
+    (images / '12').rename(images / '0')
+    (images / '1').mkdir()
+    Image.new('RGB', (4, 5)).save(images / '1' / 'a.png')
     with pytest.raises(BankError, match='a.png .* 4x5 pixels'):
-        start(tmp_path / 'images', num_classes=20)
+        start(images, num_classes=2)
+    Image.new('CMYK', (4, 4)).save(images / '1' / 'a.png', 'JPEG')
+    with pytest.raises(ValueError, match='a.png cannot be read .*CMYK'):
+        start(images, num_classes=2)
+    # Nothing is left of those that could be read.
+    assert len(BankFolder(tmp_path / 'x', SHAPE, 2)) == 0
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,27 @@ def test_folders_of_other_classes_are_told(tmp_path):
         dataset(data_root=str(tmp_path))
 
 
+@pytest.mark.parametrize('names', [('whale',), ('Bird', 'Truck'), '0123'])
+def test_folders_are_not_passed_over(tmp_path, monkeypatch, names):
+    """What is no class of the data set is not replaced by a download."""
+
+    def fail(*args, **kwargs):
+        raise AssertionError('downloads')
+
+    monkeypatch.setattr('urllib.request.urlopen', fail)
+    images_in(tmp_path / 'test', names)
+    with pytest.raises(ValueError, match='do not fit airplane'):
+        dataset(data_root=str(tmp_path))
+
+
+def test_damaged_images_are_named(tmp_path):
+    images_in(tmp_path)
+    path = tmp_path / 'bird/1.png'
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=f'{path} cannot be read'):
+        dataset(data_root=str(tmp_path))
+
+
 def test_svhn_in_class_folders(tmp_path):
     images_in(tmp_path / 'test', '407')
     data = dataset('SVHNImages', data_root=str(tmp_path))

@@ -65,9 +65,12 @@ def world(tiny_config, tmp_path):
     (tmp_path / 'altered.pth').write_bytes(altered)
     (tmp_path / 'file').write_text('')
     (tmp_path / 'empty').mkdir()
-    (tmp_path / 'photos/0').mkdir(parents=True)
     photo = Image.fromarray(np.zeros((9, 9), np.uint8))
-    photo.save(tmp_path / 'photos/0/a.png')
+    for folder in ('photos', 'nine_photos'):
+        for number in range(10 if folder == 'photos' else 9):
+            path = tmp_path / folder / f'class{number}' / 'a.png'
+            path.parent.mkdir(parents=True)
+            photo.save(path)
     other = BankFolder(tmp_path / 'other_bank', (3, 16, 16), 10)
     images = np.zeros((2, 3, 16, 16), np.uint8)
     other.append(images, np.zeros(2, np.int64), -1, 0, True)
@@ -292,6 +295,10 @@ CASES = {
     'init_bank of other photos': (
         ['train_dataloader.dataset.init_bank=photos'],
         '9x9 pixels',
+    ),
+    'init_bank without a class': (
+        ['train_dataloader.dataset.init_bank=nine_photos'],
+        'nine_photos has images of 9 classes, but the data set has 10',
     ),
     'init_bank damaged': (
         ['train_dataloader.dataset.init_bank=bad_bank'],

@@ -1,0 +1,114 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import logging
+
+import pytest
+from mmengine.logging import MMLogger
+
+from csd_mmrazor.datasets.class_folders import list_class_folders
+
+
+def fill(root, *paths):
+    for path in paths:
+        path = root / path
+        if path.suffix or path.name.startswith('.'):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def found(root, *args):
+    return {
+        str(path.relative_to(root)): label
+        for path, label in list_class_folders(root, *args)
+    }
+
+
+@pytest.mark.parametrize(
+    'paths, args, expected',
+    [
+        (['a/1.png', 'b/1.jpg'], (2,), {'a/1.png': 0, 'b/1.jpg': 1}),
+        (['a/1.png', 'b/1.jpg'], (), {'a/1.png': 0, 'b/1.jpg': 1}),
+        (['1/x.png', '0/x.png'], (2,), {'0/x.png': 0, '1/x.png': 1}),
+        (
+            [f'{number}/x.png' for number in range(11)],
+            (11,),
+            {f'{number}/x.png': number for number in range(11)},
+        ),
+        (['00/x.png', '01/x.png'], (2,), {'00/x.png': 0, '01/x.png': 1}),
+        # The place among the names is known, so nothing is shifted.
+        (['b/1.png'], (None, ['a', 'b', 'c']), {'b/1.png': 1}),
+        (
+            ['a/1.PNG', 'a/images/2.png', 'a/a_boxes.txt', 'a/.x.png'],
+            (1,),
+            {'a/1.PNG': 0, 'a/images/2.png': 0},
+        ),
+        (
+            ['.hidden/1.png', 'a/1.png', 'a/Thumbs.db', 'notes.txt'],
+            (1,),
+            {'a/1.png': 0},
+        ),
+    ],
+)
+def test_labels(tmp_path, paths, args, expected):
+    assert found(fill(tmp_path, *paths), *args) == expected
+
+
+NINE = [f'class{number}/1.png' for number in range(9)]
+
+
+@pytest.mark.parametrize(
+    'paths, args, message',
+    [
+        (NINE, (10,), '9 classes, but the data set has 10: which of them'),
+        ([*NINE, 'x/1.png', 'y/1.png'], (10,), 'do not fit 10 classes'),
+        (['a/1.png', 'b', 'c/1.png'], (3,), '2 classes.*there is none in b'),
+        (['a/1.png', 'b', 'c/1.png'], (), '2 classes.*there is none in b'),
+        (['a/1.png', 'b/b.txt'], (2,), 'there is none in b'),
+        (['a/1.png', 'b/images'], (2,), 'there is none in b'),
+        (['a/1.png', 'b'], (None, ['a', 'b', 'c']), 'there is none in b'),
+        (['0/1.png', '2/1.png'], (3,), 'there is no folder 1'),
+        (['0/1.png', '2/1.png'], (4,), 'there is no folder 1, 3'),
+        (['0/1.png', '3/1.png'], (), r'do not fit|there is no folder'),
+        (['1/1.png', '2/1.png'], (3,), 'there is no folder 0'),
+        (['1/1.png', '2/1.png'], (2,), r'do not fit 2 .*0\.\.1'),
+        (['0/1.png', '00/1.png', '1/1.png'], (2,), 'same number twice'),
+        (['0/1.png', 'cat/1.png'], (2,), "some are numbers and 'cat'"),
+        (['a/1.png', 'z/1.png'], (None, ['a', 'b']), 'do not fit a, b'),
+        (['a/1.png', '1.png'], (1,), '1.png belongs to no class'),
+        (['a/1.png', 'a/2.gif'], (1,), 'a/2.gif is no image'),
+        (['a/1.png', 'a/2.tiff'], (1,), 'a/2.tiff is no image'),
+        (['a/1.png', 'a/2.npy'], (1,), 'a/2.npy is no image'),
+        (['a/1.png', 'a/b'], (1,), 'a/b is no image'),
+        (['a/1.png', 'a/b/1.png'], (1,), 'a/b is no image'),
+        (['a/1.png', 'a/images/b/1.png'], (1,), 'images/b is no image'),
+        (['a/1.png', 'a/images/images/1.png'], (1,), 'images is no image'),
+    ],
+)
+def test_what_would_give_wrong_labels(tmp_path, paths, args, message):
+    with pytest.raises(ValueError, match=message):
+        list_class_folders(fill(tmp_path, *paths), *args)
+
+
+def test_missing_classes_are_told(tmp_path):
+    fill(tmp_path, 'cat/1.png')
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    try:
+        list_class_folders(tmp_path, classes=['cat', 'dog', 'eel'])
+    finally:
+        logger.removeHandler(handler)
+    assert 'no images of dog, eel' in records[0].getMessage()
+
+
+@pytest.mark.parametrize('args', [(), (3,), (None, ['a'])])
+def test_no_images_at_all(tmp_path, args):
+    with pytest.raises(FileNotFoundError, match='There are no images in'):
+        list_class_folders(tmp_path, *args)
+    fill(tmp_path, 'a/notes.txt')
+    with pytest.raises(FileNotFoundError, match='There are no images in'):
+        list_class_folders(tmp_path, *args)
