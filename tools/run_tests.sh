@@ -1,9 +1,27 @@
 #!/usr/bin/env bash
 # All tests, with their own set-up:  bash tools/run_tests.sh [PYTEST_ARGS]
+# Without arguments those of training, kills and equality run once more with
+# the kernels of a CPU that has AVX2 and no AVX-512 (memory_format.py).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 more=requirements/tests.txt
 source tools/environment.sh
 ruff check .
 ruff format --check .
-python -m pytest "$@"
+if [ $# -gt 0 ]; then
+    exec python -m pytest "$@"
+fi
+
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+failed=0
+python -m pytest | tee "$out/all" || failed=1
+ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m pytest \
+    tests/test_models/test_algorithms \
+    tests/test_models/test_utils/test_memory_format.py \
+    tests/test_engine \
+    tests/test_tools/test_{disks,distributed,kills}.py \
+    | tee "$out/avx2" || failed=1
+echo "All tests:      $(tail -n 1 "$out/all")"
+echo "With AVX2 only: $(tail -n 1 "$out/avx2")"
+exit $failed

@@ -32,7 +32,7 @@ from ...models.synthesizers import (
     recognition,
     variety,
 )
-from ...models.utils import reset_weights
+from ...models.utils import contiguous, reset_weights
 from ...utils import Progress, derive_seed, seeded
 from .lasting_state import load_state, save_state, shared_state
 
@@ -189,7 +189,9 @@ class SynthesisHook(Hook):
         and a run that is resumed has those of the checkpoint everywhere.
         """
         for buffer in runner.model.buffers():
-            broadcast(buffer)
+            plain = contiguous(buffer)
+            broadcast(plain)
+            buffer.copy_(plain)
 
     def before_val_epoch(self, runner: Runner) -> None:
         self._aux_right: List[Tensor] = []
@@ -378,7 +380,10 @@ class SynthesisHook(Hook):
     def _gathered(
         self, batch: Optional[SynthesisBatch]
     ) -> List[Tuple[Tensor, Tensor]]:
-        """The images and labels of all processes, in order of rank."""
+        """The images and labels of all processes, in order of rank.
+
+        NCCL sends memory as it lies, so what is sent has the plain layout.
+        """
         if batch is None:  # this process had nothing to make
             size = self.synthesizer.batch_size
             images = torch.zeros(
@@ -389,7 +394,9 @@ class SynthesisHook(Hook):
             images, labels = images.to(device), labels.to(device)
         else:
             images, labels = batch.images, batch.labels
-        return list(zip(all_gather(images), all_gather(labels)))
+        return list(
+            zip(all_gather(contiguous(images)), all_gather(contiguous(labels)))
+        )
 
     def _report(
         self,

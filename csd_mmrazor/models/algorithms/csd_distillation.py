@@ -25,6 +25,7 @@ from ..utils import (
     logits_of,
     pooled_features,
     record_labels,
+    set_memory_format,
 )
 
 
@@ -133,8 +134,7 @@ class CSDDistillation(BaseAlgorithm):
             )
         self.aux_head = self._build_aux_head(aux_head, num_classes, inputs)
         self._check_losses(inputs)
-        # The layout that convolutions are fastest in; see docs/speed.md.
-        self.to(memory_format=torch.channels_last)
+        self._set_memory_formats()
 
     @property
     def student(self) -> nn.Module:
@@ -275,6 +275,20 @@ class CSDDistillation(BaseAlgorithm):
         super().train(mode)
         self.teachers.eval()
         return self
+
+    def _apply(self, *args, **kwargs) -> 'CSDDistillation':
+        """Move or cast the weights, into the format for where they are."""
+        super()._apply(*args, **kwargs)
+        self._set_memory_formats()
+        return self
+
+    def _set_memory_formats(self) -> None:
+        set_memory_format(
+            self.student,
+            *self.teachers.values(),
+            self.distiller,
+            self.aux_head,
+        )
 
     def _build_teachers(self, teachers: Dict[str, Dict]) -> nn.ModuleDict:
         check_teachers(teachers)

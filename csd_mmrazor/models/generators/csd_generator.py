@@ -8,6 +8,8 @@ from mmrazor.models.architectures.generators.base_generator import (
 )
 from mmrazor.registry import MODELS
 
+from ..utils import contiguous
+
 # The generator is drawn anew each round like a DCGAN (authors' code,
 # datafree/synthesis/csd.py).
 DCGAN_INIT = (
@@ -118,4 +120,5 @@ class CSDGenerator(BaseGenerator):
         maps = maps.view(len(maps), -1, self.init_size, self.init_size)
         # Upsampling in this layout takes a fifth of the time on CPUs.
         maps = maps.contiguous(memory_format=torch.channels_last)
-        return self.layers(maps)
+        # The networks that see the images have formats of their own.
+        return contiguous(self.layers(maps))

@@ -38,6 +38,7 @@ from ..utils import (
     logits_of,
     record_labels,
     reset_weights,
+    set_memory_format,
 )
 from .compiled import CompiledNetworks
 from .networks import Networks
@@ -227,8 +228,6 @@ class ImageSynthesizer(nn.Module):
                 f'"bfloat16" or "float16", but got {amp!r}.'
             )
         self.generator = MODELS.build(generator)
-        # The layout that convolutions are fastest in; see docs/speed.md.
-        self.generator.to(memory_format=torch.channels_last)
         self.losses = nn.ModuleDict()
         self.needs: Dict[str, Set[str]] = {}
         for name, cfg in losses.items():
@@ -277,6 +276,13 @@ class ImageSynthesizer(nn.Module):
         self.prepared = False
         # Of the first teacher's BN layers, for losses that look at them.
         self.widths: List[int] = []
+        set_memory_format(self.generator, *self.losses.values())
+
+    def _apply(self, *args, **kwargs) -> 'ImageSynthesizer':
+        """Move or cast the weights, into the format for where they are."""
+        super()._apply(*args, **kwargs)
+        set_memory_format(self.generator, *self.losses.values())
+        return self
 
     @property
     def memory_size(self) -> int:

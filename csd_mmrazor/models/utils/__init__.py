@@ -9,6 +9,7 @@ from .features import (
 )
 from .frozen_bn import BNStatistics, bn_layers, frozen_bn
 from .healthy import check_statistics, check_weights
+from .memory_format import contiguous, memory_format, set_memory_format
 from .modes import as_in_training, evaluating, frozen, reset_weights
 from .outputs import full_precision, logits_of
 from .recorders import (
@@ -30,6 +31,7 @@ __all__ = [
     'check_recorders',
     'check_statistics',
     'check_weights',
+    'contiguous',
     'distill_losses',
     'evaluating',
     'frozen',
@@ -37,9 +39,11 @@ __all__ = [
     'layer_means',
     'load_weights',
     'logits_of',
+    'memory_format',
     'pooled_features',
     'record_labels',
     'recorded_outputs',
     'reset_weights',
+    'set_memory_format',
     'submodule',
 ]

@@ -1,0 +1,161 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Formats of networks, and gradients on CPUs that have AVX2 alone."""
+
+import os
+import sys
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from conftest import ROOT, build, network
+
+from csd_mmrazor.models.utils import (
+    as_map,
+    contiguous,
+    memory_format,
+    set_memory_format,
+)
+
+CPU, GPU = torch.device('cpu'), torch.device('cuda')
+# What makes a CPU with AVX-512 run the kernels of one without.
+AVX2 = dict(ONEDNN_MAX_CPU_ISA='AVX2', ATEN_CPU_CAPABILITY='avx2')
+
+
+class Functional(nn.Module):
+    """A convolution that is no layer of torch's."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 4, 1, 1))
+
+    def forward(self, maps):
+        return F.conv2d(maps, self.weight, None, 2)
+
+
+def channels_last(*shape):
+    return torch.randn(shape).to(memory_format=torch.channels_last)
+
+
+UNSAFE = {
+    'narrow': (nn.Conv2d(4, 8, 1, 2), channels_last(16, 4, 8, 8)),
+    'one channel': (nn.Conv2d(1, 8, 1, 2), channels_last(16, 1, 8, 8)),
+    'seven': (nn.Conv2d(7, 8, 1, 3), channels_last(16, 7, 8, 8)),
+    'one way': (nn.Conv2d(4, 8, 1, (1, 2)), channels_last(16, 4, 8, 8)),
+    'grouped': (nn.Conv2d(16, 8, 1, 2, groups=4), channels_last(16, 16, 8, 8)),
+    'depthwise': (
+        nn.Conv2d(16, 16, 1, 2, groups=16),
+        channels_last(16, 16, 8, 8),
+    ),
+    'transposed': (
+        nn.ConvTranspose2d(4, 8, 1, 2),
+        channels_last(16, 4, 8, 8),
+    ),
+    'double': (
+        nn.Conv2d(4, 8, 1, 2).double(),
+        channels_last(16, 4, 8, 8).double(),
+    ),
+    'tokens in a row': (
+        nn.Conv1d(4, 8, 1, 2),
+        torch.randn(16, 64, 4).transpose(1, 2),
+    ),
+    'tokens in a map': (
+        nn.Conv2d(4, 8, 1, 2),
+        as_map(torch.randn(16, 64, 4)),
+    ),
+    'parametrised': (
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 8, 1, 2)),
+        channels_last(16, 4, 8, 8),
+    ),
+    'functional': (Functional(), channels_last(16, 4, 8, 8)),
+}
+SAFE = {
+    'eight channels': nn.Conv2d(8, 8, 1, 2),
+    'no stride': nn.Conv2d(4, 8, 1),
+    '3x3': nn.Conv2d(3, 8, 3, 2),
+    'no convolution': nn.BatchNorm2d(4),
+}
+
+
+@pytest.mark.parametrize('name', UNSAFE)
+def test_unsafe_layers_stay_contiguous(name):
+    layer, inputs = deepcopy(UNSAFE[name][0]), UNSAFE[name][1]
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), layer)
+    assert memory_format(model, CPU) == torch.contiguous_format
+    assert memory_format(model, GPU) == torch.channels_last
+    reference = deepcopy(layer).double()
+
+    model.to(memory_format=torch.channels_last)
+    set_memory_format(model)
+    set_memory_format(model)
+    for weight in model.parameters():
+        assert weight.stride() == torch.empty(weight.shape).stride()
+    assert len(layer._forward_pre_hooks) == 1
+    seen = []
+    layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    layer(inputs).square().sum().backward()
+    assert seen[0].stride() == torch.empty(inputs.shape).stride()
+    reference(contiguous(inputs.double())).square().sum().backward()
+    pairs = zip(layer.parameters(), reference.parameters())
+    for weight, other in pairs:
+        torch.testing.assert_close(
+            weight.grad.double(), other.grad, rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize('name', SAFE)
+def test_all_else_is_channels_last(name):
+    layer = deepcopy(SAFE[name])
+    assert memory_format(layer, CPU) == torch.channels_last
+    set_memory_format(layer, None, nn.Identity())
+    assert not layer._forward_pre_hooks
+    if layer.weight.ndim == 4:
+        assert layer.weight.stride()[1] == 1
+
+
+def test_one_channel_is_made_contiguous():
+    maps = channels_last(16, 1, 8, 8)
+    assert maps.stride() == (64, 1, 8, 1)
+    assert contiguous(maps).stride() == (64, 64, 8, 1)
+
+
+@pytest.mark.parametrize('channels', [4, 8])
+def test_each_network_of_an_algorithm_for_itself(tiny_config, channels):
+    """The student, the teacher of 8 channels, and both after a cast."""
+    architecture = network(base_channels=channels)
+    model = build(tiny_config(**{'model.architecture': architecture}).model)
+    for each in (model, model.double(), deepcopy(model).float()):
+        weights = [
+            next(p for p in net.parameters() if p.ndim == 4 and p.shape[1] > 1)
+            for net in (each.student, each.teachers['teacher'])
+        ]
+        last = [
+            w.is_contiguous(memory_format=torch.channels_last) for w in weights
+        ]
+        assert last == [channels == 8, True]
+
+
+def test_generated_images_are_contiguous(scope):
+    for channels in (1, 3):
+        generator = build(
+            dict(type='CSDGenerator', img_size=8, channels=channels)
+        )
+        set_memory_format(generator)
+        images = generator(batch_size=4)
+        assert images.stride() == torch.empty(images.shape).stride()
+
+
+@pytest.mark.skipif(
+    os.environ.get('ONEDNN_MAX_CPU_ISA') == 'AVX2', reason='is what runs'
+)
+def test_right_with_avx2_alone(run):
+    """Gradients, and steps of the student against a plain loop."""
+    steps = 'test_models/test_algorithms/test_csd_distillation.py'
+    done = run(
+        *(sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider'),
+        __file__,
+        f'{ROOT}/tests/{steps}::test_steps_equal_a_plain_loop',
+        **AVX2,
+    )
+    assert ' passed' in done.stdout
