@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import network
-from mmengine.runner import CheckpointLoader
+from mmengine.optim import OptimWrapper
+from mmengine.runner import CheckpointLoader, ValLoop
 from mmrazor.registry import HOOKS
 
 from csd_mmrazor.export import find_checkpoint
@@ -316,3 +317,69 @@ def test_a_copied_or_moved_work_dir(tiny_runner, tmp_path, take, options):
 def test_checkpoints_stay_in_the_work_dir(scope):
     with pytest.raises(ValueError, match='out_dir=/else .* --work-dir'):
         HOOKS.build(dict(type='DurableCheckpointHook', out_dir='/else'))
+
+
+@pytest.mark.parametrize('student, head', [(2, 3), (1, 2)])
+def test_epochs_leave_no_gradients(tiny_runner, monkeypatch, student, head):
+    """3 steps an epoch, accumulated by 2: a mean of 2 and one of 1."""
+    scales = []
+    scale_loss = OptimWrapper.scale_loss
+
+    def noted(self, loss):
+        scaled = scale_loss(self, loss)
+        scales.append((self._accumulative_counts, (loss / scaled).item()))
+        return scaled
+
+    monkeypatch.setattr(OptimWrapper, 'scale_loss', noted)
+    options = {
+        **KEEP,
+        'optim_wrapper.architecture.accumulative_counts': student,
+        'optim_wrapper.aux_head.accumulative_counts': head,
+    }
+    whole = tiny_runner(**options)
+    whole.train()
+    expected = {1: [1, 1, 1], 2: [2, 2, 1], 3: [3, 3, 3]}
+    for counts in (student, head):
+        found = [round(scale) for count, scale in scales if count == counts]
+        assert found == expected[counts] * 2
+    # None is pending at the end, which is that of an epoch.
+    assert all(param.grad is None for param in whole.model.parameters())
+    weights = {k: v.clone() for k, v in whole.model.state_dict().items()}
+    again = tiny_runner(**options)
+    again._load_from = f'{whole.work_dir}/epoch_1.pth'
+    again._resume = True
+    again.train()
+    for key, value in again.model.state_dict().items():
+        assert torch.equal(value, weights[key]), key
+
+
+def test_validation_that_was_due_by_dynamic_intervals(
+    tiny_runner, monkeypatch
+):
+    """The interval of the epoch that is resumed, not that of the first."""
+    options = {
+        **KEEP,
+        'train_cfg.max_epochs': 4,
+        'train_cfg.val_interval': 9,
+        'train_cfg.dynamic_intervals': [(3, 1)],
+    }
+    validated = []
+    monkeypatch.setattr(
+        ValLoop, 'run', lambda self: validated.append(self.runner.epoch)
+    )
+    whole = tiny_runner(**options)
+    whole.train()
+    assert validated == [2, 3, 4]
+    del validated[:]
+    again = tiny_runner(**options)
+    again._load_from = f'{whole.work_dir}/epoch_3.pth'
+    again._resume = True
+    again.train()
+    assert validated == [3, 4]  # it may have been killed in that of 3
+
+
+def test_a_checkpoint_without_schedule_is_refused(tiny_runner):
+    options = {**KEEP, 'default_hooks.checkpoint.save_param_scheduler': False}
+    tiny_runner(**options).train()
+    with pytest.raises(CheckpointError, match='has no param_schedulers'):
+        tiny_runner(resume=True, **options).train()

@@ -3,12 +3,15 @@ import re
 from pathlib import Path
 from typing import Dict
 
+import torch.nn as nn
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmrazor.registry import HOOKS
 
 from ...utils import CheckpointError
+from .hook_states import hook_states, load_hook_states
 
 
 @HOOKS.register_module()
@@ -19,7 +22,8 @@ class DurableCheckpointHook(CheckpointHook):
     before. A resumed run first repeats the validation of its checkpoint,
     which is written before that validation: it may have been killed in it.
     Only a whole checkpoint of the same model is resumed; MMEngine takes from
-    another what fits.
+    another what fits. What hooks know of earlier epochs is saved as well (see
+    :mod:`.hook_states`), and no epoch leaves gradients to the next one.
 
     Args:
         *args: Arguments of MMEngine's hook.
@@ -49,6 +53,8 @@ class DurableCheckpointHook(CheckpointHook):
             _check_start(runner, checkpoint)
             return
         lacking = {'meta', 'optimizer', 'message_hub'} - set(checkpoint)
+        if not lacking and runner.param_schedulers:
+            lacking = {'param_schedulers'} - set(checkpoint)
         if lacking:
             raise CheckpointError(
                 'What is to be resumed is not a checkpoint of a run: it has '
@@ -74,10 +80,34 @@ class DurableCheckpointHook(CheckpointHook):
                 'Resume with the config of that run, or train in another '
                 '--work-dir.'
             )
+        load_hook_states(runner.hooks, checkpoint.get('hooks', {}))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: Dict) -> None:
+        """Add what hooks know, where a run can be resumed from it."""
+        if 'optimizer' in checkpoint:
+            checkpoint['hooks'] = hook_states(runner.hooks)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Count steps from the epoch's start, and to its end.
+
+        The last gradients that are accumulated are used there, scaled by
+        their number, as MMEngine does at the end of a run. A checkpoint has
+        none, so they would be lost.
+        """
+        wrapper, loop = runner.optim_wrapper, runner.train_loop
+        if not isinstance(loop, EpochBasedTrainLoop):
+            return
+        is_dict = isinstance(wrapper, OptimWrapperDict)
+        for part in wrapper.values() if is_dict else [wrapper]:
+            # Not the model: it would warn of its BN layers every epoch.
+            part.initialize_count_status(
+                nn.Identity(), 0, len(loop.dataloader)
+            )
 
     def before_train(self, runner: Runner) -> None:
         """Validate what was resumed, where that was due."""
         super().before_train(runner)
+        hook_states(runner.hooks)  # tells now what cannot be saved
         self._remove = self.file_backend.remove
         self._outdated = []
         self.file_backend.remove = self._outdated.append
@@ -88,6 +118,8 @@ class DurableCheckpointHook(CheckpointHook):
                 self.out_dir, self.filename_tmpl.format(step)
             )
         loop = runner.train_loop
+        if runner._resume and isinstance(loop, EpochBasedTrainLoop):
+            loop._decide_current_val_interval()
         if (
             self.by_epoch
             and runner._resume

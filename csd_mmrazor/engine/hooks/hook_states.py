@@ -1,0 +1,96 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What hooks know of earlier epochs, as it goes into a checkpoint.
+
+MMEngine saves no hooks. Those of libraries that have something to lose are
+listed here; any other hook is saved if it has the methods ``state_dict`` and
+``load_state_dict``, as modules and optimizers have.
+"""
+
+from typing import Any, Dict, Iterator, Sequence, Tuple
+
+import numpy as np
+from mmengine.hooks import EarlyStoppingHook, Hook
+from torch import Tensor
+
+_ATTRIBUTES = {EarlyStoppingHook: ('wait_count', 'best_score')}
+
+
+def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict]:
+    """The states of all hooks that have one.
+
+    Args:
+        hooks (sequence[Hook]): Of a run, in their order.
+
+    Returns:
+        dict[str, dict]: By the hook's class, with a number from the second
+        of its class on.
+
+    Raises:
+        TypeError: If a state is more than tensors, numbers and texts, which
+            is what a checkpoint can be trusted to hold.
+    """
+    states = {}
+    for name, hook, attributes in _stateful(hooks):
+        if attributes:
+            state = {key: getattr(hook, key) for key in attributes}
+        else:
+            state = hook.state_dict()
+        states[name] = _plain(state, f'{name}.state_dict()')
+    return states
+
+
+def load_hook_states(hooks: Sequence[Hook], states: Dict[str, Dict]) -> None:
+    """Give hooks their states again; those without one start anew."""
+    for name, hook, attributes in _stateful(hooks):
+        if name not in states:
+            continue
+        if attributes:
+            for key in attributes:
+                setattr(hook, key, states[name][key])
+        else:
+            hook.load_state_dict(states[name])
+
+
+def _stateful(
+    hooks: Sequence[Hook],
+) -> Iterator[Tuple[str, Hook, Sequence[str]]]:
+    """Names, hooks, and the attributes that make up their state, if known."""
+    numbers: Dict[str, int] = {}
+    for hook in hooks:
+        attributes = next(
+            (
+                attributes
+                for cls, attributes in _ATTRIBUTES.items()
+                if isinstance(hook, cls)
+            ),
+            (),
+        )
+        has_methods = all(
+            callable(getattr(hook, method, None))
+            for method in ('state_dict', 'load_state_dict')
+        )
+        if has_methods:
+            attributes = ()  # those know more
+        elif not attributes:
+            continue
+        name = type(hook).__name__
+        number = numbers[name] = numbers.get(name, 0) + 1
+        yield (name if number == 1 else f'{name}.{number}', hook, attributes)
+
+
+def _plain(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {
+            _plain(key, where): _plain(item, f'{where}[{key!r}]')
+            for key, item in value.items()
+        }
+    if type(value) in (list, tuple):
+        return type(value)(_plain(item, where) for item in value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or type(value) in (bool, int, float, str, Tensor):
+        return value
+    raise TypeError(
+        f'{where} should hold tensors, numbers and texts, to be saved in '
+        f'checkpoints, but got {type(value).__name__}.'
+    )

@@ -1,0 +1,121 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from pathlib import Path
+
+import mmrazor.models  # noqa: F401  registers hooks
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.hooks import EarlyStoppingHook, Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import CheckpointLoader
+from mmpretrain.registry import HOOKS as PRETRAIN_HOOKS
+from mmrazor.registry import HOOKS as RAZOR_HOOKS
+
+from csd_mmrazor.engine.hooks.hook_states import hook_states, load_hook_states
+
+KEEP = {'default_hooks.checkpoint.max_keep_ckpts': 9}
+
+
+def resumed(make, epoch, **options):
+    runner = make(**options)
+    runner._load_from = f'{runner.work_dir}/epoch_{epoch}.pth'
+    runner._resume = True
+    return runner
+
+
+def test_early_stopping_counts_on(tiny_runner):
+    patient = dict(
+        type='EarlyStoppingHook',
+        monitor='accuracy/top1',
+        min_delta=1000,  # nothing is an improvement after the first
+        patience=2,
+    )
+    options = {**KEEP, 'custom_hooks': [patient], 'train_cfg.max_epochs': 6}
+    whole = tiny_runner(**options)
+    whole.train()
+    assert whole.epoch == 3
+    again = resumed(tiny_runner, 2, **options)
+    again.train()
+    assert again.epoch == 3
+    states = [
+        hook_states([hook])
+        for runner in (whole, again)
+        for hook in runner.hooks
+        if isinstance(hook, EarlyStoppingHook)
+    ]
+    assert states[0] == states[1]
+    assert states[0]['EarlyStoppingHook']['wait_count'] == 2
+
+
+@HOOKS.register_module()
+class Steps(Hook):
+    """A stranger's hook that knows how many steps there were."""
+
+    def __init__(self, of=int):
+        self.steps, self.of = 0, of
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        self.steps += 1
+
+    def state_dict(self):
+        return dict(steps=self.of(self.steps))
+
+    def load_state_dict(self, state):
+        self.steps = state['steps']
+
+
+def test_hooks_with_a_state_dict(tiny_runner):
+    options = {**KEEP, 'custom_hooks': [dict(type='mmengine.Steps')] * 2}
+    tiny_runner(**options).train()
+    again = resumed(tiny_runner, 1, **options)
+    again.train()
+    steps = [hook.steps for hook in again.hooks if isinstance(hook, Steps)]
+    assert steps == [6, 6]
+    path = Path(again.work_dir, 'epoch_2.pth')
+    saved = CheckpointLoader.load_checkpoint(str(path))['hooks']
+    assert saved == {'Steps': dict(steps=6), 'Steps.2': dict(steps=6)}
+
+
+def test_what_a_checkpoint_cannot_hold_is_told_before_work(tiny_runner):
+    runner = tiny_runner()
+    runner.register_hook(Steps(of=lambda steps: Path('a')))
+    with pytest.raises(TypeError, match=r"Steps.state_dict\(\)\['steps'\]"):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_states_are_plain_and_come_back():
+    hooks = [
+        EarlyStoppingHook('a', rule='greater'),
+        EarlyStoppingHook('b', rule='less', patience=7),
+        Hook(),
+    ]
+    hooks[0].best_score = np.float64(0.25)
+    hooks[1].wait_count, hooks[1].best_score = 3, torch.tensor(2.0)
+    states = hook_states(hooks)
+    assert states['EarlyStoppingHook'] == dict(wait_count=0, best_score=0.25)
+    assert type(states['EarlyStoppingHook']['best_score']) is float
+    others = [
+        EarlyStoppingHook('a', rule='greater'),
+        EarlyStoppingHook('b', rule='less'),
+    ]
+    load_hook_states(others, states)
+    assert others[0].best_score == 0.25
+    assert (others[1].wait_count, others[1].best_score) == (3, 2)
+    load_hook_states(others, {})  # of an older version
+    assert others[1].wait_count == 3
+
+
+def test_every_hook_is_accounted_for():
+    """The docs say of each what it keeps; a new one has to be looked at."""
+    text = (ROOT / 'docs/durability.md').read_text()
+    for registry in (HOOKS, PRETRAIN_HOOKS, RAZOR_HOOKS):
+        for name, cls in registry.module_dict.items():
+            if cls.__module__.split('.')[0] in (
+                'mmengine',
+                'mmpretrain',
+                'mmrazor',
+                'csd_mmrazor',
+            ):
+                assert f'`{name}`' in text, name
