@@ -45,7 +45,7 @@ class BankSampler(Sampler):
         self, dataset: Sized, num_samples: int, seed: Optional[int] = None
     ) -> None:
         self.rank, self.world_size = get_dist_info()
-        if not isinstance(num_samples, int) or num_samples < self.world_size:
+        if type(num_samples) is not int or num_samples < self.world_size:
             raise ValueError(
                 'num_samples of BankSampler should be a number of images, at '
                 f'least one for each of {self.world_size} processes, but got '

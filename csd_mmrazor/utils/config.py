@@ -181,6 +181,16 @@ def check_training(cfg: Config) -> None:
             'train_cfg.max_epochs should be a positive integer, but got '
             f'{epochs!r}.'
         )
+    begin = cfg.train_cfg.get('val_begin', 1)
+    if cfg.get('val_cfg') is not None and (
+        type(begin) is not int or begin > epochs
+    ):
+        raise ValueError(
+            f'train_cfg.val_begin should be an epoch up to max_epochs='
+            f'{epochs}, but got {begin!r}: nothing would be validated. Set it '
+            'lower, or val_cfg, val_dataloader and val_evaluator to None.'
+        )
+    _check_dataset(cfg.train_dataloader.get('dataset'))
     is_csd = str(cfg.model.get('type')).endswith('CSDDistillation')
     if not is_csd:
         check_teachers_of(cfg.model)
@@ -211,6 +221,27 @@ def check_training(cfg: Config) -> None:
             f'starts, which sets {rank}: use tools/dist_train.sh CONFIG GPUS, '
             'or tools/slurm_train.sh.'
         )
+
+
+def _check_dataset(dataset: Any) -> None:
+    """Refuse an image bank within another data set, which cannot grow."""
+    inner = dataset.get('dataset') if isinstance(dataset, dict) else None
+    inner = inner or (
+        dataset.get('datasets') if isinstance(dataset, dict) else None
+    )
+    for part in inner if isinstance(inner, (list, tuple)) else [inner]:
+        if not isinstance(part, dict):
+            continue
+        name = part.get('type')
+        if str(getattr(name, '__name__', name)).endswith('ImageBank'):
+            raise ValueError(
+                f'train_dataloader.dataset: {dataset["type"]} cannot hold an '
+                'ImageBank, which grows as it is trained on. Set '
+                'train_dataloader.dataset=dict(type="mmrazor.ImageBank"); '
+                'sampler.num_samples is the length of an epoch, init_bank '
+                'adds images.'
+            )
+        _check_dataset(part)
 
 
 def is_first_process(launcher: str) -> bool:

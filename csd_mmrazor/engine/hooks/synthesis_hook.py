@@ -35,6 +35,7 @@ from ...models.synthesizers import (
 from ...models.utils import contiguous, reset_weights
 from ...utils import Progress, derive_seed, seeded
 from .lasting_state import load_state, save_state, shared_state
+from .loop_checks import check_loop
 
 # What seeds are derived for.
 _ROUND, _EPOCH, _HEAD, _LASTING, _MEMORY, _SAMPLE = range(6)
@@ -131,6 +132,8 @@ class SynthesisHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check everything, open the bank and make the initial images."""
+        _bank_of(runner)
+        check_loop(runner)
         self.networks = Networks.of(runner.model)
         self.num_classes, image_shape = self.synthesizer.check(
             self.networks, with_student=self.init_rounds == 0

@@ -152,11 +152,12 @@ class BankDataPreprocessor(ClsDataPreprocessor):
         augment (dict, optional): Augmentation of bank batches, such as
             ``dict(type='RandomCropFlip')``. Defaults to None.
         **kwargs: Arguments of ``ClsDataPreprocessor``. ``to_rgb`` refers to
-            real images; the bank's are RGB.
+            real images; the bank's are RGB. What would do nothing to bank
+            batches is refused.
 
     Raises:
-        ValueError: If a ``std`` is not above 0, there is no ``mean``, or their
-            numbers do not fit.
+        ValueError: If a ``std`` is not above 0, there is no ``mean``, their
+            numbers do not fit, or ``batch_augments`` or ``to_onehot`` is set.
     """
 
     def __init__(self, augment: Optional[Dict] = None, **kwargs) -> None:
@@ -167,6 +168,15 @@ class BankDataPreprocessor(ClsDataPreprocessor):
                 'mean: give both or none.'
             )
         super().__init__(**kwargs)
+        if self.batch_augments is not None or self.to_onehot:
+            augments = self.batch_augments is not None
+            name = 'batch_augments' if augments else 'to_onehot'
+            raise ValueError(
+                f'{name} of BankDataPreprocessor would do nothing: each image '
+                'of a bank has one class, and Mixup and the like mix them. '
+                f'Leave out model.data_preprocessor.{name}; augment changes '
+                'images alone.'
+            )
         if self._enable_normalize and not (self.std > 0).all():
             raise ValueError(
                 'std of BankDataPreprocessor should be above 0, but got '

@@ -1,0 +1,141 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What trains on an image bank, checked before any image is made.
+
+MMEngine takes parts of a training loop that a bank cannot work with: they
+would train on nothing, or on less than the config says, without a word.
+"""
+
+from functools import partial
+
+import torch
+from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmpretrain.engine.hooks import SwitchRecipeHook
+from torch.utils.data import DataLoader
+
+from ...datasets import BankSampler
+from ...models.algorithms import CSDDistillation
+from ...models.preprocessors import BankDataPreprocessor
+
+
+def check_loop(runner: Runner) -> None:
+    """Check that all of a run can work with a bank that grows.
+
+    Args:
+        runner (Runner): Of a run with ``SynthesisHook``, built.
+
+    Raises:
+        ValueError: If a part of it cannot; names it and what to set.
+    """
+    loop = runner.train_loop
+    if not isinstance(loop, EpochBasedTrainLoop):
+        raise ValueError(
+            'SynthesisHook makes images before each epoch, and '
+            f'{type(loop).__name__} has no epochs: set '
+            'train_cfg=dict(by_epoch=True, max_epochs=...), with '
+            'train_dataloader.sampler.num_samples for their length.'
+        )
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and not hook.by_epoch:
+            raise ValueError(
+                f'by_epoch=False of {type(hook).__name__} saves within '
+                'epochs, where a run on an image bank cannot be resumed: set '
+                'default_hooks.checkpoint.by_epoch=True, and interval in '
+                'epochs.'
+            )
+        if isinstance(hook, SwitchRecipeHook):
+            _check_recipes(hook, getattr(runner.model, 'module', runner.model))
+    check_loader(loop.dataloader)
+    check_accumulation(runner, len(loop.dataloader))
+
+
+def check_loader(loader: DataLoader) -> None:
+    """Check that a loader draws whole batches of a bank.
+
+    Args:
+        loader (DataLoader): Over an ``ImageBank``.
+
+    Raises:
+        ValueError: If it cannot; says what to set.
+    """
+    sampler = getattr(loader.batch_sampler, 'sampler', None)
+    if not isinstance(sampler, BankSampler):
+        raise ValueError(
+            'train_dataloader.sampler should be '
+            'dict(type="mmrazor.BankSampler", num_samples=...), or one that '
+            f'inherits it, but got {type(sampler).__name__}: an image bank '
+            'grows, and other samplers take its size when they are built.'
+        )
+    batch_size = loader.batch_sampler.batch_size
+    if not len(loader):
+        raise ValueError(
+            'An epoch would have no student step: '
+            f'train_dataloader.batch_size={batch_size} (of each process) is '
+            f'more than the {len(sampler)} images of sampler.num_samples, '
+            'and drop_last=True. Set batch_size lower, num_samples higher, '
+            'or drop_last=False.'
+        )
+    samples = dict(
+        inputs=torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
+        labels=torch.zeros(2, dtype=torch.int64),
+    )
+    try:
+        fits = torch.is_tensor(loader.collate_fn(samples)['inputs'])
+    except Exception:
+        fits = False
+    if not fits:
+        collate = loader.collate_fn
+        collate = collate.func if isinstance(collate, partial) else collate
+        raise ValueError(
+            'train_dataloader.collate_fn should be dict(type="bank_collate")'
+            ', but got '
+            f'{getattr(collate, "__name__", type(collate).__name__)}: an '
+            'image bank hands out whole batches, dict(inputs=, labels=), '
+            'and inputs have to stay one tensor.'
+        )
+
+
+def check_accumulation(runner: Runner, steps: int) -> None:
+    """Check that gradients are not accumulated over more than an epoch.
+
+    Args:
+        runner (Runner): Of the run.
+        steps (int): Student steps an epoch.
+
+    Raises:
+        ValueError: If they are; names the option.
+    """
+    wrapper = runner.optim_wrapper
+    named = (
+        {f'.{name}': part for name, part in wrapper.items()}
+        if isinstance(wrapper, OptimWrapperDict)
+        else {'': wrapper}
+    )
+    for name, part in named.items():
+        counts = getattr(part, '_accumulative_counts', 1)
+        if counts > steps:
+            raise ValueError(
+                f'optim_wrapper{name}.accumulative_counts={counts} is more '
+                f'than the {steps} steps of an epoch, over which gradients '
+                'are accumulated at most: set it lower, or '
+                'train_dataloader.sampler.num_samples higher.'
+            )
+
+
+def _check_recipes(hook: SwitchRecipeHook, model: torch.nn.Module) -> None:
+    """Refuse recipes that would change nothing, or fail in their epoch."""
+    is_csd = isinstance(model, CSDDistillation)
+    impossible = {'train_pipeline'}
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if is_csd or isinstance(preprocessor, BankDataPreprocessor):
+        impossible.add('batch_augments')
+    if is_csd:
+        impossible.add('loss')
+    for epoch, recipe in hook.schedule.items():
+        for name in sorted(impossible & set(recipe)):
+            raise ValueError(
+                f'SwitchRecipeHook cannot switch {name} (action_epoch='
+                f'{epoch}) of {type(model).__name__} on an image bank: take '
+                'it out of the schedule.'
+            )

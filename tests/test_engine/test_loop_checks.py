@@ -1,0 +1,223 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from pathlib import Path
+
+import pytest
+from mmengine.hooks import Hook
+from mmengine.registry import DATA_SAMPLERS, FUNCTIONS, HOOKS, LOOPS
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from torch.utils.data import default_collate
+
+from csd_mmrazor.datasets import BankSampler
+from csd_mmrazor.utils.config import check_training
+
+SAMPLER = 'train_dataloader.sampler'
+MIXUP = dict(augments=dict(type='Mixup', alpha=0.2))
+
+
+@LOOPS.register_module()
+class OwnLoop(BaseLoop):
+    """A stranger's, which has no epochs."""
+
+    max_iters, max_epochs, epoch, iter = 1, 1, 0, 0
+
+    def __init__(self, runner, dataloader, max_iters):
+        super().__init__(runner, dataloader)
+
+    def run(self):
+        self.runner.call_hook('before_train')
+
+
+def own_collate(batch, key):
+    return {key: batch['inputs'], 'labels': batch['labels']}
+
+
+FUNCTIONS.register_module(module=own_collate)
+FUNCTIONS.register_module(module=default_collate, force=True)
+
+
+def replaced(name, **value):
+    return {name: dict(value, _delete_=True)}
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            replaced('train_cfg', by_epoch=False, max_iters=6),
+            'IterBasedTrainLoop has no epochs: set train_cfg',
+        ),
+        (
+            replaced('train_cfg', type='OwnLoop', max_iters=6),
+            'OwnLoop has no epochs: set train_cfg',
+        ),
+        (
+            {'train_dataloader.drop_last': True, f'{SAMPLER}.num_samples': 9},
+            'no student step: .*batch_size=16 .* the 9 images .* drop_last',
+        ),
+        (
+            replaced(SAMPLER, type='DefaultSampler', shuffle=True),
+            'sampler should be .*mmrazor.BankSampler.* got DefaultSampler',
+        ),
+        (
+            replaced(SAMPLER, type='InfiniteSampler', shuffle=True),
+            'sampler should be .*mmrazor.BankSampler.* got InfiniteSampler',
+        ),
+        (
+            {'train_dataloader.collate_fn.type': 'pseudo_collate'},
+            'collate_fn should be .*bank_collate.* but got pseudo_collate',
+        ),
+        (
+            {'train_dataloader.collate_fn.type': 'default_collate'},
+            'collate_fn should be .*bank_collate.* but got default_collate',
+        ),
+        (
+            replaced(
+                'train_dataloader.collate_fn', type='own_collate', key='img'
+            ),
+            'collate_fn should be .*bank_collate.* but got own_collate',
+        ),
+        (
+            {'default_hooks.checkpoint.by_epoch': False},
+            'by_epoch=False of DurableCheckpointHook .* cannot be resumed',
+        ),
+        (
+            replaced(
+                'default_hooks.checkpoint',
+                type='CheckpointHook',
+                by_epoch=False,
+            ),
+            'by_epoch=False of CheckpointHook .* cannot be resumed',
+        ),
+        (
+            {'optim_wrapper.architecture.accumulative_counts': 4},
+            'optim_wrapper.architecture.accumulative_counts=4 .* the 3 steps',
+        ),
+        (
+            {'optim_wrapper.aux_head.accumulative_counts': 100},
+            'optim_wrapper.aux_head.accumulative_counts=100 .* the 3 steps',
+        ),
+        *(
+            (
+                {
+                    'custom_hooks': [
+                        dict(
+                            type='mmpretrain.SwitchRecipeHook',
+                            schedule=[dict(action_epoch=2, **recipe)],
+                        )
+                    ]
+                },
+                f'SwitchRecipeHook cannot switch {name} .action_epoch=2',
+            )
+            for name, recipe in dict(
+                batch_augments=dict(batch_augments=MIXUP),
+                train_pipeline=dict(train_pipeline=[]),
+                loss=dict(loss=dict(type='mmpretrain.CrossEntropyLoss')),
+            ).items()
+        ),
+    ],
+)
+def test_refused_before_any_image(tiny_runner, change, message):
+    runner = tiny_runner(**change)
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+    assert not Path(runner.work_dir, 'bank').exists()
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            {'data_preprocessor.batch_augments': MIXUP},
+            'batch_augments of Bank',
+        ),
+        (
+            {
+                'data_preprocessor.batch_augments': dict(
+                    augments=dict(type='CutMix', alpha=1.0)
+                )
+            },
+            'batch_augments of BankDataPreprocessor would do nothing',
+        ),
+        ({'data_preprocessor.to_onehot': True}, 'to_onehot of BankDataPrep'),
+    ],
+)
+def test_preprocessors_that_do_nothing_to_a_bank(tiny_config, change, message):
+    cfg = tiny_config(**{f'model.{key}': val for key, val in change.items()})
+    with pytest.raises(ValueError, match=message):
+        Runner.from_cfg(cfg)
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            replaced(
+                'train_dataloader.dataset',
+                type='RepeatDataset',
+                times=2,
+                dataset=dict(type='mmrazor.ImageBank'),
+            ),
+            'RepeatDataset cannot hold an ImageBank',
+        ),
+        (
+            replaced(
+                'train_dataloader.dataset',
+                type='ConcatDataset',
+                datasets=[
+                    dict(type='mmrazor.Digits', split='train'),
+                    dict(type='ImageBank'),
+                ],
+            ),
+            'ConcatDataset cannot hold an ImageBank',
+        ),
+        (
+            replaced(
+                'train_dataloader.dataset',
+                type='RepeatDataset',
+                times=2,
+                dataset=dict(
+                    type='ClassBalancedDataset',
+                    oversample_thr=0.1,
+                    dataset=dict(type='mmrazor.ImageBank'),
+                ),
+            ),
+            'ClassBalancedDataset cannot hold an ImageBank',
+        ),
+        ({'train_cfg.val_begin': 3}, 'val_begin .* max_epochs=2, but got 3'),
+        ({'train_cfg.max_epochs': 0}, 'max_epochs .* but got 0'),
+    ],
+)
+def test_configs_that_are_refused(tiny_config, change, message):
+    with pytest.raises(ValueError, match=message):
+        check_training(tiny_config(**change))
+
+
+@DATA_SAMPLERS.register_module()
+class OwnSampler(BankSampler):
+    """A stranger's that draws in its own way."""
+
+
+@LOOPS.register_module()
+class OwnEpochs(EpochBasedTrainLoop):
+    """A stranger's, which has epochs."""
+
+
+@HOOKS.register_module()
+class CountSteps(Hook):
+    count = 0
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        CountSteps.count += 1
+
+
+def test_what_is_not_refused(tiny_runner):
+    """Fewer images than a batch make one step; own samplers and loops run."""
+    CountSteps.count = 0
+    options = {
+        f'{SAMPLER}.type': 'mmengine.OwnSampler',
+        f'{SAMPLER}.num_samples': 5,
+        'custom_hooks': [dict(type='mmengine.CountSteps')],
+        **replaced('train_cfg', type='mmengine.OwnEpochs', max_epochs=2),
+    }
+    tiny_runner(**options).train()
+    assert CountSteps.count == 2
