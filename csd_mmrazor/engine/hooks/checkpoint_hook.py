@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import re
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Optional
 
 import torch.nn as nn
 from mmengine.dist import is_main_process
@@ -12,6 +12,7 @@ from mmrazor.registry import HOOKS
 
 from ...utils import CheckpointError
 from .hook_states import hook_states, load_hook_states
+from .resumption import differences_of, resume_as_configured, teacher_digests
 
 
 @HOOKS.register_module()
@@ -22,8 +23,10 @@ class DurableCheckpointHook(CheckpointHook):
     before. A resumed run first repeats the validation of its checkpoint,
     which is written before that validation: it may have been killed in it.
     Only a whole checkpoint of the same model is resumed; MMEngine takes from
-    another what fits. What hooks know of earlier epochs is saved as well (see
-    :mod:`.hook_states`), and no epoch leaves gradients to the next one.
+    another what fits. It goes on as the config of the run says, and what
+    differs is told (see :mod:`.resumption`). What hooks know of earlier
+    epochs is saved as well (see :mod:`.hook_states`), and no epoch leaves
+    gradients to the next one.
 
     Args:
         *args: Arguments of MMEngine's hook.
@@ -32,6 +35,8 @@ class DurableCheckpointHook(CheckpointHook):
     Raises:
         ValueError: If there is an ``out_dir``.
     """
+
+    _digests: Optional[Dict[str, str]] = None
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -77,15 +82,23 @@ class DurableCheckpointHook(CheckpointHook):
             raise CheckpointError(
                 'What is to be resumed is a checkpoint of another model: '
                 f'{len(differing)} weights differ, such as {differing[0]}. '
-                'Resume with the config of that run, or train in another '
+                + _model_differences(runner, checkpoint)
+                + 'Resume with the config of that run, or train in another '
                 '--work-dir.'
             )
+        self._digests = teacher_digests(model)
+        resume_as_configured(runner, checkpoint, self._digests)
         load_hook_states(runner.hooks, checkpoint.get('hooks', {}))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: Dict) -> None:
-        """Add what hooks know, where a run can be resumed from it."""
-        if 'optimizer' in checkpoint:
-            checkpoint['hooks'] = hook_states(runner.hooks)
+        """Add what is compared and loaded when a run is resumed from it."""
+        if 'optimizer' not in checkpoint:
+            return
+        if self._digests is None:  # teachers stay as they are
+            model = getattr(runner.model, 'module', runner.model)
+            self._digests = teacher_digests(model)
+        checkpoint['meta']['teachers'] = self._digests
+        checkpoint['hooks'] = hook_states(runner.hooks)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Count steps from the epoch's start, and to its end.
@@ -188,3 +201,12 @@ def _check_start(runner: Runner, checkpoint: Dict) -> None:
             f'({", ".join(lacking[:3])}, ...). For the weights of the student '
             'alone, set model.student_ckpt=FILE in place of load_from.'
         )
+
+
+def _model_differences(runner: Runner, checkpoint: Dict) -> str:
+    differing = [
+        str(item)
+        for item in differences_of(runner, checkpoint['meta'])
+        if item.key.startswith('model.')
+    ]
+    return f'The configs differ: {"; ".join(differing)}. ' * bool(differing)

@@ -283,7 +283,15 @@ class SynthesisHook(Hook):
         if initial:
             state = load_state(self.bank.folder, initial)
             if state is not None:
-                self.synthesizer.load_lasting_state(state)
+                try:
+                    self.synthesizer.load_lasting_state(state)
+                except (KeyError, RuntimeError) as error:
+                    raise BankError(
+                        'The state of the synthesizer beside the image bank '
+                        f'in {self.bank.folder.path} is that of another '
+                        'generator or loss. Resume with the synthesizer of '
+                        f'that run. {error}'
+                    ) from error
 
     def _share_state(self, took_part: bool, rounds: int) -> None:
         """Agree with the other processes on it, before images are added."""

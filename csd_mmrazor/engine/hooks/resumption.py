@@ -1,0 +1,291 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What becomes of a run that is resumed with another config.
+
+It goes on as the new config says, or is refused: MMEngine would take some
+values from the checkpoint and others from the config, without a word.
+"""
+
+import hashlib
+import re
+import warnings
+from typing import Any, Dict, List, Sequence
+
+import torch.nn as nn
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from ...utils import CheckpointError, config_of_checkpoint
+from ...utils.differences import Difference, config_differences
+
+# Arguments of optimizers that do not change what they keep of a weight.
+_RATES = {'lr', 'weight_decay', 'betas', 'eps', 'foreach', 'fused', 'maximize'}
+_RATES_OF_SGD = {'momentum', 'dampening', 'nesterov'}
+# What rates depend on.
+_SCHEDULE = (
+    'optim_wrapper',
+    'param_scheduler',
+    'auto_scale_lr',
+    'train_cfg',
+    'train_dataloader',
+)
+_ELSEWHERE = 'Take the value of that run, or train in another --work-dir'
+
+
+def resume_as_configured(
+    runner: Runner, checkpoint: Dict[str, Any], digests: Dict[str, str]
+) -> None:
+    """Let a checkpoint go on with a run's config, and say what that changes.
+
+    Args:
+        runner (Runner): Of the run, built, before it loads the checkpoint.
+        checkpoint (dict[str, Any]): What it is about to load; gets the rates
+            and the number of steps that the run's config makes of its epoch.
+        digests (dict[str, str]): :func:`teacher_digests` of the run.
+
+    Raises:
+        CheckpointError: If it cannot go on with that config; names what.
+    """
+    meta = checkpoint['meta']
+    loop = runner.train_loop
+    is_epochs = isinstance(loop, EpochBasedTrainLoop)
+    unit, done, end = (
+        ('epoch', meta['epoch'], runner.max_epochs)
+        if is_epochs
+        else ('iter', meta['iter'], runner.max_iters)
+    )
+    if done > end:
+        raise CheckpointError(
+            f'train_cfg.max_{unit}s={end}, but the checkpoint is of {unit} '
+            f'{done}: set it to {done} or more, or resume from an earlier '
+            'checkpoint with --resume FILE.'
+        )
+    differences = differences_of(runner, meta)
+    check_differences(differences, meta, runner.cfg)
+    told = [str(difference) for difference in differences]
+    told += [
+        f'weights of {name}: sha256 {old[:12]} -> {digests[name][:12]}'
+        for name, old in meta.get('teachers', {}).items()
+        if digests.get(name, old) != old
+    ]
+    steps = len(loop.dataloader) if is_epochs else 0
+    if is_epochs and done and meta['iter'] != done * steps:
+        told.append(f'steps an epoch: {meta["iter"] // done} -> {steps}')
+    elif not any(item.key.startswith(_SCHEDULE) for item in differences):
+        steps = None  # the checkpoint's own rates are right
+    if steps is not None:
+        told += renew_schedule(
+            checkpoint, runner, differences, done if is_epochs else 0, steps
+        )
+    if told:
+        lines = '\n  '.join(told)
+        runner.logger.warning(
+            f'What is resumed was at {unit} {done} of a run that differs:\n'
+            f'  {lines}\nThe run goes on with the new values. Images, weights '
+            'and the best checkpoint so far stay as they are.'
+        )
+
+
+def differences_of(runner: Runner, meta: Dict[str, Any]) -> List[Difference]:
+    """What differs between the config of a run and that of a checkpoint."""
+    old = config_of_checkpoint(meta)
+    # As text, so that both were through the same.
+    new = config_of_checkpoint(dict(cfg=runner.cfg.pretty_text))
+    if old is None or new is None:
+        runner.logger.warning(
+            'The config in the checkpoint, or that of the run, is more than '
+            'plain data: it cannot be told whether they differ.'
+        )
+        return []
+    return config_differences(old, new)
+
+
+def check_differences(
+    differences: Sequence[Difference], meta: Dict[str, Any], cfg: Any
+) -> None:
+    """Refuse what a run cannot go on with.
+
+    Args:
+        differences (sequence[Difference]): Between the two configs.
+        meta (dict[str, Any]): Of the checkpoint.
+        cfg (Config): Of the run.
+
+    Raises:
+        CheckpointError: If there is something; names it.
+    """
+    seed = (cfg.get('randomness') or {}).get('seed')
+    for item in differences:
+        reason = _reason(item, cfg)
+        if item.key == 'randomness.seed' and seed != meta.get('seed'):
+            reason = (
+                'images, draws and heads of a run come from one seed, which '
+                f'was {meta.get("seed")}'
+            )
+        if reason:
+            raise CheckpointError(
+                f'A run cannot be resumed with {item}: {reason}. {_ELSEWHERE}.'
+            )
+
+
+def _reason(item: Difference, cfg: Any) -> str:
+    """Why a run cannot go on with a difference; '' if it can."""
+    # But for what it starts from, and losses of its own.
+    if re.match(
+        r'model\.image_shape|model\.architecture\.(?!init_cfg|.*\bloss\b)',
+        item.key,
+    ):
+        return (
+            'its student is another one (which may start from the '
+            "checkpoint's weights, with model.student_ckpt)"
+        )
+    if item.key.endswith('.num_classes'):
+        return 'the bank has labels of these classes'
+    if item.key == 'train_dataloader.dataset.init_bank' and item.new != 'None':
+        return 'images are imported when a run starts'
+    match = re.match(r'(optim_wrapper\b.*)\.?\boptimizer\.(\w+)', item.key)
+    if match:
+        node = cfg
+        for name in f'{match[1]}optimizer'.split('.'):
+            node = (node or {}).get(name)
+        rates = _RATES
+        if str((node or {}).get('type')).endswith('SGD'):
+            rates = rates | _RATES_OF_SGD
+        if match[2] not in rates:
+            return 'the optimizer keeps something else of each weight then'
+    return ''
+
+
+def teacher_digests(model: nn.Module) -> Dict[str, str]:
+    """Checksums of the teachers that checkpoints leave out.
+
+    Args:
+        model (nn.Module): An algorithm.
+
+    Returns:
+        dict[str, str]: SHA-256 of weights and buffers, by the teacher's name
+        in the algorithm.
+    """
+    saved = model.state_dict()
+    digests: Dict[str, Any] = {}
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        match = re.match(r'teachers\.[^.]+|teacher(?=\.)', name)
+        if not match or name in saved:
+            continue
+        digest = digests.setdefault(match[0], hashlib.sha256())
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+def renew_schedule(
+    checkpoint: Dict[str, Any],
+    runner: Runner,
+    differences: Sequence[Difference],
+    epochs: int,
+    steps: int,
+) -> List[str]:
+    """Give a checkpoint the rates that a run of this config has by then.
+
+    Schedulers compute a rate from the one before, so they are stepped through
+    the epochs that are done, as in such a run. Those that look at metrics
+    cannot be; they keep what they know, up to the new end.
+
+    Args:
+        checkpoint (dict[str, Any]): Is changed.
+        runner (Runner): Of the run; its schedulers are at their start.
+        differences (sequence[Difference]): Between the two configs.
+        epochs (int): Done epochs. 0 for a loop of iterations alone.
+        steps (int): Steps of an epoch now.
+
+    Returns:
+        list[str]: What rates changed, to be told.
+
+    Raises:
+        CheckpointError: If optimizers or schedules cannot be changed.
+    """
+    meta, old_optimizers = checkpoint['meta'], checkpoint['optimizer']
+    parts = _by_name(runner.optim_wrapper, OptimWrapperDict)
+    if isinstance(runner.optim_wrapper, OptimWrapperDict):
+        olds = old_optimizers
+    else:
+        olds = {'': old_optimizers}
+    schedulers = _by_name(runner.param_schedulers or [], dict)
+    old_schedulers = _by_name(checkpoint.get('param_schedulers', []), dict)
+    if epochs:
+        meta['iter'] = epochs * steps
+    _replay([*schedulers.values()], epochs, steps if epochs else meta['iter'])
+    told = []
+    for name, part in parts.items():
+        where = f'optim_wrapper.{name}' if name else 'optim_wrapper'
+        new, old = part.state_dict(), olds.get(name)
+        if old is None or _sizes(new) != _sizes(old):
+            raise CheckpointError(
+                f'{where} has other groups of weights than that of the '
+                f'checkpoint (paramwise_cfg, or another model). {_ELSEWHERE}.'
+            )
+        scheduled = schedulers.get(name, [])
+        if any(getattr(s, 'need_val_args', False) for s in scheduled):
+            _keep_plateau(scheduled, old_schedulers.get(name), differences)
+            continue
+        for index, (group, was) in enumerate(
+            zip(new['param_groups'], old['param_groups'])
+        ):
+            told += [
+                f'{where}, group {index}, {key} from here on: '
+                f'{was[key]:.4g} -> {group[key]:.4g}'
+                for key in ('lr', 'momentum', 'weight_decay')
+                if key in was and key in group and was[key] != group[key]
+            ]
+        for key in ('param_groups', 'base_param_settings'):
+            if key in new:
+                old[key] = new[key]
+        old_schedulers[name] = [s.state_dict() for s in scheduled]
+    if 'param_schedulers' in checkpoint:
+        checkpoint['param_schedulers'] = (
+            old_schedulers
+            if isinstance(runner.param_schedulers, dict)
+            else old_schedulers['']
+        )
+    return told
+
+
+def _by_name(value: Any, kind: type) -> Dict[str, Any]:
+    return dict(value.items()) if isinstance(value, kind) else {'': value}
+
+
+def _sizes(state: Dict[str, Any]) -> List[int]:
+    return [len(group['params']) for group in state.get('param_groups', [])]
+
+
+def _replay(lists: Sequence[Sequence], epochs: int, steps: int) -> None:
+    """Step schedulers as ``ParamSchedulerHook`` does."""
+    every = [scheduler for each in lists for scheduler in each]
+    by_step = [scheduler for scheduler in every if not scheduler.by_epoch]
+    by_epoch = [scheduler for scheduler in every if scheduler.by_epoch]
+    with warnings.catch_warnings():
+        # MMEngine warns that no optimizer has made a step yet.
+        warnings.simplefilter('ignore', UserWarning)
+        for _ in range(max(epochs, 1)):
+            for _ in range(steps if by_step else 0):
+                for scheduler in by_step:
+                    scheduler.step()
+            for scheduler in by_epoch if epochs else ():
+                scheduler.step()
+
+
+def _keep_plateau(
+    scheduled: Sequence, old: Any, differences: Sequence[Difference]
+) -> None:
+    changed = [
+        item
+        for item in differences
+        if item.key.startswith('param_scheduler')
+        or re.search(r'optimizer\.lr$', item.key)
+    ]
+    is_alone = len(scheduled) == 1 and len(old or ()) == 1
+    if changed or not is_alone:
+        raise CheckpointError(
+            'A schedule that looks at metrics (ReduceOnPlateau) cannot be '
+            'changed when a run is resumed, nor the end of one beside it'
+            f'{f" ({changed[0]})" if changed else ""}. {_ELSEWHERE}.'
+        )
+    old[0]['end'] = scheduled[0].end
