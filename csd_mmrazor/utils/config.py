@@ -191,6 +191,14 @@ def check_training(cfg: Config) -> None:
             'lower, or val_cfg, val_dataloader and val_evaluator to None.'
         )
     _check_dataset(cfg.train_dataloader.get('dataset'))
+    if cfg.train_dataloader.get('num_batch_per_epoch') is not None and (
+        _is_bank(cfg.train_dataloader.get('dataset'))
+    ):
+        raise ValueError(
+            'train_dataloader.num_batch_per_epoch cuts a data set, which an '
+            'image bank has not yet: set train_dataloader.sampler.num_samples '
+            'to the images of an epoch.'
+        )
     is_csd = str(cfg.model.get('type')).endswith('CSDDistillation')
     if not is_csd:
         check_teachers_of(cfg.model)
@@ -223,6 +231,11 @@ def check_training(cfg: Config) -> None:
         )
 
 
+def _is_bank(dataset: Any) -> bool:
+    name = dataset.get('type') if isinstance(dataset, dict) else None
+    return str(getattr(name, '__name__', name)).endswith('ImageBank')
+
+
 def _check_dataset(dataset: Any) -> None:
     """Refuse an image bank within another data set, which cannot grow."""
     inner = dataset.get('dataset') if isinstance(dataset, dict) else None
@@ -232,8 +245,7 @@ def _check_dataset(dataset: Any) -> None:
     for part in inner if isinstance(inner, (list, tuple)) else [inner]:
         if not isinstance(part, dict):
             continue
-        name = part.get('type')
-        if str(getattr(name, '__name__', name)).endswith('ImageBank'):
+        if _is_bank(part):
             raise ValueError(
                 f'train_dataloader.dataset: {dataset["type"]} cannot hold an '
                 'ImageBank, which grows as it is trained on. Set '

@@ -183,6 +183,10 @@ def test_preprocessors_that_do_nothing_to_a_bank(tiny_config, change, message):
             ),
             'ClassBalancedDataset cannot hold an ImageBank',
         ),
+        (
+            {'train_dataloader.num_batch_per_epoch': 2},
+            'num_batch_per_epoch .*num_samples',
+        ),
         ({'train_cfg.val_begin': 3}, 'val_begin .* max_epochs=2, but got 3'),
         ({'train_cfg.max_epochs': 0}, 'max_epochs .* but got 0'),
     ],
@@ -219,5 +223,8 @@ def test_what_is_not_refused(tiny_runner):
         'custom_hooks': [dict(type='mmengine.CountSteps')],
         **replaced('train_cfg', type='mmengine.OwnEpochs', max_epochs=2),
     }
-    tiny_runner(**options).train()
+    runner = tiny_runner(**options)
+    runner.train()
     assert CountSteps.count == 2
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert 'batch_size=16 (of each process) is more than the 5 images' in log

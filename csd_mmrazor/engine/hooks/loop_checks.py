@@ -5,10 +5,12 @@ MMEngine takes parts of a training loop that a bank cannot work with: they
 would train on nothing, or on less than the config says, without a word.
 """
 
+import logging
 from functools import partial
 
 import torch
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.engine.hooks import SwitchRecipeHook
@@ -75,6 +77,14 @@ def check_loader(loader: DataLoader) -> None:
             f'more than the {len(sampler)} images of sampler.num_samples, '
             'and drop_last=True. Set batch_size lower, num_samples higher, '
             'or drop_last=False.'
+        )
+    if batch_size > len(sampler):
+        print_log(
+            f'train_dataloader.batch_size={batch_size} (of each process) is '
+            f'more than the {len(sampler)} images of sampler.num_samples: an '
+            'epoch is one student step, on all of them.',
+            logger='current',
+            level=logging.WARNING,
         )
     samples = dict(
         inputs=torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
