@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, build, network
 from mmengine.runner import CheckpointLoader
 from test_kills import AT_FILE, config, same, state  # noqa: F401
 
@@ -191,3 +191,81 @@ def test_synchronised_bn(tiny_runner, forked, config):  # noqa: F811
     synced = hook.synthesizer.synthesize(Networks.of(model), 10, seed=0)
     assert torch.equal(plain.images, synced.images)
     assert plain.terms == synced.terms
+
+
+# Collectives that send memory as it lies, as NCCL does, whatever the strides;
+# and a generator whose images have other strides than they seem to have.
+RAW_MEMORY = """
+import torch
+import torch.distributed as dist
+from csd_mmrazor.models import CSDGenerator
+
+
+def raw(tensor):
+    return tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+
+
+def gather(outputs, tensor, *args, send=dist.all_gather, **kwargs):
+    memory = [output.new_empty(output.numel()) for output in outputs]
+    send(memory, raw(tensor), *args, **kwargs)
+    for output, values in zip(outputs, memory):
+        output.copy_(values.view(output.shape))
+
+
+def sent_raw(send):
+    return lambda tensor, *args, **kwargs: send(raw(tensor), *args, **kwargs)
+
+
+dist.all_gather = gather
+dist.all_reduce = sent_raw(dist.all_reduce)
+dist.broadcast = sent_raw(dist.broadcast)
+forward = CSDGenerator.forward
+CSDGenerator.forward = lambda *args, **kwargs: forward(*args, **kwargs).to(
+    memory_format=torch.channels_last
+)
+"""
+
+
+def test_memory_is_sent_as_it_lies(forked, config, tmp_path):  # noqa: F811
+    """Coloured images of two processes are those of one."""
+    parts = {'model.architecture': 4, 'model.teachers.teacher.build_cfg': 8}
+    config(
+        **{name: network(3, width) for name, width in parts.items()},
+        **{
+            'model.teachers.teacher.ckpt_path': _coloured(tmp_path),
+            'model.image_shape': (3, 8, 8),
+            f'{SYNTHESIS}.synthesizer.generator.channels': 3,
+            # Three rounds, so that one process has nothing to gather.
+            f'{SYNTHESIS}.init_rounds': 3,
+            'train_cfg.max_epochs': 1,
+            # The digits, which it validates on, have one channel.
+            'val_cfg': None,
+            'val_dataloader': None,
+            'val_evaluator': None,
+            'default_hooks.checkpoint.save_best': None,
+        },
+    )
+    banks = []
+    for processes in (1, 2):
+        work = tmp_path / f'work_{processes}'
+        done = forked(
+            *('config.py', '--work-dir', work),
+            processes=processes,
+            setup=RAW_MEMORY,
+        )
+        assert done.status == [0] * processes, done.output[-3000:]
+        shards = BankFolder(work / 'bank').shards
+        banks.append([s.sha256 for s in shards if s.epoch < 0])
+    assert len(banks[0]) == 3
+    assert banks[0] == banks[1]
+
+
+def _coloured(folder):
+    """A teacher of images with three channels."""
+    model = build(network(3, 8))
+    model.init_weights()
+    model.train()
+    for _ in range(5):
+        model(torch.randn(64, 3, 8, 8), mode='tensor')
+    torch.save(model.state_dict(), folder / 'coloured.pth')
+    return str(folder / 'coloured.pth')
