@@ -7,7 +7,7 @@ from .checkpoints import (
     list_checkpoints,
 )
 from .downloads import download_to
-from .files import own_file, work_dir_lock, write_file
+from .files import own_file, path_below, work_dir_lock, write_file
 from .plain_config import config_of_checkpoint, parse_config
 from .progress import Progress
 from .scalars import read_scalars
@@ -29,6 +29,7 @@ __all__ = [
     'list_checkpoints',
     'own_file',
     'parse_config',
+    'path_below',
     'read_scalars',
     'seeded',
     'work_dir_lock',

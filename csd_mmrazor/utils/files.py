@@ -44,6 +44,30 @@ def write_file(path: Union[str, Path], content: bytes) -> None:
         raise
 
 
+def path_below(folder: Union[str, Path], name: str, argument: str) -> Path:
+    """A path inside a folder, which others of its kind cannot share.
+
+    Args:
+        folder (str | Path): The work dir, which is locked against others.
+        name (str): Relative to it.
+        argument (str): Where ``name`` is set.
+
+    Returns:
+        Path: Of the two.
+
+    Raises:
+        ValueError: If it is not below the folder, links followed.
+    """
+    path = Path(folder, name)
+    if Path(folder).resolve() not in path.resolve().parents:
+        raise ValueError(
+            f'{argument} should be a path below the work dir {folder}, which '
+            f'one run has for itself, but got {name!r}, which is '
+            f'{path.resolve()}. Move the work dir by --work-dir.'
+        )
+    return path
+
+
 @contextmanager
 def work_dir_lock(path: Union[str, Path]) -> Iterator[None]:
     """Keep other runs out of a work dir while the context is open.

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from csd_mmrazor.utils import work_dir_lock, write_file
+from csd_mmrazor.utils import path_below, work_dir_lock, write_file
 
 
 def test_writes_whole_or_not_at_all(tmp_path):
@@ -27,7 +27,7 @@ def test_the_lock_keeps_others_out(tmp_path):
     code = (
         'import sys\n'
         'sys.path.insert(0, sys.argv[2])\n'
-        'from files import work_dir_lock\n'
+        'from files import path_below, work_dir_lock\n'
         'with work_dir_lock(sys.argv[1]): print("in")\n'
     )
     package = os.path.dirname(sys.modules[write_file.__module__].__file__)
@@ -55,3 +55,24 @@ def test_it_clears_away_what_killed_writers_left(tmp_path):
         pass
     found = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob('*')}
     assert found == {*kept, '.lock', 'bank'}
+
+
+def test_a_path_below(tmp_path):
+    work = tmp_path / 'run'
+    (work / 'a').mkdir(parents=True)
+    (tmp_path / 'link').symlink_to(work)
+    assert path_below(work, 'bank', 'x') == work / 'bank'
+    assert path_below(tmp_path / 'link', 'a/../b', 'x').parent.exists()
+    path_below(work, str(work / 'bank'), 'x')
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['../bank', '../../x', 'a/../../bank', '', '.', 'link', 'link/a', '/x'],
+)
+def test_a_path_that_is_not_below(tmp_path, name):
+    work = tmp_path / 'run'
+    work.mkdir()
+    (work / 'link').symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(ValueError, match='x of y should be a path below'):
+        path_below(work, name, 'x of y')

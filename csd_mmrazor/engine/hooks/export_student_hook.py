@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
 
 from ...export import export_student, find_checkpoint, notes
+from ...utils import path_below
 
 
 @HOOKS.register_module()
@@ -33,6 +34,10 @@ class ExportStudentHook(Hook):
                 f'{out!r}.'
             )
         self.out = out
+
+    def before_run(self, runner: Runner) -> None:
+        """Refuse a file that another run may write as well."""
+        path_below(runner.work_dir, self.out, 'out of ExportStudentHook')
 
     def after_train(self, runner: Runner) -> None:
         """Export the student."""

@@ -1,5 +1,4 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -33,7 +32,7 @@ from ...models.synthesizers import (
     variety,
 )
 from ...models.utils import contiguous, reset_weights
-from ...utils import Progress, derive_seed, seeded
+from ...utils import Progress, derive_seed, path_below, seeded
 from .lasting_state import load_state, save_state, shared_state
 from .loop_checks import check_loop
 
@@ -240,7 +239,10 @@ class SynthesisHook(Hook):
     def _open_bank(
         self, runner: Runner, image_shape: Sequence[int]
     ) -> ImageBank:
-        bank, path = _bank_of(runner), Path(runner.work_dir, self.bank_dir)
+        bank = _bank_of(runner)
+        path = path_below(
+            runner.work_dir, self.bank_dir, 'bank_dir of SynthesisHook'
+        )
         is_used = BankFolder.exists(path) and BankFolder(path).shards
         barrier()  # before the first process writes to it
         if is_used and not runner._resume:
