@@ -93,6 +93,7 @@ def apply() -> None:
     never_install_packages()
     build_from_local_configs()
     tell_registered_names()
+    check_types_of_arguments()
     launch_without_cuda()
     load_checkpoints_safely()
     tell_damaged_checkpoints()
@@ -352,6 +353,34 @@ def _like(name: str, registry, most: int = 8) -> str:
     listed = ', '.join(names[key] for key in shown[:30])
     more = f', and {len(shown) - 30} more' if len(shown) > 30 else ''
     return f'Registered are {listed}{more}.'
+
+
+def check_types_of_arguments() -> None:
+    """MMEngine builds parts with whatever a config says.
+
+    ``--cfg-options`` reads ``no`` as a text, which counts as true; and what a
+    text in place of a number leads to, libraries tell late and without the
+    argument's name.
+    """
+    from mmengine.registry import Registry
+
+    from .utils.arguments import check_arguments
+
+    build = Registry.build
+
+    @functools.wraps(build)
+    def checked_build(self, cfg, *args, **kwargs):
+        if isinstance(cfg, dict) and 'type' in cfg:
+            arguments = {k: v for k, v in cfg.items() if k != 'type'}
+            scope, part = arguments.pop('_scope_', None), cfg['type']
+            with self.switch_scope_and_registry(scope) as registry:
+                if isinstance(part, str):
+                    part = registry.get(part)
+            if callable(part):
+                check_arguments(part, arguments, self.name)
+        return build(self, cfg, *args, **kwargs)
+
+    Registry.build = checked_build
 
 
 def launch_without_cuda() -> None:

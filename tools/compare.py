@@ -41,6 +41,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
+# Ctrl-C ends what has not begun without a word.
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 # Or else asking for a GPU would keep forked processes from using it.
 os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')
 
@@ -57,7 +60,9 @@ import csd_mmrazor
 from csd_mmrazor.datasets import BankFolder
 from csd_mmrazor.utils import config as config_tools
 from csd_mmrazor.utils import read_scalars, write_file
+from csd_mmrazor.utils.arguments import NoneType, check_value
 from csd_mmrazor.utils.errors import errors_told_plainly
+from csd_mmrazor.utils.processes import speak_utf8
 
 COLUMNS = (
     'method',
@@ -148,6 +153,9 @@ def read_list(args: argparse.Namespace, work_dir: Path) -> List[Run]:
             f'{args.list} has {sorted(unknown)}, but only methods, seeds and '
             'options mean something.'
         )
+    for name, kinds in dict(seeds=(list,), options=(dict,)).items():
+        kinds = (*kinds, NoneType)
+        check_value(f'{name} of {args.list}', plan.get(name), kinds)
     seeds = args.seeds or plan.get('seeds') or [0]
     methods = args.methods or [*plan['methods']]
     lacking = set(methods) - set(plan['methods'])
@@ -553,5 +561,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    with errors_told_plainly():
+    speak_utf8()
+    with errors_told_plainly('The same command goes on where it was.'):
         main()

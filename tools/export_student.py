@@ -17,6 +17,7 @@ from csd_mmrazor.export import (
 )
 from csd_mmrazor.utils.config_files import read_config
 from csd_mmrazor.utils.errors import errors_told_plainly
+from csd_mmrazor.utils.processes import speak_utf8
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,5 +65,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    speak_utf8()
     with errors_told_plainly():
         main()

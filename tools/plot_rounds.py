@@ -19,6 +19,7 @@ from typing import Dict, List
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 from csd_mmrazor.utils import read_scalars, write_file
 from csd_mmrazor.utils.errors import errors_told_plainly
+from csd_mmrazor.utils.processes import speak_utf8
 
 # Names in the log, and what they are called in the plot. Rounds are counted
 # from 0 where they are made and from 1 where they are validated.
@@ -134,5 +135,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    speak_utf8()
     with errors_told_plainly():
         main()

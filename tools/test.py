@@ -3,8 +3,12 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
+
+# Ctrl-C ends what has not begun without a word.
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from mmengine.runner import Runner
 
@@ -15,10 +19,11 @@ from csd_mmrazor.models.utils import load_weights
 from csd_mmrazor.utils import NO_FILE
 from csd_mmrazor.utils.config import (
     add_config_arguments,
+    check_present,
     load_config,
 )
 from csd_mmrazor.utils.errors import errors_told_plainly
-from csd_mmrazor.utils.processes import leave_together
+from csd_mmrazor.utils.processes import leave_together, speak_utf8
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,6 +43,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
+    check_present(cfg, ('model', 'test_dataloader'), 'test')
     # Only the student is tested: teachers need no weights for it.
     teachers = cfg.model.get('teachers', {})
     is_csd = str(cfg.model.get('type')).endswith('CSDDistillation')
@@ -55,5 +61,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    speak_utf8()
     with errors_told_plainly():
         main()

@@ -8,9 +8,13 @@ gc.disable()
 
 import argparse
 import os
+import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+
+# Ctrl-C ends what has not begun without a word.
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from mmengine.runner import Runner
 
@@ -27,7 +31,7 @@ from csd_mmrazor.utils.config import (
 )
 from csd_mmrazor.utils.errors import errors_told_plainly
 from csd_mmrazor.utils.files import work_dir_lock
-from csd_mmrazor.utils.processes import leave_together
+from csd_mmrazor.utils.processes import leave_together, speak_utf8
 from csd_mmrazor.utils.validation import check_validation
 
 gc.freeze()
@@ -88,5 +92,9 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    with errors_told_plainly():
+    speak_utf8()
+    with errors_told_plainly(
+        'The same command with --resume, and no path after it, goes on where '
+        'this run was.'
+    ):
         main()

@@ -2,44 +2,106 @@
 """What tools/train.py and tools/test.py do to a config."""
 
 import argparse
-import difflib
-import inspect
 import os
 import os.path as osp
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
 
+from .arguments import NoneType, check_value
 from .config_files import read_config
+from .sections import SECTIONS, check_schedules, check_sections, closest
 from .teachers import check_teachers_of
 
 AMP_DTYPES = ('bfloat16', 'float16')
 # Where each launcher says which process this is.
 _RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
-# Sections of a config that MMEngine reads, beside the runner's arguments.
-_SECTIONS = {
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'sync_bn',
-} | set(inspect.signature(Runner.__init__).parameters)
 
 
-class _Options(DictAction):
-    """``DictAction`` that says what is wrong with an option."""
+class _Options(argparse.Action):
+    """Reads ``key=value`` pairs into a dict."""
 
     def __call__(self, parser, namespace, values, option_string=None):
+        options = dict(getattr(namespace, self.dest, None) or {})
         for word in values:
-            if '=' not in word:
+            key, is_pair, value = word.partition('=')
+            if not is_pair or not all(key.strip().split('.')):
                 parser.error(
                     f'--cfg-options takes key=value pairs, but got "{word}"'
                 )
-        super().__call__(parser, namespace, values, option_string)
+            try:
+                options[key.strip()] = parse_value(value)
+            except ValueError as error:
+                parser.error(f'--cfg-options {word}: {error}')
+        setattr(namespace, self.dest, options)
+
+
+class _Listed(list):
+    """A list that may be a text with commas, as file names have them."""
+
+    text: str
+
+
+def parse_value(text: str) -> Any:
+    """Read the value of an option.
+
+    As MMEngine's ``DictAction``, which removes all spaces and takes every
+    comma apart, but texts keep both.
+
+    Args:
+        text (str): ``None``, ``True`` or ``False``, a number, ``[a,b]``,
+            ``(a,b)`` or ``a,b`` of such, or else a text. What is in quotation
+            marks is not taken apart at its commas.
+
+    Returns:
+        object: The value.
+
+    Raises:
+        ValueError: If brackets are not closed.
+    """
+    text = text.strip()
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in '\'"'
+    if is_quoted:
+        text = text[1:-1]
+    inner = text[1:-1]
+    if text[:1] + text[-1:] in ('[]', '()') and _is_balanced(inner):
+        values = [parse_value(part) for part in _parts(inner)]
+        return tuple(values) if text[0] == '(' else values
+    if text[:1] in ('[', '(') and not _is_balanced(text):
+        raise ValueError('a bracket is not closed')
+    parts = [] if is_quoted else [*_parts(text)]
+    if ',' in text and parts not in ([], [text]):
+        listed = _Listed(map(parse_value, parts))
+        listed.text = text
+        return listed
+    return DictAction._parse_int_float_bool(text)
+
+
+def _is_balanced(text: str) -> bool:
+    depth = 0
+    for letter in text:
+        depth += (letter in '[(') - (letter in '])')
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Take apart at the commas outside brackets and quotation marks."""
+    part, quote = '', ''
+    for letter in text:
+        if letter == ',' and not quote and _is_balanced(part):
+            yield part
+            part = ''
+            continue
+        if letter == quote:
+            quote = ''
+        elif letter in '\'"' and not part.strip(' [('):
+            quote = letter
+        part += letter
+    if part.strip():
+        yield part
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +113,9 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         action=_Options,
         help='override some settings in the used config: key=value pairs, '
         'such as train_cfg.max_epochs=5. A list is written key="[a,b]" or '
-        'key=a,b, nested ones key="[(a,b),(c,d)]", with the quotation marks '
-        'and without white space',
+        'key=a,b, nested ones key="[(a,b),(c,d)]". Spaces in a path stay: '
+        'key="my folder/a.pth"; a path with a comma has quotation marks of '
+        """its own: key="'a,b.pth'" """,
     )
     parser.add_argument(
         '--launcher',
@@ -77,23 +140,29 @@ def load_config(args: argparse.Namespace) -> Config:
         Config: With ``launcher`` and ``work_dir``.
 
     Raises:
-        ValueError: If the config cannot be read, or an option would change
-            nothing.
+        ValueError: If the config cannot be read, an option would change
+            nothing, or a section has what nobody reads.
     """
     cfg = read_config(args.config)
+    options = {}
+    for name, value in (args.cfg_options or {}).items():
+        present = check_option(cfg, name)
+        if isinstance(value, _Listed):
+            is_text = isinstance(present, str) or osp.exists(value.text)
+            value = value.text if is_text else list(value)
+        if isinstance(present, dict) and name != 'compile':
+            check_value(f'--cfg-options: {name}', value, (dict, NoneType))
+        options[name] = value
     same = cfg.get('test_dataloader') == cfg.get('val_dataloader')
-    if args.cfg_options:
-        for option in args.cfg_options:
-            check_option(cfg, option)
-        cfg.merge_from_dict(args.cfg_options)
+    if options:
+        cfg.merge_from_dict(options)
         if (
             same
             and cfg.get('val_dataloader')
-            and not any(
-                key.startswith('test_dataloader') for key in args.cfg_options
-            )
+            and not any(key.startswith('test_dataloader') for key in options)
         ):
             cfg.test_dataloader = cfg.get('val_dataloader')
+    check_sections(cfg)
     cfg.launcher = args.launcher
     # Priority: command line, then config, then the config's name.
     if args.work_dir is not None:
@@ -104,7 +173,7 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def check_option(cfg: Config, option: str) -> None:
+def check_option(cfg: Config, option: str) -> Any:
     """Check that an option of the command line changes something.
 
     MMEngine takes any name. A new argument of a part is left to the part,
@@ -114,27 +183,48 @@ def check_option(cfg: Config, option: str) -> None:
         cfg (Config): The config.
         option (str): Dotted name.
 
+    Returns:
+        object: What the config has there, or None.
+
     Raises:
         ValueError: If a section of that name does not exist, or it is a
-            variable of the config file; says what might be meant.
+            variable of the config file; says what might be meant. If a name
+            is of something that has no names in it.
     """
     node, names = cfg._cfg_dict, option.split('.')
     for depth, name in enumerate(names):
-        if isinstance(node, (list, tuple)) and name.isdecimal():
-            node = node[int(name)] if int(name) < len(node) else None
+        above = '.'.join(names[:depth])
+        if isinstance(node, (list, tuple)):
+            if not name.isdecimal() or int(name) >= len(node):
+                raise ValueError(
+                    f'--cfg-options: {option} would change nothing, since '
+                    f'{above} is a list of {len(node)}: {above}.0 is its '
+                    'first.'
+                )
+            node = node[int(name)]
             continue
+        if node is None:
+            return None
         if not isinstance(node, dict):
-            return
+            raise ValueError(
+                f'--cfg-options: {above} is {node!r}, which has no {name}.'
+            )
         is_new = name not in node
-        known = [key for key in node if depth or key in _SECTIONS]
-        close = difflib.get_close_matches(name, known, 1, 0.8)
-        if is_new and close and (depth == 0 or depth < len(names) - 1):
-            meant = '.'.join([*names[:depth], *close, *names[depth + 1 :]])
+        known = [*node] if depth else [*SECTIONS]
+        close = closest(name, known)
+        is_section = depth == 0 and name in SECTIONS
+        if (
+            is_new
+            and close
+            and not is_section
+            and (depth == 0 or depth < len(names) - 1)
+        ):
+            meant = '.'.join([*names[:depth], close, *names[depth + 1 :]])
             raise ValueError(
                 f'--cfg-options: the config has no '
                 f'{".".join(names[: depth + 1])}; did you mean {meant}?'
             )
-        if depth == 0 and name not in _SECTIONS:
+        if depth == 0 and name not in SECTIONS:
             places = [p for p in _paths(node) if p.endswith(f'.{option}')]
             hint = f' Set {" or ".join(places)}.' if places else ''
             raise ValueError(
@@ -148,17 +238,36 @@ def check_option(cfg: Config, option: str) -> None:
                 + hint
             )
         if is_new:
-            return
+            return None
         node = node[name]
+    return node
 
 
 def _paths(node: Any, path: str = '') -> Iterator[str]:
     """The dotted names of all that is in the sections of a config."""
     for name, value in node.items():
-        if path or name in _SECTIONS:
+        if path or name in SECTIONS:
             yield f'{path}{name}'
             if isinstance(value, dict):
                 yield from _paths(value, f'{path}{name}.')
+
+
+def check_present(cfg: Config, sections: Sequence[str], do: str) -> None:
+    """Check that a config has sections.
+
+    Args:
+        cfg (Config): The config.
+        sections (sequence[str]): Their names.
+        do (str): What they are needed for.
+
+    Raises:
+        ValueError: If one is lacking.
+    """
+    for section in sections:
+        if not cfg.get(section):
+            raise ValueError(
+                f'The config has no {section}, so there is nothing to {do}.'
+            )
 
 
 def check_training(cfg: Config) -> None:
@@ -170,11 +279,11 @@ def check_training(cfg: Config) -> None:
     Raises:
         ValueError: If there is something to correct; says what.
     """
-    for section in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'):
-        if not isinstance(cfg.get(section), dict):
-            raise ValueError(
-                f'The config has no {section}, so there is nothing to train.'
-            )
+    check_present(
+        cfg,
+        ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'),
+        'train',
+    )
     epochs = cfg.train_cfg.get('max_epochs', 1)
     if type(epochs) is not int or epochs < 1:
         raise ValueError(
@@ -213,6 +322,7 @@ def check_training(cfg: Config) -> None:
                 'DistillationOptimWrapperConstructor", architecture=dict('
                 'optimizer=...), aux_head=dict(optimizer=...)).'
             )
+    check_schedules(cfg)
     if (
         cfg.get('sync_bn')
         and cfg.launcher != 'none'
@@ -289,8 +399,8 @@ def enable_amp(cfg: Config, dtype: str) -> None:
             else:
                 wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
     hooks = [
-        *cfg.get('default_hooks', {}).values(),
-        *cfg.get('custom_hooks', []),
+        *(cfg.get('default_hooks') or {}).values(),
+        *(cfg.get('custom_hooks') or []),
     ]
     for hook in hooks:
         if hook and 'synthesizer' in hook:

@@ -2,10 +2,13 @@
 import ast
 import difflib
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Union
+from typing import Iterator, Tuple, Union
 
 from mmengine.config import Config
+
+from .sections import check_names
 
 
 def read_config(path: Union[str, Path]) -> Config:
@@ -20,22 +23,57 @@ def read_config(path: Union[str, Path]) -> Config:
     Raises:
         FileNotFoundError: If it or one of its bases does not exist; names
             those that do.
-        ValueError: If it is not Python, or has a name twice in one dict, the
-            first of which would be lost.
+        ValueError: If it is not Python in UTF-8, has a name twice in one
+            dict, the first of which would be lost, or a misspelt section.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(_missing(Path(path), 'The config'))
     try:
-        _check_names(Path(path))
-        return Config.fromfile(str(path))
+        files = dict(_files(str(path)))
+        for each, text in files.items():
+            _check_twice(each, text)
+        cfg = Config.fromfile(str(path))
     except SyntaxError as error:
-        raise ValueError(f'{path} is not Python: {error}.') from error
+        raise ValueError(
+            f'{error.filename or path} is not Python: {error}.'
+        ) from error
     except FileNotFoundError as error:
         # Of a package's config MMEngine says: file "..." does not exist
         base = error.filename or re.findall('"(.+)"', str(error))[0]
         raise FileNotFoundError(
             _missing(Path(base), f'{path} inherits a config, but')
         ) from error
+    used = {name for item in files.items() for name in _used(*item)}
+    check_names(cfg, used)
+    return cfg
+
+
+def _files(path: str) -> Iterator[Tuple[str, str]]:
+    """The text of a config and of its bases, those of bases too, by path."""
+    try:
+        yield path, Path(path).read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b'\n') + 1
+        raise ValueError(
+            f'The config {path} is not in UTF-8, from line {line} on: save it '
+            'with that encoding.'
+        ) from error
+    for base in Config._get_base_files(path):
+        yield from _files(Config._get_cfg_path(base, path)[0])
+
+
+def _used(path: str, text: str) -> Iterator[str]:
+    """Names that a config file reads, as variables are read.
+
+    Of a library's own configs all names: they are as they are.
+    """
+    yield from re.findall(r'_base_\.(\w+)', text)
+    with suppress(SyntaxError):  # JSON or YAML
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Name) and (
+                isinstance(node.ctx, ast.Load) or '.mim' in Path(path).parts
+            ):
+                yield node.id
 
 
 def _missing(path: Path, what: str) -> str:
@@ -55,12 +93,14 @@ def _missing(path: Path, what: str) -> str:
     return f'{what} {path} does not exist. {hint}'
 
 
-def _check_names(path: Path) -> None:
+def _check_twice(path: str, text: str) -> None:
     """Refuse ``{'align': ..., 'align': ...}``, which Python takes.
 
     Of ``dict(align=..., align=...)`` Python itself says so.
     """
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    if not path.endswith('.py'):
+        return
+    for node in ast.walk(ast.parse(text, path)):
         if not isinstance(node, ast.Dict):
             continue
         names = [k.value for k in node.keys if isinstance(k, ast.Constant)]

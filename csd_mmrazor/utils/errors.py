@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import errno
 import logging
+import signal
 import sys
 import tempfile
 import traceback
@@ -30,16 +31,25 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def errors_told_plainly() -> Iterator[None]:
+def errors_told_plainly(go_on: str = '') -> Iterator[None]:
     """End the program with an error's message in place of its traceback.
 
     The traceback goes to the log file, if one is open by then, or else to a
-    file in the system's folder for temporary ones.
+    file in the system's folder for temporary ones. Ctrl-C ends it with
+    status 130, as shells do; a second one at once.
+
+    Args:
+        go_on (str): What to do after Ctrl-C. Defaults to ''.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A log that cannot be written, on a full disk, is not to hide the error.
     logging.raiseExceptions = False
     try:
         yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        print(f'\nInterrupted. {go_on}'.rstrip(), file=sys.stderr)
+        sys.exit(130)
     except USER_ERRORS as error:
         path = _kept(traceback.format_exc())
         if path:
@@ -71,7 +81,12 @@ def _kept(text: str) -> Optional[str]:
         return handler.baseFilename
     try:
         with tempfile.NamedTemporaryFile(
-            'w', prefix='csd_mmrazor_', suffix='.log', delete=False
+            'w',
+            prefix='csd_mmrazor_',
+            suffix='.log',
+            delete=False,
+            encoding='utf-8',
+            errors='backslashreplace',
         ) as file:
             file.write(text)
         return file.name

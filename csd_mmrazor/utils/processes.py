@@ -1,5 +1,28 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import codecs
+import locale
+import os
+import subprocess
+import sys
+
 import torch.distributed
+
+
+def speak_utf8() -> None:
+    """Start this program again in UTF-8 where the locale has another.
+
+    Configs are in UTF-8, and what they say goes into paths, logs and JSON
+    files, which libraries open with the locale's encoding.
+    """
+    used = sys.getfilesystemencoding(), locale.getpreferredencoding(False)
+    is_utf8 = {codecs.lookup(name).name for name in used} == {'utf-8'}
+    if not is_utf8 and os.environ.get('PYTHONUTF8') != '1':
+        os.environ.update(PYTHONUTF8='1', PYTHONIOENCODING='utf-8')
+        flags = subprocess._args_from_interpreter_flags()
+        arguments = [*flags, '-X', 'utf8', *sys.argv]
+        os.execv(sys.executable, [sys.executable, *arguments])
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors='backslashreplace')
 
 
 def leave_together() -> None:

@@ -50,6 +50,13 @@ def world(tiny_config, tmp_path):
     (tmp_path / 'one_optimizer.py').write_text(
         text + '\noptim_wrapper = dict(optimizer=dict(type="SGD", lr=0.1))\n'
     )
+    (tmp_path / 'misspelt.py').write_text(
+        text + '\ndefualt_hooks = dict(timer=None)\n'
+    )
+    (tmp_path / 'export.py').write_text(
+        text + '\ncustom_hooks = [dict(type="mmrazor.ExportStudentHook", '
+        'out="../student.pth")]\n'
+    )
     (tmp_path / 'no_recorder.py').write_text(
         text + '\nmodel["distiller"]["student_recorders"].pop("logits")\n'
     )
@@ -184,6 +191,64 @@ CASES = {
         'SDG',
     ),
     'misspelt aux_feature': (['model.aux_feature=nekc'], 'nekc.*neck'),
+    'a section of the file': (
+        ['misspelt.py'],
+        'has defualt_hooks.*Did you mean default_hooks',
+    ),
+    'misspelt environment': (
+        ['env_cfg.cudnn_benchmrk=True'],
+        'Did you mean env_cfg.cudnn_benchmark',
+    ),
+    # ---- types
+    'compile in words': (
+        [f'{SYNTHESIS}.synthesizer.compile=no'],
+        "compile of ImageSynthesizer should be True or False.* 'no'",
+    ),
+    'reset_aux_head in words': (
+        [f'{SYNTHESIS}.reset_aux_head=no'],
+        'reset_aux_head of SynthesisHook should be True or False',
+    ),
+    'normalize in words': (
+        ['model.aux_head.normalize=off'],
+        'normalize of SelfSupervisedAuxHead should be True or False',
+    ),
+    'switch of a library': (
+        ['default_hooks.checkpoint.by_epoch=True1'],
+        'by_epoch of DurableCheckpointHook should be True or False',
+    ),
+    'seed in words': (['randomness.seed=abc'], r'randomness\.seed.*integer'),
+    'rate in words': (
+        ['optim_wrapper.architecture.optimizer.lr=abc'],
+        "lr of SGD should be a finite number, but got 'abc'",
+    ),
+    'rate with a comma': (
+        ['optim_wrapper.architecture.optimizer.lr=0,1'],
+        r'lr of SGD should be a finite number, but got \[0, 1\]',
+    ),
+    'rate of synthesis in words': (
+        [f'{SYNTHESIS}.synthesizer.optimizer.lr=abc'],
+        "lr of Adam should be a finite number, but got 'abc'",
+    ),
+    'memory with a unit': (
+        ['train_dataloader.dataset.memory_limit=8GB'],
+        "memory_limit of ImageBank should be a finite number.* '8GB'",
+    ),
+    'no synthesis': (
+        [f'{SYNTHESIS}=None'],
+        'default_hooks.synthesis should be a dict, but got None',
+    ),
+    'no synthesizer': (
+        [f'{SYNTHESIS}.synthesizer=None'],
+        'synthesizer of SynthesisHook should be a dict, but got None',
+    ),
+    'bank beside the work dir': (
+        [f'{SYNTHESIS}.bank_dir=../bank'],
+        'bank_dir of SynthesisHook .* below the work dir',
+    ),
+    'student beside the work dir': (
+        ['export.py'],
+        'out of ExportStudentHook .* below the work dir',
+    ),
     # ---- numbers
     'negative iters': (
         [f'{SYNTHESIS}.synthesizer.iters=-5'],

@@ -1,0 +1,84 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""tools/train.py where the locale is not UTF-8, and when it is interrupted."""
+
+import pytest
+from conftest import ROOT
+
+OLD = dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
+# As after so many calls, Ctrl-C.
+INTERRUPT = """
+import os, signal
+from {module} import {cls}
+call, left = {cls}.{name}, [{calls}]
+def interrupted(*args, **kwargs):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGINT)
+    return call(*args, **kwargs)
+{cls}.{name} = interrupted
+"""
+
+
+@pytest.fixture
+def config(tiny_config, tmp_path):
+    def write(**options):
+        cfg = tiny_config(**options)
+        cfg.pop('experiment_name')
+        cfg.pop('work_dir')
+        cfg.dump(tmp_path / 'config.py')
+        return 'config.py'
+
+    return write
+
+
+def test_a_config_in_utf8_under_another_locale(run, config, tmp_path):
+    """Comments, texts, work dir and log: as under a locale of UTF-8."""
+    path = tmp_path / config(**{'train_cfg.max_epochs': 1})
+    text = path.read_text(encoding='utf-8')
+    named = path.with_name('größe.py')
+    named.write_text(
+        f'# Größe — 中文\n{text}\nauthor = "Łukasz"\nwork_dir = "läufe/中"\n',
+        encoding='utf-8',
+    )
+    done = run(ROOT / 'tools/train.py', named.name, **OLD)
+    assert 'Traceback' not in done.stderr
+    work = tmp_path / 'läufe' / '中'
+    assert (work / 'epoch_1.pth').is_file()
+    (log,) = work.glob('*/*.log')
+    assert 'Łukasz' in log.read_text(encoding='utf-8')
+    assert 'Łukasz' in (work / 'größe.py').read_text(encoding='utf-8')
+
+
+def test_a_config_in_another_encoding(forked, tmp_path):
+    (tmp_path / 'b.py').write_bytes('# a\n# Größe\n'.encode('latin-1'))
+    (tmp_path / 'a.py').write_text('_base_ = "b.py"')
+    done = forked('a.py')
+    assert done.status == [1]
+    assert 'b.py is not in UTF-8, from line 2 on' in done.stderr
+
+
+@pytest.mark.parametrize(
+    'moment',
+    [
+        ('csd_mmrazor.models.synthesizers', 'ImageSynthesizer', 'step', 3),
+        ('csd_mmrazor.models', 'CSDDistillation', 'train_step', 2),
+        ('mmengine.runner', 'Runner', 'save_checkpoint', 1),
+        ('mmengine.config', 'Config', 'merge_from_dict', 1),
+    ],
+    ids=lambda moment: moment[2],
+)
+def test_ctrl_c(forked, config, tmp_path, moment):
+    path = config()
+    module, cls, name, calls = moment
+    if name == 'step':
+        module, cls, name = 'csd_mmrazor.utils', 'Progress', 'step'
+    setup = INTERRUPT.format(module=module, cls=cls, name=name, calls=calls)
+    command = (path, '--work-dir', 'run', '--cfg-options', 'resume=False')
+    done = forked(*command, setup=setup)
+    assert done.status == [130], done.output[-2000:]
+    assert 'Traceback' not in done.output
+    lines = [line for line in done.stderr.splitlines() if 'Interrupt' in line]
+    (line,) = lines
+    assert '--resume' in line
+    again = forked(path, '--work-dir', 'run', '--resume')
+    assert again.status == [0], again.output[-2000:]

@@ -1,0 +1,141 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Types of arguments, in every registry."""
+
+import math
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+import mmrazor.registry as registries
+import pytest
+import torch
+from mmengine.registry import HOOKS, OPTIMIZERS, PARAM_SCHEDULERS
+
+from csd_mmrazor.utils.arguments import (
+    NoneType,
+    argument_types,
+    check_arguments,
+    fits,
+    kinds_of,
+)
+
+
+@pytest.mark.parametrize(
+    'annotation, kinds',
+    [
+        (bool, (bool,)),
+        (Optional[int], (int, NoneType)),
+        (Union[float, Sequence[float]], (float, list)),
+        (Union[Dict, List[Dict], None], (dict, list, NoneType)),
+        (Union[float, torch.Tensor], None),
+        (Any, None),
+        (None, None),
+    ],
+)
+def test_kinds_of(annotation, kinds):
+    found = kinds_of(annotation)
+    assert found is None if kinds is None else set(found) == set(kinds)
+
+
+@pytest.mark.parametrize(
+    'kind, right, wrong',
+    [
+        (bool, [True, False], ['no', 1, None, 0.0, []]),
+        (int, [0, -3], [True, 1.5, '1', None, [1], math.nan]),
+        (float, [1, 0.5], [True, '1e-3', None, [1], math.nan, math.inf]),
+        (str, ['a', Path('a')], [1, None, ['a'], True]),
+        (dict, [{}, object()], [None, 'a', 1, [], ()]),
+        (list, [[], (), 1.5], [None, 'a', {}, True]),
+    ],
+)
+def test_fits(kind, right, wrong):
+    assert all(fits(value, kind) for value in right)
+    assert not any(fits(value, kind) for value in wrong)
+
+
+def ours():
+    """Every registered part of this project, once."""
+    found = {}
+    for registry in vars(registries).values():
+        for part in getattr(registry, 'module_dict', {}).values():
+            if str(getattr(part, '__module__', '')).startswith('csd_mmrazor'):
+                found[part.__name__] = part
+    return found.values()
+
+
+SWITCHES = [
+    (part, name)
+    for part in ours()
+    for name, kinds in argument_types(part).items()
+    if kinds == (bool,)
+]
+
+
+def test_there_are_switches():
+    assert {'compile', 'normalize', 'reset_aux_head', 'agreed_only'} <= {
+        name for _, name in SWITCHES
+    }
+
+
+@pytest.mark.parametrize('value', ['no', 'off', 'yes', 'True1'])
+@pytest.mark.parametrize(
+    'part, name', SWITCHES, ids=[f'{p.__name__}.{n}' for p, n in SWITCHES]
+)
+def test_no_switch_takes_words(part, name, value):
+    with pytest.raises(ValueError, match=f'{name} of {part.__name__} .* True'):
+        check_arguments(part, {name: value})
+    check_arguments(part, {name: True})
+
+
+@pytest.mark.parametrize('value', ['8GB', math.nan, [1, 2], {}, True])
+def test_no_number_of_ours_is_anything_else(value):
+    """None is right where it means something."""
+    tried = 0
+    for part in ours():
+        for name, kinds in argument_types(part).items():
+            if kinds and float in kinds and bool not in kinds:
+                with pytest.raises(ValueError, match=f'{name} of'):
+                    check_arguments(part, {name: value})
+                tried += 1
+    assert tried > 10
+
+
+@pytest.mark.parametrize(
+    'registry, cfg, said',
+    [
+        (OPTIMIZERS, dict(type='SGD', lr='abc'), 'lr of SGD'),
+        (OPTIMIZERS, dict(type='SGD', lr=None), 'lr of SGD'),
+        (OPTIMIZERS, dict(type='SGD', lr=[0, 1]), 'lr of SGD'),
+        (OPTIMIZERS, dict(type='Adam', lr=math.nan), 'lr of Adam'),
+        (OPTIMIZERS, dict(type='SGD', weight_decay='a'), 'weight_decay'),
+        (OPTIMIZERS, dict(type='SGD', nesterov='no'), 'nesterov of SGD'),
+        (
+            PARAM_SCHEDULERS,
+            dict(type='CosineAnnealingLR', T_max='x'),
+            'T_max of CosineAnnealingLR',
+        ),
+        (HOOKS, dict(type='LoggerHook', interval='a'), 'interval of Logger'),
+        (HOOKS, dict(type='CheckpointHook', by_epoch='no'), 'by_epoch of'),
+        (
+            registries.DATASETS,
+            dict(type='mmrazor.ImageBank', memory_limit='8GB'),
+            "memory_limit of ImageBank .* '8GB'",
+        ),
+        (
+            registries.MODELS,
+            dict(_scope_='mmrazor', type='CSDLoss', loss_weight=math.nan),
+            'loss_weight of CSDLoss',
+        ),
+    ],
+)
+def test_registries_check_what_they_build(registry, cfg, said):
+    with pytest.raises(ValueError, match=said):
+        registry.build(cfg)
+
+
+def test_what_is_right_is_built():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    for lr in (1, 0.5, torch.tensor(0.5)):
+        OPTIMIZERS.build(dict(type='Adam', lr=lr, params=[weight]))
+    OPTIMIZERS.build(dict(type='SGD', lr=1, foreach=None, params=[weight]))
+    HOOKS.build(dict(type='CheckpointHook', interval=1, save_best='auto'))
+    HOOKS.build(dict(type='LoggerHook', interval=10))

@@ -1,0 +1,97 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What ``--cfg-options`` reads."""
+
+import argparse
+
+import pytest
+from conftest import ROOT
+
+from csd_mmrazor.utils.config import (
+    add_config_arguments,
+    load_config,
+    parse_value,
+)
+
+QUICKSTART = str(ROOT / 'configs/csd/csd_quickstart_digits.py')
+
+
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        # As MMEngine reads them.
+        ('5', 5),
+        ('1e-3', 0.001),
+        ('true', True),
+        ('None', None),
+        ('text', 'text'),
+        ('1,2', [1, 2]),
+        ('[1, 2]', [1, 2]),
+        ('"[a,b]"', ['a', 'b']),
+        ('[]', []),
+        ('(1,)', (1,)),
+        ('[(1, 2), [a, b], c]', [(1, 2), ['a', 'b'], 'c']),
+        # Texts stay as they are.
+        ('my folder/a.pth', 'my folder/a.pth'),
+        ('[my folder, b c]', ['my folder', 'b c']),
+        ("'a,b.pth'", 'a,b.pth'),
+        ('"my folder, old/a.pth"', 'my folder, old/a.pth'),
+        ('["a,b", c]', ['a,b', 'c']),
+        ("it's", "it's"),
+        ('a(1).pth', 'a(1).pth'),
+        ('a(1,b', 'a(1,b'),
+        ("it's (a,b", "it's (a,b"),
+        ('a=b', 'a=b'),
+        ('', ''),
+        ('größe 5', 'größe 5'),
+    ],
+)
+def test_parse_value(text, value):
+    found = parse_value(text)
+    assert found == value
+    assert isinstance(found, type(value))
+
+
+@pytest.mark.parametrize('text', ['[a,b', '(1,2', '[(1,2]'])
+def test_a_bracket_that_is_not_closed(text):
+    with pytest.raises(ValueError, match='not closed'):
+        parse_value(text)
+
+
+def parse(*options):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('config')
+    add_config_arguments(parser)
+    return parser.parse_args([QUICKSTART, '--cfg-options', *options])
+
+
+def test_paths_of_a_stranger(tmp_path, monkeypatch):
+    """Spaces stay, and so does a comma where the config has a text."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a, b.pth').write_text('')
+    cfg = load_config(
+        parse(
+            'model.teachers.teacher.ckpt_path=my teachers, old/a b.pth',
+            'load_from=a, b.pth',
+            'work_dir="run, 2"',
+            'model.data_preprocessor.mean=1,2,3',
+        )
+    )
+    assert cfg.model.teachers.teacher.ckpt_path == 'my teachers, old/a b.pth'
+    assert cfg.load_from == 'a, b.pth'
+    assert cfg.work_dir == 'run, 2'
+    assert cfg.model.data_preprocessor.mean == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    'option, said',
+    [
+        ('load_from', 'takes key=value'),
+        ('=5', 'takes key=value'),
+        ('a..b=5', 'takes key=value'),
+        ('load_from=[a,b', 'a bracket is not closed'),
+    ],
+)
+def test_an_option_that_cannot_be_read(option, said, capsys):
+    with pytest.raises(SystemExit):
+        parse(option)
+    assert said in capsys.readouterr().err
