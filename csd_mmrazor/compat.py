@@ -22,6 +22,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Iterator
+from urllib.parse import urlparse
 
 import torch
 
@@ -96,7 +97,10 @@ def apply() -> None:
     check_types_of_arguments()
     launch_without_cuda()
     load_checkpoints_safely()
-    tell_damaged_checkpoints()
+    resume_from_whole_checkpoints()
+    never_run_texts_of_configs()
+    read_yaml_safely()
+    keep_methods_of_schedulers()
     write_checkpoints_whole()
     leave_other_runs_checkpoints_alone()
     format_configs_once()
@@ -431,143 +435,105 @@ def launch_without_cuda() -> None:
 
 
 def load_checkpoints_safely() -> None:
-    """MMEngine 0.10.7 cannot load its own checkpoints on torch >= 2.6.
+    """MMEngine's loaders run what a checkpoint says, or refuse their own.
 
-    ``torch.load`` reads weights only by default since then, and the
-    checkpoints also hold log buffers and NumPy values (mmengine issue 1655).
-    Those classes are declared safe and everything else stays refused. On
-    older torch, which runs whatever a file says, MMEngine is given an
-    unpickler with the same list.
+    ``torch.load`` runs any code before torch 2.6, and ever since where
+    MMEngine downloads; elsewhere it then refuses the log histories and NumPy
+    values of MMEngine's own checkpoints (mmengine issue 1655), and what it
+    does admit can be altered by the file. Every loader of MMEngine's gets one
+    that reads data alone, and says what is wrong with a file.
     """
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
+    from mmengine.runner import checkpoint
 
-    def method_of_history_buffer(owner, name):
-        # What ``builtins.getattr`` stands for in these files: protocol 2
-        # stores ``HistoryBuffer.mean`` as ``getattr(HistoryBuffer, 'mean')``.
-        methods = HistoryBuffer._statistics_methods
-        if owner is HistoryBuffer and name in methods:
-            return methods[name]
-        raise ValueError(
-            f'refused to read attribute {name!r} of {owner!r} '
-            'while loading a checkpoint'
-        )
+    from .utils import load_file
 
-    HistoryBuffer()  # fills ``_statistics_methods``
-    allowed = {
-        'builtins.getattr': method_of_history_buffer,
-        # Schedulers with milestones, and before torch 2.2 all of them.
-        'collections.Counter': collections.Counter,
-        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
-        'numpy.ndarray': np.ndarray,
-        'numpy.dtype': np.dtype,
-    }
-    for value in (np.empty(0), np.float64(0)):
-        rebuild = value.__reduce__()[0]
-        for package in ('numpy.core', 'numpy._core'):  # NumPy 1 and 2
-            allowed[f'{package}.multiarray.{rebuild.__name__}'] = rebuild
-    for code in '?bhilqBHILQefdgFDSU':
-        cls = type(np.dtype(code))
-        allowed[f'{cls.__module__}.{cls.__qualname__}'] = cls
-
-    if _release(torch.__version__) >= (2, 6):
-        torch.serialization.add_safe_globals(
-            [(value, name) for name, value in allowed.items()]
-        )
-    else:
-        _load_with_allow_list(allowed)
-
-
-def _load_with_allow_list(allowed: dict) -> None:
-    """Give MMEngine's local and HTTP loaders a restricted unpickler."""
-    import codecs
-    import pickle
-    from _compat_pickle import IMPORT_MAPPING
-
-    from mmengine.runner.checkpoint import CheckpointLoader
-    from torch._weights_only_unpickler import _get_allowed_globals
-
-    allowed = dict(_get_allowed_globals(), **allowed)
-    allowed['_codecs.encode'] = codecs.encode  # NumPy's raw bytes
-
-    class Unpickler(pickle.Unpickler):
-        def find_class(self, module, name):
-            # Protocol 2 writes the module names of Python 2.
-            path = f'{IMPORT_MAPPING.get(module, module)}.{name}'
-            if path not in allowed:
-                raise pickle.UnpicklingError(
-                    f'refused to load a checkpoint that holds {path}'
-                )
-            return allowed[path]
-
-    unpickler = types.ModuleType('csd_mmrazor_pickle')
-    unpickler.Unpickler = Unpickler
-    unpickler.load = lambda file, **kwargs: Unpickler(file, **kwargs).load()
-
-    @CheckpointLoader.register_scheme(prefixes='', force=True)
-    def load_from_local(filename, map_location):
-        path = Path(filename).expanduser()
+    def load_url(url, model_dir=None, map_location=None, progress=True):
+        folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
+        path = folder / Path(urlparse(url).path).name
         if not path.is_file():
-            raise FileNotFoundError(f'{path} can not be found.')
-        return torch.load(
-            path, map_location=map_location, pickle_module=unpickler
-        )
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=progress)
+        return load_file(path, map_location)
 
-    @CheckpointLoader.register_scheme(
-        prefixes=('http://', 'https://'), force=True
-    )
-    def load_from_http(filename, map_location=None):
-        path = Path(torch.hub.get_dir(), 'checkpoints', Path(filename).name)
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(filename, str(path))
-        return load_from_local(path, map_location)
+    # What that module alone sees of torch.
+    stand_in = types.ModuleType('torch')
+    stand_in.__getattr__ = functools.partial(getattr, torch)
+    stand_in.load = load_file
+    checkpoint.torch = stand_in
+    checkpoint.load_url = load_url
 
 
-def tell_damaged_checkpoints() -> None:
-    """A cut or crafted checkpoint is told by libraries in their own words.
+def resume_from_whole_checkpoints() -> None:
+    """``--resume`` follows the name in ``last_checkpoint``, whatever is there.
 
-    torch overlooks altered bytes, and for a file that holds code it advises
-    to turn the safety off. ``--resume`` follows the name in
-    ``last_checkpoint``, whatever is there. Here the message names the file
-    and what is wrong with it, and a run resumes from the last whole one.
+    Here a run resumes from the last whole one.
     """
-    import zipfile
-
     from mmengine.runner import find_latest_checkpoint
-    from mmengine.runner.checkpoint import CheckpointLoader
 
-    from .utils import CheckpointError, check_whole, latest_checkpoint
+    from .utils import latest_checkpoint
 
     _rebind(find_latest_checkpoint, latest_checkpoint)
-    load = CheckpointLoader._schemes['']
 
-    @CheckpointLoader.register_scheme(prefixes='', force=True)
-    def load_from_local(filename, map_location):
-        if zipfile.is_zipfile(filename):
-            check_whole(filename)
+
+def never_run_texts_of_configs() -> None:
+    """MMEngine runs the text of a config that a checkpoint holds.
+
+    ``Runner.resume`` and the inferencers do, and MMRazor's ``RuntimeInfo``,
+    by ``Config.fromstring``, which writes it to a file and imports that. It
+    is what MMEngine wrote of a config, so it is read as plain data.
+    """
+    from mmengine.config import Config
+
+    from .utils import parse_config
+
+    fromstring = Config.fromstring
+
+    @functools.wraps(fromstring)
+    def read(cfg_str, file_format):
+        if file_format != '.py':
+            return fromstring(cfg_str, file_format)
         try:
-            return load(filename, map_location)
-        except (FileNotFoundError, PermissionError):
-            raise
-        except Exception as error:
-            text = str(error).strip()
-            # torch: "Unsupported global: GLOBAL posix.system was not ...";
-            # the other two are ours.
-            found = re.search(
-                r'GLOBAL (\S+)|that holds (\S+)|(refused to read .+)', text
-            )
-            if found:
-                raise CheckpointError(
-                    f'The checkpoint {filename} is not loaded, since it '
-                    'holds more than tensors, numbers and texts: '
-                    f'{next(filter(None, found.groups()))}. That could run '
-                    'any code.'
-                ) from error
-            raise CheckpointError(
-                f'{filename} is not a checkpoint, or was cut short '
-                f'({type(error).__name__}).'
+            return Config(parse_config(cfg_str))
+        except ValueError as error:
+            raise ValueError(
+                f'The text of a config is not run: {error}. Read one that '
+                'you trust by Config.fromfile.'
             ) from error
+
+    Config.fromstring = staticmethod(read)
+
+
+def read_yaml_safely() -> None:
+    """MMEngine reads YAML by a loader that calls what the file names."""
+    import yaml
+    from mmengine.fileio.handlers import yaml_handler
+
+    yaml_handler.Loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+
+
+def keep_methods_of_schedulers() -> None:
+    """A checkpoint can put anything in place of a scheduler's methods.
+
+    ``load_state_dict`` makes every key of the state an attribute.
+    """
+    from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+
+    from .utils import CheckpointError
+
+    load_state_dict = _ParamScheduler.load_state_dict
+
+    @functools.wraps(load_state_dict)
+    def load(self, state_dict):
+        for key in state_dict:
+            if key == 'optimizer' or hasattr(type(self), key):
+                raise CheckpointError(
+                    f'The checkpoint has a {key} for {type(self).__name__}, '
+                    'which is no state of a schedule: it was not written by '
+                    'a run. Resume from another.'
+                )
+        load_state_dict(self, state_dict)
+
+    _ParamScheduler.load_state_dict = load
 
 
 def write_checkpoints_whole() -> None:

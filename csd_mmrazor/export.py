@@ -13,11 +13,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
+from mmengine.utils import import_modules_from_strings
 from mmrazor.registry import DATASETS, MODELS
 from torch import Tensor
 
 from .models.utils import load_weights, logits_of
-from .utils import list_checkpoints, own_file, write_file
+from .utils import list_checkpoints, own_file, parse_config, write_file
 from .version import __version__
 
 # Published data sets under their names in mmpretrain.
@@ -87,6 +88,30 @@ def find_config(checkpoint: Path) -> Path:
             '--config CONFIG.py'
         )
     return found[-1]
+
+
+def read_run_config(path: Path) -> Config:
+    """Read the config that a runner left, without running it.
+
+    Args:
+        path (Path): As of :func:`find_config`.
+
+    Returns:
+        Config: What it says; what its ``custom_imports`` names is imported.
+
+    Raises:
+        ValueError: If it is not what a runner writes.
+    """
+    try:
+        cfg = Config(parse_config(path.read_text(encoding='utf-8')))
+    except ValueError as error:
+        raise ValueError(
+            f'{path}, beside the checkpoint, is not a config that a run '
+            f'writes: {error}. If you trust it, name it: --config {path}'
+        ) from error
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
+    return cfg
 
 
 def export_student(

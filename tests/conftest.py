@@ -184,7 +184,7 @@ def zygote():
 
 @pytest.fixture
 def forked(zygote, tmp_path):
-    """Run tools/train.py in real processes without their seconds of imports.
+    """Run a tool in real processes without their seconds of imports.
 
     Returns what they printed and their exit statuses, which for a killed
     one is minus the signal.

@@ -640,3 +640,26 @@ def test_what_works_is_not_replaced(remedy, cls, method, monkeypatch):
     before = vars(cls)[method]
     remedy()
     assert vars(cls)[method] is before
+
+
+def test_yaml_names_no_functions(tmp_path):
+    import mmengine
+
+    path = tmp_path / 'a.yml'
+    path.write_text('a: [1, {b: c}]')
+    assert mmengine.load(path) == dict(a=[1, dict(b='c')])
+    path.write_text(f'a: !!python/object/apply:os.mkdir [{tmp_path}/PWNED]')
+    for read in (mmengine.load, Config.fromfile):
+        with pytest.raises(Exception, match='could not determine a constr'):
+            read(path)
+    assert not (tmp_path / 'PWNED').exists()
+
+
+def test_texts_of_configs_are_not_run(tmp_path):
+    code = f"a=__import__('os').mkdir('{tmp_path}/PWNED')"
+    with pytest.raises(ValueError, match='text of a config is not run: line'):
+        Config.fromstring(code, '.py')
+    assert not (tmp_path / 'PWNED').exists()
+    cfg = Config(dict(a=1, b=dict(c=[2])))
+    assert Config.fromstring(cfg.pretty_text, '.py').b.c == [2]
+    assert Config.fromstring('{"a": 1}', '.json').a == 1

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Runs tools/train.py in forks of a process that has imported everything.
+"""Runs the tools in forks of a process that has imported everything.
 
 Starting Python with torch, mmpretrain and mmrazor takes 10 seconds. The tests
 that need dozens of real processes, to kill them or to see how they exit, get
@@ -8,7 +8,7 @@ and answers with one:
 
     {"argv": [...], "cwd": "...", "out": "FILE", "envs": [{...}, ...],
      "kill_after": SECONDS or null, "kill": [ranks], "timeout": SECONDS,
-     "setup": "PYTHON"}
+     "setup": "PYTHON", "tool": "train.py"}
 
 One process is forked for each of ``envs``; what they print goes to the files
 ``out`` and ``out``.err.
@@ -39,9 +39,10 @@ def child(request, env):
             os.dup2(os.open(request['out'] + suffix, flags), number)
         os.chdir(request['cwd'])
         os.environ.update(env)
-        sys.argv = [TRAIN, *request['argv']]
+        tool = str(Path(TRAIN).with_name(request.get('tool', 'train.py')))
+        sys.argv = [tool, *request['argv']]
         exec(request.get('setup') or '', dict(globals()))
-        runpy.run_path(TRAIN, run_name='__main__')
+        runpy.run_path(tool, run_name='__main__')
         code = 0
     except SystemExit as error:
         code = error.code

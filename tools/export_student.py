@@ -14,6 +14,7 @@ from csd_mmrazor.export import (
     find_checkpoint,
     find_config,
     notes,
+    read_run_config,
 )
 from csd_mmrazor.utils.config_files import read_config
 from csd_mmrazor.utils.errors import errors_told_plainly
@@ -48,7 +49,7 @@ def main() -> None:
     checkpoint = find_checkpoint(args.source)
     config = args.config or find_config(checkpoint)
     print(f'Checkpoint: {checkpoint}\nConfig: {config}')
-    cfg = read_config(config)
+    cfg = read_config(config) if args.config else read_run_config(config)
     exported = export_student(cfg, checkpoint, args.out)
     print('\n'.join(notes(exported)))
     if args.onnx:

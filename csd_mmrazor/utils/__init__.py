@@ -5,6 +5,7 @@ from .checkpoints import (
     keep_own_pointers,
     latest_checkpoint,
     list_checkpoints,
+    load_file,
 )
 from .downloads import download_to
 from .files import own_file, path_below, work_dir_lock, write_file
@@ -27,6 +28,7 @@ __all__ = [
     'keep_own_pointers',
     'latest_checkpoint',
     'list_checkpoints',
+    'load_file',
     'own_file',
     'parse_config',
     'path_below',

@@ -1,17 +1,137 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import errno
+import io
 import logging
 import re
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, List, Optional, Union
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Union
 
+import numpy as np
+import torch
 from mmengine.logging import print_log
 
 from .files import last_part, own_file
+from .plain_pickle import NotPlainError, read_pickle
+
+_ZIP = b'PK\x03\x04'
+# How ``torch.save`` began files before torch 1.6; see torch.serialization.
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; says what to do."""
+
+
+def load_file(
+    file: Union[str, Path, BinaryIO],
+    map_location: Union[str, torch.device, None] = None,
+    **_,
+) -> Any:
+    """Load what ``torch.save`` wrote, if it is data, in place of torch.load.
+
+    Nothing in it is run, whatever the release of torch; its sizes and
+    checksums are looked at before any memory is taken.
+
+    Args:
+        file (str | Path | BinaryIO): Where it is.
+        map_location (str | torch.device, optional): Device of the tensors.
+            Defaults to None, the CPU.
+
+    Returns:
+        What it holds: containers, numbers, texts, tensors, NumPy's arrays
+        and MMEngine's log histories.
+
+    Raises:
+        CheckpointError: If it was cut short or altered, or holds more.
+        OSError: If it cannot be read.
+    """
+    if not isinstance(map_location, (str, torch.device)):
+        map_location = 'cpu'
+    if isinstance(file, (str, Path)):
+        with open(Path(file).expanduser(), 'rb') as opened:
+            return _load(opened, str(file), torch.device(map_location))
+    name = getattr(file, 'name', 'file')
+    return _load(file, str(name), torch.device(map_location))
+
+
+def _load(file: BinaryIO, name: str, device: torch.device) -> Any:
+    start = file.read(len(_ZIP))
+    file.seek(0)
+    try:
+        if start != _ZIP:
+            return _load_legacy(file, device)
+        with _opened_archive(file, name) as archive:
+            return _load_archive(archive, device)
+    except (OSError, MemoryError, CheckpointError):
+        raise
+    except NotPlainError as error:
+        raise CheckpointError(
+            f'The checkpoint {name} is not loaded, since it holds more than '
+            f'tensors, numbers and texts: {error}. That could run any code.'
+        ) from error
+    except Exception as error:
+        raise CheckpointError(
+            f'{name} is not a checkpoint, or was cut short '
+            f'({type(error).__name__}).'
+        ) from error
+
+
+def _load_archive(archive: zipfile.ZipFile, device: torch.device) -> Any:
+    found = [n for n in archive.namelist() if n.endswith('/data.pkl')]
+    if len(found) != 1:
+        raise zipfile.BadZipFile(f'{len(found)} files data.pkl')
+    found = found[0]
+    root = found[: -len('data.pkl')]
+    order = f'{root}byteorder'
+    if order in archive.namelist() and archive.read(order) != b'little':
+        raise NotPlainError('numbers of a big-endian computer')
+    storages: Dict[str, torch.Tensor] = {}
+
+    def read_storage(key: str, size: int) -> torch.Tensor:
+        member = archive.getinfo(f'{root}data/{key}')
+        if member.file_size != size:
+            raise NotPlainError(f'a storage of {size} bytes in {key}')
+        if key not in storages:
+            # Not the bytes themselves, whose memory is not aligned.
+            data = np.frombuffer(archive.read(member), np.uint8)
+            storages[key] = torch.tensor(data, device=device)
+        return storages[key]
+
+    return read_pickle(io.BytesIO(archive.read(found)), read_storage)
+
+
+def _load_legacy(file: BinaryIO, device: torch.device) -> Any:
+    """Of torch < 1.6: pickles, the last of which names storages to come."""
+    room = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if (read_pickle(file), read_pickle(file)) != (_MAGIC, _PROTOCOL):
+        raise ValueError('it was not written by torch.save')
+    if read_pickle(file)['little_endian'] is not True:
+        raise NotPlainError('numbers of a big-endian computer')
+    start = file.tell()
+    storages: Dict[str, torch.Tensor] = {}
+
+    def announced(key: str, size: int) -> torch.Tensor:
+        nonlocal room
+        if key not in storages and size <= room:
+            storages[key] = torch.empty(size, dtype=torch.uint8)
+            room -= size
+        if key not in storages or len(storages[key]) != size:
+            raise NotPlainError(f'a storage of {size} bytes in {key}')
+        return storages[key]
+
+    read_pickle(file, announced)
+    for key in read_pickle(file):
+        file.seek(8, io.SEEK_CUR)  # how many numbers it is
+        size = len(storages[key])
+        data = np.frombuffer(file.read(size), np.uint8)
+        if len(data) < size:
+            raise ValueError('it ends within a storage')
+        storages[key] = torch.tensor(data, device=device)
+    file.seek(start)
+    return read_pickle(file, lambda key, size: storages[key])
 
 
 def check_whole(path: Union[str, Path]) -> None:
@@ -24,16 +144,58 @@ def check_whole(path: Union[str, Path]) -> None:
         path (str | Path): A file that ``torch.save`` wrote.
 
     Raises:
-        CheckpointError: If it was cut short or altered.
+        CheckpointError: If it was cut short or altered, or is an archive
+            that torch does not write.
     """
+    with open(path, 'rb') as file, _opened_archive(file, path) as archive:
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(damaged)
+
+
+@contextmanager
+def _opened_archive(
+    file: BinaryIO, name: Union[str, Path]
+) -> Iterator[zipfile.ZipFile]:
+    """An archive of the kind that torch writes, not larger than its file."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        damaged = str(error)
-    if damaged is not None:
+        with zipfile.ZipFile(file) as archive:
+            _check_members(archive, name, file.seek(0, io.SEEK_END))
+            yield archive
+    except (NotPlainError, CheckpointError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise CheckpointError(
-            f'The checkpoint {path} was cut short or altered ({damaged}).'
+            f'The checkpoint {name} was cut short or altered ({error}).'
+        ) from error
+
+
+def _check_members(
+    archive: zipfile.ZipFile, name: Union[str, Path], room: int
+) -> None:
+    """Check what an archive says of its files, before any is read."""
+    names = archive.namelist()
+    if any(n.rpartition('/')[2] == 'constants.pkl' for n in names):
+        raise CheckpointError(
+            f'{name} is a TorchScript archive, which holds code, and is not '
+            'loaded.'
+        )
+    wrong = [
+        member
+        for member in archive.infolist()
+        if member.compress_type != zipfile.ZIP_STORED
+        or member.compress_size != member.file_size
+        or member.flag_bits & 1
+    ]
+    declared = sum(member.file_size for member in archive.infolist())
+    if wrong or declared > room or len(set(names)) < len(names):
+        raise CheckpointError(
+            f'{name} is not an archive of torch.save, which neither '
+            'compresses nor repeats anything: its '
+            f'{room} bytes stand for {declared}. Unpack it, load it where '
+            'you trust it, and save it by torch.save(state_dict, FILE).'
         )
 
 
