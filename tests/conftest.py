@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Small real parts that the tests share."""
+"""Fixtures that the tests share; helpers.py has what they import."""
 
 import json
 import os
@@ -12,49 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import ROOT, build, network
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmrazor.registry import MODELS
 
-import csd_mmrazor  # noqa: F401
-
-ROOT = Path(__file__).parent.parent
 torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
-
-
-def network(channels=1, base_channels=4, num_classes=10, **backbone):
-    """Config of a small classifier for images of 8x8 and more."""
-    return dict(
-        _scope_='mmpretrain',
-        type='ImageClassifier',
-        backbone=dict(
-            dict(
-                type='ResNet_CIFAR',
-                depth=18,
-                in_channels=channels,
-                stem_channels=base_channels,
-                base_channels=base_channels,
-                num_stages=2,
-                strides=(1, 2),
-                dilations=(1, 1),
-                out_indices=(1,),
-            ),
-            **backbone,
-        ),
-        neck=dict(type='GlobalAveragePooling'),
-        head=dict(
-            type='LinearClsHead',
-            num_classes=num_classes,
-            in_channels=2 * base_channels,
-        ),
-    )
-
-
-def build(cfg):
-    """Build a model of MMRazor's registry, as a config would."""
-    with DefaultScope.overwrite_default_scope('mmrazor'):
-        return MODELS.build(cfg)
 
 
 @pytest.fixture(autouse=True)
@@ -163,14 +126,14 @@ def run(tmp_path):
 
 
 @pytest.fixture(scope='session')
-def zygote():
-    """A process that has imported everything; see zygote.py."""
+def fork_server():
+    """A process that has imported everything; see fork_server.py."""
     process = subprocess.Popen(
         [
             sys.executable,
             '-W',
             'ignore',
-            Path(__file__).with_name('zygote.py'),
+            Path(__file__).with_name('fork_server.py'),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -183,7 +146,7 @@ def zygote():
 
 
 @pytest.fixture
-def forked(zygote, tmp_path):
+def forked(fork_server, tmp_path):
     """Run a tool in real processes without their seconds of imports.
 
     Returns what they printed and their exit statuses, which for a killed
@@ -215,11 +178,11 @@ def forked(zygote, tmp_path):
             out=str(out),
             envs=envs,
         )
-        if zygote.poll() is None and not hasattr(zygote, 'ready'):
-            zygote.ready = zygote.stdout.readline()
-        zygote.stdin.write(json.dumps(request) + '\n')
-        zygote.stdin.flush()
-        answer = json.loads(zygote.stdout.readline())
+        if fork_server.poll() is None and not hasattr(fork_server, 'ready'):
+            fork_server.ready = fork_server.stdout.readline()
+        fork_server.stdin.write(json.dumps(request) + '\n')
+        fork_server.stdin.flush()
+        answer = json.loads(fork_server.stdout.readline())
         stdout, stderr = out.read_text(), Path(f'{out}.err').read_text()
         return SimpleNamespace(
             stdout=stdout, stderr=stderr, output=stdout + stderr, **answer

@@ -11,7 +11,7 @@ import uuid
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, build, network
+from helpers import ROOT, build, network
 from mmengine.config import Config
 from mmengine.hub import get_config, get_model
 from mmengine.logging import HistoryBuffer, MessageHub

@@ -8,7 +8,7 @@ import mmpretrain
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, build, network
+from helpers import ROOT, build, network
 from mmengine.config import Config
 from PIL import Image
 

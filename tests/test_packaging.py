@@ -8,7 +8,7 @@ import zipfile
 from email.parser import Parser
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 
 @pytest.fixture(scope='module')

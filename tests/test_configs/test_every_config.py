@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, build
+from helpers import ROOT, build
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.datasets.categories import (

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, build
+from helpers import ROOT, build
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image

@@ -8,7 +8,7 @@ import statistics
 
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import ROOT
 
 RESULTS = ROOT / 'docs/results'
 SUMS = [line.split() for line in (RESULTS / 'weights/SHA256SUMS').open()]

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.datasets.bank_folder import INITIAL

@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import build  # noqa: F401
+from helpers import build  # noqa: F401
 from mmengine.registry import DefaultScope
 from mmrazor.registry import DATASETS
 from PIL import Image

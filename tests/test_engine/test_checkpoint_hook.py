@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import network
+from helpers import network
 from mmengine.optim import OptimWrapper
 from mmengine.runner import CheckpointLoader, ValLoop
 from mmrazor.registry import HOOKS

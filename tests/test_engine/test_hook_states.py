@@ -5,7 +5,7 @@ import mmrazor.models  # noqa: F401  registers hooks
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from helpers import ROOT
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from helpers import ROOT
 
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.engine.hooks import lasting_state

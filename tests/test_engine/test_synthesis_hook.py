@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from conftest import build, network
+from helpers import build, network
 
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.datasets.bank_folder import INITIAL

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from conftest import ROOT, build
+from helpers import ROOT, build
 from mmengine.config import Config
 
 from csd_mmrazor.engine import DistillationOptimWrapperConstructor

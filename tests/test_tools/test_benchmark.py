@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
 
-from conftest import ROOT
+from helpers import ROOT
 
 OTHER = """
 import time

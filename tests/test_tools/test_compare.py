@@ -12,7 +12,7 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, build
+from helpers import ROOT, build
 from mmengine.config import Config
 from PIL import Image
 

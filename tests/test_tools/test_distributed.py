@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from conftest import ROOT, build, network
+from helpers import ROOT, build, network
 from mmengine.runner import CheckpointLoader
 from test_kills import AT_FILE, config, same, state  # noqa: F401
 

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from helpers import ROOT
 from mmengine.runner import CheckpointLoader
 
 from csd_mmrazor.datasets import BankFolder

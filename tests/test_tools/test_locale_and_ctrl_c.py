@@ -2,7 +2,7 @@
 """tools/train.py where the locale is not UTF-8, and when it is interrupted."""
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 OLD = dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
 # As after so many calls, Ctrl-C.

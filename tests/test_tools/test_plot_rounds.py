@@ -3,7 +3,7 @@ import importlib.util
 import json
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 from PIL import Image
 
 TOOL = ROOT / 'tools/plot_rounds.py'

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import cv2
-from conftest import ROOT
+from helpers import ROOT
 
 
 def test_quickstart():

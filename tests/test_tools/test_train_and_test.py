@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from helpers import ROOT
 from mmengine.hub import get_model
 from mmengine.runner import CheckpointLoader
 from PIL import Image

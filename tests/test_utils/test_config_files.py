@@ -3,7 +3,7 @@ import re
 from argparse import Namespace
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 from csd_mmrazor.utils.config import load_config
 from csd_mmrazor.utils.config_files import read_config

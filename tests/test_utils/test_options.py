@@ -4,7 +4,7 @@
 import argparse
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 from csd_mmrazor.utils.config import (
     add_config_arguments,

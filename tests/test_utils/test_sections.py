@@ -7,7 +7,7 @@ import re
 from argparse import Namespace
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 from mmengine.config import Config
 
 from csd_mmrazor.utils import config

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import pytest
 import torch
-from conftest import build
+from helpers import build
 
 from csd_mmrazor.models import RandomCropFlip
 from csd_mmrazor.models.augments.crop_flip import crop_flip

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import pytest
 import torch
-from conftest import build
+from helpers import build
 from torchvision.transforms.functional import resized_crop as by_torchvision
 
 from csd_mmrazor.models.augments.resized_crop import (

@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from conftest import ROOT, build
+from helpers import ROOT, build
 from mmengine.config import Config
 
 # Parameters with the linear layer for 10 classes, counted in the code of

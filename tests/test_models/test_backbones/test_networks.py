@@ -9,7 +9,7 @@ from itertools import chain
 import pytest
 import torch
 import torch.nn as nn
-from conftest import ROOT, build
+from helpers import ROOT, build
 from mmengine.config import Config
 
 # Parameters of the authors' networks for 10 classes, counted in their code.

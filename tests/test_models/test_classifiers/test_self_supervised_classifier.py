@@ -2,7 +2,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import build, network
+from helpers import build, network
 from mmpretrain.structures import DataSample
 
 

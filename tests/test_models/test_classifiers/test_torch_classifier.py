@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from conftest import ROOT, build
+from helpers import ROOT, build
 from mmengine.config import Config
 from mmpretrain.structures import DataSample
 

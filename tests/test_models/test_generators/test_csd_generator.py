@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from conftest import build
+from helpers import build
 from mmengine.model.weight_init import initialize
 
 from csd_mmrazor.models import CSDGenerator

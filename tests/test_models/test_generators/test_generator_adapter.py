@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import pytest
 import torch
-from conftest import build, network
+from helpers import build, network
 
 DAFL = dict(type='DAFLGenerator', img_size=8, latent_dim=6, hidden_channels=4)
 CSD = dict(type='CSDGenerator', img_size=8, latent_dim=6, hidden_channels=4)

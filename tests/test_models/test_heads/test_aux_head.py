@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from conftest import build
+from helpers import build
 
 from csd_mmrazor.models import SelfSupervisedAuxHead
 

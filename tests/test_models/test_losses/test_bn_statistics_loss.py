@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import build, network
+from helpers import build, network
 
 from csd_mmrazor.models import BNStatisticsLoss, MovingBNStatisticsLoss
 from csd_mmrazor.models.losses.bn_statistics_loss import bn_statistics_loss

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import build
+from helpers import build
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import build
+from helpers import build
 
 from csd_mmrazor.models.losses.contrastive_loss import contrastive_loss
 

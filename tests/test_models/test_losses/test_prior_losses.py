@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import build
+from helpers import build
 
 from csd_mmrazor.models import L2PriorLoss, TotalVariationLoss
 from csd_mmrazor.models.losses.prior_losses import total_variation

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 import torch.nn as nn
-from conftest import build
+from helpers import build
 from test_image_synthesizer import same, state, synthesizer
 
 from csd_mmrazor.models import Networks

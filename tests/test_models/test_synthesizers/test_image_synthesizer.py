@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from conftest import build, network
+from helpers import build, network
 from mmrazor.registry import MODELS
 from timm.layers import BatchNormAct2d
 

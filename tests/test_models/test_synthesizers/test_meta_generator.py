@@ -4,7 +4,7 @@
 import pytest
 import torch
 import torch.nn as nn
-from conftest import build
+from helpers import build
 
 
 class Line(nn.Module):

@@ -4,7 +4,7 @@ import urllib.error
 
 import pytest
 import torch
-from conftest import ROOT, build, network
+from helpers import ROOT, build, network
 
 from csd_mmrazor.models.utils import load_weights
 

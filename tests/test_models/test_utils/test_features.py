@@ -2,7 +2,7 @@
 import pytest
 import torch
 import torch.nn as nn
-from conftest import build, network
+from helpers import build, network
 
 from csd_mmrazor.models.utils import (
     as_map,

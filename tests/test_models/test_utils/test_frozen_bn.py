@@ -4,7 +4,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 import torch.nn as nn
-from conftest import build, network
+from helpers import build, network
 from timm.layers import BatchNormAct2d
 from torch.nn.utils import parametrize, prune
 from torchvision.ops.misc import FrozenBatchNorm2d

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 import torch.nn as nn
-from conftest import build
+from helpers import build
 from timm.layers import BatchNormAct2d
 from torchvision.ops.misc import FrozenBatchNorm2d
 

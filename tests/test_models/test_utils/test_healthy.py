@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn as nn
-from conftest import build, network
+from helpers import build, network
 from mmengine.runner.checkpoint import load_checkpoint
 
 from csd_mmrazor.models import Networks

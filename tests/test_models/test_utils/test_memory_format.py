@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from conftest import ROOT, build, network
+from helpers import ROOT, build, network
 
 from csd_mmrazor.models.utils import (
     as_map,

@@ -2,7 +2,7 @@
 import pytest
 import torch
 import torch.nn as nn
-from conftest import build
+from helpers import build
 
 from csd_mmrazor.models.utils import evaluating, frozen, reset_weights
 

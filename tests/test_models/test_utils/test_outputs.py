@@ -8,7 +8,7 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn as nn
-from conftest import build, network
+from helpers import build, network
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 

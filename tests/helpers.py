@@ -1,0 +1,45 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Small real parts that the tests build; conftest.py has the fixtures."""
+
+from pathlib import Path
+
+from mmengine.registry import DefaultScope
+from mmrazor.registry import MODELS
+
+import csd_mmrazor  # noqa: F401
+
+ROOT = Path(__file__).parent.parent
+
+
+def network(channels=1, base_channels=4, num_classes=10, **backbone):
+    """Config of a small classifier for images of 8x8 and more."""
+    return dict(
+        _scope_='mmpretrain',
+        type='ImageClassifier',
+        backbone=dict(
+            dict(
+                type='ResNet_CIFAR',
+                depth=18,
+                in_channels=channels,
+                stem_channels=base_channels,
+                base_channels=base_channels,
+                num_stages=2,
+                strides=(1, 2),
+                dilations=(1, 1),
+                out_indices=(1,),
+            ),
+            **backbone,
+        ),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(
+            type='LinearClsHead',
+            num_classes=num_classes,
+            in_channels=2 * base_channels,
+        ),
+    )
+
+
+def build(cfg):
+    """Build a model of MMRazor's registry, as a config would."""
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        return MODELS.build(cfg)
