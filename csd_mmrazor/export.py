@@ -5,7 +5,7 @@ import io
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -139,9 +139,7 @@ def export_student(
             f'The student is written as OUT.pth, but got {out}: give it that '
             'suffix.'
         )
-    plain = plain_config(cfg)
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build(plain.model).eval()
+    plain, model = plain_student(cfg)
     load_weights(model, str(checkpoint), 'checkpoint')
     saved = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
     meta = saved.get('meta', {})
@@ -167,6 +165,21 @@ def export_student(
     write_file(config, text.encode())
     write_file(out, buffer.getvalue())
     return ExportedStudent(model, out, config, needs_plugin)
+
+
+def plain_student(cfg: Config) -> Tuple[Config, nn.Module]:
+    """The student as it is exported, with new weights.
+
+    Args:
+        cfg (Config): Of the run.
+
+    Returns:
+        tuple[Config, nn.Module]: Its :func:`plain_config`, and the student
+        in eval mode.
+    """
+    plain = plain_config(cfg)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return plain, MODELS.build(plain.model).eval()
 
 
 def plain_config(cfg: Config) -> Config:
@@ -214,9 +227,13 @@ def plain_config(cfg: Config) -> Config:
     if preprocessor.get('bgr_to_rgb') or preprocessor.get('rgb_to_bgr'):
         preprocessor['to_rgb'] = True  # as mmpretrain calls either
     student['data_preprocessor'] = {
-        key: value
-        for key, value in preprocessor.items()
-        if key in _PREPROCESSING
+        # mmpretrain's default, which is not that of other networks.
+        'type': 'mmpretrain.ClsDataPreprocessor',
+        **{
+            key: value
+            for key, value in preprocessor.items()
+            if key in _PREPROCESSING
+        },
     }
     plain = dict(default_scope='mmpretrain', model=student)
     loader = _test_loader(cfg)

@@ -85,9 +85,11 @@ def tiny_config(tmp_path, teacher_file):
 def tiny_runner(tiny_config):
     """A Runner of :func:`tiny_config`."""
 
-    def make(work_dir='run', resume=False, **options):
+    def make(work_dir='run', resume=False, rehearsal=False, **options):
         cfg = tiny_config(work_dir, **options)
         cfg.resume = resume
+        if cfg.default_hooks.get('synthesis'):
+            cfg.default_hooks.synthesis.rehearsal = rehearsal
         return Runner.from_cfg(cfg)
 
     return make

@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 # A clone works without being installed.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 import csd_mmrazor  # noqa: F401  repairs MMRazor before it is needed
+from csd_mmrazor.engine import SynthesisHook
 from csd_mmrazor.utils.config import (
     AMP_DTYPES,
     add_config_arguments,
@@ -61,6 +62,11 @@ def parse_args() -> argparse.Namespace:
         metavar='PATH',
         help='resume from the latest checkpoint in the work dir, or from PATH',
     )
+    parser.add_argument(
+        '--no-rehearsal',
+        action='store_true',
+        help='start without first trying the whole run in small',
+    )
     add_config_arguments(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -86,7 +92,11 @@ def main() -> None:
     is_first = is_first_process(cfg.launcher)
     with work_dir_lock(cfg.work_dir) if is_first else nullcontext():
         runner = Runner.from_cfg(cfg)
-        check_validation(runner)
+        synthesis = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
+        for hook in synthesis:
+            hook.rehearsal = hook.rehearsal and not args.no_rehearsal
+        if not synthesis and not args.no_rehearsal:
+            check_validation(runner)
         runner.train()
     leave_together()
 

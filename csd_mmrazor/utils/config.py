@@ -11,6 +11,7 @@ from mmengine.config import Config, DictAction
 
 from .arguments import NoneType, check_value
 from .config_files import read_config
+from .numbers import check_numbers
 from .sections import SECTIONS, check_schedules, check_sections, closest
 from .teachers import check_teachers_of
 
@@ -284,6 +285,7 @@ def check_training(cfg: Config) -> None:
         ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'),
         'train',
     )
+    check_numbers(cfg)
     epochs = cfg.train_cfg.get('max_epochs', 1)
     if type(epochs) is not int or epochs < 1:
         raise ValueError(

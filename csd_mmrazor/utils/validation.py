@@ -1,11 +1,17 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from contextlib import suppress
+from numbers import Number
+from typing import Dict
+
 import torch
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner import Runner, ValLoop
 
 
 def check_validation(runner: Runner) -> None:
     """Validate one batch, before hours of work and not after.
+
+    Runs with a ``SynthesisHook`` have a whole rehearsal.
 
     Args:
         runner (Runner): Of a run that is about to be trained. Its random
@@ -34,11 +40,46 @@ def check_validation(runner: Runner) -> None:
         ) from error
     finally:
         model.train(was_training)
+    check_metrics(runner, metrics)
+
+
+def check_metrics(runner: Runner, metrics: Dict) -> None:
+    """Check that hooks and schedules find the metrics that they look at.
+
+    Args:
+        runner (Runner): With hooks and, where they are built, schedules.
+        metrics (dict): Of a validation.
+
+    Raises:
+        ValueError: If one is not there, or is no number.
+    """
+    wanted = {}
     for hook in runner.hooks:
-        if isinstance(hook, CheckpointHook) and hook.save_best:
+        if isinstance(hook, CheckpointHook) and hook.save_best and metrics:
             for name in hook.key_indicators:
-                if name != 'auto' and name not in metrics:
-                    raise ValueError(
-                        f'save_best={name!r} of the checkpoint hook is none '
-                        f'of the metrics, which are {[*metrics]}.'
-                    )
+                metric = next(iter(metrics)) if name == 'auto' else name
+                wanted[f'save_best={name!r} of the checkpoint hook'] = metric
+        elif isinstance(hook, EarlyStoppingHook):
+            name = f'monitor={hook.monitor!r} of {type(hook).__name__}'
+            wanted[name] = hook.monitor
+    schedulers = runner.param_schedulers or []
+    if isinstance(schedulers, dict):
+        schedulers = sum(map(list, schedulers.values()), [])
+    for scheduler in schedulers:
+        if getattr(scheduler, 'need_val_args', False):
+            name = f'monitor={scheduler.monitor!r} of '
+            wanted[name + type(scheduler).__name__] = scheduler.monitor
+    for argument, name in wanted.items():
+        if name not in metrics:
+            raise ValueError(
+                f'{argument} is none of the metrics, which are {[*metrics]}.'
+            )
+        value = metrics[name]
+        if hasattr(value, 'item'):
+            with suppress(RuntimeError, ValueError):  # of many elements
+                value = value.item()
+        if not isinstance(value, Number):
+            raise ValueError(
+                f'{argument} looks at the metric {name}, which is no number '
+                f'but {type(value).__name__}: name another of {[*metrics]}.'
+            )

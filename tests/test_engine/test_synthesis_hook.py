@@ -457,6 +457,7 @@ def test_feeds_an_algorithm_of_mmrazor(tiny_runner, teacher_file):
     )
     sgd = dict(_delete_=True, optimizer=dict(type='SGD', lr=0.05))
     runner = tiny_runner(
+        rehearsal=True,
         model=model,
         optim_wrapper=sgd,
         param_scheduler=None,

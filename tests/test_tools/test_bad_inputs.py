@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, build, network
 from mmengine.config import Config
 from PIL import Image
 
@@ -19,6 +19,29 @@ SYNTHESIS = 'default_hooks.synthesis'
 TEACHER = 'model.teachers.teacher'
 # An error takes no more than a screen.
 SCREEN = 24
+
+
+# Networks that fail where only a later step would see it.
+STUDENTS = """
+from mmpretrain.models import ImageClassifier
+from mmrazor.registry import MODELS
+
+
+@MODELS.register_module()
+class OnlyEval(ImageClassifier):
+    def forward(self, *args, **kwargs):
+        if self.training:
+            raise RuntimeError('it works only in eval mode')
+        return super().forward(*args, **kwargs)
+
+
+@MODELS.register_module()
+class NoPreprocessor(ImageClassifier):
+    def __init__(self, *args, data_preprocessor=None, **kwargs):
+        if data_preprocessor is not None:
+            raise ValueError('it takes no preprocessor')
+        super().__init__(*args, **kwargs)
+"""
 
 
 class Marker:
@@ -60,6 +83,23 @@ def world(tiny_config, tmp_path):
     (tmp_path / 'no_recorder.py').write_text(
         text + '\nmodel["distiller"]["student_recorders"].pop("logits")\n'
     )
+    torch.save(
+        build(network(base_channels=8, num_classes=1)).state_dict(),
+        tmp_path / 'one_class.pth',
+    )
+    (tmp_path / 'matrix.py').write_text(
+        text + '\nval_evaluator = dict(type="ConfusionMatrix")\n'
+    )
+    (tmp_path / 'rgb.py').write_text(
+        text + '\nval_dataloader["dataset"] = dict('
+        'type="mmrazor.BlankImages", image_shape=(3, 8, 8), length=20)\n'
+    )
+    (tmp_path / 'students.py').write_text(STUDENTS)
+    for name in ('OnlyEval', 'NoPreprocessor'):
+        (tmp_path / f'{name}.py').write_text(
+            f'{text}\nmodel["architecture"]["type"] = "mmrazor.{name}"\n'
+            'custom_imports = dict(imports=["csd_mmrazor", "students"])\n'
+        )
     (tmp_path / 'not.pth').write_text('This is no checkpoint.\n' * 20)
     (tmp_path / 'empty.pth').write_bytes(b'')
     torch.save(dict(state_dict=Marker()), tmp_path / 'evil.pth')
@@ -389,6 +429,187 @@ CASES = {
         ['param_scheduler.architecture.type=CosineLR'],
         'CosineLR',
     ),
+    # ---- what only later work would stumble on
+    'checkpoint argument misspelt': (
+        ['default_hooks.checkpoint.max_keep_ckpt=1'],
+        r'max_keep_ckpt=1 is no argument .*did you mean max_keep_ckpts\?',
+    ),
+    "MMEngine's checkpoint argument misspelt": (
+        [
+            'default_hooks.checkpoint.type=CheckpointHook',
+            'default_hooks.checkpoint.max_keep_ckpt=1',
+        ],
+        r'CheckpointHook.*check default_hooks\.checkpoint.*max_keep_ckpt',
+    ),
+    'checkpoint dir cannot be written': (
+        [
+            'default_hooks.checkpoint.type=CheckpointHook',
+            'default_hooks.checkpoint.out_dir=file',
+        ],
+        r'check default_hooks\.checkpoint.*Not a directory.*file',
+    ),
+    'checkpoint interval in words': (
+        ['default_hooks.checkpoint.interval=often'],
+        r"default_hooks\.checkpoint\.interval .* integer, but got 'often'",
+    ),
+    'log_interval of 0': (
+        ['model.log_interval=0'],
+        r'log_interval .*positive integer, but got 0',
+    ),
+    'logger interval of 0': (
+        ['default_hooks.logger.interval=0'],
+        r'default_hooks\.logger\.interval .*positive integer, but got 0',
+    ),
+    'val_interval of 0': (
+        ['train_cfg.val_interval=0'],
+        r'train_cfg\.val_interval .*positive integer, but got 0',
+    ),
+    'one class': (
+        [
+            f'{TEACHER}.ckpt_path=one_class.pth',
+            'model.architecture.head.num_classes=1',
+            f'{TEACHER}.build_cfg.head.num_classes=1',
+        ],
+        r'2 classes or more, but got .*head\.num_classes',
+    ),
+    **{
+        f'tau={tau}': (
+            [f'model.distiller.distill_losses.loss_kd.tau={tau}'],
+            r'distill_losses\.loss_kd\.tau should be a finite number above 0, '
+            f"but got '?{tau}",
+        )
+        for tau in ('0', '-4', 'nan', 'inf', 'hot')
+    },
+    **{
+        f'lr={lr}': (
+            [f'optim_wrapper.{part}.optimizer.lr={lr}'],
+            rf'optim_wrapper\.{part}\.optimizer\.lr should .*0 or more, '
+            f"but got '?{lr}",
+        )
+        for part, lr in (
+            ('architecture', 'nan'),
+            ('architecture', 'inf'),
+            ('aux_head', '-0.1'),
+            ('aux_head', 'fast'),
+        )
+    },
+    'lr far too high': (
+        ['optim_wrapper.architecture.optimizer.lr=1e38'],
+        r'(nan|inf|not a number).* optim_wrapper\.architecture\.optimizer\.lr='
+        r'1e\+38',
+    ),
+    'lr of images': (
+        [f'{SYNTHESIS}.synthesizer.optimizer.lr=nan'],
+        r'synthesizer\.optimizer\.lr should .* but got nan',
+    ),
+    'images diverge': (
+        [f'{SYNTHESIS}.synthesizer.optimizer.lr=1e38'],
+        r'Two steps of synthesis failed: check default_hooks\.synthesis\.'
+        'synthesizer.*Lower the learning rate',
+    ),
+    'loss weight is NaN': (
+        ['model.student_loss.loss_weight=nan'],
+        r'model\.student_loss\.loss_weight should .* but got nan',
+    ),
+    'loss weight is too high': (
+        ['model.distiller.distill_losses.loss_kd.loss_weight=1e40'],
+        r'distill\.loss_kd is (inf|nan) in student step 1: check '
+        r'model\.distiller\.distill_losses\.loss_kd=.*1e\+40',
+    ),
+    'mean and std of 0..1': (
+        [
+            'model.data_preprocessor.mean=[0.31]',
+            'model.data_preprocessor.std=[0.38]',
+        ],
+        r'mean=\[0.31\] and std=\[0.38\] .*multiply them by 255',
+    ),
+    'a last batch of one image': (
+        [
+            'train_dataloader.sampler.num_samples=33',
+            'model.architecture.backbone.num_stages=4',
+            'model.architecture.backbone.strides=[2,2,2,2]',
+            'model.architecture.backbone.dilations=[1,1,1,1]',
+            'model.architecture.backbone.out_indices=[3]',
+            'model.architecture.head.in_channels=32',
+        ],
+        r'cannot train on one image: .*num_samples',
+    ),
+    'schedule by no metric': (
+        [
+            'param_scheduler.architecture.type=ReduceOnPlateauLR',
+            'param_scheduler.architecture.monitor=acc',
+        ],
+        r"monitor='acc' of ReduceOnPlateauLR .*none of .*accuracy/top1",
+    ),
+    'schedule by a rule that there is not': (
+        [
+            'param_scheduler.architecture.type=ReduceOnPlateauLR',
+            'param_scheduler.architecture.monitor=accuracy/top1',
+            'param_scheduler.architecture.rule=max',
+        ],
+        r"param_scheduler\.architecture\.rule .*'less', but got 'max'",
+    ),
+    'schedule to negative rates': (
+        [
+            'param_scheduler.architecture.type=CosineAnnealingLR',
+            'param_scheduler.architecture.eta_min=-1',
+        ],
+        r'CosineAnnealingLR of param_scheduler\.architecture brings lr to -',
+    ),
+    'stops early by no metric': (
+        ['default_hooks.early.type=EarlyStoppingHook']
+        + ['default_hooks.early.monitor=acc'],
+        r"monitor='acc' of EarlyStoppingHook .*none of .*accuracy/top1",
+    ),
+    'stops early by a rule that there is not': (
+        ['default_hooks.early.type=EarlyStoppingHook']
+        + ['default_hooks.early.monitor=accuracy/top1']
+        + ['default_hooks.early.rule=max'],
+        r"default_hooks\.early\.rule .*'less', but got 'max'",
+    ),
+    'stops early after no patience': (
+        ['default_hooks.early.type=EarlyStoppingHook']
+        + ['default_hooks.early.monitor=accuracy/top1']
+        + ['default_hooks.early.patience=long'],
+        r"default_hooks\.early\.patience .*integer, but got 'long'",
+    ),
+    'best by a metric that is no number': (
+        ['matrix.py'],
+        r"save_best='auto' .*confusion_matrix/result, which is no number",
+    ),
+    'metric that fails': (
+        ['val_evaluator.topk=[50]'],
+        'first batch of validation failed: check val_dataloader, '
+        'val_evaluator',
+    ),
+    'validation images of other channels': (
+        ['rgb.py'],
+        'first batch of validation failed: check val_dataloader',
+    ),
+    **{
+        f'max_norm={value}': (
+            [f'optim_wrapper.architecture.clip_grad.max_norm={value}'],
+            r'optim_wrapper\.architecture\.clip_grad\.max_norm should be a '
+            f"number above 0, but got '?{value}",
+        )
+        for value in ('big', '0', '-5', 'nan')
+    },
+    'clip_grad misspelt': (
+        ['optim_wrapper.architecture.clip_grad.maxnorm=5'],
+        r'A student step failed: check model, optim_wrapper.*maxnorm',
+    ),
+    'head of another width': (
+        ['model.aux_head.in_channels=5'],
+        "aux_head does not take the student's features of shape .*, 8",
+    ),
+    'student that cannot train': (
+        ['OnlyEval.py'],
+        r'A student step failed: check model.*only in eval mode',
+    ),
+    'student that cannot be exported': (
+        ['NoPreprocessor.py'],
+        r'export of the student failed: check model\.architecture',
+    ),
 }
 
 
@@ -410,7 +631,8 @@ def arguments(case, cfg):
 
 @pytest.mark.parametrize('case', CASES)
 def test_it_is_told(forked, world, tmp_path, case):
-    done = forked(*arguments(case, world), timeout=300)
+    setup = 'sys.path.insert(0, os.getcwd())'
+    done = forked(*arguments(case, world), timeout=300, setup=setup)
     print(f'--- {case}\n{done.stderr}')
     assert done.status[0] in (1, 2), done.output[-2000:]
     told = ' '.join(done.stderr.split('The traceback is in ')[-1].split())

@@ -173,7 +173,9 @@ def hook(event, args):
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 sys.addaudithook(hook)
 """
-    run = forked('config.py', '--work-dir', 'run', setup=setup)
+    run = forked(
+        *('config.py', '--work-dir', 'run', '--no-rehearsal'), setup=setup
+    )
     assert run.status == [-signal.SIGXFSZ], run.output[-3000:]
     (cut,) = (tmp_path / 'run').rglob('.*.tmp')
     assert name in cut.name and cut.stat().st_size == 500
@@ -320,7 +322,7 @@ def test_a_second_run_in_a_work_dir_is_refused(run, forked, config, tmp_path):
     config(**{f'{SYNTHESIS}.init_iters': 10**6})
     first = subprocess.Popen(
         [sys.executable, ROOT / 'tools/train.py', 'config.py']
-        + ['--work-dir', 'run'],
+        + ['--work-dir', 'run', '--no-rehearsal'],
         cwd=tmp_path,
         env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
         stdout=subprocess.DEVNULL,

@@ -1,5 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import difflib
 import re
+from inspect import signature
 from pathlib import Path
 from typing import Dict, Optional
 
@@ -33,7 +35,7 @@ class DurableCheckpointHook(CheckpointHook):
         **kwargs: The same by name, but no ``out_dir``.
 
     Raises:
-        ValueError: If there is an ``out_dir``.
+        ValueError: If there is an ``out_dir``, or what is no argument.
     """
 
     _digests: Optional[Dict[str, str]] = None
@@ -46,6 +48,15 @@ class DurableCheckpointHook(CheckpointHook):
                 'checkpoints are kept in the work dir, where --resume looks '
                 'for them and no other run writes. Leave out_dir out, and '
                 'choose the --work-dir.'
+            )
+        known = [*signature(CheckpointHook).parameters]
+        for name in self.args:  # which MMEngine keeps until it saves
+            close = difflib.get_close_matches(name, known, 1)
+            raise ValueError(
+                f'{name}={self.args[name]!r} is no argument of '
+                f'{type(self).__name__}: '
+                + (f'did you mean {close[0]}? ' if close else '')
+                + f'It has {", ".join(known[:-1])}.'
             )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: Dict) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...datasets import BankError, BankFolder, ImageBank
 from ...datasets.bank_folder import IMPORTED, INITIAL
-from ...models.preprocessors import check_preprocessor
+from ...models.preprocessors import check_preprocessor, check_scale
 from ...models.synthesizers import (
     Networks,
     NonFiniteSynthesisError,
@@ -33,6 +33,7 @@ from ...models.synthesizers import (
 )
 from ...models.utils import contiguous, reset_weights
 from ...utils import Progress, derive_seed, path_below, seeded
+from ..rehearsal import rehearse
 from .lasting_state import load_state, save_state, shared_state
 from .loop_checks import check_loop
 
@@ -87,6 +88,8 @@ class SynthesisHook(Hook):
             Defaults to 10.
         grid_images (int): Images in the grid that is drawn each epoch; 0
             draws none. Defaults to 100.
+        rehearsal (bool): Whether the run is first tried in small, so that
+            what would stop it later does so at once. Defaults to True.
     """
 
     # Before the timer, which is to measure training alone.
@@ -103,6 +106,7 @@ class SynthesisHook(Hook):
         bank_dir: str = 'bank',
         progress_interval: float = 10,
         grid_images: int = 100,
+        rehearsal: bool = True,
     ) -> None:
         for name, value in dict(
             rounds=rounds,
@@ -127,6 +131,7 @@ class SynthesisHook(Hook):
         self.bank_dir = bank_dir
         self.progress_interval = progress_interval
         self.grid_images = grid_images
+        self.rehearsal = rehearsal
         self.networks: Optional[Networks] = None
 
     def before_train(self, runner: Runner) -> None:
@@ -152,7 +157,11 @@ class SynthesisHook(Hook):
                 image_shape,
                 {f'teacher {index}': each for index, each in teachers},
             )
+            check_scale(model.data_preprocessor)
         self.seed = _seed_of(runner)
+        _bank_of(runner)
+        if self.rehearsal:
+            rehearse(runner)
         self.bank = self._open_bank(runner, image_shape)
         self._open_state()
         runner.logger.info(_plan(runner))

@@ -56,5 +56,12 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
                 part = nn.ModuleDict(
                     dict(architecture=part, distiller=module.distiller)
                 )
-            wrappers[name] = constructor(part)
+            try:
+                wrappers[name] = constructor(part)
+            except Exception as error:
+                raise ValueError(
+                    f'optim_wrapper.{name} cannot be built: check optimizer='
+                    f'{dict(constructor.optimizer_cfg)} and the other '
+                    f'arguments. {type(error).__name__}: {error}'
+                ) from error
         return OptimWrapperDict(**wrappers)

@@ -388,6 +388,15 @@ class CSDDistillation(BaseAlgorithm):
             )
         )
         head.task.views(inputs)  # refuses shapes that it cannot transform
+        try:
+            with evaluating(head), torch.no_grad():
+                head(features)
+        except Exception as error:
+            raise ValueError(
+                "aux_head does not take the student's features of shape "
+                f'{tuple(features.shape)}: leave in_channels out of '
+                f'model.aux_head. {type(error).__name__}: {error}'
+            ) from error
         return head
 
 

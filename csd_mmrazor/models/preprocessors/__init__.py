@@ -2,7 +2,13 @@
 from .bank_preprocessor import (
     BankDataPreprocessor,
     check_preprocessor,
+    check_scale,
     normalize_images,
 )
 
-__all__ = ['BankDataPreprocessor', 'check_preprocessor', 'normalize_images']
+__all__ = [
+    'BankDataPreprocessor',
+    'check_preprocessor',
+    'check_scale',
+    'normalize_images',
+]

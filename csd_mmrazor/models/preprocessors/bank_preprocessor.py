@@ -139,6 +139,27 @@ def _cause(preprocessor: nn.Module) -> str:
     return f', because of its {" and ".join(causes)}' if causes else ''
 
 
+def check_scale(preprocessor: nn.Module) -> None:
+    """Check that mean and std of a preprocessor refer to 0..255.
+
+    Raises:
+        ValueError: If they are those of images in [0, 1].
+    """
+    if not getattr(preprocessor, '_enable_normalize', False):
+        return
+    mean, std = (
+        getattr(preprocessor, name).flatten().tolist()
+        for name in ('mean', 'std')
+    )
+    is_identity = not any(mean) and set(std) == {1.0}
+    if max(map(abs, mean)) <= 1 and max(std) <= 1 and not is_identity:
+        mean, std = ([round(v, 4) for v in values] for values in (mean, std))
+        raise ValueError(
+            f'mean={mean} and std={std} of data_preprocessor are those of '
+            'images in 0..1, but refer to 0..255: multiply them by 255.'
+        )
+
+
 @MODELS.register_module()
 class BankDataPreprocessor(ClsDataPreprocessor):
     """A preprocessor that takes whole batches of the image bank as well.

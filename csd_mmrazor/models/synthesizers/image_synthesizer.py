@@ -468,6 +468,11 @@ class ImageSynthesizer(nn.Module):
                 'teachers and student should tell the same '
                 f'number of classes, but got {classes}.'
             )
+        if classes['student'] < 2:
+            raise ValueError(
+                'teachers and student should tell 2 classes or more, but got '
+                f'{classes}: set head.num_classes.'
+            )
         return classes['student'], tuple(inputs.shape[1:])
 
     def synthesize(
