@@ -6,6 +6,8 @@ from mmpretrain.structures import DataSample
 from mmrazor.registry import DATASETS
 from torch.utils.data import Dataset
 
+from ..utils import check_integer
+
 
 @DATASETS.register_module()
 class BlankImages(Dataset):
@@ -26,11 +28,7 @@ class BlankImages(Dataset):
         length: int = 50000,
         metainfo: Optional[Dict] = None,
     ) -> None:
-        if not isinstance(length, int) or length < 1:
-            raise ValueError(
-                'length of BlankImages should be a positive integer, but got '
-                f'{length!r}.'
-            )
+        check_integer('length of BlankImages', length)
         self.image = torch.zeros(tuple(image_shape), dtype=torch.uint8)
         self.length = length
         self.metainfo = dict(metainfo or {})

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .arguments import check_integer, check_positive, check_probability
 from .checkpoints import (
     CheckpointError,
     check_whole,
@@ -17,6 +18,9 @@ from .teachers import NO_FILE, check_teachers, check_teachers_of
 
 __all__ = [
     'NO_FILE',
+    'check_integer',
+    'check_positive',
+    'check_probability',
     'check_teachers',
     'check_teachers_of',
     'CheckpointError',

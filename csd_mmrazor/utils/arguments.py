@@ -101,6 +101,59 @@ def check_value(name: str, value: Any, kinds: Tuple[type, ...]) -> None:
     raise ValueError(f'{name} should be {wanted}, but got {value!r}.')
 
 
+def check_integer(name: str, value: Any, lowest: int = 1) -> None:
+    """Check a number of things.
+
+    Args:
+        name (str): What it is called where people set it.
+        value (Any): What was set.
+        lowest (int): The least that makes sense. Defaults to 1.
+
+    Raises:
+        ValueError: If it is no integer, or lower.
+    """
+    if fits(value, int) and value >= lowest:
+        return
+    wanted = (
+        'a positive integer'
+        if lowest == 1
+        else f'an integer, {lowest} or more'
+    )
+    raise ValueError(f'{name} should be {wanted}, but got {value!r}.')
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Check a temperature, a weight and the like.
+
+    Args:
+        name (str): What it is called where people set it.
+        value (Any): What was set.
+
+    Raises:
+        ValueError: If it is no finite number above 0.
+    """
+    if not fits(value, float) or value <= 0:
+        raise ValueError(
+            f'{name} should be a number above 0, but got {value!r}.'
+        )
+
+
+def check_probability(name: str, value: Any) -> None:
+    """Check a probability.
+
+    Args:
+        name (str): What it is called where people set it.
+        value (Any): What was set.
+
+    Raises:
+        ValueError: If it is no number from 0 to 1.
+    """
+    if not fits(value, float) or not 0 <= value <= 1:
+        raise ValueError(
+            f'{name} should be between 0 and 1, but got {value!r}.'
+        )
+
+
 def check_arguments(
     part: Callable, arguments: Dict[str, Any], registry: str = ''
 ) -> None:

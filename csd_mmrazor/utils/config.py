@@ -9,7 +9,8 @@ from typing import Any, Iterator, Sequence
 import torch
 from mmengine.config import Config, DictAction
 
-from .arguments import NoneType, check_value
+from ..models.algorithms import check_optimizers
+from .arguments import NoneType, check_integer, check_value
 from .config_files import read_config
 from .numbers import check_numbers
 from .sections import SECTIONS, check_schedules, check_sections, closest
@@ -287,11 +288,7 @@ def check_training(cfg: Config) -> None:
     )
     check_numbers(cfg)
     epochs = cfg.train_cfg.get('max_epochs', 1)
-    if type(epochs) is not int or epochs < 1:
-        raise ValueError(
-            'train_cfg.max_epochs should be a positive integer, but got '
-            f'{epochs!r}.'
-        )
+    check_integer('train_cfg.max_epochs', epochs)
     begin = cfg.train_cfg.get('val_begin', 1)
     if cfg.get('val_cfg') is not None and (
         type(begin) is not int or begin > epochs
@@ -310,20 +307,10 @@ def check_training(cfg: Config) -> None:
             'image bank has not yet: set train_dataloader.sampler.num_samples '
             'to the images of an epoch.'
         )
-    is_csd = str(cfg.model.get('type')).endswith('CSDDistillation')
-    if not is_csd:
+    if not str(cfg.model.get('type')).endswith('CSDDistillation'):
         check_teachers_of(cfg.model)
-    needed = {'architecture'}
-    if cfg.model.get('aux_head'):
-        needed.add('aux_head')
-    for name in sorted(needed) if is_csd else ():
-        if name not in cfg.optim_wrapper:
-            raise ValueError(
-                f'CSDDistillation needs an optimizer for its "{name}": set '
-                'optim_wrapper=dict(constructor="mmrazor.'
-                'DistillationOptimWrapperConstructor", architecture=dict('
-                'optimizer=...), aux_head=dict(optimizer=...)).'
-            )
+    else:
+        check_optimizers(cfg.optim_wrapper, bool(cfg.model.get('aux_head')))
     check_schedules(cfg)
     if (
         cfg.get('sync_bn')

@@ -1,19 +1,25 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Types of arguments, in every registry."""
 
+import functools
 import math
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 import mmrazor.registry as registries
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import HOOKS, OPTIMIZERS, PARAM_SCHEDULERS
+from mmrazor.registry import MODELS
 
 from csd_mmrazor.utils.arguments import (
     NoneType,
     argument_types,
     check_arguments,
+    check_integer,
+    check_positive,
+    check_probability,
     fits,
     kinds_of,
 )
@@ -139,3 +145,72 @@ def test_what_is_right_is_built():
     OPTIMIZERS.build(dict(type='SGD', lr=1, foreach=None, params=[weight]))
     HOOKS.build(dict(type='CheckpointHook', interval=1, save_best='auto'))
     HOOKS.build(dict(type='LoggerHook', interval=10))
+
+
+@pytest.mark.parametrize(
+    'check, right, wrong, said',
+    [
+        (
+            check_integer,
+            [1, 7, np.int64(2)],
+            [0, -1, 1.0, True, '3', None, math.nan],
+            'should be a positive integer',
+        ),
+        (
+            functools.partial(check_integer, lowest=0),
+            [0, 1],
+            [-1, 0.0, False],
+            'should be an integer, 0 or more',
+        ),
+        (
+            check_positive,
+            [1e-9, 3, np.float32(2)],
+            [0, -1.0, math.nan, math.inf, True, '1', None],
+            'should be a number above 0',
+        ),
+        (
+            check_probability,
+            [0, 1, 0.5],
+            [-0.1, 1.1, math.nan, True, '0.5', None],
+            'should be between 0 and 1',
+        ),
+    ],
+)
+def test_numbers_in_their_range(check, right, wrong, said):
+    for value in right:
+        check('it', value)
+    for value in wrong:
+        with pytest.raises(ValueError) as error:
+            check('it of Part', value)
+        assert str(error.value) == f'it of Part {said}, but got {value!r}.'
+
+
+@pytest.mark.parametrize(
+    'part, arguments, said',
+    [
+        ('CSDGenerator', dict(img_size=True), 'a positive integer'),
+        ('PixelGenerator', dict(img_size=0), 'a positive integer'),
+        (
+            'SelfSupervisedAuxHead',
+            dict(num_classes=0, in_channels=3),
+            'a positive integer',
+        ),
+        ('ContrastiveLoss', dict(embed_dim=0), 'a positive integer'),
+        ('ContrastiveLoss', dict(memory_size=-1), 'an integer, 0 or more'),
+        ('ContrastiveLoss', dict(tau=0), 'a number above 0'),
+        ('CompetitionLoss', dict(tau=math.inf), 'a number above 0'),
+        ('RandomCropFlip', dict(padding=-1), 'an integer, 0 or more'),
+        ('RandomCropFlip', dict(flip_prob=2), 'between 0 and 1'),
+        ('RandomResizedCropFlip', dict(flip_prob=-1), 'between 0 and 1'),
+    ],
+)
+def test_parts_check_their_numbers_when_built_by_hand(part, arguments, said):
+    """Without a registry, which looks at the types alone."""
+    name = [*arguments][-1] if part != 'SelfSupervisedAuxHead' else 'num_class'
+    with pytest.raises(ValueError, match=f'{name}.* of {part} .* {said}'):
+        MODELS.get(part)(**arguments)
+
+
+def test_a_blank_image_at_least():
+    with pytest.raises(ValueError, match='length of BlankImages .* positive'):
+        registries.DATASETS.get('BlankImages')(length=0)

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Container, Dict, List, Optional, Sequence
 
 import torch
 import torch.nn as nn
@@ -10,7 +10,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...compat import exclude_from_checkpoints, switch_inplace_off
-from ...utils import NO_FILE, check_teachers
+from ...utils import NO_FILE, check_integer, check_teachers
 from ..connectors import infer_connectors
 from ..preprocessors import BankDataPreprocessor, check_preprocessor
 from ..utils import (
@@ -18,6 +18,7 @@ from ..utils import (
     check_mappings,
     check_recorders,
     check_weights,
+    count_classes,
     distill_losses,
     evaluating,
     full_precision,
@@ -25,6 +26,7 @@ from ..utils import (
     logits_of,
     pooled_features,
     record_labels,
+    same_classes,
     set_memory_format,
 )
 
@@ -96,11 +98,7 @@ class CSDDistillation(BaseAlgorithm):
     ) -> None:
         super().__init__(architecture=architecture, **kwargs)
         self.image_shape = tuple(image_shape)
-        if type(log_interval) is not int or log_interval < 1:
-            raise ValueError(
-                'log_interval of CSDDistillation should be a positive '
-                f'integer, but got {log_interval!r}.'
-            )
+        check_integer('log_interval of CSDDistillation', log_interval)
         self.log_interval = log_interval
         self.student_ckpt = student_ckpt
         self.aux_feature = aux_feature
@@ -235,6 +233,9 @@ class CSDDistillation(BaseAlgorithm):
         Returns:
             dict[str, Tensor]: The losses, scalars on the device, without
             graph. Nothing here waits for it.
+
+        Raises:
+            ValueError: If an optimizer is lacking.
         """
         forward = forward or self
         # Preprocessors other than the bank's drop what they do not know.
@@ -244,12 +245,16 @@ class CSDDistillation(BaseAlgorithm):
             labels = labels.to(inputs.device)
         else:
             labels = torch.cat([s.gt_label for s in data['data_samples']])
+        optimizers = optim_wrapper
+        if not isinstance(optim_wrapper, OptimWrapperDict):
+            optimizers = dict(architecture=optim_wrapper)
+        check_optimizers(optimizers, self.aux_head is not None)
         steps = [('architecture', 'loss')]
         if self.aux_head is not None:
             steps.append(('aux_head', 'aux_loss'))
         log_vars = {}
         for name, mode in steps:
-            optimizer = _part(optim_wrapper, name)
+            optimizer = optimizers[name]
             with optimizer.optim_context(forward):
                 losses = forward(inputs, labels=labels, mode=mode)
             loss, part_vars = self.parse_losses(losses)
@@ -311,38 +316,20 @@ class CSDDistillation(BaseAlgorithm):
         return models.requires_grad_(False).eval()
 
     def _count_classes(self, inputs: Tensor) -> int:
-        classes = {}
-        networks = [('student', self.student), *self.teachers.items()]
+        images = f'images of image_shape={self.image_shape}'
+        networks = dict(student=self.student, **self.teachers)
         with evaluating(self.student), torch.no_grad():
-            for name, model in networks:
-                classes[name] = self._classes_of(name, model, inputs)
+            classes = {
+                name: count_classes(model, inputs, name, images)
+                for name, model in networks.items()
+            }
         with as_in_training(self.student):
             # Auxiliary heads, say, run in training alone.
             name = 'student in train mode'
-            found = self._classes_of(name, self.student, inputs)
+            found = count_classes(self.student, inputs, name, images)
             if found != classes['student']:
                 classes[name] = found
-        if len(set(classes.values())) > 1:
-            raise ValueError(
-                'Teachers and student should tell the same '
-                f'number of classes, but got {classes}. Set '
-                'head.num_classes of the one that is off.'
-            )
-        return classes['student']
-
-    def _classes_of(self, name: str, model: nn.Module, inputs: Tensor) -> int:
-        who = f'{name} ({type(model).__name__})'
-        try:
-            output = model(inputs, mode='tensor')
-        except Exception as error:
-            raise ValueError(
-                f'{who} does not take images of image_shape='
-                f'{self.image_shape}: {type(error).__name__}: {error}'
-            ) from error
-        try:
-            return logits_of(output).shape[1]
-        except TypeError as error:
-            raise ValueError(f'{who}: {error}') from error
+        return same_classes(classes)
 
     def _build_distiller(
         self, cfg: Optional[Dict], inputs: Tensor
@@ -400,16 +387,21 @@ class CSDDistillation(BaseAlgorithm):
         return head
 
 
-def _part(optim_wrapper: OptimWrapper, name: str) -> OptimWrapper:
-    """The wrapper of one part's optimizer."""
-    if isinstance(optim_wrapper, OptimWrapperDict):
-        if name in optim_wrapper.optim_wrappers:
-            return optim_wrapper[name]
-    elif name == 'architecture':
-        return optim_wrapper
-    raise ValueError(
-        f'CSDDistillation needs an optimizer for its "{name}": set '
-        'optim_wrapper=dict(constructor='
-        '"mmrazor.DistillationOptimWrapperConstructor", architecture='
-        'dict(optimizer=...), aux_head=dict(optimizer=...)).'
-    )
+def check_optimizers(present: Container[str], has_head: bool) -> None:
+    """Check that there is an optimizer for what is trained.
+
+    Args:
+        present (container[str]): Names of the parts that have one.
+        has_head (bool): Whether there is an auxiliary head.
+
+    Raises:
+        ValueError: If one is lacking; says what to set.
+    """
+    for name in ('architecture', 'aux_head')[: 1 + has_head]:
+        if name not in present:
+            raise ValueError(
+                f'CSDDistillation needs an optimizer for its "{name}": set '
+                'optim_wrapper=dict(constructor='
+                '"mmrazor.DistillationOptimWrapperConstructor", architecture='
+                'dict(optimizer=...), aux_head=dict(optimizer=...)).'
+            )

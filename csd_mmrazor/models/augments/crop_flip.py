@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from torch import Tensor
 
+from ...utils import check_integer, check_probability
+
 
 def crop_flip(
     images: Tensor, tops: Tensor, lefts: Tensor, flips: Tensor, padding: int
@@ -52,16 +54,8 @@ class RandomCropFlip(nn.Module):
 
     def __init__(self, padding: int = 4, flip_prob: float = 0.5) -> None:
         super().__init__()
-        if not isinstance(padding, int) or padding < 0:
-            raise ValueError(
-                'padding of RandomCropFlip should be a number of '
-                f'pixels, 0 or more, but got {padding!r}.'
-            )
-        if not 0 <= flip_prob <= 1:
-            raise ValueError(
-                'flip_prob of RandomCropFlip should be between 0 '
-                f'and 1, but got {flip_prob!r}.'
-            )
+        check_integer('padding of RandomCropFlip', padding, 0)
+        check_probability('flip_prob of RandomCropFlip', flip_prob)
         self.padding = padding
         self.flip_prob = flip_prob
 

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from torch import Tensor
 
+from ...utils import check_probability
+
 
 def resized_crop(
     images: Tensor, centers: Tensor, sizes: Tensor, flips: Tensor
@@ -69,11 +71,7 @@ class RandomResizedCropFlip(nn.Module):
                 'ratio of RandomResizedCropFlip should be two numbers above '
                 f'0, the least first, but got {ratio!r}.'
             )
-        if not 0 <= flip_prob <= 1:
-            raise ValueError(
-                'flip_prob of RandomResizedCropFlip should be between 0 and '
-                f'1, but got {flip_prob!r}.'
-            )
+        check_probability('flip_prob of RandomResizedCropFlip', flip_prob)
         self.scale = tuple(scale)
         self.ratio = tuple(ratio)
         self.flip_prob = flip_prob

@@ -6,6 +6,7 @@ from mmpretrain.models import ImageClassifier
 from mmrazor.registry import MODELS
 from torch import Tensor
 
+from ...utils import check_positive
 from ..utils import pooled_features
 
 
@@ -30,11 +31,7 @@ class SelfSupervisedClassifier(ImageClassifier):
         self, *args, aux_head: Dict, aux_weight: float = 1.0, **kwargs
     ) -> None:
         super().__init__(*args, **kwargs)
-        if not aux_weight > 0:
-            raise ValueError(
-                'aux_weight of SelfSupervisedClassifier should be a number '
-                f'above 0, but got {aux_weight!r}.'
-            )
+        check_positive('aux_weight of SelfSupervisedClassifier', aux_weight)
         self.aux_head = MODELS.build(aux_head)
         self.aux_weight = aux_weight
 

@@ -8,6 +8,7 @@ from mmrazor.models.architectures.generators.base_generator import (
 )
 from mmrazor.registry import MODELS
 
+from ...utils import check_integer
 from ..utils import contiguous
 
 # The generator is drawn anew each round like a DCGAN (authors' code,
@@ -66,11 +67,7 @@ class CSDGenerator(BaseGenerator):
             hidden_channels=hidden_channels,
             channels=channels,
         ).items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f'{name} of CSDGenerator should be a '
-                    f'positive integer, but got {value!r}.'
-                )
+            check_integer(f'{name} of CSDGenerator', value)
         if img_size % 4:
             raise ValueError(
                 'CSDGenerator makes images whose size is a multiple of 4, '

@@ -6,6 +6,8 @@ import torch.nn as nn
 from mmrazor.registry import MODELS
 from torch import Tensor
 
+from ...utils import check_integer
+
 
 @MODELS.register_module()
 class PixelGenerator(nn.Module):
@@ -36,11 +38,7 @@ class PixelGenerator(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in dict(img_size=img_size, channels=channels).items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f'{name} of PixelGenerator should be a positive integer, '
-                    f'but got {value!r}.'
-                )
+            check_integer(f'{name} of PixelGenerator', value)
         self.image_shape = (channels, img_size, img_size)
         self.latent_dim = channels * img_size * img_size
         for name, value in dict(mean=mean, std=std).items():

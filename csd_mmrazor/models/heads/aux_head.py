@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from mmrazor.registry import MODELS, TASK_UTILS
 from torch import Tensor
 
+from ...utils import check_integer
 from ..augments import joint_labels
 from ..utils import full_precision
 
@@ -54,11 +55,7 @@ class SelfSupervisedAuxHead(BaseModule):
             in_channels=in_channels,
             hidden_channels=hidden_channels,
         ).items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f'{name} of SelfSupervisedAuxHead should be '
-                    f'a positive integer, but got {value!r}.'
-                )
+            check_integer(f'{name} of SelfSupervisedAuxHead', value)
         self.task = TASK_UTILS.build(task) if isinstance(task, dict) else task
         self.num_classes = num_classes
         self.in_channels = in_channels

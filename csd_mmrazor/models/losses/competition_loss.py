@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from torch import Tensor
 
+from ...utils import check_positive
 from .base import WeightedLoss
 
 
@@ -48,11 +49,7 @@ class CompetitionLoss(WeightedLoss):
 
     def __init__(self, loss_weight: float = 1.0, tau: float = 3.0) -> None:
         super().__init__(loss_weight)
-        if not tau > 0:
-            raise ValueError(
-                'tau of CompetitionLoss should be a number above 0, but got '
-                f'{tau!r}.'
-            )
+        check_positive('tau of CompetitionLoss', tau)
         self.tau = tau
 
     def forward(self, logits_s: Tensor, logits_t: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from torch import Tensor
 
+from ...utils import check_integer, check_positive
 from .base import WeightedLoss
 
 
@@ -69,20 +70,9 @@ class ContrastiveLoss(WeightedLoss):
         memory_size: int = 4096,
     ) -> None:
         super().__init__(loss_weight)
-        if not tau > 0:
-            raise ValueError(
-                'tau of ContrastiveLoss should be a number above 0, but got '
-                f'{tau!r}.'
-            )
-        for name, value, lowest in (
-            ('embed_dim', embed_dim, 1),
-            ('memory_size', memory_size, 0),
-        ):
-            if not isinstance(value, int) or value < lowest:
-                raise ValueError(
-                    f'{name} of ContrastiveLoss should be an integer, '
-                    f'{lowest} or more, but got {value!r}.'
-                )
+        check_positive('tau of ContrastiveLoss', tau)
+        check_integer('embed_dim of ContrastiveLoss', embed_dim)
+        check_integer('memory_size of ContrastiveLoss', memory_size, 0)
         self.tau = tau
         self.embed_dim = embed_dim
         self.memory_size = memory_size

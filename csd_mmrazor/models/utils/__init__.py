@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .checkpoints import load_weights
+from .classes import count_classes, same_classes
 from .features import (
     as_map,
     layer_means,
@@ -32,6 +33,7 @@ __all__ = [
     'check_statistics',
     'check_weights',
     'contiguous',
+    'count_classes',
     'distill_losses',
     'evaluating',
     'frozen',
@@ -44,6 +46,7 @@ __all__ = [
     'record_labels',
     'recorded_outputs',
     'reset_weights',
+    'same_classes',
     'set_memory_format',
     'submodule',
 ]

@@ -411,8 +411,8 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
         ({'model.log_interval': 'no'}, ValueError, "log_interval .* got 'no'"),
         (
             {'model.teachers': [1]},
-            TypeError,
-            r'model.teachers should be a dict .* but got \[1\]',
+            ValueError,
+            r'teachers of CSDDistillation should be a dict, but got \[1\]',
         ),
         (
             {'model.distiller.distill_losses.loss_kd.type': 'KLDivergance'},

@@ -67,7 +67,7 @@ def test_head_and_gradients():
     'kwargs, message',
     [
         (dict(tau=0), 'tau of ContrastiveLoss .* but got 0'),
-        (dict(embed_dim=0), 'embed_dim .* 1 or more, but got 0'),
+        (dict(embed_dim=0), 'embed_dim .* positive integer, but got 0'),
         (dict(memory_size=-1), 'memory_size .* 0 or more, but got -1'),
         (dict(loss_weight=-1), 'loss_weight of ContrastiveLoss'),
     ],

@@ -1,0 +1,57 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Dict
+
+import torch.nn as nn
+from torch import Tensor
+
+from .outputs import logits_of
+
+
+def count_classes(
+    model: nn.Module, inputs: Tensor, name: str, images: str
+) -> int:
+    """The number of classes that a classifier tells, by one pass.
+
+    Args:
+        model (nn.Module): The classifier.
+        inputs (Tensor): (N, C, H, W), normalised.
+        name (str): What it is called, for the messages.
+        images (str): What ``inputs`` are called, for the messages.
+
+    Returns:
+        int: The width K of its logits, (N, K).
+
+    Raises:
+        ValueError: If it does not take the images or returns no logits.
+    """
+    name = f'{name} ({type(model).__name__})'
+    try:
+        output = model(inputs, mode='tensor')
+    except Exception as error:
+        raise ValueError(
+            f'{name} does not take {images}: {type(error).__name__}: {error}'
+        ) from error
+    try:
+        return logits_of(output).shape[1]
+    except TypeError as error:
+        raise ValueError(f'{name}: {error}') from error
+
+
+def same_classes(classes: Dict[str, int]) -> int:
+    """The number of classes that several networks tell.
+
+    Args:
+        classes (dict[str, int]): Of each network, by name.
+
+    Returns:
+        int: The number.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    if len(set(classes.values())) > 1:
+        raise ValueError(
+            'Teachers and student should tell the same number of classes, '
+            f'but got {classes}. Set head.num_classes of the one that is off.'
+        )
+    return next(iter(classes.values()))
