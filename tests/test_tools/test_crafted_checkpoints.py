@@ -82,15 +82,10 @@ def test_no_resumed_checkpoint_runs_code(name, work, forked):
     ):
         keys.insert(1, next(iter(checkpoint['param_schedulers'])))
     craft(work / 'epoch_1.pth', *keys, value=value)
-    done = forked(
-        'config.py',
-        '--work-dir',
-        'run',
-        '--resume',
-        'run/epoch_1.pth',
-        '--cfg-options',
-        'train_cfg.max_epochs=2',
-    )
+    argv = ['config.py', '--work-dir', 'run', '--resume', 'run/epoch_1.pth']
+    if message is None:  # another schedule would leave out the states
+        argv += ['--cfg-options', 'train_cfg.max_epochs=2']
+    done = forked(*argv)
     assert not list(work.parent.rglob('PWNED'))
     if message is None:
         assert done.status == [0], done.output[-3000:]
