@@ -1,34 +1,42 @@
-# CSD as its authors ran it. arXiv 2307.04542; the numbers are those of their
-# scripts and code, github luoshiya/CSD. A config that inherits this one adds
-# a data set (see csd_cifar10.py) and the networks.
+# CSD (arXiv 2307.04542) with the numbers of the authors' scripts and code,
+# github luoshiya/CSD. A config that inherits this one adds a data set, see
+# csd_cifar10.py, and a pair of networks, see pairs/.
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 custom_imports = dict(imports=['csd_mmrazor'], allow_failed_imports=False)
 
 # ---- Frequently modified -------------------------------------------------
-# Every number can be set on the command line, for instance
+# Each number below can be overridden on the command line by its dotted name:
 #   --cfg-options default_hooks.synthesis.init_rounds=40
-# All images are (3, img_size, img_size).
+# The four variables here cannot, because MMEngine uses them only while it
+# reads this file. The option to use instead stands beside each.
+#
+# Images are (3, img_size, img_size). Options: model.image_shape and
+# default_hooks.synthesis.synthesizer.generator.img_size
 img_size = 32
-# Epochs; before each, one round of synthesis looks at the student anew.
+# Epochs, with one round of synthesis before each. A round optimises one batch
+# of synthetic images against the current student.
+# Option: train_cfg.max_epochs
 max_epochs = 100
-# Student steps an epoch, and images a step (of each process).
+# Student steps per epoch, and images per step in each process.
+# Options: train_dataloader.sampler.num_samples, which is steps * batch_size,
+# and train_dataloader.batch_size
 steps, batch_size = 2000, 128
 
 synthesis = dict(
     type='mmrazor.SynthesisHook',
-    # Rounds of each process before every epoch.
+    # Rounds per process before every epoch.
     rounds=1,
-    # Rounds before training, all processes together: 400 x 200 images.
+    # Rounds before training, in all processes together: 400 x 200 images.
     init_rounds=400,
-    # Steps of each of these.
+    # Steps in each of these initial rounds.
     init_iters=500,
-    # How often a round that diverges is tried again, with another seed.
+    # How often a round that diverges is retried with another seed.
     max_retries=2,
     synthesizer=dict(
         type='ImageSynthesizer',
-        # Images a round.
+        # Images per round.
         batch_size=200,
-        # Steps a round.
+        # Steps per round.
         iters=200,
         optimizer=dict(type='Adam', lr=1e-3, betas=(0.5, 0.999)),
         generator=dict(
@@ -37,16 +45,16 @@ synthesis = dict(
             latent_dim=256,
             hidden_channels=64,
         ),
-        # What the images are optimised for. A weight of 0 turns a term off.
+        # The objective of synthesis. A weight of 0 turns a term off.
         losses=dict(
-            # The teacher sees the class that was asked for ...
+            # The teacher predicts the requested class ...
             loss_oh=dict(type='OneHotLoss', loss_weight=1),
-            # ... in images like those that it was trained on ...
+            # ... for images whose BN statistics match its training data ...
             loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
-            # ... which the student does not understand yet.
+            # ... and on which the auxiliary task is still hard.
             loss_csd=dict(type='CSDLoss', loss_weight=10),
         ),
-        # Between generator and networks, drawn per image.
+        # Applied between generator and networks, sampled per image.
         augment=dict(type='RandomCropFlip', padding=4),
     ),
 )
@@ -58,20 +66,21 @@ model = dict(
     image_shape=(3, img_size, img_size),
     data_preprocessor=dict(
         type='BankDataPreprocessor',
-        # What the bank's images go through before each student step.
+        # Applied to the images of the bank before each student step.
         augment=dict(type='RandomCropFlip', padding=4),
     ),
     # architecture: the student.
     # teachers: dict(teacher=dict(build_cfg=..., ckpt_path=...)).
     aux_head=dict(
         type='SelfSupervisedAuxHead',
-        # The transforms to tell apart. Others: ChannelPermutationTask,
-        # RotationPermutationTask, FlipTask, QuartersTask.
+        # The pretext task, i.e. which transforms to classify. Others:
+        # ChannelPermutationTask, RotationPermutationTask, FlipTask,
+        # HalfShiftTask.
         task=dict(type='RotationTask'),
-        # Logits of length 1 keep the CSD term bounded.
+        # Logits of unit length keep the CSD term bounded.
         normalize=True,
     ),
-    # Cross entropy of the student on the bank's labels.
+    # Cross entropy between the student and the labels of the bank.
     student_loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0),
     # What the student learns from the teacher.
     distiller=dict(
@@ -84,12 +93,12 @@ model = dict(
             feature=dict(type='FeatureMap', source='teacher.backbone'),
             logits=dict(type='ModuleOutputs', source='teacher.head'),
         ),
-        # Brings the student's last map to the teacher's shape; the channels
-        # are read off the networks.
+        # Maps the student's last feature to the shape of the teacher's. The
+        # channels are inferred from the networks.
         connectors=dict(align=dict(type='AlignConnector')),
         distill_losses=dict(
             loss_kd=dict(type='KLDivergence', tau=20, loss_weight=1),
-            # Mean squared error of the last feature maps.
+            # Mean squared error between the last feature maps.
             loss_feature=dict(
                 type='L2Loss',
                 normalize=False,
@@ -115,14 +124,15 @@ model = dict(
 )
 
 # ---- Training ------------------------------------------------------------
-# 'architecture' is the student with its connector.
+# 'architecture' is the student with its connectors.
 sgd = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4))
 optim_wrapper = dict(
     constructor='mmrazor.DistillationOptimWrapperConstructor',
     architecture=sgd,
     aux_head=sgd,
 )
-# The student's rate falls until the last epoch, the head's stays.
+# The student's learning rate decays until the last epoch, the auxiliary
+# head's is constant.
 param_scheduler = dict(
     architecture=dict(type='CosineAnnealingLR', by_epoch=True),
     aux_head=[],
@@ -130,14 +140,14 @@ param_scheduler = dict(
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
-# For --auto-scale-lr: images a step of all processes at these rates.
+# For --auto-scale-lr: the total batch size that these learning rates are for.
 auto_scale_lr = dict(base_batch_size=128, enable=False)
 
-# No real image is read for training: batches come from the bank.
+# Batches come from the image bank. Training never opens a real image.
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=0,
-    # Starts from another run's images with init_bank='work_dirs/.../bank'.
+    # init_bank='work_dirs/.../bank' starts from the images of another run.
     dataset=dict(type='mmrazor.ImageBank', storage='host', init_bank=None),
     sampler=dict(type='mmrazor.BankSampler', num_samples=steps * batch_size),
     collate_fn=dict(type='bank_collate'),
@@ -145,7 +155,7 @@ train_dataloader = dict(
 
 # ---- Run -----------------------------------------------------------------
 default_hooks = dict(
-    # Reads the losses of every model.log_interval steps off the device.
+    # Copies the losses from the device every model.log_interval steps.
     runtime_info=dict(type='mmrazor.LossReportHook'),
     logger=dict(type='LoggerHook', interval=100),
     checkpoint=dict(
@@ -154,17 +164,18 @@ default_hooks = dict(
         max_keep_ckpts=2,
         save_best='auto',
     ),
-    # Stops a run whose weights are no numbers any more.
+    # Stops a run whose weights became NaN or Inf.
     divergence=dict(type='mmrazor.DivergenceHook'),
     synthesis=synthesis,
-    # Leaves the best student in the work dir, as mmpretrain loads it.
+    # Writes the best student to the work dir, as an mmpretrain model.
     export=dict(type='mmrazor.ExportStudentHook'),
 )
-# It is above; a config that changes it there is not to show two of them.
+# It is in default_hooks now. A config that changes it there must not keep an
+# outdated copy here.
 del synthesis
-# Distributed runs: student and head take turns within a step.
+# For distributed runs: student and head take turns within a step.
 model_wrapper_cfg = dict(
     type='mmrazor.CSDDistributedDataParallel', find_unused_parameters=True
 )
-# A run and its resumption draw the same random numbers.
+# The seed of every random number in a run.
 randomness = dict(seed=0)

@@ -2,7 +2,7 @@
 # differ from all that were made before. Numbers of the authors' script for
 # the student that starts from scratch, scratch_cmi_cifar10_wrn402_wrn161.sh
 # of github zju-vipa/CMI.
-_base_ = '../_base_/peers_wrn40-2_wrn16-1_cifar10.py'
+_base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
 
 default_hooks = dict(
     synthesis=dict(

@@ -2,7 +2,7 @@
 # themselves. Numbers of the paper's experiments on CIFAR-10, section 4.1, and
 # of the authors' code, github NVlabs/DeepInversion, cifar10. The student's
 # schedule is that of the other peers.
-_base_ = '../_base_/peers_wrn40-2_wrn16-1_cifar10.py'
+_base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
 
 default_hooks = dict(
     synthesis=dict(

@@ -3,7 +3,7 @@
 # wrn161.sh of github zju-vipa/CMI, which takes a step of the generator for
 # every 10 of the student. Here the 40 steps of an epoch come before it, in 4
 # rounds, and the student draws from all images so far, as CSD's does.
-_base_ = '../_base_/peers_wrn40-2_wrn16-1_cifar10.py'
+_base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
 
 default_hooks = dict(
     synthesis=dict(

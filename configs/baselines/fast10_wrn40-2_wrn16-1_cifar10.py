@@ -3,7 +3,7 @@
 # fast_cifar.sh of github zju-vipa/Fast-Datafree, which says that they are
 # those of CIFAR-10, too. What it lacks of it: the generator's first layer is
 # drawn anew once, in epoch 140 there.
-_base_ = '../_base_/peers_wrn40-2_wrn16-1_cifar10.py'
+_base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
 
 # ---- Frequently modified -------------------------------------------------
 # Steps a round, and the rates of generator and latents that go with them.

@@ -3,7 +3,10 @@
 # some 90 %. The setting of the study in docs/results.md. Make the teacher
 # first:
 #   python tools/train.py configs/teachers/resnet_digits16.py
-_base_ = './csd_quickstart_digits.py'
+_base_ = [
+    './csd_quickstart_digits.py',
+    '../_base_/pairs/resnet_digits16.py',
+]
 
 # ---- Frequently modified -------------------------------------------------
 img_size = 16
@@ -31,16 +34,10 @@ std = [81.3]
 model = dict(
     image_shape=(1, img_size, img_size),
     data_preprocessor=dict(augment=augment, std=std),
-    architecture=dict(
-        backbone=dict(stem_channels=3, base_channels=3),
-        head=dict(in_channels=12),
-    ),
+    architecture=_base_.student,
     teachers=dict(
         teacher=dict(
-            build_cfg=dict(
-                backbone=dict(stem_channels=16, base_channels=16),
-                head=dict(in_channels=64),
-            ),
+            build_cfg=_base_.teacher,
             ckpt_path='work_dirs/resnet_digits16/epoch_30.pth',
         )
     ),

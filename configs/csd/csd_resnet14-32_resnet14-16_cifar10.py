@@ -3,7 +3,10 @@
 # with a new one each there would be a tenth of the images in that time. Make
 # the teacher first, from real images:
 #   python tools/train.py configs/teachers/resnet14-32_cifar10.py
-_base_ = '../_base_/csd_cifar10.py'
+_base_ = [
+    '../_base_/csd_cifar10.py',
+    '../_base_/pairs/resnet14-32_resnet14-16.py',
+]
 
 # ---- Frequently modified -------------------------------------------------
 max_epochs = 20
@@ -33,25 +36,11 @@ default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=1),
 )
 
-backbone = dict(
-    type='ResNet_CIFAR',
-    depth=18,
-    num_stages=3,
-    strides=(2, 2, 2),
-    dilations=(1, 1, 1),
-    out_indices=(2,),
-)
 model = dict(
-    architecture=dict(
-        backbone=dict(stem_channels=16, base_channels=16, **backbone),
-        head=dict(in_channels=64),
-    ),
+    architecture=_base_.student,
     teachers=dict(
         teacher=dict(
-            build_cfg=dict(
-                backbone=dict(stem_channels=32, base_channels=32, **backbone),
-                head=dict(in_channels=128),
-            ),
+            build_cfg=_base_.teacher,
             ckpt_path='work_dirs/resnet14-32_cifar10/epoch_12.pth',
         )
     ),

@@ -1,19 +1,15 @@
 # ResNet-34 > ResNet-18 on Tiny-ImageNet, the paper's schedule.
-_base_ = '../_base_/csd_tiny-imagenet.py'
+_base_ = [
+    '../_base_/csd_tiny-imagenet.py',
+    '../_base_/pairs/resnet34_resnet18.py',
+]
 
 model = dict(
-    # The student, from scratch.
-    architecture=dict(
-        backbone=dict(type='ResNet_CIFAR', depth=18),
-        head=dict(in_channels=512),
-    ),
-    # The teacher, by configs/teachers/resnet34_tiny-imagenet.py.
+    architecture=_base_.student,
+    # The teacher is trained by configs/teachers/resnet34_tiny-imagenet.py.
     teachers=dict(
         teacher=dict(
-            build_cfg=dict(
-                backbone=dict(type='ResNet_CIFAR', depth=34),
-                head=dict(in_channels=512),
-            ),
+            build_cfg=_base_.teacher,
             ckpt_path='work_dirs/resnet34_tiny-imagenet/epoch_200.pth',
         )
     ),

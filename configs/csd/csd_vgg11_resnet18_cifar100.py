@@ -1,19 +1,12 @@
 # VGG-11 > ResNet-18 on CIFAR-100, the paper's schedule.
-_base_ = '../_base_/csd_cifar100.py'
+_base_ = ['../_base_/csd_cifar100.py', '../_base_/pairs/vgg11_resnet18.py']
 
 model = dict(
-    # The student, from scratch.
-    architecture=dict(
-        backbone=dict(type='ResNet_CIFAR', depth=18),
-        head=dict(in_channels=512),
-    ),
-    # The teacher, by configs/teachers/vgg11_cifar100.py.
+    architecture=_base_.student,
+    # The teacher is trained by configs/teachers/vgg11_cifar100.py.
     teachers=dict(
         teacher=dict(
-            build_cfg=dict(
-                backbone=dict(type='mmrazor.VGG_CIFAR', depth=11),
-                head=dict(in_channels=512),
-            ),
+            build_cfg=_base_.teacher,
             ckpt_path='work_dirs/vgg11_cifar100/epoch_200.pth',
         )
     ),

@@ -1,29 +1,14 @@
 # WRN-40-2 > WRN-16-2 on CIFAR-10, the paper's schedule.
-_base_ = '../_base_/csd_cifar10.py'
+_base_ = ['../_base_/csd_cifar10.py', '../_base_/pairs/wrn40-2_wrn16-2.py']
 
 model = dict(
-    # The student, from scratch.
-    architecture=dict(
-        backbone=dict(type='mmrazor.WideResNet', depth=16, widen_factor=2),
-        head=dict(in_channels=128),
-    ),
-    # The teacher, by configs/teachers/wrn40-2_cifar10.py.
+    architecture=_base_.student,
+    # The teacher is trained by configs/teachers/wrn40-2_cifar10.py.
     teachers=dict(
         teacher=dict(
-            build_cfg=dict(
-                backbone=dict(
-                    type='mmrazor.WideResNet',
-                    depth=40,
-                    widen_factor=2,
-                ),
-                head=dict(in_channels=128),
-            ),
+            build_cfg=_base_.teacher,
             ckpt_path='work_dirs/wrn40-2_cifar10/epoch_200.pth',
         )
     ),
-    # The last block's map, before the final BN and ReLU.
-    distiller=dict(
-        student_recorders=dict(feature=dict(source='backbone.layer3')),
-        teacher_recorders=dict(feature=dict(source='teacher.backbone.layer3')),
-    ),
+    distiller=_base_.distiller,
 )

@@ -5,8 +5,5 @@ _base_ = './resnet14-32_cifar10.py'
 # ---- Frequently modified -------------------------------------------------
 max_epochs = 8
 
-model = dict(
-    backbone=dict(stem_channels=16, base_channels=16),
-    head=dict(in_channels=64),
-)
+model = _base_.student
 train_cfg = dict(max_epochs=max_epochs)

@@ -1,14 +1,11 @@
 # Teacher of the study on 16x16 digits (docs/results.md): that of the
 # quickstart at half the width.
-_base_ = './resnet_digits.py'
+_base_ = ['./resnet_digits.py', '../_base_/pairs/resnet_digits16.py']
 
 img_size = 16
 
 data_preprocessor = dict(std=[81.3])
-model = dict(
-    backbone=dict(stem_channels=16, base_channels=16),
-    head=dict(in_channels=64),
-)
+model = _base_.teacher
 
 train_dataloader = dict(
     dataset=dict(

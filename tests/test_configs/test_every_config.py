@@ -183,6 +183,27 @@ def test_what_the_metafiles_list():
     assert ours == {f'configs/{n}.py' for n in CONFIGS if n[:4] == 'csd/'}
 
 
+def test_the_variables_of_the_base_name_their_options():
+    path = ROOT / 'configs/_base_/csd.py'
+    cfg = Config.fromfile(path)._cfg_dict
+    text = path.read_text().split('# ---- Frequently modified')[1]
+    text = text.split('synthesis = dict(')[0]
+    # (comment, names of variables) of each assignment
+    found = re.findall(r'((?:# .*\n)+)(\w+(?:, \w+)*) = ', text)
+    assert [names for _, names in found] == [
+        'img_size',
+        'max_epochs',
+        'steps, batch_size',
+    ]
+    for comment, _ in found:
+        options = re.findall(r'\w+(?:\.\w+)+', comment)
+        assert options
+        for option in options:
+            node = cfg
+            for name in option.split('.'):
+                node = node[name]
+
+
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
     """Where the configs' own paths lead to small images."""

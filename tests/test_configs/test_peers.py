@@ -254,7 +254,9 @@ def test_mmrazors_under_torchrun(files, tmp_path, run):
 
 @pytest.mark.parametrize('name', OF_MIX)
 def test_mixes(name, files, tmp_path):
-    runner, logged = train(CONFIGS / f'mix/{name}_digits.py', files, tmp_path)
+    runner, logged = train(
+        CONFIGS / f'interop/{name}_digits.py', files, tmp_path
+    )
     for key in OF_MIX[name]:
         assert key in logged, sorted(logged)
     model = runner.model
@@ -274,10 +276,10 @@ def test_mixes(name, files, tmp_path):
 
 
 def test_every_mix_says_what_it_shows():
-    files = {path.stem for path in (CONFIGS / 'mix').glob('*.py')}
+    files = {path.stem for path in (CONFIGS / 'interop').glob('*.py')}
     assert len(files) >= 6
     assert files == {f'{name}_digits' for name in OF_MIX}
-    for path in (CONFIGS / 'mix').glob('*.py'):
+    for path in (CONFIGS / 'interop').glob('*.py'):
         assert path.read_text().startswith('# Shows: ')
 
 
