@@ -12,13 +12,7 @@ from helpers import ROOT, build, network
 from mmengine.config import Config
 from PIL import Image
 
-from csd_mmrazor.export import (
-    export_onnx,
-    export_student,
-    find_checkpoint,
-    find_config,
-    plain_config,
-)
+from csd_mmrazor.export import export_student, find_checkpoint
 
 # Neither can be imported, as on a machine that has mmpretrain alone.
 WITHOUT_PLUGIN = """
@@ -167,40 +161,6 @@ def test_mmpretrains_own_test_runs_it(run, tmp_path, cifar, plain_python):
     assert top1 == pytest.approx(expected, abs=1e-3)
 
 
-class TwoHeads(torch.nn.Linear):
-    """A student that returns more than its logits."""
-
-    def forward(self, inputs, mode='tensor'):
-        logits = super().forward(inputs.flatten(1))
-        return dict(aux=logits - 1, logits=logits)
-
-
-def test_onnx_of_a_student_with_two_heads(tmp_path):
-    onnx = pytest.importorskip('onnx')
-    pytest.importorskip('onnxscript')
-    export_onnx(TwoHeads(16, 3), (1, 4, 4), tmp_path / 'student.onnx')
-    graph = onnx.load(tmp_path / 'student.onnx').graph
-    assert [output.name for output in graph.output] == ['logits']
-
-
-def test_onnx_that_is_not_the_student_is_told(tmp_path, cifar, monkeypatch):
-    pytest.importorskip('onnxruntime')
-    from onnxruntime import InferenceSession
-
-    run = InferenceSession.run
-    monkeypatch.setattr(
-        InferenceSession, 'run', lambda *args: [run(*args)[0] + 1]
-    )
-    with pytest.raises(ValueError, match='do not use it'):
-        export_onnx(cifar, (3, 32, 32), tmp_path / 'student.onnx')
-
-
-def test_onnx_without_its_packages(tmp_path, cifar, monkeypatch):
-    monkeypatch.setattr('csd_mmrazor.export.find_spec', lambda name: None)
-    with pytest.raises(ImportError, match='pip install onnx onnxscript'):
-        export_onnx(cifar, (3, 32, 32), tmp_path / 'student.onnx')
-
-
 def run_of(pair, tmp_path):
     """A config and a checkpoint of random weights."""
     cfg = Config.fromfile(ROOT / f'configs/csd/csd_{pair}.py')
@@ -241,35 +201,7 @@ def test_a_student_by_cfg_path(tmp_path):
     assert 'mmrazor' not in exported.config.read_text()
 
 
-@pytest.mark.parametrize(
-    'files, source, message',
-    [
-        ([], 'gone.pth', 'gone.pth is no checkpoint, nor a folder'),
-        ([], '.', 'no checkpoint, nor a folder with one .best_'),
-    ],
-)
-def test_nothing_to_export(tmp_path, monkeypatch, files, source, message):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=message):
-        find_checkpoint(source)
-
-
-def test_which_checkpoint_and_config(tmp_path):
-    (tmp_path / 'epoch_2.pth').touch()
-    (tmp_path / 'last_checkpoint').write_text('/moved/away/epoch_2.pth')
-    assert find_checkpoint(tmp_path).name == 'epoch_2.pth'
-    (tmp_path / 'best_accuracy_top1_epoch_1.pth').touch()
-    assert find_checkpoint(tmp_path).name == 'best_accuracy_top1_epoch_1.pth'
-    assert find_checkpoint(tmp_path / 'epoch_2.pth').name == 'epoch_2.pth'
-    with pytest.raises(FileNotFoundError, match='--config CONFIG.py'):
-        find_config(tmp_path / 'epoch_2.pth')
-    (tmp_path / 'config.py').touch()
-    assert find_config(tmp_path / 'epoch_2.pth').name == 'config.py'
-
-
 def test_what_cannot_be_exported(tmp_path):
-    with pytest.raises(ValueError, match='no model.architecture'):
-        plain_config(Config(dict(model=network())))
     cfg = Config(dict(model=dict(architecture=network())))
     with pytest.raises(ValueError, match='OUT.pth, but got out.onnx'):
         export_student(cfg, 'x.pth', 'out.onnx')
@@ -279,22 +211,3 @@ def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(ValueError, match='checkpoint=.* does not fit'):
         export_student(cfg, tmp_path / 'o.pth', tmp_path / 'out.pth')
     assert not (tmp_path / 'out.pth').exists()
-
-
-@pytest.mark.parametrize(
-    'own', [None, dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])]
-)
-@pytest.mark.parametrize('swap', ['bgr_to_rgb', 'rgb_to_bgr', None])
-def test_the_preprocessing_is_that_of_the_algorithm(own, swap):
-    """Which is what the student was trained with, not the network's own."""
-    cfg = Config.fromfile(ROOT / 'configs/csd/csd_wrn40-2_wrn16-1_svhn.py')
-    cfg.model.data_preprocessor = dict(
-        type='ImgDataPreprocessor', mean=[10.0], std=[20.0]
-    )
-    if swap:
-        cfg.model.data_preprocessor[swap] = True
-    if own:
-        cfg.model.architecture.data_preprocessor = own
-    plain = plain_config(cfg).model.data_preprocessor
-    assert (plain.mean, plain.std) == ([10.0], [20.0])
-    assert plain.get('to_rgb', False) == (swap is not None)

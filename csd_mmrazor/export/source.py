@@ -1,0 +1,81 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Which checkpoint and which config of a run."""
+
+from pathlib import Path
+from typing import Union
+
+from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
+
+from ..utils import list_checkpoints, own_file, parse_config
+
+
+def find_checkpoint(source: Union[str, Path]) -> Path:
+    """The checkpoint of a run.
+
+    Args:
+        source (str | Path): A work dir, whose best checkpoint is taken, or
+            the latest if none was validated; or a checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    source = path = Path(source)
+    if source.is_dir():
+        found = sorted(
+            source.glob('best_*.pth'), key=lambda path: path.stat().st_mtime
+        )
+        found = found[-1:] or [
+            path
+            for path in list_checkpoints(source)
+            if own_file(source, path.name)
+        ]
+        path = found[0] if found else source
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{source} is no checkpoint, nor a folder with one (best_*.pth, '
+            'or what its last_checkpoint names). Give the work dir of a run, '
+            'or one of its checkpoints.'
+        )
+    return path
+
+
+def find_config(checkpoint: Path) -> Path:
+    """The config that the runner left beside a checkpoint, the latest.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    found = sorted(
+        checkpoint.parent.glob('*.py'), key=lambda path: path.stat().st_mtime
+    )
+    if not found:
+        raise FileNotFoundError(
+            f'There is no config beside {checkpoint}: name that of the run, '
+            '--config CONFIG.py'
+        )
+    return found[-1]
+
+
+def read_run_config(path: Path) -> Config:
+    """Read the config that a runner left, without running it.
+
+    Args:
+        path (Path): As of :func:`find_config`.
+
+    Returns:
+        Config: What it says; what its ``custom_imports`` names is imported.
+
+    Raises:
+        ValueError: If it is not what a runner writes.
+    """
+    try:
+        cfg = Config(parse_config(path.read_text(encoding='utf-8')))
+    except ValueError as error:
+        raise ValueError(
+            f'{path}, beside the checkpoint, is not a config that a run '
+            f'writes: {error}. If you trust it, name it: --config {path}'
+        ) from error
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
+    return cfg

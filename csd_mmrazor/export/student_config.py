@@ -1,0 +1,199 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""A config of mmpretrain's for the student of a run's config."""
+
+from pathlib import Path
+from typing import Dict, Optional, Sequence
+
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+from mmengine.registry import DefaultScope
+from mmrazor.registry import DATASETS
+
+# Published data sets under their names in mmpretrain.
+_PUBLISHED = dict(CIFAR10Images='CIFAR10', CIFAR100Images='CIFAR100')
+# Arguments of mmpretrain's preprocessor that a test needs.
+_PREPROCESSING = (
+    'mean',
+    'std',
+    'to_rgb',
+    'num_classes',
+    'pad_size_divisor',
+    'pad_value',
+)
+
+
+def plain_config(cfg: Config) -> Config:
+    """A config of mmpretrain's for the student of a run's config.
+
+    Args:
+        cfg (Config): Of the run.
+
+    Returns:
+        Config: ``model`` with its preprocessing, and ``test_*`` where
+        mmpretrain has the data set.
+
+    Raises:
+        ValueError: If there is no ``model.architecture``.
+    """
+    algorithm = cfg.get('model', {})
+    student = algorithm.get('architecture')
+    if not isinstance(student, dict):
+        raise ValueError(
+            'The config has no model.architecture, the student of a '
+            'distillation: give the config of the run that the checkpoint is '
+            'of.'
+        )
+    scope = algorithm.get('_scope_') or cfg.get('default_scope', 'mmpretrain')
+    preprocessor = algorithm.get('data_preprocessor') or cfg.get(
+        'data_preprocessor'
+    )
+    if 'cfg_path' in student and 'type' not in student:
+        named = get_config(student.cfg_path)
+        more = {
+            key: value
+            for key, value in student.items()
+            if key not in ('cfg_path', 'pretrained')
+        }
+        scope = named.get('default_scope') or student.cfg_path.split('::')[0]
+        preprocessor = preprocessor or named.get('data_preprocessor')
+        student = ConfigDict(more, **named.model)
+    # Plain dicts, without what only a run of training needs.
+    student = _without_pretrained(ConfigDict(student).to_dict())
+    scope = student.pop('_scope_', scope)
+    if scope != 'mmpretrain':
+        student['_scope_'] = scope
+    # The algorithm's counts for the student in training and validation.
+    preprocessor = dict(preprocessor or student.get('data_preprocessor') or {})
+    if preprocessor.get('bgr_to_rgb') or preprocessor.get('rgb_to_bgr'):
+        preprocessor['to_rgb'] = True  # as mmpretrain calls either
+    student['data_preprocessor'] = {
+        # mmpretrain's default, which is not that of other networks.
+        'type': 'mmpretrain.ClsDataPreprocessor',
+        **{
+            key: value
+            for key, value in preprocessor.items()
+            if key in _PREPROCESSING
+        },
+    }
+    plain = dict(default_scope='mmpretrain', model=student)
+    loader = _test_loader(cfg)
+    if loader is not None:
+        if loader['dataset']['type'] == 'CustomDataset':
+            # It reads files, as BGR.
+            student['data_preprocessor']['to_rgb'] = True
+        plain.update(
+            test_dataloader=loader,
+            test_evaluator=ConfigDict(
+                evaluator=cfg.get('test_evaluator') or cfg.val_evaluator
+            ).to_dict()['evaluator'],
+            test_cfg=dict(),
+        )
+    return Config(plain)
+
+
+def _without_pretrained(part):
+    """A config's part without files that weights were to come from."""
+    if isinstance(part, (list, tuple)):
+        return type(part)(map(_without_pretrained, part))
+    if not isinstance(part, dict):
+        return part
+
+    def is_file(key, value) -> bool:
+        if key == 'pretrained':
+            return True
+        return (
+            key == 'init_cfg'
+            and isinstance(value, dict)
+            and value.get('type') == 'Pretrained'
+        )
+
+    return {
+        key: _without_pretrained(value)
+        for key, value in part.items()
+        if not is_file(key, value)
+    }
+
+
+def _test_loader(cfg: Config) -> Optional[Dict]:
+    """The run's test data by means of mmpretrain alone, if it has any."""
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
+    if not isinstance(loader, dict):
+        return None
+    loader = ConfigDict(loader).to_dict()
+    dataset = loader['dataset']
+    scope, _, name = str(dataset['type']).rpartition('.')
+    if scope in ('', 'mmpretrain'):
+        return loader
+    folder = _class_folders(cfg, dataset)
+    if folder is not None:
+        loader['dataset'] = dict(
+            type='CustomDataset',
+            data_prefix=str(folder.absolute()),
+            pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+        )
+        return loader
+    if name in _PUBLISHED:
+        dataset['type'] = _PUBLISHED[name]
+        return loader
+    return None
+
+
+def _class_folders(cfg: Config, dataset: Dict) -> Optional[Path]:
+    """The folder that has one folder of test images for each class."""
+    num_classes = cfg.model.get('data_preprocessor', {}).get('num_classes')
+    for folder in (
+        Path(dataset.get('data_root', ''), dataset.get('split', '')),
+        Path(dataset.get('data_root', '')),
+    ):
+        if folder.is_dir() and num_classes == sum(
+            path.is_dir() for path in folder.iterdir()
+        ):
+            return folder
+    return None
+
+
+def class_names(cfg: Config) -> Optional[Sequence[str]]:
+    """Names of the classes of the data that a run was validated on.
+
+    Args:
+        cfg (Config): Of the run.
+
+    Returns:
+        sequence[str] | None: None if the data has none.
+    """
+    loader = cfg.get('val_dataloader') or cfg.get('test_dataloader') or {}
+    dataset = loader.get('dataset', {})
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        kind = DATASETS.get(str(dataset.get('type')))
+    known = getattr(kind, 'METAINFO', {})
+    return dict(known, **dataset.get('metainfo') or {}).get('classes')
+
+
+def config_text(plain: Config, needs_plugin: bool, out: Path) -> str:
+    """The config's file, with what to do with it.
+
+    Args:
+        plain (Config): As of :func:`plain_config`.
+        needs_plugin (bool): Whether mmpretrain alone cannot build it.
+        out (Path): The checkpoint beside it.
+    """
+    name = out.stem
+    lines = [
+        f'# The student in {out.name}. In mmpretrain:',
+        f"#   get_model('{name}.py', pretrained='{out.name}')",
+    ]
+    if 'test_dataloader' in plain:
+        lines.append(f'#   python tools/test.py {name}.py {out.name}')
+    else:
+        lines += [
+            '# mmpretrain has no data set like the one that the run was',
+            '# validated on: for its tools/test.py, add test_dataloader,',
+            '# test_evaluator and test_cfg.',
+        ]
+    if needs_plugin:
+        lines += [
+            "# Parts of the network are MMRazor's: this needs mmrazor and, on",
+            '# torch >= 2, csd_mmrazor, which makes it importable.',
+            "custom_imports = dict(imports=['csd_mmrazor'])",
+        ]
+    return '\n'.join(lines) + '\n' + plain.pretty_text

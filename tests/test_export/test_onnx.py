@@ -1,0 +1,45 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import pytest
+import torch
+from helpers import build, network
+
+from csd_mmrazor.export import export_onnx
+
+
+@pytest.fixture
+def student():
+    return build(network(channels=3)).eval()
+
+
+class TwoHeads(torch.nn.Linear):
+    """A student that returns more than its logits."""
+
+    def forward(self, inputs, mode='tensor'):
+        logits = super().forward(inputs.flatten(1))
+        return dict(aux=logits - 1, logits=logits)
+
+
+def test_onnx_of_a_student_with_two_heads(tmp_path):
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxscript')
+    export_onnx(TwoHeads(16, 3), (1, 4, 4), tmp_path / 'student.onnx')
+    graph = onnx.load(tmp_path / 'student.onnx').graph
+    assert [output.name for output in graph.output] == ['logits']
+
+
+def test_onnx_that_is_not_the_student_is_told(tmp_path, student, monkeypatch):
+    pytest.importorskip('onnxruntime')
+    from onnxruntime import InferenceSession
+
+    run = InferenceSession.run
+    monkeypatch.setattr(
+        InferenceSession, 'run', lambda *args: [run(*args)[0] + 1]
+    )
+    with pytest.raises(ValueError, match='do not use it'):
+        export_onnx(student, (3, 32, 32), tmp_path / 'student.onnx')
+
+
+def test_onnx_without_its_packages(tmp_path, student, monkeypatch):
+    monkeypatch.setattr('csd_mmrazor.export.onnx.find_spec', lambda name: None)
+    with pytest.raises(ImportError, match='pip install onnx onnxscript'):
+        export_onnx(student, (3, 32, 32), tmp_path / 'student.onnx')
