@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Dict, Iterator, Optional
 from urllib.parse import urlparse
 
 import torch
@@ -84,38 +84,57 @@ def _release(version: str) -> tuple:
 
 def apply() -> None:
     """Run every remedy; a second call does nothing."""
-    if apply.done:
+    if _in_force:
         return
-    apply.done = True
     # MMEngine first: MMRazor is imported with it in order.
-    find_packages_without_setuptools()
-    report_environment_without_distutils()
-    read_mmcls_as_mmpretrain()
-    never_install_packages()
-    build_from_local_configs()
-    tell_registered_names()
-    check_types_of_arguments()
-    launch_without_cuda()
-    load_checkpoints_safely()
-    resume_from_whole_checkpoints()
-    never_run_texts_of_configs()
-    read_yaml_safely()
-    keep_methods_of_schedulers()
-    write_checkpoints_whole()
-    leave_other_runs_checkpoints_alone()
-    format_configs_once()
-    require_joblib()
+    _run(
+        find_packages_without_setuptools,
+        report_environment_without_distutils,
+        read_mmcls_as_mmpretrain,
+        never_install_packages,
+        build_from_local_configs,
+        tell_registered_names,
+        check_types_of_arguments,
+        launch_without_cuda,
+        load_checkpoints_safely,
+        resume_from_whole_checkpoints,
+        never_run_texts_of_configs,
+        read_yaml_safely,
+        keep_methods_of_schedulers,
+        write_checkpoints_whole,
+        leave_other_runs_checkpoints_alone,
+        format_configs_once,
+        require_joblib,
+    )
     with seldom_used_deferred():
-        import_without_quantization()
+        _run(import_without_quantization)
         importlib.import_module('mmrazor.engine')
-    record_before_inplace_layers()
-    convert_sequentials_of_dicts()
-    train_data_free_in_one_process()
-    refuse_images_as_inputs()
-    keep_teachers_out_of_checkpoints()
+    _run(
+        record_before_inplace_layers,
+        convert_sequentials_of_dicts,
+        train_data_free_in_one_process,
+        refuse_images_as_inputs,
+        keep_teachers_out_of_checkpoints,
+    )
 
 
-apply.done = False
+# Whether each remedy found its cause, by its name; see :func:`in_force`.
+_in_force: Dict[str, bool] = {}
+
+
+def _run(*remedies: Callable[[], Optional[bool]]) -> None:
+    for remedy in remedies:
+        _in_force[remedy.__name__] = remedy() is not False
+
+
+def in_force() -> Dict[str, bool]:
+    """Which remedies there are, and whether each found its cause here.
+
+    Returns:
+        dict[str, bool]: By the remedy's name, in the order they were run.
+            False where the libraries are right as they are.
+    """
+    return dict(_in_force)
 
 
 def _rebind(old, new, package: str = 'mmengine') -> None:
@@ -127,14 +146,14 @@ def _rebind(old, new, package: str = 'mmengine') -> None:
                     setattr(module, key, new)
 
 
-def find_packages_without_setuptools() -> None:
+def find_packages_without_setuptools() -> Optional[bool]:
     """MMEngine resolves ``package::config`` with ``pkg_resources``.
 
     setuptools 81 dropped that module, and a new environment of Python 3.12
     has no setuptools at all. ``importlib`` answers the same two questions.
     """
     if find_spec('pkg_resources') is not None:
-        return
+        return False
     from mmengine.utils import package_utils
 
     def module_of(package: str) -> str:
@@ -161,14 +180,14 @@ def find_packages_without_setuptools() -> None:
     _rebind(package_utils.get_installed_path, get_installed_path)
 
 
-def report_environment_without_distutils() -> None:
+def report_environment_without_distutils() -> Optional[bool]:
     """MMEngine's environment report imports ``distutils.errors``.
 
     Python 3.12 dropped distutils. The report only needs the name of one
     exception, so a stand-in is put in place while it is made.
     """
     if find_spec('distutils') is not None:
-        return
+        return False
     from mmengine.utils.dl_utils import collect_env
 
     @functools.wraps(collect_env)
@@ -187,7 +206,7 @@ def report_environment_without_distutils() -> None:
     _rebind(collect_env, wrapper)
 
 
-def read_mmcls_as_mmpretrain() -> None:
+def read_mmcls_as_mmpretrain() -> Optional[bool]:
     """MMRazor's configs name ``mmcls``, which has become ``mmpretrain``.
 
     MMEngine answers ``mmcls::some/config.py`` by installing mmcls 0.25.0, an
@@ -195,7 +214,7 @@ def read_mmcls_as_mmpretrain() -> None:
     and ``mmcls.`` or ``_scope_='mmcls'`` in registries mean mmpretrain.
     """
     if find_spec('mmcls') is not None:
-        return
+        return False
     import mmengine.hub.hub as hub
     from mmengine.config import Config
     from mmengine.registry import DefaultScope, Registry
@@ -387,7 +406,7 @@ def check_types_of_arguments() -> None:
     Registry.build = checked_build
 
 
-def launch_without_cuda() -> None:
+def launch_without_cuda() -> Optional[bool]:
     """MMEngine's launchers need CUDA, and its DDP wrapper a CUDA device.
 
     ``init_dist`` selects a CUDA device and NCCL, and the runner passes
@@ -395,7 +414,7 @@ def launch_without_cuda() -> None:
     made with gloo and ``device_ids`` is dropped.
     """
     if torch.cuda.is_available():
-        return
+        return False
     from mmengine.dist import utils
     from mmengine.model import MMDistributedDataParallel
 
@@ -660,7 +679,7 @@ def seldom_used_deferred() -> Iterator[None]:
         _Deferred.importing = False
 
 
-def import_without_quantization() -> None:
+def import_without_quantization() -> Optional[bool]:
     """``import mmrazor.models`` fails on torch >= 2.
 
     Its quantization backend configs are built on import from names that torch
@@ -670,7 +689,7 @@ def import_without_quantization() -> None:
     name = 'mmrazor.structures.quantization.backend_config'
     try:
         importlib.import_module(name)
-        return
+        return False
     except ImportError as error:
         if 'torch>=1.13' not in str(error):
             raise
@@ -704,7 +723,7 @@ def switch_inplace_off(module: torch.nn.Module) -> None:
             layer.inplace = False
 
 
-def record_before_inplace_layers() -> None:
+def record_before_inplace_layers() -> Optional[bool]:
     """MMRazor switches in-place layers off, but does not find them.
 
     It looks for ``OrderedDict``, and ``Module._modules`` is a dict since
@@ -722,7 +741,7 @@ def record_before_inplace_layers() -> None:
     probe.set_module_inplace_false = types.MethodType(original, probe)
     probe.set_module_inplace_false(probe.net, 'self.net')
     if not probe.net[0].inplace:
-        return
+        return False
 
     @functools.wraps(original)
     def set_module_inplace_false(self, architecture, varstr):
@@ -744,14 +763,14 @@ def record_before_inplace_layers() -> None:
     DataFreeDistillation.__init__ = __init__
 
 
-def convert_sequentials_of_dicts() -> None:
+def convert_sequentials_of_dicts() -> Optional[bool]:
     """``DynamicSequential.convert_from`` fails on torch >= 2.5.
 
     It gives ``Module._modules``, which is a dict since then, to a constructor
     that takes an ``OrderedDict``.
     """
     if isinstance(torch.nn.Module()._modules, collections.OrderedDict):
-        return
+        return False
     from mmrazor.models.architectures.dynamic_ops import DynamicSequential
 
     def convert_from(cls, module):

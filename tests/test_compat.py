@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import uuid
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -664,3 +665,27 @@ def test_texts_of_configs_are_not_run(tmp_path):
     cfg = Config(dict(a=1, b=dict(c=[2])))
     assert Config.fromstring(cfg.pretty_text, '.py').b.c == [2]
     assert Config.fromstring('{"a": 1}', '.json').a == 1
+
+
+def test_remedies_say_whether_they_were_needed():
+    """Each that looks for its cause reports what it found."""
+    found = compat.in_force()
+    # MMRazor 1.0 always lacks these two, and torch 2.6 the third.
+    assert found['keep_teachers_out_of_checkpoints']
+    assert found['write_checkpoints_whole']
+    assert found['import_without_quantization']
+    # Those that depend on what is installed agree with it.
+    for name, is_right in (
+        ('launch_without_cuda', torch.cuda.is_available()),
+        ('find_packages_without_setuptools', bool(find_spec('pkg_resources'))),
+        ('report_environment_without_distutils', bool(find_spec('distutils'))),
+        ('read_mmcls_as_mmpretrain', bool(find_spec('mmcls'))),
+        (
+            'convert_sequentials_of_dicts',
+            isinstance(torch.nn.Module()._modules, collections.OrderedDict),
+        ),
+    ):
+        assert found[name] is not is_right, name
+    # A caller's copy is its own.
+    compat.in_force().clear()
+    assert compat.in_force() == found
