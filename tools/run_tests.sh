@@ -8,6 +8,7 @@ more=requirements/tests.txt
 source tools/environment.sh
 ruff check .
 ruff format --check .
+python -m mypy
 if [ $# -gt 0 ]; then
     exec python -m pytest "$@"
 fi

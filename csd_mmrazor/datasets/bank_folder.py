@@ -25,10 +25,11 @@ class Shard(NamedTuple):
     """One file of a bank: the images of one round."""
 
     name: str
-    count: int
+    count: int  # type: ignore[assignment]  # no tuple's method is meant
     sha256: str
     epoch: int  # of the training, or INITIAL or IMPORTED
-    index: int  # of the round among those of its epoch
+    # Of the round among those of its epoch.
+    index: int  # type: ignore[assignment]
 
 
 class Manifest(NamedTuple):
@@ -95,12 +96,9 @@ def parse_manifest(content: bytes) -> Manifest:
 
 
 def _parse_shard(entry: object) -> Shard:
-    _check(
-        isinstance(entry, dict) and set(entry) == set(Shard._fields),
-        'a shard',
-        entry,
-    )
-    shard = Shard(**entry)
+    fields = entry if isinstance(entry, dict) else {}
+    _check(set(fields) == set(Shard._fields), 'a shard', entry)
+    shard = Shard(**fields)
     # Names are not to lead out of the folder.
     _text('shard name', shard.name, _SHARD_NAME)
     _text('sha256', shard.sha256, _SHA256)
@@ -119,8 +117,9 @@ def _integer(name: str, value: object, low: int, high: int) -> None:
     _check(type(value) is int and low <= value <= high, name, value)
 
 
-def _text(name: str, value: object, pattern: 're.Pattern') -> None:
-    _check(isinstance(value, str) and pattern.fullmatch(value), name, value)
+def _text(name: str, value: object, pattern: 're.Pattern[str]') -> None:
+    is_right = isinstance(value, str) and bool(pattern.fullmatch(value))
+    _check(is_right, name, value)
 
 
 class BankFolder:
@@ -158,14 +157,9 @@ class BankFolder:
             self.shards, self.states = manifest.shards, manifest.states
             found = manifest._asdict()
             for name, wanted in (
-                ('image_shape', image_shape),
+                ('image_shape', list(image_shape) if image_shape else None),
                 ('num_classes', num_classes),
             ):
-                wanted = (
-                    list(wanted)
-                    if name == 'image_shape' and wanted
-                    else wanted
-                )
                 if wanted is not None and found[name] != wanted:
                     raise BankError(
                         f'The bank in {self.path} has {name}={found[name]}, '

@@ -27,7 +27,7 @@ def even_draws(
 
 
 @DATA_SAMPLERS.register_module()
-class BankSampler(Sampler):
+class BankSampler(Sampler[int]):
     """A fixed number of draws an epoch from a bank that grows.
 
     MMEngine's loop and samplers take the number of steps from the size of the

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import torch
 from mmpretrain.structures import DataSample
@@ -10,7 +10,7 @@ from ..utils import check_integer
 
 
 @DATASETS.register_module()
-class BlankImages(Dataset):
+class BlankImages(Dataset[Dict[str, Any]]):
     """Black images of class 0, for algorithms that only count them.
 
     MMRazor's DAFL, ZSKT and DFAD load the real training set and use nothing
@@ -26,7 +26,7 @@ class BlankImages(Dataset):
         self,
         image_shape: Sequence[int] = (3, 32, 32),
         length: int = 50000,
-        metainfo: Optional[Dict] = None,
+        metainfo: Optional[Dict[str, Any]] = None,
     ) -> None:
         check_integer('length of BlankImages', length)
         self.image = torch.zeros(tuple(image_shape), dtype=torch.uint8)
@@ -36,7 +36,7 @@ class BlankImages(Dataset):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Dict:
+    def __getitem__(self, index: int) -> Dict[str, Any]:
         if not 0 <= index < self.length:
             raise IndexError(index)
         return dict(

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from mmengine.logging import print_log
 
@@ -11,7 +11,7 @@ _NOTES = {'.txt', '.csv', '.json', '.xml', '.md', '.db', '.ini'}
 
 
 def list_class_folders(
-    root: str,
+    root: Union[str, Path],
     num_classes: Optional[int] = None,
     classes: Optional[Sequence[str]] = None,
 ) -> List[Tuple[Path, int]]:
@@ -25,7 +25,7 @@ def list_class_folders(
     and no class may lack its folder, since the others would be shifted.
 
     Args:
-        root (str): The folder of class folders.
+        root (str | Path): The folder of class folders.
         num_classes (int, optional): How many there are.
         classes (sequence[str], optional): Names of the classes in order. Of
             those that have no folder a warning is given.
@@ -87,7 +87,7 @@ def _labels(
 
 
 def _check_complete(
-    root: str,
+    root: Union[str, Path],
     images: Dict[str, List[Path]],
     labels: Dict[str, int],
     limit: Optional[int],
@@ -96,10 +96,10 @@ def _check_complete(
     """Check that no class lacks images."""
     empty = [name for name, paths in images.items() if not paths]
     if classes and not empty:
-        lacking = [name for name in classes if name not in images]
-        if lacking:
+        absent = [name for name in classes if name not in images]
+        if absent:
             print_log(
-                f'{root} has no images of {", ".join(lacking)}: nothing is '
+                f'{root} has no images of {", ".join(absent)}: nothing is '
                 'said about these classes.',
                 logger='current',
                 level=logging.WARNING,

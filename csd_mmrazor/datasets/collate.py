@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict
+from typing import Any, Dict
 
 from mmengine.registry import FUNCTIONS
 from mmpretrain.structures import DataSample
@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 @FUNCTIONS.register_module()
-def bank_collate(batch: Dict[str, Tensor], data_samples: bool = False) -> Dict:
+def bank_collate(
+    batch: Dict[str, Tensor], data_samples: bool = False
+) -> Dict[str, Any]:
     """Hand a batch of the image bank on: it is collated already.
 
     Args:

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
@@ -33,7 +33,7 @@ class Digits(BaseDataset):
 
     METAINFO = {'classes': tuple('0123456789')}
 
-    def __init__(self, split: str, img_size: int = 8, **kwargs) -> None:
+    def __init__(self, split: str, img_size: int = 8, **kwargs: Any) -> None:
         if split not in ('train', 'test'):
             raise ValueError(
                 'split of Digits should be "train" or "test", '
@@ -43,12 +43,16 @@ class Digits(BaseDataset):
         self.img_size = img_size
         super().__init__(ann_file='', test_mode=split == 'test', **kwargs)
 
-    def load_data_list(self) -> List[Dict]:
+    def load_data_list(self) -> List[Dict[str, Any]]:
         """Load images (H, W), uint8, and labels."""
-        folder = Path(find_spec('sklearn').origin).parent
-        rows = np.loadtxt(
-            folder / 'datasets/data/digits.csv.gz', delimiter=','
-        )
+        sklearn = find_spec('sklearn')
+        if sklearn is None or sklearn.origin is None:
+            raise ImportError(
+                'Digits reads the images that ship with scikit-learn: run '
+                '"pip install scikit-learn".'
+            )
+        path = Path(sklearn.origin).parent / 'datasets/data/digits.csv.gz'
+        rows = np.loadtxt(path, delimiter=',')
         order = np.load(_ORDER)
         train = self.split == 'train'
         rows = rows[order[:_NUM_TRAIN] if train else order[_NUM_TRAIN:]]
@@ -62,4 +66,5 @@ class Digits(BaseDataset):
         if self.img_size == image.shape[0]:
             return image
         size = (self.img_size, self.img_size)
-        return np.asarray(Image.fromarray(image).resize(size, Image.BILINEAR))
+        scaled = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
+        return np.asarray(scaled)

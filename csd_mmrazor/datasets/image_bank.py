@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ _SHARD_SIZE = 1000  # images a shard when a folder of images is imported
 
 
 @DATASETS.register_module()
-class ImageBank(Dataset):
+class ImageBank(Dataset[Dict[str, Tensor]]):
     """All images synthesised so far, with their labels.
 
     It grows: ``SynthesisHook`` opens it in the work dir and appends a batch a
@@ -55,7 +55,7 @@ class ImageBank(Dataset):
         init_bank: Optional[str] = None,
         storage: str = 'host',
         memory_limit: float = 8,
-        metainfo: Optional[Dict] = None,
+        metainfo: Optional[Dict[str, Any]] = None,
     ) -> None:
         if storage not in ('host', 'device', 'disk'):
             raise ValueError(
@@ -84,6 +84,7 @@ class ImageBank(Dataset):
         self.memory_limit = memory_limit * GIB
         self.metainfo = dict(metainfo or {})
         self.folder: Optional[BankFolder] = None
+        self._store: Union[MappedStore, MemoryStore]
         if data_root is not None:
             self.folder = BankFolder(data_root)
             self._load()
@@ -165,13 +166,13 @@ class ImageBank(Dataset):
             array.cpu().numpy() if torch.is_tensor(array) else array
             for array in (images, labels)
         )
-        shard = self.folder.append(
+        shard = self._opened.append(
             images, labels, epoch, index, is_main_process()
         )
         if self._mapped:
             barrier()  # the main process has written it
-            self._store.add(*self.folder.read(shard, mmap=True))
-        elif self._exceeds(len(self.folder)):
+            self._store.add(*self._opened.read(shard, mmap=True))
+        elif self._exceeds(len(self._opened)):
             barrier()
             self._load()
         else:
@@ -179,8 +180,8 @@ class ImageBank(Dataset):
 
     def keep(self, shards: Sequence[Shard]) -> None:
         """Drop all shards but these, on disk and in memory."""
-        if list(shards) != self.folder.shards:
-            self.folder.keep(shards, is_main_process())
+        if list(shards) != self._opened.shards:
+            self._opened.keep(shards, is_main_process())
             self._load()
 
     def reserve(self, length: int) -> None:
@@ -191,44 +192,54 @@ class ImageBank(Dataset):
     def _load(self) -> None:
         """Bring what is on disk to where it is kept for training."""
         self._mapped = self.storage == 'disk' or self._exceeds(
-            len(self.folder)
+            len(self._opened)
         )
         if self._mapped:
             if self.storage != 'disk':
                 print_log(
-                    f'{len(self.folder)} images exceed the memory_limit of '
+                    f'{len(self._opened)} images exceed the memory_limit of '
                     f'ImageBank, {self.memory_limit / GIB:g} GiB: from now on '
                     'they are mapped from disk.',
                     logger='current',
                     level=logging.WARNING,
                 )
-            self._store = MappedStore(self.folder.image_shape)
+            self._store = MappedStore(self._opened.image_shape)
         else:
             device = get_device() if self.storage == 'device' else 'cpu'
-            self._store = MemoryStore(self.folder.image_shape, device)
+            self._store = MemoryStore(self._opened.image_shape, device)
             self._store.reserve(
-                min(len(self.folder), self.folder.room_on_disk())
+                min(len(self._opened), self._opened.room_on_disk())
             )
-        for shard in self.folder.shards:
-            self._store.add(*self.folder.read(shard, self._mapped))
+        for shard in self._opened.shards:
+            self._store.add(*self._opened.read(shard, self._mapped))
+
+    @property
+    def _opened(self) -> BankFolder:
+        """The images on disk."""
+        if self.folder is None:
+            raise BankError(
+                'This ImageBank is not open: give it a data_root, or let '
+                'SynthesisHook open it in the work dir.'
+            )
+        return self.folder
 
     def _exceeds(self, length: int) -> bool:
-        size = int(np.prod(self.folder.image_shape))
+        size = int(np.prod(self._opened.image_shape))
         return length * size > self.memory_limit
 
     def _imported(self, root: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Batches of another bank or of a folder of class folders."""
         if BankFolder.exists(root):
             source = BankFolder(
-                root, self.folder.image_shape, self.folder.num_classes
+                root, self._opened.image_shape, self._opened.num_classes
             )
             if not source.shards:
                 raise BankError(f'init_bank={root} is empty.')
             for shard in source.shards:
                 yield source.read(shard)
             return
-        samples = list_class_folders(root, self.folder.num_classes)
-        channels, height, width = self.folder.image_shape
+        samples = list_class_folders(root, self._opened.num_classes)
+        channels, height, width = self._opened.image_shape
         for start in range(0, len(samples), _SHARD_SIZE):
             images, labels = [], []
             for path, label in samples[start : start + _SHARD_SIZE]:

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, List, Sequence, Union
+from typing import Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -66,8 +66,8 @@ class MappedStore:
     def __init__(self, image_shape: Sequence[int]) -> None:
         self.length = 0
         self.image_shape = tuple(image_shape)
-        self._maps = []
-        self._starts = np.zeros(0, np.int64)
+        self._maps: List[Tuple[np.ndarray, np.ndarray]] = []
+        self._starts: np.ndarray = np.zeros(0, np.int64)
 
     def add(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Add mapped arrays, (N, C, H, W), uint8, with (N, ), int64."""
@@ -80,13 +80,15 @@ class MappedStore:
 
     def take(self, indices: List[int]) -> Dict[str, Tensor]:
         """The images and labels of a batch."""
-        indices = np.asarray(indices)
-        images = np.empty((len(indices), *self.image_shape), np.uint8)
-        labels = np.empty(len(indices), np.int64)
-        which = np.searchsorted(self._starts, indices, 'right') - 1
+        places = np.asarray(indices)
+        images: np.ndarray = np.empty(
+            (len(indices), *self.image_shape), np.uint8
+        )
+        labels: np.ndarray = np.empty(len(indices), np.int64)
+        which = np.searchsorted(self._starts, places, 'right') - 1
         for number in np.unique(which):
             rows = np.flatnonzero(which == number)
-            local = indices[rows] - self._starts[number]
+            local = places[rows] - self._starts[number]
             images[rows] = self._maps[number][0][local]
             labels[rows] = self._maps[number][1][local]
         return dict(

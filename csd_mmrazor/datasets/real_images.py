@@ -2,7 +2,7 @@
 """Published data sets, which also take images in class folders."""
 
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List
 
 from mmengine.dist import barrier, is_main_process
 from mmpretrain.datasets import CIFAR10, CIFAR100, BaseDataset
@@ -22,7 +22,7 @@ def other_folder(split: str, suffix: str) -> str:
     )
 
 
-class ClassFoldersMixin:
+class ClassFoldersMixin(BaseDataset):
     """Take images from class folders where the published files are not.
 
     ``data_root`` may hold what the data set is published as, or images as
@@ -35,7 +35,7 @@ class ClassFoldersMixin:
     ``is_complete()``, whether these are whole.
     """
 
-    def load_data_list(self) -> List[Dict]:
+    def load_data_list(self) -> List[Dict[str, Any]]:
         """Load images (H, W, C), uint8, RGB, and labels."""
         root = Path(self.data_prefix['root'])
         if not self.has_published_files(root):
@@ -89,7 +89,7 @@ class _SVHNFiles(BaseDataset):
 
     METAINFO = {'classes': tuple('0123456789')}
 
-    def __init__(self, data_root: str, split: str, **kwargs) -> None:
+    def __init__(self, data_root: str, split: str, **kwargs: Any) -> None:
         if split not in ('train', 'test'):
             raise ValueError(
                 'split of SVHNImages should be "train" or "test", but got '
@@ -116,7 +116,7 @@ class _SVHNFiles(BaseDataset):
         path = Path(self.data_prefix['root'], self.filename)
         return check_integrity(str(path), self.md5)
 
-    def load_data_list(self) -> List[Dict]:
+    def load_data_list(self) -> List[Dict[str, Any]]:
         from torchvision.datasets import SVHN
 
         root = self.data_prefix['root']

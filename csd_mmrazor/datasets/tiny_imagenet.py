@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from pathlib import Path
-from typing import Collection, Dict, List, Optional
+from typing import Any, Collection, Dict, List, Optional
 
 from mmengine.dist import barrier, is_main_process
 from mmpretrain.datasets import BaseDataset
@@ -36,7 +36,7 @@ class TinyImageNet(BaseDataset):
     md5 = '90528d7ca1a48142e341f4ef8d21d0de'
     num_classes = 200
 
-    def __init__(self, data_root: str, split: str, **kwargs) -> None:
+    def __init__(self, data_root: str, split: str, **kwargs: Any) -> None:
         if split not in ('train', 'val'):
             raise ValueError(
                 'split of TinyImageNet should be "train" or "val", but got '
@@ -50,7 +50,7 @@ class TinyImageNet(BaseDataset):
             **kwargs,
         )
 
-    def load_data_list(self) -> List[Dict]:
+    def load_data_list(self) -> List[Dict[str, Any]]:
         """List images and labels."""
         root = Path(self.data_root)
         folder = self._find(root)
@@ -61,6 +61,10 @@ class TinyImageNet(BaseDataset):
                     self._unpack(root)
                 barrier()
             folder = self._find(root)
+        if folder is None:
+            raise FileNotFoundError(
+                f'{self.filename} in {root} has no folder {self.split!r}.'
+            )
         annotations = folder / 'val_annotations.txt'
         if annotations.is_file():
             return self._as_annotated(annotations)
@@ -88,7 +92,7 @@ class TinyImageNet(BaseDataset):
         (unpacked / 'tiny-imagenet-200').rename(root / 'tiny-imagenet-200')
         unpacked.rmdir()
 
-    def _check_classes(self, found: Collection, path: Path) -> None:
+    def _check_classes(self, found: Collection[object], path: Path) -> None:
         # With some of them missing, the others would get wrong labels.
         if len(found) != self.num_classes:
             raise ValueError(
@@ -96,7 +100,7 @@ class TinyImageNet(BaseDataset):
                 f'{self.num_classes}.'
             )
 
-    def _as_annotated(self, annotations: Path) -> List[Dict]:
+    def _as_annotated(self, annotations: Path) -> List[Dict[str, Any]]:
         """Images of the published val/, which is one folder and a list."""
         lines = annotations.read_text().splitlines()
         samples = [line.split('\t')[:2] for line in lines if line]

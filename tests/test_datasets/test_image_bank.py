@@ -221,3 +221,8 @@ def test_an_empty_bank_says_so(tmp_path):
     bank.open(tmp_path / 'bank', SHAPE, 10)
     with pytest.raises(ValueError, match='image bank is empty.*init_rounds'):
         iter(BankSampler(bank, num_samples=10, seed=0))
+
+
+def test_a_bank_that_is_not_open():
+    with pytest.raises(BankError, match='not open: give it a data_root'):
+        fill(ImageBank())

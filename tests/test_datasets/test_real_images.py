@@ -223,6 +223,16 @@ def test_tiny_imagenet_is_unpacked_from_its_file(
     ]
 
 
+def test_an_archive_without_the_split(tmp_path, monkeypatch):
+    archive = tmp_path / 'tiny-imagenet-200.zip'
+    with zipfile.ZipFile(archive, 'w') as file:
+        file.writestr('tiny-imagenet-200/words.txt', '')
+    md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(TinyImageNet, 'md5', md5)
+    with pytest.raises(FileNotFoundError, match=r"zip in .* no folder 'val'"):
+        tiny(tmp_path)
+
+
 def test_tiny_imagenet_in_class_folders(tmp_path):
     for number in range(200):
         folder = tmp_path / 'val' / f'c{number:03d}'

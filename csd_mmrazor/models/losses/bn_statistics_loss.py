@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import List, Sequence
+from typing import List, Optional, Sequence
 
 import torch
 from mmrazor.registry import MODELS
@@ -56,6 +56,9 @@ class MovingBNStatisticsLoss(WeightedLoss):
         momentum (float): 0..1, without 1. Defaults to 0.9 (authors' scripts).
     """
 
+    average: Tensor
+    rounds: Tensor
+
     def __init__(
         self, loss_weight: float = 10.0, momentum: float = 0.9
     ) -> None:
@@ -77,7 +80,7 @@ class MovingBNStatisticsLoss(WeightedLoss):
         # Means and variances of all layers, one after the other.
         self.register_buffer('average', torch.zeros(2, sum(channels)))
         self.register_buffer('rounds', torch.zeros(()))
-        self.latest = None
+        self.latest: Optional[Tensor] = None
 
     def forward(self, bn_statistics: List[BNStatistics]) -> Tensor:
         """The weighted term, a scalar."""
@@ -102,6 +105,7 @@ class MovingBNStatisticsLoss(WeightedLoss):
 
     def end_round(self) -> None:
         """Take the statistics of a round's last step into the average."""
+        assert self.latest is not None, 'a round has a step or more'
         share = self.momentum * (self.rounds > 0)
         self.average.copy_(torch.lerp(self.latest, self.average, share))
         self.rounds += 1

@@ -27,10 +27,11 @@ def jensen_shannon(
     log_a = F.log_softmax(logits_a / tau, 1)
     log_b = F.log_softmax(logits_b / tau, 1)
     log_m = torch.logaddexp(log_a, log_b) - torch.log(log_a.new_tensor(2.0))
-    return sum(
-        0.5 * F.kl_div(log_m, each, reduction='batchmean', log_target=True)
+    kl_a, kl_b = (
+        F.kl_div(log_m, each, reduction='batchmean', log_target=True)
         for each in (log_a, log_b)
     )
+    return 0.5 * kl_a + 0.5 * kl_b
 
 
 @MODELS.register_module()

@@ -1,4 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Sequence
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -77,11 +79,11 @@ class ContrastiveLoss(WeightedLoss):
         self.embed_dim = embed_dim
         self.memory_size = memory_size
 
-    def prepare(self, channels: list) -> None:
+    def prepare(self, channels: Sequence[int]) -> None:
         """Draw the head.
 
         Args:
-            channels (list[int]): Channels of the teacher's BN layers.
+            channels (sequence[int]): Channels of the teacher's BN layers.
         """
         width = sum(channels)
         self.head = nn.Sequential(
