@@ -50,8 +50,12 @@ def teacher_file(tmp_path_factory):
 def tiny_config(tmp_path, teacher_file):
     """The quickstart's config with everything cut to seconds."""
 
-    def make(work_dir='run', **options):
-        cfg = Config.fromfile(ROOT / 'configs/csd/csd_quickstart_digits.py')
+    def make(
+        work_dir='run',
+        config=ROOT / 'configs/csd/csd_quickstart_digits.py',
+        **options,
+    ):
+        cfg = Config.fromfile(config)
         cfg.merge_from_dict(
             {
                 'model.architecture': network(),

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .adversarial_loss import AdversarialLoss
+from .base import WeightedLoss
 from .bn_statistics_loss import BNStatisticsLoss, MovingBNStatisticsLoss
 from .competition_loss import CompetitionLoss
 from .contrastive_loss import ContrastiveLoss
@@ -17,4 +18,5 @@ __all__ = [
     'MovingBNStatisticsLoss',
     'OneHotLoss',
     'TotalVariationLoss',
+    'WeightedLoss',
 ]
