@@ -5,14 +5,14 @@ num_classes = 100
 classifier = dict(head=dict(num_classes=num_classes))
 data_preprocessor = dict(
     num_classes=num_classes,
-    # Of the training images, RGB, 0..255, as mmpretrain has them; those of
-    # the paper's authors are within 0.1 %.
+    # Mean and std of the training images, RGB, 0..255, from mmpretrain. The
+    # paper's authors use values within 0.1 % of these.
     mean=[129.304, 124.070, 112.434],
     std=[68.170, 65.392, 70.418],
     to_rgb=False,
 )
 
-# Downloads CIFAR-100, or takes <data_root>/test/<class>/*.png:
+# CIFAR-100 is downloaded, or read from <data_root>/test/<class>/*.png:
 #   --cfg-options val_dataloader.dataset.data_root=FOLDER
 val_dataloader = dict(
     dataset=dict(type='mmrazor.CIFAR100Images', data_root='data/cifar100')

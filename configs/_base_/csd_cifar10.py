@@ -1,4 +1,4 @@
-# CSD, validated on CIFAR-10. A pair's config names the backbones.
+# CSD, validated on CIFAR-10. A config of configs/csd adds the networks.
 _base_ = ['./csd.py', './cifar10.py']
 
 model = dict(

@@ -1,4 +1,4 @@
-# CSD, validated on CIFAR-100. A pair's config names the backbones.
+# CSD, validated on CIFAR-100. A config of configs/csd adds the networks.
 _base_ = ['./csd.py', './cifar100.py']
 
 model = dict(

@@ -1,8 +1,8 @@
-# CSD, validated on SVHN. A pair's config names the backbones.
+# CSD, validated on SVHN. A config of configs/csd adds the networks.
 _base_ = ['./csd.py', './svhn.py']
 
-# A mirrored or cut digit is another one or none (authors' code: no
-# augmentation for SVHN).
+# A flipped or cropped digit may be another digit, or none. The authors' code
+# does not augment SVHN either.
 default_hooks = dict(synthesis=dict(synthesizer=dict(augment=None)))
 model = dict(
     architecture=_base_.classifier,

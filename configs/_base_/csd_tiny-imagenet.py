@@ -1,8 +1,8 @@
-# CSD, validated on Tiny-ImageNet. A pair's config names the backbones.
+# CSD, validated on Tiny-ImageNet. A config of configs/csd adds the networks.
 _base_ = ['./csd.py', './tiny-imagenet.py']
 
 img_size = 64
-# The share of the image that 4 pixels are at 32.
+# 8 pixels are the same fraction of the image as 4 pixels at 32x32.
 augment = dict(type='RandomCropFlip', padding=8)
 default_hooks = dict(
     synthesis=dict(

@@ -4,7 +4,7 @@ _base_ = './pairs/resnet_digits.py'
 
 data_preprocessor = dict(
     num_classes=10,
-    # Of the 1,437 training images, 0..255.
+    # Mean and std of the 1,437 training images, 0..255.
     mean=[77.9],
     std=[95.9],
     to_rgb=False,

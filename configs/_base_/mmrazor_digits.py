@@ -1,9 +1,9 @@
-# What MMRazor's data-free algorithms share on the digits: the quickstart's
-# networks, and training that opens no real image.
+# Shared by MMRazor's data-free algorithms on the digits: the networks of the
+# quickstart, and training without real images.
 _base_ = ['./digits.py', 'mmpretrain::_base_/default_runtime.py']
 custom_imports = dict(imports=['csd_mmrazor'], allow_failed_imports=False)
 
-# Steps of the generator.
+# Generator steps.
 max_iters = 1000
 
 model = dict(
@@ -21,7 +21,7 @@ model = dict(
             ckpt_path='work_dirs/resnet_digits/epoch_30.pth',
         )
     ),
-    # MMRazor's generators make three channels; the first is taken.
+    # MMRazor's generators output three channels. The first one is used.
     generator=dict(
         type='GeneratorAdapter',
         channels=1,
@@ -35,7 +35,7 @@ optim_wrapper = dict(
         optimizer=dict(type='SGD', lr=0.1, weight_decay=5e-4, momentum=0.9)
     ),
 )
-# Of 25,000 steps: milestones at 5,000 and 10,000.
+# MMRazor's milestones are 5,000 and 10,000 of 25,000 steps.
 steps = dict(
     type='MultiStepLR',
     milestones=[max_iters // 5, max_iters * 2 // 5],
@@ -45,7 +45,7 @@ param_scheduler = dict(architecture=steps, generator=steps)
 
 train_dataloader = dict(
     num_workers=0,
-    # Of a batch, nothing but its size is used.
+    # Only the size of a batch is used.
     dataset=dict(type='mmrazor.BlankImages', image_shape=(1, 8, 8)),
     sampler=dict(type='InfiniteSampler', shuffle=True),
 )
@@ -64,7 +64,7 @@ default_hooks = dict(
     ),
 )
 log_processor = dict(by_epoch=False)
-# Distributed runs.
+# For distributed runs.
 model_wrapper_cfg = dict(
     type='mmengine.MMSeparateDistributedDataParallel',
     broadcast_buffers=False,

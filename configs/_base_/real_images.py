@@ -1,5 +1,5 @@
-# What the data sets of real images share: how they are read, and how a
-# classifier for them looks but for its backbone. See cifar10.py.
+# Shared by all data sets of real images: how they are read, and a classifier
+# without its backbone. See cifar10.py.
 classifier = dict(
     _scope_='mmpretrain',
     type='ImageClassifier',

@@ -1,7 +1,8 @@
-# What CMI, DFQ, Fast-Datafree and DeepInversion share in their authors' and
-# Fang's scripts (github zju-vipa/CMI and zju-vipa/Fast-Datafree) for WRN-40-2
-# > WRN-16-1 on CIFAR-10: 200 epochs of 400 steps, each after a round, and a
-# student that learns from the teacher's logits alone.
+# Related methods: what CMI, DFQ, Fast-Datafree and DeepInversion share in the
+# scripts of their authors and of Fang (github zju-vipa/CMI and
+# zju-vipa/Fast-Datafree) for WRN-40-2 > WRN-16-1 on CIFAR-10. There are 200
+# epochs of 400 steps, with a round before each, and the student learns from
+# the teacher's logits only.
 _base_ = '../csd/csd_wrn40-2_wrn16-1_cifar10.py'
 
 # ---- Frequently modified -------------------------------------------------

@@ -11,7 +11,7 @@ data_preprocessor = dict(
     to_rgb=False,
 )
 
-# Downloads SVHN, or takes <data_root>/test/<digit>/*.png:
+# SVHN is downloaded, or read from <data_root>/test/<digit>/*.png:
 #   --cfg-options val_dataloader.dataset.data_root=FOLDER
 val_dataloader = dict(
     dataset=dict(type='mmrazor.SVHNImages', data_root='data/svhn')

@@ -2,13 +2,13 @@
 _base_ = ['./teacher.py', './svhn.py']
 
 model = _base_.classifier
-# Takes what val_dataloader takes: published files, or <data_root>/train.
+# Reads the published files, or <data_root>/train, like val_dataloader.
 train_dataloader = dict(
     dataset=dict(
         type=_base_.val_dataloader.dataset.type,
         data_root=_base_.val_dataloader.dataset.data_root,
         split='train',
-        # Images as they are (authors' code, registry.py).
+        # No augmentation (authors' code, registry.py).
         pipeline=[dict(type='PackInputs')],
     )
 )

@@ -3,7 +3,7 @@
 _base_ = ['./teacher.py', './tiny-imagenet.py']
 
 model = _base_.classifier
-# Takes what val_dataloader takes: published files, or <data_root>/train.
+# Reads the published files, or <data_root>/train, like val_dataloader.
 train_dataloader = dict(
     dataset=dict(
         type=_base_.val_dataloader.dataset.type,

@@ -1,19 +1,19 @@
-# Tiny-ImageNet: 64x64, 200 classes. Its validation images are the test set,
-# since those of its test set have no labels.
+# Tiny-ImageNet: 64x64, 200 classes. Its validation images are used as the
+# test set, since its own test images have no labels.
 _base_ = './real_images.py'
 
 num_classes = 200
 classifier = dict(head=dict(num_classes=num_classes))
 data_preprocessor = dict(
     num_classes=num_classes,
-    # Of the training images, RGB, 0..255, as they are commonly given.
+    # Mean and std of the training images, RGB, 0..255, as commonly used.
     mean=[122.451, 114.266, 101.363],
     std=[70.635, 68.621, 71.936],
-    # They are read from files, as BGR.
+    # Images are read from files as BGR.
     to_rgb=True,
 )
 
-# Downloads Tiny-ImageNet, or takes <data_root>/val/<class>/*.JPEG:
+# Tiny-ImageNet is downloaded, or read from <data_root>/val/<class>/*.JPEG:
 #   --cfg-options val_dataloader.dataset.data_root=FOLDER
 val_dataloader = dict(
     dataset=dict(

@@ -1,6 +1,6 @@
-# CSD's rival term on the digits: images on which student and teacher
-# disagree, in place of images that the student does not understand. DFQ
-# (Choi et al., CVPR Workshops 2020) and CMI made it common.
+# The alternative to the CSD term on the digits: images on which student and
+# teacher disagree, instead of images that the student does not understand.
+# Used by DFQ (Choi et al., CVPR Workshops 2020) and CMI, among others.
 _base_ = '../csd/csd_quickstart_digits.py'
 
 default_hooks = dict(

@@ -1,5 +1,5 @@
-# CMI (Fang et al., IJCAI 2021) on the digits: images are to differ from all
-# that were made before. Weights as in cmi_wrn40-2_wrn16-1_cifar10.py.
+# CMI (Fang et al., IJCAI 2021) on the digits: images should differ from all
+# earlier ones. Weights as in cmi_wrn40-2_wrn16-1_cifar10.py.
 _base_ = '../csd/csd_quickstart_digits.py'
 
 default_hooks = dict(
@@ -16,11 +16,11 @@ default_hooks = dict(
                     type='ContrastiveLoss',
                     loss_weight=0.8,
                     tau=0.1,
-                    # Images of the bank to differ from.
+                    # Number of bank images to contrast with.
                     memory_size=256,
                 ),
             ),
-            # The second view; digits are not mirrored.
+            # The second view. Digits are not flipped.
             view_augment=dict(
                 type='RandomResizedCropFlip', scale=(0.25, 1), flip_prob=0
             ),

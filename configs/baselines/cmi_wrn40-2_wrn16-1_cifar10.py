@@ -1,7 +1,7 @@
-# CMI, Contrastive Model Inversion (Fang et al., IJCAI 2021): images are to
-# differ from all that were made before. Numbers of the authors' script for
-# the student that starts from scratch, scratch_cmi_cifar10_wrn402_wrn161.sh
-# of github zju-vipa/CMI.
+# CMI, Contrastive Model Inversion (Fang et al., IJCAI 2021): images should
+# differ from all earlier ones. The numbers are those of the authors' script
+# for a student trained from scratch, scratch_cmi_cifar10_wrn402_wrn161.sh of
+# github zju-vipa/CMI.
 _base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
 
 default_hooks = dict(
@@ -12,11 +12,11 @@ default_hooks = dict(
                 _delete_=True,
                 loss_oh=dict(type='OneHotLoss', loss_weight=0.5),
                 loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
-                # Counts where student and teacher decide alike.
+                # Only for images that both networks classify alike.
                 loss_adv=dict(
                     type='AdversarialLoss', loss_weight=0.5, agreed_only=True
                 ),
-                # Two views of an image are near, all other images far.
+                # Two views of an image attract, all other images repel.
                 loss_cr=dict(
                     type='ContrastiveLoss',
                     loss_weight=0.8,

@@ -1,10 +1,10 @@
-# MMRazor's DAFL (Chen et al., ICCV 2019) on the digits: its config for
-# CIFAR-10 with the quickstart's networks, 1,000 generator steps and no
-# real training image. Its schedule is shortened in proportion.
+# MMRazor's DAFL (Chen et al., ICCV 2019) on the digits: its CIFAR-10 config
+# with the networks of the quickstart, 1,000 generator steps and no real
+# training images. The schedule is shortened in proportion.
 _base_ = '../_base_/mmrazor_digits.py'
 
 # ---- Frequently modified -------------------------------------------------
-# Half of what it is for CIFAR-10.
+# Half the batch size for CIFAR-10.
 batch_size = 128
 
 model = dict(
@@ -51,7 +51,7 @@ optim_wrapper = dict(
     architecture=dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-1)),
     generator=dict(optimizer=dict(type='AdamW', lr=1e-3)),
 )
-# Of 30,000 steps: warm-up 500, milestones at 12,000 and 24,000.
+# MMRazor has 30,000 steps: warm-up 500, milestones at 12,000 and 24,000.
 warmup = dict(
     type='LinearLR',
     end=_base_.max_iters // 60,

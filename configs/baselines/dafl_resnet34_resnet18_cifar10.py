@@ -1,10 +1,11 @@
-# MMRazor's DAFL, unmodified but for where CIFAR-10 comes from: downloaded, or
+# MMRazor's DAFL, unmodified except for the source of CIFAR-10. It is
+# downloaded, or set by
 #   --cfg-options train_dataloader.dataset.data_root=FOLDER
 #       val_dataloader.dataset.data_root=FOLDER
-# with train/<class>/*.png and test/<class>/*.png. Only the size of its real
-# training batches is used; see dafl_no-images_resnet34_resnet18_cifar10.py.
+# with train/<class>/*.png and test/<class>/*.png. Only the size of the real
+# training batches is used, see dafl_no-images_resnet34_resnet18_cifar10.py.
 #
-# The teacher is downloaded, or
+# The teacher is downloaded, or set by
 #   --cfg-options model.teachers.res34.build_cfg.pretrained=False
 #       model.teachers.res34.ckpt_path=FILE
 _base_ = (

@@ -1,6 +1,7 @@
-# Adaptive DeepInversion (Yin et al., CVPR 2020) on the digits: pixels are
-# optimised themselves. Weights as in deepinversion_resnet34_resnet18_
-# cifar10.py; the steps are those of CSD's quickstart, not 2,000 a round.
+# Adaptive DeepInversion (Yin et al., CVPR 2020) on the digits: the pixels are
+# optimised directly. Weights as in
+# deepinversion_wrn40-2_wrn16-1_cifar10.py, but the number of steps is that of
+# CSD's quickstart instead of 2,000 per round.
 _base_ = '../csd/csd_quickstart_digits.py'
 
 default_hooks = dict(
@@ -22,7 +23,8 @@ default_hooks = dict(
                 loss_l2=dict(type='L2PriorLoss', loss_weight=3e-8),
                 loss_competition=dict(type='CompetitionLoss', loss_weight=10),
             ),
-            # Of the pixels; the paper's, 0.05, is too slow for 50 steps.
+            # Learning rate of the pixels. The paper's, 0.05, is too low for
+            # 50 steps.
             optimizer=dict(_delete_=True, type='Adam', lr=0.1),
         )
     )

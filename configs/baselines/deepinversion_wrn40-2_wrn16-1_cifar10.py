@@ -1,7 +1,7 @@
-# Adaptive DeepInversion (Yin et al., CVPR 2020): pixels are optimised
-# themselves. Numbers of the paper's experiments on CIFAR-10, section 4.1, and
-# of the authors' code, github NVlabs/DeepInversion, cifar10. The student's
-# schedule is that of the other peers.
+# Adaptive DeepInversion (Yin et al., CVPR 2020): the pixels are optimised
+# directly. The numbers are those of the paper's experiments on CIFAR-10,
+# section 4.1, and of the authors' code, github NVlabs/DeepInversion, cifar10.
+# The student's schedule is that of the other related methods.
 _base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
 
 default_hooks = dict(
@@ -19,17 +19,17 @@ default_hooks = dict(
                 _delete_=True,
                 loss_oh=dict(type='OneHotLoss', loss_weight=1),
                 loss_bn=dict(type='BNStatisticsLoss', loss_weight=10),
-                # Images are smooth ...
+                # Makes images smooth ...
                 loss_tv=dict(type='TotalVariationLoss', loss_weight=2.5e-5),
-                # ... and small.
+                # ... and of small norm.
                 loss_l2=dict(type='L2PriorLoss', loss_weight=3e-8),
-                # Student and teacher disagree: the "adaptive" in the name.
+                # Student and teacher should disagree ("adaptive").
                 loss_competition=dict(
                     type='CompetitionLoss', loss_weight=10, tau=3
                 ),
             ),
             optimizer=dict(_delete_=True, type='Adam', lr=0.05),
-            # The authors' jitter of 2 pixels.
+            # The authors use a jitter of 2 pixels.
             augment=dict(padding=2),
         )
     )

@@ -1,6 +1,6 @@
-# MMRazor's DFAD (Fang et al., 2019) on the digits: its config for CIFAR-10
-# with the quickstart's networks, 1,000 generator steps and no real training
-# image. Its schedule is shortened in proportion.
+# MMRazor's DFAD (Fang et al., 2019) on the digits: its CIFAR-10 config with
+# the networks of the quickstart, 1,000 generator steps and no real training
+# images. The schedule is shortened in proportion.
 _base_ = '../_base_/mmrazor_digits.py'
 
 # ---- Frequently modified -------------------------------------------------
@@ -40,7 +40,7 @@ model = dict(
             )
         ),
     ),
-    # Steps of the student for one of the generator.
+    # Student steps per generator step.
     student_iter=5,
     student_train_first=True,
 )

@@ -1,6 +1,6 @@
 # DFQ's objective (Choi et al., CVPR Workshops 2020) on the digits: one
-# generator goes on through the whole run, and is pushed to where student and
-# teacher disagree. As many steps in all as CSD's quickstart.
+# generator continues through the run and is trained to make images on which
+# student and teacher disagree. As many steps in total as CSD's quickstart.
 _base_ = './fast_digits.py'
 
 default_hooks = dict(
@@ -14,7 +14,8 @@ default_hooks = dict(
             ),
             optimizer=dict(lr=1e-3),
             latent_lr=None,
-            # A step of 1 towards the generator of a round: it is taken over.
+            # A step of 1 towards the generator of a round replaces the old
+            # one by it.
             meta=dict(
                 _delete_=True,
                 type='MetaGenerator',

@@ -1,8 +1,9 @@
 # DFQ-style adversarial distillation (Choi et al., CVPR Workshops 2020): one
-# generator goes on through the whole run. Weights of dfq_cifar10_wrn402_
-# wrn161.sh of github zju-vipa/CMI, which takes a step of the generator for
-# every 10 of the student. Here the 40 steps of an epoch come before it, in 4
-# rounds, and the student draws from all images so far, as CSD's does.
+# generator continues through the run. The weights are those of
+# dfq_cifar10_wrn402_wrn161.sh of github zju-vipa/CMI, which takes one step of
+# the generator for every 10 of the student. Here the 40 steps of an epoch come
+# before it, in 4 rounds, and the student draws from all images so far, as in
+# CSD.
 _base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
 
 default_hooks = dict(
@@ -15,17 +16,18 @@ default_hooks = dict(
                 loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
                 loss_adv=dict(type='AdversarialLoss', loss_weight=1),
             ),
-            # MMRazor's losses of the teacher's logits.
+            # MMRazor's losses on the teacher's logits.
             distiller=dict(
                 type='ConfigurableDistiller',
                 teacher_recorders=dict(
                     logits=dict(type='ModuleOutputs', source='teacher.head')
                 ),
                 distill_losses=dict(
-                    # It is to be sure of whatever it sees ...
+                    # The teacher should be confident on every image ...
                     loss_oh=dict(type='OnehotLikeLoss', loss_weight=1),
-                    # ... of all classes alike: 20, where the logarithm is
-                    # natural. Processes make rounds of their own.
+                    # ... with balanced classes. 46.05 is a weight of 20 with
+                    # natural logarithms. Processes make separate rounds, so
+                    # nothing is gathered.
                     loss_balance=dict(
                         type='InformationEntropyLoss',
                         loss_weight=46.05,
@@ -41,7 +43,8 @@ default_hooks = dict(
                     ),
                 ),
             ),
-            # A step of 1 towards the generator of a round: it is taken over.
+            # A step of 1 towards the generator of a round replaces the old
+            # one by it.
             meta=dict(
                 type='MetaGenerator',
                 rule='reptile',

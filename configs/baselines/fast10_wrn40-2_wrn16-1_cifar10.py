@@ -1,17 +1,17 @@
-# Fast-Datafree with 10 steps a round, "Fast-10" (Fang et al., AAAI 2022): a
-# generator that learns to start well. Numbers of the authors' script
-# fast_cifar.sh of github zju-vipa/Fast-Datafree, which says that they are
-# those of CIFAR-10, too. What it lacks of it: the generator's first layer is
-# drawn anew once, in epoch 140 there.
+# Fast-Datafree with 10 steps per round, "Fast-10" (Fang et al., AAAI 2022): a
+# generator that learns a good initialisation. The numbers are those of the
+# authors' script fast_cifar.sh of github zju-vipa/Fast-Datafree, which says
+# that they are for CIFAR-10, too. One thing is missing: the authors
+# re-initialise the first layer of the generator once, in epoch 140.
 _base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
 
 # ---- Frequently modified -------------------------------------------------
-# Steps a round, and the rates of generator and latents that go with them.
+# Steps per round, and the learning rates of generator and latents for them.
 iters, lr, latent_lr = 10, 2e-3, 0.01
 
 default_hooks = dict(
     synthesis=dict(
-        # The warm-up, before the student starts.
+        # The warm-up, before student training starts.
         init_rounds=20,
         init_iters=iters,
         synthesizer=dict(
@@ -19,7 +19,8 @@ default_hooks = dict(
             losses=dict(
                 _delete_=True,
                 loss_oh=dict(type='OneHotLoss', loss_weight=0.4),
-                # All images together match the statistics, not each batch.
+                # All images together match the statistics, not each batch by
+                # itself.
                 loss_bn=dict(
                     type='MovingBNStatisticsLoss', loss_weight=10, momentum=0.9
                 ),

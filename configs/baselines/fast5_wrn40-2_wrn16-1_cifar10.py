@@ -1,7 +1,7 @@
-# Fast-Datafree with 5 steps a round, "Fast-5"; see Fast-10's config.
+# Fast-Datafree with 5 steps per round, "Fast-5". See Fast-10's config.
 _base_ = './fast10_wrn40-2_wrn16-1_cifar10.py'
 
-# Steps a round, and the rates of generator and latents that go with them.
+# Steps per round, and the learning rates of generator and latents for them.
 iters, lr, latent_lr = 5, 3e-3, 0.01
 
 default_hooks = dict(

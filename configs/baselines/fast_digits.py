@@ -1,11 +1,12 @@
 # Fast-Datafree (Fang et al., AAAI 2022) on the digits: a generator that
-# learns to start well, and 10 steps a round. As many steps in all as CSD's
-# quickstart, in five times as many rounds and more. Weights as in
+# learns a good initialisation, and 10 steps per round. As many steps in total
+# as CSD's quickstart, in at least five times as many rounds. Weights as in
 # fast10_wrn40-2_wrn16-1_cifar10.py.
 _base_ = '../csd/csd_quickstart_digits.py'
 
 # ---- Frequently modified -------------------------------------------------
-# Steps a round; 2, 5 and 10 in the paper. And the generator's rate.
+# Steps per round (2, 5 and 10 in the paper), and the generator's learning
+# rate.
 iters, lr = 10, 2e-3
 
 default_hooks = dict(

@@ -1,6 +1,6 @@
 # MMRazor's ZSKT (Micaelli and Storkey, NeurIPS 2019) on the digits: its
-# config for CIFAR-10 with the quickstart's networks, 1,000 generator
-# steps and no real training image. Its schedule is shortened in proportion.
+# CIFAR-10 config with the networks of the quickstart, 1,000 generator steps
+# and no real training images. The schedule is shortened in proportion.
 _base_ = '../_base_/mmrazor_digits.py'
 
 # ---- Frequently modified -------------------------------------------------
@@ -36,7 +36,7 @@ model = dict(
                 type='KLDivergence', loss_weight=2.0, reduction='mean'
             ),
         ),
-        # A block's second ReLU, record 1, gives its output.
+        # The second ReLU of a block, record 1, returns its output.
         loss_forward_mappings=dict(
             loss_s1=dict(
                 s_feature=dict(
@@ -91,7 +91,7 @@ model = dict(
             )
         ),
     ),
-    # Steps of the student for one of the generator.
+    # Student steps per generator step.
     student_iter=10,
 )
 

@@ -1,5 +1,5 @@
-# MMRazor's ZSKT without any real training image: of a batch, it uses nothing
-# but the size, so black images take their place.
+# MMRazor's ZSKT without real training images. It only uses the size of a
+# batch, so black images replace them.
 _base_ = './zskt_resnet34_resnet18_cifar10.py'
 
 train_dataloader = dict(

@@ -1,7 +1,7 @@
-# CSD on digits of 16x16 pixels, with a student of 27 times fewer weights
-# than its teacher and little to learn from: without the CSD term it reaches
-# some 90 %. The setting of the study in docs/results.md. Make the teacher
-# first:
+# CSD on digits of 16x16 pixels. The student has 27 times fewer weights than
+# its teacher and few images to learn from; without the CSD term it reaches
+# about 90 %. This is the setting of the study in docs/results.md. Train the
+# teacher first:
 #   python tools/train.py configs/teachers/resnet_digits16.py
 _base_ = [
     './csd_quickstart_digits.py',
@@ -11,7 +11,7 @@ _base_ = [
 # ---- Frequently modified -------------------------------------------------
 img_size = 16
 steps, batch_size = 40, 64
-# Digits are neither mirrored nor moved by more than two pixels.
+# Digits are not flipped, and moved by two pixels at most.
 augment = dict(padding=2)
 
 default_hooks = dict(
@@ -29,7 +29,7 @@ default_hooks = dict(
     )
 )
 
-# Of the 1,437 training images at that size, 0..255.
+# Std of the 1,437 training images at this size, 0..255.
 std = [81.3]
 model = dict(
     image_shape=(1, img_size, img_size),

@@ -1,14 +1,14 @@
 # CSD in minutes on two CPU cores: the paper's algorithm, hook and bank on
-# the 8x8 digits of scikit-learn. Make the teacher first:
+# the 8x8 digits of scikit-learn. Train the teacher first:
 #   python tools/train.py configs/teachers/resnet_digits.py
-# or let tools/quickstart.sh do both.
+# or run tools/quickstart.sh, which does both.
 _base_ = ['../_base_/csd.py', '../_base_/digits.py']
 
 # ---- Frequently modified -------------------------------------------------
 img_size = 8
 max_epochs = 10
 steps, batch_size = 40, 128
-# Digits are neither mirrored nor moved by more than a pixel.
+# Digits are not flipped, and moved by one pixel at most.
 augment = dict(type='RandomCropFlip', padding=1, flip_prob=0)
 
 default_hooks = dict(

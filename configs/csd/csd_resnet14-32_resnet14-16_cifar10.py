@@ -1,7 +1,7 @@
-# CSD on CIFAR-10 in minutes on two CPU cores: small networks, few images. The
-# generator goes on from round to round, as in csd_warm_quickstart_digits.py;
-# with a new one each there would be a tenth of the images in that time. Make
-# the teacher first, from real images:
+# CSD on CIFAR-10 in minutes on two CPU cores, with small networks and few
+# images. The generator continues from round to round, as in
+# csd_warm_quickstart_digits.py. A new generator in each round would make a
+# tenth of the images in that time. Train the teacher on real images first:
 #   python tools/train.py configs/teachers/resnet14-32_cifar10.py
 _base_ = [
     '../_base_/csd_cifar10.py',
@@ -14,15 +14,15 @@ steps, batch_size = 150, 128
 
 default_hooks = dict(
     synthesis=dict(
-        # Rounds before every epoch, and before training.
+        # Rounds before every epoch, and before training starts.
         rounds=4,
         init_rounds=40,
-        # Steps of each of them.
+        # Steps in each initial round.
         init_iters=10,
         synthesizer=dict(
             batch_size=128,
             iters=10,
-            # Two thirds of the time on a CPU that has it.
+            # Takes two thirds of the time on a CPU that supports it.
             amp='bfloat16',
             generator=dict(hidden_channels=32),
             meta=dict(

@@ -2,7 +2,7 @@
 _base_ = '../_base_/csd_cifar10.py'
 
 model = dict(
-    # The student, from scratch.
+    # The student, trained from scratch.
     architecture=dict(
         _delete_=True,
         cfg_path='mmpretrain::resnet/resnet18_8xb16_cifar10.py',

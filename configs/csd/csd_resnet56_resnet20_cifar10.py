@@ -2,18 +2,18 @@
 # paper's schedule.
 _base_ = '../_base_/csd_cifar10.py'
 
-# What the teacher's author trained with: ImageNet's, RGB, 0..255.
+# Mean and std that the teacher was trained with: ImageNet's, RGB, 0..255.
 data_preprocessor = dict(
     mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
 )
 model = dict(
-    # The student, from scratch: 0.27 M weights.
+    # The student, trained from scratch: 0.27 M weights.
     architecture=dict(
         backbone=dict(type='mmrazor.CIFARResNet', depth=20),
         head=dict(in_channels=64),
     ),
-    # The teacher, a stranger's file: 0.86 M weights, 93.39 % top-1. Another
-    # file of the same network:
+    # The teacher, a third-party checkpoint: 0.86 M weights, 93.39 % top-1. To
+    # use another file of the same network:
     #   --cfg-options model.teachers.teacher.ckpt_path=FILE
     teachers=dict(
         teacher=dict(
@@ -23,7 +23,7 @@ model = dict(
             ),
             ckpt_path='https://github.com/akamaster/pytorch_resnet_cifar10/'
             'raw/master/pretrained_models/resnet56-4bfd9763.th',
-            # From its author's names to mmpretrain's.
+            # Maps the names of the checkpoint to mmpretrain's.
             revise_keys=[
                 (r'^module\.linear\.', 'head.fc.'),
                 (r'^module\.', 'backbone.'),

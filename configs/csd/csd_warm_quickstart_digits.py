@@ -1,20 +1,20 @@
-# CSD with a generator that goes on from round to round in place of a new one
-# each: accuracy in less synthesis (docs/speed.md). The rounds are short and
-# there are more of them, so that the bank gets as many images from fewer
-# steps. Not the paper's way: its schedule draws the generator anew.
+# CSD with a generator that continues from round to round, which needs less
+# synthesis for the same accuracy (docs/speed.md). There are more and shorter
+# rounds, so the bank gets as many images from fewer steps. The paper's
+# schedule re-initialises the generator in each round instead.
 _base_ = './csd_quickstart_digits.py'
 
 default_hooks = dict(
     synthesis=dict(
-        # Rounds before every epoch, and before training.
+        # Rounds before every epoch, and before training starts.
         rounds=5,
         init_rounds=25,
-        # Steps of each of them.
+        # Steps in each initial round.
         init_iters=10,
         synthesizer=dict(
             iters=10,
-            # Each round's generator is where the next one starts. Latents
-            # are new, so there are new images.
+            # Each round starts from the generator of the previous one. The
+            # latents are new, so the images are new.
             meta=dict(
                 type='MetaGenerator',
                 rule='reptile',

@@ -1,5 +1,5 @@
-# Shows: two teachers. Images are made for the mean of both, and the student
-# learns from both. Make the second one first:
+# Shows: two teachers. Images are optimised for the mean of both, and the
+# student learns from both. Train the second one first:
 #   python tools/train.py configs/teachers/resnet_digits.py \
 #       --work-dir work_dirs/resnet_digits_1 --cfg-options randomness.seed=1
 _base_ = '../csd/csd_quickstart_digits.py'

@@ -1,6 +1,6 @@
 # Shows: MMRazor's ATLoss and one of its connectors in CSD's student
-# objective. Attention maps of two stages are compared as they are; the last
-# stage's map goes through a convolution of MMRazor in place of AlignConnector.
+# objective. The attention maps of two stages are compared directly. The map of
+# the last stage goes through MMRazor's convolution instead of AlignConnector.
 _base_ = '../csd/csd_quickstart_digits.py'
 
 model = dict(

@@ -1,6 +1,6 @@
-# Shows: MMRazor's DAFL generator in CSD. It makes normalised inputs of three
-# channels, where the synthesizer wants images; the adapter turns one channel
-# back into grey images in [0, 1].
+# Shows: MMRazor's DAFL generator in CSD. It outputs normalised inputs of three
+# channels, but the synthesizer needs images. The adapter converts one channel
+# to grey images in [0, 1].
 _base_ = '../csd/csd_quickstart_digits.py'
 
 default_hooks = dict(

@@ -1,6 +1,6 @@
 # Shows: DAFL's ActivationLoss and InformationEntropyLoss, as MMRazor ships
-# them, in CSD's synthesis objective. They go into the synthesizer's
-# distiller, where recorders fetch what they are named to take.
+# them, in CSD's synthesis objective. They go into the distiller of the
+# synthesizer, whose recorders provide their arguments.
 _base_ = '../csd/csd_quickstart_digits.py'
 
 default_hooks = dict(
@@ -16,7 +16,7 @@ default_hooks = dict(
                     loss_activation=dict(
                         type='ActivationLoss', loss_weight=0.01
                     ),
-                    # Processes make rounds of their own: no gathering.
+                    # Processes make separate rounds: nothing is gathered.
                     loss_entropy=dict(
                         type='InformationEntropyLoss',
                         loss_weight=5,

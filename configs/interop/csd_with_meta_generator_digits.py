@@ -1,6 +1,6 @@
 # Shows: Fast-Datafree's meta-generator in CSD. Rounds of 10 steps start from
-# weights that learn to start well, in place of 50 from new ones: five times
-# as many images for as many steps.
+# a learnt initialisation, instead of rounds of 50 steps from new weights: five
+# times as many images for the same number of steps.
 _base_ = '../csd/csd_quickstart_digits.py'
 
 # ---- Frequently modified -------------------------------------------------

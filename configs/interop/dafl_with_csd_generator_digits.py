@@ -1,6 +1,6 @@
-# Shows: CSD's generator in MMRazor's own DAFL. It makes images in [0, 1],
-# where MMRazor's algorithms want the networks' inputs; the adapter
-# normalises them.
+# Shows: CSD's generator in MMRazor's own DAFL. It outputs images in [0, 1],
+# but MMRazor's algorithms need the inputs of the networks. The adapter
+# normalises the images.
 _base_ = '../baselines/dafl_digits.py'
 
 model = dict(

@@ -1,7 +1,7 @@
-# Shows: synthesis hook and image bank under an ordinary distillation config
-# of MMRazor. SingleTeacherDistill, unchanged, trains on batches of the bank,
-# which bank_collate hands it in mmpretrain's form, and its student is what
-# adversarial synthesis looks at.
+# Shows: synthesis hook and image bank with an ordinary distillation config of
+# MMRazor. SingleTeacherDistill is unchanged and trains on batches of the bank,
+# which bank_collate returns in mmpretrain's format. Its student is used for
+# adversarial synthesis.
 _base_ = '../baselines/adversarial_digits.py'
 
 model = dict(
@@ -35,7 +35,7 @@ model = dict(
         ),
     ),
 )
-# MMRazor's own, in place of one optimizer for student and head each.
+# MMRazor's optimizer, instead of separate ones for student and head.
 optim_wrapper = dict(_delete_=True, **_base_.sgd)
 param_scheduler = dict(_delete_=True, type='CosineAnnealingLR', by_epoch=True)
 train_dataloader = dict(collate_fn=dict(data_samples=True))

@@ -1,6 +1,6 @@
-# Shows: CSD's auxiliary head as an extra task of the student in MMRazor's
-# SingleTeacherDistill, on real data. No hook and no bank: the student is a
-# classifier that brings its second loss along.
+# Shows: CSD's auxiliary head as an additional task of the student in MMRazor's
+# SingleTeacherDistill, on real data. There is no hook and no bank: the student
+# is a classifier with a second loss.
 _base_ = '../teachers/resnet_digits.py'
 
 model = dict(
@@ -18,7 +18,8 @@ model = dict(
             num_classes=10,
             in_channels=32,
             task=dict(type='mmrazor.RotationTask'),
-            # The task is learned here, not bounded as in a synthesis term.
+            # The task is learnt here. It need not be bounded, as it is not a
+            # term of synthesis.
             normalize=False,
         ),
         aux_weight=0.5,

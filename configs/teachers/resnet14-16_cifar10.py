@@ -1,5 +1,5 @@
-# The student of csd_resnet14-32_resnet14-16_cifar10.py on the real images and
-# their labels, in about as many steps (docs/results.md).
+# The student of csd_resnet14-32_resnet14-16_cifar10.py, trained on the real
+# images and their labels for about as many steps (docs/results.md).
 _base_ = './resnet14-32_cifar10.py'
 
 # ---- Frequently modified -------------------------------------------------

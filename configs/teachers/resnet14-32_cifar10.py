@@ -10,5 +10,5 @@ max_epochs = 12
 
 model = _base_.teacher
 train_cfg = dict(max_epochs=max_epochs)
-# bfloat16 takes two thirds of the time on a CPU that has it.
+# bfloat16 takes two thirds of the time on a CPU that supports it.
 optim_wrapper = dict(type='mmrazor.AutocastOptimWrapper')

@@ -1,4 +1,4 @@
-# Teacher of the quickstart: trained on real digits, which only it sees.
+# Teacher of the quickstart. Only the teacher is trained on real digits.
 _base_ = ['../_base_/digits.py', 'mmpretrain::_base_/default_runtime.py']
 custom_imports = dict(imports=['csd_mmrazor'], allow_failed_imports=False)
 
@@ -16,7 +16,7 @@ train_dataloader = dict(
         type='mmrazor.Digits',
         split='train',
         pipeline=[
-            # No flips: a mirrored digit is another one or none.
+            # No flips: a flipped digit may be another digit, or none.
             dict(type='RandomCrop', crop_size=8, padding=1),
             dict(type='PackInputs'),
         ],
@@ -29,7 +29,7 @@ optim_wrapper = dict(
         type='SGD', lr=lr, momentum=0.9, weight_decay=5e-4, nesterov=True
     )
 )
-# To the end of the training.
+# Decays until the end of training.
 param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True)
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=5)
 val_cfg = dict()

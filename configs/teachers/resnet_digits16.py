@@ -1,5 +1,5 @@
-# Teacher of the study on 16x16 digits (docs/results.md): that of the
-# quickstart at half the width.
+# Teacher of the study on 16x16 digits (docs/results.md), half as wide as the
+# teacher of the quickstart.
 _base_ = ['./resnet_digits.py', '../_base_/pairs/resnet_digits16.py']
 
 img_size = 16
@@ -11,7 +11,7 @@ train_dataloader = dict(
     dataset=dict(
         img_size=img_size,
         pipeline=[
-            # No flips: a mirrored digit is another one or none.
+            # No flips: a flipped digit may be another digit, or none.
             dict(type='RandomCrop', crop_size=img_size, padding=2),
             dict(type='PackInputs'),
         ],
