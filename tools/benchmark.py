@@ -468,7 +468,7 @@ def startup(args: argparse.Namespace, parts: Parts, work_dir: str) -> dict:
     train = [str(Path(__file__).with_name('train.py')), args.config]
     sides = dict(
         imports=['-c', 'import torch, mmpretrain, mmrazor'],
-        first_step=[*train, '--cfg-options', *options],
+        first_step=[*train, '--no-rehearsal', '--cfg-options', *options],
     )
     seconds = {name: [] for name in sides}
     for turn in range(args.blocks):
