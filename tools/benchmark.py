@@ -116,7 +116,7 @@ class Parts:
             if type(hook).__name__ == 'SynthesisHook'
         )
         self.synthesizer = self.hook.synthesizer.to(self.device)
-        self.networks = Networks.of(self.model)
+        self.networks = Networks.from_algorithm(self.model)
         self.teacher = self.networks.each_teacher[0]
         self.student = self.model.student
         self.aux_head = self.model.aux_head
@@ -309,9 +309,17 @@ def bank_batch(parts: Parts):
 
 def our_round(parts: Parts, synthesis: int, student: int):
     """A whole round: images, bank, report, head, and student steps."""
+    from csd_mmrazor.engine.synthesis import RoundRunner
+
     hook, runner = parts.hook, parts.runner
-    hook.networks, hook.num_classes = parts.networks, parts.num_classes
-    hook.bank, hook.seed = parts.bank, 0
+    hook.round_runner = RoundRunner(
+        parts.synthesizer,
+        parts.networks,
+        parts.bank,
+        parts.num_classes,
+        seed=0,
+        progress_interval=10**9,
+    )
     parts.synthesizer.iters = synthesis
 
     def run(steps: int) -> float:

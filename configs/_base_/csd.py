@@ -167,6 +167,8 @@ default_hooks = dict(
     # Stops a run whose weights became NaN or Inf.
     divergence=dict(type='mmrazor.DivergenceHook'),
     synthesis=synthesis,
+    # Logs how often the auxiliary head is right on real images.
+    aux_probe=dict(type='mmrazor.AuxProbeHook'),
     # Writes the best student to the work dir, as an mmpretrain model.
     export=dict(type='mmrazor.ExportStudentHook'),
 )

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .hooks import (
+    AuxProbeHook,
     DivergenceHook,
     DurableCheckpointHook,
     ExportStudentHook,
@@ -12,6 +13,7 @@ from .optimizers import (
 )
 
 __all__ = [
+    'AuxProbeHook',
     'AutocastOptimWrapper',
     'DistillationOptimWrapperConstructor',
     'DivergenceHook',

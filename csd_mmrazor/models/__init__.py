@@ -1,14 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .algorithms import CSDDistillation, CSDDistributedDataParallel
-from .augments import (
-    ChannelPermutationTask,
-    FlipTask,
-    QuartersTask,
-    RandomCropFlip,
-    RandomResizedCropFlip,
-    RotationPermutationTask,
-    RotationTask,
-)
+from .augments import RandomCropFlip, RandomResizedCropFlip
 from .backbones import VGG_CIFAR, CIFARResNet
 from .classifiers import SelfSupervisedClassifier, TorchClassifier
 from .connectors import AlignConnector
@@ -26,6 +18,13 @@ from .losses import (
     TotalVariationLoss,
 )
 from .preprocessors import BankDataPreprocessor
+from .pretext_tasks import (
+    ChannelPermutationTask,
+    FlipTask,
+    QuartersTask,
+    RotationPermutationTask,
+    RotationTask,
+)
 from .synthesizers import (
     ImageSynthesizer,
     MetaGenerator,

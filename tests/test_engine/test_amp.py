@@ -59,7 +59,7 @@ def test_losses_of_synthesis(tiny_runner, half):
         hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
         with seeded(0, torch.device('cpu')):
             runner._init_model_weights()
-        networks = Networks.of(runner.model)
+        networks = Networks.from_algorithm(runner.model)
         terms[amp] = hook.synthesizer.synthesize(
             networks, 10, seed=0, iters=1
         ).terms
@@ -73,7 +73,7 @@ def test_losses_of_synthesis(tiny_runner, half):
 @pytest.mark.parametrize('half', HALVES)
 def test_statistics_are_of_float32(model, batch, half):
     """Of what the layer sees in half precision, with all digits."""
-    teacher = Networks.of(model).each_teacher[0]
+    teacher = Networks.from_algorithm(model).each_teacher[0]
     seen = []
     handles = [
         layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))

@@ -112,7 +112,7 @@ def one_step_of_each_kind(student, teacher, loss_bn=1):
     synthesizer.update(batch_size=4, iters=1)
     synthesizer.losses.loss_bn.loss_weight = loss_bn
     synthesizer = build(synthesizer)
-    networks = Networks.of(algorithm)
+    networks = Networks.from_algorithm(algorithm)
     assert synthesizer.check(networks) == (10, (3, 32, 32))
     batch = synthesizer.synthesize(networks, 10)
     assert ('loss_bn' in batch.terms) is (loss_bn > 0)

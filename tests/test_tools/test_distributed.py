@@ -181,14 +181,18 @@ def test_synchronised_bn(tiny_runner, forked, config):  # noqa: F811
 
     runner = tiny_runner()
     hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
-    plain = hook.synthesizer.synthesize(Networks.of(runner.model), 10, seed=0)
+    plain = hook.synthesizer.synthesize(
+        Networks.from_algorithm(runner.model), 10, seed=0
+    )
     keys = runner.model.state_dict().keys()
     model = convert_sync_batchnorm(runner.model, 'torch')
     assert any(
         isinstance(m, torch.nn.SyncBatchNorm) for m in model.student.modules()
     )
     assert model.state_dict().keys() == keys
-    synced = hook.synthesizer.synthesize(Networks.of(model), 10, seed=0)
+    synced = hook.synthesizer.synthesize(
+        Networks.from_algorithm(model), 10, seed=0
+    )
     assert torch.equal(plain.images, synced.images)
     assert plain.terms == synced.terms
 

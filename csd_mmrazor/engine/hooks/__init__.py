@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .aux_probe_hook import AuxProbeHook
 from .checkpoint_hook import DurableCheckpointHook
 from .divergence_hook import DivergenceHook
 from .export_student_hook import ExportStudentHook
@@ -6,6 +7,7 @@ from .loss_report_hook import LossReportHook
 from .synthesis_hook import SynthesisHook
 
 __all__ = [
+    'AuxProbeHook',
     'DivergenceHook',
     'DurableCheckpointHook',
     'ExportStudentHook',

@@ -8,7 +8,7 @@ from mmrazor.registry import MODELS, TASK_UTILS
 from torch import Tensor
 
 from ...utils import check_integer
-from ..augments import joint_labels
+from ..pretext_tasks import joint_labels
 from ..utils import full_precision
 
 

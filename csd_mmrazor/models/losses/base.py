@@ -1,14 +1,17 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import math
+from typing import Sequence
 
 import torch.nn as nn
 
 
 class WeightedLoss(nn.Module):
-    """A loss term with a weight.
+    """A loss term of synthesis, with a weight.
 
-    The synthesizer passes a term what the arguments of its ``forward`` are
-    named after; see :class:`ImageSynthesizer` for the names there are.
+    The arguments of its ``forward`` are named after what it looks at; see
+    :class:`Observation` and :class:`OfTeacher` for the names there are. What
+    a term keeps from round to round are its parameters and buffers: they are
+    drawn in :meth:`prepare`, saved beside the image bank and resumed.
 
     Args:
         loss_weight (float): Weight of the term, 0 or more; a term of weight 0
@@ -31,6 +34,21 @@ class WeightedLoss(nn.Module):
                 'pushed up have their minus sign built in.'
             )
         self.loss_weight = loss_weight
+
+    # Images of the bank that the term wants to see in each round.
+    memory_size: int = 0
+    # Whether the term is logged and not minimised.
+    reported_only: bool = False
+
+    def prepare(self, channels: Sequence[int]) -> None:
+        """Draw what lasts from round to round; nothing by default.
+
+        Args:
+            channels (sequence[int]): Channels of the teacher's BN layers.
+        """
+
+    def end_round(self) -> None:
+        """Take note that a round is done; nothing by default."""
 
     def extra_repr(self) -> str:
         return f'loss_weight={self.loss_weight}'

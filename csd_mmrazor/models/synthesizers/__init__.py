@@ -1,12 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .image_synthesizer import (
-    ImageSynthesizer,
-    NonFiniteSynthesisError,
-    SynthesisBatch,
-)
-from .measures import aux_answers, recognition, variety
+from .best_step import NonFiniteSynthesisError, SynthesisBatch
+from .image_synthesizer import ImageSynthesizer
 from .meta_generator import MetaGenerator
+from .metrics import aux_answers, diversity_metrics, recognition_metrics
 from .networks import Networks
+from .objective import Objective
+from .observer import Observation, Observer, OfTeacher
 from .visualization import image_grid
 
 __all__ = [
@@ -14,9 +13,13 @@ __all__ = [
     'MetaGenerator',
     'Networks',
     'NonFiniteSynthesisError',
+    'Objective',
+    'Observation',
+    'Observer',
+    'OfTeacher',
     'SynthesisBatch',
     'aux_answers',
     'image_grid',
-    'recognition',
-    'variety',
+    'recognition_metrics',
+    'diversity_metrics',
 ]

@@ -23,7 +23,7 @@ class Networks(NamedTuple):
     aux_feature: Optional[str] = None
 
     @classmethod
-    def of(cls, algorithm: nn.Module) -> 'Networks':
+    def from_algorithm(cls, algorithm: nn.Module) -> 'Networks':
         """The networks of a MMRazor distillation algorithm.
 
         Args:

@@ -132,7 +132,7 @@ def test_inputs_are_no_images():
     from csd_mmrazor.models import Networks
 
     model = data_free(DAFL, IMG)
-    networks = Networks.of(model)
+    networks = Networks.from_algorithm(model)
 
     def check(generator):
         losses = dict(loss_oh=dict(type='OneHotLoss'))

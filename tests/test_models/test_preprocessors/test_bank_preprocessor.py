@@ -188,7 +188,7 @@ def test_training_sees_what_synthesis_sees(rgb_teacher, monkeypatch, cfg):
     model.train_step(dict(inputs=images, labels=labels), optimizer)
     ((inputs, given),) = seen
     assert torch.equal(given, labels)
-    wanted = Networks.of(model).normalize(images.float() / 255)
+    wanted = Networks.from_algorithm(model).normalize(images.float() / 255)
     torch.testing.assert_close(inputs, wanted)
 
 

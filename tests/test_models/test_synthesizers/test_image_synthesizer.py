@@ -12,7 +12,7 @@ from mmrazor.registry import MODELS
 from timm.layers import BatchNormAct2d
 
 from csd_mmrazor.models import Networks, NonFiniteSynthesisError
-from csd_mmrazor.models.synthesizers.image_synthesizer import to_uint8
+from csd_mmrazor.models.synthesizers.best_step import to_uint8
 from csd_mmrazor.models.utils import bn_layers, reset_weights
 
 LOSSES = dict(
@@ -306,8 +306,8 @@ def test_losses_of_mmrazor_by_recorders(networks):
     assert same(before, state(networks))
     assert set(batch.terms) == {'loss_act', 'loss_l1'}
     for manager in (
-        parts.distiller.student_recorders,
-        parts.distiller.teacher_recorders,
+        parts.objective.distiller.student_recorders,
+        parts.objective.distiller.teacher_recorders,
     ):
         assert not any(r.data_buffer for r in manager.recorders.values())
 
@@ -452,13 +452,13 @@ def test_networks_of_algorithms(teacher_file):
             distiller=dict(type='ConfigurableDistiller'),
         )
     )
-    networks = Networks.of(algorithm)
+    networks = Networks.from_algorithm(algorithm)
     assert networks.teachers is algorithm.teacher
     assert networks.student is algorithm.architecture
     assert networks.aux_head is None
     assert MODELS.get('SingleTeacherDistill')
     with pytest.raises(TypeError, match='ImageClassifier has no student'):
-        Networks.of(algorithm.teacher)
+        Networks.from_algorithm(algorithm.teacher)
 
 
 def test_views_and_memory(networks, monkeypatch):
@@ -606,7 +606,7 @@ def test_a_teacher_of_layers_with_activations(networks):
     networks = networks._replace(teachers=nn.ModuleDict(dict(t=teacher)))
     parts = synthesizer(losses=dict(loss_oh=dict(type='OneHotLoss')))
     batch = parts.synthesize(networks, 10, seed=1, iters=1)
-    module = 'csd_mmrazor.models.synthesizers.image_synthesizer.frozen_bn'
+    module = 'csd_mmrazor.models.synthesizers.observer.frozen_bn'
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, lambda *_: nullcontext([]))
         plain = parts.synthesize(networks, 10, seed=1, iters=1)

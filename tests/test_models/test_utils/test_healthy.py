@@ -129,7 +129,7 @@ def test_a_teacher_that_was_never_trained_is_told(tiny_runner, teacher_file):
         runner = tiny_runner(f'run{expected}', **changes)
         runner.call_hook('before_run')
         hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
-        hook.synthesizer.check(Networks.of(runner.model))
+        hook.synthesizer.check(Networks.from_algorithm(runner.model))
         log = next(Path(runner.work_dir).rglob('*.log')).read_text()
         told = 'teacher "teacher" (ImageClassifier) was never trained' in log
         assert told == expected

@@ -186,7 +186,11 @@ def synthesizer(**losses):
 @pytest.mark.parametrize('kind', KINDS)
 def test_teachers_and_students_in_synthesis(tmp_path, kind, way, always):
     """The images are those of networks that return logits alone."""
-    from csd_mmrazor.models.synthesizers import Networks, recognition, variety
+    from csd_mmrazor.models.synthesizers import (
+        Networks,
+        diversity_metrics,
+        recognition_metrics,
+    )
 
     made = []
     for name in (kind, None):
@@ -201,7 +205,7 @@ def test_teachers_and_students_in_synthesis(tmp_path, kind, way, always):
             teacher=odd(name, way, always),
             aux_head=head,
         )
-        networks = Networks.of(model)
+        networks = Networks.from_algorithm(model)
         parts = synthesizer(
             loss_oh=dict(type='OneHotLoss'),
             loss_adv=dict(type='AdversarialLoss'),
@@ -214,8 +218,8 @@ def test_teachers_and_students_in_synthesis(tmp_path, kind, way, always):
             (
                 images,
                 batch.terms,
-                recognition(networks, images, labels),
-                variety(networks, images, labels, 10),
+                recognition_metrics(networks, images, labels),
+                diversity_metrics(networks, images, labels, 10),
             )
         )
     assert torch.equal(made[0][0], made[1][0])
@@ -228,7 +232,7 @@ def test_bn_layers_that_do_not_run_are_not_counted(tmp_path):
     teacher = odd('named_tuple', 'TorchClassifier', False)
     torch.save(build(teacher).state_dict(), tmp_path / 'teacher.pth')
     model = algorithm(tmp_path / 'teacher.pth', network(), teacher)
-    networks = Networks.of(model)
+    networks = Networks.from_algorithm(model)
     parts = synthesizer(
         loss_bn=dict(type='BNStatisticsLoss'),
         loss_cr=dict(type='ContrastiveLoss'),
@@ -323,7 +327,7 @@ def test_googlenet(tmp_path):
     losses = model.loss(inputs, torch.tensor([1, 2]))
     assert losses['student.loss'] > 0
     sum(losses.values()).backward()
-    networks = Networks.of(model)
+    networks = Networks.from_algorithm(model)
     parts = synthesizer(loss_cr=dict(type='ContrastiveLoss'))
     parts.generator = build(
         dict(type='CSDGenerator', img_size=32, latent_dim=6, hidden_channels=4)

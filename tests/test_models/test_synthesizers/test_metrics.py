@@ -8,11 +8,11 @@ import torch.nn as nn
 from torch.nn.functional import cosine_similarity
 
 from csd_mmrazor.models import Networks, SelfSupervisedAuxHead
-from csd_mmrazor.models.synthesizers.measures import (
+from csd_mmrazor.models.synthesizers.metrics import (
     class_balance,
     diversity,
-    recognition,
-    variety,
+    diversity_metrics,
+    recognition_metrics,
 )
 
 
@@ -84,7 +84,7 @@ def test_recognition_by_hand(networks):
 
     networks = networks._replace(student=Blind())
     images, labels = corners([0, 1, 2, 3, 3]), torch.tensor([0, 1, 2, 3, 0])
-    found = recognition(networks, images, labels)
+    found = recognition_metrics(networks, images, labels)
     assert found['teacher_top1'] == pytest.approx(80)
     # It sees the next corner: right in the one label that is off by one.
     assert found['student_top1'] == pytest.approx(20)
@@ -100,14 +100,16 @@ def test_recognition_by_hand(networks):
     expected = (sum(losses) / len(losses)).item()
     assert found['aux_loss'] == pytest.approx(expected, abs=1e-6)
     assert found['aux_top1'] == 100 * sum(right).item() / len(right)
-    without = recognition(networks._replace(aux_head=None), images, labels)
+    without = recognition_metrics(
+        networks._replace(aux_head=None), images, labels
+    )
     assert set(without) == {'teacher_top1', 'student_top1'}
 
 
 def test_variety_by_hand(networks):
     # More than one pass, the classes that the teacher sees are 0 and 1.
     images = corners([0, 1] * 200)
-    found = variety(networks, images, torch.zeros(400).long(), 4)
+    found = diversity_metrics(networks, images, torch.zeros(400).long(), 4)
     assert found['bank_balance'] == pytest.approx(0.5)
     # Unit vectors at right angles: 200 * 200 of 400 * 399 / 2 pairs.
     assert found['bank_diversity'] == pytest.approx(200 / 399)
@@ -116,6 +118,6 @@ def test_variety_by_hand(networks):
 def test_networks_are_left_as_they_were(networks):
     networks = networks._replace(student=Corner())
     networks.student.train()
-    recognition(networks, corners([0, 1]), torch.tensor([0, 1]))
+    recognition_metrics(networks, corners([0, 1]), torch.tensor([0, 1]))
     assert networks.student.training and networks.teachers.training
     assert networks.student.scale.grad is None

@@ -10,7 +10,7 @@ from csd_mmrazor.models import (
     RotationPermutationTask,
     RotationTask,
 )
-from csd_mmrazor.models.augments import joint_labels
+from csd_mmrazor.models.pretext_tasks import joint_labels
 
 
 def test_rotations_by_hand():

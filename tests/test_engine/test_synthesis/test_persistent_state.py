@@ -11,7 +11,7 @@ import torch
 from helpers import ROOT
 
 from csd_mmrazor.datasets import BankError, BankFolder
-from csd_mmrazor.engine.hooks import lasting_state
+from csd_mmrazor.engine.synthesis import persistent_state
 from csd_mmrazor.models import ImageSynthesizer, NonFiniteSynthesisError
 
 SYNTHESIS = 'default_hooks.synthesis'
@@ -48,7 +48,7 @@ def outcome(runner):
     """Digest of the bank, lasting state and weights after a run."""
     return (
         BankFolder(Path(runner.work_dir, 'bank')).digest(),
-        hook_of(runner).synthesizer.lasting_state(),
+        hook_of(runner).synthesizer.persistent_state(),
         runner.model.state_dict(),
     )
 
@@ -105,7 +105,7 @@ def test_rounds_build_on_each_other(tiny_runner):
 def test_a_run_of_csd_has_no_files(tiny_runner):
     runner = tiny_runner()
     runner.train()
-    assert hook_of(runner).synthesizer.lasting_state() == {}
+    assert hook_of(runner).synthesizer.persistent_state() == {}
     assert not list(Path(runner.work_dir, 'bank').glob('state_*'))
 
 
@@ -143,7 +143,7 @@ def test_killed_between_state_and_images(tiny_runner, monkeypatch):
 
 
 def test_resuming_older_checkpoints(tiny_runner, monkeypatch):
-    monkeypatch.setattr(lasting_state, 'KEPT_EPOCHS', 2)
+    monkeypatch.setattr(persistent_state, 'KEPT_EPOCHS', 2)
     options = {
         **OPTIONS,
         'train_cfg.max_epochs': 4,
@@ -188,7 +188,7 @@ def saved(tmp_path):
 
     def save(**values):
         state.update(values)
-        lasting_state.save_state(state, folder, 1)
+        persistent_state.save_state(state, folder, 1)
         images = np.zeros((5, 1, 2, 2), np.uint8)
         folder.append(images, np.zeros(5, int), 0, 0, write=True)
         path = folder.path / 'state_000000_000000.pth'
@@ -201,7 +201,7 @@ def read_again(path, expected, with_checksum=True):
     folder = BankFolder(path.parent)
     if not with_checksum:  # as banks of earlier releases are
         folder.states.clear()
-    return lasting_state.load_state(folder, expected)
+    return persistent_state.load_state(folder, expected)
 
 
 @pytest.mark.parametrize('with_checksum', [True, False])
@@ -298,11 +298,11 @@ def test_a_failed_round_leaves_nothing(tiny_runner, monkeypatch):
     runner.train()
     hook = hook_of(runner)
     synthesizer = hook.synthesizer
-    before = {k: v.clone() for k, v in synthesizer.lasting_state().items()}
+    before = {k: v.clone() for k, v in synthesizer.persistent_state().items()}
     synthesizer.losses['loss_oh'].loss_weight = float('inf')
     with pytest.raises(NonFiniteSynthesisError):
-        synthesizer.synthesize(hook.networks, 10, seed=0)
-    assert equal(before, synthesizer.lasting_state())
+        synthesizer.synthesize(hook.round_runner.networks, 10, seed=0)
+    assert equal(before, synthesizer.persistent_state())
 
 
 def test_processes_agree(run, tmp_path, tiny_config):
@@ -318,7 +318,7 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.runner import Runner
 import csd_mmrazor
-from csd_mmrazor.engine.hooks.lasting_state import shared_state
+from csd_mmrazor.engine.synthesis.persistent_state import shared_state
 cfg = Config.fromfile('config.py')
 cfg.launcher = 'pytorch'
 runner = Runner.from_cfg(cfg)
@@ -327,11 +327,11 @@ assert shared_state(own, True)['a'].tolist() == [2, 4]
 assert shared_state(own, get_rank() == 1)['a'].tolist() == [3, 6]
 runner.train()
 hook = next(h for h in runner.hooks if type(h).__name__ == 'SynthesisHook')
-a, b = all_gather_object(hook.synthesizer.lasting_state())
+a, b = all_gather_object(hook.synthesizer.persistent_state())
 assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 # 3 rounds in 2 groups, then 2 groups of 2.
 assert a['losses.loss_bn.rounds'] == 4
-print('AGREED', len(hook.bank))
+print('AGREED', len(hook.round_runner.bank))
 """
     )
     done = run(

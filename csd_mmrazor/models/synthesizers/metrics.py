@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""How hard synthetic images are, and for whom; how varied they are.
+"""How hard synthetic images are, and for whom; how diverse they are.
 
 What these tell of a run is logged in each epoch (docs/results.md).
 """
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..augments import joint_labels
+from ..pretext_tasks import joint_labels
 from ..utils import evaluating, logits_of
 from .networks import Networks
 
@@ -74,7 +74,7 @@ def aux_answers(
     return aux_logits, joint_labels(labels.to(inputs.device), num_views)
 
 
-def recognition(
+def recognition_metrics(
     networks: Networks, images: Tensor, labels: Tensor
 ) -> Dict[str, float]:
     """Who recognises a batch of images.
@@ -103,10 +103,10 @@ def recognition(
     return found
 
 
-def variety(
+def diversity_metrics(
     networks: Networks, images: Tensor, labels: Tensor, num_classes: int
 ) -> Dict[str, float]:
-    """How varied a sample of the image bank is to the first teacher.
+    """How diverse a sample of the image bank is to the first teacher.
 
     Args:
         networks (Networks): Of which the first teacher is asked.

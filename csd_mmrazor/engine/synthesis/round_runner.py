@@ -1,0 +1,208 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from mmengine.dist import all_gather, get_dist_info, is_main_process
+from mmengine.logging import MMLogger
+from torch import Tensor
+
+from ...datasets import BankError, ImageBank
+from ...datasets.bank_folder import INITIAL
+from ...models.synthesizers import (
+    ImageSynthesizer,
+    Networks,
+    NonFiniteSynthesisError,
+    SynthesisBatch,
+)
+from ...models.utils import contiguous
+from ...utils import Progress, derive_seed
+from .persistent_state import load_state, save_state, shared_state
+
+# What seeds are derived for, from the run's.
+ROUND, EPOCH, HEAD, PERSISTENT, MEMORY, SAMPLE = range(6)
+
+
+@dataclass
+class RoundRunner:
+    """Makes rounds of synthesis and adds their images to a bank.
+
+    The processes share the rounds; each gets all their images. A round has a
+    seed of its own, derived from the run's, so it is the same whichever
+    process makes it, and those that the bank has are not made again. One that
+    diverges is tried again with another seed.
+
+    Args:
+        synthesizer (ImageSynthesizer): How images are made.
+        networks (Networks): What they are made for.
+        bank (ImageBank): Where they go; open.
+        num_classes (int): Classes K to draw from.
+        seed (int): The run's, the same on every process.
+        max_retries (int): How often a round that diverges is tried again.
+            Defaults to 2.
+        progress_interval (float): Seconds between two lines of progress.
+            Defaults to 10.
+    """
+
+    synthesizer: ImageSynthesizer
+    networks: Networks
+    bank: ImageBank
+    num_classes: int
+    seed: int
+    max_retries: int = 2
+    progress_interval: float = 10
+
+    def resume(self) -> None:
+        """Bring back what rounds leave to later ones, if they leave any.
+
+        Raises:
+            BankError: If the state beside the bank is lost, damaged, or that
+                of another synthesizer.
+        """
+        self.synthesizer.prepare(
+            self.networks, derive_seed(self.seed, PERSISTENT)
+        )
+        initial = self.synthesizer.persistent_state()
+        state = load_state(self.bank.folder, initial) if initial else None
+        if state is None:
+            return
+        try:
+            self.synthesizer.load_persistent_state(state)
+        except (KeyError, RuntimeError) as error:
+            raise BankError(
+                'The state of the synthesizer beside the image bank in '
+                f'{self.bank.folder.path} is that of another generator or '
+                f'loss. Resume with the synthesizer of that run. {error}'
+            ) from error
+
+    def make(
+        self, what: str, epoch: int, total: int, iters: int
+    ) -> Optional[SynthesisBatch]:
+        """Make the rounds of an epoch that the bank lacks.
+
+        Args:
+            what (str): Name of it, for the log.
+            epoch (int): From 0; ``INITIAL`` for the initial bank, which is
+                made without the student.
+            total (int): Rounds of all processes together.
+            iters (int): Steps of each.
+
+        Returns:
+            SynthesisBatch | None: The last one that this process made.
+
+        Raises:
+            NonFiniteSynthesisError: If a round diverges in every attempt.
+        """
+        rank, world_size = get_dist_info()
+        folder = self.bank.folder
+        lacking = [i for i in range(total) if not folder.has(epoch, i)]
+        progress = Progress(
+            what, -(-len(lacking) // world_size), iters, self.progress_interval
+        )
+        batch = None
+        for start in range(0, len(lacking), world_size):
+            group = lacking[start : start + world_size]
+            made = None
+            if rank < len(group):
+                made = batch = self._make_round(
+                    f'{what}, round {group[rank] + 1}/{total}',
+                    epoch,
+                    group[rank],
+                    iters,
+                    progress,
+                )
+            self._share_state(made is not None, len(group))
+            for index, (images, labels) in zip(group, self._gathered(made)):
+                self.bank.append(images, labels, epoch, index)
+            progress.end_round()
+        return batch
+
+    def sample(self, number: int, *keys: int) -> Dict[str, Tensor]:
+        """Images of the bank, drawn without replacement.
+
+        Args:
+            number (int): How many; fewer if the bank has no more.
+            *keys (int): What they are for; they seed the draw.
+
+        Returns:
+            dict[str, Tensor]: ``inputs``, uint8, and ``labels``.
+        """
+        generator = torch.Generator().manual_seed(
+            derive_seed(self.seed, *keys)
+        )
+        chosen = torch.randperm(len(self.bank), generator=generator)[:number]
+        return self.bank.__getitems__(chosen.tolist())
+
+    def _make_round(
+        self,
+        what: str,
+        epoch: int,
+        index: int,
+        iters: int,
+        progress: Progress,
+    ) -> SynthesisBatch:
+        """Make a round, again with another seed if it diverges."""
+        for attempt in range(self.max_retries + 1):
+            # The first attempt's seed is not told apart by its number.
+            keys = (epoch + 1, index, attempt)[: 3 if attempt else 2]
+            try:
+                return self.synthesizer.synthesize(
+                    self.networks,
+                    self.num_classes,
+                    seed=derive_seed(self.seed, ROUND, *keys),
+                    iters=iters,
+                    with_student=epoch != INITIAL,
+                    on_step=progress.step,
+                    memory=self._memory(epoch + 1, index),
+                )
+            except NonFiniteSynthesisError as error:
+                message = f'{what}: {error}'
+            left = self.max_retries - attempt
+            if left:
+                # An error, since MMEngine shows no less of other processes.
+                MMLogger.get_current_instance().error(
+                    f'{message} It is tried again with another seed; '
+                    f'attempts left: {left}.'
+                )
+        raise NonFiniteSynthesisError(
+            f'{message} So it was in {self.max_retries + 1} attempts '
+            f'(max_retries={self.max_retries}). The bank keeps its '
+            f'{len(self.bank)} images; --resume starts with this round.'
+        )
+
+    def _memory(self, *keys: int) -> Optional[Tensor]:
+        """Images of the bank for losses that compare with them."""
+        number = min(self.synthesizer.memory_size, len(self.bank))
+        if not number:
+            return None
+        return self.sample(number, MEMORY, *keys)['inputs']
+
+    def _share_state(self, took_part: bool, rounds: int) -> None:
+        """Agree with the other processes on it, before images are added."""
+        state = self.synthesizer.persistent_state()
+        if state:
+            state = shared_state(state, took_part)
+            self.synthesizer.load_persistent_state(state)
+            if is_main_process():
+                save_state(state, self.bank.folder, rounds)
+
+    def _gathered(
+        self, batch: Optional[SynthesisBatch]
+    ) -> List[Tuple[Tensor, Tensor]]:
+        """The images and labels of all processes, in order of rank.
+
+        NCCL sends memory as it lies, so what is sent has the plain layout.
+        """
+        if batch is None:  # this process had nothing to make
+            size = self.synthesizer.batch_size
+            images = torch.zeros(
+                (size, *self.bank.folder.image_shape), dtype=torch.uint8
+            )
+            labels = torch.zeros(size, dtype=torch.int64)
+            device = next(self.networks.teachers.parameters()).device
+            images, labels = images.to(device), labels.to(device)
+        else:
+            images, labels = batch.images, batch.labels
+        return list(
+            zip(all_gather(contiguous(images)), all_gather(contiguous(labels)))
+        )

@@ -1,0 +1,93 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""The image bank of a run: found in its loader, opened in its work dir."""
+
+from typing import Sequence
+
+from mmengine.dist import all_gather_object, barrier
+from mmengine.runner import Runner
+
+from ...datasets import BankError, BankFolder, ImageBank
+from ...utils import path_below
+
+
+def bank_of(runner: Runner) -> ImageBank:
+    """The data set that a run is trained on.
+
+    Args:
+        runner (Runner): The run.
+
+    Raises:
+        TypeError: If it is no image bank.
+        ValueError: If the loader has workers that cannot see it grow.
+    """
+    loader = runner.train_dataloader
+    if not isinstance(loader.dataset, ImageBank):
+        raise TypeError(
+            'SynthesisHook puts its images into the data set that is trained '
+            'on: set train_dataloader.dataset=dict(type="mmrazor.ImageBank")'
+            f', but got {type(loader.dataset).__name__}.'
+        )
+    if loader.num_workers and (
+        loader.persistent_workers or loader.dataset.storage == 'device'
+    ):
+        raise ValueError(
+            'Workers of train_dataloader cannot see an image bank grow if '
+            'they persist, nor reach one on the device: set num_workers=0 '
+            '(images come from memory, in whole batches), but got '
+            f'num_workers={loader.num_workers}, persistent_workers='
+            f'{loader.persistent_workers}, storage='
+            f'"{loader.dataset.storage}".'
+        )
+    return loader.dataset
+
+
+def open_bank(
+    runner: Runner,
+    bank_dir: str,
+    image_shape: Sequence[int],
+    num_classes: int,
+    with_rounds: bool,
+) -> ImageBank:
+    """Open the bank of a run, on all processes, as its checkpoint knew it.
+
+    Args:
+        runner (Runner): The run.
+        bank_dir (str): Folder of the bank, below the work dir.
+        image_shape (sequence[int]): (C, H, W) of the images.
+        num_classes (int): Classes K.
+        with_rounds (bool): Whether each epoch adds images.
+
+    Raises:
+        BankError: If it holds another run's images, lacks some of this one's,
+            or is not the same for all processes.
+    """
+    bank = bank_of(runner)
+    path = path_below(runner.work_dir, bank_dir, 'bank_dir of SynthesisHook')
+    is_used = BankFolder.exists(path) and BankFolder(path).shards
+    barrier()  # before the first process writes to it
+    if is_used and not runner._resume:
+        raise BankError(
+            f'{path} holds images of an earlier run. Continue that run '
+            'with --resume, choose another --work-dir, start another run '
+            'from these images with --cfg-options train_dataloader.'
+            f'dataset.init_bank={path}, or delete the folder.'
+        )
+    bank.open(path, image_shape, num_classes)
+    digests = all_gather_object(bank.folder.digest())
+    if len(set(digests)) > 1:
+        raise BankError(
+            f'The processes see different image banks in {path}: '
+            'the work dir has to be on a disk that all nodes share.'
+        )
+    shards = bank.folder.shards
+    lacking = set(range(runner.epoch)) - {s.epoch for s in shards}
+    if with_rounds and lacking:
+        raise BankError(
+            f'The checkpoint is of epoch {runner.epoch}, but the image '
+            f'bank in {path} lacks the images of {len(lacking)} epochs '
+            'before it. Resume in the work dir of that run, or put its '
+            'bank there.'
+        )
+    # Later epochs are there if an older checkpoint is resumed.
+    bank.keep([s for s in shards if s.epoch <= runner.epoch])
+    return bank

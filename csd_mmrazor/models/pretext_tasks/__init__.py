@@ -1,0 +1,18 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from .tasks import (
+    ChannelPermutationTask,
+    FlipTask,
+    QuartersTask,
+    RotationPermutationTask,
+    RotationTask,
+)
+from .transforms import joint_labels
+
+__all__ = [
+    'ChannelPermutationTask',
+    'FlipTask',
+    'QuartersTask',
+    'RotationPermutationTask',
+    'RotationTask',
+    'joint_labels',
+]

@@ -1,0 +1,97 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import logging
+from typing import Tuple
+
+import torch
+import torch.nn as nn
+from mmengine.logging import print_log
+
+from ..utils import (
+    check_statistics,
+    check_weights,
+    count_classes,
+    frozen,
+    layer_means,
+    same_classes,
+)
+from .networks import Networks
+
+
+def check_networks(
+    networks: Networks, generator: nn.Module, needs_bn: bool
+) -> Tuple[int, Tuple[int, ...]]:
+    """Check that networks fit a generator and each other.
+
+    Args:
+        networks (Networks): What images are to be synthesised for.
+        generator (nn.Module): Makes two images for one pass of each.
+        needs_bn (bool): Whether teachers need BN layers.
+
+    Returns:
+        tuple[int, tuple[int]]: The number of classes and the images' shape
+        (C, H, W).
+
+    Raises:
+        ValueError: If the networks do not take the images, their numbers of
+            classes differ, BN layers are lacking, or a weight or statistic
+            is one that no training leaves.
+    """
+    for role, model in networks.by_role.items():
+        check_weights(model, role)
+    with frozen(*networks.modules, generator), torch.no_grad():
+        device = next(networks.teachers.parameters()).device
+        generator.to(device)
+        images = generator(None, 2)
+        lowest, highest = images.min().item(), images.max().item()
+        # Adapters round when they clip.
+        if not -1e-3 <= lowest <= highest <= 1 + 1e-3:
+            raise ValueError(
+                'generator of ImageSynthesizer should make images in '
+                f'[0, 1], but {type(generator).__name__} made values '
+                f'from {lowest:.3g} to {highest:.3g}: wrap it in '
+                'dict(type="GeneratorAdapter", to="images", mean=..., '
+                "std=...) if they are networks' inputs."
+            )
+        inputs = networks.normalize(images)
+        classes = {}
+        for index, model in enumerate(
+            [*networks.each_teacher, networks.student]
+        ):
+            role = (
+                'student'
+                if index == len(networks.each_teacher)
+                else f'teacher {index}'
+            )
+            with layer_means(model) as means:
+                classes[role] = count_classes(
+                    model,
+                    inputs,
+                    f'the {role}',
+                    "the generator's images of shape "
+                    f'{tuple(inputs.shape[1:])}',
+                )
+            if needs_bn and not means and role != 'student':
+                raise ValueError(
+                    f'{role} ({type(model).__name__}) has no BN '
+                    'layer with running statistics, so its images cannot '
+                    'be matched to them: set loss_weight=0 of '
+                    'BNStatisticsLoss (losses.loss_bn in the configs) and '
+                    'of any other loss that looks at BN layers.'
+                )
+        for role, model in networks.by_role.items():
+            new = check_statistics(model, inputs, role)
+            if needs_bn and new and model is not networks.student:
+                print_log(
+                    f'{role} ({type(model).__name__}) was never trained: '
+                    f'{len(new)} of its BN layers ({", ".join(new[:3])}) '
+                    'have the statistics of a new layer, mean 0 and '
+                    'variance 1, which images will be matched to.',
+                    'current',
+                    logging.WARNING,
+                )
+    if same_classes(classes) < 2:
+        raise ValueError(
+            'teachers and student should tell 2 classes or more, but got '
+            f'{classes}: set head.num_classes.'
+        )
+    return same_classes(classes), tuple(inputs.shape[1:])

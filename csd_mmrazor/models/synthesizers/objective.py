@@ -1,0 +1,307 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import warnings
+from inspect import Parameter, signature
+from typing import Any, Dict, List, Optional, Set, Tuple
+
+import torch.nn as nn
+from mmrazor.models.distillers import ConfigurableDistiller
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+from ..losses import WeightedLoss
+from ..utils import check_mappings, check_recorders, distill_losses
+from .networks import Networks
+from .observer import (
+    NAMES,
+    OF_LAYERS,
+    OF_STUDENT,
+    QUANTITIES,
+    Observation,
+    OfTeacher,
+)
+
+
+class Objective(nn.Module):
+    """What images are optimised for: the sum of weighted terms.
+
+    The arguments of a loss's ``forward`` say what it gets: they are named
+    after the quantities of :class:`Observation` and :class:`OfTeacher`.
+    MMRazor's losses, which name their arguments in their own way, go into
+    ``distiller``, with recorders. With several teachers, a term of a teacher
+    is the mean over them.
+
+    Args:
+        losses (dict[str, dict]): Loss terms by name; those of weight 0 are
+            left out. ``reported_only=True`` in one of them logs the term and
+            does not minimise it.
+        distiller (dict, optional): A ``ConfigurableDistiller``. A loss of it
+            without 'loss' in its name is only reported, as in MMRazor.
+            Defaults to None.
+
+    Raises:
+        ValueError: If no term is minimised.
+        TypeError: If a loss asks for something that there is not.
+    """
+
+    def __init__(
+        self, losses: Dict[str, Dict], distiller: Optional[Dict] = None
+    ) -> None:
+        super().__init__()
+        self.losses = nn.ModuleDict()
+        # Names that each loss asks for, in its own order.
+        self.wanted: Dict[str, List[str]] = {}
+        self.reported_only: Set[str] = set()
+        for name, cfg in losses.items():
+            cfg = dict(cfg)
+            reported_only = cfg.pop('reported_only', None)
+            loss = MODELS.build(cfg)
+            if getattr(loss, 'loss_weight', 1) == 0:
+                continue
+            self.losses[name] = loss
+            self.wanted[name] = _arguments(name, loss)
+            if _is_reported_only(name, loss, reported_only):
+                self.reported_only.add(name)
+        self.distiller = MODELS.build(
+            distiller or dict(type='ConfigurableDistiller')
+        )
+        if not isinstance(self.distiller, ConfigurableDistiller):
+            raise TypeError(
+                'distiller of ImageSynthesizer should be a '
+                f'ConfigurableDistiller, but got {type(self.distiller)}.'
+            )
+        check_mappings(self.distiller)
+        self.reported_only |= {
+            name
+            for name in self.distiller.loss_forward_mappings
+            if 'loss' not in name
+        }
+        names = {*self.losses, *self.distiller.loss_forward_mappings}
+        if not names - self.reported_only:
+            raise ValueError(
+                'ImageSynthesizer has nothing to minimise: every one of '
+                f'losses={list(losses)} has weight 0 or is only reported. '
+                'Give at least one a positive loss_weight.'
+            )
+
+    def active(self, with_student: bool) -> Tuple[List[str], Dict]:
+        """Terms that count.
+
+        Args:
+            with_student (bool): Whether those that look at the student do.
+
+        Returns:
+            tuple[list[str], dict]: Names of losses, and mappings of the
+            distiller.
+
+        Raises:
+            ValueError: If nothing is left to minimise.
+        """
+        losses = [
+            name
+            for name in self.losses
+            if with_student or OF_STUDENT.isdisjoint(self.wanted[name])
+        ]
+        mappings = {
+            name: mapping
+            for name, mapping in self.distiller.loss_forward_mappings.items()
+            if with_student or not _from_student(mapping)
+        }
+        if not {*losses, *mappings} - self.reported_only:
+            raise ValueError(
+                'ImageSynthesizer has nothing to minimise without the '
+                f'student: {[*self.losses]} all look at it. Add OneHotLoss '
+                'or BNStatisticsLoss, or make no initial bank '
+                '(init_rounds=0 of SynthesisHook).'
+            )
+        return losses, mappings
+
+    def needs(self, with_student: bool = True) -> Set[str]:
+        """Names of what the terms that count look at."""
+        losses, mappings = self.active(with_student)
+        needs = {name for loss in losses for name in self.wanted[loss]}
+        if any(map(_from_student, mappings.values())):
+            needs.add('logits_s')
+        return needs
+
+    @property
+    def of_layers(self) -> List[str]:
+        """Terms that look at a teacher's layers, by any means."""
+        return [
+            *self.distiller.loss_forward_mappings,
+            *(
+                name
+                for name in self.losses
+                if not OF_LAYERS.isdisjoint(self.wanted[name])
+            ),
+        ]
+
+    @property
+    def looks_at_bn_layers(self) -> bool:
+        """Whether the widths of the teacher's BN layers are to be known."""
+        return bool(self.needs() & OF_LAYERS) or any(
+            map(_keeps_state, self.losses.values())
+        )
+
+    @property
+    def memory_size(self) -> int:
+        """Images of the bank that the losses want to see."""
+        return max(
+            (getattr(loss, 'memory_size', 0) for loss in self.losses.values()),
+            default=0,
+        )
+
+    def check(self, networks: Networks) -> None:
+        """Check that networks have what the terms look at.
+
+        Raises:
+            ValueError: If there is no auxiliary head but a loss needs one, or
+                recorders listen to modules that there are not.
+        """
+        needs = {name for wanted in self.wanted.values() for name in wanted}
+        if (
+            needs & {'aux_logits', 'joint_labels'}
+            and networks.aux_head is None
+        ):
+            raise ValueError(
+                'A loss of ImageSynthesizer needs the auxiliary head, and the '
+                'algorithm has none: set model.aux_head, or the loss_weight '
+                'of CSDLoss (losses.loss_csd in the configs) to 0.'
+            )
+        check_recorders(self.distiller.student_recorders, networks.student)
+        check_recorders(self.distiller.teacher_recorders, networks.teachers)
+
+    def prepare(self, networks: Networks, widths: List[int]) -> None:
+        """Draw what lasts from round to round.
+
+        Args:
+            networks (Networks): What images are to be synthesised for.
+            widths (list[int]): Channels of the first teacher's BN layers.
+
+        Raises:
+            ValueError: If a loss with such weights has several teachers.
+        """
+        for name, loss in self.losses.items():
+            if not _keeps_state(loss):
+                continue
+            if len(networks.each_teacher) > 1:
+                raise ValueError(
+                    f'{name} ({type(loss).__name__}) of ImageSynthesizer '
+                    'takes one teacher, but there are '
+                    f'{len(networks.each_teacher)}.'
+                )
+            loss.prepare(widths)
+
+    def active_parameters(self, with_student: bool) -> List[nn.Parameter]:
+        """What is trained with the images: of the losses that count."""
+        return [
+            param
+            for name in self.active(with_student)[0]
+            for param in self.losses[name].parameters()
+        ]
+
+    def end_round(self, with_student: bool) -> None:
+        """Tell the losses that counted that a round is done."""
+        for name in self.active(with_student)[0]:
+            if hasattr(self.losses[name], 'end_round'):
+                self.losses[name].end_round()
+
+    def forward(
+        self, observation: Observation, with_student: bool = True
+    ) -> Dict[str, Tensor]:
+        """All terms of one step, weighted.
+
+        Args:
+            observation (Observation): What the networks show.
+            with_student (bool): Whether terms that look at the student
+                count. Defaults to True.
+
+        Returns:
+            dict[str, Tensor]: Scalars by name.
+        """
+        losses, mappings = self.active(with_student)
+        needs = self.needs(with_student)
+        of_teachers = observation.of_teachers
+        # Passes in the order of their definition, not of the losses: they
+        # may draw random numbers, and gradients add up in their order.
+        values = {
+            name: getattr(observation, name)
+            for name in QUANTITIES
+            if name in needs
+        }
+        terms = {}
+        for name in losses:
+            loss, wanted = self.losses[name], self.wanted[name]
+            sources = of_teachers
+            if not set(OfTeacher._fields).intersection(wanted):
+                sources = [None]
+            terms[name] = sum(
+                loss(
+                    **{
+                        key: values[key]
+                        if key in values
+                        else getattr(source, key)
+                        for key in wanted
+                    }
+                )
+                for source in sources
+            ) / len(sources)
+        terms.update(distill_losses(self.distiller, mappings))
+        return terms
+
+    def total(self, terms: Dict[str, Tensor]) -> Tensor:
+        """The sum of the terms that are minimised, a scalar."""
+        return sum(
+            term
+            for name, term in terms.items()
+            if name not in self.reported_only
+        )
+
+
+def _from_student(mapping: Dict) -> bool:
+    """Whether a loss of a distiller looks at the student."""
+    return any(record['from_student'] for record in mapping.values())
+
+
+def _keeps_state(loss: nn.Module) -> bool:
+    """Whether a loss has something to draw before the first round."""
+    prepare = getattr(type(loss), 'prepare', WeightedLoss.prepare)
+    return prepare is not WeightedLoss.prepare
+
+
+def _is_reported_only(
+    name: str, loss: nn.Module, configured: Optional[Any]
+) -> bool:
+    """Whether a term is logged and not minimised."""
+    if configured is None:
+        configured = getattr(loss, 'reported_only', False)
+        if 'loss' not in name and not configured:
+            warnings.warn(
+                f'losses.{name} of ImageSynthesizer is only reported, since '
+                'its name has no "loss" in it. Say so by reported_only=True; '
+                'the rule of the name will be dropped.',
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            return True
+    if not isinstance(configured, bool):
+        raise TypeError(
+            f'reported_only of losses.{name} of ImageSynthesizer should be '
+            f'True or False, but got {configured!r}.'
+        )
+    return configured
+
+
+def _arguments(name: str, loss: nn.Module) -> List[str]:
+    """Names of the arguments of a loss; checks that there are such values."""
+    wanted = []
+    for argument in signature(loss.forward).parameters.values():
+        if argument.name in NAMES:
+            wanted.append(argument.name)
+        elif argument.default is Parameter.empty:
+            raise TypeError(
+                f'{name} ({type(loss).__name__}) needs "{argument.name}", '
+                f'which the synthesizer does not have. It has {sorted(NAMES)}.'
+                " MMRazor's own losses go into its distiller, where "
+                'recorders provide their arguments.'
+            )
+    return wanted

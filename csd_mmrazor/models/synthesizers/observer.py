@@ -1,0 +1,366 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What frozen networks show of images: run once a step, asked for by name.
+
+To give the losses of synthesis a new quantity, add one :func:`quantity` to
+:class:`Observation`; a loss gets it by naming an argument after it.
+"""
+
+from contextlib import ExitStack, contextmanager
+from functools import cached_property, partial
+from typing import (
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+)
+
+import torch
+import torch.nn as nn
+from mmrazor.models.distillers import ConfigurableDistiller
+from torch import Tensor
+
+from ..pretext_tasks import joint_labels
+from ..utils import (
+    BNStatistics,
+    attached,
+    evaluating,
+    frozen,
+    frozen_bn,
+    full_precision,
+    layer_means,
+    logits_of,
+    record_labels,
+)
+from .compiled import CompiledNetworks
+from .networks import Networks
+
+# Images of the bank that pass through the teacher at a time.
+_CHUNK = 1024
+
+
+class Quantity(cached_property):
+    """A value of an observation, computed when it is first asked for.
+
+    Args:
+        function (Callable): Computes it of the observation.
+        of_student (bool): Whether it looks at the student; the initial bank
+            is made without. Defaults to False.
+        of_layers (bool): Whether it looks at the inputs of a teacher's BN
+            layers; there can be one teacher only. Defaults to False.
+    """
+
+    def __init__(
+        self,
+        function: Callable,
+        of_student: bool = False,
+        of_layers: bool = False,
+    ) -> None:
+        super().__init__(function)
+        self.of_student = of_student
+        self.of_layers = of_layers
+
+
+def quantity(**kind: bool) -> Callable:
+    """Decorator that makes a method a :class:`Quantity`."""
+    return partial(Quantity, **kind)
+
+
+class OfTeacher(NamedTuple):
+    """What one pass of a teacher shows.
+
+    A term that asks for any of it is the mean over the teachers.
+    """
+
+    logits_t: Tensor  # (N, K), float32
+    bn_statistics: List[BNStatistics]  # one a BN layer that runs
+
+
+class Observation:
+    """What the networks show of the images of one step.
+
+    Args:
+        observer (Observer): What runs the networks.
+        images (Tensor): Raw, in [0, 1], (N, C, H, W).
+        latent (Tensor): What they were generated from, (N, latent_dim).
+        labels (Tensor): Classes that were asked for, (N, ).
+    """
+
+    def __init__(
+        self,
+        observer: 'Observer',
+        images: Tensor,
+        latent: Tensor,
+        labels: Tensor,
+    ) -> None:
+        self._observer = observer
+        self._given = images, latent, labels
+
+    @quantity()
+    def images(self) -> Tensor:
+        """Raw images in [0, 1], (N, C, H, W)."""
+        return self._given[0]
+
+    @quantity()
+    def latent(self) -> Tensor:
+        """What they were generated from, (N, latent_dim)."""
+        return self._given[1]
+
+    @quantity()
+    def labels(self) -> Tensor:
+        """Classes that were asked for, (N, )."""
+        return self._given[2]
+
+    @quantity()
+    def inputs(self) -> Tensor:
+        """Augmented and normalised images, (N, C, H, W)."""
+        return self._observer.inputs(self.images)
+
+    @cached_property
+    def _teacher_pass(self) -> Tuple[List[OfTeacher], List[Tensor]]:
+        return self._observer.run_teachers(self.inputs)
+
+    @property
+    def of_teachers(self) -> List[OfTeacher]:
+        """What each teacher shows of the inputs."""
+        return self._teacher_pass[0]
+
+    @quantity(of_layers=True)
+    def features_t(self) -> Tensor:
+        """Means over pixels at all BN layers of the teacher, (N, D)."""
+        return torch.cat(self._teacher_pass[1], 1)
+
+    @quantity(of_layers=True)
+    def view_features_t(self) -> Tensor:
+        """The same for ``view_augment`` of the images, (N, D)."""
+        return self._observer.features(self._observer.view_inputs(self.images))
+
+    @quantity(of_layers=True)
+    def memory_features_t(self) -> Tensor:
+        """The same for M images of the bank, (M, D)."""
+        return self._observer.memory[0]
+
+    @quantity(of_layers=True)
+    def memory_view_features_t(self) -> Tensor:
+        """The same for ``view_augment`` of those, (M, D)."""
+        return self._observer.memory[1]
+
+    @quantity(of_student=True)
+    def logits_s(self) -> Tensor:
+        """The student's logits, (N, K), float32."""
+        return self._observer.run_student(self.inputs, self.labels)
+
+    @quantity(of_student=True)
+    def aux_logits(self) -> Tensor:
+        """The auxiliary head's logits of all views, (N*T, K*T), float32."""
+        return self._observer.networks.aux_logits(self.inputs)
+
+    @quantity(of_student=True)
+    def joint_labels(self) -> Tensor:
+        """The joint labels of the views, (N*T, )."""
+        num_views = self._observer.networks.aux_head.task.num_views
+        return joint_labels(self.labels, num_views)
+
+
+QUANTITIES: Dict[str, Quantity] = {
+    name: value
+    for name, value in vars(Observation).items()
+    if isinstance(value, Quantity)
+}
+# What the arguments of a loss of synthesis can be named after.
+NAMES = (*QUANTITIES, *OfTeacher._fields)
+OF_STUDENT = {name for name, q in QUANTITIES.items() if q.of_student}
+OF_LAYERS = {name for name, q in QUANTITIES.items() if q.of_layers}
+OF_MEMORY = {'memory_features_t', 'memory_view_features_t'}
+
+
+class Observer:
+    """Runs the networks of a round; see :func:`observing`, which opens it.
+
+    Args:
+        networks (Networks): Frozen.
+        distiller (ConfigurableDistiller): Attached to them.
+        augment (nn.Module, optional): Between images and inputs.
+        view_augment (nn.Module, optional): The same for the second view.
+        statistics (list[list]): What each teacher's BN layers collect.
+        means (list[Tensor]): What the first teacher's BN layers are given.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        distiller: ConfigurableDistiller,
+        augment: Optional[nn.Module],
+        view_augment: Optional[nn.Module],
+        statistics: List[List[BNStatistics]],
+        means: List[Tensor],
+    ) -> None:
+        self.networks = networks
+        self.distiller = distiller
+        self.augment = augment
+        self.view_augment = view_augment
+        self.statistics = statistics
+        self.means = means
+        self.memory: List[Tensor] = []
+
+    def observe(
+        self, images: Tensor, latent: Tensor, labels: Tensor
+    ) -> Observation:
+        """What the networks show of images; see :class:`Observation`."""
+        return Observation(self, images, latent, labels)
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What the networks see of images."""
+        return _inputs(self.networks, self.augment, images)
+
+    def view_inputs(self, images: Tensor) -> Tensor:
+        """What they see as the second view."""
+        return _inputs(self.networks, self.view_augment, images)
+
+    def run_teachers(
+        self, inputs: Tensor
+    ) -> Tuple[List[OfTeacher], List[Tensor]]:
+        """One pass of each teacher, to which the distiller listens.
+
+        Returns:
+            tuple[list[OfTeacher], list[Tensor]]: What each shows, and means
+            over pixels at the BN layers of the first, if any loss asks.
+        """
+        self.means.clear()
+        found = []
+        with self.distiller.teacher_recorders:
+            for teacher, collected in zip(
+                self.networks.each_teacher, self.statistics
+            ):
+                collected.clear()
+                logits_t = logits_of(teacher(inputs, mode='tensor'))
+                found.append(
+                    OfTeacher(full_precision(logits_t), list(collected))
+                )
+        return found, list(self.means)
+
+    def run_student(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """One pass of the student, to which the distiller listens."""
+        recorders = self.distiller.student_recorders
+        with recorders:
+            logits_s = full_precision(
+                logits_of(self.networks.student(inputs, mode='tensor'))
+            )
+            record_labels(recorders, self.networks.student, logits_s, labels)
+        return logits_s
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Means over pixels at the first teacher's BN layers, (N, D)."""
+        self.means.clear()
+        self.networks.each_teacher[0](inputs, mode='tensor')
+        return torch.cat(self.means, 1)
+
+    @torch.no_grad()
+    def remember(self, images: Optional[Tensor], width: int) -> None:
+        """Note the teacher's features of both views of images of the bank.
+
+        Args:
+            images (Tensor, optional): (M, C, H, W), uint8.
+            width (int): D of the features.
+        """
+        device = next(self.networks.teachers.parameters()).device
+        for inputs_of in (self.inputs, self.view_inputs):
+            rows = [torch.zeros(0, width, device=device)]
+            for part in () if images is None else images.split(_CHUNK):
+                rows.append(self.features(inputs_of(part.to(device))))
+            self.memory.append(torch.cat(rows))
+
+
+@contextmanager
+def observing(
+    networks: Networks,
+    distiller: ConfigurableDistiller,
+    needs: Set[str],
+    augment: Optional[nn.Module] = None,
+    view_augment: Optional[nn.Module] = None,
+    memory: Optional[Tensor] = None,
+    width: int = 0,
+    compiled: Optional[CompiledNetworks] = None,
+) -> Iterator[Observer]:
+    """Open an observer for a round, and leave nothing behind.
+
+    Networks are frozen and in eval mode, BN layers run the fast way, and the
+    distiller's recorders listen, until the context closes.
+
+    Args:
+        networks (Networks): What looks at the images.
+        distiller (ConfigurableDistiller): Its recorders.
+        needs (set[str]): Names of :data:`NAMES` that losses ask for.
+        augment (nn.Module, optional): Between images and inputs. Defaults to
+            None.
+        view_augment (nn.Module, optional): The same for the second view.
+            Defaults to None.
+        memory (Tensor, optional): Images made before, (M, C, H, W), uint8.
+            Defaults to None.
+        width (int): D of their features, see :func:`bn_widths`. Defaults to
+            0.
+        compiled (CompiledNetworks, optional): Copies that run in place of
+            the networks. Defaults to None.
+
+    Yields:
+        Observer: What runs them.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(frozen(*networks.modules, distiller))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(
+            attached(distiller, networks.student, networks.teachers)
+        )
+        if compiled is not None:
+            networks, statistics = compiled.follow(networks)
+        else:
+            stack.enter_context(frozen_bn(networks.student))
+            statistics = [
+                stack.enter_context(
+                    frozen_bn(teacher, 'bn_statistics' in needs)
+                )
+                for teacher in networks.each_teacher
+            ]
+        means = []
+        if needs & OF_LAYERS:
+            means = stack.enter_context(layer_means(networks.each_teacher[0]))
+        observer = Observer(
+            networks, distiller, augment, view_augment, statistics, means
+        )
+        if needs & OF_MEMORY:
+            observer.remember(memory, width)
+        yield observer
+
+
+def bn_widths(networks: Networks, generator: nn.Module) -> List[int]:
+    """Channels of the BN layers that run in a teacher's pass, in order.
+
+    Those of auxiliary heads do not.
+
+    Args:
+        networks (Networks): Of which the first teacher is asked.
+        generator (nn.Module): Makes the images of that pass.
+
+    Returns:
+        list[int]: One a layer.
+    """
+    teacher = networks.each_teacher[0]
+    device = next(teacher.parameters()).device
+    generator.to(device)
+    with (
+        evaluating(teacher, generator),
+        torch.no_grad(),
+        layer_means(teacher) as means,
+    ):
+        latent = torch.zeros(2, generator.latent_dim, device=device)
+        teacher(networks.normalize(generator(latent, 2)), mode='tensor')
+    return [mean.shape[1] for mean in means]
+
+
+def _inputs(
+    networks: Networks, augment: Optional[nn.Module], images: Tensor
+) -> Tensor:
+    return networks.normalize(images if augment is None else augment(images))
