@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import ROOT, build, network
+from helpers import ROOT, TIMEOUT, build, network
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -103,7 +103,7 @@ def tiny_runner(tiny_config):
 def run(tmp_path):
     """Run a command as a user would; returns its finished process."""
 
-    def run(*command, timeout=300, check=True, **env):
+    def run(*command, timeout=TIMEOUT, check=True, **env):
         env = {
             **os.environ,
             'PYTHONPATH': str(ROOT),

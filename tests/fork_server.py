@@ -83,7 +83,7 @@ def serve(request):
                     os.kill(pids[rank], signal.SIGKILL)
         ended = [code for code in status if code is not None]
         # As torchrun does: one that fails takes the others with it.
-        if passed > request.get('timeout', 120) or any(ended):
+        if passed > request.get('timeout', 600) or any(ended):
             for rank, pid in enumerate(pids):
                 if status[rank] is None:
                     os.kill(pid, signal.SIGKILL)

@@ -9,6 +9,8 @@ from mmrazor.registry import MODELS
 import csd_mmrazor  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
+# Seconds until a process counts as hung, on however slow a machine.
+TIMEOUT = 600
 
 
 def network(channels=1, base_channels=4, num_classes=10, **backbone):

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, build, network
+from helpers import ROOT, TIMEOUT, build, network
 from mmengine.config import Config
 from mmengine.hub import get_config, get_model
 from mmengine.logging import HistoryBuffer, MessageHub
@@ -32,7 +32,7 @@ def python(code, **env):
         env=dict(os.environ, PYTHONPATH=str(ROOT), **env),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIMEOUT,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

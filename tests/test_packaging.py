@@ -8,7 +8,7 @@ import zipfile
 from email.parser import Parser
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, TIMEOUT
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +32,7 @@ def wheel(tmp_path_factory):
         + [str(target)],
         cwd=source,
         check=True,
-        timeout=300,
+        timeout=TIMEOUT,
     )
     return next(target.glob('*.whl'))
 
@@ -106,7 +106,7 @@ def test_import_or_custom_imports_is_all_it_takes(wheel, tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=TIMEOUT,
     )
     lines = done.stdout.splitlines()[-3:]
     assert lines[0].startswith(str(site))
@@ -119,6 +119,6 @@ def test_import_or_custom_imports_is_all_it_takes(wheel, tmp_path):
         env=env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIMEOUT,
     )
     assert '--cfg-options' in done.stdout

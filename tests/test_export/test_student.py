@@ -8,7 +8,7 @@ import mmpretrain
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, build, network
+from helpers import ROOT, TIMEOUT, build, network
 from mmengine.config import Config
 from PIL import Image
 
@@ -35,7 +35,7 @@ def plain_python(tmp_path):
             env={**os.environ, 'PYTHONPATH': str(site)},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=TIMEOUT,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, build, network
+from helpers import ROOT, TIMEOUT, build, network
 from mmengine.config import Config
 from PIL import Image
 
@@ -632,7 +632,7 @@ def arguments(case, cfg):
 @pytest.mark.parametrize('case', CASES)
 def test_it_is_told(forked, world, tmp_path, case):
     setup = 'sys.path.insert(0, os.getcwd())'
-    done = forked(*arguments(case, world), timeout=300, setup=setup)
+    done = forked(*arguments(case, world), setup=setup)
     print(f'--- {case}\n{done.stderr}')
     assert done.status[0] in (1, 2), done.output[-2000:]
     told = ' '.join(done.stderr.split('The traceback is in ')[-1].split())
@@ -666,7 +666,7 @@ def test_on_the_real_command_line(run, world, case):
     done = run(
         *(ROOT / 'tools/train.py', *arguments(case, world)),
         check=False,
-        timeout=300,
+        timeout=TIMEOUT,
         PYTHONWARNINGS='ignore',
     )
     assert done.returncode == 1

@@ -12,7 +12,7 @@ import time
 
 import pytest
 import torch
-from helpers import ROOT, build
+from helpers import ROOT, TIMEOUT, build
 from mmengine.config import Config
 from PIL import Image
 
@@ -172,7 +172,7 @@ def test_a_killed_comparison_goes_on(tmp_path, text, run, main):
         command, cwd=tmp_path, env=env, start_new_session=True
     )
     work = tmp_path / 'work/csd/seed0'
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + TIMEOUT
     while not (work / 'epoch_2.pth').exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, TIMEOUT
 from mmengine.runner import CheckpointLoader
 
 from csd_mmrazor.datasets import BankFolder
@@ -110,7 +110,7 @@ def state(work):
 @pytest.mark.parametrize('processes, kills', [(1, 20), (2, 12)])
 def test_killed_at_random_moments(forked, config, tmp_path, processes, kills):
     config()
-    command = dict(processes=processes, timeout=60)
+    command = dict(processes=processes, timeout=TIMEOUT)
     whole = forked(
         *('config.py', '--work-dir', 'whole'),
         **command,
@@ -235,11 +235,11 @@ def test_a_process_that_dies_ends_the_job(forked, config, tmp_path, moment):
             start = time.monotonic()
             while sign not in (tmp_path / 'out').read_text():
                 assert job.poll() is None, (tmp_path / 'out').read_text()
-                assert time.monotonic() - start < 120
+                assert time.monotonic() - start < TIMEOUT
                 time.sleep(0.1)
             os.kill(processes_of(mark.encode())[1], signal.SIGKILL)
             killed = time.monotonic()
-            assert job.wait(60) != 0
+            assert job.wait(TIMEOUT) != 0
             print(f'ended after {time.monotonic() - killed:.1f} s')
         finally:
             job.kill()
@@ -248,8 +248,10 @@ def test_a_process_that_dies_ends_the_job(forked, config, tmp_path, moment):
     assert re.search(
         r'rank\s*: 1 \(local_rank: 1\)\n\s*exitcode\s*: -9', output
     )
-    time.sleep(0.5)
-    assert not processes_of(mark.encode())
+    start = time.monotonic()
+    while processes_of(mark.encode()):
+        assert time.monotonic() - start < TIMEOUT
+        time.sleep(0.1)
 
     options = [
         f'{SYNTHESIS}.init_iters=4',
@@ -300,7 +302,7 @@ def test_a_node_that_dies_ends_the_job(config, tmp_path):
     try:
         start = time.monotonic()
         while '(train) [1][' not in (tmp_path / 'out0').read_text():
-            assert time.monotonic() - start < 120
+            assert time.monotonic() - start < TIMEOUT
             assert all(node.poll() is None for node in nodes)
             time.sleep(0.1)
         log = (tmp_path / 'out0').read_text()
@@ -309,7 +311,7 @@ def test_a_node_that_dies_ends_the_job(config, tmp_path):
         nodes[1].kill()
         os.kill(workers[1], signal.SIGKILL)
         killed = time.monotonic()
-        assert nodes[0].wait(60) != 0
+        assert nodes[0].wait(TIMEOUT) != 0
         print(f'the other ended after {time.monotonic() - killed:.1f} s')
     finally:
         for node in nodes:

@@ -164,7 +164,6 @@ def test_offline_it_fails_at_once_and_says_what_to_do(
         PAPER,
         *options,
         check=False,
-        timeout=60,
         TORCH_HOME=str(tmp_path / 'torch'),
         **OFFLINE,
     )
