@@ -2,7 +2,7 @@
 #
 # With no environment active, .venv is made with the pinned releases. In an
 # active one only what is missing is installed, nothing there is replaced.
-# $more names a further file of requirements.
+# $more names further files of requirements.
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -z "${CONDA_PREFIX:-}" ]; then
     if [ ! -x .venv/bin/python ]; then
         for candidate in python3 python3.12 python3.11; do

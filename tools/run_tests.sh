@@ -4,7 +4,7 @@
 # the kernels of a CPU that has AVX2 and no AVX-512 (memory_format.py).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-more=requirements/tests.txt
+more="requirements/tests.txt requirements/docs.txt"
 source tools/environment.sh
 ruff check .
 ruff format --check .
@@ -12,6 +12,7 @@ python -m mypy
 if [ $# -gt 0 ]; then
     exec python -m pytest "$@"
 fi
+python -W ignore -m sphinx -W --keep-going -q docs work_dirs/docs
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
