@@ -3,6 +3,7 @@
 
 import re
 import runpy
+import shutil
 import sys
 
 import pytest
@@ -13,10 +14,22 @@ from mmrazor import registry
 import csd_mmrazor  # noqa: F401
 
 BLOCK = re.compile(r'```python\n# (\w+\.py)\n(.*?)```', re.DOTALL)
+TEXT = (ROOT / 'docs/extending.md').read_text()
 # {name of the file: its content}
-FILES = dict(BLOCK.findall((ROOT / 'docs/extending.md').read_text()))
-CONFIGS = sorted(name for name in FILES if name.endswith('_digits.py'))
-TESTS = sorted(name for name in FILES if name.startswith('test_'))
+FILES = dict(BLOCK.findall(TEXT))
+# What needs a change within the package runs in a copy of it.
+PLAIN = sorted(name for name in FILES if 'quantity' not in name)
+CONFIGS = [name for name in PLAIN if name.endswith('_digits.py')]
+TESTS = [name for name in PLAIN if name.startswith('test_')]
+OBSERVER = 'csd_mmrazor/models/synthesizers/observer.py'
+RUN = """
+import runpy
+from mmengine.config import Config
+from mmengine.runner import Runner
+Runner.from_cfg(Config.fromfile('run.py')).train()
+tests = runpy.run_path('test_my_quantity.py').items()
+print([test() for name, test in tests if name.startswith('test_')])
+"""
 # Names of earlier releases, and what they are called today.
 ALIASES = dict(QuartersTask='HalfShiftTask', BlankImages='DummyImages')
 
@@ -64,8 +77,65 @@ def test_the_tests_of_extending_pass(name, clone):
         test()
 
 
+def test_a_quantity_for_losses(clone, tiny_config, run):
+    ignored = shutil.ignore_patterns('__pycache__', '.mim')
+    shutil.copytree(
+        ROOT / 'csd_mmrazor', clone / 'csd_mmrazor', ignore=ignored
+    )
+    (method,) = re.findall(
+        f'```python\n# {OBSERVER}\nclass Observation:\n    ...\n(.*?)```',
+        TEXT,
+        re.DOTALL,
+    )
+    before, end, after = (
+        (clone / OBSERVER).read_text().partition('\n\nQUANTITIES: ')
+    )
+    assert end
+    (clone / OBSERVER).write_text(before + method + end + after)
+    tiny_config(config=clone / 'my_quantity_digits.py').dump('run.py')
+    done = run(sys.executable, '-c', RUN, PYTHONPATH=str(clone))
+    assert done.stdout.strip().endswith('[None, None]')
+    scalars = next(clone.glob('run/*/vis_data/scalars.json')).read_text()
+    assert '"synthesis/loss_mistake"' in scalars
+
+
 def test_extending_has_an_example_of_each_kind():
     assert len(CONFIGS) == len(TESTS) == 4
+
+
+def design(title):
+    text = (ROOT / 'docs/design.md').read_text()
+    return text.split(f'## {title}\n')[1].split('\n## ')[0]
+
+
+@pytest.mark.parametrize('title', ['Where do I find', 'Package layout'])
+def test_the_paths_of_the_design_exist(title):
+    section = design(title)
+    paths = re.findall(r'`([\w.-]*/[\w./-]*)`', section)
+    paths += re.findall(r'^\| `(\w+)` \|', section, re.MULTILINE)
+    assert len(paths) > 10
+    for path in paths:
+        module = f'{path.rstrip("/")}.py'
+        assert any(
+            (ROOT / folder / name).exists()
+            for folder in ('', 'csd_mmrazor')
+            for name in (path, module)
+        ), path
+
+
+def test_the_names_of_the_design_are_where_it_says():
+    checked = 0
+    for row in design('Where do I find').splitlines():
+        files = re.findall(r'`([\w/]+\.py)`', row)
+        names = re.findall(r'`(?:[A-Z]\w+\.)?([A-Z]\w+|\w+)`', row)
+        names = [n for n in names if n[0].isupper() or f'.{n}`' in row]
+        text = ''.join(
+            (ROOT / 'csd_mmrazor' / file).read_text() for file in files
+        )
+        for name in names if files else ():
+            assert re.search(f'(class|def) {name}\\b', text), row
+            checked += 1
+    assert checked >= 4
 
 
 def test_every_registered_part_is_listed():
