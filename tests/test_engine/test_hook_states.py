@@ -13,6 +13,7 @@ from mmpretrain.registry import HOOKS as PRETRAIN_HOOKS
 from mmrazor.registry import HOOKS as RAZOR_HOOKS
 
 from csd_mmrazor.engine.hooks.hook_states import hook_states, load_hook_states
+from csd_mmrazor.utils import CheckpointError
 
 KEEP = {'default_hooks.checkpoint.max_keep_ckpts': 9}
 
@@ -105,6 +106,37 @@ def test_states_are_plain_and_come_back():
     assert (others[1].wait_count, others[1].best_score) == (3, 2)
     load_hook_states(others, {})  # of an older version
     assert others[1].wait_count == 3
+
+
+@pytest.mark.parametrize(
+    'state',
+    [None, 3, {}, dict(wait_count=1), dict(wait_count='1', best_score=0.5)],
+)
+def test_states_that_were_altered(state):
+    hook = EarlyStoppingHook('a', rule='greater')
+    with pytest.raises(ValueError, match='The state of EarlyStoppingHook'):
+        load_hook_states([hook], dict(EarlyStoppingHook=state))
+    assert hook.wait_count == 0
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda c: c['meta'].update(teachers=[1]), 'meta.teachers .* list'),
+        (lambda c: c.update(hooks='x'), 'hooks .* should be a dict'),
+        (lambda c: c['hooks'].update(Steps={}), 'hooks cannot take'),
+    ],
+)
+def test_altered_checkpoints_are_named(tiny_runner, change, message):
+    options = {**KEEP, 'custom_hooks': [dict(type='mmengine.Steps')]}
+    runner = tiny_runner(**options)
+    runner.train()
+    path = Path(runner.work_dir, 'epoch_1.pth')
+    checkpoint = CheckpointLoader.load_checkpoint(str(path))
+    change(checkpoint)
+    torch.save(checkpoint, path)
+    with pytest.raises(CheckpointError, match=message):
+        resumed(tiny_runner, 1, **options).train()
 
 
 def test_every_hook_is_accounted_for():

@@ -114,6 +114,46 @@ def cifar(tmp_path):
     return student
 
 
+class OwnNetwork(torch.nn.Module):
+    """A stranger's module, which knows nothing of OpenMMLab."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, width, 3, padding=1)
+        self.norm = torch.nn.BatchNorm2d(width)
+        self.fc = torch.nn.Linear(width, 10)
+
+    def forward(self, images):
+        return self.fc(self.norm(self.conv(images)).relu().mean((2, 3)))
+
+
+def test_an_own_module_as_student(tiny_runner, tmp_path, monkeypatch):
+    """Down to a file that its own class loads."""
+    monkeypatch.setattr(torch.nn, 'OwnNetwork', OwnNetwork, raising=False)
+    own = dict(type='TorchClassifier', factory='torch.nn.OwnNetwork')
+    runner = tiny_runner(
+        **{
+            'model.architecture': dict(own, _delete_=True),
+            'model.distiller.student_recorders': dict(
+                feature=dict(type='FeatureMap', source='net.norm'),
+                logits=dict(type='ModuleOutputs', source='net.fc'),
+            ),
+            'train_cfg.max_epochs': 1,
+        }
+    )
+    runner.train()
+    exported = torch.load(tmp_path / 'run/student/student.pth')['state_dict']
+    network = OwnNetwork()
+    network.load_state_dict(
+        {key[len('net.') :]: value for key, value in exported.items()}
+    )
+    images = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(
+        network.eval()(images),
+        runner.model.architecture.eval()(images),
+    )
+
+
 def test_mmpretrains_own_test_runs_it(run, tmp_path, cifar, plain_python):
     """By the tool, with an ONNX file as well."""
     told = run(

@@ -98,8 +98,26 @@ class DurableCheckpointHook(CheckpointHook):
                 '--work-dir.'
             )
         self._digests = teacher_digests(model)
+        for name, value in (
+            ('meta', checkpoint['meta']),
+            ('meta.teachers', checkpoint['meta'].get('teachers', {})),
+            ('hooks', checkpoint.get('hooks', {})),
+        ):
+            if not isinstance(value, dict):
+                raise CheckpointError(
+                    f'{name} of what is to be resumed should be a dict, but '
+                    f'is a {type(value).__name__}: it was altered. Resume '
+                    'from an earlier checkpoint with --resume FILE.'
+                )
         resume_as_configured(runner, checkpoint, self._digests)
-        load_hook_states(runner.hooks, checkpoint.get('hooks', {}))
+        try:
+            load_hook_states(runner.hooks, checkpoint.get('hooks', {}))
+        except Exception as error:  # whatever load_state_dict() raises
+            raise CheckpointError(
+                'What is to be resumed holds states that hooks cannot take: '
+                f'{error} Resume with the hooks of that run, or from an '
+                'earlier checkpoint with --resume FILE.'
+            ) from error
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: Dict) -> None:
         """Add what is compared and loaded when a run is resumed from it."""

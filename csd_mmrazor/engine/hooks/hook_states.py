@@ -40,15 +40,29 @@ def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict]:
 
 
 def load_hook_states(hooks: Sequence[Hook], states: Dict[str, Dict]) -> None:
-    """Give hooks their states again; those without one start anew."""
+    """Give hooks their states again; those without one start anew.
+
+    Raises:
+        ValueError: If a state is none of such a hook.
+    """
     for name, hook, attributes in _stateful(hooks):
-        if name not in states:
+        if not isinstance(states, dict) or name not in states:
             continue
-        if attributes:
-            for key in attributes:
-                setattr(hook, key, states[name][key])
-        else:
-            hook.load_state_dict(states[name])
+        state = states[name]
+        if not attributes:
+            hook.load_state_dict(state)
+            continue
+        if not isinstance(state, dict) or not all(
+            type(state.get(key)) in (int, float)
+            or (isinstance(state.get(key), Tensor) and state[key].ndim == 0)
+            for key in attributes
+        ):
+            raise ValueError(
+                f'The state of {name} should be numbers named '
+                f'{", ".join(attributes)}, but is {state!r:.100}.'
+            )
+        for key in attributes:
+            setattr(hook, key, state[key])
 
 
 def _stateful(

@@ -78,6 +78,9 @@ def check_networks(
                     'BNStatisticsLoss (losses.loss_bn in the configs) and '
                     'of any other loss that looks at BN layers.'
                 )
+        if needs_bn:
+            for index, teacher in enumerate(networks.each_teacher):
+                _check_gradients(teacher, inputs, f'teacher {index}')
         for role, model in networks.by_role.items():
             new = check_statistics(model, inputs, role)
             if needs_bn and new and model is not networks.student:
@@ -95,3 +98,22 @@ def check_networks(
             f'{classes}: set head.num_classes.'
         )
     return same_classes(classes), tuple(inputs.shape[1:])
+
+
+def _check_gradients(
+    teacher: nn.Module, inputs: torch.Tensor, role: str
+) -> None:
+    """Check that gradients reach a teacher's BN layers from its inputs.
+
+    Gradient checkpointing runs layers a second time and shows losses only
+    the first, which has no graph.
+    """
+    with torch.enable_grad(), layer_means(teacher) as means:
+        teacher(inputs.detach().requires_grad_(), mode='tensor')
+    if not all(mean.requires_grad for mean in means):
+        raise ValueError(
+            f'No gradient passes from the BN layers of {role} '
+            f'({type(teacher).__name__}) to its inputs, as with gradient '
+            'checkpointing: set with_cp=False in its backbone, or whatever '
+            'else switches that on.'
+        )

@@ -408,6 +408,10 @@ def test_check_finds_what_does_not_fit(networks):
         synthesizer().check(
             networks._replace(teachers=build(network(channels=3)))
         )
+    checkpointing = build(network(base_channels=8, with_cp=True))
+    checkpointing.train()(torch.randn(64, 1, 8, 8), mode='tensor')
+    with pytest.raises(ValueError, match='No gradient .* with_cp=False'):
+        synthesizer().check(networks._replace(teachers=checkpointing.eval()))
     with pytest.raises(ValueError, match='needs the auxiliary head'):
         synthesizer().check(networks._replace(aux_head=None))
     only_student = dict(loss_adv=dict(type='AdversarialLoss'))
