@@ -1,71 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Take the student out of a run, as a plain checkpoint of mmpretrain."""
 
-import argparse
 import sys
 from pathlib import Path
 
 # A clone works without being installed.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-import csd_mmrazor  # noqa: F401  repairs MMRazor before it is needed
-from csd_mmrazor.export import (
-    export_onnx,
-    export_student,
-    find_checkpoint,
-    find_config,
-    notes,
-    read_run_config,
-)
-from csd_mmrazor.utils.config_files import read_config
-from csd_mmrazor.utils.errors import errors_told_plainly
-from csd_mmrazor.utils.processes import speak_utf8
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Export the student of a run')
-    parser.add_argument(
-        'source',
-        metavar='WORK_DIR_OR_CKPT',
-        help='the work dir of a run (its best checkpoint is taken, or else '
-        'its last), or one of its checkpoints',
-    )
-    parser.add_argument(
-        'out',
-        metavar='OUT.pth',
-        help='where to; a config with the same name is put beside it',
-    )
-    parser.add_argument(
-        '--config',
-        help="the run's config, if it is not beside the checkpoint",
-    )
-    parser.add_argument(
-        '--onnx', metavar='OUT.onnx', help='write it for ONNX as well'
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    checkpoint = find_checkpoint(args.source)
-    config = args.config or find_config(checkpoint)
-    print(f'Checkpoint: {checkpoint}\nConfig: {config}')
-    cfg = read_config(config) if args.config else read_run_config(config)
-    exported = export_student(cfg, checkpoint, args.out)
-    print('\n'.join(notes(exported)))
-    if args.onnx:
-        shape = cfg.model.get('image_shape', (3, 32, 32))
-        difference = export_onnx(exported.model, shape, args.onnx)
-        told = (
-            'not compared with the student: pip install onnxruntime'
-            if difference is None
-            else f'at most {difference:.2g} from those of the student'
-        )
-        print(
-            f'ONNX: {args.onnx}, of normalised inputs; its logits are {told}.'
-        )
-
+from csd_mmrazor.cli.export_student import main
 
 if __name__ == '__main__':
-    speak_utf8()
-    with errors_told_plainly():
-        main()
+    main()

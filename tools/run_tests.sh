@@ -22,7 +22,7 @@ ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m pytest \
     tests/test_models/test_algorithms \
     tests/test_models/test_utils/test_memory_format.py \
     tests/test_engine \
-    tests/test_tools/test_{disks,distributed,kills}.py \
+    tests/test_cli/test_{disks,distributed,kills}.py \
     | tee "$out/avx2" || failed=1
 echo "All tests:      $(tail -n 1 "$out/all")"
 echo "With AVX2 only: $(tail -n 1 "$out/avx2")"

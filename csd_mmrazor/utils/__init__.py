@@ -12,7 +12,6 @@ from .downloads import download_to
 from .files import own_file, path_below, work_dir_lock, write_file
 from .plain_config import config_of_checkpoint, parse_config
 from .progress import Progress
-from .scalars import read_scalars
 from .seeds import derive_seed, seeded
 from .teachers import NO_FILE, check_teachers, check_teachers_of
 
@@ -36,7 +35,6 @@ __all__ = [
     'own_file',
     'parse_config',
     'path_below',
-    'read_scalars',
     'seeded',
     'work_dir_lock',
     'write_file',

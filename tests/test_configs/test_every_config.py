@@ -26,9 +26,9 @@ from mmpretrain.datasets.categories import (
 )
 from PIL import Image
 
+from csd_mmrazor.cli.config import load_config
 from csd_mmrazor.datasets import BankFolder
 from csd_mmrazor.models.utils import bn_layers
-from csd_mmrazor.utils.config import load_config
 
 CONFIGS = sorted(
     path.relative_to(ROOT / 'configs').with_suffix('').as_posix()

@@ -7,8 +7,8 @@ from mmengine.registry import DATA_SAMPLERS, FUNCTIONS, HOOKS, LOOPS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch.utils.data import default_collate
 
+from csd_mmrazor.cli.config import check_training
 from csd_mmrazor.datasets import BankSampler
-from csd_mmrazor.utils.config import check_training
 
 SAMPLER = 'train_dataloader.sampler'
 MIXUP = dict(augments=dict(type='Mixup', alpha=0.2))

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """The rehearsal leaves a run as it would be without.
 
-What it finds is in tests/test_tools/test_bad_inputs.py.
+What it finds is in tests/test_cli/test_bad_inputs.py.
 """
 
 import random

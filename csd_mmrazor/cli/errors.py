@@ -31,7 +31,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def errors_told_plainly(go_on: str = '') -> Iterator[None]:
+def concise_errors(go_on: str = '') -> Iterator[None]:
     """End the program with an error's message in place of its traceback.
 
     The traceback goes to the log file, if one is open by then, or else to a

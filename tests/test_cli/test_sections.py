@@ -10,10 +10,10 @@ import pytest
 from helpers import ROOT
 from mmengine.config import Config
 
-from csd_mmrazor.utils import config
-from csd_mmrazor.utils.config import check_training, load_config
-from csd_mmrazor.utils.config_files import read_config
-from csd_mmrazor.utils.sections import check_sections
+from csd_mmrazor.cli import config
+from csd_mmrazor.cli.config import check_training, load_config
+from csd_mmrazor.cli.config_files import read_config
+from csd_mmrazor.cli.sections import check_sections
 
 QUICKSTART = ROOT / 'configs/csd/csd_quickstart_digits.py'
 STUDENT = 'optim_wrapper.architecture'

@@ -27,7 +27,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
-from .arguments import NoneType, argument_types, check_value
+from ..utils.arguments import NoneType, argument_types, check_value
 
 _OPTIONAL_DICT = (dict, NoneType)
 _OPTIONAL_TEXT = (str, NoneType)

@@ -12,8 +12,8 @@ from helpers import ROOT, TIMEOUT, build, network
 from mmengine.config import Config
 from PIL import Image
 
+from csd_mmrazor.cli.options import check_option
 from csd_mmrazor.datasets import BankFolder
-from csd_mmrazor.utils.config import check_option
 
 SYNTHESIS = 'default_hooks.synthesis'
 TEACHER = 'model.teachers.teacher'

@@ -2,7 +2,6 @@
 """The comparison: real runs, skipped when done and resumed when killed."""
 
 import csv
-import importlib.util
 import os
 import re
 import signal
@@ -15,6 +14,8 @@ import torch
 from helpers import ROOT, TIMEOUT, build
 from mmengine.config import Config
 from PIL import Image
+
+from csd_mmrazor.cli import compare
 
 COMPARE = ROOT / 'tools/compare.py'
 CONFIG = ROOT / 'configs/csd/csd_quickstart_digits.py'
@@ -55,22 +56,13 @@ def text(tmp_path_factory):
 
 
 @pytest.fixture
-def compare():
-    """The tool as a module."""
-    spec = importlib.util.spec_from_file_location('compare', COMPARE)
-    compare = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(compare)
-    return compare
-
-
-@pytest.fixture
-def main(compare, tmp_path, monkeypatch):
+def main(tmp_path, monkeypatch):
     """The tool in this process, where it is to refuse."""
     monkeypatch.chdir(tmp_path)
 
     def main(*args):
         monkeypatch.setattr(sys, 'argv', ['compare.py', *args])
-        compare.main()
+        compare.compare(compare.parse_args())
 
     return main
 
@@ -137,7 +129,7 @@ def test_runs_are_tabulated_once(run, tmp_path, text):
     assert other.returncode != 0
 
 
-def test_paired_differences_by_hand(compare):
+def test_paired_differences_by_hand():
     """In another order, and with a seed that the other lacks."""
     top1 = dict(
         a={3: 91.0, 1: 90.0, 2: 92.0, 9: 10.0}, b={1: 88, 2: 91, 3: 88}

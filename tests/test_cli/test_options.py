@@ -6,11 +6,8 @@ import argparse
 import pytest
 from helpers import ROOT
 
-from csd_mmrazor.utils.config import (
-    add_config_arguments,
-    load_config,
-    parse_value,
-)
+from csd_mmrazor.cli.config import add_config_arguments, load_config
+from csd_mmrazor.cli.options import parse_value
 
 QUICKSTART = str(ROOT / 'configs/csd/csd_quickstart_digits.py')
 

@@ -4,106 +4,22 @@
 import argparse
 import os
 import os.path as osp
-from typing import Any, Iterator, Sequence
+from typing import Any, Sequence
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from ..models.algorithms import check_optimizers
-from .arguments import NoneType, check_integer, check_value
+from ..utils import check_integer, check_teachers_of
+from ..utils.arguments import NoneType, check_value
+from ..utils.numbers import check_numbers
 from .config_files import read_config
-from .numbers import check_numbers
-from .sections import SECTIONS, check_schedules, check_sections, closest
-from .teachers import check_teachers_of
+from .options import Listed, Options, check_option
+from .sections import check_schedules, check_sections
 
 AMP_DTYPES = ('bfloat16', 'float16')
 # Where each launcher says which process this is.
 _RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
-
-
-class _Options(argparse.Action):
-    """Reads ``key=value`` pairs into a dict."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        options = dict(getattr(namespace, self.dest, None) or {})
-        for word in values:
-            key, is_pair, value = word.partition('=')
-            if not is_pair or not all(key.strip().split('.')):
-                parser.error(
-                    f'--cfg-options takes key=value pairs, but got "{word}"'
-                )
-            try:
-                options[key.strip()] = parse_value(value)
-            except ValueError as error:
-                parser.error(f'--cfg-options {word}: {error}')
-        setattr(namespace, self.dest, options)
-
-
-class _Listed(list):
-    """A list that may be a text with commas, as file names have them."""
-
-    text: str
-
-
-def parse_value(text: str) -> Any:
-    """Read the value of an option.
-
-    As MMEngine's ``DictAction``, which removes all spaces and takes every
-    comma apart, but texts keep both.
-
-    Args:
-        text (str): ``None``, ``True`` or ``False``, a number, ``[a,b]``,
-            ``(a,b)`` or ``a,b`` of such, or else a text. What is in quotation
-            marks is not taken apart at its commas.
-
-    Returns:
-        object: The value.
-
-    Raises:
-        ValueError: If brackets are not closed.
-    """
-    text = text.strip()
-    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in '\'"'
-    if is_quoted:
-        text = text[1:-1]
-    inner = text[1:-1]
-    if text[:1] + text[-1:] in ('[]', '()') and _is_balanced(inner):
-        values = [parse_value(part) for part in _parts(inner)]
-        return tuple(values) if text[0] == '(' else values
-    if text[:1] in ('[', '(') and not _is_balanced(text):
-        raise ValueError('a bracket is not closed')
-    parts = [] if is_quoted else [*_parts(text)]
-    if ',' in text and parts not in ([], [text]):
-        listed = _Listed(map(parse_value, parts))
-        listed.text = text
-        return listed
-    return DictAction._parse_int_float_bool(text)
-
-
-def _is_balanced(text: str) -> bool:
-    depth = 0
-    for letter in text:
-        depth += (letter in '[(') - (letter in '])')
-        if depth < 0:
-            return False
-    return depth == 0
-
-
-def _parts(text: str) -> Iterator[str]:
-    """Take apart at the commas outside brackets and quotation marks."""
-    part, quote = '', ''
-    for letter in text:
-        if letter == ',' and not quote and _is_balanced(part):
-            yield part
-            part = ''
-            continue
-        if letter == quote:
-            quote = ''
-        elif letter in '\'"' and not part.strip(' [('):
-            quote = letter
-        part += letter
-    if part.strip():
-        yield part
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +28,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=_Options,
+        action=Options,
         help='override some settings in the used config: key=value pairs, '
         'such as train_cfg.max_epochs=5. A list is written key="[a,b]" or '
         'key=a,b, nested ones key="[(a,b),(c,d)]". Spaces in a path stay: '
@@ -149,7 +65,7 @@ def load_config(args: argparse.Namespace) -> Config:
     options = {}
     for name, value in (args.cfg_options or {}).items():
         present = check_option(cfg, name)
-        if isinstance(value, _Listed):
+        if isinstance(value, Listed):
             is_text = isinstance(present, str) or osp.exists(value.text)
             value = value.text if is_text else list(value)
         if isinstance(present, dict) and name != 'compile':
@@ -173,85 +89,6 @@ def load_config(args: argparse.Namespace) -> Config:
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('./work_dirs', name)
     return cfg
-
-
-def check_option(cfg: Config, option: str) -> Any:
-    """Check that an option of the command line changes something.
-
-    MMEngine takes any name. A new argument of a part is left to the part,
-    which knows its arguments.
-
-    Args:
-        cfg (Config): The config.
-        option (str): Dotted name.
-
-    Returns:
-        object: What the config has there, or None.
-
-    Raises:
-        ValueError: If a section of that name does not exist, or it is a
-            variable of the config file; says what might be meant. If a name
-            is of something that has no names in it.
-    """
-    node, names = cfg._cfg_dict, option.split('.')
-    for depth, name in enumerate(names):
-        above = '.'.join(names[:depth])
-        if isinstance(node, (list, tuple)):
-            if not name.isdecimal() or int(name) >= len(node):
-                raise ValueError(
-                    f'--cfg-options: {option} would change nothing, since '
-                    f'{above} is a list of {len(node)}: {above}.0 is its '
-                    'first.'
-                )
-            node = node[int(name)]
-            continue
-        if node is None:
-            return None
-        if not isinstance(node, dict):
-            raise ValueError(
-                f'--cfg-options: {above} is {node!r}, which has no {name}.'
-            )
-        is_new = name not in node
-        known = [*node] if depth else [*SECTIONS]
-        close = closest(name, known)
-        is_section = depth == 0 and name in SECTIONS
-        if (
-            is_new
-            and close
-            and not is_section
-            and (depth == 0 or depth < len(names) - 1)
-        ):
-            meant = '.'.join([*names[:depth], close, *names[depth + 1 :]])
-            raise ValueError(
-                f'--cfg-options: the config has no '
-                f'{".".join(names[: depth + 1])}; did you mean {meant}?'
-            )
-        if depth == 0 and name not in SECTIONS:
-            places = [p for p in _paths(node) if p.endswith(f'.{option}')]
-            hint = f' Set {" or ".join(places)}.' if places else ''
-            raise ValueError(
-                f'--cfg-options: {option} would change nothing. '
-                + (
-                    'It is no section of a config.'
-                    if is_new
-                    else 'It is a variable, which counts only while the '
-                    'config file is read.'
-                )
-                + hint
-            )
-        if is_new:
-            return None
-        node = node[name]
-    return node
-
-
-def _paths(node: Any, path: str = '') -> Iterator[str]:
-    """The dotted names of all that is in the sections of a config."""
-    for name, value in node.items():
-        if path or name in SECTIONS:
-            yield f'{path}{name}'
-            if isinstance(value, dict):
-                yield from _paths(value, f'{path}{name}.')
 
 
 def check_present(cfg: Config, sections: Sequence[str], do: str) -> None:

@@ -5,8 +5,8 @@ from argparse import Namespace
 import pytest
 from helpers import ROOT
 
-from csd_mmrazor.utils.config import load_config
-from csd_mmrazor.utils.config_files import read_config
+from csd_mmrazor.cli.config import load_config
+from csd_mmrazor.cli.config_files import read_config
 
 QUICKSTART = ROOT / 'configs/csd/csd_quickstart_digits.py'
 

@@ -1,23 +1,16 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-import importlib.util
 import json
 
 import pytest
 from helpers import ROOT
 from PIL import Image
 
+from csd_mmrazor.cli import plot_rounds
+
 TOOL = ROOT / 'tools/plot_rounds.py'
 
 
-@pytest.fixture
-def tool():
-    spec = importlib.util.spec_from_file_location('plot_rounds', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_draws_runs(tiny_runner, run, tool, tmp_path):
+def test_draws_runs(tiny_runner, run, tmp_path):
     """Two seeds of one method, and a run without an auxiliary head."""
     for seed in range(2):
         tiny_runner(work_dir=f'csd/{seed}').train()
@@ -30,16 +23,16 @@ def test_draws_runs(tiny_runner, run, tool, tmp_path):
     assert Image.open(tmp_path / 'docs.png').size == (1170, 630)
     assert '| csd | ' in (tmp_path / 'docs.md').read_text()
 
-    runs = tool.read_runs(f'csd={tmp_path}/csd')
+    runs = plot_rounds.read_runs(f'csd={tmp_path}/csd')
     assert len(runs) == 2
     for curves in runs:
         # After each of both epochs, and before it.
         assert all(set(curve) == {1, 2} for curve in curves.values())
-    (without,) = tool.read_runs(f'without={tmp_path}/off')
+    (without,) = plot_rounds.read_runs(f'without={tmp_path}/off')
     assert not without['aux/top1'] and len(without['accuracy/top1']) == 2
 
 
-def test_later_attempts_count(tool, tmp_path):
+def test_later_attempts_count(tmp_path):
     for time, top1 in (('20260101_000000', 1.0), ('20260102_000000', 2.0)):
         folder = tmp_path / time / 'vis_data'
         folder.mkdir(parents=True)
@@ -49,17 +42,17 @@ def test_later_attempts_count(tool, tmp_path):
         ]
         text = '\n'.join(map(json.dumps, lines)) + '\n{"accuracy/to'
         (folder / 'scalars.json').write_text(text)
-    (curves,) = tool.read_runs(f'a={tmp_path}')
+    (curves,) = plot_rounds.read_runs(f'a={tmp_path}')
     assert curves['accuracy/top1'] == curves['synthesis/aux_loss'] == {1: 2.0}
 
 
-def test_means_of_the_later_half(tool):
-    empty = dict.fromkeys(tool.TAGS, {})
+def test_means_of_the_later_half():
+    empty = dict.fromkeys(plot_rounds.TAGS, {})
     curves = [{1: 0.0, 2: 9.0, 3: 1.0, 4: 2.0}, {2: 9.0, 4: 4.5}]
     runs = dict(
         a=[dict(empty, **{'aux/top1': curve}) for curve in curves], b=[empty]
     )
-    _, _, a, b = tool.table(runs).splitlines()
+    _, _, a, b = plot_rounds.table(runs).splitlines()
     assert a == '| a | - | - | 3.000 | - | - | - | - |'
     assert b == '| b | - | - | - | - | - | - | - |'
 
@@ -71,6 +64,6 @@ def test_means_of_the_later_half(tool):
         ('a=folder', 'folder has no log'),
     ],
 )
-def test_bad_arguments(tool, text, message):
+def test_bad_arguments(text, message):
     with pytest.raises(ValueError, match=message):
-        tool.read_runs(text)
+        plot_rounds.read_runs(text)

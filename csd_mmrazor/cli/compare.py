@@ -1,0 +1,564 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Train a list of methods over seeds, and tabulate and plot what they reach.
+
+    python tools/compare.py LIST.yml --out docs/comparison/digits --jobs 2
+
+The list is a YAML file. Every run is one of ``tools/train.py``::
+
+    seeds: [0, 1, 2]
+    options:                  # --cfg-options of all runs; may be left out
+      train_cfg.max_epochs: 20
+    methods:
+      CSD:
+        config: configs/csd/csd_quickstart_digits.py
+      CSD without its term:
+        config: configs/csd/csd_quickstart_digits.py
+        options:              # of this method, after those of all
+          default_hooks.synthesis.synthesizer.losses.loss_csd.loss_weight: 0
+        against: CSD          # a second table: differences, paired by seed
+
+``{seed}`` in an option becomes the run's seed. After each run OUT.csv, OUT.md
+and OUT.png are written anew. A run that has its row in OUT.csv is not made
+again, and one that was interrupted is resumed.
+"""
+
+import argparse
+import csv
+import fcntl
+import io
+import json
+import multiprocessing
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from datetime import datetime
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional
+
+import mmengine
+import torch
+import yaml
+from mmengine.config import Config
+from scipy import stats
+
+from ..datasets import BankFolder
+from ..utils import write_file
+from ..utils.arguments import NoneType, check_value
+from ..version import __version__
+from . import config as config_tools
+from . import train as train_tool
+from .errors import concise_errors
+from .processes import speak_utf8
+from .scalars import read_scalars
+
+COLUMNS = (
+    'method',
+    'seed',
+    'top1',  # after the last epoch
+    'best',
+    'seconds',  # of training, with all attempts if it was interrupted
+    'cpu_seconds',  # of the process; empty if it was interrupted
+    'images',  # synthetic ones that the student could draw from
+    'steps',  # optimisation steps of images or generator
+    'curve',  # every validation's top-1
+    'config',
+    'options',
+    'commit',
+    'versions',
+)
+
+
+class Run(NamedTuple):
+    """One method with one seed."""
+
+    method: str
+    seed: int
+    config: str
+    options: Dict[str, str]
+    work_dir: Path
+    against: Optional[str] = None  # another method, to be compared with
+
+    @property
+    def arguments(self) -> List[str]:
+        """The command line of ``tools/train.py``."""
+        options = [f'{key}={value}' for key, value in self.options.items()]
+        command = [self.config, '--work-dir', str(self.work_dir)]
+        if self.work_dir.exists():
+            command.append('--resume')
+        return [*command, '--cfg-options', *options]
+
+    @property
+    def settings(self) -> Dict[str, str]:
+        """What makes another run of the same name another run."""
+        return dict(config=self.config, options=json.dumps(self.options))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('list', help='YAML file of methods and seeds')
+    parser.add_argument(
+        '--out', help='results without suffix; default: WORK_DIR/results'
+    )
+    parser.add_argument(
+        '--work-dir', help='of all runs; default: work_dirs/compare/NAME'
+    )
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, help='in place of those of the list'
+    )
+    parser.add_argument(
+        '--methods', nargs='+', help='only these methods of the list'
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=1,
+        help='runs at a time, which share the cores; default: 1',
+    )
+    args = parser.parse_args()
+    if args.jobs < 1:
+        parser.error(f'--jobs should be 1 or more, but got {args.jobs}')
+    return args
+
+
+def read_list(args: argparse.Namespace, work_dir: Path) -> List[Run]:
+    """The runs that a list asks for, all methods of one seed first.
+
+    Raises:
+        ValueError: If the list makes no sense; says where and what to write.
+    """
+    plan = yaml.safe_load(Path(args.list).read_text())
+    shape = (
+        'methods: {NAME: {config: FILE, options: {KEY: VALUE}, against: NAME}}'
+    )
+    if not isinstance(plan, dict) or not isinstance(plan.get('methods'), dict):
+        raise ValueError(f'{args.list} names no methods: write {shape}.')
+    unknown = set(plan) - {'methods', 'seeds', 'options'}
+    if unknown:
+        raise ValueError(
+            f'{args.list} has {sorted(unknown)}, but only methods, seeds and '
+            'options mean something.'
+        )
+    for name, kinds in dict(seeds=(list,), options=(dict,)).items():
+        kinds = (*kinds, NoneType)
+        check_value(f'{name} of {args.list}', plan.get(name), kinds)
+    seeds = args.seeds or plan.get('seeds') or [0]
+    methods = args.methods or [*plan['methods']]
+    lacking = set(methods) - set(plan['methods'])
+    if lacking:
+        raise ValueError(
+            f'{args.list} has no {sorted(lacking)}; it has '
+            f'{[*plan["methods"]]}.'
+        )
+    runs = []
+    for seed in seeds:
+        for name in methods:
+            method = plan['methods'][name]
+            if (
+                not isinstance(method, dict)
+                or 'config' not in method
+                or set(method) - {'config', 'options', 'against'}
+                or method.get('against', name) not in plan['methods']
+            ):
+                raise ValueError(
+                    f'method "{name}" of {args.list} is {method!r}, but '
+                    f'should be as in {shape}.'
+                )
+            options = {
+                **(plan.get('options') or {}),
+                **(method.get('options') or {}),
+                'randomness.seed': seed,
+            }
+            options = {
+                key: _as_argument(value).replace('{seed}', str(seed))
+                for key, value in options.items()
+            }
+            folder = re.sub(r'\W+', '_', name).strip('_').lower()
+            path = work_dir / folder / f'seed{seed}'
+            runs.append(
+                Run(
+                    name,
+                    seed,
+                    method['config'],
+                    options,
+                    path,
+                    method.get('against'),
+                )
+            )
+    if len({run.work_dir for run in runs}) < len(runs):
+        raise ValueError(
+            f'Methods of {args.list} differ in punctuation alone, or a seed '
+            'is there twice.'
+        )
+    return runs
+
+
+def _as_argument(value: object) -> str:
+    """A value as ``--cfg-options`` reads it."""
+    if isinstance(value, (list, tuple)):
+        return '[' + ','.join(map(_as_argument, value)) + ']'
+    return str(value)
+
+
+def load_config(run: Run) -> Config:
+    """The config of a run, as ``tools/train.py`` sees it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('config')
+    config_tools.add_config_arguments(parser)
+    arguments = [arg for arg in run.arguments if arg != '--resume']
+    return config_tools.load_config(parser.parse_args(arguments))
+
+
+def find_hook(cfg: Config) -> Optional[Dict]:
+    """Config of the hook that makes images, if there is one."""
+    hooks = [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]
+    found = [hook for hook in hooks if hook and 'synthesizer' in hook]
+    return found[0] if found else None
+
+
+def count_steps(cfg: Config) -> int:
+    """Optimisation steps of images or of a generator in a whole run."""
+    hook = find_hook(cfg)
+    if hook is None:
+        return cfg.train_cfg.max_iters if 'generator' in cfg.model else 0
+    iters = hook.synthesizer.get('iters', 200)
+    init = hook.get('init_rounds', 0) * (hook.get('init_iters') or iters)
+    if cfg.train_dataloader.dataset.get('init_bank'):
+        init = 0  # imported images take their place
+    return init + cfg.train_cfg.max_epochs * hook.get('rounds', 1) * iters
+
+
+def count_images(cfg: Config, work_dir: Path) -> int:
+    """Synthetic images that the student could draw from in a whole run."""
+    hook = find_hook(cfg)
+    if hook is not None:
+        return len(BankFolder(work_dir / hook.get('bank_dir', 'bank')))
+    if 'generator' not in cfg.model:
+        return 0
+    return (
+        cfg.train_cfg.max_iters
+        * cfg.model.get('student_iter', 1)
+        * cfg.train_dataloader.batch_size
+    )
+
+
+def read_validations(work_dir: Path) -> List[float]:
+    """Top-1 of every validation in order."""
+    return [
+        v for _, v in sorted(read_scalars(work_dir)['accuracy/top1'].items())
+    ]
+
+
+def read_seconds(work_dir: Path) -> int:
+    """Seconds of all attempts, from their first to their last line."""
+    total = 0.0
+    for path in work_dir.glob('*/vis_data/scalars.json'):
+        start = datetime.strptime(path.parts[-3], '%Y%m%d_%H%M%S')
+        total += path.stat().st_mtime - start.timestamp()
+    return round(total)
+
+
+def read_cpu_seconds(work_dir: Path) -> str:
+    """Processor time of a run that was made in one go, or nothing."""
+    path = work_dir.with_suffix('.cpu')
+    if len([*work_dir.glob('*/vis_data')]) > 1 or not path.exists():
+        return ''
+    return path.read_text()
+
+
+def git_commit() -> str:
+    """The commit that runs, with a plus if files differ from it."""
+    try:
+        return subprocess.run(
+            ['git', 'describe', '--always', '--dirty=+', '--exclude=*'],
+            cwd=Path(__file__).parent,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return f'v{__version__}'
+
+
+def result(run: Run, cfg: Config, commit: str) -> Dict:
+    """The row of a finished run."""
+    curve = read_validations(run.work_dir)
+    versions = dict(
+        torch=torch.__version__,
+        mmengine=mmengine.__version__,
+        csd_mmrazor=__version__,
+    )
+    return dict(
+        method=run.method,
+        seed=run.seed,
+        top1=f'{curve[-1]:.2f}',
+        best=f'{max(curve):.2f}',
+        seconds=read_seconds(run.work_dir),
+        cpu_seconds=read_cpu_seconds(run.work_dir),
+        images=count_images(cfg, run.work_dir),
+        steps=count_steps(cfg),
+        curve=' '.join(f'{value:.2f}' for value in curve),
+        commit=commit,
+        versions=' '.join(f'{name} {v}' for name, v in versions.items()),
+        **run.settings,
+    )
+
+
+def train(run: Run) -> None:
+    """What a run's process does."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    run.work_dir.parent.mkdir(parents=True, exist_ok=True)
+    log = run.work_dir.with_suffix('.log').open('a')
+    for stream in (1, 2):
+        os.dup2(log.fileno(), stream)
+    sys.argv = ['tools/train.py', *run.arguments]
+    start = time.process_time()
+    train_tool.main()
+    seconds = round(time.process_time() - start)
+    write_file(run.work_dir.with_suffix('.cpu'), str(seconds).encode())
+
+
+def read_rows(path: Path) -> List[Dict]:
+    """Rows of earlier calls."""
+    if not path.exists():
+        return []
+    with path.open(newline='') as file:
+        return [
+            {column: row.get(column) or '' for column in COLUMNS}
+            for row in csv.DictReader(file)
+        ]
+
+
+def is_done(run: Run, rows: List[Dict]) -> bool:
+    """Whether a run has its row.
+
+    Raises:
+        ValueError: If the row is of a run with other settings.
+    """
+    for row in rows:
+        if (row['method'], row['seed']) == (run.method, str(run.seed)):
+            for key, value in run.settings.items():
+                if row[key] != value:
+                    raise ValueError(
+                        f'"{run.method}" with seed {run.seed} has a result '
+                        f'with another {key}, {row[key]}, than {value}. Name '
+                        'the method otherwise, choose another --out and '
+                        '--work-dir, or delete its row and work dir.'
+                    )
+            return True
+    return False
+
+
+def table(rows: List[Dict]) -> str:
+    """Mean and standard deviation of each method, the best one first."""
+    lines = [
+        '| method | top-1, % | runs | seconds | CPU seconds | images '
+        '| synthesis steps |',
+        '| --- | --- | --- | --- | --- | --- | --- |',
+    ]
+    groups = by_method(rows)
+    top1 = {m: [float(r['top1']) for r in g] for m, g in groups.items()}
+    for method in sorted(top1, key=lambda m: -statistics.mean(top1[m])):
+        values = top1[method]
+        spread = (
+            f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
+        )
+        others = [
+            _mean([row[key] for row in groups[method] if row[key]])
+            for key in ('seconds', 'cpu_seconds', 'images', 'steps')
+        ]
+        cells = [
+            method,
+            f'{statistics.mean(values):.2f}{spread}',
+            str(len(values)),
+            *others,
+        ]
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines) + '\n'
+
+
+def paired_differences(rows: List[Dict], pairs: Dict[str, str]) -> str:
+    """Table of what methods gain over others with the same seeds.
+
+    Args:
+        rows (list[dict]): Rows of finished runs.
+        pairs (dict[str, str]): What each method is compared with.
+
+    Returns:
+        str: Mean difference, its 95 % interval and the two-sided p of
+        Student's paired t test; empty if no two methods share two seeds.
+    """
+    top1: Dict[str, Dict[str, float]] = {}
+    for row in rows:
+        top1.setdefault(row['method'], {})[row['seed']] = float(row['top1'])
+    lines = []
+    for method, other in pairs.items():
+        a, b = top1.get(method, {}), top1.get(other, {})
+        seeds = [seed for seed in a if seed in b]
+        if len(seeds) < 2:
+            continue
+        test = stats.ttest_rel([a[s] for s in seeds], [b[s] for s in seeds])
+        difference = statistics.mean(a[s] - b[s] for s in seeds)
+        low, high = test.confidence_interval()
+        lines.append(
+            f'| {method} | {other} | {len(seeds)} | {difference:+.2f} '
+            f'| {low:+.2f} to {high:+.2f} | {test.pvalue:.3f} |'
+        )
+    if not lines:
+        return ''
+    head = [
+        '| method | against | seeds | points | 95 % interval | p |',
+        '| --- | --- | --- | --- | --- | --- |',
+    ]
+    return '\n'.join([*head, *lines]) + '\n'
+
+
+def _mean(values: List[str]) -> str:
+    return f'{statistics.mean(map(float, values)):.0f}' if values else '-'
+
+
+def by_method(rows: List[Dict]) -> Dict[str, List[Dict]]:
+    """Rows of each method."""
+    groups: Dict[str, List[Dict]] = {}
+    for row in rows:
+        groups.setdefault(row['method'], []).append(row)
+    return groups
+
+
+def plot(rows: List[Dict]) -> bytes:
+    """Mean accuracy in the course of training, with its range, as PNG."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    for number, (method, group) in enumerate(by_method(rows).items()):
+        curves = [list(map(float, row['curve'].split())) for row in group]
+        length = min(map(len, curves))
+        points = list(zip(*(curve[:length] for curve in curves)))
+        # Methods differ in how often they are validated.
+        share = [100 * (index + 1) / length for index in range(length)]
+        style = dict(
+            color=f'C{number % 10}', ls=('-', '--', ':')[number // 10]
+        )
+        means = list(map(statistics.mean, points))
+        axes.plot(share, means, label=method, **style)
+        axes.fill_between(
+            share,
+            list(map(min, points)),
+            list(map(max, points)),
+            alpha=0.12,
+            lw=0,
+            color=style['color'],
+        )
+    axes.set_xlabel('share of the training, %')
+    axes.set_ylabel('top-1, %: mean and range over seeds')
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='png', dpi=110, bbox_inches='tight')
+    pyplot.close(figure)
+    return buffer.getvalue()
+
+
+def write(rows: List[Dict], tables: str, out: Path) -> None:
+    """Write rows, tables and plot."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    for suffix, content in (
+        ('.csv', buffer.getvalue().encode()),
+        ('.md', tables.encode()),
+        ('.png', plot(rows)),
+    ):
+        write_file(out.with_name(out.name + suffix), content)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Make the runs that the arguments name, and write what they reach.
+
+    Raises:
+        RuntimeError: If runs of an earlier call are still under way.
+        ValueError: If a list, or the config of a run, makes no sense.
+    """
+    name = Path(args.list).stem
+    work_dir = Path(args.work_dir or Path('work_dirs', 'compare', name))
+    out = Path(args.out or work_dir / 'results')
+    runs = read_list(args, work_dir)
+    # Whatever is wrong with a config is told before any work.
+    configs = {run.work_dir: load_config(run) for run in runs}
+    pairs = {run.method: run.against for run in runs if run.against}
+
+    def tables() -> str:
+        differences = paired_differences(rows, pairs)
+        return '\n'.join(filter(None, [table(rows), differences]))
+
+    for folder in (work_dir, out.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = (work_dir / '.lock').open('w')
+    try:  # runs that outlive this process hold on to it
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RuntimeError(
+            f'Runs in {work_dir} are still under way: wait for them or '
+            'choose another --work-dir.'
+        ) from None
+    rows = read_rows(out.with_name(out.name + '.csv'))
+    waiting = [run for run in runs if not is_done(run, rows)]
+    print(f'{len(runs)} runs, {len(waiting)} to do', flush=True)
+    commit = git_commit()
+    if 'OMP_NUM_THREADS' not in os.environ:
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // args.jobs))
+    fork = multiprocessing.get_context('fork')
+    running, failed = {}, []
+    # Whoever ends this process ends its runs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('Ended.'))
+    try:
+        while waiting or running:
+            while waiting and len(running) < args.jobs:
+                run = waiting.pop(0)
+                process = fork.Process(target=train, args=(run,))
+                process.start()
+                running[process.sentinel] = (run, process)
+            for sentinel in wait(running):
+                run, process = running.pop(sentinel)
+                process.join()
+                label = f'{run.method}, seed {run.seed}'
+                if process.exitcode:
+                    failed.append(run)
+                    log = run.work_dir.with_suffix('.log')
+                    print(f'{label}: failed, see {log}', flush=True)
+                    continue
+                row = result(run, configs[run.work_dir], commit)
+                rows.append({key: str(value) for key, value in row.items()})
+                write(rows, tables(), out)
+                print(
+                    f'{time.strftime("%H:%M:%S")} {label}: {row["top1"]} % '
+                    f'in {row["seconds"]} s; {len(waiting) + len(running)} '
+                    'to do',
+                    flush=True,
+                )
+    finally:
+        for _, process in running.values():
+            process.terminate()
+    if rows:
+        write(rows, tables(), out)
+        print(tables())
+    if failed:
+        sys.exit(f'{len(failed)} of {len(runs)} runs failed.')
+
+
+def main() -> None:
+    """Run the command line."""
+    speak_utf8()
+    with concise_errors('The same command goes on where it was.'):
+        compare(parse_args())

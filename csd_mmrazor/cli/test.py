@@ -1,0 +1,58 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Test a trained run: the student's accuracy on real images."""
+
+import argparse
+import os
+
+from mmengine.runner import Runner
+
+from ..models.utils import load_weights
+from ..utils import NO_FILE
+from .config import (
+    add_config_arguments,
+    check_present,
+    load_config,
+)
+from .errors import concise_errors
+from .processes import leave_together, speak_utf8
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Test (and eval) a model')
+    parser.add_argument('config', help='test config file path')
+    parser.add_argument(
+        'checkpoint',
+        help="a run's checkpoint, a student's weights alone, or a URL; "
+        '"none" tests what the config itself initialises',
+    )
+    add_config_arguments(parser)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def test(args: argparse.Namespace) -> None:
+    """Test the student that the arguments name."""
+    cfg = load_config(args)
+    check_present(cfg, ('model', 'test_dataloader'), 'test')
+    # Only the student is tested: teachers need no weights for it.
+    teachers = cfg.model.get('teachers', {})
+    is_csd = str(cfg.model.get('type')).endswith('CSDDistillation')
+    for teacher in teachers.values() if isinstance(teachers, dict) else ():
+        teacher.pop('ckpt_path', None)
+        if is_csd:
+            teacher.ckpt_path = NO_FILE
+    runner = Runner.from_cfg(cfg)
+    if args.checkpoint != 'none':
+        model = getattr(runner.model, 'module', runner.model)
+        student = getattr(model, 'architecture', model)
+        load_weights(student, args.checkpoint, 'checkpoint')
+    runner.test()
+    leave_together()
+
+
+def main() -> None:
+    """Run the command line."""
+    speak_utf8()
+    with concise_errors():
+        test(parse_args())

@@ -1,0 +1,94 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Train a student by a config of this project, or anything of MMRazor's."""
+
+import argparse
+import os
+from contextlib import nullcontext
+
+from mmengine.runner import Runner
+
+from ..engine import SynthesisHook
+from ..utils.files import work_dir_lock
+from ..utils.validation import check_validation
+from .config import (
+    AMP_DTYPES,
+    add_config_arguments,
+    check_training,
+    enable_amp,
+    is_first_process,
+    load_config,
+)
+from .errors import concise_errors
+from .processes import leave_together, speak_utf8
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train an algorithm')
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=('auto', *AMP_DTYPES),
+        help='train in mixed precision: bfloat16 where the device can do it, '
+        'or as given',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale learning rates with the number of processes and images',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='PATH',
+        help='resume from the latest checkpoint in the work dir, or from PATH',
+    )
+    parser.add_argument(
+        '--no-rehearsal',
+        action='store_true',
+        help='start without first trying the whole run in small',
+    )
+    add_config_arguments(parser)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train by the config that the arguments name."""
+    cfg = load_config(args)
+    check_training(cfg)
+    if args.amp:
+        enable_amp(cfg, args.amp)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise RuntimeError(
+                '--auto-scale-lr needs auto_scale_lr='
+                'dict(base_batch_size=...) in the config.'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    is_first = is_first_process(cfg.launcher)
+    with work_dir_lock(cfg.work_dir) if is_first else nullcontext():
+        runner = Runner.from_cfg(cfg)
+        synthesis = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
+        for hook in synthesis:
+            hook.rehearsal = hook.rehearsal and not args.no_rehearsal
+        if not synthesis and not args.no_rehearsal:
+            check_validation(runner)
+        runner.train()
+    leave_together()
+
+
+def main() -> None:
+    """Run the command line."""
+    speak_utf8()
+    with concise_errors(
+        'The same command with --resume, and no path after it, goes on where '
+        'this run was.'
+    ):
+        train(parse_args())
