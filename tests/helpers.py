@@ -1,6 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Small real parts that the tests build; conftest.py has the fixtures."""
 
+import re
+import shlex
 from pathlib import Path
 
 from mmengine.registry import DefaultScope
@@ -45,3 +47,25 @@ def build(cfg):
     """Build a model of MMRazor's registry, as a config would."""
     with DefaultScope.overwrite_default_scope('mmrazor'):
         return MODELS.build(cfg)
+
+
+def command_blocks(page):
+    """What stands in the bash blocks of a page of Markdown.
+
+    Returns:
+        list[tuple[str, str]]: The comment right above a block, '' if there
+            is none, and what is in the block.
+    """
+    found = re.findall(
+        r'^(?:<!-- ((?:(?!-->).)*) -->\n)?```bash\n(.*?)^```',
+        (ROOT / page).read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+    assert len(found) == (ROOT / page).read_text().count('```bash')
+    return found
+
+
+def command(page, containing):
+    """The arguments of the only command in the block that contains a text."""
+    (block,) = (b for _, b in command_blocks(page) if containing in b)
+    return shlex.split(block.replace('\\\n', ' '), comments=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, command
 from mmengine.hub import get_model
 from mmengine.runner import CheckpointLoader
 from PIL import Image
@@ -20,8 +20,11 @@ from csd_mmrazor.datasets import BankFolder
 TRAIN, TEST = ROOT / 'tools/train.py', ROOT / 'tools/test.py'
 PAPER = ROOT / 'configs/csd/csd_resnet34_resnet18_cifar10.py'
 SYNTHESIS = 'default_hooks.synthesis'
-# A few steps of everything in the paper's config.
+# A few steps of everything in the paper's config: what the README shows to
+# begin with, and less still.
+README = command('README.md', f'{SYNTHESIS}.init_rounds')
 REDUCED = (
+    *README[README.index('--cfg-options') + 1 :],
     f'{SYNTHESIS}.init_rounds=1',
     f'{SYNTHESIS}.init_iters=2',
     f'{SYNTHESIS}.synthesizer.iters=2',
@@ -82,12 +85,12 @@ def test_the_papers_config_reads_no_training_image(run, tmp_path, cifar):
     audit = tmp_path / 'audit'
     audit.mkdir()
     (audit / 'sitecustomize.py').write_text(AUDIT)
-    options = (
-        '--cfg-options',
-        *REDUCED,
-        f'model.teachers.teacher.ckpt_path={cifar / "teacher.pth"}',
-        f'val_dataloader.dataset.data_root={cifar}',
-    )
+    # As the README names the teacher and the images.
+    own = command('README.md', 'data_root=FOLDER')
+    own = ' '.join(own[own.index('--cfg-options') + 1 :])
+    own = own.replace('resnet34.pth', str(cifar / 'teacher.pth'))
+    own = own.replace('FOLDER', str(cifar))
+    options = ('--cfg-options', *REDUCED, *own.split())
     env = dict(
         PYTHONPATH=f'{audit}:{ROOT}', FORBIDDEN=str(cifar / 'train'), **OFFLINE
     )
@@ -96,8 +99,8 @@ def test_the_papers_config_reads_no_training_image(run, tmp_path, cifar):
     seen = run(sys.executable, '-c', look, check=False, **env)
     assert seen.returncode == 66 and 'OPENED' in seen.stderr
 
-    command = (TRAIN, PAPER, '--work-dir', 'run')
-    run(*command, *options, 'train_cfg.max_epochs=1', **env)
+    train = (TRAIN, PAPER, '--work-dir', 'run')
+    run(*train, *options, 'train_cfg.max_epochs=1', **env)
     work = tmp_path / 'run'
     bank = BankFolder(work / 'bank')
     assert bank.image_shape == (3, 32, 32) and len(bank) == 12
@@ -106,7 +109,7 @@ def test_the_papers_config_reads_no_training_image(run, tmp_path, cifar):
     assert keys == {'architecture', 'distiller', 'aux_head'}
     assert len(top1(work)) == 1
 
-    run(*command, '--resume', *options, 'train_cfg.max_epochs=2', **env)
+    run(*train, '--resume', *options, 'train_cfg.max_epochs=2', **env)
     assert len(BankFolder(work / 'bank')) == 18
     # A teacher's file is not needed to test a student.
     tested = run(
