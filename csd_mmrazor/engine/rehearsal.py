@@ -144,14 +144,17 @@ class _Rehearsal(Runner):
                 f'batch_size={self.train_dataloader.batch_size}.'
             )
         saved = [
-            hook.last_ckpt
+            hook
             for hook in self.hooks
             if isinstance(hook, CheckpointHook) and hook.last_ckpt
         ]
         if saved and is_main_process():
             self.stage = None, 'read back'
-            self._resume = True
-            self.resume(saved[-1])
+            hook = saved[-1]
+            # Whoever saves less does not mean to resume.
+            self._resume = hook.save_optimizer and hook.save_param_scheduler
+            read = self.resume if self._resume else self.load_checkpoint
+            read(hook.last_ckpt)
             if any(
                 issubclass(_class_of(hook), ExportStudentHook)
                 for hook in _hook_cfgs(self.cfg).values()
