@@ -138,6 +138,10 @@ def test_the_names_of_the_design_are_where_it_says():
     assert checked >= 4
 
 
+def test_the_readme_is_short():
+    assert len((ROOT / 'README.md').read_text().split()) <= 900
+
+
 def test_every_registered_part_is_listed():
     text = (ROOT / 'docs/parts.md').read_text()
     listed = set(re.findall(r'`(\w+)`', text))
