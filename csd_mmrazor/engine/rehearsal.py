@@ -14,7 +14,7 @@ import uuid
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -188,14 +188,14 @@ class _Rehearsal(Runner):
                         )
 
     @property
-    def _schedulers(self) -> Dict[str, List]:
+    def _schedulers(self) -> Dict[str, List[Any]]:
         """Schedulers by where the config has them."""
         found = self.param_schedulers or []
         if not isinstance(found, dict):
             return {'param_scheduler': found}
         return {f'param_scheduler.{k}': v for k, v in found.items()}
 
-    def _log_env(self, env_cfg: Dict) -> None:
+    def _log_env(self, env_cfg: Dict[str, Any]) -> None:
         pass  # takes seconds
 
     def dump_config(self) -> None:
@@ -234,7 +234,7 @@ class _Watch(Hook):
             runner.train_loop.stop_training = True
 
     def after_val_epoch(
-        self, runner: Runner, metrics: Optional[Dict] = None
+        self, runner: Runner, metrics: Optional[Dict[str, Any]] = None
     ) -> None:
         try:
             check_metrics(runner, metrics)
@@ -242,7 +242,7 @@ class _Watch(Hook):
             raise RehearsalError(error) from error
 
 
-def _check_losses(runner: Runner, outputs: Dict, step: int) -> None:
+def _check_losses(runner: Runner, outputs: Dict[str, Any], step: int) -> None:
     """Raise an error if a loss is infinite or not a number."""
     bad = [
         name
@@ -295,7 +295,7 @@ def _rates(runner: Runner) -> str:
     )
 
 
-def _wrappers(runner: Runner) -> Dict:
+def _wrappers(runner: Runner) -> Dict[str, Any]:
     """Optimizers by name, which is '' for a single one."""
     wrapper = runner.optim_wrapper
     if isinstance(wrapper, OptimWrapperDict):
@@ -317,7 +317,9 @@ def _batch_sizes(runner: Runner) -> Tuple[int, int]:
     return min(first, _limit()), min(last, _limit())
 
 
-def _cut_down(runner: Runner) -> Tuple[Dict, Dict[str, Dict]]:
+def _cut_down(
+    runner: Runner,
+) -> Tuple[Dict[str, Any], Dict[str, Dict[str, Any]]]:
     """Arguments of a runner that does little, and its hooks by name."""
     cfg = deepcopy(runner.cfg)
     first, last = _batch_sizes(runner)
@@ -388,7 +390,7 @@ _ADDED = (
 )
 
 
-def _hook_cfgs(cfg: Dict) -> Dict[str, Dict]:
+def _hook_cfgs(cfg: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
     """Configs of hooks by dotted name."""
     found = {
         f'default_hooks.{name}': hook
@@ -403,7 +405,7 @@ def _hook_cfgs(cfg: Dict) -> Dict[str, Dict]:
     }
 
 
-def _class_of(hook: Dict) -> type:
+def _class_of(hook: Dict[str, Any]) -> type:
     kind = hook['type']
     if not isinstance(kind, str):
         return kind
@@ -411,7 +413,7 @@ def _class_of(hook: Dict) -> type:
         return registry.get(kind)
 
 
-def _takes_part(hook: Dict) -> bool:
+def _takes_part(hook: Dict[str, Any]) -> bool:
     """Whether a hook is rehearsed."""
     kind = _class_of(hook)
     is_known = kind.__module__.split('.')[0] in _PACKAGES
@@ -421,7 +423,7 @@ def _takes_part(hook: Dict) -> bool:
     )
 
 
-def _short(hook: Dict) -> Dict:
+def _short(hook: Dict[str, Any]) -> Dict[str, Any]:
     """A hook's config with little to do."""
     if 'synthesizer' in hook:
         hook.rehearsal = False
@@ -441,7 +443,7 @@ def _short(hook: Dict) -> Dict:
     return hook
 
 
-def _few(loader: DataLoader) -> DataLoader:
+def _few(loader: DataLoader[Any]) -> DataLoader[Any]:
     """A batch from all over a data set."""
     count = min(len(loader.dataset), loader.batch_size or _FEW_TO_VALIDATE)
     if not torch.cuda.is_available():
@@ -500,7 +502,9 @@ def _remove_outside(rehearsal: Optional[Runner], name: str) -> None:
 
 
 def _blame(
-    rehearsal: Optional[_Rehearsal], hooks: Dict[str, Dict], error: Exception
+    rehearsal: Optional[_Rehearsal],
+    hooks: Dict[str, Dict[str, Any]],
+    error: Exception,
 ) -> str:
     """Say what failed, and what to look at."""
     hook, point = rehearsal.stage if rehearsal else (None, '')

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 from mmengine.dist import all_reduce
@@ -35,8 +35,8 @@ class AuxProbeHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: Optional[Dict] = None,
-        outputs: Optional[Sequence] = None,
+        data_batch: Optional[Dict[str, Any]] = None,
+        outputs: Optional[Sequence[Any]] = None,
     ) -> None:
         """Note which views of real images the head tells right."""
         if self.networks is None:
@@ -48,7 +48,7 @@ class AuxProbeHook(Hook):
         self.right.append(aux_logits.argmax(1) == joint)
 
     def after_val_epoch(
-        self, runner: Runner, metrics: Optional[Dict] = None
+        self, runner: Runner, metrics: Optional[Dict[str, Any]] = None
     ) -> None:
         """Log the share of all processes; LoggerHook writes it."""
         if self.networks is None:

@@ -3,7 +3,7 @@ import difflib
 import re
 from inspect import signature
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 import torch.nn as nn
 from mmengine.dist import is_main_process
@@ -59,7 +59,9 @@ class DurableCheckpointHook(CheckpointHook):
                 + f'It has {", ".join(known[:-1])}.'
             )
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: Dict) -> None:
+    def after_load_checkpoint(
+        self, runner: Runner, checkpoint: Dict[str, Any]
+    ) -> None:
         """Check that a run can go on from a checkpoint.
 
         Raises:
@@ -119,7 +121,9 @@ class DurableCheckpointHook(CheckpointHook):
                 'earlier checkpoint with --resume FILE.'
             ) from error
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: Dict) -> None:
+    def before_save_checkpoint(
+        self, runner: Runner, checkpoint: Dict[str, Any]
+    ) -> None:
         """Add what is compared and loaded when a run is resumed from it."""
         if 'optimizer' not in checkpoint:
             return
@@ -174,12 +178,14 @@ class DurableCheckpointHook(CheckpointHook):
         ):
             runner.val_loop.run()
 
-    def _save_best_checkpoint(self, runner: Runner, metrics: Dict) -> None:
+    def _save_best_checkpoint(
+        self, runner: Runner, metrics: Dict[str, Any]
+    ) -> None:
         super()._save_best_checkpoint(runner, metrics)
         self._remove_outdated()
 
     def _save_checkpoint_with_step(
-        self, runner: Runner, step: int, meta: Dict
+        self, runner: Runner, step: int, meta: Dict[str, Any]
     ) -> None:
         # A best one that was replaced goes before the checkpoint forgets it.
         self._remove_outdated()
@@ -205,7 +211,7 @@ class DurableCheckpointHook(CheckpointHook):
                 self._remove(path)
 
 
-def _check_start(runner: Runner, checkpoint: Dict) -> None:
+def _check_start(runner: Runner, checkpoint: Dict[str, Any]) -> None:
     """Check that ``load_from`` is a checkpoint of such a run.
 
     MMEngine takes the weights that fit and leaves the others random.
@@ -232,7 +238,7 @@ def _check_start(runner: Runner, checkpoint: Dict) -> None:
         )
 
 
-def _model_differences(runner: Runner, checkpoint: Dict) -> str:
+def _model_differences(runner: Runner, checkpoint: Dict[str, Any]) -> str:
     differing = [
         str(item)
         for item in differences_of(runner, checkpoint['meta'])

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 import torch
 from mmengine.hooks import Hook
@@ -27,8 +27,8 @@ class DivergenceHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: Optional[Dict] = None,
-        outputs: Optional[Dict] = None,
+        data_batch: Optional[Dict[str, Any]] = None,
+        outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Look at the weights if a loss that is reported asks for it."""
         if not is_reported(runner):

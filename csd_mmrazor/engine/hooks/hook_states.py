@@ -15,7 +15,7 @@ from torch import Tensor
 _ATTRIBUTES = {EarlyStoppingHook: ('wait_count', 'best_score')}
 
 
-def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict]:
+def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict[str, Any]]:
     """The states of all hooks that have one.
 
     Args:
@@ -39,7 +39,9 @@ def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict]:
     return states
 
 
-def load_hook_states(hooks: Sequence[Hook], states: Dict[str, Dict]) -> None:
+def load_hook_states(
+    hooks: Sequence[Hook], states: Dict[str, Dict[str, Any]]
+) -> None:
     """Give hooks their states again; those without one start anew.
 
     Raises:

@@ -7,6 +7,7 @@ would train on nothing, or on less than the config says, without a word.
 
 import logging
 from functools import partial
+from typing import Any
 
 import torch
 from mmengine.hooks import CheckpointHook
@@ -52,7 +53,7 @@ def check_loop(runner: Runner) -> None:
     check_accumulation(runner, len(loop.dataloader))
 
 
-def check_loader(loader: DataLoader) -> None:
+def check_loader(loader: DataLoader[Any]) -> None:
     """Check that a loader draws whole batches of a bank.
 
     Args:

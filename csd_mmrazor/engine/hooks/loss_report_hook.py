@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 from mmengine.hooks import RuntimeInfoHook
 from mmengine.runner import Runner
@@ -29,8 +29,8 @@ class LossReportHook(RuntimeInfoHook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: Optional[Dict] = None,
-        outputs: Optional[Dict] = None,
+        data_batch: Optional[Dict[str, Any]] = None,
+        outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Take over the losses for the log, if they are reported."""
         if is_reported(runner):

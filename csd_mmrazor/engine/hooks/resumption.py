@@ -256,7 +256,7 @@ def _sizes(state: Dict[str, Any]) -> List[int]:
     return [len(group['params']) for group in state.get('param_groups', [])]
 
 
-def _replay(lists: Sequence[Sequence], epochs: int, steps: int) -> None:
+def _replay(lists: Sequence[Sequence[Any]], epochs: int, steps: int) -> None:
     """Step schedulers as ``ParamSchedulerHook`` does."""
     every = [scheduler for each in lists for scheduler in each]
     by_step = [scheduler for scheduler in every if not scheduler.by_epoch]
@@ -273,7 +273,7 @@ def _replay(lists: Sequence[Sequence], epochs: int, steps: int) -> None:
 
 
 def _keep_plateau(
-    scheduled: Sequence, old: Any, differences: Sequence[Difference]
+    scheduled: Sequence[Any], old: Any, differences: Sequence[Difference]
 ) -> None:
     changed = [
         item

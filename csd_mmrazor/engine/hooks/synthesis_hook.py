@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch.nn as nn
 from mmengine.dist import (
@@ -83,7 +83,7 @@ class SynthesisHook(Hook):
 
     def __init__(
         self,
-        synthesizer: Dict,
+        synthesizer: Dict[str, Any],
         rounds: int = 1,
         init_rounds: int = 0,
         init_iters: Optional[int] = None,

@@ -2,7 +2,7 @@
 import os
 import shutil
 from copy import deepcopy
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
 import torch
 import torch.nn as nn
@@ -28,7 +28,7 @@ class CompiledCopy(nn.Module):
     def __init__(self, model: nn.Module, with_statistics: bool) -> None:
         super().__init__()
         self.model = deepcopy(model).requires_grad_(False).eval()
-        self.statistics: List = []
+        self.statistics: List[Any] = []
         if with_statistics:
             # Open for good: no one else runs this copy.
             self._open = frozen_bn(self.model, True)
@@ -92,7 +92,7 @@ class CompiledNetworks:
         )
         self.student = CompiledCopy(networks.student, False)
 
-    def follow(self, networks: Networks) -> Tuple[Networks, List[List]]:
+    def follow(self, networks: Networks) -> Tuple[Networks, List[List[Any]]]:
         """Take over the student's weights; teachers do not change.
 
         Args:

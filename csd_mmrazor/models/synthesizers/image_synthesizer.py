@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -71,18 +71,20 @@ class ImageSynthesizer(nn.Module):
 
     def __init__(
         self,
-        generator: Dict,
-        losses: Dict[str, Dict],
-        distiller: Optional[Dict] = None,
-        augment: Optional[Dict] = None,
+        generator: Dict[str, Any],
+        losses: Dict[str, Dict[str, Any]],
+        distiller: Optional[Dict[str, Any]] = None,
+        augment: Optional[Dict[str, Any]] = None,
         batch_size: int = 200,
         iters: int = 200,
-        optimizer: Dict = dict(type='Adam', lr=1e-3, betas=(0.5, 0.999)),
+        optimizer: Dict[str, Any] = dict(
+            type='Adam', lr=1e-3, betas=(0.5, 0.999)
+        ),
         amp: Optional[str] = None,
         compile: bool = False,
         latent_lr: Optional[float] = None,
-        meta: Optional[Dict] = None,
-        view_augment: Optional[Dict] = None,
+        meta: Optional[Dict[str, Any]] = None,
+        view_augment: Optional[Dict[str, Any]] = None,
     ) -> None:
         super().__init__()
         check_integer('batch_size of ImageSynthesizer', batch_size)
@@ -197,7 +199,7 @@ class ImageSynthesizer(nn.Module):
 
     def load_persistent_state(self, state: Dict[str, Tensor]) -> None:
         """Take over what :meth:`persistent_state` returned."""
-        parts: Dict[str, Dict] = dict(losses={}, meta={})
+        parts: Dict[str, Dict[str, Any]] = dict(losses={}, meta={})
         for name, value in state.items():
             part, key = name.split('.', 1)
             parts[part][key] = value
@@ -212,7 +214,7 @@ class ImageSynthesizer(nn.Module):
         seed: Optional[int] = None,
         iters: Optional[int] = None,
         with_student: bool = True,
-        on_step: Optional[Callable] = None,
+        on_step: Optional[Callable[..., Any]] = None,
         memory: Optional[Tensor] = None,
     ) -> SynthesisBatch:
         """Make one batch of images: a round.
@@ -282,7 +284,7 @@ class ImageSynthesizer(nn.Module):
         num_classes: int,
         iters: int,
         with_student: bool,
-        on_step: Optional[Callable],
+        on_step: Optional[Callable[..., Any]],
         device: torch.device,
     ) -> SynthesisBatch:
         """Optimise generator and latents from new draws of both."""

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from copy import deepcopy
-from typing import Dict
+from typing import Any, Dict
 
 import torch
 import torch.nn as nn
@@ -36,7 +36,9 @@ class MetaGenerator(nn.Module):
     def __init__(
         self,
         rule: str = 'fomaml',
-        optimizer: Dict = dict(type='Adam', lr=2e-2, betas=(0.5, 0.999)),
+        optimizer: Dict[str, Any] = dict(
+            type='Adam', lr=2e-2, betas=(0.5, 0.999)
+        ),
     ) -> None:
         super().__init__()
         if rule not in ('fomaml', 'reptile'):

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from functools import partial
-from typing import Callable, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import torch.nn as nn
 from mmengine.model import is_model_wrapper
@@ -18,7 +18,7 @@ class Networks(NamedTuple):
     student: Optional[nn.Module]
     aux_head: Optional[nn.Module]
     # Turns images (float in [0, 1]) into the networks' inputs.
-    normalize: Callable
+    normalize: Callable[..., Any]
     # Name of the student's module that returns the auxiliary head's feature.
     aux_feature: Optional[str] = None
 
@@ -71,14 +71,14 @@ class Networks(NamedTuple):
         return full_precision(self.aux_head(features))
 
     @property
-    def each_teacher(self) -> list:
+    def each_teacher(self) -> List[Any]:
         """The teachers in a list."""
         if isinstance(self.teachers, nn.ModuleDict):
             return list(self.teachers.values())
         return [self.teachers]
 
     @property
-    def by_role(self) -> dict:
+    def by_role(self) -> Dict[str, Any]:
         """The classifiers by what messages call them."""
         if isinstance(self.teachers, nn.ModuleDict):
             roles = {f'teacher "{k}"': v for k, v in self.teachers.items()}
@@ -87,7 +87,7 @@ class Networks(NamedTuple):
         return {**roles, 'the student': self.student}
 
     @property
-    def modules(self) -> list:
+    def modules(self) -> List[Any]:
         """All networks there are, in a list."""
         networks = (self.teachers, self.student, self.aux_head)
         return [network for network in networks if network is not None]

@@ -44,7 +44,9 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, losses: Dict[str, Dict], distiller: Optional[Dict] = None
+        self,
+        losses: Dict[str, Dict[str, Any]],
+        distiller: Optional[Dict[str, Any]] = None,
     ) -> None:
         super().__init__()
         self.losses = nn.ModuleDict()
@@ -83,7 +85,7 @@ class Objective(nn.Module):
                 'Give at least one a positive loss_weight.'
             )
 
-    def active(self, with_student: bool) -> Tuple[List[str], Dict]:
+    def active(self, with_student: bool) -> Tuple[List[str], Dict[str, Any]]:
         """Terms that count.
 
         Args:
@@ -257,7 +259,7 @@ class Objective(nn.Module):
         )
 
 
-def _from_student(mapping: Dict) -> bool:
+def _from_student(mapping: Dict[str, Any]) -> bool:
     """Whether a loss of a distiller looks at the student."""
     return any(record['from_student'] for record in mapping.values())
 

@@ -8,6 +8,7 @@ To give the losses of synthesis a new quantity, add one :func:`quantity` to
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from typing import (
+    Any,
     Callable,
     Dict,
     Iterator,
@@ -55,7 +56,7 @@ class Quantity(cached_property):
 
     def __init__(
         self,
-        function: Callable,
+        function: Callable[..., Any],
         of_student: bool = False,
         of_layers: bool = False,
     ) -> None:
@@ -64,7 +65,7 @@ class Quantity(cached_property):
         self.of_layers = of_layers
 
 
-def quantity(**kind: bool) -> Callable:
+def quantity(**kind: bool) -> Callable[..., Any]:
     """Decorator that makes a method a :class:`Quantity`."""
     return partial(Quantity, **kind)
 
