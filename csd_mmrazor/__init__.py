@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """CSD, data-free distillation with customised images, for MMRazor.
 
-Importing this package repairs MMRazor on today's torch (see ``compat.py``)
+Importing this package repairs MMRazor on today's torch (see ``compat``)
 and registers the parts below with MMRazor, where configs find them as
 ``mmrazor.<name>``.
 """

@@ -41,7 +41,7 @@ def test_what_the_wheel_holds(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         'csd_mmrazor/cli/train.py',
-        'csd_mmrazor/compat.py',
+        'csd_mmrazor/compat/__init__.py',
         'csd_mmrazor/datasets/digits_order.npy',
         'csd_mmrazor/py.typed',
         'csd_mmrazor/engine/hooks/synthesis_hook.py',

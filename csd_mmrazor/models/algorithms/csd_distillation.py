@@ -9,8 +9,8 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 from torch import Tensor
 
-from ...compat import exclude_from_checkpoints, switch_inplace_off
 from ...utils import NO_FILE, check_integer, check_teachers
+from ...utils.modules import exclude_from_checkpoints, switch_inplace_off
 from ..connectors import infer_connectors
 from ..preprocessors import BankDataPreprocessor, check_preprocessor
 from ..utils import (

@@ -1,0 +1,79 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Remedies for what is broken between today's torch, MMEngine and MMRazor.
+
+This is the only package that patches a library. Every remedy is one function
+whose docstring names the cause and, where there is one, the upstream report;
+it looks for its cause first and leaves everything alone where that is absent.
+:func:`apply` runs them all, once, on ``import csd_mmrazor``. Those of
+:mod:`.conveniences` can be turned off.
+"""
+
+import importlib
+from contextlib import nullcontext
+from typing import Callable, Dict, Optional
+
+from .versions import check_versions, require_joblib
+
+__all__ = ['apply', 'check_versions', 'in_force']
+
+# Whether each remedy found its cause, by its name; see :func:`in_force`.
+_in_force: Dict[str, bool] = {}
+
+
+def apply() -> None:
+    """Run every remedy; a second call does nothing."""
+    if _in_force:
+        return
+    # Not above: they import what check_versions() looks for.
+    from . import conveniences, data_files, launcher, mmcls, mmengine, mmrazor
+
+    # MMEngine first: MMRazor is imported with it in order.
+    _run(
+        mmengine.find_packages_without_setuptools,
+        mmengine.report_environment_without_distutils,
+        mmcls.read_mmcls_as_mmpretrain,
+        mmengine.never_install_packages,
+        mmengine.check_types_of_arguments,
+        launcher.launch_without_cuda,
+        data_files.load_checkpoints_safely,
+        data_files.resume_from_whole_checkpoints,
+        data_files.never_run_texts_of_configs,
+        data_files.read_yaml_safely,
+        data_files.keep_methods_of_schedulers,
+        data_files.write_checkpoints_atomically,
+        data_files.leave_other_runs_checkpoints_alone,
+        require_joblib,
+    )
+    importing = nullcontext()
+    if conveniences.are_on():
+        _run(
+            conveniences.build_from_local_configs,
+            conveniences.explain_unknown_types,
+            conveniences.format_configs_once,
+        )
+        importing = conveniences.seldom_used_deferred()
+    with importing:
+        _run(mmrazor.import_without_quantization)
+        importlib.import_module('mmrazor.engine')
+    _run(
+        mmrazor.record_before_inplace_layers,
+        mmrazor.convert_sequentials_of_dicts,
+        mmrazor.train_data_free_in_one_process,
+        mmrazor.refuse_images_as_inputs,
+        mmrazor.keep_teachers_out_of_checkpoints,
+    )
+
+
+def _run(*remedies: Callable[[], Optional[bool]]) -> None:
+    for remedy in remedies:
+        _in_force[remedy.__name__] = remedy() is not False
+
+
+def in_force() -> Dict[str, bool]:
+    """Which remedies there are, and whether each found its cause here.
+
+    Returns:
+        dict[str, bool]: By the remedy's name, in the order they were run.
+            False where the libraries are right as they are.
+    """
+    return dict(_in_force)

@@ -1,0 +1,151 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What MMEngine's checkpoints and other files of data may do to a run."""
+
+import functools
+import types
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+
+from ..utils import (
+    CheckpointError,
+    keep_own_pointers,
+    latest_checkpoint,
+    load_file,
+    parse_config,
+    write_file,
+)
+from .rebind import rebind
+
+
+def load_checkpoints_safely() -> None:
+    """MMEngine's loaders run what a checkpoint says, or refuse their own.
+
+    ``torch.load`` runs any code before torch 2.6, and ever since where
+    MMEngine downloads; elsewhere it then refuses the log histories and NumPy
+    values of MMEngine's own checkpoints (mmengine issue 1655), and what it
+    does admit can be altered by the file. Every loader of MMEngine's gets one
+    that reads data alone, and says what is wrong with a file.
+    """
+    from mmengine.runner import checkpoint
+
+    def load_url(url, model_dir=None, map_location=None, progress=True):
+        folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
+        path = folder / Path(urlparse(url).path).name
+        if not path.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=progress)
+        return load_file(path, map_location)
+
+    # What that module alone sees of torch.
+    stand_in = types.ModuleType('torch')
+    stand_in.__getattr__ = functools.partial(getattr, torch)
+    stand_in.load = load_file
+    checkpoint.torch = stand_in
+    checkpoint.load_url = load_url
+
+
+def resume_from_whole_checkpoints() -> None:
+    """``--resume`` follows the name in ``last_checkpoint``, whatever is there.
+
+    Here a run resumes from the last whole one.
+    """
+    from mmengine.runner import find_latest_checkpoint
+
+    rebind(find_latest_checkpoint, latest_checkpoint)
+
+
+def never_run_texts_of_configs() -> None:
+    """MMEngine runs the text of a config that a checkpoint holds.
+
+    ``Runner.resume`` and the inferencers do, and MMRazor's ``RuntimeInfo``,
+    by ``Config.fromstring``, which writes it to a file and imports that. It
+    is what MMEngine wrote of a config, so it is read as plain data.
+    """
+    from mmengine.config import Config
+
+    fromstring = Config.fromstring
+
+    @functools.wraps(fromstring)
+    def read(cfg_str, file_format):
+        if file_format != '.py':
+            return fromstring(cfg_str, file_format)
+        try:
+            return Config(parse_config(cfg_str))
+        except ValueError as error:
+            raise ValueError(
+                f'The text of a config is not run: {error}. Read one that '
+                'you trust by Config.fromfile.'
+            ) from error
+
+    Config.fromstring = staticmethod(read)
+
+
+def read_yaml_safely() -> None:
+    """MMEngine reads YAML by a loader that calls what the file names."""
+    import yaml
+    from mmengine.fileio.handlers import yaml_handler
+
+    yaml_handler.Loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+
+
+def keep_methods_of_schedulers() -> None:
+    """A checkpoint can put anything in place of a scheduler's methods.
+
+    ``load_state_dict`` makes every key of the state an attribute.
+    """
+    from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+
+    load_state_dict = _ParamScheduler.load_state_dict
+
+    @functools.wraps(load_state_dict)
+    def load(self, state_dict):
+        for key in state_dict:
+            if key == 'optimizer' or hasattr(type(self), key):
+                raise CheckpointError(
+                    f'The checkpoint has a {key} for {type(self).__name__}, '
+                    'which is no state of a schedule: it was not written by '
+                    'a run. Resume from another.'
+                )
+        load_state_dict(self, state_dict)
+
+    _ParamScheduler.load_state_dict = load
+
+
+def write_checkpoints_atomically() -> None:
+    """MMEngine writes a checkpoint in place.
+
+    Whoever is killed meanwhile, or runs out of disk, leaves a part of one
+    under its final name.
+    """
+    from mmengine.fileio import LocalBackend
+
+    def put(self, obj, filepath):
+        Path(filepath).parent.mkdir(parents=True, exist_ok=True)
+        write_file(filepath, bytes(obj))
+
+    LocalBackend.put = put
+
+
+def leave_other_runs_checkpoints_alone() -> None:
+    """MMEngine's checkpoints name others by absolute paths.
+
+    A run that is resumed deletes the best one so named when a better comes,
+    and in a copy of a work dir the path leads to the original.
+    """
+    from mmengine.hooks import CheckpointHook
+
+    before_train = CheckpointHook.before_train
+
+    @functools.wraps(before_train)
+    def own_before_train(self, runner):
+        folder = self.out_dir or runner.work_dir
+        if folder != runner.work_dir:  # as MMEngine is about to do
+            folder = Path(folder, Path(runner.work_dir).name)
+        if '://' not in str(folder):
+            step = runner.epoch if self.by_epoch else runner.iter
+            keep_own_pointers(runner.message_hub.runtime_info, folder, step)
+        before_train(self, runner)
+
+    CheckpointHook.before_train = own_before_train

@@ -1,0 +1,118 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What is wrong with MMEngine on today's Python, and with what it accepts."""
+
+import functools
+import sys
+import types
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Optional
+
+from ..utils.arguments import check_arguments
+from .rebind import rebind
+
+
+def find_packages_without_setuptools() -> Optional[bool]:
+    """MMEngine resolves ``package::config`` with ``pkg_resources``.
+
+    setuptools 81 dropped that module, and a new environment of Python 3.12
+    has no setuptools at all. ``importlib`` answers the same two questions.
+    """
+    if find_spec('pkg_resources') is not None:
+        return False
+    from mmengine.utils import package_utils
+
+    def module_of(package: str) -> str:
+        if find_spec(package) is not None:
+            return package
+        top_level = metadata.distribution(package).read_text('top_level.txt')
+        return (top_level or package).split('\n')[0]
+
+    def is_installed(package: str) -> bool:
+        try:
+            return find_spec(module_of(package)) is not None
+        except metadata.PackageNotFoundError:
+            return False
+
+    def get_installed_path(package: str) -> str:
+        spec = find_spec(module_of(package))
+        if spec is None or spec.origin is None:
+            raise RuntimeError(
+                f'{package} is a namespace package, which holds no configs.'
+            )
+        return str(Path(spec.origin).parent)
+
+    rebind(package_utils.is_installed, is_installed)
+    rebind(package_utils.get_installed_path, get_installed_path)
+
+
+def report_environment_without_distutils() -> Optional[bool]:
+    """MMEngine's environment report imports ``distutils.errors``.
+
+    Python 3.12 dropped distutils. The report only needs the name of one
+    exception, so a stand-in is put in place while it is made.
+    """
+    if find_spec('distutils') is not None:
+        return False
+    from mmengine.utils.dl_utils import collect_env
+
+    @functools.wraps(collect_env)
+    def wrapper():
+        package = types.ModuleType('distutils')
+        package.errors = types.ModuleType('distutils.errors')
+        package.errors.DistutilsPlatformError = type(
+            'DistutilsPlatformError', (Exception,), {}
+        )
+        sys.modules['distutils'] = package
+        try:
+            return collect_env()
+        finally:
+            del sys.modules['distutils']
+
+    rebind(collect_env, wrapper)
+
+
+def never_install_packages() -> None:
+    """``mmengine.hub`` runs pip when a config's package is missing.
+
+    It does so unasked and in the running environment. Say what to install
+    instead.
+    """
+    from mmengine.utils import package_utils
+
+    def install_package(package: str) -> None:
+        if not package_utils.is_installed(package):
+            raise ModuleNotFoundError(
+                f'A config names the package "{package}", which is not '
+                'installed. Nothing is installed unasked: run '
+                f'"pip install {package}" yourself, or name another package.'
+            )
+
+    rebind(package_utils.install_package, install_package)
+
+
+def check_types_of_arguments() -> None:
+    """MMEngine builds parts with whatever a config says.
+
+    ``--cfg-options`` reads ``no`` as a text, which counts as true; and what a
+    text in place of a number leads to, libraries tell late and without the
+    argument's name.
+    """
+    from mmengine.registry import Registry
+
+    build = Registry.build
+
+    @functools.wraps(build)
+    def checked_build(self, cfg, *args, **kwargs):
+        if isinstance(cfg, dict) and 'type' in cfg:
+            arguments = {k: v for k, v in cfg.items() if k != 'type'}
+            scope, part = arguments.pop('_scope_', None), cfg['type']
+            with self.switch_scope_and_registry(scope) as registry:
+                if isinstance(part, str):
+                    part = registry.get(part)
+            if callable(part):
+                check_arguments(part, arguments, self.name)
+        return build(self, cfg, *args, **kwargs)
+
+    Registry.build = checked_build

@@ -1,0 +1,225 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What is wrong with MMRazor, by itself and on today's torch."""
+
+import collections
+import functools
+import importlib
+import inspect
+import sys
+import types
+from contextlib import contextmanager
+from typing import Optional
+
+import torch
+
+from ..utils.modules import exclude_from_checkpoints, switch_inplace_off
+
+_QUANTIZATION = (
+    'MMRazor 1.0.0 can quantize with torch 1.13 only, and this '
+    f'is torch {torch.__version__}: install torch==1.13.1 in an '
+    'environment of its own for it. Distillation, pruning and '
+    'NAS are not affected.'
+)
+
+
+def import_without_quantization() -> Optional[bool]:
+    """``import mmrazor.models`` fails on torch >= 2.
+
+    Its quantization backend configs are built on import from names that torch
+    dropped (mmrazor issues 615 and 632). Where that import fails, a stand-in
+    takes its place that says so when somebody quantizes.
+    """
+    name = 'mmrazor.structures.quantization.backend_config'
+    try:
+        importlib.import_module(name)
+        return False
+    except ImportError as error:
+        if 'torch>=1.13' not in str(error):
+            raise
+
+    class BackendConfigs(dict):
+        def __getitem__(self, key):
+            raise NotImplementedError(_QUANTIZATION)
+
+    stand_in = types.ModuleType(name)
+    stand_in.__all__ = ['BackendConfigs']
+    stand_in.BackendConfigs = BackendConfigs.fromkeys(
+        ('academic', 'native', 'tensorrt', 'openvino')
+    )
+    sys.modules[name] = stand_in
+
+    from mmrazor.models.quantizers.base import BaseQuantizer
+
+    def __init__(self, *args, **kwargs):
+        raise NotImplementedError(_QUANTIZATION)
+
+    BaseQuantizer.__init__ = __init__
+
+
+def record_before_inplace_layers() -> Optional[bool]:
+    """MMRazor switches in-place layers off, but does not find them.
+
+    It looks for ``OrderedDict``, and ``Module._modules`` is a dict since
+    torch 2.5: nothing below the root changes, and recorders before a ReLU
+    see what is after it. On any torch it does not look below a layer that has
+    an ``inplace`` itself, such as mmcv's ``ConvModule``, nor at the teachers
+    of ``DataFreeDistillation``.
+    """
+    from mmrazor.models import DataFreeDistillation
+    from mmrazor.models.algorithms.base import BaseAlgorithm
+
+    original = BaseAlgorithm.set_module_inplace_false
+    probe = types.SimpleNamespace(net=torch.nn.Sequential(torch.nn.ReLU(True)))
+    probe.net.inplace = True
+    probe.set_module_inplace_false = types.MethodType(original, probe)
+    probe.set_module_inplace_false(probe.net, 'self.net')
+    if not probe.net[0].inplace:
+        return False
+
+    @functools.wraps(original)
+    def set_module_inplace_false(self, architecture, varstr):
+        if isinstance(architecture, torch.nn.Module):
+            switch_inplace_off(architecture)
+        elif isinstance(architecture, dict):
+            for module in architecture.values():
+                set_module_inplace_false(self, module, varstr)
+
+    BaseAlgorithm.set_module_inplace_false = set_module_inplace_false
+
+    initialize = DataFreeDistillation.__init__
+
+    @functools.wraps(initialize)
+    def __init__(self, *args, **kwargs):
+        initialize(self, *args, **kwargs)
+        switch_inplace_off(self.teachers)
+
+    DataFreeDistillation.__init__ = __init__
+
+
+def convert_sequentials_of_dicts() -> Optional[bool]:
+    """``DynamicSequential.convert_from`` fails on torch >= 2.5.
+
+    It gives ``Module._modules``, which is a dict since then, to a constructor
+    that takes an ``OrderedDict``.
+    """
+    if isinstance(torch.nn.Module()._modules, collections.OrderedDict):
+        return False
+    from mmrazor.models.architectures.dynamic_ops import DynamicSequential
+
+    def convert_from(cls, module):
+        return cls(collections.OrderedDict(module._modules))
+
+    DynamicSequential.convert_from = classmethod(convert_from)
+
+
+def train_data_free_in_one_process() -> None:
+    """``DataFreeDistillation`` runs only under DDP and leaks gradients.
+
+    It reads ``self.generator.module.latent_dim``, which a generator that is
+    not wrapped does not have; and the generator's backward pass leaves
+    gradients on the student, which the student's next step then uses.
+    """
+    from mmrazor.models import DAFLDataFreeDistillation, DataFreeDistillation
+
+    @contextmanager
+    def as_its_own_module(generator):
+        if hasattr(generator, 'module'):
+            yield
+            return
+        # Not ``generator.module = ...``: that would register a submodule.
+        generator.__dict__['module'] = generator
+        try:
+            yield
+        finally:
+            del generator.__dict__['module']
+
+    @contextmanager
+    def gradients_restored(student, optim_wrapper):
+        update_params = optim_wrapper.update_params
+
+        def update(*args, **kwargs):
+            saved = [(param, param.grad) for param in student.parameters()]
+            for param, _ in saved:
+                param.grad = None
+            update_params(*args, **kwargs)
+            for param, grad in saved:
+                param.grad = grad
+
+        optim_wrapper.update_params = update
+        try:
+            yield
+        finally:
+            del optim_wrapper.update_params
+
+    def repaired(train_step):
+
+        @functools.wraps(train_step)
+        def wrapper(self, data, optim_wrapper):
+            with (
+                as_its_own_module(self.generator),
+                gradients_restored(self.student, optim_wrapper['generator']),
+            ):
+                return train_step(self, data, optim_wrapper)
+
+        return wrapper
+
+    for cls in (DataFreeDistillation, DAFLDataFreeDistillation):
+        cls.train_step = repaired(cls.train_step)
+
+
+def refuse_images_as_inputs() -> None:
+    """``DataFreeDistillation`` takes any generator's images as inputs.
+
+    It never normalises them, so a generator of images in [0, 1], as this
+    project has them, trains on something else than real images become. That
+    is told when the algorithm is built.
+    """
+    from mmrazor.models import DataFreeDistillation
+
+    initialize = DataFreeDistillation.__init__
+
+    @functools.wraps(initialize)
+    def __init__(self, *args, **kwargs):
+        from ..models.generators import check_makes_inputs
+
+        initialize(self, *args, **kwargs)
+        check_makes_inputs(self.generator, self.data_preprocessor)
+
+    DataFreeDistillation.__init__ = __init__
+
+
+def keep_teachers_out_of_checkpoints() -> None:
+    """MMRazor's checkpoints hold the teacher (mmrazor issues 76, 594, 613).
+
+    A frozen teacher that was read from a file is read from that file again
+    when a run resumes, so its copy (and most of the checkpoint's size) is
+    left out. Teachers from anywhere else stay in.
+    """
+    from mmrazor.models import DataFreeDistillation, SingleTeacherDistill
+
+    def single(self, teacher_ckpt=None, teacher_trainable=False, **_):
+        if teacher_ckpt and not teacher_trainable:
+            exclude_from_checkpoints(self, 'teacher')
+
+    def several(self, teachers, **_):
+        for name, cfg in teachers.items():
+            if cfg.get('ckpt_path'):
+                exclude_from_checkpoints(self, f'teachers.{name}')
+
+    def followed_by(initialize, exclude):
+        signature = inspect.signature(initialize)
+
+        @functools.wraps(initialize)
+        def __init__(self, *args, **kwargs):
+            initialize(self, *args, **kwargs)
+            arguments = signature.bind(self, *args, **kwargs).arguments
+            arguments.pop('self')
+            exclude(self, **arguments)
+
+        return __init__
+
+    for cls, exclude in (
+        (SingleTeacherDistill, single),
+        (DataFreeDistillation, several),
+    ):
+        cls.__init__ = followed_by(cls.__init__, exclude)

@@ -1,0 +1,35 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import torch
+
+
+def exclude_from_checkpoints(module: torch.nn.Module, name: str) -> None:
+    """Leave a submodule out of ``module``'s state dict.
+
+    Loading a state dict without it then misses nothing; one that has it is
+    still loaded whole.
+
+    Args:
+        module (nn.Module): What is saved and loaded.
+        name (str): Dotted name of the submodule to leave out.
+    """
+
+    def drop(module, state_dict, prefix, local_metadata):
+        for key in [k for k in state_dict if k.startswith(f'{prefix}{name}.')]:
+            del state_dict[key]
+
+    def not_missed(module, incompatible_keys):
+        missing = incompatible_keys.missing_keys
+        missing[:] = [k for k in missing if not k.startswith(f'{name}.')]
+
+    module._register_state_dict_hook(drop)
+    module.register_load_state_dict_post_hook(not_missed)
+
+
+def switch_inplace_off(module: torch.nn.Module) -> None:
+    """Let every layer that can work in place return a new tensor instead.
+
+    What a recorder keeps of the layer before it is overwritten otherwise.
+    """
+    for layer in module.modules():
+        if getattr(layer, 'inplace', False):
+            layer.inplace = False

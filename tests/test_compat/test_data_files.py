@@ -1,0 +1,79 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.runner.checkpoint import CheckpointLoader
+
+
+def test_mmengine_checkpoints_load_and_nothing_else(tmp_path):
+    hub = MessageHub.get_instance('checkpoint')
+    hub.update_scalar('train/loss', 1.5)
+    for name, value in dict(
+        a=np.float64(2), b=np.arange(3), c=np.int64(3), d=np.bool_(True)
+    ).items():
+        hub.update_info(name, value)
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(dict(message_hub=hub.state_dict(), x=torch.ones(2)), path)
+    loaded = CheckpointLoader.load_checkpoint(str(path))
+    buffer = loaded['message_hub']['log_scalars']['train/loss']
+    assert isinstance(buffer, HistoryBuffer) and buffer.mean() == 1.5
+    assert loaded['message_hub']['runtime_info']['b'].tolist() == [0, 1, 2]
+
+
+class Runs:
+    """Unpickling this runs a command."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    'function, args',
+    [
+        (os.system, ('touch {}',)),
+        (eval, ('open("{}", "w")',)),
+        (getattr, (os, 'system')),
+        (getattr, (HistoryBuffer, '__init__')),
+    ],
+)
+def test_other_pickles_are_refused(tmp_path, function, args):
+    trace = tmp_path / 'trace'
+    args = [a.format(trace) if isinstance(a, str) else a for a in args]
+    path = tmp_path / 'evil.pth'
+    if function is getattr and args[0] is os:
+        args[0] = Runs(__import__, 'os')
+    torch.save(dict(state_dict=Runs(function, *args)), path)
+    with pytest.raises((pickle.UnpicklingError, ValueError)):
+        CheckpointLoader.load_checkpoint(str(path))
+    assert not trace.exists()
+
+
+def test_yaml_names_no_functions(tmp_path):
+    import mmengine
+
+    path = tmp_path / 'a.yml'
+    path.write_text('a: [1, {b: c}]')
+    assert mmengine.load(path) == dict(a=[1, dict(b='c')])
+    path.write_text(f'a: !!python/object/apply:os.mkdir [{tmp_path}/PWNED]')
+    for read in (mmengine.load, Config.fromfile):
+        with pytest.raises(Exception, match='could not determine a constr'):
+            read(path)
+    assert not (tmp_path / 'PWNED').exists()
+
+
+def test_texts_of_configs_are_not_run(tmp_path):
+    code = f"a=__import__('os').mkdir('{tmp_path}/PWNED')"
+    with pytest.raises(ValueError, match='text of a config is not run: line'):
+        Config.fromstring(code, '.py')
+    assert not (tmp_path / 'PWNED').exists()
+    cfg = Config(dict(a=1, b=dict(c=[2])))
+    assert Config.fromstring(cfg.pretty_text, '.py').b.c == [2]
+    assert Config.fromstring('{"a": 1}', '.json').a == 1

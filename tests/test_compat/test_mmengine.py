@@ -1,0 +1,42 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import os
+
+
+def test_nothing_is_installed_unasked(python, tmp_path):
+    """A ``python`` that only takes notes comes first in the path."""
+    notes = tmp_path / 'notes'
+    fake = tmp_path / 'python'
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {notes}\n')
+    fake.chmod(0o755)
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    printed = python(
+        """
+        import csd_mmrazor
+        from mmengine.hub import get_config, get_model
+        for function in (get_config, get_model):
+            try:
+                function('mmdet3d::some/config.py')
+            except ModuleNotFoundError as error:
+                print(error)
+        get_config('mmcls::resnet/resnet18_8xb16_cifar10.py')
+        """,
+        PATH=path,
+    )
+    assert printed.count('pip install mmdet3d') == 2
+    assert not notes.exists()
+
+
+def test_without_setuptools_and_distutils(python):
+    printed = python("""
+        import sys
+        for name in ('pkg_resources', 'distutils'):
+            sys.modules[name] = None  # as if it were not installed
+        import csd_mmrazor
+        from mmengine.hub import get_config
+        from mmengine.runner.runner import collect_env
+        cfg = get_config('mmpretrain::resnet/resnet18_8xb16_cifar10.py')
+        from mmengine.utils import is_installed
+        print(cfg.dataset_type, is_installed('mmrazor'),
+              is_installed('mmdet3d'), 'PyTorch' in collect_env())
+        """)
+    assert printed.split()[-4:] == ['CIFAR10', 'True', 'False', 'True']

@@ -1,0 +1,307 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import collections
+import pkgutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import build, network
+from mmengine.hub import get_config
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner.checkpoint import load_checkpoint
+from mmpretrain.structures import DataSample
+from mmrazor.registry import MODELS
+
+from csd_mmrazor.compat import mmrazor
+
+
+@pytest.mark.parametrize('name', ['TorchNativeQuantizer', 'TensorRTQuantizer'])
+def test_quantization_says_what_it_needs(name):
+    if not isinstance(
+        sys.modules['mmrazor.structures.quantization.backend_config'].__spec__,
+        type(None),
+    ):
+        pytest.skip('this torch can quantize')
+    with pytest.raises(NotImplementedError, match='torch 1.13 only'):
+        build(dict(type=name, global_qconfig=dict()))
+    from mmrazor.structures.quantization import BackendConfigs
+
+    with pytest.raises(NotImplementedError, match='torch 1.13 only'):
+        BackendConfigs['native']
+
+
+def data_free(name, **kwargs):
+    """A data-free algorithm of MMRazor with small networks."""
+    recorder = dict(logits=dict(type='ModuleOutputs', source='head.fc'))
+    of_teacher = dict(logits=dict(type='ModuleOutputs', source='t.head.fc'))
+    mapping = dict(
+        s_feature=dict(from_student=True, recorder='logits'),
+        t_feature=dict(from_student=False, recorder='logits'),
+    )
+
+    def distiller(weight):
+        return dict(
+            type='ConfigurableDistiller',
+            student_recorders=recorder,
+            teacher_recorders=of_teacher,
+            distill_losses=dict(
+                loss_l1=dict(type='L1Loss', loss_weight=weight)
+            ),
+            loss_forward_mappings=dict(loss_l1=mapping),
+        )
+
+    return build(
+        dict(
+            type=name,
+            architecture=network(channels=3),
+            teachers=dict(t=dict(build_cfg=network(channels=3))),
+            generator=dict(
+                type='DAFLGenerator',
+                img_size=8,
+                latent_dim=16,
+                hidden_channels=8,
+            ),
+            distiller=distiller(1.0),
+            generator_distiller=distiller(-1.0),
+            **kwargs,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    'name', ['DataFreeDistillation', 'DAFLDataFreeDistillation']
+)
+def test_data_free_algorithms_train_in_one_process(name):
+    model = data_free(name)
+    wrappers = {
+        key: OptimWrapper(
+            torch.optim.SGD(model._modules[key].parameters(), lr=0.1)
+        )
+        for key in ('architecture', 'generator')
+    }
+    seen = []
+    update = wrappers['architecture'].update_params
+
+    def spy(loss):
+        seen.append([p.grad for p in model.student.parameters()])
+        update(loss)
+
+    wrappers['architecture'].update_params = spy
+    before = [p.detach().clone() for p in model.generator.parameters()]
+    from mmpretrain.structures import DataSample
+
+    data = dict(
+        inputs=[torch.zeros(3, 8, 8) for _ in range(4)],
+        data_samples=[DataSample().set_gt_label(0) for _ in range(4)],
+    )
+    for _ in range(2):
+        log_vars = model.train_step(data, OptimWrapperDict(**wrappers))
+    assert all(
+        np.isfinite(float(value.detach())) for value in log_vars.values()
+    )
+    # The generator learns, and its pass leaves nothing on the student.
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(before, model.generator.parameters())
+    )
+    assert len(seen) == 2
+    assert all(grad is None for grads in seen for grad in grads)
+    assert 'module' not in vars(model.generator)
+
+
+def test_teachers_stay_out_of_checkpoints(tmp_path, teacher_file):
+    single = dict(
+        type='SingleTeacherDistill',
+        architecture=network(),
+        teacher=network(base_channels=8),
+        distiller=dict(type='ConfigurableDistiller'),
+    )
+    without_file = build(single).state_dict()
+    assert any(key.startswith('teacher.') for key in without_file)
+
+    model = build(dict(single, teacher_ckpt=str(teacher_file)))
+    state_dict = model.state_dict()
+    assert any(key.startswith('architecture.') for key in state_dict)
+    assert not any(key.startswith('teacher.') for key in state_dict)
+    path = tmp_path / 'run.pth'
+    torch.save(dict(state_dict=state_dict), path)
+    load_checkpoint(model, str(path), strict=True)
+    assert model.load_state_dict(state_dict).missing_keys == []
+    # A checkpoint that has the teacher (MMRazor's published ones) loads too.
+    model.load_state_dict(without_file)
+    assert all(
+        torch.equal(value, without_file[f'teacher.{key}'])
+        for key, value in model.teacher.state_dict().items()
+    )
+
+
+def test_teachers_of_data_free_distillation_stay_out(teacher_file):
+    def keys(**teacher):
+        model = build(
+            dict(
+                type='DataFreeDistillation',
+                architecture=network(),
+                teachers=dict(
+                    t=dict(build_cfg=network(base_channels=8), **teacher)
+                ),
+                generator=dict(
+                    type='DAFLGenerator',
+                    img_size=8,
+                    latent_dim=16,
+                    hidden_channels=8,
+                ),
+                distiller=dict(type='ConfigurableDistiller'),
+                generator_distiller=dict(type='ConfigurableDistiller'),
+            )
+        )
+        return {key.split('.')[0] for key in model.state_dict()}
+
+    assert 'teachers' in keys()
+    assert keys(ckpt_path=str(teacher_file)) == {'architecture', 'generator'}
+
+
+# Config of a classifier with in-place layers at three depths: below the root,
+# in an mmcv ConvModule, and in a list.
+def inplace_network(**backbone):
+    return dict(
+        _scope_='mmpretrain',
+        type='ImageClassifier',
+        backbone=dict(type='MobileNetV2', widen_factor=0.1, **backbone),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=10, in_channels=1280),
+    )
+
+
+@pytest.mark.parametrize('cfg', [network(), inplace_network()])
+@pytest.mark.parametrize(
+    'name', ['SingleTeacherDistill', 'DataFreeDistillation', 'CSDDistillation']
+)
+def test_no_layer_works_in_place(name, cfg):
+    parts = dict(
+        type=name,
+        architecture=cfg,
+        distiller=dict(type='ConfigurableDistiller'),
+    )
+    if name == 'SingleTeacherDistill':
+        parts['teacher'] = cfg
+    else:
+        parts['teachers'] = dict(t=dict(build_cfg=cfg))
+    if name == 'DataFreeDistillation':
+        parts.update(
+            generator=dict(
+                type='DAFLGenerator',
+                img_size=8,
+                latent_dim=16,
+                hidden_channels=8,
+            ),
+            generator_distiller=dict(type='ConfigurableDistiller'),
+        )
+    if name == 'CSDDistillation':
+        parts['teachers']['t']['ckpt_path'] = 'none'
+        channels = cfg['backbone'].get('in_channels', 3)
+        parts['image_shape'] = (channels, 32, 32)
+    model = build(parts)
+    networks = {'architecture', 'teacher', 'teachers'}
+    layers = [
+        (layer_name, layer)
+        for layer_name, layer in model.named_modules()
+        if layer_name.split('.')[0] in networks and hasattr(layer, 'inplace')
+    ]
+    assert len(layers) > 8
+    assert [n for n, layer in layers if layer.inplace] == []
+
+
+def test_in_place_layers_stay_where_they_are_wanted():
+    model = build(
+        dict(
+            type='SingleTeacherDistill',
+            architecture=network(),
+            module_inplace=True,
+            teacher=network(),
+            teacher_module_inplace=True,
+            distiller=dict(type='ConfigurableDistiller'),
+        )
+    )
+    assert model.student.backbone.relu.inplace
+    assert model.teacher.backbone.relu.inplace
+
+
+def test_ofd_trains_on_what_is_before_its_relus():
+    """MMRazor's own config, against plain networks and formulas."""
+    cfg = get_config(
+        'mmrazor::distill/mmcls/ofd/'
+        'ofd_backbone_resnet50_resnet18_8xb16_cifar10.py'
+    ).model
+    cfg.teacher_ckpt = None
+    model = build(cfg)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(layer.weight)
+            torch.nn.init.normal_(layer.bias)
+    # The margins are those of the BN layers' weights.
+    model.distiller.init_ofd_connectors(model.teacher)
+    model.train()
+    images = torch.randn(4, 3, 16, 16)
+    samples = [DataSample().set_gt_label(label) for label in range(4)]
+    found = model.loss(images, samples)
+
+    places = ('layer2.0.bn1', 'layer3.0.bn1', 'bn1')
+    seen = {}
+    for name, net in (('s', model.student), ('t', model.teacher)):
+        twin = MODELS.build(cfg['architecture' if name == 's' else 'teacher'])
+        twin.load_state_dict(net.state_dict())
+        twin.train(name == 's')
+        for place in places:
+            twin.backbone.get_submodule(place).register_forward_hook(
+                lambda _, args, out, key=(name, place): seen.__setitem__(
+                    key, out.detach().clone()
+                )
+            )
+        twin(images, mode='tensor')
+    for index, (place, weight) in enumerate(zip(places, (0.25, 0.5, 1)), 1):
+        connectors = model.distiller.connectors
+        ours = connectors[f'loss_{index}_sfeat'](seen['s', place])
+        margin = connectors[f'loss_{index}_tfeat'].margin
+        theirs = seen['t', place].maximum(margin)
+        counted = (ours > theirs) | (theirs > 0)
+        expected = weight * ((ours - theirs) ** 2)[counted].sum() / 4 / 1000
+        torch.testing.assert_close(
+            found[f'distill.loss_{index}'], expected, rtol=1e-4, atol=1e-5
+        )
+        assert (theirs < 0).any()  # which no output of a ReLU is
+
+
+def test_sequentials_become_dynamic():
+    from mmengine.model import Sequential
+    from mmrazor.models.architectures.dynamic_ops import DynamicSequential
+
+    plain = Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+    dynamic = DynamicSequential.convert_from(plain)
+    assert list(dynamic.pure_modules()) == list(plain)
+    assert {*plain.state_dict()} <= {*dynamic.state_dict()}
+
+
+@pytest.mark.parametrize(
+    'remedy, cls, method',
+    [
+        (
+            mmrazor.record_before_inplace_layers,
+            'mmrazor.models.algorithms.base.BaseAlgorithm',
+            'set_module_inplace_false',
+        ),
+        (
+            mmrazor.convert_sequentials_of_dicts,
+            'mmrazor.models.architectures.dynamic_ops.DynamicSequential',
+            'convert_from',
+        ),
+    ],
+)
+def test_what_works_is_not_replaced(remedy, cls, method, monkeypatch):
+    cls = pkgutil.resolve_name(cls)
+    if remedy is mmrazor.convert_sequentials_of_dicts:
+        # As torch has it before 2.5.
+        monkeypatch.setattr(collections, 'OrderedDict', dict)
+    before = vars(cls)[method]
+    remedy()
+    assert vars(cls)[method] is before
