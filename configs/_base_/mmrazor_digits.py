@@ -46,7 +46,7 @@ param_scheduler = dict(architecture=steps, generator=steps)
 train_dataloader = dict(
     num_workers=0,
     # Only the size of a batch is used.
-    dataset=dict(type='mmrazor.BlankImages', image_shape=(1, 8, 8)),
+    dataset=dict(type='mmrazor.DummyImages', image_shape=(1, 8, 8)),
     sampler=dict(type='InfiniteSampler', shuffle=True),
 )
 train_cfg = dict(

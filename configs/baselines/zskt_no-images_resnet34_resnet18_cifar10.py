@@ -5,5 +5,5 @@ _base_ = './zskt_resnet34_resnet18_cifar10.py'
 train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(_delete_=True, type='mmrazor.BlankImages'),
+    dataset=dict(_delete_=True, type='mmrazor.DummyImages'),
 )

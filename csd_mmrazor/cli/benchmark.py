@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Time a config's steps against their floor: the bare passes of its networks.
+"""Time a config's steps against their lower bound, the bare passes.
 
 The sides run in turn, in blocks of some steps each; the first step of a block
 does not count, and the median over the blocks is taken. The teacher's weights

@@ -62,8 +62,8 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
             lines = [*lines[:_MOST_LINES], more]
         if getattr(error, 'errno', None) in _DISK_FULL:
             lines.append(
-                'What was written before is whole: make room, and go on with '
-                '--resume.'
+                'What was written before is complete: make room, and go on '
+                'with --resume.'
             )
         message = '\n'.join(lines)
         sys.exit(f'\n{type(error).__name__}: {message}')

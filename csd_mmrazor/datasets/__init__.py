@@ -1,9 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .bank_folder import BankError, BankFolder
 from .bank_sampler import BankSampler
-from .blank_images import BlankImages
 from .collate import bank_collate
 from .digits import Digits
+from .dummy_images import DummyImages
 from .image_bank import ImageBank
 from .real_images import CIFAR10Images, CIFAR100Images, SVHNImages
 from .tiny_imagenet import TinyImageNet
@@ -12,7 +12,7 @@ __all__ = [
     'BankError',
     'BankFolder',
     'BankSampler',
-    'BlankImages',
+    'DummyImages',
     'CIFAR100Images',
     'CIFAR10Images',
     'Digits',

@@ -280,7 +280,7 @@ class BankFolder:
         path = self.path / shard.name
         advice = (
             f'Restore {path} from a copy, or delete the folder '
-            f'{self.path} to make all images anew.'
+            f'{self.path} to make all images again.'
         )
         if own_file(self.path, shard.name) is None:
             raise BankError(
@@ -348,7 +348,7 @@ class BankFolder:
             raise BankError(
                 f'The manifest of the image bank, {path}, cannot be used '
                 f'({error}). Restore it from a copy, or delete its folder '
-                'to make all images anew.'
+                'to make all images again.'
             ) from error
 
     def _write_manifest(self) -> None:

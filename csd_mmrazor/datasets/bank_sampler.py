@@ -7,7 +7,7 @@ from mmrazor.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
 
-def even_draws(
+def balanced_draws(
     length: int, num_samples: int, generator: torch.Generator
 ) -> torch.Tensor:
     """Random indices, each drawn equally often or once more than others.
@@ -64,7 +64,7 @@ class BankSampler(Sampler[int]):
                 'it an init_bank.'
             )
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        draws = even_draws(
+        draws = balanced_draws(
             len(self.dataset), len(self) * self.world_size, generator
         )
         return iter(draws[self.rank :: self.world_size].tolist())

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .bank_folder import IMPORTED, BankError, BankFolder, Shard
-from .class_folders import list_class_folders
+from .image_folder import list_image_folder
 from .image_store import MappedStore, MemoryStore
 from .pictures import read_picture
 
@@ -36,7 +36,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         data_root (str, optional): A finished bank to train on as it is.
             None waits for :meth:`open`. Defaults to None.
         init_bank (str, optional): Images to start with: another run's bank,
-            or a folder of class folders of images. They are copied.
+            or a folder of images in ImageFolder layout. They are copied.
             Defaults to None.
         storage (str): Where images are kept for training: 'host' memory,
             'device' memory, or 'disk', memory-mapped. Defaults to 'host'.
@@ -71,7 +71,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             raise FileNotFoundError(
                 f'init_bank={init_bank} of ImageBank is not a folder: give a '
                 'bank (the folder with manifest.json, work_dirs/*/bank) or a '
-                'folder of class folders of images.'
+                'folder of images in ImageFolder layout.'
             )
         if data_root is not None and init_bank is not None:
             raise ValueError(
@@ -228,7 +228,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         return length * size > self.memory_limit
 
     def _imported(self, root: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-        """Batches of another bank or of a folder of class folders."""
+        """Batches of another bank or of a folder in ImageFolder layout."""
         if BankFolder.exists(root):
             source = BankFolder(
                 root, self._opened.image_shape, self._opened.num_classes
@@ -238,7 +238,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             for shard in source.shards:
                 yield source.read(shard)
             return
-        samples = list_class_folders(root, self._opened.num_classes)
+        samples = list_image_folder(root, self._opened.num_classes)
         channels, height, width = self._opened.image_shape
         for start in range(0, len(samples), _SHARD_SIZE):
             images, labels = [], []

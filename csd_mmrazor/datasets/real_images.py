@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Published data sets, which also take images in class folders."""
+"""Published data sets, which also take images in ImageFolder layout."""
 
 from pathlib import Path
 from typing import Any, Dict, List
@@ -9,7 +9,7 @@ from mmpretrain.datasets import CIFAR10, CIFAR100, BaseDataset
 from mmrazor.registry import DATASETS
 
 from ..utils import download_to
-from .class_folders import list_class_folders
+from .image_folder import list_image_folder
 from .pictures import read_picture
 
 
@@ -23,7 +23,7 @@ def other_folder(split: str, suffix: str) -> str:
 
 
 class ClassFoldersMixin(BaseDataset):
-    """Take images from class folders where the published files are not.
+    """Take images from ImageFolder layout where the published files are not.
 
     ``data_root`` may hold what the data set is published as, or images as
     ``<split>/<class>/*.png`` or ``<class>/*.png`` (any common format). If it
@@ -40,10 +40,10 @@ class ClassFoldersMixin(BaseDataset):
         root = Path(self.data_prefix['root'])
         if not self.has_published_files(root):
             for folder in (root / self.split, root):
-                if self._has_class_folders(folder):
+                if self._has_image_folder(folder):
                     return [
                         dict(img=read_picture(path), gt_label=label)
-                        for path, label in list_class_folders(
+                        for path, label in list_image_folder(
                             folder, classes=self.CLASSES
                         )
                     ]
@@ -54,7 +54,7 @@ class ClassFoldersMixin(BaseDataset):
         with download_to(root / self.filename, self.url, option):
             return super().load_data_list()
 
-    def _has_class_folders(self, folder: Path) -> bool:
+    def _has_image_folder(self, folder: Path) -> bool:
         if not folder.is_dir():
             return False
         # Any folders in that of the split are meant as classes, also wrong
@@ -76,12 +76,12 @@ class _CIFARFiles(ClassFoldersMixin):
 
 @DATASETS.register_module()
 class CIFAR10Images(_CIFARFiles, CIFAR10):
-    """CIFAR-10, as published or in class folders."""
+    """CIFAR-10, as published or in ImageFolder layout."""
 
 
 @DATASETS.register_module()
 class CIFAR100Images(_CIFARFiles, CIFAR100):
-    """CIFAR-100, as published or in class folders."""
+    """CIFAR-100, as published or in ImageFolder layout."""
 
 
 class _SVHNFiles(BaseDataset):
@@ -133,7 +133,7 @@ class _SVHNFiles(BaseDataset):
 
 @DATASETS.register_module()
 class SVHNImages(ClassFoldersMixin, _SVHNFiles):
-    """SVHN (street view house numbers), as published or in class folders.
+    """SVHN (street view house numbers), as published or in ImageFolder layout.
 
     73,257 images for training and 26,032 for tests, 32x32. The published
     files are ``train_32x32.mat`` and ``test_32x32.mat``, which SciPy reads.

@@ -7,7 +7,7 @@ from mmpretrain.datasets import BaseDataset
 from mmrazor.registry import DATASETS
 
 from ..utils import download_to
-from .class_folders import list_class_folders
+from .image_folder import list_image_folder
 from .real_images import other_folder
 
 
@@ -16,7 +16,8 @@ class TinyImageNet(BaseDataset):
     """Tiny-ImageNet: 64x64, 200 classes, 500 + 50 images of each.
 
     ``data_root`` holds the published ``tiny-imagenet-200.zip``, the folder in
-    it, that folder's content, or class folders as ``<split>/<class>/*.JPEG``.
+    it, that folder's content, or the layout of an ImageFolder,
+    ``<split>/<class>/*.JPEG``.
     If it holds none of these, the file is downloaded; where that fails, the
     error says which file to put where. Classes are numbered in alphabetical
     order of their names, as torchvision's ``ImageFolder`` does.
@@ -68,7 +69,7 @@ class TinyImageNet(BaseDataset):
         annotations = folder / 'val_annotations.txt'
         if annotations.is_file():
             return self._as_annotated(annotations)
-        samples = list_class_folders(folder, self.num_classes)
+        samples = list_image_folder(folder, self.num_classes)
         self._check_classes({label for _, label in samples}, folder)
         return [
             dict(img_path=str(path), gt_label=label) for path, label in samples

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""A whole run in small, before the hours of the initial bank.
+"""A run in small, before the hours of the initial bank.
 
 Libraries find many mistakes when something is first used: a checkpoint's
 options when the first one is saved, a schedule's metric after the first
@@ -243,7 +243,7 @@ class _Watch(Hook):
 
 
 def _check_losses(runner: Runner, outputs: Dict[str, Any], step: int) -> None:
-    """Raise an error if a loss is infinite or not a number."""
+    """Raise an error if a loss is NaN or Inf."""
     bad = [
         name
         for name, value in outputs.items()
@@ -270,7 +270,7 @@ def _check_losses(runner: Runner, outputs: Dict[str, Any], step: int) -> None:
 
 
 def _check_weights(runner: Runner) -> None:
-    """Raise an error if a weight is infinite or not a number."""
+    """Raise an error if a weight is NaN or Inf."""
     model = getattr(runner.model, 'module', runner.model)
     state = {
         name: value
@@ -281,7 +281,7 @@ def _check_weights(runner: Runner) -> None:
     if bad:
         raise RehearsalError(
             f'{len(bad)} of {len(state)} weights, such as {bad[0]}, are '
-            'infinite or not a number after a student step: check the files '
+            'NaN or Inf after a student step: check the files '
             f'that weights come from, and lower {_rates(runner)}.'
         )
 

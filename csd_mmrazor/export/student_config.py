@@ -124,7 +124,7 @@ def _test_loader(cfg: Config) -> Optional[Dict]:
     scope, _, name = str(dataset['type']).rpartition('.')
     if scope in ('', 'mmpretrain'):
         return loader
-    folder = _class_folders(cfg, dataset)
+    folder = _image_folder(cfg, dataset)
     if folder is not None:
         loader['dataset'] = dict(
             type='CustomDataset',
@@ -138,7 +138,7 @@ def _test_loader(cfg: Config) -> Optional[Dict]:
     return None
 
 
-def _class_folders(cfg: Config, dataset: Dict) -> Optional[Path]:
+def _image_folder(cfg: Config, dataset: Dict) -> Optional[Path]:
     """The folder that has one folder of test images for each class."""
     num_classes = cfg.model.get('data_preprocessor', {}).get('num_classes')
     for folder in (

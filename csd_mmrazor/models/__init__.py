@@ -21,7 +21,7 @@ from .preprocessors import BankDataPreprocessor
 from .pretext_tasks import (
     ChannelPermutationTask,
     FlipTask,
-    QuartersTask,
+    HalfShiftTask,
     RotationPermutationTask,
     RotationTask,
 )
@@ -44,7 +44,7 @@ __all__ = [
     'CSDLoss',
     'ChannelPermutationTask',
     'FlipTask',
-    'QuartersTask',
+    'HalfShiftTask',
     'CompetitionLoss',
     'ContrastiveLoss',
     'GeneratorAdapter',

@@ -1,12 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .aliases import register_alias
 from .arguments import check_integer, check_positive, check_probability
 from .checkpoints import (
     CheckpointError,
-    check_whole,
     keep_own_pointers,
     latest_checkpoint,
     list_checkpoints,
     load_file,
+    verify_archive,
 )
 from .downloads import download_to
 from .files import own_file, path_below, work_dir_lock, write_file
@@ -24,7 +25,7 @@ __all__ = [
     'check_teachers_of',
     'CheckpointError',
     'Progress',
-    'check_whole',
+    'verify_archive',
     'config_of_checkpoint',
     'derive_seed',
     'download_to',
@@ -35,6 +36,7 @@ __all__ = [
     'own_file',
     'parse_config',
     'path_below',
+    'register_alias',
     'seeded',
     'work_dir_lock',
     'write_file',

@@ -134,7 +134,7 @@ def _load_legacy(file: BinaryIO, device: torch.device) -> Any:
     return read_pickle(file, lambda key, size: storages[key])
 
 
-def check_whole(path: Union[str, Path]) -> None:
+def verify_archive(path: Union[str, Path]) -> None:
     """Check that a checkpoint is as it was written.
 
     It is an archive with a checksum of every tensor, which torch does not
@@ -249,10 +249,10 @@ def list_checkpoints(work_dir: Union[str, Path]) -> List[Path]:
 
 
 def latest_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
-    """The last checkpoint of a run that is whole.
+    """The last complete checkpoint of a run.
 
     That is the one that ``last_checkpoint`` names, or else the newest one
-    before it; a warning names those that are not whole. Nothing outside the
+    before it; a warning names damaged ones. Nothing outside the
     work dir is taken.
 
     Args:
@@ -262,7 +262,7 @@ def latest_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
         str | None: Its path, or None if there are no checkpoints.
 
     Raises:
-        CheckpointError: If there are some, but none is whole.
+        CheckpointError: If there are some, but none is complete.
     """
     candidates = list_checkpoints(work_dir)
     for path in candidates:
@@ -271,7 +271,7 @@ def latest_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
                 raise CheckpointError(
                     f'The checkpoint {_short(path.name)} is not in {work_dir}.'
                 )
-            check_whole(path)
+            verify_archive(path)
             return str(path)
         except CheckpointError as error:
             print_log(
@@ -283,11 +283,11 @@ def latest_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
         named = _last_checkpoint(work_dir)
         names = ', '.join(_short(path.name) for path in candidates)
         raise CheckpointError(
-            f'None of the checkpoints in {work_dir} is whole ({names}'
+            f'None of the checkpoints in {work_dir} is complete ({names}'
             + (f'; last_checkpoint names {_short(named)}' if named else '')
             + '). Restore one from a copy; name one elsewhere with --resume '
             'FILE; or remove them and last_checkpoint, and --resume trains '
-            'the student anew on the images of the initial bank.'
+            'the student from scratch on the images of the initial bank.'
         )
     return None
 

@@ -14,7 +14,7 @@ except ImportError:  # Windows
 
 
 def write_file(path: Union[str, Path], content: bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file atomically.
 
     The content goes to a temporary name beside ``path``, reaches the disk and
     is renamed, so whoever is killed meanwhile leaves the old file as it was.

@@ -92,7 +92,7 @@ def world(tiny_config, tmp_path):
     )
     (tmp_path / 'rgb.py').write_text(
         text + '\nval_dataloader["dataset"] = dict('
-        'type="mmrazor.BlankImages", image_shape=(3, 8, 8), length=20)\n'
+        'type="mmrazor.DummyImages", image_shape=(3, 8, 8), length=20)\n'
     )
     (tmp_path / 'students.py').write_text(STUDENTS)
     for name in ('OnlyEval', 'NoPreprocessor'):

@@ -11,7 +11,7 @@ import pytest
 from test_kills import EPOCHS, config, same_result  # noqa: F401
 
 from csd_mmrazor.datasets import BankFolder
-from csd_mmrazor.utils import check_whole
+from csd_mmrazor.utils import verify_archive
 
 # Fills the disk when the process opens a file; without a disk of our own,
 # the process is kept from writing large files, which fails the same way.
@@ -93,7 +93,7 @@ def test_a_full_disk(forked, whole, tmp_path, disk, name):
     for shard in bank.shards:
         bank.read(shard)
     for path in work.glob('*.pth'):
-        check_whole(path)
+        verify_archive(path)
     assert (work / 'epoch_1.pth').exists() == (name == 'epoch_2.pth')
     if disk:
         (disk / 'filler').unlink()

@@ -212,7 +212,7 @@ def test_those_of_mmrazor(name, variant, files, tmp_path):
     path = CONFIGS / f'baselines/{name}_{variant}.py'
     runner, logged = train(path, files, tmp_path)
     assert any(key.startswith('generator.loss') for key in logged)
-    assert type(runner.train_dataloader.dataset).__name__ == 'BlankImages'
+    assert type(runner.train_dataloader.dataset).__name__ == 'DummyImages'
 
 
 @pytest.mark.parametrize('name', ['dafl', 'zskt', 'dfad'])

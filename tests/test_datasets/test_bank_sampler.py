@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from csd_mmrazor.datasets import BankSampler, bank_sampler
-from csd_mmrazor.datasets.bank_sampler import even_draws
+from csd_mmrazor.datasets.bank_sampler import balanced_draws
 
 
 @pytest.mark.parametrize('length, num', [(10, 25), (10, 10), (10, 7), (1, 3)])
 def test_draws_are_even(length, num):
-    draws = even_draws(length, num, torch.Generator().manual_seed(0))
+    draws = balanced_draws(length, num, torch.Generator().manual_seed(0))
     counts = Counter(draws.tolist())
     assert len(draws) == num
     values = [counts[i] for i in range(length)]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from csd_mmrazor.models import Networks
-from csd_mmrazor.models.utils import bn_layers, frozen_bn
+from csd_mmrazor.models.utils import bn_layers, fast_frozen_bn
 from csd_mmrazor.utils import seeded
 
 # Autocast to float16 on a CPU came with torch 2.4.
@@ -79,7 +79,10 @@ def test_statistics_are_of_float32(model, batch, half):
         layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
         for layer in bn_layers(teacher)
     ]
-    with torch.autocast('cpu', half), frozen_bn(teacher, True) as statistics:
+    with (
+        torch.autocast('cpu', half),
+        fast_frozen_bn(teacher, True) as statistics,
+    ):
         teacher(batch[0], mode='tensor')
     for handle in handles:
         handle.remove()

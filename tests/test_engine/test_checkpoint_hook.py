@@ -14,9 +14,9 @@ from mmrazor.registry import HOOKS
 from csd_mmrazor.export import find_checkpoint
 from csd_mmrazor.utils import (
     CheckpointError,
-    check_whole,
     keep_own_pointers,
     latest_checkpoint,
+    verify_archive,
 )
 
 KEEP = {'default_hooks.checkpoint.max_keep_ckpts': 5}
@@ -77,18 +77,18 @@ def test_which_one_is_the_latest(tmp_path):
 def test_what_is_whole(tmp_path):
     path = tmp_path / 'a.pth'
     torch.save(dict(a=torch.arange(10_000)), path)
-    check_whole(path)
+    verify_archive(path)
     whole = path.read_bytes()
     rng = torch.Generator().manual_seed(0)
     for _ in range(20):
         length = torch.randint(len(whole), (1,), generator=rng).item()
         path.write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match='a.pth was cut short'):
-            check_whole(path)
+            verify_archive(path)
     torch.save(dict(a=torch.arange(10_000)), path)
     alter(path)
     with pytest.raises(CheckpointError, match=r'altered \(a/data/0\)'):
-        check_whole(path)
+        verify_archive(path)
     with pytest.raises(CheckpointError, match=r"altered \(.*a/data/0'"):
         CheckpointLoader.load_checkpoint(str(path))
 

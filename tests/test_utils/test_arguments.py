@@ -212,5 +212,5 @@ def test_parts_check_their_numbers_when_built_by_hand(part, arguments, said):
 
 
 def test_a_blank_image_at_least():
-    with pytest.raises(ValueError, match='length of BlankImages .* positive'):
-        registries.DATASETS.get('BlankImages')(length=0)
+    with pytest.raises(ValueError, match='length of DummyImages .* positive'):
+        registries.DATASETS.get('DummyImages')(length=0)

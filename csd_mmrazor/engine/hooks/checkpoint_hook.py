@@ -19,13 +19,13 @@ from .resumption import differences_of, resume_as_configured, teacher_digests
 
 @HOOKS.register_module()
 class DurableCheckpointHook(CheckpointHook):
-    """MMEngine's, but at no moment without a whole checkpoint.
+    """MMEngine's, but at no moment without a complete checkpoint.
 
     An older checkpoint is removed when the newer one is on the disk, not
     before. A resumed run first repeats the validation of its checkpoint,
     which is written before that validation: it may have been killed in it.
-    Only a whole checkpoint of the same model is resumed; MMEngine takes from
-    another what fits. It goes on as the config of the run says, and what
+    Only a complete checkpoint of the same model is resumed; MMEngine takes
+    from another what fits. It goes on as the config of the run says, and what
     differs is told (see :mod:`.resumption`). What hooks know of earlier
     epochs is saved as well (see :mod:`.hook_states`), and no epoch leaves
     gradients to the next one.

@@ -11,10 +11,10 @@ from .loss_report_hook import is_reported
 
 @HOOKS.register_module()
 class DivergenceHook(Hook):
-    """Stops a run whose weights are no numbers any more.
+    """Stops a run whose weights are NaN or Inf.
 
     They are looked at before each checkpoint, so that none is written of
-    them, and when a reported loss is infinite or not a number. That loss
+    them, and when a reported loss is NaN or Inf. That loss
     alone stops nothing: under float16 the step is skipped then. Processes
     have the same weights, so all come to the same result; a step without
     report waits for nothing.
@@ -56,8 +56,8 @@ class DivergenceHook(Hook):
         raise FloatingPointError(
             f'The training diverged in epoch {runner.epoch + 1}, by step '
             f'{runner.iter + 1}: {len(bad)} of {len(state)} weights became '
-            f'infinite or not a number, such as {bad[0]}. The checkpoint '
-            'before it is whole. Set optim_wrapper.architecture.clip_grad='
-            'dict(max_norm=5) and --resume from it, or start anew with a '
+            f'NaN or Inf, such as {bad[0]}. The checkpoint '
+            'before it is complete. Set optim_wrapper.architecture.clip_grad='
+            'dict(max_norm=5) and --resume from it, or start again with a '
             'lower optim_wrapper.architecture.optimizer.lr.'
         )

@@ -42,7 +42,7 @@ def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict[str, Any]]:
 def load_hook_states(
     hooks: Sequence[Hook], states: Dict[str, Dict[str, Any]]
 ) -> None:
-    """Give hooks their states again; those without one start anew.
+    """Give hooks their states again; those without one start afresh.
 
     Raises:
         ValueError: If a state is none of such a hook.

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...datasets import BankError
 from ...datasets.bank_folder import INITIAL, BankFolder, Shard
-from ...utils import check_whole, load_file, own_file, write_file
+from ...utils import load_file, own_file, verify_archive, write_file
 
 _NAME = re.compile(r'state_(\d{6})_(\d{6})\.pth')
 # Epochs whose last state is kept, for resuming older checkpoints.
@@ -123,7 +123,7 @@ def _read(
         content = path.read_bytes()
         if checksum not in (None, hashlib.sha256(content).hexdigest()):
             raise ValueError('its checksum is not that of the manifest')
-        check_whole(path)
+        verify_archive(path)
         state = load_file(io.BytesIO(content))
     except Exception as error:  # whatever the bytes make torch raise
         reason = str(error).strip().split('\n')[0]

@@ -11,7 +11,7 @@ from mmrazor.registry import MODELS
 from ...utils import check_integer
 from ..utils import contiguous
 
-# The generator is drawn anew each round like a DCGAN (authors' code,
+# The generator is re-initialised each round like a DCGAN (authors' code,
 # datafree/synthesis/csd.py).
 DCGAN_INIT = (
     dict(type='Normal', layer=['Linear', 'Conv2d'], mean=0, std=0.02, bias=0),

@@ -2,7 +2,7 @@
 from .tasks import (
     ChannelPermutationTask,
     FlipTask,
-    QuartersTask,
+    HalfShiftTask,
     RotationPermutationTask,
     RotationTask,
 )
@@ -11,7 +11,7 @@ from .transforms import joint_labels
 __all__ = [
     'ChannelPermutationTask',
     'FlipTask',
-    'QuartersTask',
+    'HalfShiftTask',
     'RotationPermutationTask',
     'RotationTask',
     'joint_labels',

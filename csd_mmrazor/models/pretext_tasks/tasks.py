@@ -4,7 +4,8 @@
 from mmrazor.registry import TASK_UTILS
 from torch import Tensor
 
-from .transforms import flip, move_quarters, permute_channels, rotate
+from ...utils import register_alias
+from .transforms import flip, permute_channels, rotate, shift_halves
 
 
 @TASK_UTILS.register_module()
@@ -52,8 +53,8 @@ class FlipTask:
 
 
 @TASK_UTILS.register_module()
-class QuartersTask:
-    """Recognise 4 orders of an image's quarters.
+class HalfShiftTask:
+    """Recognise 4 shifts of an image by half its height and width.
 
     The smallest of the jigsaw puzzles of Noroozi and Favaro (ECCV 2016).
     """
@@ -62,4 +63,7 @@ class QuartersTask:
 
     def views(self, images: Tensor) -> Tensor:
         """Views of a batch: (N, C, H, W) to (N * num_views, C, H, W)."""
-        return move_quarters(images).flatten(0, 1)
+        return shift_halves(images).flatten(0, 1)
+
+
+register_alias(TASK_UTILS, 'HalfShiftTask', HalfShiftTask)

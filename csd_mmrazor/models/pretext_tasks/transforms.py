@@ -64,7 +64,7 @@ def flip(images: Tensor) -> Tensor:
     return torch.stack([images.flip(axis) for axis in axes], 1)
 
 
-def move_quarters(images: Tensor) -> Tensor:
+def shift_halves(images: Tensor) -> Tensor:
     """As given, left and right half exchanged, top and bottom, and both.
 
     Args:

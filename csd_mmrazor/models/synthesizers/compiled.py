@@ -8,7 +8,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..utils import frozen_bn, logits_of
+from ..utils import fast_frozen_bn, logits_of
 from .networks import Networks
 
 
@@ -22,7 +22,7 @@ class CompiledCopy(nn.Module):
     Args:
         model (nn.Module): The classifier.
         with_statistics (bool): Whether ``statistics`` are those of the last
-            pass, as in :func:`frozen_bn`.
+            pass, as in :func:`fast_frozen_bn`.
     """
 
     def __init__(self, model: nn.Module, with_statistics: bool) -> None:
@@ -31,7 +31,7 @@ class CompiledCopy(nn.Module):
         self.statistics: List[Any] = []
         if with_statistics:
             # Open for good: no one else runs this copy.
-            self._open = frozen_bn(self.model, True)
+            self._open = fast_frozen_bn(self.model, True)
             self.statistics = self._open.__enter__()
         # Shapes never change; each pass is one graph or an error.
         options = dict(dynamic=False, fullgraph=True)

@@ -15,7 +15,7 @@ from ..utils import reset_weights
 class MetaGenerator(nn.Module):
     """Generator weights that rounds start from, and learn to start from.
 
-    Instead of drawing the generator anew, a round copies these weights,
+    Instead of re-initialising the generator, a round copies these weights,
     adapts the copy in a few steps, and then these take a step themselves
     (Fast-Datafree, Fang et al., AAAI 2022, algorithm 1; authors' code,
     datafree/synthesis/fast_meta.py):

@@ -29,8 +29,8 @@ from ..utils import (
     BNStatistics,
     attached,
     evaluating,
+    fast_frozen_bn,
     frozen,
-    frozen_bn,
     full_precision,
     layer_means,
     logits_of,
@@ -318,10 +318,10 @@ def observing(
         if compiled is not None:
             networks, statistics = compiled.follow(networks)
         else:
-            stack.enter_context(frozen_bn(networks.student))
+            stack.enter_context(fast_frozen_bn(networks.student))
             statistics = [
                 stack.enter_context(
-                    frozen_bn(teacher, 'bn_statistics' in needs)
+                    fast_frozen_bn(teacher, 'bn_statistics' in needs)
                 )
                 for teacher in networks.each_teacher
             ]

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .checkpoints import load_weights
 from .classes import count_classes, same_classes
+from .fast_frozen_bn import BNStatistics, bn_layers, fast_frozen_bn
 from .features import (
     as_map,
     layer_means,
@@ -8,7 +9,6 @@ from .features import (
     recorded_outputs,
     submodule,
 )
-from .frozen_bn import BNStatistics, bn_layers, frozen_bn
 from .healthy import check_statistics, check_weights
 from .memory_format import contiguous, memory_format, set_memory_format
 from .modes import as_in_training, evaluating, frozen, reset_weights
@@ -24,7 +24,7 @@ from .recorders import (
 __all__ = [
     'BNStatistics',
     'bn_layers',
-    'frozen_bn',
+    'fast_frozen_bn',
     'as_in_training',
     'as_map',
     'attached',

@@ -8,7 +8,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from .frozen_bn import bn_layers, seen_inputs
+from .fast_frozen_bn import bn_layers, seen_inputs
 
 
 @contextmanager

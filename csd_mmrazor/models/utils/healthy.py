@@ -8,7 +8,7 @@ import torch.nn as nn
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from .frozen_bn import bn_layers, seen_inputs
+from .fast_frozen_bn import bn_layers, seen_inputs
 
 _WHAT_TO_DO = (
     'Its file is damaged or its training diverged: give another checkpoint '

@@ -71,7 +71,7 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
 
 
 def reset_weights(module: nn.Module) -> None:
-    """Draw the weights of a module anew.
+    """Re-initialise the weights of a module.
 
     Every layer first gets torch's own initial weights and statistics, then
     the module's ``init_cfg``, if it has one, is applied.

@@ -20,7 +20,7 @@ META = dict(
     rule='fomaml',
     optimizer=dict(type='Adam', lr=0.02, betas=(0.5, 0.999)),
 )
-# Every kind of lasting state: a meta-generator with its optimizer, the head
+# Every kind of persistent state: a meta-generator with its optimizer, the head
 # of a contrastive loss, and averages over rounds.
 OPTIONS = {
     'model.aux_head': None,
@@ -45,7 +45,7 @@ def hook_of(runner):
 
 
 def outcome(runner):
-    """Digest of the bank, lasting state and weights after a run."""
+    """Digest of the bank, persistent state and weights after a run."""
     return (
         BankFolder(Path(runner.work_dir, 'bank')).digest(),
         hook_of(runner).synthesizer.persistent_state(),

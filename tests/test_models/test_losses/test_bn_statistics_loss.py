@@ -6,7 +6,7 @@ from helpers import build, network
 
 from csd_mmrazor.models import BNStatisticsLoss, MovingBNStatisticsLoss
 from csd_mmrazor.models.losses.bn_statistics_loss import bn_statistics_loss
-from csd_mmrazor.models.utils import BNStatistics, bn_layers, frozen_bn
+from csd_mmrazor.models.utils import BNStatistics, bn_layers, fast_frozen_bn
 
 
 def test_equals_numpy_on_a_hooked_network():
@@ -22,7 +22,7 @@ def test_equals_numpy_on_a_hooked_network():
         for layer in bn_layers(model)
     ]
     inputs = torch.randn(16, 3, 8, 8)
-    with frozen_bn(model, with_statistics=True) as statistics:
+    with fast_frozen_bn(model, with_statistics=True) as statistics:
         model(inputs, mode='tensor')
     for handle in handles:
         handle.remove()

@@ -6,7 +6,7 @@ from mmrazor.registry import TASK_UTILS
 from csd_mmrazor.models import (
     ChannelPermutationTask,
     FlipTask,
-    QuartersTask,
+    HalfShiftTask,
     RotationPermutationTask,
     RotationTask,
 )
@@ -57,7 +57,7 @@ def test_flips_by_hand():
 def test_quarters_by_hand():
     image = torch.tensor([[1, 2], [3, 4]]).view(1, 1, 2, 2)
     image = image.repeat_interleave(2, 2)  # quarters of 2x1 pixels
-    views = QuartersTask().views(torch.cat([image, image + 10]))
+    views = HalfShiftTask().views(torch.cat([image, image + 10]))
     expected = [
         [[1, 2], [1, 2], [3, 4], [3, 4]],
         [[2, 1], [2, 1], [4, 3], [4, 3]],
@@ -90,7 +90,7 @@ def test_both():
         ('ChannelPermutationTask', 6),
         ('RotationPermutationTask', 24),
         ('FlipTask', 4),
-        ('QuartersTask', 4),
+        ('HalfShiftTask', 4),
     ],
 )
 def test_registered(name, num_views):

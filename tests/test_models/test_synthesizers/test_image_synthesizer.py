@@ -568,7 +568,7 @@ def test_pixels_are_optimised(networks):
     assert last.terms['loss_tv'] < first.terms['loss_tv']
 
 
-def test_lasting_terms_take_one_teacher(networks):
+def test_persistent_terms_take_one_teacher(networks):
     two = nn.ModuleDict(
         dict(a=networks.each_teacher[0], b=networks.each_teacher[0])
     )
@@ -610,7 +610,7 @@ def test_a_teacher_of_layers_with_activations(networks):
     networks = networks._replace(teachers=nn.ModuleDict(dict(t=teacher)))
     parts = synthesizer(losses=dict(loss_oh=dict(type='OneHotLoss')))
     batch = parts.synthesize(networks, 10, seed=1, iters=1)
-    module = 'csd_mmrazor.models.synthesizers.observer.frozen_bn'
+    module = 'csd_mmrazor.models.synthesizers.observer.fast_frozen_bn'
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, lambda *_: nullcontext([]))
         plain = parts.synthesize(networks, 10, seed=1, iters=1)

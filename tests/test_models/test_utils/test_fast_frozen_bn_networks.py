@@ -11,7 +11,7 @@ from timm.layers import BatchNormAct2d
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from csd_mmrazor.models.synthesizers.compiled import CompiledCopy
-from csd_mmrazor.models.utils import bn_layers, frozen, frozen_bn
+from csd_mmrazor.models.utils import bn_layers, fast_frozen_bn, frozen
 
 SIZE, CLASSES = 32, 10
 
@@ -175,9 +175,9 @@ def test_equals_the_plain_network(name):
     with frozen(model):
         with plain_hooks(model) as seen:
             expected = outcome(model, inputs, seen)
-        with frozen_bn(model, True) as statistics:
+        with fast_frozen_bn(model, True) as statistics:
             found = outcome(model, inputs, statistics)
-        with frozen_bn(model):
+        with fast_frozen_bn(model):
             logits = model(inputs, mode='tensor')
     assert 0 < len(found[1]) <= len(kept(model)) == len(bn_layers(model))
     assert expected[2].abs().max() > 0

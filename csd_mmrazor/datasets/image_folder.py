@@ -10,12 +10,12 @@ _SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.webp'}
 _NOTES = {'.txt', '.csv', '.json', '.xml', '.md', '.db', '.ini'}
 
 
-def list_class_folders(
+def list_image_folder(
     root: Union[str, Path],
     num_classes: Optional[int] = None,
     classes: Optional[Sequence[str]] = None,
 ) -> List[Tuple[Path, int]]:
-    """Images in class folders, ``root/<class>/*``, with their labels.
+    """Images in ImageFolder layout, ``root/<class>/*``, with their labels.
 
     Images in a folder ``images`` of a class count as well, as Tiny-ImageNet
     has them. Notes (.txt, .csv, ...) and what is hidden are left out.
@@ -25,7 +25,7 @@ def list_class_folders(
     and no class may lack its folder, since the others would be shifted.
 
     Args:
-        root (str | Path): The folder of class folders.
+        root (str | Path): The folder.
         num_classes (int, optional): How many there are.
         classes (sequence[str], optional): Names of the classes in order. Of
             those that have no folder a warning is given.

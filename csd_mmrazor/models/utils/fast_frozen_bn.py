@@ -247,7 +247,7 @@ def _forward(
 
 
 @contextmanager
-def frozen_bn(
+def fast_frozen_bn(
     model: nn.Module, with_statistics: bool = False
 ) -> Iterator[List[BNStatistics]]:
     """Run the BN layers of a frozen model the fast way.

@@ -4,7 +4,7 @@ import logging
 import pytest
 from mmengine.logging import MMLogger
 
-from csd_mmrazor.datasets.class_folders import list_class_folders
+from csd_mmrazor.datasets.image_folder import list_image_folder
 
 
 def fill(root, *paths):
@@ -21,7 +21,7 @@ def fill(root, *paths):
 def found(root, *args):
     return {
         str(path.relative_to(root)): label
-        for path, label in list_class_folders(root, *args)
+        for path, label in list_image_folder(root, *args)
     }
 
 
@@ -88,7 +88,7 @@ NINE = [f'class{number}/1.png' for number in range(9)]
 )
 def test_what_would_give_wrong_labels(tmp_path, paths, args, message):
     with pytest.raises(ValueError, match=message):
-        list_class_folders(fill(tmp_path, *paths), *args)
+        list_image_folder(fill(tmp_path, *paths), *args)
 
 
 def test_missing_classes_are_told(tmp_path):
@@ -99,7 +99,7 @@ def test_missing_classes_are_told(tmp_path):
     logger = MMLogger.get_current_instance()
     logger.addHandler(handler)
     try:
-        list_class_folders(tmp_path, classes=['cat', 'dog', 'eel'])
+        list_image_folder(tmp_path, classes=['cat', 'dog', 'eel'])
     finally:
         logger.removeHandler(handler)
     assert 'no images of dog, eel' in records[0].getMessage()
@@ -108,7 +108,7 @@ def test_missing_classes_are_told(tmp_path):
 @pytest.mark.parametrize('args', [(), (3,), (None, ['a'])])
 def test_no_images_at_all(tmp_path, args):
     with pytest.raises(FileNotFoundError, match='There are no images in'):
-        list_class_folders(tmp_path, *args)
+        list_image_folder(tmp_path, *args)
     fill(tmp_path, 'a/notes.txt')
     with pytest.raises(FileNotFoundError, match='There are no images in'):
-        list_class_folders(tmp_path, *args)
+        list_image_folder(tmp_path, *args)

@@ -9,7 +9,7 @@ from timm.layers import BatchNormAct2d
 from torch.nn.utils import parametrize, prune
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from csd_mmrazor.models.utils import bn_layers, frozen, frozen_bn
+from csd_mmrazor.models.utils import bn_layers, fast_frozen_bn, frozen
 
 KINDS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
 
@@ -30,7 +30,7 @@ def layer_of(ndim, dtype=torch.float32, **kwargs):
 def test_equals_torchs_layer(shape, affine, with_statistics):
     layer, maps = layer_of(len(shape), affine=affine), torch.randn(shape)
     expected = layer(maps)
-    with frozen_bn(layer, with_statistics) as statistics:
+    with fast_frozen_bn(layer, with_statistics) as statistics:
         torch.testing.assert_close(layer(maps), expected)
     assert len(statistics) == with_statistics
     for collected in statistics:
@@ -50,7 +50,7 @@ def test_gradient_by_finite_differences(shape, with_statistics):
     maps = torch.randn(shape, dtype=torch.float64, requires_grad=True)
 
     def function(x):
-        with frozen_bn(layer, with_statistics) as statistics:
+        with fast_frozen_bn(layer, with_statistics) as statistics:
             outputs = layer(x)
         return (outputs, *(s for c in statistics for s in (c.mean, c.var)))
 
@@ -61,7 +61,7 @@ def test_gradient_of_one_output_alone():
     layer = layer_of(4)
     for pick in (0, 1, 2):
         maps = torch.randn(4, 3, 2, 2, requires_grad=True)
-        with frozen_bn(layer, True) as statistics:
+        with fast_frozen_bn(layer, True) as statistics:
             outputs = layer(maps)
         mean, var = statistics[0][:2]
         (outputs, mean, var)[pick].square().sum().backward()
@@ -79,7 +79,7 @@ def test_gradient_of_one_output_alone():
 def test_low_precision_is_summed_in_float32(dtype):
     layer = layer_of(4)
     maps = (torch.randn(64, 3, 16, 16) + 8).to(dtype)
-    with frozen_bn(layer, True) as statistics:
+    with fast_frozen_bn(layer, True) as statistics:
         outputs = layer(maps)
     assert outputs.dtype == dtype
     torch.testing.assert_close(outputs, layer(maps.float()).to(dtype))
@@ -100,7 +100,7 @@ def test_large_means_cost_no_precision(offset):
     layer = layer_of(4)
     layer.running_mean += offset
     maps = torch.randn(64, 3, 16, 16) + offset
-    with frozen_bn(layer, True) as statistics:
+    with fast_frozen_bn(layer, True) as statistics:
         layer(maps)
     exact = maps.double().var((0, 2, 3), unbiased=False)
     torch.testing.assert_close(
@@ -112,7 +112,7 @@ def test_layers_come_back():
     model = build(network()).eval()
     inputs = torch.randn(4, 1, 8, 8)
     expected = model(inputs, mode='tensor')
-    with pytest.raises(KeyError), frozen_bn(model, True):
+    with pytest.raises(KeyError), fast_frozen_bn(model, True):
         assert all('forward' in vars(m) for m in bn_layers(model))
         raise KeyError
     assert not any('forward' in vars(m) for m in model.modules())
@@ -121,7 +121,7 @@ def test_layers_come_back():
 
 def test_layers_in_train_mode_are_left_alone():
     model = nn.Sequential(layer_of(4).train(), layer_of(4))
-    with frozen_bn(model, True) as statistics:
+    with fast_frozen_bn(model, True) as statistics:
         model(torch.randn(4, 3, 2, 2))
     assert len(statistics) == 1
 
@@ -136,7 +136,7 @@ def test_whole_network():
     with frozen(model):
         outputs = model(inputs, mode='tensor')
         (expected,) = torch.autograd.grad(outputs.square().sum(), inputs)
-        with frozen_bn(model, True):
+        with fast_frozen_bn(model, True):
             other = model(inputs, mode='tensor')
             (grad,) = torch.autograd.grad(other.square().sum(), inputs)
     torch.testing.assert_close(outputs, other)
@@ -267,15 +267,15 @@ def test_every_layer_keeps_its_function(kind):
     maps = torch.randn(8, 3, 4, 4)
     before = vars(layer).get('forward'), [*layer._forward_pre_hooks]
     plain = passed(layer, maps, nullcontext())
-    with frozen_bn(layer):
+    with fast_frozen_bn(layer):
         replaced = vars(layer).get('forward') is not before[0]
-    without = passed(layer, maps, frozen_bn(layer))
+    without = passed(layer, maps, fast_frozen_bn(layer))
     assert replaced == (kind in USUAL)
     assert without[2] == []
     for value, other in zip(without[:2], plain[:2]):
         torch.testing.assert_close(value, other)
 
-    output, _, statistics = passed(layer, maps, frozen_bn(layer, True))
+    output, _, statistics = passed(layer, maps, fast_frozen_bn(layer, True))
     torch.testing.assert_close(output, plain[0])
     # What the layer itself is given.
     given = maps + 1 if kind == 'pre-hook' else maps
@@ -310,7 +310,7 @@ def test_layers_without_statistics_run_as_they_are(layer):
     layer.eval()
     maps = torch.randn(8, 3, 4, 4)
     assert bn_layers(layer) == []
-    with frozen_bn(layer, True) as statistics:
+    with fast_frozen_bn(layer, True) as statistics:
         output = layer(maps)
     assert statistics == []
     assert torch.equal(output, layer(maps))
@@ -318,15 +318,15 @@ def test_layers_without_statistics_run_as_they_are(layer):
 
 def test_maps_by_name_and_with_channels_last():
     layer, maps = layer_of(4), torch.randn(8, 3, 4, 4)
-    with frozen_bn(layer, True) as statistics:
+    with fast_frozen_bn(layer, True) as statistics:
         torch.testing.assert_close(layer(input=maps), layer(maps))
     frozen_layer = random_values(Frozen(3))
-    with frozen_bn(frozen_layer, True) as statistics:
+    with fast_frozen_bn(frozen_layer, True) as statistics:
         frozen_layer(x=maps)
     torch.testing.assert_close(statistics[0].mean, maps.mean((0, 2, 3)))
 
     layer, tokens = random_values(ChannelsLast(3)), torch.randn(8, 5, 3)
-    with frozen_bn(layer, True) as statistics:
+    with fast_frozen_bn(layer, True) as statistics:
         layer(tokens)
     torch.testing.assert_close(statistics[0].mean, tokens.mean((0, 1)))
     torch.testing.assert_close(
@@ -338,7 +338,7 @@ def test_maps_by_name_and_with_channels_last():
 def test_what_has_no_channels_is_told(maps):
     layer = OfItsOwn(3).eval()
     with pytest.raises(ValueError, match='OfItsOwn.*of 3 channels.*given'):
-        with frozen_bn(layer, True):
+        with fast_frozen_bn(layer, True):
             layer(maps)
     assert not layer._forward_pre_hooks
 
@@ -347,7 +347,7 @@ def test_a_layer_that_runs_twice_gives_both():
     layer = layer_of(4)
     maps = torch.randn(8, 3, 4, 4)
     for each in (layer, random_values(OfItsOwn(3))):
-        with frozen_bn(each, True) as statistics:
+        with fast_frozen_bn(each, True) as statistics:
             after = each(maps)
             each(after)
         torch.testing.assert_close(statistics[0].mean, maps.mean((0, 2, 3)))
@@ -357,7 +357,7 @@ def test_a_layer_that_runs_twice_gives_both():
 def test_one_network_in_two_roles():
     layer, maps = layer_of(4), torch.randn(8, 3, 4, 4)
     expected = layer(maps)
-    with frozen_bn(layer), frozen_bn(layer, True) as statistics:
+    with fast_frozen_bn(layer), fast_frozen_bn(layer, True) as statistics:
         torch.testing.assert_close(layer(maps), expected)
     assert len(statistics) == 1
     assert 'forward' not in vars(layer) and not layer._forward_pre_hooks
@@ -369,7 +369,7 @@ def test_a_network_of_halves_is_computed_in_float32(dtype):
     exact = nn.BatchNorm2d(3).eval().requires_grad_(False)
     exact.load_state_dict(layer.state_dict())
     maps = torch.randn(8, 3, 4, 4).to(dtype)
-    with frozen_bn(layer, True) as statistics:
+    with fast_frozen_bn(layer, True) as statistics:
         output = layer(maps)
     torch.testing.assert_close(output, exact(maps.float()).to(dtype))
     assert {values.dtype for values in statistics[0]} == {torch.float32}
@@ -380,7 +380,7 @@ def test_a_global_hook_is_respected():
     handle = nn.modules.module.register_module_forward_hook(
         lambda module, args, output: None
     )
-    with handle, frozen_bn(layer):
+    with handle, fast_frozen_bn(layer):
         assert 'forward' not in vars(layer)
 
 

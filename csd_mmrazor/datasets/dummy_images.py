@@ -6,11 +6,11 @@ from mmpretrain.structures import DataSample
 from mmrazor.registry import DATASETS
 from torch.utils.data import Dataset
 
-from ..utils import check_integer
+from ..utils import check_integer, register_alias
 
 
 @DATASETS.register_module()
-class BlankImages(Dataset[Dict[str, Any]]):
+class DummyImages(Dataset[Dict[str, Any]]):
     """Black images of class 0, for algorithms that only count them.
 
     MMRazor's DAFL, ZSKT and DFAD load the real training set and use nothing
@@ -28,7 +28,7 @@ class BlankImages(Dataset[Dict[str, Any]]):
         length: int = 50000,
         metainfo: Optional[Dict[str, Any]] = None,
     ) -> None:
-        check_integer('length of BlankImages', length)
+        check_integer('length of DummyImages', length)
         self.image = torch.zeros(tuple(image_shape), dtype=torch.uint8)
         self.length = length
         self.metainfo = dict(metainfo or {})
@@ -42,3 +42,6 @@ class BlankImages(Dataset[Dict[str, Any]]):
         return dict(
             inputs=self.image, data_samples=DataSample().set_gt_label(0)
         )
+
+
+register_alias(DATASETS, 'DummyImages', DummyImages)

@@ -1,0 +1,21 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import pytest
+from mmengine.registry import DefaultScope
+from mmrazor.registry import DATASETS, TASK_UTILS
+
+from csd_mmrazor.datasets import DummyImages
+from csd_mmrazor.models import HalfShiftTask
+
+
+@pytest.mark.parametrize(
+    'registry, old, cls',
+    [
+        (TASK_UTILS, 'HalfShiftTask', HalfShiftTask),
+        (DATASETS, 'DummyImages', DummyImages),
+    ],
+)
+def test_old_names_still_build(registry, old, cls):
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        with pytest.warns(DeprecationWarning, match=f'called {cls.__name__}'):
+            built = registry.build(dict(type=old))
+    assert type(built) is cls
