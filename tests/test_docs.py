@@ -31,7 +31,7 @@ tests = runpy.run_path('test_my_quantity.py').items()
 print([test() for name, test in tests if name.startswith('test_')])
 """
 # Names of earlier releases, and what they are called today.
-ALIASES = dict(HalfShiftTask='HalfShiftTask', DummyImages='DummyImages')
+ALIASES = dict(QuartersTask='HalfShiftTask', BlankImages='DummyImages')
 
 
 @pytest.fixture

@@ -44,4 +44,4 @@ class DummyImages(Dataset[Dict[str, Any]]):
         )
 
 
-register_alias(DATASETS, 'DummyImages', DummyImages)
+register_alias(DATASETS, 'BlankImages', DummyImages)

@@ -10,8 +10,8 @@ from csd_mmrazor.models import HalfShiftTask
 @pytest.mark.parametrize(
     'registry, old, cls',
     [
-        (TASK_UTILS, 'HalfShiftTask', HalfShiftTask),
-        (DATASETS, 'DummyImages', DummyImages),
+        (TASK_UTILS, 'QuartersTask', HalfShiftTask),
+        (DATASETS, 'BlankImages', DummyImages),
     ],
 )
 def test_old_names_still_build(registry, old, cls):

@@ -66,4 +66,4 @@ class HalfShiftTask:
         return shift_halves(images).flatten(0, 1)
 
 
-register_alias(TASK_UTILS, 'HalfShiftTask', HalfShiftTask)
+register_alias(TASK_UTILS, 'QuartersTask', HalfShiftTask)
