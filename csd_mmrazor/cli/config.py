@@ -109,6 +109,11 @@ def check_present(cfg: Config, sections: Sequence[str], do: str) -> None:
             )
 
 
+def is_csd(cfg: Config) -> bool:
+    """Whether a config's algorithm is this project's."""
+    return _type_name(cfg.model).endswith('CSDDistillation')
+
+
 def check_training(cfg: Config) -> None:
     """Check what libraries tell late or in riddles.
 
@@ -144,10 +149,10 @@ def check_training(cfg: Config) -> None:
             'image bank has not yet: set train_dataloader.sampler.num_samples '
             'to the images of an epoch.'
         )
-    if not str(cfg.model.get('type')).endswith('CSDDistillation'):
-        check_teachers_of(cfg.model)
-    else:
+    if is_csd(cfg):
         check_optimizers(cfg.optim_wrapper, bool(cfg.model.get('aux_head')))
+    else:
+        check_teachers_of(cfg.model)
     check_schedules(cfg)
     if (
         cfg.get('sync_bn')
@@ -168,8 +173,13 @@ def check_training(cfg: Config) -> None:
 
 
 def _is_bank(dataset: Any) -> bool:
-    name = dataset.get('type') if isinstance(dataset, dict) else None
-    return str(getattr(name, '__name__', name)).endswith('ImageBank')
+    return _type_name(dataset).endswith('ImageBank')
+
+
+def _type_name(part: Any) -> str:
+    """The ``type`` of a part, which may be a name or a class."""
+    kind = part.get('type') if isinstance(part, dict) else None
+    return str(getattr(kind, '__name__', kind))
 
 
 def _check_dataset(dataset: Any) -> None:

@@ -11,6 +11,7 @@ from ..utils import NO_FILE
 from .config import (
     add_config_arguments,
     check_present,
+    is_csd,
     load_config,
 )
 from .errors import concise_errors
@@ -37,10 +38,9 @@ def test(args: argparse.Namespace) -> None:
     check_present(cfg, ('model', 'test_dataloader'), 'test')
     # Only the student is tested: teachers need no weights for it.
     teachers = cfg.model.get('teachers', {})
-    is_csd = str(cfg.model.get('type')).endswith('CSDDistillation')
     for teacher in teachers.values() if isinstance(teachers, dict) else ():
         teacher.pop('ckpt_path', None)
-        if is_csd:
+        if is_csd(cfg):
             teacher.ckpt_path = NO_FILE
     runner = Runner.from_cfg(cfg)
     if args.checkpoint != 'none':

@@ -406,7 +406,7 @@ def test_another_data_set_is_told(tiny_runner):
     [
         (dict(rounds=-1), 'rounds .* 0 or more, but got -1'),
         (dict(init_rounds=0.5), 'init_rounds .* but got 0.5'),
-        (dict(init_iters=0), 'init_iters .* 1 or more, but got 0'),
+        (dict(init_iters=0), 'init_iters .* positive integer, but got 0'),
         (dict(max_retries=-1), 'max_retries .* 0 or more, but got -1'),
         (dict(grid_images='many'), 'grid_images .* but got .many'),
     ],

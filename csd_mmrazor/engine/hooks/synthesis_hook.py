@@ -16,7 +16,7 @@ from ...datasets.bank_folder import IMPORTED, INITIAL
 from ...models.preprocessors import check_preprocessor, check_scale
 from ...models.synthesizers import Networks
 from ...models.utils import contiguous, reset_weights
-from ...utils import derive_seed, seeded
+from ...utils import check_integer, derive_seed, seeded
 from ..rehearsal import rehearse
 from ..synthesis import (
     EPOCH,
@@ -102,12 +102,7 @@ class SynthesisHook(Hook):
             grid_images=grid_images,
         ).items():
             lowest = 1 if name == 'init_iters' else 0
-            if type(value) is not int or value < lowest:
-                raise ValueError(
-                    f'{name} of SynthesisHook should be an '
-                    f'integer, {lowest} or more, but got '
-                    f'{value!r}.'
-                )
+            check_integer(f'{name} of SynthesisHook', value, lowest)
         self.synthesizer = MODELS.build({'_scope_': 'mmrazor', **synthesizer})
         self.rounds = rounds
         self.init_rounds = init_rounds
