@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import suppress
 from numbers import Number
-from typing import Dict
+from typing import Dict, List
 
 import torch
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
@@ -62,10 +62,7 @@ def check_metrics(runner: Runner, metrics: Dict) -> None:
         elif isinstance(hook, EarlyStoppingHook):
             name = f'monitor={hook.monitor!r} of {type(hook).__name__}'
             wanted[name] = hook.monitor
-    schedulers = runner.param_schedulers or []
-    if isinstance(schedulers, dict):
-        schedulers = sum(map(list, schedulers.values()), [])
-    for scheduler in schedulers:
+    for scheduler in _leaves(runner.param_schedulers):
         if getattr(scheduler, 'need_val_args', False):
             name = f'monitor={scheduler.monitor!r} of '
             wanted[name + type(scheduler).__name__] = scheduler.monitor
@@ -83,3 +80,12 @@ def check_metrics(runner: Runner, metrics: Dict) -> None:
                 f'{argument} looks at the metric {name}, which is no number '
                 f'but {type(value).__name__}: name another of {[*metrics]}.'
             )
+
+
+def _leaves(schedulers) -> List:
+    """Schedules of one or several optimizers, or what their configs hold."""
+    if isinstance(schedulers, dict):
+        schedulers = [*schedulers.values()]
+    if isinstance(schedulers, (list, tuple)):
+        return [leaf for entry in schedulers for leaf in _leaves(entry)]
+    return [schedulers]
