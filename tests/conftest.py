@@ -20,6 +20,66 @@ from mmengine.runner import Runner
 torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
 
 
+# What `tools/run_tests.sh --fast` leaves out: folders, files, tests in files.
+MARKS = dict(
+    kill=(
+        'test_cli/test_disks.py',
+        'test_cli/test_kills.py',
+        'test_datasets/test_bank_folder.py::test_killed_while_writing',
+        'test_engine/test_rehearsal.py',
+    ),
+    dist=(
+        'test_cli/test_distributed.py',
+        'test_cli/test_train_and_test.py::test_two_processes_on_the_cpu',
+        'test_engine/test_synthesis/test_persistent_state.py',
+    ),
+    slow=(
+        'test_cli/test_bad_inputs.py',
+        'test_cli/test_benchmark.py',
+        'test_cli/test_compare.py',
+        'test_cli/test_crafted_checkpoints.py',
+        'test_cli/test_locale_and_ctrl_c.py',
+        'test_cli/test_plot_rounds.py',
+        'test_cli/test_quickstart.py',
+        'test_cli/test_train_and_test.py',
+        'test_compat',
+        'test_configs/test_every_config.py',
+        'test_configs/test_peers.py',
+        'test_configs/test_results.py',
+        'test_docs.py',
+        'test_engine/test_amp.py',
+        'test_engine/test_checkpoint_hook.py',
+        'test_engine/test_hook_states.py',
+        'test_engine/test_loop_checks.py',
+        'test_engine/test_memory.py',
+        'test_engine/test_resumption.py',
+        'test_engine/test_synthesis_hook.py',
+        'test_export/test_onnx.py',
+        'test_export/test_source.py',
+        'test_export/test_student.py',
+        'test_export/test_student_config.py',
+        'test_models/test_families.py',
+        'test_models/test_synthesizers/test_compiled.py',
+        'test_models/test_utils/test_fast_frozen_bn_networks.py',
+        'test_packaging.py',
+    ),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of :data:`MARKS`."""
+    tests = ROOT / 'tests'
+    for mark, names in MARKS.items():
+        for name in names:
+            path, _, test = name.partition('::')
+            assert (tests / path).exists(), name
+            assert not test or f'def {test}(' in (tests / path).read_text()
+            for item in items:
+                is_below = tests / path in (item.path, *item.path.parents)
+                if is_below and test in ('', item.originalname):
+                    item.add_marker(mark)
+
+
 @pytest.fixture(autouse=True)
 def _same_draws_every_time():
     torch.manual_seed(0)

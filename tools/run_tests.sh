@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # All tests, with their own set-up:  bash tools/run_tests.sh [PYTEST_ARGS]
+# Most of them, in three minutes:    bash tools/run_tests.sh --fast
 # Without arguments those of training, kills and equality run once more with
 # the kernels of a CPU that has AVX2 and no AVX-512 (memory_format.py).
 set -euo pipefail
@@ -9,6 +10,9 @@ source tools/environment.sh
 ruff check .
 ruff format --check .
 python -m mypy
+if [ "${1:-}" = --fast ]; then
+    exec python -m pytest -m "not slow and not dist and not kill" "${@:2}"
+fi
 if [ $# -gt 0 ]; then
     exec python -m pytest "$@"
 fi
