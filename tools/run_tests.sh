@@ -10,8 +10,12 @@ source tools/environment.sh
 ruff check .
 ruff format --check .
 python -m mypy
+# As many tests at a time as there are processors, of one thread each.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+workers=$(python -c 'import os; print(min(4, len(os.sched_getaffinity(0))))')
+pytest=(python -m pytest -n "$workers" --dist worksteal)
 if [ "${1:-}" = --fast ]; then
-    exec python -m pytest -m "not slow and not dist and not kill" "${@:2}"
+    exec "${pytest[@]}" -m "not slow and not dist and not kill" "${@:2}"
 fi
 if [ $# -gt 0 ]; then
     exec python -m pytest "$@"
@@ -21,8 +25,8 @@ python -W ignore -m sphinx -W --keep-going -q docs work_dirs/docs
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 failed=0
-python -m pytest | tee "$out/all" || failed=1
-ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m pytest \
+"${pytest[@]}" | tee "$out/all" || failed=1
+ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 "${pytest[@]}" \
     tests/test_models/test_algorithms \
     tests/test_models/test_utils/test_memory_format.py \
     tests/test_engine \
