@@ -62,6 +62,7 @@ MARKS = dict(
         'test_models/test_synthesizers/test_compiled.py',
         'test_models/test_utils/test_fast_frozen_bn_networks.py',
         'test_packaging.py',
+        'test_utils/test_plain_pickle.py::test_mutants_are_loaded_as_data_or_refused',
     ),
 )
 

@@ -166,13 +166,13 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             array.cpu().numpy() if torch.is_tensor(array) else array
             for array in (images, labels)
         )
-        shard = self._opened.append(
+        shard = self.opened.append(
             images, labels, epoch, index, is_main_process()
         )
         if self._mapped:
             barrier()  # the main process has written it
-            self._store.add(*self._opened.read(shard, mmap=True))
-        elif self._exceeds(len(self._opened)):
+            self._store.add(*self.opened.read(shard, mmap=True))
+        elif self._exceeds(len(self.opened)):
             barrier()
             self._load()
         else:
@@ -180,8 +180,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
 
     def keep(self, shards: Sequence[Shard]) -> None:
         """Drop all shards but these, on disk and in memory."""
-        if list(shards) != self._opened.shards:
-            self._opened.keep(shards, is_main_process())
+        if list(shards) != self.opened.shards:
+            self.opened.keep(shards, is_main_process())
             self._load()
 
     def reserve(self, length: int) -> None:
@@ -192,30 +192,34 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
     def _load(self) -> None:
         """Bring what is on disk to where it is kept for training."""
         self._mapped = self.storage == 'disk' or self._exceeds(
-            len(self._opened)
+            len(self.opened)
         )
         if self._mapped:
             if self.storage != 'disk':
                 print_log(
-                    f'{len(self._opened)} images exceed the memory_limit of '
+                    f'{len(self.opened)} images exceed the memory_limit of '
                     f'ImageBank, {self.memory_limit / GIB:g} GiB: from now on '
                     'they are mapped from disk.',
                     logger='current',
                     level=logging.WARNING,
                 )
-            self._store = MappedStore(self._opened.image_shape)
+            self._store = MappedStore(self.opened.image_shape)
         else:
             device = get_device() if self.storage == 'device' else 'cpu'
-            self._store = MemoryStore(self._opened.image_shape, device)
+            self._store = MemoryStore(self.opened.image_shape, device)
             self._store.reserve(
-                min(len(self._opened), self._opened.room_on_disk())
+                min(len(self.opened), self.opened.room_on_disk())
             )
-        for shard in self._opened.shards:
-            self._store.add(*self._opened.read(shard, self._mapped))
+        for shard in self.opened.shards:
+            self._store.add(*self.opened.read(shard, self._mapped))
 
     @property
-    def _opened(self) -> BankFolder:
-        """The images on disk."""
+    def opened(self) -> BankFolder:
+        """The images on disk.
+
+        Raises:
+            BankError: If there are none yet.
+        """
         if self.folder is None:
             raise BankError(
                 'This ImageBank is not open: give it a data_root, or let '
@@ -224,22 +228,22 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         return self.folder
 
     def _exceeds(self, length: int) -> bool:
-        size = int(np.prod(self._opened.image_shape))
+        size = int(np.prod(self.opened.image_shape))
         return length * size > self.memory_limit
 
     def _imported(self, root: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Batches of another bank or of a folder in ImageFolder layout."""
         if BankFolder.exists(root):
             source = BankFolder(
-                root, self._opened.image_shape, self._opened.num_classes
+                root, self.opened.image_shape, self.opened.num_classes
             )
             if not source.shards:
                 raise BankError(f'init_bank={root} is empty.')
             for shard in source.shards:
                 yield source.read(shard)
             return
-        samples = list_image_folder(root, self._opened.num_classes)
-        channels, height, width = self._opened.image_shape
+        samples = list_image_folder(root, self.opened.num_classes)
+        channels, height, width = self.opened.image_shape
         for start in range(0, len(samples), _SHARD_SIZE):
             images, labels = [], []
             for path, label in samples[start : start + _SHARD_SIZE]:

@@ -18,6 +18,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from mmengine.dist import barrier, get_dist_info, is_main_process
 from mmengine.hooks import (
     CheckpointHook,
@@ -120,13 +121,13 @@ class _Rehearsal(Runner):
         for hook in self.hooks:
             if isinstance(hook, CheckpointHook):
                 hook.interval, hook.save_begin = 1, 0
-        algorithm = getattr(self.model, 'module', self.model)
+        algorithm: Any = getattr(self.model, 'module', self.model)
         if hasattr(algorithm, 'log_interval'):
             algorithm.log_interval = 1
         self.watch = _Watch()
         self.register_hook(self.watch)
 
-    def call_hook(self, fn_name: str, **kwargs) -> None:
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         outer = self.stage
         for hook in self._hooks:
             if hasattr(hook, fn_name):
@@ -160,7 +161,7 @@ class _Rehearsal(Runner):
                 for hook in _hook_cfgs(self.cfg).values()
             ):
                 self.stage = None, 'export'
-                algorithm = getattr(self.model, 'module', self.model)
+                algorithm: Any = getattr(self.model, 'module', self.model)
                 plain_student(self.cfg)[1].load_state_dict(
                     algorithm.architecture.state_dict()
                 )
@@ -221,7 +222,11 @@ class _Watch(Hook):
             )
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Optional[Dict[str, Any]] = None,
+        outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         self.steps += 1
         scaled = any(
@@ -237,7 +242,7 @@ class _Watch(Hook):
         self, runner: Runner, metrics: Optional[Dict[str, Any]] = None
     ) -> None:
         try:
-            check_metrics(runner, metrics)
+            check_metrics(runner, metrics or {})
         except ValueError as error:
             raise RehearsalError(error) from error
 
@@ -346,7 +351,8 @@ def _cut_down(
         for path, hook in _hook_cfgs(cfg).items()
         if _takes_part(hook)
     }
-    default_hooks, custom_hooks = {}, []
+    default_hooks: Dict[str, Optional[Dict[str, Any]]] = {}
+    custom_hooks: List[Dict[str, Any]] = []
     for path, hook in hooks.items():
         section, name = path.split('.')
         if section == 'default_hooks':
@@ -423,7 +429,7 @@ def _takes_part(hook: Dict[str, Any]) -> bool:
     )
 
 
-def _short(hook: Dict[str, Any]) -> Dict[str, Any]:
+def _short(hook: ConfigDict) -> ConfigDict:
     """A hook's config with little to do."""
     if 'synthesizer' in hook:
         hook.rehearsal = False
@@ -445,13 +451,14 @@ def _short(hook: Dict[str, Any]) -> Dict[str, Any]:
 
 def _few(loader: DataLoader[Any]) -> DataLoader[Any]:
     """A batch from all over a data set."""
-    count = min(len(loader.dataset), loader.batch_size or _FEW_TO_VALIDATE)
+    dataset: Any = loader.dataset
+    count = min(len(dataset), loader.batch_size or _FEW_TO_VALIDATE)
     if not torch.cuda.is_available():
         count = min(count, _FEW_TO_VALIDATE)
-    chosen = np.linspace(0, len(loader.dataset) - 1, count).round()
-    images = Subset(loader.dataset, chosen.astype(int).tolist())
-    if hasattr(loader.dataset, 'metainfo'):
-        images.metainfo = loader.dataset.metainfo
+    chosen = np.linspace(0, len(dataset) - 1, count).round()
+    images: Any = Subset(dataset, chosen.astype(int).tolist())
+    if hasattr(dataset, 'metainfo'):
+        images.metainfo = dataset.metainfo
     return DataLoader(images, count, collate_fn=loader.collate_fn)
 
 
@@ -538,7 +545,7 @@ def _blame(
         )
     text = str(error).split(' So it was in ')[0]
     advice = ''
-    if 'more than 1 value per channel' in text:
+    if 'more than 1 value per channel' in text and rehearsal:
         first, last = rehearsal.sizes
         advice = (
             ' BN layers cannot train on one image: let train_dataloader.'

@@ -43,7 +43,7 @@ class AuxProbeHook(Hook):
             return
         model = getattr(runner.model, 'module', runner.model)
         inputs = model.data_preprocessor(data_batch, False)['inputs']
-        labels = torch.cat([output.gt_label for output in outputs])
+        labels = torch.cat([output.gt_label for output in outputs or ()])
         aux_logits, joint = aux_answers(self.networks, inputs, labels)
         self.right.append(aux_logits.argmax(1) == joint)
 

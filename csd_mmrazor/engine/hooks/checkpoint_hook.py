@@ -3,7 +3,7 @@ import difflib
 import re
 from inspect import signature
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 import torch.nn as nn
 from mmengine.dist import is_main_process
@@ -40,7 +40,7 @@ class DurableCheckpointHook(CheckpointHook):
 
     _digests: Optional[Dict[str, str]] = None
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.out_dir is not None:
             raise ValueError(
@@ -155,7 +155,7 @@ class DurableCheckpointHook(CheckpointHook):
         super().before_train(runner)
         hook_states(runner.hooks)  # tells now what cannot be saved
         self._remove = self.file_backend.remove
-        self._outdated = []
+        self._outdated: List[str] = []
         self.file_backend.remove = self._outdated.append
         if runner._resume and runner.epoch:
             # So that it is written anew if it turns out to be the best.

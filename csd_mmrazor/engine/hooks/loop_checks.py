@@ -70,7 +70,7 @@ def check_loader(loader: DataLoader[Any]) -> None:
             f'inherits it, but got {type(sampler).__name__}: an image bank '
             'grows, and other samplers take its size when they are built.'
         )
-    batch_size = loader.batch_sampler.batch_size
+    batch_size = getattr(loader.batch_sampler, 'batch_size', 1)
     if not len(loader):
         raise ValueError(
             'An epoch would have no student step: '
@@ -92,7 +92,8 @@ def check_loader(loader: DataLoader[Any]) -> None:
         labels=torch.zeros(2, dtype=torch.int64),
     )
     try:
-        fits = torch.is_tensor(loader.collate_fn(samples)['inputs'])
+        collated: Any = loader.collate_fn(samples)  # type: ignore[arg-type]
+        fits = torch.is_tensor(collated['inputs'])
     except Exception:
         fits = False
     if not fits:

@@ -8,7 +8,7 @@ values from the checkpoint and others from the config, without a word.
 import hashlib
 import re
 import warnings
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch.nn as nn
 from mmengine.optim import OptimWrapperDict
@@ -67,7 +67,7 @@ def resume_as_configured(
         for name, old in meta.get('teachers', {}).items()
         if digests.get(name, old) != old
     ]
-    steps = len(loop.dataloader) if is_epochs else 0
+    steps: Optional[int] = len(loop.dataloader) if is_epochs else 0
     if is_epochs and done and meta['iter'] != done * steps:
         told.append(f'steps an epoch: {meta["iter"] // done} -> {steps}')
     elif not any(item.key.startswith(_SCHEDULE) for item in differences):
@@ -248,7 +248,7 @@ def renew_schedule(
     return told
 
 
-def _by_name(value: Any, kind: type) -> Dict[str, Any]:
+def _by_name(value: Any, kind: Any) -> Dict[str, Any]:
     return dict(value.items()) if isinstance(value, kind) else {'': value}
 
 

@@ -1,7 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from typing import Any, Dict, Optional, Tuple
 
-import torch.nn as nn
 from mmengine.dist import (
     broadcast,
     broadcast_object_list,
@@ -143,7 +142,7 @@ class SynthesisHook(Hook):
         )
         self.round_runner.resume()
         runner.logger.info(describe_plan(runner))
-        if any(shard.epoch == IMPORTED for shard in bank.folder.shards):
+        if any(shard.epoch == IMPORTED for shard in bank.opened.shards):
             runner.logger.info(
                 f'The image bank starts with {len(bank)} '
                 'imported images: no initial ones are made.'
@@ -166,6 +165,7 @@ class SynthesisHook(Hook):
             self._rounds_of_epoch,
             self.synthesizer.iters,
         )
+        assert self.round_runner is not None, 'before_train comes first'
         seed, head = (
             self.round_runner.seed,
             self.round_runner.networks.aux_head,
@@ -195,6 +195,7 @@ class SynthesisHook(Hook):
         self, runner: Runner, name: str, epoch: int, total: int, iters: int
     ) -> None:
         """Make rounds and report the last one."""
+        assert self.round_runner is not None, 'before_train comes first'
         is_initial = epoch == INITIAL
         batch = self.round_runner.make(
             'initial bank' if is_initial else f'epoch {epoch + 1}',
@@ -214,7 +215,7 @@ class SynthesisHook(Hook):
 
 
 def check_images(
-    model: nn.Module, networks: Networks, image_shape: Tuple[int, ...]
+    model: Any, networks: Networks, image_shape: Tuple[int, ...]
 ) -> None:
     """Check that synthesis and training mean the same images.
 

@@ -1,4 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Any
+
 import torch.nn as nn
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import OPTIMIZERS
@@ -42,7 +44,7 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
                     f'{type(module).__name__} does not have. It has '
                     f'{[*module._modules]}.'
                 )
-            part = getattr(module, name)
+            part: Any = getattr(module, name)
             if part is None:
                 continue
             kind = constructor.optimizer_cfg.get('type')
@@ -53,8 +55,9 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
                     f'{", ".join(OPTIMIZERS.module_dict)}.'
                 )
             if name == 'architecture' and 'distiller' in module._modules:
+                distiller: Any = module.distiller
                 part = nn.ModuleDict(
-                    dict(architecture=part, distiller=module.distiller)
+                    dict(architecture=part, distiller=distiller)
                 )
             try:
                 wrappers[name] = constructor(part)

@@ -63,7 +63,7 @@ class RoundRunner:
             self.networks, derive_seed(self.seed, PERSISTENT)
         )
         initial = self.synthesizer.persistent_state()
-        state = load_state(self.bank.folder, initial) if initial else None
+        state = load_state(self.bank.opened, initial) if initial else None
         if state is None:
             return
         try:
@@ -71,7 +71,7 @@ class RoundRunner:
         except (KeyError, RuntimeError) as error:
             raise BankError(
                 'The state of the synthesizer beside the image bank in '
-                f'{self.bank.folder.path} is that of another generator or '
+                f'{self.bank.opened.path} is that of another generator or '
                 f'loss. Resume with the synthesizer of that run. {error}'
             ) from error
 
@@ -94,7 +94,7 @@ class RoundRunner:
             NonFiniteSynthesisError: If a round diverges in every attempt.
         """
         rank, world_size = get_dist_info()
-        folder = self.bank.folder
+        folder = self.bank.opened
         lacking = [i for i in range(total) if not folder.has(epoch, i)]
         progress = Progress(
             what, -(-len(lacking) // world_size), iters, self.progress_interval
@@ -184,7 +184,7 @@ class RoundRunner:
             state = shared_state(state, took_part)
             self.synthesizer.load_persistent_state(state)
             if is_main_process():
-                save_state(state, self.bank.folder, rounds)
+                save_state(state, self.bank.opened, rounds)
 
     def _gathered(
         self, batch: Optional[SynthesisBatch]
@@ -196,7 +196,7 @@ class RoundRunner:
         if batch is None:  # this process had nothing to make
             size = self.synthesizer.batch_size
             images = torch.zeros(
-                (size, *self.bank.folder.image_shape), dtype=torch.uint8
+                (size, *self.bank.opened.image_shape), dtype=torch.uint8
             )
             labels = torch.zeros(size, dtype=torch.int64)
             device = next(self.networks.teachers.parameters()).device

@@ -73,13 +73,14 @@ def open_bank(
             f'dataset.init_bank={path}, or delete the folder.'
         )
     bank.open(path, image_shape, num_classes)
-    digests = all_gather_object(bank.folder.digest())
+    folder = bank.opened
+    digests = all_gather_object(folder.digest())
     if len(set(digests)) > 1:
         raise BankError(
             f'The processes see different image banks in {path}: '
             'the work dir has to be on a disk that all nodes share.'
         )
-    shards = bank.folder.shards
+    shards = folder.shards
     lacking = set(range(runner.epoch)) - {s.epoch for s in shards}
     if with_rounds and lacking:
         raise BankError(

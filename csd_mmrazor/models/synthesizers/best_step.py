@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, NamedTuple
+from typing import Dict, List, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -38,7 +38,8 @@ class BestStep:
         self.iters = iters
         self.loss = torch.full((), float('inf'), device=device)
         self.step = torch.full((), -1, device=device)
-        self.images = self.values = self.first_bad = self.names = None
+        self.images: Optional[Tensor] = None
+        self.names: List[str] = []
 
     @torch.no_grad()
     def update(
@@ -58,7 +59,8 @@ class BestStep:
         """
         values = torch.stack([term.float() for term in terms.values()])
         if self.images is None:
-            self.images, self.values, self.names = images, values, [*terms]
+            self.images, self.names = images, [*terms]
+            self.values = values
             # The step in which each term was first not finite.
             self.first_bad = torch.full_like(values, self.iters)
         better = loss < self.loss
@@ -79,6 +81,7 @@ class BestStep:
         Raises:
             NonFiniteSynthesisError: If a term was NaN or Inf in any step.
         """
+        assert self.images is not None, 'a round has a step or more'
         first_bad = self.first_bad.int().tolist()
         if min(first_bad) < self.iters:
             names = [
@@ -96,5 +99,5 @@ class BestStep:
             to_uint8(self.images),
             labels,
             dict(zip(self.names, self.values.tolist())),
-            self.step.item(),
+            int(self.step),
         )

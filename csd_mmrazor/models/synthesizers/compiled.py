@@ -2,6 +2,7 @@
 import os
 import shutil
 from copy import deepcopy
+from functools import partial
 from typing import Any, List, Tuple
 
 import torch
@@ -25,7 +26,7 @@ class CompiledCopy(nn.Module):
             pass, as in :func:`fast_frozen_bn`.
     """
 
-    def __init__(self, model: nn.Module, with_statistics: bool) -> None:
+    def __init__(self, model: Any, with_statistics: bool) -> None:
         super().__init__()
         self.model = deepcopy(model).requires_grad_(False).eval()
         self.statistics: List[Any] = []
@@ -34,9 +35,9 @@ class CompiledCopy(nn.Module):
             self._open = fast_frozen_bn(self.model, True)
             self.statistics = self._open.__enter__()
         # Shapes never change; each pass is one graph or an error.
-        options = dict(dynamic=False, fullgraph=True)
-        self._logits = torch.compile(self._forward, **options)
-        self._features = torch.compile(self._extract_feat, **options)
+        compiled = partial(torch.compile, dynamic=False, fullgraph=True)
+        self._logits = compiled(self._forward)
+        self._features = compiled(self._extract_feat)
 
     def _forward(self, inputs: Tensor) -> Tensor:
         return logits_of(self.model(inputs, mode='tensor'))
@@ -84,11 +85,10 @@ class CompiledNetworks:
                 f'CPUs, and there is no {compiler}: install it, name another '
                 'by the environment variable CXX, or set compile=False.'
             )
+        copies = [CompiledCopy(each, True) for each in networks.each_teacher]
+        self.statistics = [copy.statistics for copy in copies]
         self.teachers = nn.ModuleDict(
-            {
-                str(index): CompiledCopy(teacher, True)
-                for index, teacher in enumerate(networks.each_teacher)
-            }
+            {str(index): copy for index, copy in enumerate(copies)}
         )
         self.student = CompiledCopy(networks.student, False)
 
@@ -103,8 +103,7 @@ class CompiledNetworks:
             BN statistics of each teacher.
         """
         self.student.model.load_state_dict(networks.student.state_dict())
-        statistics = [copy.statistics for copy in self.teachers.values()]
         copies = networks._replace(
             teachers=self.teachers, student=self.student
         )
-        return copies, statistics
+        return copies, self.statistics

@@ -113,14 +113,14 @@ class ImageSynthesizer(nn.Module):
                 f'that record layers, such as {", ".join(recorded)}: set '
                 'compile=False, or leave them out.'
             )
-        self.compile = compile
+        self.with_compile = compile  # nn.Module has a method ``compile``
         self.compiled: Optional[CompiledNetworks] = None
         self.prepared = False
         # Of the first teacher's BN layers, for losses that look at them.
         self.widths: List[int] = []
         set_memory_format(self.generator, *self.losses.values())
 
-    def _apply(self, *args, **kwargs) -> 'ImageSynthesizer':
+    def _apply(self, *args: Any, **kwargs: Any) -> 'ImageSynthesizer':
         """Move or cast the weights, into the format for where they are."""
         super()._apply(*args, **kwargs)
         set_memory_format(self.generator, *self.losses.values())
@@ -244,7 +244,7 @@ class ImageSynthesizer(nn.Module):
         device = next(networks.teachers.parameters()).device
         self.prepare(networks, seed)
         self.to(device)
-        if self.compile and self.compiled is None:
+        if self.with_compile and self.compiled is None:
             self.compiled = CompiledNetworks(networks)
         before = {k: v.clone() for k, v in self.losses.state_dict().items()}
         with (
@@ -305,7 +305,7 @@ class ImageSynthesizer(nn.Module):
             *self.generator.parameters(),
             *self.objective.active_parameters(with_student),
         ]
-        latents = dict(params=[latent])
+        latents: Dict[str, Any] = dict(params=[latent])
         if self.latent_lr is not None:
             latents['lr'] = self.latent_lr
         optimizer = OPTIMIZERS.build(
@@ -315,7 +315,7 @@ class ImageSynthesizer(nn.Module):
         scale = FLOAT16_SCALE if self.amp == 'float16' else 1
         best = BestStep(device, iters)
         generate = self.generator
-        if self.compile:
+        if self.with_compile:
             generate = torch.compile(generate, dynamic=False)
         for step in range(iters):
             with torch.autocast(

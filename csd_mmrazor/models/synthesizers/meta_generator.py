@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from copy import deepcopy
-from typing import Any, Dict
+from typing import Any, Dict, Iterator, Tuple
 
 import torch
 import torch.nn as nn
@@ -48,7 +48,7 @@ class MetaGenerator(nn.Module):
             )
         self.rule = rule
         self.optimizer_cfg = dict(optimizer)
-        self.weights = None
+        self.weights: nn.Module  # once prepared
 
     def prepare(self, generator: nn.Module) -> None:
         """Draw the weights of a generator of that kind."""
@@ -76,7 +76,8 @@ class MetaGenerator(nn.Module):
             for own, adapted in self._pairs(generator):
                 if own.grad is None:
                     own.grad = torch.zeros_like(own)
-                own.grad += adapted.grad
+                if adapted.grad is not None:
+                    own.grad += adapted.grad
 
     @torch.no_grad()
     def end_round(self, generator: nn.Module) -> None:
@@ -89,7 +90,9 @@ class MetaGenerator(nn.Module):
 
     def state(self) -> Dict[str, Tensor]:
         """Weights and the state of their optimizer, by name."""
-        state = {f'weights.{k}': v for k, v in self.weights.named_parameters()}
+        state: Dict[str, Tensor] = {
+            f'weights.{k}': v for k, v in self.weights.named_parameters()
+        }
         for index, values in self.optimizer.state_dict()['state'].items():
             for name, value in values.items():
                 if torch.is_tensor(value):
@@ -99,7 +102,7 @@ class MetaGenerator(nn.Module):
     @torch.no_grad()
     def load_state(self, state: Dict[str, Tensor]) -> None:
         """Take over what :meth:`state` returned."""
-        optimizer_state = {}
+        optimizer_state: Dict[int, Dict[str, Tensor]] = {}
         for name, param in self.weights.named_parameters():
             param.copy_(state[f'weights.{name}'])
         for name, value in state.items():
@@ -110,5 +113,7 @@ class MetaGenerator(nn.Module):
             dict(self.optimizer.state_dict(), state=optimizer_state)
         )
 
-    def _pairs(self, generator: nn.Module) -> zip:
+    def _pairs(
+        self, generator: nn.Module
+    ) -> Iterator[Tuple[nn.Parameter, nn.Parameter]]:
         return zip(self.weights.parameters(), generator.parameters())

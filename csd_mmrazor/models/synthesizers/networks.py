@@ -15,15 +15,16 @@ class Networks(NamedTuple):
 
     # One teacher, or several in an ``nn.ModuleDict``.
     teachers: nn.Module
-    student: Optional[nn.Module]
-    aux_head: Optional[nn.Module]
+    # Modules, or None; their methods are those of mmpretrain, without types.
+    student: Any
+    aux_head: Any
     # Turns images (float in [0, 1]) into the networks' inputs.
     normalize: Callable[..., Any]
     # Name of the student's module that returns the auxiliary head's feature.
     aux_feature: Optional[str] = None
 
     @classmethod
-    def from_algorithm(cls, algorithm: nn.Module) -> 'Networks':
+    def from_algorithm(cls, algorithm: Any) -> 'Networks':
         """The networks of a MMRazor distillation algorithm.
 
         Args:
@@ -68,7 +69,8 @@ class Networks(NamedTuple):
         """
         views = self.aux_head.task.views(inputs)
         features = pooled_features(self.student, views, self.aux_feature)
-        return full_precision(self.aux_head(features))
+        logits: Tensor = full_precision(self.aux_head(features))
+        return logits
 
     @property
     def each_teacher(self) -> List[Any]:
@@ -93,6 +95,6 @@ class Networks(NamedTuple):
         return [network for network in networks if network is not None]
 
 
-def _unwrapped(module: Optional[nn.Module]) -> Optional[nn.Module]:
+def _unwrapped(module: Any) -> Any:
     """A module without its wrapper for distributed training, if any."""
     return module.module if is_model_wrapper(module) else module

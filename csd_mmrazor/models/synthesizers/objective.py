@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import warnings
 from inspect import Parameter, signature
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import torch.nn as nn
 from mmrazor.models.distillers import ConfigurableDistiller
@@ -182,6 +182,7 @@ class Objective(nn.Module):
         Raises:
             ValueError: If a loss with such weights has several teachers.
         """
+        loss: Any  # whose methods WeightedLoss has, or some
         for name, loss in self.losses.items():
             if not _keeps_state(loss):
                 continue
@@ -204,8 +205,9 @@ class Objective(nn.Module):
     def end_round(self, with_student: bool) -> None:
         """Tell the losses that counted that a round is done."""
         for name in self.active(with_student)[0]:
-            if hasattr(self.losses[name], 'end_round'):
-                self.losses[name].end_round()
+            loss: Any = self.losses[name]
+            if hasattr(loss, 'end_round'):
+                loss.end_round()
 
     def forward(
         self, observation: Observation, with_student: bool = True
@@ -233,7 +235,7 @@ class Objective(nn.Module):
         terms = {}
         for name in losses:
             loss, wanted = self.losses[name], self.wanted[name]
-            sources = of_teachers
+            sources: Sequence[Optional[OfTeacher]] = of_teachers
             if not set(OfTeacher._fields).intersection(wanted):
                 sources = [None]
             terms[name] = sum(
@@ -252,11 +254,12 @@ class Objective(nn.Module):
 
     def total(self, terms: Dict[str, Tensor]) -> Tensor:
         """The sum of the terms that are minimised, a scalar."""
-        return sum(
+        total: Any = sum(
             term
             for name, term in terms.items()
             if name not in self.reported_only
         )
+        return total
 
 
 def _from_student(mapping: Dict[str, Any]) -> bool:

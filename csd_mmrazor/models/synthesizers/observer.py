@@ -6,7 +6,7 @@ To give the losses of synthesis a new quantity, add one :func:`quantity` to
 """
 
 from contextlib import ExitStack, contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from typing import (
     Any,
     Callable,
@@ -43,7 +43,7 @@ from .networks import Networks
 _CHUNK = 1024
 
 
-class Quantity(cached_property):
+class Quantity(cached_property):  # type: ignore[type-arg]  # Python 3.9
     """A value of an observation, computed when it is first asked for.
 
     Args:
@@ -67,7 +67,7 @@ class Quantity(cached_property):
 
 def quantity(**kind: bool) -> Callable[..., Any]:
     """Decorator that makes a method a :class:`Quantity`."""
-    return partial(Quantity, **kind)
+    return lambda function: Quantity(function, **kind)
 
 
 class OfTeacher(NamedTuple):
@@ -336,7 +336,7 @@ def observing(
         yield observer
 
 
-def bn_widths(networks: Networks, generator: nn.Module) -> List[int]:
+def bn_widths(networks: Networks, generator: Any) -> List[int]:
     """Channels of the BN layers that run in a teacher's pass, in order.
 
     Those of auxiliary heads do not.
