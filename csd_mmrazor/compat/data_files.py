@@ -93,16 +93,25 @@ def read_yaml_safely() -> None:
 def keep_methods_of_schedulers() -> None:
     """A checkpoint can put anything in place of a scheduler's methods.
 
-    ``load_state_dict`` makes every key of the state an attribute.
+    ``load_state_dict`` makes every key of the state an attribute. Nor do
+    functions belong into a file, as ``OneCycleLR`` puts its own there: it
+    would be refused.
     """
     from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
+    state_dict = _ParamScheduler.state_dict
     load_state_dict = _ParamScheduler.load_state_dict
+
+    @functools.wraps(state_dict)
+    def state(self):
+        found = state_dict(self)
+        return {k: v for k, v in found.items() if not callable(v)}
 
     @functools.wraps(load_state_dict)
     def load(self, state_dict):
         for key in state_dict:
-            if key == 'optimizer' or hasattr(type(self), key):
+            is_method = callable(getattr(self, key, None))
+            if is_method or key == 'optimizer' or hasattr(type(self), key):
                 raise CheckpointError(
                     f'The checkpoint has a {key} for {type(self).__name__}, '
                     'which is no state of a schedule: it was not written by '
@@ -110,6 +119,7 @@ def keep_methods_of_schedulers() -> None:
                 )
         load_state_dict(self, state_dict)
 
+    _ParamScheduler.state_dict = state
     _ParamScheduler.load_state_dict = load
 
 

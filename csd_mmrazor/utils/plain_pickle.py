@@ -365,6 +365,15 @@ def _counter(counts=()):
     return Counter(counts)
 
 
+def _is_version(item):
+    """A number or text, or those of a layer's hooks (spectral_norm)."""
+    name, value = item
+    inner = value if type(value) is dict else {name: value}
+    return all(
+        type(x) in _KEYS for x in (name, *inner.keys(), *inner.values())
+    )
+
+
 def _metadata(found):
     """Versions of a state dict's modules."""
     _check(
@@ -372,7 +381,7 @@ def _metadata(found):
         and all(
             type(name) is str
             and type(one) is dict
-            and all(type(x) in _KEYS for x in (*one.keys(), *one.values()))
+            and all(map(_is_version, one.items()))
             for name, one in found.items()
         ),
         'versions that are no numbers',

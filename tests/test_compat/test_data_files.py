@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.optim import OneCycleLR
 from mmengine.runner.checkpoint import CheckpointLoader
 
 
@@ -54,6 +55,30 @@ def test_other_pickles_are_refused(tmp_path, function, args):
     with pytest.raises((pickle.UnpicklingError, ValueError)):
         CheckpointLoader.load_checkpoint(str(path))
     assert not trace.exists()
+
+
+def test_functions_of_schedules_are_not_saved(tmp_path):
+    """OneCycleLR keeps one of its methods as an attribute."""
+
+    def make(strategy):
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+        return OneCycleLR(
+            optimizer, 0.5, total_steps=5, anneal_strategy=strategy
+        )
+
+    done, resumed, linear = make('cos'), make('cos'), make('linear')
+    done.step()
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(dict(state=done.state_dict()), path)
+    state = CheckpointLoader.load_checkpoint(str(path))['state']
+    resumed.load_state_dict(state)
+    linear.load_state_dict(state)
+    for schedule in (done, resumed, linear):
+        schedule.step()
+    assert done.get_last_value() == resumed.get_last_value()
+    assert done.get_last_value() != linear.get_last_value()
+    with pytest.raises(ValueError, match='has a anneal_func for OneCycleLR'):
+        resumed.load_state_dict(dict(state, anneal_func=1))
 
 
 def test_yaml_names_no_functions(tmp_path):

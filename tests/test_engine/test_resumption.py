@@ -169,6 +169,25 @@ def test_rates_are_those_of_a_run_with_the_new_config(name):
     assert resumed.rates(new.get('epochs', 6) - DONE) == expected
 
 
+def test_a_schedule_that_is_turned_off():
+    old, new = Run([COSINE]), Run([])
+    old.rates(DONE)
+    checkpoint = old.checkpoint(DONE)
+    new.param_schedulers = None
+    assert renew_schedule(checkpoint, new, [], DONE, new.steps)
+    new.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+    assert new.optim_wrapper['architecture'].get_lr()['lr'] == [0.1]
+
+
+def test_a_schedule_that_the_checkpoint_has_not():
+    old, whole, new = Run([]), Run([COSINE]), Run([COSINE])
+    checkpoint = old.checkpoint(DONE)
+    del checkpoint['param_schedulers']
+    assert renew_schedule(checkpoint, new, [], DONE, new.steps)
+    new.load(checkpoint)
+    assert new.rates(3) == whole.rates(DONE + 3)[DONE * whole.steps :]
+
+
 def test_a_schedule_that_looks_at_metrics():
     plateau = dict(type='ReduceOnPlateauLR', monitor='top1', by_epoch=True)
     old, new = Run([plateau], DONE), Run([plateau], 9)

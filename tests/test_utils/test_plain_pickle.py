@@ -64,6 +64,8 @@ def several():
     net = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
     )
+    # Its state dict has the versions of a hook.
+    torch.nn.utils.spectral_norm(net[0])
     optimizer = torch.optim.AdamW(net.parameters())
     net(torch.ones(2, 3, 8, 8)).sum().backward()
     optimizer.step()

@@ -71,8 +71,6 @@ class DurableCheckpointHook(CheckpointHook):
             _check_start(runner, checkpoint)
             return
         lacking = {'meta', 'optimizer', 'message_hub'} - set(checkpoint)
-        if not lacking and runner.param_schedulers:
-            lacking = {'param_schedulers'} - set(checkpoint)
         if lacking:
             raise CheckpointError(
                 'What is to be resumed is not a checkpoint of a run: it has '

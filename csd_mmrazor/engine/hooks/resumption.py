@@ -70,7 +70,9 @@ def resume_as_configured(
     steps: Optional[int] = len(loop.dataloader) if is_epochs else 0
     if is_epochs and done and meta['iter'] != done * steps:
         told.append(f'steps an epoch: {meta["iter"] // done} -> {steps}')
-    elif not any(item.key.startswith(_SCHEDULE) for item in differences):
+    elif (
+        'param_schedulers' in checkpoint or not runner.param_schedulers
+    ) and not any(item.key.startswith(_SCHEDULE) for item in differences):
         steps = None  # the checkpoint's own rates are right
     if steps is not None:
         told += renew_schedule(
@@ -239,12 +241,10 @@ def renew_schedule(
             if key in new:
                 old[key] = new[key]
         old_schedulers[name] = [s.state_dict() for s in scheduled]
-    if 'param_schedulers' in checkpoint:
-        checkpoint['param_schedulers'] = (
-            old_schedulers
-            if isinstance(runner.param_schedulers, dict)
-            else old_schedulers['']
-        )
+    if isinstance(runner.param_schedulers, dict):
+        checkpoint['param_schedulers'] = old_schedulers
+    elif runner.param_schedulers is not None:
+        checkpoint['param_schedulers'] = old_schedulers['']
     return told
 
 

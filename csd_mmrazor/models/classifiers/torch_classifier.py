@@ -58,6 +58,13 @@ class TorchClassifier(BaseModel):
                 f'factory={factory} of TorchClassifier should return a '
                 f'torch.nn.Module, but got {type(self.net)}.'
             )
+        if isinstance(self.net, torch.jit.ScriptModule):
+            raise ValueError(
+                f'factory={factory} of TorchClassifier returns a TorchScript '
+                'network, whose layers cannot be looked at: name the function '
+                'that makes it before it is scripted or traced, and load its '
+                'state dict.'
+            )
         self._last_layer: Optional[str] = None
         self._register_load_state_dict_pre_hook(_of_the_network_alone)
 

@@ -128,8 +128,14 @@ def test_the_config_in_the_documentation(tmp_path, monkeypatch):
         ('resnet18', 'cannot be imported'),
         ('torchvision.models', 'should be a function or class'),
         ('builtins.dict', 'return a torch.nn.Module, but got'),
+        ('torch.nn.Scripted', 'returns a TorchScript network.*state dict'),
     ],
 )
-def test_what_is_no_factory(factory, message):
+def test_what_is_no_factory(factory, message, monkeypatch):
+    monkeypatch.setattr(
+        'torch.nn.Scripted',
+        lambda: torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)),
+        raising=False,
+    )
     with pytest.raises(ValueError, match=message):
         build(dict(type='TorchClassifier', factory=factory))
