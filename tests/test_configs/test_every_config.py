@@ -60,6 +60,8 @@ CUT_OF_FOLDER = dict(
     csd={
         'model.log_interval': 1,
         f'{SYNTHESIS}.rounds': 1,
+        # It would take longer than all the rest, of which it is a copy.
+        f'{SYNTHESIS}.rehearsal': False,
         f'{SYNTHESIS}.init_rounds': 1,
         f'{SYNTHESIS}.init_iters': 1,
         f'{SYNTHESIS}.synthesizer.iters': 1,
