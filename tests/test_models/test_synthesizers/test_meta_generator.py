@@ -87,3 +87,13 @@ def test_bad_arguments():
     made = build(dict(type='MetaGenerator'))
     with pytest.raises(ValueError, match='generator with weights, but Pixel'):
         made.prepare(build(dict(type='PixelGenerator', img_size=4)))
+
+
+def test_weights_that_a_pass_does_not_use_stay():
+    made, generator = meta('fomaml', dict(type='SGD', lr=0.5))
+    start = made.weights.weight.detach().clone()
+    made.begin_round(generator)
+    generator.weight.grad = None
+    made.after_backward(generator)
+    made.end_round(generator)
+    assert torch.equal(made.weights.weight, start)
