@@ -3,6 +3,7 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import CheckpointLoader, ValLoop
 from mmrazor.registry import HOOKS
 
+from csd_mmrazor.engine import DurableCheckpointHook
 from csd_mmrazor.export import find_checkpoint
 from csd_mmrazor.utils import (
     CheckpointError,
@@ -378,8 +380,51 @@ def test_validation_that_was_due_by_dynamic_intervals(
     assert validated == [3, 4]  # it may have been killed in that of 3
 
 
-def test_a_checkpoint_without_schedule_is_refused(tiny_runner):
+def test_a_checkpoint_without_schedule(tiny_runner):
+    """Its rates are those of the epochs that are done."""
     options = {**KEEP, 'default_hooks.checkpoint.save_param_scheduler': False}
-    tiny_runner(**options).train()
-    with pytest.raises(CheckpointError, match='has no param_schedulers'):
-        tiny_runner(resume=True, **options).train()
+    first = tiny_runner(**options)
+    first.train()
+    resumed = tiny_runner(resume=True, **options)
+    resumed.train()
+    done, found = (
+        runner.param_schedulers['architecture'][0].state_dict()
+        for runner in (first, resumed)
+    )
+    assert done == found and done['_global_step'] == 2
+    assert resumed.optim_wrapper.get_lr() == first.optim_wrapper.get_lr()
+
+
+@pytest.mark.parametrize(
+    'place, value, message',
+    [
+        ('meta.epoch', -3, r'meta\.epoch .* should be a number .* is -3'),
+        ('meta.epoch', '1', r"meta\.epoch .* is '1'"),
+        ('meta.iter', None, r'meta\.iter .* is None'),
+        ('meta.iter', 1.0, r'meta\.iter .* is 1\.0'),
+        ('meta.teachers', 5, r'meta\.teachers .* a dict, but is 5'),
+        ('state_dict', [1], 'state_dict .* should be a dict, but is a list'),
+        ('state_dict.a', 1, r"state_dict\['a'\] .* a tensor, but is 1"),
+        ('message_hub', [1], 'message_hub .* should be a dict'),
+        ('message_hub.runtime_info', 5, r'runtime_info .* a dict, but is 5'),
+        ('optimizer', 5, 'optimizer .* should be a dict, but is 5'),
+        ('optimizer.architecture.state', [], 'state .* a dict, but is a list'),
+        ('hooks', 'a', "hooks .* should be a dict, but is 'a'"),
+    ],
+)
+def test_what_no_run_writes(place, value, message):
+    group = dict(state={}, param_groups=[])
+    checkpoint = dict(
+        meta=dict(epoch=1, iter=3),
+        message_hub=dict(runtime_info={}),
+        optimizer=dict(architecture=group),
+        state_dict={},
+    )
+    *above, key = place.split('.')
+    part = checkpoint
+    for name in above:
+        part = part[name]
+    part[key] = value
+    runner = SimpleNamespace(_resume=True)
+    with pytest.raises(CheckpointError, match=message):
+        DurableCheckpointHook().after_load_checkpoint(runner, checkpoint)

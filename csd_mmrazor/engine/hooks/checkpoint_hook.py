@@ -5,6 +5,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+import torch
 import torch.nn as nn
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
@@ -15,6 +16,19 @@ from mmrazor.registry import HOOKS
 from ...utils import CheckpointError
 from .hook_states import hook_states, load_hook_states
 from .resumption import differences_of, resume_as_configured, teacher_digests
+
+# What is a dict in every checkpoint of a run, if it is there.
+_DICTS = (
+    'meta',
+    'meta.teachers',
+    'state_dict',
+    'optimizer',
+    'message_hub',
+    'message_hub.runtime_info',
+    'message_hub.log_scalars',
+    'message_hub.resumed_keys',
+    'hooks',
+)
 
 
 @HOOKS.register_module()
@@ -70,7 +84,8 @@ class DurableCheckpointHook(CheckpointHook):
         if not runner._resume:
             _check_start(runner, checkpoint)
             return
-        lacking = {'meta', 'optimizer', 'message_hub'} - set(checkpoint)
+        lacking = {'meta', 'optimizer', 'message_hub', 'state_dict'}
+        lacking -= set(checkpoint)
         if lacking:
             raise CheckpointError(
                 'What is to be resumed is not a checkpoint of a run: it has '
@@ -78,6 +93,7 @@ class DurableCheckpointHook(CheckpointHook):
                 'epoch_*.pth; "best" ones and those of networks hold weights '
                 'alone.'
             )
+        _check_kinds(checkpoint)
         model = getattr(runner.model, 'module', runner.model)
         shapes, found = (
             {key: tuple(value.shape) for key, value in state.items()}
@@ -98,17 +114,6 @@ class DurableCheckpointHook(CheckpointHook):
                 '--work-dir.'
             )
         self._digests = teacher_digests(model)
-        for name, value in (
-            ('meta', checkpoint['meta']),
-            ('meta.teachers', checkpoint['meta'].get('teachers', {})),
-            ('hooks', checkpoint.get('hooks', {})),
-        ):
-            if not isinstance(value, dict):
-                raise CheckpointError(
-                    f'{name} of what is to be resumed should be a dict, but '
-                    f'is a {type(value).__name__}: it was altered. Resume '
-                    'from an earlier checkpoint with --resume FILE.'
-                )
         resume_as_configured(runner, checkpoint, self._digests)
         try:
             load_hook_states(runner.hooks, checkpoint.get('hooks', {}))
@@ -243,3 +248,39 @@ def _model_differences(runner: Runner, checkpoint: Dict[str, Any]) -> str:
         if item.key.startswith('model.')
     ]
     return f'The configs differ: {"; ".join(differing)}. ' * bool(differing)
+
+
+def _check_kinds(checkpoint: Dict[str, Any]) -> None:
+    """Refuse a checkpoint that has what no run writes in a place."""
+
+    def check(name: str, value: Any, is_right: bool, kind: str) -> None:
+        if not is_right:
+            raise CheckpointError(
+                f'{name} of what is to be resumed should be {kind}, but is '
+                f'{_brief(value)}: it was altered. Resume from an earlier '
+                'checkpoint with --resume FILE.'
+            )
+
+    for name in _DICTS:
+        value = checkpoint
+        for key in name.split('.'):  # those above it were checked before
+            value = value.get(key, {})
+        check(name, value, isinstance(value, dict), 'a dict')
+    for key, value in checkpoint['state_dict'].items():
+        is_tensor = isinstance(value, torch.Tensor)
+        check(f'state_dict[{key!r}]', value, is_tensor, 'a tensor')
+    for key in ('epoch', 'iter'):
+        value = checkpoint['meta'].get(key)
+        is_count = type(value) is int and value >= 0
+        check(f'meta.{key}', value, is_count, 'a number of them')
+    several = checkpoint['optimizer']
+    for name, one in {'': several, **several}.items():
+        if isinstance(one, dict) and 'param_groups' in one:
+            where = f'optimizer.{name}'.rstrip('.') + '.state'
+            value = one.get('state', {})
+            check(where, value, isinstance(value, dict), 'a dict')
+
+
+def _brief(value: Any) -> str:
+    number = value is None or isinstance(value, (int, float, str))
+    return repr(value)[:80] if number else f'a {type(value).__name__}'
