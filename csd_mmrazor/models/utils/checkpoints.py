@@ -215,13 +215,15 @@ def _best_fit(
     revise_keys: Sequence[Tuple[str, str]],
 ) -> _Found:
     """The weights in a checkpoint that have most names of a network's."""
-    own = set(model.state_dict())
+    named = model.state_dict()
+    own = set(named)
     # A wrapper's own prefix, such as ``net.`` of TorchClassifier, may be
     # lacking in the file.
     common = os.path.commonprefix([*own]).rpartition('.')
     common = common[0] + common[1]
     bare = {key[len(common) :] for key in own}
-    best, most = None, -1
+    shapes = {k: getattr(v, 'shape', None) for k, v in named.items()}
+    found, most = [], (-1, 0)
     for name, weights in _candidates(checkpoint):
         if not any('_orig_mod.' in key for key in own):
             weights = {_INSIDE.sub('', k): v for k, v in weights.items()}
@@ -232,23 +234,50 @@ def _best_fit(
             other = _prefix_of(weights, bare, path, argument)
             if other[1] > fitting:
                 (prefix, fitting), added = other, common
-        if fitting > most:
-            most = fitting
-            best = _Found(
-                name,
-                prefix,
-                {
-                    added + key[len(prefix) :]: value
-                    for key, value in weights.items()
-                    if key.startswith(prefix)
-                },
-            )
-    if best is None:
+        weights = {
+            added + key[len(prefix) :]: value
+            for key, value in weights.items()
+            if key.startswith(prefix)
+        }
+        # Those with the same names may be of a wider network.
+        same = sum(v.shape == shapes.get(k) for k, v in weights.items())
+        if (fitting, same) >= most:
+            found = found if (fitting, same) == most else []
+            found.append(_Found(name, prefix, weights))
+            most = (fitting, same)
+    if not found:
         raise CheckpointError(
             f'{argument}={path} holds no weights: its entries are '
             f'{_some([str(key) for key in checkpoint])}. {_HOW_TO_SAVE}'
         )
-    return best
+    _check_clear(found, most[0] >= len(own) / 2, f'{argument}={path}')
+    return found[0]
+
+
+def _check_clear(found: Sequence[_Found], fit: bool, what: str) -> None:
+    """Refuse a choice among networks that only their names tell apart."""
+    first = found[0]
+    others = [
+        each.name
+        for each in found
+        if each.name not in _EMA_NAMES and not _same(each, first)
+    ]
+    known = ('', *_NAMES, *_EMA_NAMES)
+    if fit and others and (first.name not in known or first.name in others):
+        names = [first.name, *others]
+        raise ValueError(
+            f'{what} holds several networks that fit: {_some(names)}. Save '
+            'the one that is meant on its own.'
+        )
+
+
+def _same(one: _Found, other: _Found) -> bool:
+    """Whether the same weights stand in a file twice."""
+    return one.weights.keys() == other.weights.keys() and all(
+        value.dtype == other.weights[key].dtype
+        and torch.equal(value, other.weights[key])
+        for key, value in one.weights.items()
+    )
 
 
 def _revised(

@@ -127,6 +127,13 @@ FORMS = {
         optimizer=dict(momentum=torch.zeros(3)), net=w
     ),
     'half precision': lambda w: {k: v.bfloat16() for k, v in w.items()},
+    'a wider network beside': lambda w: dict(
+        big=build(network(base_channels=8)).state_dict(), small=w
+    ),
+    'twice': lambda w: dict(best=w, last=dict(w)),
+    'any name, and EMA': lambda w: dict(
+        weights=w, ema={k: 0 * v for k, v in w.items()}
+    ),
 }
 
 
@@ -182,6 +189,17 @@ REFUSED = {
     'two networks': (
         lambda w: {**prefixed('left.', w), **prefixed('right.', w)},
         r'several networks that fit: left\., right\.',
+    ),
+    'student and teacher': (
+        lambda w: dict(student={k: 0 * v for k, v in w.items()}, teacher=w),
+        'several networks that fit: student, teacher',
+    ),
+    'state dicts of both': (
+        lambda w: dict(
+            a=dict(state_dict={k: 0 * v for k, v in w.items()}),
+            b=dict(state_dict=w),
+        ),
+        'several networks that fit: state_dict, state_dict',
     ),
 }
 
