@@ -1,8 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""What a report of a fault should tell of its surroundings.
+"""The environment, as a bug report should describe it.
 
 ``python -m csd_mmrazor.env`` prints the versions, the devices, the CPU's
-instruction set and which repairs of libraries are in force.
+instruction set and which repairs of libraries and conveniences are in force.
 """
 
 import os
@@ -14,6 +14,7 @@ from typing import Dict
 import torch
 
 from . import compat
+from .compat import conveniences as handy
 from .version import __version__
 
 # Distributions; of mmcv and mmcv-lite one is there.
@@ -56,7 +57,8 @@ def devices() -> Dict[str, str]:
         'CPU': f'{os.cpu_count()} cores, {platform.machine()}, '
         f'{torch.backends.cpu.get_cpu_capability()}',
         'threads': str(torch.get_num_threads()),
-        'CUDA': str(torch.version.cuda or '-'),
+        'GPUs': str(torch.cuda.device_count()),
+        'CUDA of torch': str(torch.version.cuda or '-'),
     }
     # Limits that a user may have set, for oneDNN and for torch's kernels.
     for name in ('ONEDNN_MAX_CPU_ISA', 'ATEN_CPU_CAPABILITY'):
@@ -73,6 +75,16 @@ def repairs() -> Dict[str, str]:
     return {
         name: 'in force' if is_needed else 'not needed'
         for name, is_needed in compat.in_force().items()
+        if not hasattr(handy, name)
+    }
+
+
+def conveniences() -> Dict[str, str]:
+    """What is not a repair, and can be turned off."""
+    if not handy.are_on():
+        return {handy.VARIABLE: 'off'}
+    return {
+        name: 'in force' for name in compat.in_force() if hasattr(handy, name)
     }
 
 
@@ -82,6 +94,7 @@ def main() -> None:
         ('Versions', versions()),
         ('Devices', devices()),
         ('Repairs', repairs()),
+        ('Conveniences', conveniences()),
     ):
         width = max(map(len, entries), default=0)
         print(title)

@@ -44,7 +44,7 @@ MARKS = dict(
         'test_cli/test_train_and_test.py',
         'test_compat',
         'test_configs/test_every_config.py',
-        'test_configs/test_peers.py',
+        'test_configs/test_related_methods.py',
         'test_configs/test_results.py',
         'test_docs.py',
         'test_engine/test_amp.py',

@@ -187,7 +187,7 @@ def back(*outputs: torch.Tensor) -> None:
     torch.autograd.backward(outputs, [torch.ones_like(o) for o in outputs])
 
 
-def synthesis_floor(parts: Parts, with_student: bool):
+def synthesis_bound(parts: Parts, with_student: bool):
     """The passes of generator, teacher, student on all views, and head."""
     synthesizer, head = parts.synthesizer, parts.aux_head
     generator, num = synthesizer.generator, synthesizer.batch_size
@@ -216,7 +216,7 @@ def synthesis_floor(parts: Parts, with_student: bool):
     return run
 
 
-def student_floor(parts: Parts):
+def student_bound(parts: Parts):
     """Teacher, student both ways, alignment both ways, views, and head."""
     head = parts.aux_head
     num, views = parts.loader.batch_size, head.task.num_views
@@ -518,11 +518,11 @@ def main() -> None:
 def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
     """Run all sides; returns what is written to ``--out``."""
     sides = dict(
-        synthesis_floor=synthesis_floor(parts, True),
+        synthesis_bound=synthesis_bound(parts, True),
         synthesis_step=our_synthesis(parts, True),
-        synthesis_floor_without_student=synthesis_floor(parts, False),
+        synthesis_bound_without_student=synthesis_bound(parts, False),
         synthesis_step_without_student=our_synthesis(parts, False),
-        student_floor=student_floor(parts),
+        student_bound=student_bound(parts),
         student_step=our_student(parts),
         bank_batch=bank_batch(parts),
         round=our_round(parts, *args.round),
@@ -540,18 +540,18 @@ def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
 
     synthesis, student = args.round
     of_round = (
-        synthesis * times['synthesis_floor']['median']
-        + student * times['student_floor']['median']
+        synthesis * times['synthesis_bound']['median']
+        + student * times['student_bound']['median']
     )
     without = '_without_student'
     ratios = dict(
-        synthesis_step_over_floor=ratio('synthesis_step', 'synthesis_floor'),
-        synthesis_step_without_student_over_floor=ratio(
-            f'synthesis_step{without}', f'synthesis_floor{without}'
+        synthesis_step_over_bound=ratio('synthesis_step', 'synthesis_bound'),
+        synthesis_step_without_student_over_bound=ratio(
+            f'synthesis_step{without}', f'synthesis_bound{without}'
         ),
-        student_step_over_floor=ratio('student_step', 'student_floor'),
+        student_step_over_bound=ratio('student_step', 'student_bound'),
         bank_batch_over_student_step=ratio('bank_batch', 'student_step'),
-        round_over_floor=times['round']['median'] / of_round,
+        round_over_bound=times['round']['median'] / of_round,
     )
     if args.against:
         for name in ('synthesis', 'student'):
@@ -570,7 +570,7 @@ def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
         peak_memory_mib={
             name: peak_memory(side, parts)
             for name, side in sides.items()
-            if name.endswith(('_step', '_floor')) or 'other' in name
+            if name.endswith(('_step', '_bound')) or 'other' in name
         },
         time_by_part={
             name: time_by_part(sides[name], parts, args.steps)

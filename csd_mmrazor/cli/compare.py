@@ -18,7 +18,7 @@ The list is a YAML file. Every run is one of ``tools/train.py``::
         against: CSD          # a second table: differences, paired by seed
 
 ``{seed}`` in an option becomes the run's seed. After each run OUT.csv, OUT.md
-and OUT.png are written anew. A run that has its row in OUT.csv is not made
+and OUT.png are rewritten. A run that has its row in OUT.csv is not made
 again, and one that was interrupted is resumed.
 """
 
@@ -493,7 +493,7 @@ def compare(args: argparse.Namespace) -> None:
     work_dir = Path(args.work_dir or Path('work_dirs', 'compare', name))
     out = Path(args.out or work_dir / 'results')
     runs = read_list(args, work_dir)
-    # Whatever is wrong with a config is told before any work.
+    # Whatever is wrong with a config is reported before any work.
     configs = {run.work_dir: load_config(run) for run in runs}
     pairs = {run.method: run.against for run in runs if run.against}
 
@@ -560,5 +560,5 @@ def compare(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the command line."""
     speak_utf8()
-    with concise_errors('The same command goes on where it was.'):
+    with concise_errors('The same command continues where it stopped.'):
         compare(parse_args())

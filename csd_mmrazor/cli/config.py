@@ -115,7 +115,7 @@ def is_csd(cfg: Config) -> bool:
 
 
 def check_training(cfg: Config) -> None:
-    """Check what libraries tell late or in riddles.
+    """Check what libraries report late or obscurely.
 
     Args:
         cfg (Config): A config for training.

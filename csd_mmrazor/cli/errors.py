@@ -62,7 +62,7 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
             lines = [*lines[:_MOST_LINES], more]
         if getattr(error, 'errno', None) in _DISK_FULL:
             lines.append(
-                'What was written before is complete: make room, and go on '
+                'Existing files are intact: free some space, and continue '
                 'with --resume.'
             )
         message = '\n'.join(lines)

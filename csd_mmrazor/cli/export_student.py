@@ -50,13 +50,14 @@ def export(args: argparse.Namespace) -> None:
     if args.onnx:
         shape = cfg.model.get('image_shape', (3, 32, 32))
         difference = export_onnx(exported.model, shape, args.onnx)
-        told = (
+        comparison = (
             'not compared with the student: pip install onnxruntime'
             if difference is None
             else f'at most {difference:.2g} from those of the student'
         )
         print(
-            f'ONNX: {args.onnx}, of normalised inputs; its logits are {told}.'
+            f'ONNX: {args.onnx}, of normalised inputs; its logits are '
+            f'{comparison}.'
         )
 
 

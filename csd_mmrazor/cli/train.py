@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-rehearsal',
         action='store_true',
-        help='start without first trying the whole run in small',
+        help='start without a rehearsal of the run',
     )
     add_config_arguments(parser)
     args = parser.parse_args()
@@ -88,7 +88,7 @@ def main() -> None:
     """Run the command line."""
     speak_utf8()
     with concise_errors(
-        'The same command with --resume, and no path after it, goes on where '
-        'this run was.'
+        'The same command with --resume, without a path after it, continues '
+        'this run.'
     ):
         train(parse_args())

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Remedies for what is broken between today's torch, MMEngine and MMRazor.
+"""Repairs of what is broken between today's torch, MMEngine and MMRazor.
 
-This is the only package that patches a library. Every remedy is one function
+This is the only package that patches a library. Every repair is one function
 whose docstring names the cause and, where there is one, the upstream report;
 it looks for its cause first and leaves everything alone where that is absent.
 :func:`apply` runs them all, once, on ``import csd_mmrazor``. Those of
@@ -16,12 +16,12 @@ from .versions import check_versions, require_joblib
 
 __all__ = ['apply', 'check_versions', 'in_force']
 
-# Whether each remedy found its cause, by its name; see :func:`in_force`.
+# Whether each repair found its cause, by its name; see :func:`in_force`.
 _in_force: Dict[str, bool] = {}
 
 
 def apply() -> None:
-    """Run every remedy; a second call does nothing."""
+    """Run every repair; a second call does nothing."""
     if _in_force:
         return
     # Not above: they import what check_versions() looks for.
@@ -36,7 +36,7 @@ def apply() -> None:
         mmengine.check_types_of_arguments,
         launcher.launch_without_cuda,
         data_files.load_checkpoints_safely,
-        data_files.resume_from_whole_checkpoints,
+        data_files.resume_from_intact_checkpoints,
         data_files.never_run_texts_of_configs,
         data_files.read_yaml_safely,
         data_files.keep_methods_of_schedulers,
@@ -64,16 +64,16 @@ def apply() -> None:
     )
 
 
-def _run(*remedies: Callable[[], Optional[bool]]) -> None:
-    for remedy in remedies:
-        _in_force[remedy.__name__] = remedy() is not False
+def _run(*repairs: Callable[[], Optional[bool]]) -> None:
+    for repair in repairs:
+        _in_force[repair.__name__] = repair() is not False
 
 
 def in_force() -> Dict[str, bool]:
-    """Which remedies there are, and whether each found its cause here.
+    """Which repairs there are, and whether each found its cause here.
 
     Returns:
-        dict[str, bool]: By the remedy's name, in the order they were run.
+        dict[str, bool]: By the repair's name, in the order they were run.
             False where the libraries are right as they are.
     """
     return dict(_in_force)

@@ -46,10 +46,10 @@ def load_checkpoints_safely() -> None:
     checkpoint.load_url = load_url
 
 
-def resume_from_whole_checkpoints() -> None:
+def resume_from_intact_checkpoints() -> None:
     """``--resume`` follows the name in ``last_checkpoint``, whatever is there.
 
-    Here a run resumes from the last whole one.
+    Here a run resumes from the last intact one.
     """
     from mmengine.runner import find_latest_checkpoint
 

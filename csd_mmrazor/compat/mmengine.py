@@ -95,9 +95,9 @@ def never_install_packages() -> None:
 def check_types_of_arguments() -> None:
     """MMEngine builds parts with whatever a config says.
 
-    ``--cfg-options`` reads ``no`` as a text, which counts as true; and what a
-    text in place of a number leads to, libraries tell late and without the
-    argument's name.
+    ``--cfg-options`` reads ``no`` as a string, which counts as true; and a
+    string in place of a number causes an error late, without the name of the
+    argument.
     """
     from mmengine.registry import Registry
 

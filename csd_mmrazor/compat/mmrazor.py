@@ -171,8 +171,8 @@ def refuse_images_as_inputs() -> None:
     """``DataFreeDistillation`` takes any generator's images as inputs.
 
     It never normalises them, so a generator of images in [0, 1], as this
-    project has them, trains on something else than real images become. That
-    is told when the algorithm is built.
+    project has them, trains on something else than what real images become.
+    That is an error when the algorithm is built.
     """
     from mmrazor.models import DataFreeDistillation
 

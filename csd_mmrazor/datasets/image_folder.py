@@ -51,7 +51,7 @@ def list_image_folder(
     if limit is not None and any(label >= limit for label in labels.values()):
         wanted = ', '.join(classes) if classes else f'{limit} classes'
         raise ValueError(
-            f'The class folders of {root}, {names[:20]}, do not fit {wanted}'
+            f'The classes in {root}, {names[:20]}, do not match {wanted}'
             + ('.' if classes else f', which are 0..{limit - 1}.')
         )
     images = {name: list(_images(Path(root, name))) for name in names}
@@ -78,10 +78,10 @@ def _labels(
     labels = {name: int(name) for name in numbers}
     if others or len(set(labels.values())) < len(labels):
         raise ValueError(
-            f'Of the class folders {names[:20]} some are numbers and '
-            f'{others[0]!r} is none: number all classes from 0 on, or none.'
+            f'Some of the classes {names[:20]} are numbers and '
+            f'{others[0]!r} is not: number all classes from 0, or none.'
             if others
-            else f'Class folders {names[:20]} have the same number twice.'
+            else f'The classes {names[:20]} have the same number twice.'
         )
     return labels
 
@@ -134,8 +134,8 @@ def _images(folder: Path, is_inner: bool = False) -> Iterator[Path]:
             yield path
         elif not path.is_file() or suffix not in _NOTES:
             raise ValueError(
-                f'{path} is no image ({", ".join(sorted(_SUFFIXES))}) in a '
-                'class folder: convert it, or move it elsewhere.'
+                f'{path} is not an image ({", ".join(sorted(_SUFFIXES))}): '
+                'convert it, or move it out of the folder of its class.'
             )
     if inner.is_dir() and not is_inner:
         yield from _images(inner, is_inner=True)

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""A run in small, before the hours of the initial bank.
+"""A run on a small scale, before the hours of the initial bank.
 
 Libraries find many mistakes when something is first used: a checkpoint's
 options when the first one is saved, a schedule's metric after the first
@@ -9,6 +9,7 @@ validation. Here all of it is used once, in seconds.
 import errno
 import gc
 import random
+import re
 import shutil
 import uuid
 from contextlib import contextmanager, suppress
@@ -55,7 +56,7 @@ class RehearsalError(ValueError):
 
 
 def rehearse(runner: Runner) -> None:
-    """Try a run in small: everything it does, once, with copies.
+    """Try a run on a small scale: everything it does, once, with copies.
 
     Its config is run again with everything cut down: two steps of synthesis
     without and two with the student, two student steps of which the second
@@ -543,7 +544,7 @@ def _blame(
             if '_val' in point
             else ('Building the run', 'the config'),
         )
-    text = str(error).split(' So it was in ')[0]
+    text = re.split(r' All \d+ attempts failed ', str(error))[0]
     advice = ''
     if 'more than 1 value per channel' in text and rehearsal:
         first, last = rehearsal.sizes
@@ -562,7 +563,7 @@ def _blame(
             'synthesizer.'
         )
     elif getattr(error, 'errno', None) in _DISK_FULL:
-        advice = ' Make room there, or choose another --work-dir.'
+        advice = ' Free some space there, or choose another --work-dir.'
     return (
         f'{what} failed: check {place}. {type(error).__name__}: {text}{advice}'
     )

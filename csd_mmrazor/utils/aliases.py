@@ -18,9 +18,10 @@ def register_alias(registry: Registry, name: str, cls: type) -> None:
     @functools.wraps(cls, updated=())
     def build(*args: Any, **kwargs: Any) -> Any:
         warnings.warn(
-            f'{name} is called {cls.__name__} now: change the type in your '
-            'config. The old name will be dropped.',
-            DeprecationWarning,
+            f'{name} is deprecated and will be removed: it is called '
+            f'{cls.__name__} now, so change the type in your config.',
+            # Python hides DeprecationWarning from users of a program.
+            FutureWarning,
             stacklevel=2,
         )
         return cls(*args, **kwargs)

@@ -384,7 +384,7 @@ def _metadata(found):
             and all(map(_is_version, one.items()))
             for name, one in found.items()
         ),
-        'versions that are no numbers',
+        'versions that are not numbers',
     )
     return OrderedDict((name, dict(one)) for name, one in found.items())
 

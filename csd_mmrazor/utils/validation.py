@@ -19,7 +19,7 @@ def check_validation(runner: Runner) -> None:
 
     Raises:
         ValueError: If model, images and metrics do not fit each other, or
-            the best checkpoint is to be told by a metric that there is not.
+            the best checkpoint is to be chosen by an unknown metric.
     """
     loop = runner.val_loop  # reads the images
     if type(loop) is not ValLoop:  # none, or one that validates its own way

@@ -470,7 +470,7 @@ CASES = {
             'model.architecture.head.num_classes=1',
             f'{TEACHER}.build_cfg.head.num_classes=1',
         ],
-        r'2 classes or more, but got .*head\.num_classes',
+        r'at least 2 classes, but got .*head\.num_classes',
     ),
     **{
         f'tau={tau}': (

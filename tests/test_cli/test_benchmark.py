@@ -42,8 +42,8 @@ def test_benchmark(run, tmp_path, tiny_config):
     assert times['other_synthesis']['median'] == 5
     for ours in ('synthesis', 'student'):
         step = times[f'{ours}_step']['median']
-        floor = times[f'{ours}_floor']['median']
-        assert result[f'{ours}_step_over_floor'] == step / floor
+        bound = times[f'{ours}_bound']['median']
+        assert result[f'{ours}_step_over_bound'] == step / bound
         other = times[f'other_{ours}']['median']
         assert result[f'other_{ours}_over_ours'] == other / step
         shares = result['time_by_part'][f'{ours}_step']
@@ -52,6 +52,6 @@ def test_benchmark(run, tmp_path, tiny_config):
             assert 0 < shares[part] < 1
         # The batch itself is the least that a step holds.
         assert result['peak_memory_mib'][f'{ours}_step'] > 16 * 64 / 2**20
-    # Timed beside other tests: what it comes to is not told from this.
+    # Timed beside other tests: what it comes to is not known from this.
     assert result['startup_over_imports'] > 0
-    assert 'synthesis_step_over_floor' in done.stdout
+    assert 'synthesis_step_over_bound' in done.stdout

@@ -83,7 +83,7 @@ def test_a_full_disk(forked, whole, tmp_path, disk, name):
     assert full.status == [1], full.output[-3000:]
     assert len(full.stderr.splitlines()) < 24, full.stderr
     assert 'OSError: [Errno ' in full.stderr
-    assert 'make room, and go on with --resume' in full.stderr
+    assert 'free some space, and continue with --resume' in full.stderr
     assert f'{name}' in full.stderr and 'Traceback' not in full.stderr
     if disk:
         assert 'No space left on device' in full.stderr

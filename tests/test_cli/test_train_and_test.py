@@ -63,7 +63,7 @@ def top1(work_dir):
 
 @pytest.fixture(scope='session')
 def cifar(tmp_path_factory):
-    """Class folders like those of CIFAR-10, and a ResNet-34 teacher."""
+    """CIFAR-10 in ImageFolder layout, and a ResNet-34 teacher."""
     root = tmp_path_factory.mktemp('cifar')
     rng = np.random.default_rng(0)
     for split in ('train', 'test'):

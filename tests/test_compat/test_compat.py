@@ -27,7 +27,7 @@ def test_a_second_apply_changes_nothing():
     assert MODELS.get('DataFreeDistillation').train_step is train_step
 
 
-def test_remedies_say_whether_they_were_needed():
+def test_repairs_say_whether_they_were_needed():
     """Each that looks for its cause reports what it found."""
     found = compat.in_force()
     # MMRazor 1.0 always lacks these two, and torch 2.6 the third.
@@ -51,7 +51,7 @@ def test_remedies_say_whether_they_were_needed():
     assert compat.in_force() == found
 
 
-def test_remedies_are_inert_where_the_cause_is_absent(monkeypatch):
+def test_repairs_are_inert_where_the_cause_is_absent(monkeypatch):
     from mmengine import hub
     from mmengine.utils import package_utils
 

@@ -283,7 +283,7 @@ def test_sequentials_become_dynamic():
 
 
 @pytest.mark.parametrize(
-    'remedy, cls, method',
+    'repair, cls, method',
     [
         (
             mmrazor.record_before_inplace_layers,
@@ -297,11 +297,11 @@ def test_sequentials_become_dynamic():
         ),
     ],
 )
-def test_what_works_is_not_replaced(remedy, cls, method, monkeypatch):
+def test_what_works_is_not_replaced(repair, cls, method, monkeypatch):
     cls = pkgutil.resolve_name(cls)
-    if remedy is mmrazor.convert_sequentials_of_dicts:
+    if repair is mmrazor.convert_sequentials_of_dicts:
         # As torch has it before 2.5.
         monkeypatch.setattr(collections, 'OrderedDict', dict)
     before = vars(cls)[method]
-    remedy()
+    repair()
     assert vars(cls)[method] is before

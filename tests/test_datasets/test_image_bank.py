@@ -184,7 +184,7 @@ def test_bad_imports(bank, tmp_path):
         start(bank.folder.path, shape=(1, 4, 4))
     images = tmp_path / 'images'
     (images / '12').mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"\['12'\], do not fit 10"):
+    with pytest.raises(ValueError, match=r"\['12'\], do not match 10"):
         start(images)
     with pytest.raises(FileNotFoundError, match='no images in'):
         start(images, num_classes=20)

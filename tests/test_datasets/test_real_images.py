@@ -105,7 +105,7 @@ def test_offline_says_which_file_to_put_where(
 
 def test_folders_of_other_classes_are_told(tmp_path):
     images_in(tmp_path, ('bird', 'whale'))
-    with pytest.raises(ValueError, match="'whale'.*do not fit airplane"):
+    with pytest.raises(ValueError, match="'whale'.*do not match airplane"):
         dataset(data_root=str(tmp_path))
 
 
@@ -118,7 +118,7 @@ def test_folders_are_not_passed_over(tmp_path, monkeypatch, names):
 
     monkeypatch.setattr('urllib.request.urlopen', fail)
     images_in(tmp_path / 'test', names)
-    with pytest.raises(ValueError, match='do not fit airplane'):
+    with pytest.raises(ValueError, match='do not match airplane'):
         dataset(data_root=str(tmp_path))
 
 
@@ -149,7 +149,7 @@ def test_svhn_as_published(tmp_path, monkeypatch):
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     entry = [SVHN.split_list['test'][0], path.name, md5]
     monkeypatch.setitem(SVHN.split_list, 'test', entry)
-    # The published file goes before class folders.
+    # The published file goes before folders of classes.
     images_in(tmp_path / 'test', '407')
     data = dataset('SVHNImages', data_root=str(tmp_path))
     assert len(data) == 2

@@ -124,7 +124,7 @@ def test_states_that_were_altered(state):
     [
         (lambda c: c['meta'].update(teachers=[1]), 'meta.teachers .* list'),
         (lambda c: c.update(hooks='x'), 'hooks .* should be a dict'),
-        (lambda c: c['hooks'].update(Steps={}), 'hooks cannot take'),
+        (lambda c: c['hooks'].update(Steps={}), 'hooks cannot load'),
     ],
 )
 def test_altered_checkpoints_are_named(tiny_runner, change, message):

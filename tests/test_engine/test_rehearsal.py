@@ -274,6 +274,8 @@ def test_no_place_on_the_disk(tiny_runner, monkeypatch):
 
     monkeypatch.setattr(bank_folder, 'write_file', full)
     runner = tiny_runner(rehearsal=True)
-    with pytest.raises(rehearsal.RehearsalError, match='Make room there'):
+    with pytest.raises(
+        rehearsal.RehearsalError, match='Free some space there'
+    ):
         runner.train()
     assert shutil.disk_usage(runner.work_dir).free

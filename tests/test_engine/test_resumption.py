@@ -393,7 +393,7 @@ def test_a_run_goes_on_with_another_config(
     rates, log = train(tiny_runner(resume=True, **changed))
     assert rates == {2: new[2], 3: new[3]} and new[2] == pytest.approx(0.1)
     for line in (
-        'at epoch 2 of a run that differs',
+        'of epoch 2 of a run that differs',
         'train_cfg.max_epochs: 2 -> 4',
         'train_dataloader.batch_size: 16 -> 8',
         'synthesis.synthesizer.iters: 2 -> 3',
@@ -402,7 +402,7 @@ def test_a_run_goes_on_with_another_config(
         'optim_wrapper.architecture.optimizer.lr: 0.1 -> 0.2',
         'optim_wrapper.architecture, group 0, lr from here on: 0.05 -> 0.1',
         'weights of teachers.teacher: sha256 ',
-        'goes on with the new values',
+        'continues with the new values',
     ):
         assert line in log, line
     for max_epochs, message in (

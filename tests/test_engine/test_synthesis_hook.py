@@ -137,7 +137,7 @@ def test_the_grid_shows_the_images():
     assert cv2.imencode('.png', grid)[0]
 
 
-def test_the_head_is_drawn_anew(tiny_runner, monkeypatch):
+def test_the_head_is_re_initialised(tiny_runner, monkeypatch):
     def heads(reset):
         seen = []
         start = SynthesisHook.before_train_epoch
@@ -296,7 +296,7 @@ def test_a_round_is_tried_again(tiny_runner, monkeypatch, retries):
             with pytest.raises(NonFiniteSynthesisError) as error:
                 runner.train()
             assert 'round 2/2: loss_oh of the synth' in str(error.value)
-            assert 'in 2 attempts (max_retries=1)' in str(error.value)
+            assert 'All 2 attempts failed (max_retries=1)' in str(error.value)
             assert 'keeps its 16 images' in str(error.value)
             return
         runner.train()

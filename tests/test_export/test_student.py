@@ -87,7 +87,7 @@ print('the same')
 
 @pytest.fixture
 def cifar(tmp_path):
-    """A run on CIFAR-10 in class folders: its config and checkpoint."""
+    """A run on CIFAR-10 in ImageFolder layout: its config and checkpoint."""
     rng = np.random.default_rng(0)
     for label in range(10):
         folder = tmp_path / f'cifar/test/class{label}'

@@ -16,6 +16,6 @@ from csd_mmrazor.models import HalfShiftTask
 )
 def test_old_names_still_build(registry, old, cls):
     with DefaultScope.overwrite_default_scope('mmrazor'):
-        with pytest.warns(DeprecationWarning, match=f'called {cls.__name__}'):
+        with pytest.warns(FutureWarning, match=f'called {cls.__name__}'):
             built = registry.build(dict(type=old))
     assert type(built) is cls

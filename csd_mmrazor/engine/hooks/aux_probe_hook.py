@@ -13,7 +13,7 @@ from ...models.synthesizers import Networks, aux_answers
 
 @HOOKS.register_module()
 class AuxProbeHook(Hook):
-    """Logs how often the auxiliary head is right on real images.
+    """Logs the accuracy of the auxiliary head on real images.
 
     It looks at the images of each validation, over all views, and logs
     ``aux/top1`` in % with it. Without an auxiliary head it does nothing.
@@ -38,7 +38,7 @@ class AuxProbeHook(Hook):
         data_batch: Optional[Dict[str, Any]] = None,
         outputs: Optional[Sequence[Any]] = None,
     ) -> None:
-        """Note which views of real images the head tells right."""
+        """Note which views of real images the head classifies correctly."""
         if self.networks is None:
             return
         model = getattr(runner.model, 'module', runner.model)

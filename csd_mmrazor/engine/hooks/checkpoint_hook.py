@@ -39,17 +39,17 @@ class DurableCheckpointHook(CheckpointHook):
     before. A resumed run first repeats the validation of its checkpoint,
     which is written before that validation: it may have been killed in it.
     Only a complete checkpoint of the same model is resumed; MMEngine takes
-    from another what fits. It goes on as the config of the run says, and what
-    differs is told (see :mod:`.resumption`). What hooks know of earlier
-    epochs is saved as well (see :mod:`.hook_states`), and no epoch leaves
-    gradients to the next one.
+    from another what fits. It continues as the config of the run says, and the
+    differences are logged (see :mod:`.resumption`). What hooks know of
+    earlier epochs is saved as well (see :mod:`.hook_states`), and no epoch
+    leaves gradients to the next one.
 
     Args:
         *args: Arguments of MMEngine's hook.
         **kwargs: The same by name, but no ``out_dir``.
 
     Raises:
-        ValueError: If there is an ``out_dir``, or what is no argument.
+        ValueError: If there is an ``out_dir`` or an unknown argument.
     """
 
     _digests: Optional[Dict[str, str]] = None
@@ -76,7 +76,7 @@ class DurableCheckpointHook(CheckpointHook):
     def after_load_checkpoint(
         self, runner: Runner, checkpoint: Dict[str, Any]
     ) -> None:
-        """Check that a run can go on from a checkpoint.
+        """Check that a run can continue from a checkpoint.
 
         Raises:
             CheckpointError: If it cannot; says what to do.
@@ -88,8 +88,8 @@ class DurableCheckpointHook(CheckpointHook):
         lacking -= set(checkpoint)
         if lacking:
             raise CheckpointError(
-                'What is to be resumed is not a checkpoint of a run: it has '
-                f'no {" and no ".join(sorted(lacking))}. Resume from '
+                'Cannot resume, since this is not a checkpoint of a run: it '
+                f'has no {" and no ".join(sorted(lacking))}. Resume from '
                 'epoch_*.pth; "best" ones and those of networks hold weights '
                 'alone.'
             )
@@ -107,7 +107,7 @@ class DurableCheckpointHook(CheckpointHook):
         ]
         if differing:
             raise CheckpointError(
-                'What is to be resumed is a checkpoint of another model: '
+                'Cannot resume from a checkpoint of another model: '
                 f'{len(differing)} weights differ, such as {differing[0]}. '
                 + _model_differences(runner, checkpoint)
                 + 'Resume with the config of that run, or train in another '
@@ -119,7 +119,7 @@ class DurableCheckpointHook(CheckpointHook):
             load_hook_states(runner.hooks, checkpoint.get('hooks', {}))
         except Exception as error:  # whatever load_state_dict() raises
             raise CheckpointError(
-                'What is to be resumed holds states that hooks cannot take: '
+                'Cannot resume, since hooks cannot load their states: '
                 f'{error} Resume with the hooks of that run, or from an '
                 'earlier checkpoint with --resume FILE.'
             ) from error
@@ -156,12 +156,12 @@ class DurableCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Validate what was resumed, where that was due."""
         super().before_train(runner)
-        hook_states(runner.hooks)  # tells now what cannot be saved
+        hook_states(runner.hooks)  # now raises what cannot be saved
         self._remove = self.file_backend.remove
         self._outdated: List[str] = []
         self.file_backend.remove = self._outdated.append
         if runner._resume and runner.epoch:
-            # So that it is written anew if it turns out to be the best.
+            # So that it is rewritten if it turns out to be the best.
             step = runner.epoch if self.by_epoch else runner.iter
             self.last_ckpt = self.file_backend.join_path(
                 self.out_dir, self.filename_tmpl.format(step)
@@ -256,7 +256,7 @@ def _check_kinds(checkpoint: Dict[str, Any]) -> None:
     def check(name: str, value: Any, is_right: bool, kind: str) -> None:
         if not is_right:
             raise CheckpointError(
-                f'{name} of what is to be resumed should be {kind}, but is '
+                f'{name} of the checkpoint should be {kind}, but is '
                 f'{_brief(value)}: it was altered. Resume from an earlier '
                 'checkpoint with --resume FILE.'
             )

@@ -42,10 +42,10 @@ def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict[str, Any]]:
 def load_hook_states(
     hooks: Sequence[Hook], states: Dict[str, Dict[str, Any]]
 ) -> None:
-    """Give hooks their states again; those without one start afresh.
+    """Restore the states of hooks; those without one start afresh.
 
     Raises:
-        ValueError: If a state is none of such a hook.
+        ValueError: If a state does not belong to such a hook.
     """
     for name, hook, attributes in _stateful(hooks):
         if not isinstance(states, dict) or name not in states:

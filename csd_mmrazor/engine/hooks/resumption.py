@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What becomes of a run that is resumed with another config.
 
-It goes on as the new config says, or is refused: MMEngine would take some
+It continues as the new config says, or is refused: MMEngine would take some
 values from the checkpoint and others from the config, without a word.
 """
 
@@ -34,7 +34,7 @@ _ELSEWHERE = 'Take the value of that run, or train in another --work-dir'
 def resume_as_configured(
     runner: Runner, checkpoint: Dict[str, Any], digests: Dict[str, str]
 ) -> None:
-    """Let a checkpoint go on with a run's config, and say what that changes.
+    """Make a checkpoint continue with a run's config, and log the changes.
 
     Args:
         runner (Runner): Of the run, built, before it loads the checkpoint.
@@ -43,7 +43,7 @@ def resume_as_configured(
         digests (dict[str, str]): :func:`teacher_digests` of the run.
 
     Raises:
-        CheckpointError: If it cannot go on with that config; names what.
+        CheckpointError: If it cannot continue with that config; names why.
     """
     meta = checkpoint['meta']
     loop = runner.train_loop
@@ -61,29 +61,29 @@ def resume_as_configured(
         )
     differences = differences_of(runner, meta)
     check_differences(differences, meta, runner.cfg)
-    told = [str(difference) for difference in differences]
-    told += [
+    changes = [str(difference) for difference in differences]
+    changes += [
         f'weights of {name}: sha256 {old[:12]} -> {digests[name][:12]}'
         for name, old in meta.get('teachers', {}).items()
         if digests.get(name, old) != old
     ]
     steps: Optional[int] = len(loop.dataloader) if is_epochs else 0
     if is_epochs and done and meta['iter'] != done * steps:
-        told.append(f'steps an epoch: {meta["iter"] // done} -> {steps}')
+        changes.append(f'steps an epoch: {meta["iter"] // done} -> {steps}')
     elif (
         'param_schedulers' in checkpoint or not runner.param_schedulers
     ) and not any(item.key.startswith(_SCHEDULE) for item in differences):
         steps = None  # the checkpoint's own rates are right
     if steps is not None:
-        told += renew_schedule(
+        changes += renew_schedule(
             checkpoint, runner, differences, done if is_epochs else 0, steps
         )
-    if told:
-        lines = '\n  '.join(told)
+    if changes:
+        lines = '\n  '.join(changes)
         runner.logger.warning(
-            f'What is resumed was at {unit} {done} of a run that differs:\n'
-            f'  {lines}\nThe run goes on with the new values. Images, weights '
-            'and the best checkpoint so far stay as they are.'
+            f'The checkpoint is of {unit} {done} of a run that differs:\n'
+            f'  {lines}\nThe run continues with the new values. Images, '
+            'weights and the best checkpoint so far stay as they are.'
         )
 
 
@@ -95,7 +95,7 @@ def differences_of(runner: Runner, meta: Dict[str, Any]) -> List[Difference]:
     if old is None or new is None:
         runner.logger.warning(
             'The config in the checkpoint, or that of the run, is more than '
-            'plain data: it cannot be told whether they differ.'
+            'plain data: they cannot be compared.'
         )
         return []
     return config_differences(old, new)
@@ -104,7 +104,7 @@ def differences_of(runner: Runner, meta: Dict[str, Any]) -> List[Difference]:
 def check_differences(
     differences: Sequence[Difference], meta: Dict[str, Any], cfg: Any
 ) -> None:
-    """Refuse what a run cannot go on with.
+    """Refuse what a run cannot continue with.
 
     Args:
         differences (sequence[Difference]): Between the two configs.
@@ -129,7 +129,7 @@ def check_differences(
 
 
 def _reason(item: Difference, cfg: Any) -> str:
-    """Why a run cannot go on with a difference; '' if it can."""
+    """Why a run cannot continue with a difference; '' if it can."""
     # But for what it starts from, and losses of its own.
     if re.match(
         r'model\.image_shape|model\.architecture\.(?!init_cfg|.*\bloss\b)',
@@ -199,7 +199,7 @@ def renew_schedule(
         steps (int): Steps of an epoch now.
 
     Returns:
-        list[str]: What rates changed, to be told.
+        list[str]: Which rates changed, for the log.
 
     Raises:
         CheckpointError: If optimizers or schedules cannot be changed.
@@ -215,7 +215,7 @@ def renew_schedule(
     if epochs:
         meta['iter'] = epochs * steps
     _replay([*schedulers.values()], epochs, steps if epochs else meta['iter'])
-    told = []
+    changes = []
     for name, part in parts.items():
         where = f'optim_wrapper.{name}' if name else 'optim_wrapper'
         new, old = part.state_dict(), olds.get(name)
@@ -231,7 +231,7 @@ def renew_schedule(
         for index, (group, was) in enumerate(
             zip(new['param_groups'], old['param_groups'])
         ):
-            told += [
+            changes += [
                 f'{where}, group {index}, {key} from here on: '
                 f'{was[key]:.4g} -> {group[key]:.4g}'
                 for key in ('lr', 'momentum', 'weight_decay')
@@ -245,7 +245,7 @@ def renew_schedule(
         checkpoint['param_schedulers'] = old_schedulers
     elif runner.param_schedulers is not None:
         checkpoint['param_schedulers'] = old_schedulers['']
-    return told
+    return changes
 
 
 def _by_name(value: Any, kind: Any) -> Dict[str, Any]:

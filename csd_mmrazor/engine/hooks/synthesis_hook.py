@@ -46,9 +46,9 @@ class SynthesisHook(Hook):
     are not made again. A round that diverges is tried again with another
     seed.
 
-    Each epoch it logs what tells whether the images do what they are for:
-    who recognises the new ones before they are trained on (teacher, student,
-    auxiliary head), and how diverse the bank is.
+    In each epoch it logs how useful the images are: who recognises the new
+    ones before they are trained on (teacher, student, auxiliary head), and
+    how diverse the bank is.
 
     In a distributed run each process makes rounds of its own, and the bank is
     the same on all. After each epoch the first process's BN statistics, which
@@ -73,8 +73,9 @@ class SynthesisHook(Hook):
             Defaults to 10.
         grid_images (int): Images in the grid that is drawn each epoch; 0
             draws none. Defaults to 100.
-        rehearsal (bool): Whether the run is first tried in small, so that
-            what would stop it later does so at once. Defaults to True.
+        rehearsal (bool): Whether the run is first tried on a small scale, so
+            that what would stop it later does so immediately. Defaults to
+            True.
     """
 
     # Before the timer, which is to measure training alone.

@@ -33,7 +33,7 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
 
         Raises:
             ValueError: If the config names something it does not have, or an
-                optimizer that there is not.
+                unknown optimizer.
         """
         module = getattr(module, 'module', module)
         wrappers = {}

@@ -1,10 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What rounds of synthesis leave to later ones, kept beside the bank.
 
-Rounds of CSD leave nothing, and there is no file then. For methods with
-weights that last (a meta-generator, the head of a contrastive loss) there is
-one file a group of rounds, written before the rounds' images. So whatever
-images a bank has, the state after them is there; see :func:`load_state`.
+Rounds of CSD leave nothing, and there is no file then. For methods with a
+persistent state (a meta-generator, the head of a contrastive loss) there is
+one file per group of rounds, written before the images of the rounds. So
+whatever images a bank has, the state after them is there; see
+:func:`load_state`.
 """
 
 import hashlib

@@ -14,7 +14,7 @@ from ...models.synthesizers import (
 )
 from .round_runner import SAMPLE, RoundRunner
 
-# Images of the bank that are looked at to tell how diverse it is.
+# Images of the bank in which its diversity is measured.
 _SAMPLE_SIZE = 512
 
 

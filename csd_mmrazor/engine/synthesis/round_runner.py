@@ -165,7 +165,7 @@ class RoundRunner:
                     f'attempts left: {left}.'
                 )
         raise NonFiniteSynthesisError(
-            f'{message} So it was in {self.max_retries + 1} attempts '
+            f'{message} All {self.max_retries + 1} attempts failed '
             f'(max_retries={self.max_retries}). The bank keeps its '
             f'{len(self.bank)} images; --resume starts with this round.'
         )

@@ -77,7 +77,7 @@ class CSDDistillation(BaseAlgorithm):
         FileNotFoundError: If a teacher's checkpoint is missing.
         TypeError: If ``teachers`` is no dict of such dicts.
         ValueError: If a teacher has an unknown key or no weights, if teachers
-            and student tell different numbers of classes, or the parts do
+            and student have different numbers of classes, or the parts do
             not fit in another way; says which and how.
     """
 

@@ -9,9 +9,9 @@ class WeightedLoss(nn.Module):
     """A loss term of synthesis, with a weight.
 
     The arguments of its ``forward`` are named after what it looks at; see
-    :class:`Observation` and :class:`OfTeacher` for the names there are. What
+    :class:`Observation` and :class:`OfTeacher` for the available names. What
     a term keeps from round to round are its parameters and buffers: they are
-    drawn in :meth:`prepare`, saved beside the image bank and resumed.
+    created in :meth:`prepare`, saved beside the image bank and resumed.
 
     Args:
         loss_weight (float): Weight of the term, 0 or more; a term of weight 0
@@ -41,14 +41,14 @@ class WeightedLoss(nn.Module):
     reported_only: bool = False
 
     def prepare(self, channels: Sequence[int]) -> None:
-        """Draw what lasts from round to round; nothing by default.
+        """Create the persistent state; nothing by default.
 
         Args:
             channels (sequence[int]): Channels of the teacher's BN layers.
         """
 
     def end_round(self) -> None:
-        """Take note that a round is done; nothing by default."""
+        """Update the persistent state after a round; nothing by default."""
 
     def extra_repr(self) -> str:
         return f'loss_weight={self.loss_weight}'

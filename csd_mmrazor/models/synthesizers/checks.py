@@ -94,7 +94,7 @@ def check_networks(
                 )
     if same_classes(classes) < 2:
         raise ValueError(
-            'teachers and student should tell 2 classes or more, but got '
+            'teachers and student should have at least 2 classes, but got '
             f'{classes}: set head.num_classes.'
         )
     return same_classes(classes), tuple(inputs.shape[1:])

@@ -32,9 +32,9 @@ class ImageSynthesizer(nn.Module):
     frozen meanwhile; no hook and no gradient stays on them, and nothing is
     copied to the host before the round ends.
 
-    Rounds of CSD know nothing of each other. Other methods have weights that
-    last: those that ``meta`` starts from, and those of a loss that has any.
-    See :meth:`persistent_state`.
+    Rounds of CSD are independent. Other methods have a persistent state: the
+    weights that ``meta`` starts from, and those of a loss that has any. See
+    :meth:`persistent_state`.
 
     The objective is the sum of ``losses`` and of ``distiller``'s losses; see
     :class:`Objective`, and :class:`Observation` for what they can look at.
@@ -46,8 +46,8 @@ class ImageSynthesizer(nn.Module):
             ``reported_only=True`` is logged and not minimised.
         distiller (dict, optional): A ``ConfigurableDistiller`` with any of
             MMRazor's losses, recorders and connectors. Defaults to None.
-        augment (dict, optional): What is done to images before the networks
-            see them, such as ``dict(type='RandomCropFlip')``. Defaults to
+        augment (dict, optional): Transforms images before the networks see
+            them, such as ``dict(type='RandomCropFlip')``. Defaults to
             None.
         batch_size (int): Images a round. Defaults to 200 (authors' scripts).
         iters (int): Steps a round. Defaults to 200 (authors' scripts).
@@ -66,7 +66,7 @@ class ImageSynthesizer(nn.Module):
 
     Raises:
         ValueError: If no term is on, or a number makes no sense.
-        TypeError: If a loss asks for something that there is not.
+        TypeError: If a loss asks for a quantity that does not exist.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ImageSynthesizer(nn.Module):
         recorded = self.objective.of_layers
         if compile and recorded:
             raise ValueError(
-                'compile=True of ImageSynthesizer does not go with losses '
+                'compile=True of ImageSynthesizer cannot be used with losses '
                 f'that record layers, such as {", ".join(recorded)}: set '
                 'compile=False, or leave them out.'
             )
@@ -163,7 +163,7 @@ class ImageSynthesizer(nn.Module):
         return check_networks(networks, self.generator, bool(of_bn))
 
     def prepare(self, networks: Networks, seed: Optional[int] = None) -> None:
-        """Draw what lasts from round to round, once.
+        """Initialise the persistent state, once.
 
         Args:
             networks (Networks): What images are to be synthesised for.

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """How hard synthetic images are, and for whom; how diverse they are.
 
-What these tell of a run is logged in each epoch (docs/results.md).
+A run logs them in each epoch (docs/results.md).
 """
 
 import math

@@ -40,7 +40,7 @@ class Objective(nn.Module):
 
     Raises:
         ValueError: If no term is minimised.
-        TypeError: If a loss asks for something that there is not.
+        TypeError: If a loss asks for a quantity that does not exist.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Objective(nn.Module):
 
         Raises:
             ValueError: If there is no auxiliary head but a loss needs one, or
-                recorders listen to modules that there are not.
+                recorders listen to modules that do not exist.
         """
         needs = {name for wanted in self.wanted.values() for name in wanted}
         if (
@@ -173,7 +173,7 @@ class Objective(nn.Module):
         check_recorders(self.distiller.teacher_recorders, networks.teachers)
 
     def prepare(self, networks: Networks, widths: List[int]) -> None:
-        """Draw what lasts from round to round.
+        """Initialise the persistent state of the losses.
 
         Args:
             networks (Networks): What images are to be synthesised for.
@@ -282,9 +282,10 @@ def _is_reported_only(
         if 'loss' not in name and not configured:
             warnings.warn(
                 f'losses.{name} of ImageSynthesizer is only reported, since '
-                'its name has no "loss" in it. Say so by reported_only=True; '
-                'the rule of the name will be dropped.',
-                DeprecationWarning,
+                'its name does not contain "loss". This rule is deprecated: '
+                'set reported_only=True to keep the term reported only, or '
+                'False to minimise it.',
+                FutureWarning,
                 stacklevel=3,
             )
             return True

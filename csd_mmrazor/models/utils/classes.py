@@ -10,7 +10,7 @@ from .outputs import logits_of
 def count_classes(
     model: nn.Module, inputs: Tensor, name: str, images: str
 ) -> int:
-    """The number of classes that a classifier tells, by one pass.
+    """The number of classes of a classifier, from one pass.
 
     Args:
         model (nn.Module): The classifier.
@@ -38,7 +38,7 @@ def count_classes(
 
 
 def same_classes(classes: Dict[str, int]) -> int:
-    """The number of classes that several networks tell.
+    """The number of classes that several networks share.
 
     Args:
         classes (dict[str, int]): Of each network, by name.
@@ -51,7 +51,7 @@ def same_classes(classes: Dict[str, int]) -> int:
     """
     if len(set(classes.values())) > 1:
         raise ValueError(
-            'Teachers and student should tell the same number of classes, '
+            'Teachers and student should have the same number of classes, '
             f'but got {classes}. Set head.num_classes of the one that is off.'
         )
     return next(iter(classes.values()))

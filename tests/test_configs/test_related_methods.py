@@ -67,7 +67,7 @@ def save_teacher(cfg, path):
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-    """Teachers, and CIFAR-10 in class folders, of two images a class."""
+    """Teachers, and CIFAR-10 in ImageFolder layout, two images a class."""
     root = tmp_path_factory.mktemp('files')
     rng = np.random.default_rng(0)
     for split in ('train', 'test'):
@@ -178,7 +178,7 @@ def train(path, files, work_dir):
 
 
 @pytest.mark.parametrize('name', OF_SYNTHESIS)
-def test_peers_on_digits(name, files, tmp_path):
+def test_related_methods_on_digits(name, files, tmp_path):
     path = CONFIGS / f'baselines/{name}_digits.py'
     runner, logged = train(path, files, tmp_path)
     for term in OF_SYNTHESIS[name]:
@@ -193,7 +193,7 @@ def test_peers_on_digits(name, files, tmp_path):
 @pytest.mark.parametrize(
     'name', ['cmi', 'deepinversion', 'dfq', 'fast2', 'fast5', 'fast10']
 )
-def test_peers_on_cifar10(name, files, tmp_path):
+def test_related_methods_on_cifar10(name, files, tmp_path):
     path = CONFIGS / f'baselines/{name}_wrn40-2_wrn16-1_cifar10.py'
     runner, logged = train(path, files, tmp_path)
     for term in OF_SYNTHESIS[name.rstrip('0125')]:
@@ -236,7 +236,7 @@ def test_those_of_mmrazor_are_unmodified(name, tmp_path):
 
 
 def test_mmrazors_under_torchrun(files, tmp_path, run):
-    """DAFL reading class folders of CIFAR-10, in two processes with gloo."""
+    """DAFL on CIFAR-10 in ImageFolder layout, in two processes with gloo."""
     path = CONFIGS / 'baselines/dafl_resnet34_resnet18_cifar10.py'
     options = reduced(Config.fromfile(path), files)
     options['train_dataloader.dataset.data_root'] = str(files)
