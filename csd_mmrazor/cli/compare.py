@@ -34,7 +34,9 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from datetime import datetime
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -44,9 +46,11 @@ import mmengine
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.runner import Runner
 from scipy import stats
 
 from ..datasets import BankFolder
+from ..engine.operations import count_operations
 from ..utils import write_file
 from ..utils.arguments import NoneType, check_value
 from ..version import __version__
@@ -65,6 +69,7 @@ COLUMNS = (
     'cpu_seconds',  # of the process; empty if it was interrupted
     'images',  # synthetic ones that the student could draw from
     'steps',  # optimisation steps of images or generator
+    'gflop',  # of synthesis and training, as torch's FlopCounterMode counts
     'curve',  # every validation's top-1
     'config',
     'options',
@@ -303,6 +308,7 @@ def result(run: Run, cfg: Config, commit: str) -> Dict:
         cpu_seconds=read_cpu_seconds(run.work_dir),
         images=count_images(cfg, run.work_dir),
         steps=count_steps(cfg),
+        gflop=run.work_dir.with_suffix('.gflop').read_text(),
         curve=' '.join(f'{value:.2f}' for value in curve),
         commit=commit,
         versions=' '.join(f'{name} {v}' for name, v in versions.items()),
@@ -318,10 +324,22 @@ def train(run: Run) -> None:
     for stream in (1, 2):
         os.dup2(log.fileno(), stream)
     sys.argv = ['tools/train.py', *run.arguments]
+    counted = run.work_dir.with_suffix('.gflop')
+    if not counted.exists():
+        gflop = count_gflop(load_config(run))
+        write_file(counted, f'{gflop:.1f}'.encode())
     start = time.process_time()
     train_tool.main()
     seconds = round(time.process_time() - start)
     write_file(run.work_dir.with_suffix('.cpu'), str(seconds).encode())
+
+
+def count_gflop(cfg: Config) -> float:
+    """What a run costs, in GFLOP; see :func:`count_operations`."""
+    cfg.experiment_name = f'operations_{uuid.uuid4().hex}'
+    cfg.log_level, cfg.load_from, cfg.resume = 'ERROR', None, False
+    with tempfile.TemporaryDirectory() as cfg.work_dir:
+        return count_operations(Runner.from_cfg(cfg))
 
 
 def read_rows(path: Path) -> List[Dict]:
@@ -359,8 +377,8 @@ def table(rows: List[Dict]) -> str:
     """Mean and standard deviation of each method, the best one first."""
     lines = [
         '| method | top-1, % | runs | seconds | CPU seconds | images '
-        '| synthesis steps |',
-        '| --- | --- | --- | --- | --- | --- | --- |',
+        '| synthesis steps | GFLOP |',
+        '| --- | --- | --- | --- | --- | --- | --- | --- |',
     ]
     groups = by_method(rows)
     top1 = {m: [float(r['top1']) for r in g] for m, g in groups.items()}
@@ -371,7 +389,13 @@ def table(rows: List[Dict]) -> str:
         )
         others = [
             _mean([row[key] for row in groups[method] if row[key]])
-            for key in ('seconds', 'cpu_seconds', 'images', 'steps')
+            for key in (
+                'seconds',
+                'cpu_seconds',
+                'images',
+                'steps',
+                'gflop',
+            )
         ]
         cells = [
             method,
@@ -423,6 +447,11 @@ def _mean(values: List[str]) -> str:
     return f'{statistics.mean(map(float, values)):.0f}' if values else '-'
 
 
+def _cost(rows: List[Dict]) -> float:
+    """Mean GFLOP of a method's runs."""
+    return statistics.mean(float(row['gflop']) for row in rows)
+
+
 def by_method(rows: List[Dict]) -> Dict[str, List[Dict]]:
     """Rows of each method."""
     groups: Dict[str, List[Dict]] = {}
@@ -439,12 +468,15 @@ def plot(rows: List[Dict]) -> bytes:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5))
+    # Rows of earlier releases have no operations.
+    by_cost = all(row['gflop'] for row in rows)
     for number, (method, group) in enumerate(by_method(rows).items()):
         curves = [list(map(float, row['curve'].split())) for row in group]
         length = min(map(len, curves))
         points = list(zip(*(curve[:length] for curve in curves)))
         # Methods differ in how often they are validated.
-        share = [100 * (index + 1) / length for index in range(length)]
+        cost = _cost(group) if by_cost else 100
+        share = [cost * (index + 1) / length for index in range(length)]
         style = dict(
             color=f'C{number % 10}', ls=('-', '--', ':')[number // 10]
         )
@@ -458,7 +490,9 @@ def plot(rows: List[Dict]) -> bytes:
             lw=0,
             color=style['color'],
         )
-    axes.set_xlabel('share of the training, %')
+    axes.set_xlabel(
+        'operations, GFLOP' if by_cost else 'share of the training, %'
+    )
     axes.set_ylabel('top-1, %: mean and range over seeds')
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -1,0 +1,115 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Operations against a closed form: passes of the networks, layer by layer."""
+
+import pytest
+import torch
+
+from csd_mmrazor.engine.operations import (
+    count_operations,
+    operations,
+    round_operations,
+)
+from csd_mmrazor.models import Networks
+
+
+def layers_of(model, call):
+    """Layers that a call runs, and the operations of their passes."""
+    found, handles = [], []
+    for layer in model.modules():
+        if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
+            inputs = layer.weight[0].numel()  # of one output
+            handles.append(
+                layer.register_forward_hook(
+                    lambda _, args, out, inputs=inputs: found.append(
+                        2 * inputs * out.numel()
+                    )
+                )
+            )
+    with torch.no_grad():
+        call()
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+@pytest.fixture
+def runner(tiny_runner):
+    return tiny_runner(**{'train_cfg.max_epochs': 2})
+
+
+def test_a_run_costs_what_its_passes_do(runner):
+    algorithm = runner.model
+    networks = Networks.from_algorithm(algorithm)
+    hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
+    synthesizer = hook.synthesizer
+    size, batch = 16, 16
+    images = torch.rand(size, 1, 8, 8)
+    teacher, student = networks.each_teacher[0].eval(), networks.student.eval()
+
+    def once(model, inputs):
+        return layers_of(model, lambda: model(inputs, mode='tensor'))
+
+    generator = synthesizer.generator
+    generated = layers_of(
+        generator,
+        lambda: generator(torch.randn(size, generator.latent_dim), size),
+    )
+    views = images.repeat(4, 1, 1, 1)
+    features = student.extract_feat(views, stage='pre_logits')
+    features = features[-1] if isinstance(features, tuple) else features
+    headed = layers_of(networks.aux_head, lambda: networks.aux_head(features))
+    seen = layers_of(
+        student, lambda: student.extract_feat(views, stage='pre_logits')
+    )
+    # Forward, gradients of weights and of inputs; frozen networks have no
+    # gradients of weights. All of the latents' are taken.
+    initial = 3 * sum(generated) + 2 * sum(once(teacher, images))
+    hard = initial + 2 * (sum(seen) + sum(headed))
+    assert round_operations(synthesizer, networks, 1, False) == initial
+    assert round_operations(synthesizer, networks, 5) == 5 * hard
+
+    align = algorithm.distiller.connectors['align']
+    aligned = layers_of(align, lambda: align(student.backbone(images)[-1]))
+    trained = once(student, images)
+    step = (
+        sum(once(teacher, images))
+        # Nobody asks for the gradient of the images, or of the feature.
+        + 3 * sum(trained) - trained[0]
+        + 3 * sum(aligned)
+        + sum(seen)
+        + 3 * sum(headed) - headed[0]
+    )  # fmt: skip
+    expected = (
+        6 * step  # 2 epochs of 48 images in batches of 16
+        + hook.init_rounds * hook.init_iters * initial
+        + 2 * hook.rounds * synthesizer.iters * hard
+    )
+    assert batch == runner.train_dataloader.batch_size
+    assert count_operations(runner) == pytest.approx(expected / 1e9)
+
+
+def test_images_of_the_bank_cost_with_each_round(tiny_runner):
+    """Twice through the teacher, however many they are."""
+    losses = 'default_hooks.synthesis.synthesizer.losses'
+    made = {}
+    for number in (0, 100, 200):
+        runner = tiny_runner(
+            f'run{number}',
+            **{
+                f'{losses}.loss_cr': dict(
+                    type='ContrastiveLoss', memory_size=number, embed_dim=4
+                )
+            },
+        )
+        hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
+        networks = Networks.from_algorithm(runner.model)
+        made[number] = round_operations(hook.synthesizer, networks, 1)
+    assert made[200] - made[100] == pytest.approx(made[100] - made[0])
+    assert made[100] > made[0]
+
+
+def test_one_call():
+    def call():
+        torch.randn(3, 4) @ torch.randn(4, 5)
+
+    assert operations(call) == 2 * 3 * 4 * 5
