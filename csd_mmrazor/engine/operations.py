@@ -5,7 +5,7 @@ One step of each kind is counted by torch's ``FlopCounterMode``, 2 a
 multiplication-addition, and multiplied by the number of steps.
 """
 
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from mmengine.runner import Runner
@@ -43,7 +43,9 @@ def count_operations(runner: Runner) -> float:
         (h for h in runner.hooks if isinstance(h, SynthesisHook)), None
     )
     if hook is not None:
-        rounds = [(runner.max_epochs * hook.rounds, None, True)]
+        rounds: List[Tuple[int, Optional[int], bool]] = [
+            (runner.max_epochs * hook.rounds, None, True)
+        ]
         if not getattr(runner.train_dataloader.dataset, 'init_bank', None):
             rounds.append((hook.init_rounds, hook.init_iters, False))
         for number, iters, with_student in rounds:

@@ -90,8 +90,9 @@ def test_runs_are_tabulated_once(run, tmp_path, text):
         assert row['best'] == max(curve, key=float)
         assert (row['images'], row['steps']) == ('64', '9')
         # A run as short as this may take less than half a second.
-        assert 0 <= int(row['cpu_seconds']) < 60
-        assert int(row['seconds']) < 100
+        assert int(row['cpu_seconds']) >= 0
+        assert float(row['gflop']) > 0
+        assert int(row['seconds']) >= 0
         assert torch.__version__ in row['versions']
         assert row['commit']
     work = tmp_path / 'work_dirs/compare/tiny'
