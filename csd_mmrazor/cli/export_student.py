@@ -2,6 +2,7 @@
 """Take the student out of a run, as a plain checkpoint of mmpretrain."""
 
 import argparse
+from pathlib import Path
 
 from ..export import (
     export_onnx,
@@ -14,6 +15,9 @@ from ..export import (
 from .config_files import read_config
 from .errors import concise_errors
 from .processes import speak_utf8
+
+# How the config of an export begins.
+_BEGIN = b'# The student in '
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,6 +46,7 @@ def parse_args() -> argparse.Namespace:
 def export(args: argparse.Namespace) -> None:
     """Export the student that the arguments name."""
     checkpoint = find_checkpoint(args.source)
+    check_free(args.out)
     config = args.config or find_config(checkpoint)
     print(f'Checkpoint: {checkpoint}\nConfig: {config}')
     cfg = read_config(config) if args.config else read_run_config(config)
@@ -59,6 +64,27 @@ def export(args: argparse.Namespace) -> None:
             f'ONNX: {args.onnx}, of normalised inputs; its logits are '
             f'{comparison}.'
         )
+
+
+def check_free(out: str) -> None:
+    """Check that an export would overwrite at most an earlier one.
+
+    Args:
+        out (str): OUT.pth, where it would be.
+
+    Raises:
+        ValueError: If there is another file, or one beside it where the
+            config would be.
+    """
+    config = Path(out).with_suffix('.py')
+    if config.is_file() and config.read_bytes().startswith(_BEGIN):
+        return
+    for path in (Path(out), config):
+        if path.exists():
+            raise ValueError(
+                f'{path} is there, and is no exported student: it would be '
+                'overwritten. Choose another name.'
+            )
 
 
 def main() -> None:

@@ -123,6 +123,11 @@ def check_option(cfg: Config, option: str) -> Any:
                     'first.'
                 )
             node = node[int(name)]
+            if depth == len(names) - 1:
+                raise ValueError(
+                    f'--cfg-options: {option} is one of a list, which can '
+                    f'only be given as a whole: {above}=[...].'
+                )
             continue
         if node is None:
             return None

@@ -26,6 +26,7 @@ _COUNT = _Kind('a positive integer', 1, is_whole=True)
 
 # By dotted name, or by type and name.
 _KINDS = {
+    'auto_scale_lr.base_batch_size': _COUNT,
     'train_cfg.val_interval': _COUNT,
     'train_cfg.val_begin': _INDEX,
     'model.log_interval': _COUNT,

@@ -220,6 +220,9 @@ OPTIONS = [
     ('model.aux_head', 'no', "aux_head should be a dict .* got 'no'"),
     ('model.type.a', 3, "model.type is 'CSDDistillation', which has no a"),
     ('visualizer.vis_backends.type', 'a', 'vis_backends is a list of 1'),
+    ('visualizer.vis_backends.0', 'a', r'vis_backends=\[\.\.\.\]'),
+    ('model.data_preprocessor.mean.0', 3.0, r'given as a whole: .*mean=\['),
+    ('auto_scale_lr.base_batch_size', 0, 'base_batch_size .* positive'),
     ('visualizer.vis_backends.3.type', 'a', 'vis_backends.0 is its first'),
 ]
 

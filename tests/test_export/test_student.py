@@ -12,6 +12,7 @@ from helpers import ROOT, TIMEOUT, build, network
 from mmengine.config import Config
 from PIL import Image
 
+from csd_mmrazor.cli.export_student import check_free
 from csd_mmrazor.export import export_student, find_checkpoint
 
 # Neither can be imported, as on a machine that has mmpretrain alone.
@@ -239,6 +240,25 @@ def test_a_student_by_cfg_path(tmp_path):
     # As published, under mmpretrain's name.
     assert plain.test_dataloader.dataset.type == 'CIFAR10'
     assert 'mmrazor' not in exported.config.read_text()
+
+
+def test_nothing_but_an_export_is_overwritten(tmp_path):
+    checkpoint, source = tmp_path / 'epoch_1.pth', tmp_path / 'resnet.py'
+    checkpoint.touch()
+    source.touch()
+    for out, path in (
+        (checkpoint, checkpoint),
+        (tmp_path / 'resnet.pth', source),
+    ):
+        with pytest.raises(ValueError, match='would be overwr') as error:
+            check_free(str(out))
+        assert str(path) in str(error.value)
+    cfg = Config(dict(model=dict(architecture=network())))
+    torch.save(build(network()).state_dict(), tmp_path / 'weights.pth')
+    out = tmp_path / 'out.pth'
+    check_free(str(out))
+    export_student(cfg, tmp_path / 'weights.pth', out)
+    check_free(str(out))
 
 
 def test_what_cannot_be_exported(tmp_path):
