@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Iterator, Union
 
 # Seconds without an answer after which a host counts as unreachable: long
-# enough for a slow line, short enough to be told at once.
+# enough for a slow line, short enough to report it soon.
 TIMEOUT = 20
 
 

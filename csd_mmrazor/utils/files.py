@@ -111,7 +111,7 @@ def work_dir_lock(path: Union[str, Path]) -> Iterator[None]:
         for pattern in ('.*.[0-9]*.tmp', '*/.*.[0-9]*.tmp'):
             for leftover in path.glob(pattern):
                 leftover.unlink(missing_ok=True)
-        with suppress(OSError):  # on a full disk, nobody's name is told
+        with suppress(OSError):  # on a full disk, the process is not named
             file.truncate(0)
             file.write(f'process {os.getpid()} on {socket.gethostname()}')
             file.flush()

@@ -398,7 +398,7 @@ def test_a_checkpoint_without_schedule(tiny_runner):
 @pytest.mark.parametrize(
     'place, value, message',
     [
-        ('meta.epoch', -3, r'meta\.epoch .* should be a number .* is -3'),
+        ('meta.epoch', -3, r'meta\.epoch .* should be an integer, 0 .* is -3'),
         ('meta.epoch', '1', r"meta\.epoch .* is '1'"),
         ('meta.iter', None, r'meta\.iter .* is None'),
         ('meta.iter', 1.0, r'meta\.iter .* is 1\.0'),

@@ -272,7 +272,7 @@ def _check_kinds(checkpoint: Dict[str, Any]) -> None:
     for key in ('epoch', 'iter'):
         value = checkpoint['meta'].get(key)
         is_count = type(value) is int and value >= 0
-        check(f'meta.{key}', value, is_count, 'a number of them')
+        check(f'meta.{key}', value, is_count, 'an integer, 0 or more')
     several = checkpoint['optimizer']
     for name, one in {'': several, **several}.items():
         if isinstance(one, dict) and 'param_groups' in one:

@@ -143,7 +143,7 @@ class RoundRunner:
     ) -> SynthesisBatch:
         """Make a round, again with another seed if it diverges."""
         for attempt in range(self.max_retries + 1):
-            # The first attempt's seed is not told apart by its number.
+            # The seed of the first attempt does not depend on its number.
             keys = (epoch + 1, index, attempt)[: 3 if attempt else 2]
             try:
                 return self.synthesizer.synthesize(

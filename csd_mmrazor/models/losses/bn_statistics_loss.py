@@ -71,7 +71,7 @@ class MovingBNStatisticsLoss(WeightedLoss):
         self.momentum = momentum
 
     def prepare(self, channels: Sequence[int]) -> None:
-        """Make room for the averages.
+        """Create the running averages.
 
         Args:
             channels (sequence[int]): Channels of the teacher's BN layers.
