@@ -7,7 +7,7 @@ would train on nothing, or on less than the config says, without a word.
 
 import logging
 from functools import partial
-from typing import Any
+from typing import Any, Tuple
 
 import torch
 from mmengine.hooks import CheckpointHook
@@ -19,7 +19,12 @@ from torch.utils.data import DataLoader
 
 from ...datasets import BankSampler
 from ...models.algorithms import CSDDistillation
-from ...models.preprocessors import BankDataPreprocessor
+from ...models.preprocessors import (
+    BankDataPreprocessor,
+    check_preprocessor,
+    check_scale,
+)
+from ...models.synthesizers import Networks
 
 
 def check_loop(runner: Runner) -> None:
@@ -51,6 +56,38 @@ def check_loop(runner: Runner) -> None:
             _check_recipes(hook, getattr(runner.model, 'module', runner.model))
     check_loader(loop.dataloader)
     check_accumulation(runner, len(loop.dataloader))
+
+
+def check_images(
+    model: Any, networks: Networks, image_shape: Tuple[int, ...]
+) -> None:
+    """Check that synthesis and training mean the same images.
+
+    Args:
+        model (nn.Module): The algorithm, wrapped or not.
+        networks (Networks): Its networks.
+        image_shape (tuple[int]): (C, H, W) that the generator makes.
+
+    Raises:
+        ValueError: If the algorithm expects others, or treats them in another
+            way than synthesis does.
+    """
+    model = getattr(model, 'module', model)
+    wanted = getattr(model, 'image_shape', image_shape)
+    if tuple(wanted) != image_shape:
+        raise ValueError(
+            f"The synthesizer's generator makes images of {image_shape}, "
+            f'but model.image_shape is {tuple(wanted)}: set img_size and '
+            'channels of the one, or the other.'
+        )
+    if hasattr(model, 'data_preprocessor'):
+        teachers = enumerate(networks.each_teacher)
+        check_preprocessor(
+            model.data_preprocessor,
+            image_shape,
+            {f'teacher {index}': each for index, each in teachers},
+        )
+        check_scale(model.data_preprocessor)
 
 
 def check_loader(loader: DataLoader[Any]) -> None:

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional
 
 from mmengine.dist import (
     broadcast,
@@ -12,7 +12,6 @@ from mmengine.runner import Runner, set_random_seed
 from mmrazor.registry import HOOKS, MODELS
 
 from ...datasets.bank_folder import IMPORTED, INITIAL
-from ...models.preprocessors import check_preprocessor, check_scale
 from ...models.synthesizers import Networks
 from ...models.utils import contiguous, reset_weights
 from ...utils import check_integer, derive_seed, seeded
@@ -26,7 +25,7 @@ from ..synthesis import (
     open_bank,
     report_round,
 )
-from .loop_checks import check_loop
+from .loop_checks import check_images, check_loop
 
 
 @HOOKS.register_module()
@@ -213,38 +212,6 @@ class SynthesisHook(Hook):
                 max(epoch, 0),
                 self.grid_images,
             )
-
-
-def check_images(
-    model: Any, networks: Networks, image_shape: Tuple[int, ...]
-) -> None:
-    """Check that synthesis and training mean the same images.
-
-    Args:
-        model (nn.Module): The algorithm, wrapped or not.
-        networks (Networks): Its networks.
-        image_shape (tuple[int]): (C, H, W) that the generator makes.
-
-    Raises:
-        ValueError: If the algorithm expects others, or treats them in another
-            way than synthesis does.
-    """
-    model = getattr(model, 'module', model)
-    wanted = getattr(model, 'image_shape', image_shape)
-    if tuple(wanted) != image_shape:
-        raise ValueError(
-            f"The synthesizer's generator makes images of {image_shape}, "
-            f'but model.image_shape is {tuple(wanted)}: set img_size and '
-            'channels of the one, or the other.'
-        )
-    if hasattr(model, 'data_preprocessor'):
-        teachers = enumerate(networks.each_teacher)
-        check_preprocessor(
-            model.data_preprocessor,
-            image_shape,
-            {f'teacher {index}': each for index, each in teachers},
-        )
-        check_scale(model.data_preprocessor)
 
 
 def _shared_seed(runner: Runner) -> int:
