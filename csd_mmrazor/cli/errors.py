@@ -6,7 +6,7 @@ import sys
 import tempfile
 import traceback
 from contextlib import contextmanager
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
 
 from mmengine.logging import MMLogger
 
@@ -27,6 +27,18 @@ USER_ERRORS = (
 
 # Lines of a message that are shown; the rest is in the log.
 _MOST_LINES, _MOST_LETTERS = 12, 500
+# What MMEngine's runner builds from which sections of a config.
+_SECTIONS = dict(
+    build_param_scheduler=('param_scheduler',),
+    build_optim_wrapper=('optim_wrapper',),
+    build_train_loop=('train_dataloader', 'train_cfg'),
+    build_val_loop=('val_dataloader', 'val_evaluator', 'val_cfg'),
+    build_test_loop=('test_dataloader', 'test_evaluator', 'test_cfg'),
+    build_visualizer=('visualizer',),
+    build_log_processor=('log_processor',),
+    build_logger=('log_level',),
+    setup_env=('env_cfg',),
+)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -54,12 +66,14 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
         path = _kept(traceback.format_exc())
         if path:
             print(f'The traceback is in {path}', file=sys.stderr)
-        # A KeyError's text is the repr of its message.
-        text = str(error.args[0] if isinstance(error, KeyError) else error)
+        text = _text(error)
         lines = [line[:_MOST_LETTERS] for line in text.strip().splitlines()]
         if len(lines) > _MOST_LINES:
             more = f'... {len(lines) - _MOST_LINES} more lines in {path}'
             lines = [*lines[:_MOST_LINES], more]
+        sections = _sections(error)
+        if sections and not any(name in text for name in sections):
+            lines.append(f'Check {" and ".join(sections)} of the config.')
         if getattr(error, 'errno', None) in _DISK_FULL:
             lines.append(
                 'Existing files are intact: free some space, and continue '
@@ -67,6 +81,23 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
             )
         message = '\n'.join(lines)
         sys.exit(f'\n{type(error).__name__}: {message}')
+
+
+def _text(error: Exception) -> str:
+    """What an error says, or else the line that raised it."""
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])  # of which str(error) is the repr
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return str(error) or str(last.line)
+
+
+def _sections(error: Exception) -> Sequence[str]:
+    """The sections of a config that were being built, if any."""
+    for frame in traceback.extract_tb(error.__traceback__):
+        is_runner = frame.filename.endswith('mmengine/runner/runner.py')
+        if is_runner and frame.name in _SECTIONS:
+            return _SECTIONS[frame.name]
+    return ()
 
 
 def _kept(text: str) -> Optional[str]:

@@ -1,0 +1,50 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import signal
+
+import pytest
+
+from csd_mmrazor.cli.errors import concise_errors
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_as_before():
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+SCHEDULE = 'param_scheduler.architecture'
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            {f'{SCHEDULE}.begin': 5, f'{SCHEDULE}.end': 2},
+            'ValueError: end should be larger .*\nCheck param_scheduler of',
+        ),
+        (
+            {
+                f'{SCHEDULE}.type': 'CosineRestartLR',
+                f'{SCHEDULE}.periods': [2],
+            },
+            'AssertionError: assert .eta_min .*\nCheck param_scheduler of',
+        ),
+        ({'val_dataloader.batch_size': 0}, 'batch_size=0\nCheck val_datalo'),
+        ({'log_level': 'LOUD'}, 'KeyError: LOUD\nCheck log_level of the con'),
+        # Said already.
+        (
+            {'optim_wrapper.architecture.optimizer.type': 'SDG'},
+            r'^\nValueError: optim_wrapper[^\n]*$',
+        ),
+    ],
+)
+def test_the_section_is_named(tiny_runner, options, message):
+    with pytest.raises(SystemExit, match=message), concise_errors():
+        tiny_runner(**options).train()
+
+
+def test_an_error_without_words():
+    with pytest.raises(SystemExit, match='KeyError: raise KeyError'):
+        with concise_errors():
+            raise KeyError
