@@ -14,7 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmrazor.registry import HOOKS
 
 from ...utils import CheckpointError
-from .hook_states import hook_states, load_hook_states
+from .hook_states import check_hook_states, hook_states, load_hook_states
 from .resumption import differences_of, resume_as_configured, teacher_digests
 
 # What is a dict in every checkpoint of a run, if it is there.
@@ -152,6 +152,11 @@ class DurableCheckpointHook(CheckpointHook):
             part.initialize_count_status(
                 nn.Identity(), 0, len(loop.dataloader)
             )
+
+    def before_run(self, runner: Runner) -> None:
+        """Raise what hooks have that cannot be saved, before any work."""
+        super().before_run(runner)
+        check_hook_states(runner.hooks)
 
     def before_train(self, runner: Runner) -> None:
         """Validate what was resumed, where that was due."""

@@ -15,6 +15,10 @@ from torch import Tensor
 _ATTRIBUTES = {EarlyStoppingHook: ('wait_count', 'best_score')}
 
 
+class HookStateError(TypeError):
+    """A hook's state is nothing for a checkpoint; says what it holds."""
+
+
 def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict[str, Any]]:
     """The states of all hooks that have one.
 
@@ -26,8 +30,8 @@ def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict[str, Any]]:
         of its class on.
 
     Raises:
-        TypeError: If a state is more than tensors, numbers and texts, which
-            is what a checkpoint can be trusted to hold.
+        HookStateError: If a state is more than tensors, numbers and texts,
+            which is what a checkpoint can be trusted to hold.
     """
     states = {}
     for name, hook, attributes in _stateful(hooks):
@@ -37,6 +41,23 @@ def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict[str, Any]]:
             state = hook.state_dict()
         states[name] = _plain(state, f'{name}.state_dict()')
     return states
+
+
+def check_hook_states(hooks: Sequence[Hook]) -> None:
+    """Raise early what cannot be saved later.
+
+    Hooks that know their state only in training are passed over.
+
+    Raises:
+        HookStateError: If a state is nothing for a checkpoint.
+    """
+    for hook in hooks:
+        try:
+            hook_states([hook])
+        except HookStateError:
+            raise
+        except Exception:  # whatever a hook that is not ready raises
+            continue
 
 
 def load_hook_states(
@@ -106,7 +127,7 @@ def _plain(value: Any, where: str) -> Any:
         value = value.item()
     if value is None or type(value) in (bool, int, float, str, Tensor):
         return value
-    raise TypeError(
+    raise HookStateError(
         f'{where} should hold tensors, numbers and texts, to be saved in '
         f'checkpoints, but got {type(value).__name__}.'
     )
