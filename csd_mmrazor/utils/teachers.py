@@ -72,7 +72,9 @@ def check_teachers_of(model: Dict) -> None:
                 del cfg['ckpt_path']
     teacher, path = model.get('teacher'), model.get('teacher_ckpt')
     if isinstance(teacher, dict) and not model.get('teacher_trainable'):
-        if not path and not _brings_weights(teacher):
+        # A second stage takes those of the first (ABLoss).
+        brought = _brings_weights(teacher) or _brings_weights(model)
+        if not path and not brought:
             raise ValueError(
                 f'model.teacher has no weights (model.teacher_ckpt={path!r}), '
                 'and a teacher with random ones has nothing to teach: set '

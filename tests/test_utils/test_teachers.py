@@ -59,6 +59,8 @@ def test_teachers_of_mmrazors_algorithms():
     with pytest.raises(ValueError, match=r'model\.teacher_ckpt=FILE'):
         check_teachers_of(dict(teacher=NET))
     check_teachers_of(dict(teacher=NET, teacher_trainable=True))
+    stage_2 = dict(teacher=NET, init_cfg=dict(type='Pretrained'))
+    check_teachers_of(stage_2)
     check_teachers_of(dict(teacher=dict(cfg_path='a::b', pretrained=True)))
     model = dict(
         teacher=NET,
