@@ -29,7 +29,8 @@ failed=0
 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 "${pytest[@]}" \
     tests/test_models/test_algorithms \
     tests/test_models/test_utils/test_memory_format.py \
-    tests/test_engine \
+    tests/test_engine/test_{rehearsal,synthesis_hook,memory}.py \
+    tests/test_engine/test_synthesis \
     tests/test_cli/test_{disks,distributed,kills}.py \
     | tee "$out/avx2" || failed=1
 echo "All tests:      $(tail -n 1 "$out/all")"

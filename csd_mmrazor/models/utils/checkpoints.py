@@ -259,7 +259,7 @@ def _check_clear(found: Sequence[_Found], fit: bool, what: str) -> None:
     first = found[0]
     others = [
         each.name
-        for each in found
+        for each in found[1:]
         if each.name not in _EMA_NAMES and not _same(each, first)
     ]
     known = ('', *_NAMES, *_EMA_NAMES)
