@@ -54,6 +54,7 @@ MARKS = dict(
         'test_engine/test_memory.py',
         'test_engine/test_resumption.py',
         'test_engine/test_synthesis_hook.py',
+        'test_export/test_networks.py',
         'test_export/test_onnx.py',
         'test_export/test_source.py',
         'test_export/test_student.py',

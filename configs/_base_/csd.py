@@ -169,7 +169,8 @@ default_hooks = dict(
     synthesis=synthesis,
     # Logs how often the auxiliary head is right on real images.
     aux_probe=dict(type='mmrazor.AuxProbeHook'),
-    # Writes the best student to the work dir, as an mmpretrain model.
+    # Writes the best student to the work dir, as a state dict of its own
+    # class and as an mmpretrain model; onnx=True writes it for ONNX as well.
     export=dict(type='mmrazor.ExportStudentHook'),
 )
 # It is in default_hooks now. A config that changes it there must not keep an

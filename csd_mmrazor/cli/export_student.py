@@ -1,23 +1,21 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Take the student out of a run, as a plain checkpoint of mmpretrain."""
+"""Take the student out of a run, for use elsewhere."""
 
 import argparse
 from pathlib import Path
+from typing import Optional
 
 from ..export import (
-    export_onnx,
     export_student,
     find_checkpoint,
     find_config,
+    is_export,
     notes,
     read_run_config,
 )
 from .config_files import read_config
 from .errors import concise_errors
 from .processes import speak_utf8
-
-# How the config of an export begins.
-_BEGIN = b'# The student in '
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'out',
         metavar='OUT.pth',
-        help='where to; a config with the same name is put beside it',
+        help='where the weights go to; what describes them is put beside them',
     )
     parser.add_argument(
         '--config',
@@ -40,49 +38,58 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--onnx', metavar='OUT.onnx', help='write it for ONNX as well'
     )
-    return parser.parse_args()
+    parser.add_argument(
+        '--program',
+        metavar='OUT.pt2',
+        help='write it as a program of torch.export as well',
+    )
+    parser.add_argument(
+        '--normalize',
+        action='store_true',
+        help='let these two take images in [0, 1], and normalise them',
+    )
+    args = parser.parse_args()
+    if args.normalize and not (args.onnx or args.program):
+        parser.error('--normalize is for --onnx and --program')
+    return args
 
 
 def export(args: argparse.Namespace) -> None:
     """Export the student that the arguments name."""
     checkpoint = find_checkpoint(args.source)
-    check_free(args.out)
+    check_free(args.out, args.onnx, args.program)
     config = args.config or find_config(checkpoint)
     print(f'Checkpoint: {checkpoint}\nConfig: {config}')
     cfg = read_config(config) if args.config else read_run_config(config)
-    exported = export_student(cfg, checkpoint, args.out)
+    exported = export_student(
+        cfg, checkpoint, args.out, args.onnx, args.program, args.normalize
+    )
     print('\n'.join(notes(exported)))
-    if args.onnx:
-        shape = cfg.model.get('image_shape', (3, 32, 32))
-        difference = export_onnx(exported.model, shape, args.onnx)
-        comparison = (
-            'not compared with the student: pip install onnxruntime'
-            if difference is None
-            else f'at most {difference:.2g} from those of the student'
-        )
-        print(
-            f'ONNX: {args.onnx}, of normalised inputs; its logits are '
-            f'{comparison}.'
-        )
 
 
-def check_free(out: str) -> None:
+def check_free(out: str, *others: Optional[str]) -> None:
     """Check that an export would overwrite at most an earlier one.
 
     Args:
         out (str): OUT.pth, where it would be.
+        *others (str, optional): Files that would be written with it.
 
     Raises:
-        ValueError: If there is another file, or one beside it where the
-            config would be.
+        ValueError: If there is another file, or one beside it where what
+            describes it would be.
     """
-    config = Path(out).with_suffix('.py')
-    if config.is_file() and config.read_bytes().startswith(_BEGIN):
+    path = Path(out)
+    if is_export(path):
         return
-    for path in (Path(out), config):
-        if path.exists():
+    beside = (
+        path.with_suffix('.json'),
+        path.with_suffix('.py'),
+        path.with_name(f'{path.stem}_mmpretrain.pth'),
+    )
+    for each in (path, *beside, *(Path(o) for o in others if o)):
+        if each.exists():
             raise ValueError(
-                f'{path} is there, and is no exported student: it would be '
+                f'{each} is there, and is no exported student: it would be '
                 'overwritten. Choose another name.'
             )
 

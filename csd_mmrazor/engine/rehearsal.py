@@ -34,7 +34,7 @@ from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 from torch.utils.data import DataLoader, Subset
 
-from ..export import plain_student
+from ..export.network import Logits, check_same
 from ..utils.numbers import check_numbers
 from ..utils.validation import check_metrics
 from .hooks.export_student_hook import ExportStudentHook
@@ -157,17 +157,30 @@ class _Rehearsal(Runner):
             self._resume = hook.save_optimizer and hook.save_param_scheduler
             read = self.resume if self._resume else self.load_checkpoint
             read(hook.last_ckpt)
-            if any(
-                issubclass(_class_of(hook), ExportStudentHook)
-                for hook in _hook_cfgs(self.cfg).values()
-            ):
-                self.stage = None, 'export'
-                algorithm: Any = getattr(self.model, 'module', self.model)
-                plain_student(self.cfg)[1].load_state_dict(
-                    algorithm.architecture.state_dict()
-                )
+            self.stage = None, 'export'
+            for cfg in _hook_cfgs(self.cfg).values():
+                if issubclass(_class_of(cfg), ExportStudentHook):
+                    cfg = {k: v for k, v in cfg.items() if k != 'priority'}
+                    self._export(HOOKS.build(cfg), hook.last_ckpt)
         self.stage = None, 'schedule'
         self._follow_schedules()
+
+    def _export(self, hook: ExportStudentHook, checkpoint: str) -> None:
+        """Export the student, and compare what comes out with it."""
+        algorithm: Any = getattr(self.model, 'module', self.model)
+        exported = hook.export(self.cfg, checkpoint, self.work_dir)
+        if exported.image_shape is None:
+            return
+        # Nothing is done with it afterwards.
+        student = algorithm.architecture.cpu().eval()
+        # A hook may keep other weights in the checkpoint than in the network.
+        exported.model.load_state_dict(student.state_dict())
+        found, expected = Logits(exported.model), Logits(student)
+        inputs = found.example(2, exported.image_shape)
+        with torch.no_grad():
+            logits = expected(inputs)
+            if logits.isfinite().all():
+                check_same(found(inputs), logits, str(exported.weights))
 
     def _follow_schedules(self) -> None:
         """Let all rates run to the end."""

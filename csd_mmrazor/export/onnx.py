@@ -2,48 +2,83 @@
 """A classifier as an ONNX file."""
 
 import tempfile
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Optional, Sequence, Union
 
 import torch
 import torch.nn as nn
-from torch import Tensor
 
-from ..models.utils import logits_of
 from ..utils import write_file
+from .network import Logits, check_same
 
-
-class _Logits(nn.Module):
-    """A classifier that returns its logits alone."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return logits_of(self.model(inputs, mode='tensor'))
+# What torch's exporter writes without a conversion. That of torch before 2.5
+# knows no later one than 17.
+OPSET = 18 if find_spec('torch.onnx._internal.exporter') else 17
 
 
 def export_onnx(
-    model: nn.Module, image_shape: Sequence[int], out: Union[str, Path]
+    model: nn.Module,
+    image_shape: Sequence[int],
+    out: Union[str, Path],
+    normalize: bool = False,
 ) -> Optional[float]:
     """Write a classifier for ONNX: ``inputs`` to ``logits``.
 
-    ``inputs`` are normalised images, any number of them.
+    The file takes any number of images at a time. It is compared with the
+    model by onnxruntime before it gets its name.
 
     Args:
-        model (nn.Module): In eval mode.
+        model (nn.Module): In eval mode, on the CPU.
         image_shape (sequence[int]): (C, H, W).
         out (str | Path): Where to.
+        normalize (bool): Whether the normalisation is in the file: then
+            ``inputs`` are images in [0, 1] in the channel order that the
+            model was trained with (RGB), and else normalised. Defaults to
+            False.
 
     Returns:
         float | None: How far the file's logits are from the model's at most,
-        on random inputs; None if onnxruntime is not installed.
+        on random inputs, where the largest logit is 1; None if onnxruntime
+        is not installed.
 
     Raises:
         ImportError: If torch's exporter lacks a package; says which.
         ValueError: If the file computes something else than the model.
+    """
+    check_onnx()
+    import onnx
+
+    network = Logits(model, normalize)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        path = str(Path(folder, 'student.onnx'))
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of what torch does inside
+            torch.onnx.export(
+                network,
+                (network.example(2, image_shape),),
+                path,
+                input_names=['inputs'],
+                output_names=['logits'],
+                dynamic_axes=dict(inputs={0: 'batch'}, logits={0: 'batch'}),
+                opset_version=OPSET,
+                verbose=False,
+            )
+        # The exporter puts the weights into a second file.
+        content = onnx.load(path).SerializeToString()
+    error = None
+    if find_spec('onnxruntime') is not None:
+        error = _compare(content, network, image_shape, str(out))
+    write_file(out, content)
+    return error
+
+
+def check_onnx() -> None:
+    """Check that what torch's exporter needs is installed.
+
+    Raises:
+        ImportError: If a package is missing; says which.
     """
     missing = [n for n in ('onnx', 'onnxscript') if find_spec(n) is None]
     if missing:
@@ -51,41 +86,22 @@ def export_onnx(
             "torch's ONNX exporter needs packages that are not installed: "
             f'pip install {" ".join(missing)}'
         )
-    import onnx
 
-    inputs = torch.randn(2, *image_shape)
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder, 'student.onnx'))
-        torch.onnx.export(
-            _Logits(model),
-            (inputs,),
-            path,
-            input_names=['inputs'],
-            output_names=['logits'],
-            dynamic_axes=dict(inputs={0: 'batch'}, logits={0: 'batch'}),
-        )
-        # The exporter puts the weights into a second file.
-        content = onnx.load(path).SerializeToString()
-    write_file(out, content)
-    if find_spec('onnxruntime') is None:
-        return None
+
+def _compare(
+    content: bytes, network: Logits, image_shape: Sequence[int], out: str
+) -> float:
+    """The largest error of the file, of one image and of several."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(
-        str(out), providers=['CPUExecutionProvider']
+        content, providers=['CPUExecutionProvider']
     )
-    largest = 0.0
+    errors = []
     for count in (1, 3):
-        inputs = torch.randn(count, *image_shape)
+        inputs = network.example(count, image_shape)
         with torch.no_grad():
-            expected = logits_of(model(inputs, mode='tensor'))
+            expected = network(inputs)
         (found,) = session.run(None, dict(inputs=inputs.numpy()))
-        difference = (torch.from_numpy(found) - expected).abs().max().item()
-        largest = max(largest, difference)
-        if difference > 1e-3 * expected.abs().max().item():
-            raise ValueError(
-                f'{out} computes logits that are up to {difference:.2g} away '
-                f'from those of the student, which are up to '
-                f'{expected.abs().max().item():.2g}: do not use it.'
-            )
-    return largest
+        errors.append(check_same(torch.from_numpy(found), expected, out))
+    return max(errors)

@@ -1,9 +1,19 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""The student out of a run, as a plain classifier of mmpretrain."""
+"""The student out of a run, as files that need nothing of it."""
 
 import io
+import json
 from pathlib import Path
-from typing import List, NamedTuple, Tuple, Union
+from typing import (
+    Any,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import torch
 import torch.nn as nn
@@ -12,72 +22,242 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 from mmrazor.registry import MODELS
 
+from ..models.classifiers import TorchClassifier
 from ..models.utils import load_weights
 from ..utils import write_file
 from ..version import __version__
+from .network import Logits, own_network
+from .onnx import OPSET, check_onnx, export_onnx
+from .program import check_program, export_program
 from .student_config import class_names, config_text, plain_config
+
+# What the description of an export says of who wrote it.
+EXPORTED_BY = f'csd_mmrazor {__version__}'
+PathLike = Union[str, Path]
 
 
 class ExportedStudent(NamedTuple):
     """What an export made."""
 
-    model: nn.Module  # in eval mode, on the CPU
-    checkpoint: Path
-    config: Path
-    needs_plugin: bool  # whether mmpretrain alone cannot build it
+    model: nn.Module  # as the config builds it, in eval mode, on the CPU
+    network: nn.Module  # the same without what OpenMMLab needs around it
+    weights: Path  # the state dict of ``network``
+    description: Path
+    # mmpretrain's form, where it can build the student.
+    checkpoint: Optional[Path] = None
+    config: Optional[Path] = None
+    needs_plugin: bool = False  # whether mmpretrain alone cannot build it
+    onnx: Optional[Path] = None
+    onnx_error: Optional[float] = None  # None if nothing could compare it
+    program: Optional[Path] = None
+    image_shape: Optional[Tuple[int, ...]] = None  # (C, H, W)
 
 
 def export_student(
-    cfg: Config, checkpoint: Union[str, Path], out: Union[str, Path]
+    cfg: Config,
+    checkpoint: PathLike,
+    out: PathLike,
+    onnx: Optional[PathLike] = None,
+    program: Optional[PathLike] = None,
+    normalize: bool = False,
 ) -> ExportedStudent:
-    """Write the student as a checkpoint, with a config of its own beside it.
+    """Write the student in the forms in which it is used elsewhere.
 
-    The checkpoint holds nothing but its weights and the classes' names; the
-    config (same name, .py) its network, the preprocessing, and the test data
-    if mmpretrain has such a data set.
+    - ``OUT.pth``, the state dict of the network, under the names that its own
+      class has: ``Net().load_state_dict(torch.load('OUT.pth'))``.
+    - ``OUT.json``, what else is needed to use it: image shape, mean, std,
+      names of the classes.
+    - For a student of mmpretrain's, ``OUT_mmpretrain.pth`` with the names of
+      the classes and ``OUT.py``, a config with network, preprocessing and,
+      if mmpretrain has such a data set, the test data.
+    - On request, an ONNX file and a program of ``torch.export``.
 
     Args:
         cfg (Config): The run's config, or any whose ``model.architecture`` is
             a classifier.
         checkpoint (str | Path): The run's checkpoint.
         out (str | Path): Where to, a name with .pth.
+        onnx (str | Path, optional): Where the ONNX file is to be. Defaults
+            to None.
+        program (str | Path, optional): Where the program is to be, a name
+            with .pt2. Defaults to None.
+        normalize (bool): Whether ONNX file and program take images in [0, 1]
+            and normalise them, or take normalised ones. Defaults to False.
 
     Raises:
         ValueError: If ``cfg`` is not the config of a distillation, ``out``
-            has another suffix, or the checkpoint is of another network.
+            has another suffix, the checkpoint is of another network, or a
+            file computes something else than the student.
+        ImportError: If what an exporter needs is not installed.
     """
     out = Path(out)
+    _check_names(out, onnx, program)
+    plain, model = plain_student(cfg)
+    load_weights(model, str(checkpoint), 'checkpoint')
+    saved = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
+    meta = saved.get('meta')
+    meta = meta if isinstance(meta, dict) else {}
+    classes = _class_names(meta) or class_names(cfg)
+    meta = {key: meta[key] for key in ('epoch', 'iter') if key in meta}
+    network = own_network(model)
+    image_shape = _image_shape(cfg)
+    if image_shape is None and (onnx or program):
+        raise ValueError(
+            'ONNX and torch.export need the shape of the images: set '
+            'model.image_shape=(C, H, W) in the config.'
+        )
+    content = _saved(network.state_dict())
+    exported = ExportedStudent(
+        model,
+        network,
+        out,
+        out.with_suffix('.json'),
+        onnx=None if onnx is None else Path(onnx),
+        program=None if program is None else Path(program),
+        image_shape=image_shape,
+    )
+    description = dict(
+        _describe(cfg, model, image_shape),
+        **(dict(classes=[*classes]) if classes else {}),
+        **meta,
+        checkpoint=Path(checkpoint).name,
+        weights=out.name,
+    )
+    inputs = 'images in [0, 1]' if normalize else 'normalised'
+    if exported.onnx is not None:
+        description['onnx'] = dict(
+            file=exported.onnx.name, opset=OPSET, inputs=inputs
+        )
+    if exported.program is not None:
+        description['program'] = dict(
+            file=exported.program.name, inputs=inputs
+        )
+    for path in (out, exported.onnx or out, exported.program or out):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # First what says that the others may be overwritten, and the weights
+    # before what may fail.
+    text = json.dumps(description, indent=2, ensure_ascii=False, default=str)
+    write_file(exported.description, f'{text}\n'.encode())
+    if not isinstance(model, TorchClassifier):
+        exported = _for_mmpretrain(exported, plain, meta, classes)
+    write_file(out, content)
+    if exported.onnx is not None:
+        error = export_onnx(model, image_shape, exported.onnx, normalize)
+        exported = exported._replace(onnx_error=error)
+    if exported.program is not None:
+        export_program(model, image_shape, exported.program, normalize)
+    return exported
+
+
+def _class_names(meta: Dict[str, Any]) -> Optional[Sequence[str]]:
+    """Names of the classes that a run wrote into its checkpoint, if any."""
+    found = meta.get('dataset_meta')
+    found = found.get('classes') if isinstance(found, dict) else None
+    is_list = isinstance(found, (list, tuple))
+    return found if is_list and all(type(n) is str for n in found) else None
+
+
+def _check_names(
+    out: Path, onnx: Optional[PathLike], program: Optional[PathLike]
+) -> None:
     if out.suffix != '.pth':
         raise ValueError(
             f'The student is written as OUT.pth, but got {out}: give it that '
             'suffix.'
         )
-    plain, model = plain_student(cfg)
-    load_weights(model, str(checkpoint), 'checkpoint')
-    saved = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
-    meta = saved.get('meta', {})
-    meta = {key: meta[key] for key in ('epoch', 'iter') if key in meta}
-    classes = class_names(cfg)
+    if program is not None and Path(program).suffix != '.pt2':
+        raise ValueError(
+            'The program of torch.export is written as OUT.pt2, but got '
+            f'{program}: give it that suffix.'
+        )
+    if onnx is not None:
+        check_onnx()
+        if Path(onnx).suffix != '.onnx':
+            raise ValueError(
+                f'The ONNX file is written as OUT.onnx, but got {onnx}: give '
+                'it that suffix.'
+            )
+    if program is not None:
+        check_program()
+
+
+def _image_shape(cfg: Config) -> Optional[Tuple[int, ...]]:
+    """(C, H, W) of the student's images; None if the config does not say."""
+    data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    shape = cfg.model.get('image_shape') or data.get('image_shape')
+    return tuple(shape) if shape else None
+
+
+def _describe(
+    cfg: Config, model: nn.Module, image_shape: Optional[Tuple[int, ...]]
+) -> Dict[str, Any]:
+    """What is needed to use a network."""
+    network = own_network(model)
+    description: Dict[str, Any] = dict(
+        exported_by=EXPORTED_BY,
+        network=f'{type(network).__module__}.{type(network).__qualname__}',
+    )
+    if isinstance(model, TorchClassifier):
+        arguments = cfg.model.architecture.to_dict()
+        for name in ('type', '_scope_', 'init_cfg', 'data_preprocessor'):
+            arguments.pop(name, None)
+        description.update(factory=arguments.pop('factory', None))
+        description.update(arguments=arguments)
+    if image_shape:
+        logits = Logits(model)
+        with torch.no_grad():
+            found = logits(logits.example(1, image_shape))
+        description.update(
+            image_shape=[*image_shape],
+            channels={1: 'grey', 3: 'RGB'}.get(image_shape[0]),
+            num_classes=found.shape[1],
+        )
+    preprocessor = model.data_preprocessor
+    enabled = getattr(preprocessor, '_enable_normalize', False)
+    for name in ('mean', 'std'):  # of images in 0..255
+        values = getattr(preprocessor, name) if enabled else None
+        description[name] = (
+            [round(v, 6) for v in values.flatten().tolist()]
+            if enabled
+            else None
+        )
+    return description
+
+
+def _for_mmpretrain(
+    exported: ExportedStudent,
+    plain: Config,
+    meta: Dict[str, Any],
+    classes: Optional[Sequence[str]],
+) -> ExportedStudent:
+    """Write config and checkpoint of a student of mmpretrain's."""
+    out = exported.weights
     if classes:
-        meta['dataset_meta'] = dict(classes=tuple(classes))
-    buffer = io.BytesIO()
-    torch.save(
+        meta = dict(meta, dataset_meta=dict(classes=tuple(classes)))
+    content = _saved(
         dict(
-            meta=dict(meta, exported_by=f'csd_mmrazor {__version__}'),
-            state_dict=model.state_dict(),
+            meta=dict(meta, exported_by=EXPORTED_BY),
+            state_dict=exported.model.state_dict(),
+        )
+    )
+    exported = exported._replace(
+        checkpoint=out.with_name(f'{out.stem}_mmpretrain.pth'),
+        config=out.with_suffix('.py'),
+        needs_plugin=any(
+            type(module).__module__.split('.')[0] in ('mmrazor', 'csd_mmrazor')
+            for module in exported.model.modules()
         ),
-        buffer,
     )
-    needs_plugin = any(
-        type(module).__module__.split('.')[0] in ('mmrazor', 'csd_mmrazor')
-        for module in model.modules()
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    config = out.with_suffix('.py')
-    text = config_text(plain, needs_plugin, out)
-    write_file(config, text.encode())
-    write_file(out, buffer.getvalue())
-    return ExportedStudent(model, out, config, needs_plugin)
+    text = config_text(plain, exported.needs_plugin, exported.checkpoint, out)
+    write_file(exported.config, text.encode())
+    write_file(exported.checkpoint, content)
+    return exported
+
+
+def _saved(content: Dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
 def plain_student(cfg: Config) -> Tuple[Config, nn.Module]:
@@ -88,25 +268,53 @@ def plain_student(cfg: Config) -> Tuple[Config, nn.Module]:
 
     Returns:
         tuple[Config, nn.Module]: Its :func:`plain_config`, and the student
-        in eval mode.
+        in eval mode, on the CPU.
     """
     plain = plain_config(cfg)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        return plain, MODELS.build(plain.model).eval()
+        return plain, MODELS.build(plain.model).cpu().eval()
+
+
+def is_export(out: PathLike) -> bool:
+    """Whether ``OUT.pth`` is what an earlier export left."""
+    try:
+        text = Path(out).with_suffix('.json').read_text(encoding='utf-8')
+        told = json.loads(text).get('exported_by')
+    except (OSError, ValueError, AttributeError):
+        return False
+    return str(told).startswith('csd_mmrazor ')
 
 
 def notes(exported: ExportedStudent) -> List[str]:
     """What to tell who exported a student."""
-    size = exported.checkpoint.stat().st_size / 1e6
+    size = exported.weights.stat().st_size / 1e6
+    name = type(exported.network).__name__
     lines = [
-        f'The student is in {exported.checkpoint} ({size:.1f} MB), its config '
-        f'in {exported.config}.'
+        f'The student is in {exported.weights} ({size:.1f} MB), the state '
+        f'dict of a {name}; {exported.description.name} beside it has its '
+        'image shape, mean, std and classes.'
     ]
-    if exported.needs_plugin:
-        lines.append(
-            "Parts of it are MMRazor's: where it is loaded, mmrazor and "
-            'csd_mmrazor have to be installed.'
+    if exported.config is not None and exported.checkpoint is not None:
+        needed = (
+            ", with mmrazor and csd_mmrazor, since parts of it are MMRazor's"
+            if exported.needs_plugin
+            else ' without csd_mmrazor'
         )
-    else:
-        lines.append('mmpretrain loads it without csd_mmrazor.')
+        lines.append(
+            f'mmpretrain loads it by {exported.config.name} and '
+            f'{exported.checkpoint.name}{needed}.'
+        )
+    if exported.onnx is not None:
+        comparison = (
+            'not compared with the student: pip install onnxruntime'
+            if exported.onnx_error is None
+            else f'at most {exported.onnx_error:.2g} from those of the '
+            'student, where the largest is 1'
+        )
+        lines.append(
+            f'ONNX, opset {OPSET}: {exported.onnx}; its logits are '
+            f'{comparison}.'
+        )
+    if exported.program is not None:
+        lines.append(f'torch.export: {exported.program}')
     return lines

@@ -58,7 +58,13 @@ def plain_config(cfg: Config) -> Config:
         preprocessor = preprocessor or named.get('data_preprocessor')
         student = ConfigDict(more, **named.model)
     # Plain dicts, without what only a run of training needs.
-    student = _without_pretrained(ConfigDict(student).to_dict())
+    student = ConfigDict(student).to_dict()
+    if _is_torch_classifier(student):
+        # What its function takes is what makes the network, weights too:
+        # torchvision's change its layers.
+        student.pop('init_cfg', None)
+    else:
+        student = _without_pretrained(student)
     scope = student.pop('_scope_', scope)
     if scope != 'mmpretrain':
         student['_scope_'] = scope
@@ -91,6 +97,11 @@ def plain_config(cfg: Config) -> Config:
     return Config(plain)
 
 
+def _is_torch_classifier(student: Dict) -> bool:
+    kind = student.get('type')
+    return str(getattr(kind, '__name__', kind)).endswith('TorchClassifier')
+
+
 def _without_pretrained(part):
     """A config's part without files that weights were to come from."""
     if isinstance(part, (list, tuple)):
@@ -116,8 +127,9 @@ def _without_pretrained(part):
 
 def _test_loader(cfg: Config) -> Optional[Dict]:
     """The run's test data by means of mmpretrain alone, if it has any."""
-    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
-    if not isinstance(loader, dict):
+    loaders = (cfg.get('test_dataloader'), cfg.get('val_dataloader'))
+    loader = next((each for each in loaders if _has_dataset(each)), None)
+    if loader is None:
         return None
     loader = ConfigDict(loader).to_dict()
     dataset = loader['dataset']
@@ -136,6 +148,12 @@ def _test_loader(cfg: Config) -> Optional[Dict]:
         dataset['type'] = _PUBLISHED[name]
         return loader
     return None
+
+
+def _has_dataset(loader: Optional[Dict]) -> bool:
+    return isinstance(loader, dict) and bool(
+        (loader.get('dataset') or {}).get('type')
+    )
 
 
 def _image_folder(cfg: Config, dataset: Dict) -> Optional[Path]:
@@ -169,21 +187,24 @@ def class_names(cfg: Config) -> Optional[Sequence[str]]:
     return dict(known, **dataset.get('metainfo') or {}).get('classes')
 
 
-def config_text(plain: Config, needs_plugin: bool, out: Path) -> str:
+def config_text(
+    plain: Config, needs_plugin: bool, checkpoint: Path, weights: Path
+) -> str:
     """The config's file, with what to do with it.
 
     Args:
         plain (Config): As of :func:`plain_config`.
         needs_plugin (bool): Whether mmpretrain alone cannot build it.
-        out (Path): The checkpoint beside it.
+        checkpoint (Path): The checkpoint beside it.
+        weights (Path): The weights alone.
     """
-    name = out.stem
+    name, file = weights.stem, checkpoint.name
     lines = [
-        f'# The student in {out.name}. In mmpretrain:',
-        f"#   get_model('{name}.py', pretrained='{out.name}')",
+        f'# The student in {weights.name}. In mmpretrain:',
+        f"#   get_model('{name}.py', pretrained='{file}')",
     ]
     if 'test_dataloader' in plain:
-        lines.append(f'#   python tools/test.py {name}.py {out.name}')
+        lines.append(f'#   python tools/test.py {name}.py {file}')
     else:
         lines += [
             '# mmpretrain has no data set like the one that the run was',

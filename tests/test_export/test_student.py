@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import json
 import os
 import re
 import subprocess
@@ -49,16 +50,28 @@ def test_a_run_leaves_its_best_student(tiny_runner, tmp_path, plain_python):
     runner.train()
     work = tmp_path / 'run'
     best = torch.load(find_checkpoint(work), weights_only=False)
-    exported = torch.load(work / 'student/student.pth', weights_only=True)
+    weights = torch.load(work / 'student/student.pth', weights_only=True)
+    exported = torch.load(
+        work / 'student/student_mmpretrain.pth', weights_only=True
+    )
     expected = {
         key[len('architecture.') :]: value
         for key, value in best['state_dict'].items()
         if key.startswith('architecture.')
     }
-    assert set(exported['state_dict']) == set(expected)
-    for key, value in expected.items():
-        assert torch.equal(exported['state_dict'][key], value)
+    for found in (weights, exported['state_dict']):
+        assert set(found) == set(expected)
+        for key, value in expected.items():
+            assert torch.equal(found[key], value)
     assert exported['meta']['epoch'] == best['meta']['epoch']
+    told = json.loads((work / 'student/student.json').read_text())
+    assert told['epoch'] == best['meta']['epoch']
+    assert told['classes'] == [*'0123456789'] and told['num_classes'] == 10
+    assert (told['mean'], told['std']) == (
+        pytest.approx([77.9]),
+        pytest.approx([95.9]),
+    )
+    assert told['image_shape'] == [1, 8, 8]
     sizes = [
         path.stat().st_size
         for path in (find_checkpoint(work), work / 'student/student.pth')
@@ -75,7 +88,7 @@ import torch
 from mmpretrain import get_model
 from mmpretrain.apis import init_model
 expected = torch.load('expected.pth')
-args = 'run/student/student.py', 'run/student/student.pth'
+args = 'run/student/student.py', 'run/student/student_mmpretrain.pth'
 for model in (get_model(args[0], pretrained=args[1]), init_model(*args)):
     data = model.data_preprocessor(dict(inputs=[*expected['images']]))
     logits = model.eval()(data['inputs'], mode='tensor')
@@ -128,31 +141,82 @@ class OwnNetwork(torch.nn.Module):
         return self.fc(self.norm(self.conv(images)).relu().mean((2, 3)))
 
 
-def test_an_own_module_as_student(tiny_runner, tmp_path, monkeypatch):
-    """Down to a file that its own class loads."""
+@pytest.fixture
+def own_student(monkeypatch):
+    """Options for an own module as student."""
     monkeypatch.setattr(torch.nn, 'OwnNetwork', OwnNetwork, raising=False)
-    own = dict(type='TorchClassifier', factory='torch.nn.OwnNetwork')
+    own = dict(type='TorchClassifier', factory='torch.nn.OwnNetwork', width=5)
+    return {
+        'model.architecture': dict(own, _delete_=True),
+        'model.distiller.student_recorders': dict(
+            feature=dict(type='FeatureMap', source='net.norm'),
+            logits=dict(type='ModuleOutputs', source='net.fc'),
+        ),
+        'train_cfg.max_epochs': 1,
+    }
+
+
+def test_an_own_module_as_student(tiny_runner, tmp_path, own_student):
+    """Down to files that its own class, ONNX and torch.export take."""
+    onnxruntime = pytest.importorskip('onnxruntime')
     runner = tiny_runner(
+        **own_student,
         **{
-            'model.architecture': dict(own, _delete_=True),
-            'model.distiller.student_recorders': dict(
-                feature=dict(type='FeatureMap', source='net.norm'),
-                logits=dict(type='ModuleOutputs', source='net.fc'),
-            ),
-            'train_cfg.max_epochs': 1,
-        }
+            'default_hooks.export.onnx': True,
+            'default_hooks.export.program': True,
+            'default_hooks.export.normalize': True,
+        },
+        rehearsal=True,
     )
     runner.train()
-    exported = torch.load(tmp_path / 'run/student/student.pth')['state_dict']
-    network = OwnNetwork()
+    folder = tmp_path / 'run/student'
+    assert {path.name for path in folder.iterdir()} == {
+        f'student.{suffix}' for suffix in ('pth', 'json', 'onnx', 'pt2')
+    }
+    network = OwnNetwork(5)
     network.load_state_dict(
-        {key[len('net.') :]: value for key, value in exported.items()}
+        torch.load(folder / 'student.pth', weights_only=True)
     )
-    images = torch.randn(2, 1, 8, 8)
-    torch.testing.assert_close(
-        network.eval()(images),
-        runner.model.architecture.eval()(images),
+    images = torch.rand(3, 1, 8, 8)
+    inputs = (images * 255 - 77.9) / 95.9
+    logits = network.eval()(inputs)
+    student = runner.model.architecture.eval()
+    torch.testing.assert_close(logits, student(inputs))
+    told = json.loads((folder / 'student.json').read_text())
+    assert told['factory'] == 'torch.nn.OwnNetwork'
+    assert told['arguments'] == dict(width=5)
+    assert told['onnx']['inputs'] == 'images in [0, 1]'
+    program = torch.export.load(folder / 'student.pt2').module()
+    session = onnxruntime.InferenceSession(
+        folder / 'student.onnx', providers=['CPUExecutionProvider']
     )
+    for count in (1, 3):
+        (found,) = session.run(None, dict(inputs=images[:count].numpy()))
+        for each in (torch.from_numpy(found), program(images[:count])):
+            torch.testing.assert_close(
+                each, logits[:count], rtol=1e-4, atol=1e-5
+            )
+
+
+def test_an_export_that_fails(tiny_runner, tmp_path, monkeypatch):
+    """It stops a run before its work, and not afterwards."""
+
+    def fail(*args):
+        raise OSError('no such luck')
+
+    monkeypatch.setattr(
+        'csd_mmrazor.engine.hooks.export_student_hook.export_student', fail
+    )
+    options = {'train_cfg.max_epochs': 1}
+    with pytest.raises(ValueError, match='The export of the stud.*such luck'):
+        tiny_runner('rehearsed', rehearsal=True, **options).train()
+    assert not (tmp_path / 'rehearsed/bank').exists()
+    runner = tiny_runner(**options)
+    runner.train()
+    log = next((tmp_path / 'run').rglob('*.log')).read_text()
+    best = find_checkpoint(tmp_path / 'run')
+    assert f'export_student.py {best} OUT.pth tries again' in log
+    assert 'OSError: no such luck' in log
 
 
 def test_mmpretrains_own_test_runs_it(run, tmp_path, cifar, plain_python):
@@ -164,12 +228,14 @@ def test_mmpretrains_own_test_runs_it(run, tmp_path, cifar, plain_python):
         '--onnx',
         'out/student.onnx',
     ).stdout
-    assert 'mmpretrain loads it without csd_mmrazor' in told
+    assert 'student_mmpretrain.pth without csd_mmrazor' in told
     assert float(re.search(r'at most (\S+) from', told)[1]) < 1e-4
     # Each is whole in itself.
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {
         'student.pth',
+        'student.json',
         'student.py',
+        'student_mmpretrain.pth',
         'student.onnx',
     }
     # What mmpretrain's tool finds is what the student finds.

@@ -1,43 +1,89 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from pathlib import Path
+from typing import Union
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
 
-from ...export import export_student, find_checkpoint, notes
+from ...export import (
+    ExportedStudent,
+    export_student,
+    find_checkpoint,
+    notes,
+)
 from ...utils import path_below
 
 
 @HOOKS.register_module()
 class ExportStudentHook(Hook):
-    """Leaves the student of the best epoch as a plain classifier.
+    """Leaves the student of the best epoch as files for use elsewhere.
 
     At the end of a run the work dir has it in a few MB, without teacher,
-    connectors, head and optimizer, for mmpretrain. Of a run that was not
-    validated it is the last epoch's. ``tools/export_student.py`` does the
-    same for any checkpoint.
+    connectors, head and optimizer; see
+    :func:`csd_mmrazor.export.export_student`. Of a run that was not validated
+    it is the last epoch's. ``tools/export_student.py`` does the same for any
+    checkpoint. A run that is finished stays finished if the export fails,
+    which a rehearsal tries before.
 
     Args:
-        out (str): The file, below the work dir; the config is beside it.
-            Defaults to 'student/student.pth'.
+        out (str): The file of the weights, below the work dir; the others
+            are beside it. Defaults to 'student/student.pth'.
+        onnx (bool): Whether to write an ONNX file as well. Defaults to False.
+        program (bool): Whether to write a program of ``torch.export`` as
+            well, .pt2. Defaults to False.
+        normalize (bool): Whether these two take images in [0, 1] and
+            normalise them, or take normalised ones. Defaults to False.
     """
 
     # After the last checkpoint.
     priority = 'LOWEST'
 
-    def __init__(self, out: str = 'student/student.pth') -> None:
+    def __init__(
+        self,
+        out: str = 'student/student.pth',
+        onnx: bool = False,
+        program: bool = False,
+        normalize: bool = False,
+    ) -> None:
         if not out.endswith('.pth'):
             raise ValueError(
                 'out of ExportStudentHook should end with .pth, but got '
                 f'{out!r}.'
             )
+        if normalize and not (onnx or program):
+            raise ValueError(
+                'normalize=True of ExportStudentHook is for the ONNX file and '
+                'the program: set onnx=True or program=True as well.'
+            )
         self.out = out
+        self.onnx, self.program, self.normalize = onnx, program, normalize
 
     def before_run(self, runner: Runner) -> None:
         """Refuse a file that another run may write as well."""
         path_below(runner.work_dir, self.out, 'out of ExportStudentHook')
+
+    def export(
+        self, cfg: Config, checkpoint: Union[str, Path], work_dir: str
+    ) -> ExportedStudent:
+        """Export the student of a checkpoint.
+
+        Args:
+            cfg (Config): The run's.
+            checkpoint (str | Path): The run's.
+            work_dir (str): Below which the files are written.
+        """
+        out = Path(work_dir, self.out)
+        return export_student(
+            cfg,
+            checkpoint,
+            out,
+            out.with_suffix('.onnx') if self.onnx else None,
+            out.with_suffix('.pt2') if self.program else None,
+            self.normalize,
+        )
 
     def after_train(self, runner: Runner) -> None:
         """Export the student."""
@@ -48,8 +94,16 @@ class ExportStudentHook(Hook):
         except FileNotFoundError as error:
             runner.logger.warning(f'No student is exported: {error}')
             return
-        exported = export_student(
-            runner.cfg, checkpoint, Path(runner.work_dir, self.out)
-        )
+        try:
+            exported = self.export(runner.cfg, checkpoint, runner.work_dir)
+        except Exception as error:
+            runner.logger.warning(
+                'The run is finished, but its student could not be exported. '
+                f'It is in {checkpoint}: python tools/export_student.py '
+                f'{checkpoint} OUT.pth tries again. '
+                f'{type(error).__name__}: {error}',
+                exc_info=True,
+            )
+            return
         for line in notes(exported):
             runner.logger.info(line)

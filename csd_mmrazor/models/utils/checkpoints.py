@@ -2,7 +2,7 @@
 import hashlib
 import os
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any, Dict, Iterator, NamedTuple, Sequence, Tuple
 
@@ -104,7 +104,7 @@ def load_weights(
             'not quantized.'
         )
     try:
-        result = model.load_state_dict(found.weights, strict=False)
+        result = _load(model, found.weights)
     except RuntimeError as error:
         raise ValueError(f'{what} does not fit {network}: {error}') from error
     missing, unused = (
@@ -136,6 +136,16 @@ def load_weights(
             'it holds no other weights of this network.',
             logger='current',
         )
+
+
+def _load(model: nn.Module, weights: Dict[str, Tensor]) -> Any:
+    try:
+        return model.load_state_dict(weights, strict=False)
+    except ValueError:
+        # torchvision's MNASNet insists on the version of its layers.
+        versioned = OrderedDict(weights)
+        versioned._metadata = model.state_dict()._metadata
+        return model.load_state_dict(versioned, strict=False)
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
