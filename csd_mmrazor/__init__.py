@@ -13,5 +13,13 @@ compat.check_versions()
 compat.apply()
 
 from . import datasets, engine, models  # noqa: E402
+from .api import distill  # noqa: E402
 
-__all__ = ['__version__', 'compat', 'datasets', 'engine', 'models']
+__all__ = [
+    '__version__',
+    'compat',
+    'datasets',
+    'distill',
+    'engine',
+    'models',
+]

@@ -34,6 +34,7 @@ MARKS = dict(
         'test_engine/test_synthesis/test_persistent_state.py',
     ),
     slow=(
+        'test_api/test_call.py',
         'test_cli/test_bad_inputs.py',
         'test_cli/test_benchmark.py',
         'test_cli/test_compare.py',

@@ -13,6 +13,15 @@ import csd_mmrazor  # noqa: F401
 ROOT = Path(__file__).parent.parent
 # Seconds until a process counts as hung, on however slow a machine.
 TIMEOUT = 600
+# A schedule of seconds, for distill().
+TINY = dict(
+    iters=2,
+    init_iters=2,
+    synthesis_batch=8,
+    batch=8,
+    latent_dim=8,
+    hidden_channels=8,
+)
 
 
 def network(channels=1, base_channels=4, num_classes=10, **backbone):

@@ -15,6 +15,7 @@ LAYERS = (
     {'datasets', 'models'},
     {'export'},
     {'engine', 'compat'},
+    {'api'},
     {'', 'env'},  # '' is the package itself
     {'cli'},
 )

@@ -4,6 +4,7 @@ from .bank_sampler import BankSampler
 from .collate import bank_collate
 from .digits import Digits
 from .dummy_images import DummyImages
+from .folder_images import FolderImages, LentImages
 from .image_bank import ImageBank
 from .real_images import CIFAR10Images, CIFAR100Images, SVHNImages
 from .tiny_imagenet import TinyImageNet
@@ -16,7 +17,9 @@ __all__ = [
     'CIFAR100Images',
     'CIFAR10Images',
     'Digits',
+    'FolderImages',
     'ImageBank',
+    'LentImages',
     'SVHNImages',
     'TinyImageNet',
     'bank_collate',

@@ -1,5 +1,4 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-import importlib
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -9,6 +8,7 @@ from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 from torch import Tensor
 
+from ...utils.imports import import_object
 from ..utils import evaluating, logits_of
 
 
@@ -30,7 +30,8 @@ class TorchClassifier(BaseModel):
     auxiliary heads are not trained.
 
     Args:
-        factory (str): Dotted name of the function or class.
+        factory (str): Dotted name of the function or class, or
+            ``file.py:Name``.
         data_preprocessor (dict, optional): Defaults to mmpretrain's, which
             only makes batches.
         init_cfg (dict, optional): Defaults to None: the weights that the
@@ -152,14 +153,14 @@ class TorchClassifier(BaseModel):
 
 
 def _imported(factory: str):
-    module, _, name = factory.rpartition('.')
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = import_object(factory)
+    except (ImportError, ValueError) as error:
         raise ValueError(
             f'factory={factory!r} of TorchClassifier cannot be imported '
-            f'({error}): give the dotted name of a function or class that '
-            'returns the network, such as "torchvision.models.resnet18".'
+            f'({error}): give the name of a function or class that returns '
+            'the network, such as "torchvision.models.resnet18" or '
+            '"my_net.py:Net".'
         ) from error
     if not callable(found):
         raise ValueError(

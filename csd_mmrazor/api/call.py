@@ -1,0 +1,676 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import hashlib
+import io
+import json
+import shutil
+import time
+import warnings
+from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+import torch
+import torch.nn as nn
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..utils import check_integer, parse_config, work_dir_lock, write_file
+from ..utils.imports import lend
+from .config import Inputs, make_config, normalisation
+from .isolation import isolated
+from .networks import Network, Traced, get_network, trace
+from .schedule import (
+    PLANNED,
+    SCHEDULES,
+    Schedule,
+    Timings,
+    fit_steps,
+    fit_time,
+    parse_budget,
+    schedule_for,
+)
+from .trial import Trial, run_trial
+
+# Files in the work dir.
+CONFIG, RECORD = 'config.py', 'distill.json'
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do."""
+
+    schedule: Schedule
+    timings: Timings
+    val_interval: int
+    memory: int  # bytes
+    disk: int  # bytes
+    connector: int  # weights
+
+    @property
+    def seconds(self) -> float:
+        """What it takes at the speed of the trial."""
+        return self.timings.seconds(self.schedule, self.val_interval)
+
+    def lines(self) -> List[str]:
+        """The plan for people."""
+        s, t = self.schedule, self.timings
+        initial = s.init_rounds * t.init_round
+        return [
+            f'plan: {_clock(self.seconds)} on this machine, of which '
+            f'{_clock(initial)} for the first images',
+            f'  images: {s.images:,} of {s.synthesis_batch} a round; '
+            f'{s.synthesis_steps:,} steps of synthesis of '
+            f'{1000 * t.round / s.iters:.0f} ms',
+            f'  student: {s.epochs} epochs of {s.rounds} rounds and '
+            f'{s.steps} steps of {s.batch} images; {s.student_steps:,} '
+            f'steps of {1000 * t.step:.0f} ms',
+            f'  memory: {self.memory / 2**30:.1f} GiB; disk: '
+            f'{self.disk / 2**20:.0f} MiB; weights of the connector: '
+            f'{self.connector:,}',
+        ]
+
+
+@dataclass
+class Run:
+    """What a distillation came to.
+
+    Attributes:
+        student (nn.Module): The student, trained, in eval mode.
+        top1 (float | None): Its accuracy on ``val`` in %, after the last
+            epoch.
+        teacher_top1 (float | None): The teacher's.
+        report (Path | None): The report, for a browser.
+        work_dir (Path): Where all is.
+        config (Path): The config, for ``tools/train.py``.
+        plan (Plan): What was planned.
+        seconds (float): What this call took.
+        warnings (list[str]): What is to be known of it.
+    """
+
+    student: nn.Module
+    top1: Optional[float]
+    teacher_top1: Optional[float]
+    report: Optional[Path]
+    work_dir: Path
+    config: Path
+    plan: Plan
+    seconds: float
+    warnings: List[str]
+
+
+def distill(
+    teacher: Union[nn.Module, str],
+    student: Union[nn.Module, str],
+    *,
+    image_shape: Sequence[int],
+    mean: Union[None, str, float, Sequence[float]] = None,
+    std: Union[None, str, float, Sequence[float]] = None,
+    val: Any = None,
+    budget: Union[str, int] = '15min',
+    work_dir: Union[str, Path] = 'runs/distill',
+    classes: Union[None, int, Sequence[str]] = None,
+    teacher_weights: Optional[str] = None,
+    student_weights: Optional[str] = None,
+    teacher_args: Optional[Dict[str, Any]] = None,
+    student_args: Optional[Dict[str, Any]] = None,
+    teacher_feature: Optional[str] = None,
+    student_feature: Optional[str] = None,
+    student_pooled: Optional[str] = None,
+    method: str = 'csd',
+    loss_weights: Optional[Dict[str, float]] = None,
+    aux_task: str = 'auto',
+    augment: Union[str, None, Dict[str, Any]] = 'auto',
+    schedule: Optional[Dict[str, Any]] = None,
+    seed: int = 0,
+    device: Optional[str] = None,
+    amp: Optional[str] = None,
+    init_bank: Optional[str] = None,
+    plan_only: bool = False,
+) -> Union[Run, Plan]:
+    """Train a small network to do what a large one does, without its images.
+
+    ::
+
+        run = distill(teacher, student, image_shape=(1, 28, 28),
+                      mean=[0.1307], std=[0.3081], val='data/mnist/test',
+                      budget='15min', work_dir='runs/mnist')
+        run.student      # trained, in eval mode
+        run.top1, run.teacher_top1, run.report
+
+    The teacher is inverted into images, and the student learns from the
+    teacher on them. The work dir has the images, checkpoints, logs and the
+    config of the run. The same call with the same work dir continues a run
+    that was stopped. Nothing of the program is changed but the weights of
+    ``student``: random states, default dtype, logging and the teacher stay
+    as they are.
+
+    Args:
+        teacher (nn.Module | str): The trained network, which maps (N, C, H,
+            W) to logits (N, K); or its name: ``file.py:Name`` or
+            ``package.Name`` of a class or function that makes it, a model of
+            mmpretrain, or a config file.
+        student (nn.Module | str): The network to train, likewise.
+        image_shape (sequence[int]): (C, H, W), in pixels.
+        mean (sequence[float] | float | str, optional): Mean of the images
+            that the teacher was trained on, for each channel or all, in 0..1
+            or 0..255; which of both is told apart. None or 'inside': the
+            networks take images in 0..1.
+        std (sequence[float] | float | str, optional): Standard deviation,
+            likewise.
+        val (str | Dataset | DataLoader, optional): Images to measure the
+            accuracy on: a folder with one folder for each class, or pairs of
+            image and label. Images in uint8 or 0..1 are normalised; other
+            tensors of floats count as normalised. None measures nothing.
+        budget (str | int): A time ('90s', '15min', '1h30min'), a number of
+            student steps, or 'paper' for the paper's schedule. Defaults to
+            '15min'.
+        work_dir (str | Path): The folder of the run. Defaults to
+            'runs/distill'.
+        classes (int | sequence[str], optional): Number of classes K, or names
+            of the folders of ``val`` in the order of the teacher's logits.
+            Defaults to what the networks return, and to folders in
+            alphabetical order, or by number if all are numbers.
+        teacher_weights (str, optional): A file or URL of the teacher's
+            weights. Defaults to None, those it has.
+        student_weights (str, optional): Weights that the student starts from.
+        teacher_args (dict, optional): Arguments of what a name makes.
+        student_args (dict, optional): Likewise.
+        teacher_feature (str, optional): Name of the teacher's module that
+            returns its last feature map. Defaults to what one pass finds.
+        student_feature (str, optional): The student's, likewise.
+        student_pooled (str, optional): Name of the student's module that
+            returns its pooled feature, (N, D).
+        method (str): How images are made: 'csd', 'plain' (without the term
+            of the auxiliary task), 'adversarial', 'fast', 'cmi' or
+            'deepinversion'. Defaults to 'csd'.
+        loss_weights (dict[str, float], optional): Weights, 0 or more, of
+            'oh', 'bn', 'csd', 'adv' (synthesis) and 'ce', 'kd', 'feature'
+            (student); others stay as they are, 0 turns a term off.
+        aux_task (str): 'rotation', 'flip', 'half_shift', 'channels',
+            'rotation_channels' or 'auto', the first that fits the images.
+        augment (str | dict, optional): Random crop and flip,
+            dict(padding=pixels, flip_prob=0..1). None turns it off. Defaults
+            to 'auto': no flips for grey images.
+        schedule (dict, optional): Fields of :class:`Schedule` that are to
+            differ, such as dict(batch=64).
+        seed (int): Of all random numbers, 0..2**32-1. Defaults to 0.
+        device (str, optional): 'cpu' or 'cuda'. Defaults to a GPU if there
+            is one.
+        amp (str, optional): 'bfloat16' or 'float16' for mixed precision.
+        init_bank (str, optional): Images to start with: the bank of another
+            run, or a folder of images with one folder for each class.
+        plan_only (bool): Whether to return the plan and train nothing.
+            Defaults to False.
+
+    Returns:
+        Run | Plan: What it came to.
+
+    Raises:
+        TypeError: If an argument is of a wrong type.
+        ValueError: If one makes no sense, or the work dir has another run.
+    """
+    begin = time.monotonic()
+    parsed = parse_budget(budget)
+    inputs = normalisation(mean, std, image_shape)
+    device = _device(device)
+    check_integer('seed', seed, 0)
+    if amp not in (None, 'bfloat16', 'float16'):
+        raise ValueError(
+            f'amp should be None, "bfloat16" or "float16", but got {amp!r}.'
+        )
+    num_classes = _number_of(classes)
+    told: List[str] = []
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+        if line.startswith('WARNING'):
+            told.append(line)
+            warnings.warn(line, stacklevel=3)
+
+    with isolated(device):
+        networks = dict(
+            teacher=get_network(
+                teacher, 'teacher', teacher_weights, num_classes, teacher_args
+            ),
+            student=get_network(
+                student, 'student', student_weights, num_classes, student_args
+            ),
+        )
+        _check_apart(networks)
+        copies = {
+            name: deepcopy(network.module).cpu().float()
+            for name, network in networks.items()
+        }
+        images = torch.zeros(2, *inputs.image_shape)
+        traced = dict(
+            teacher=trace(
+                networks['teacher'].build_cfg,
+                copies['teacher'],
+                images,
+                'teacher',
+                teacher_feature,
+            ),
+            student=trace(
+                networks['student'].build_cfg,
+                copies['student'],
+                images,
+                'student',
+                student_feature,
+                student_pooled,
+            ),
+        )
+    _check_classes(traced, num_classes)
+    row = _row(parsed, inputs, schedule)
+    val_cfg = _val_of(val, inputs, traced['teacher'].num_classes, classes)
+    chosen = dict(
+        method=method,
+        loss_weights=loss_weights,
+        aux_task=aux_task,
+        augment=augment,
+        seed=seed,
+        amp=amp,
+        init_bank=None
+        if init_bank is None
+        else str(Path(init_bank).resolve()),
+    )
+
+    def config_of(schedule: Schedule, val_interval: int = 1) -> Dict[str, Any]:
+        return make_config(
+            networks['teacher'],
+            networks['student'],
+            traced['teacher'],
+            traced['student'],
+            inputs,
+            schedule,
+            weights=files,
+            val=val_cfg,
+            val_interval=val_interval,
+            **chosen,
+        )
+
+    folder = Path(work_dir).resolve()
+    files = {
+        name: str(folder / 'networks' / f'{name}.pth') for name in networks
+    }
+    config_of(row)  # finds what is wrong before anything is written
+    request = _request(
+        networks, copies, inputs, budget, val, classes, schedule, chosen
+    )
+    with ExitStack() as stack:
+        stack.enter_context(
+            lend(teacher=copies['teacher'], student=copies['student'], val=val)
+        )
+        if plan_only:
+            trial_dir = folder.parent / f'.{folder.name}_plan'
+            files = {k: str(trial_dir / f'{k}.pth') for k in networks}
+        else:
+            stack.enter_context(work_dir_lock(folder))
+            trial_dir = folder / '.trial'
+        record = None if plan_only else _read_record(folder, request)
+        if record is None:
+            for line in _about(networks, traced, inputs, val):
+                tell(line)
+            shutil.rmtree(trial_dir, ignore_errors=True)
+            trial_dir.mkdir(parents=True)
+            try:
+                for name, path in files.items():
+                    _save_weights(copies[name], path)
+                with isolated(device):
+                    trial = run_trial(
+                        config_of(row),
+                        row,
+                        str(trial_dir),
+                        _trial_seconds(parsed),
+                        tell,
+                    )
+            finally:
+                shutil.rmtree(trial_dir, ignore_errors=True)
+            passed = time.monotonic() - begin
+            plan = _plan(parsed, row, trial, passed, inputs.image_shape)
+            for line in plan.lines():
+                tell(line)
+            if plan_only:
+                return plan
+            top1 = trial.teacher.top1 if trial.teacher else None
+            config = config_of(plan.schedule, plan.val_interval)
+            config['work_dir'] = str(folder)
+            config['default_hooks']['synthesis']['rehearsal'] = False
+            text = _config_text(config, networks)
+            write_file(folder / CONFIG, text.encode())
+            record = dict(
+                request=request,
+                plan=asdict(plan),
+                teacher_top1=top1,
+                warnings=told,
+            )
+            write_file(folder / RECORD, json.dumps(record, indent=1).encode())
+        else:
+            tell(f'{folder} has this run: it continues.')
+            plan = _plan_of(record['plan'])
+        with isolated(device):
+            text = (folder / CONFIG).read_text(encoding='utf-8')
+            cfg = Config(parse_config(text), filename=str(folder / CONFIG))
+            cfg.resume = True
+            cfg.launcher = 'none'
+            runner = Runner.from_cfg(cfg)
+            # With its comments, and without what is of this call alone.
+            write_file(folder / CONFIG, text.encode())
+            runner.train()
+            trained = runner.model.architecture
+            trained = getattr(trained, 'net', trained)
+            weights = {
+                k: v.detach().cpu().clone()
+                for k, v in trained.state_dict().items()
+            }
+            top1 = _last_top1(runner, folder, record)
+    network = networks['student'].module
+    network.load_state_dict(weights)
+    network.eval()
+    report = folder / 'report.html'
+    return Run(
+        student=network,
+        top1=top1,
+        teacher_top1=record['teacher_top1'],
+        report=report if report.is_file() else None,
+        work_dir=folder,
+        config=folder / CONFIG,
+        plan=plan,
+        seconds=time.monotonic() - begin,
+        warnings=list(record['warnings']),
+    )
+
+
+def _absolute(path: Union[str, Path, None]) -> Optional[str]:
+    return None if path is None else str(Path(path).resolve())
+
+
+def _device(device: Optional[str]) -> str:
+    has_gpu = torch.cuda.is_available()
+    if device is None:
+        return 'cuda' if has_gpu else 'cpu'
+    if device not in ('cpu', 'cuda') or (device == 'cuda' and not has_gpu):
+        raise ValueError(
+            f'device should be "cpu" or "cuda", but got {device!r}'
+            + ('.' if has_gpu else ', and there is no GPU.')
+        )
+    return device
+
+
+def _number_of(classes: Any) -> Optional[int]:
+    """Classes K, as far as it is given."""
+    if classes is None:
+        return None
+    if isinstance(classes, int):
+        check_integer('classes', classes, 2)
+        return classes
+    if isinstance(classes, str) or len(set(classes)) != len(list(classes)):
+        raise ValueError(
+            'classes should be a number or names, each once, but got '
+            f'{classes!r}.'
+        )
+    return len(list(classes))
+
+
+def _check_apart(networks: Dict[str, Network]) -> None:
+    """Check that no weight of the student is the teacher's own."""
+    own = {id(p) for p in networks['teacher'].module.parameters()}
+    if any(id(p) in own for p in networks['student'].module.parameters()):
+        raise ValueError(
+            'student and teacher share weights, and training would change '
+            'the teacher: give copy.deepcopy() of one of them.'
+        )
+
+
+def _check_classes(
+    traced: Dict[str, Traced], num_classes: Optional[int]
+) -> None:
+    found = {name: each.num_classes for name, each in traced.items()}
+    if num_classes is not None:
+        found['classes'] = num_classes
+    if len(set(found.values())) > 1:
+        listed = ', '.join(f'{name}: {n}' for name, n in found.items())
+        raise ValueError(
+            f'The numbers of classes differ ({listed}): give the networks '
+            'last layers of the same size.'
+        )
+
+
+def _row(
+    parsed: Any, inputs: Inputs, changes: Optional[Dict[str, Any]]
+) -> Schedule:
+    row = (
+        SCHEDULES['paper']
+        if parsed == 'paper'
+        else schedule_for(inputs.image_shape)
+    )
+    known = [field.name for field in fields(Schedule)]
+    for name, value in (changes or {}).items():
+        if name not in known:
+            raise ValueError(
+                f'schedule has {name!r}, but there are {", ".join(known)}.'
+            )
+        if isinstance(getattr(row, name), int) and name != 'warm':
+            is_weight = name in ('tau', 'feature', 'csd')
+            if not is_weight:
+                check_integer(f'schedule[{name!r}]', value)
+    row = replace(row, **(changes or {}))
+    if isinstance(parsed, int):
+        row = fit_steps(row, parsed)
+    return row
+
+
+def _val_of(
+    val: Any, inputs: Inputs, num_classes: int, classes: Any
+) -> Optional[Dict[str, Any]]:
+    """The config of the validation images."""
+    shape = list(inputs.image_shape)
+    if val is None:
+        return None
+    if isinstance(val, (str, Path)):
+        if not Path(val).is_dir():
+            raise FileNotFoundError(
+                f'val={str(val)!r} is not a folder: give one with a folder of '
+                'images for each class, a data set, or None.'
+            )
+        names = None if isinstance(classes, int) else classes
+        return dict(
+            type='mmrazor.FolderImages',
+            data_root=str(Path(val).resolve()),
+            image_shape=shape,
+            num_classes=num_classes,
+            classes=None if names is None else list(names),
+        )
+    if not hasattr(val, '__getitem__') and not hasattr(val, '__iter__'):
+        raise TypeError(
+            'val should be a folder, a Dataset, a DataLoader or None, but got '
+            f'a {type(val).__name__}.'
+        )
+    return dict(
+        type='mmrazor.LentImages',
+        dataset='val',
+        image_shape=shape,
+        mean=list(inputs.mean),
+        std=list(inputs.std),
+    )
+
+
+def _about(
+    networks: Dict[str, Network],
+    traced: Dict[str, Traced],
+    inputs: Inputs,
+    val: Any,
+) -> List[str]:
+    """What was understood of the arguments."""
+    lines = []
+    for name, network in networks.items():
+        weights = sum(p.numel() for p in network.module.parameters())
+        each = traced[name]
+        feature = each.feature or 'none'
+        lines.append(
+            f'{name}: {type(network.module).__name__}, {weights:,} weights, '
+            f'{each.num_classes} classes; last feature map: {feature}'
+        )
+        if network.note:
+            lines.append(f'  {network.note}')
+    shape = 'x'.join(map(str, inputs.image_shape))
+    lines.append(f'inputs: {shape}, {inputs.note}')
+    if not traced['teacher'].has_bn:
+        lines.append(
+            'WARNING: the teacher has no BN layers, so images follow its '
+            'classes alone and less of its training data'
+        )
+    if val is None:
+        lines.append('val: none, so nothing is known of the accuracy')
+    return lines
+
+
+def _trial_seconds(parsed: Any) -> float:
+    """How long to time steps."""
+    if isinstance(parsed, float):
+        return min(0.03 * parsed, 30)
+    return 0.0
+
+
+def _plan(
+    parsed: Any,
+    row: Schedule,
+    trial: Trial,
+    passed: float,
+    shape: Sequence[int],
+) -> Plan:
+    schedule, interval = row, 1
+    timings = trial.timings
+    if isinstance(parsed, float):
+        left = PLANNED * (parsed - passed)
+        # Validation is to take little of the time.
+        spent = 0.05 * left
+        most = max(1, int(spent / max(timings.validation, 1e-9)))
+        interval = max(1, -(-row.epochs // most))
+        schedule = fit_time(row, timings, left, interval)
+        interval = max(interval, -(-schedule.epochs // most))
+        interval = min(interval, schedule.epochs)
+    size = 1
+    for length in shape:
+        size *= length
+    # The bank in records of image and label, and two checkpoints at a time.
+    disk = schedule.images * (size + 8) + 3 * trial.checkpoint
+    return Plan(
+        schedule=schedule,
+        timings=timings,
+        val_interval=interval,
+        memory=trial.memory,
+        disk=disk,
+        connector=trial.connector,
+    )
+
+
+def _plan_of(found: Dict[str, Any]) -> Plan:
+    return Plan(
+        **dict(
+            found,
+            schedule=Schedule(**found['schedule']),
+            timings=Timings(**found['timings']),
+        )
+    )
+
+
+def _config_text(config: Dict[str, Any], networks: Dict[str, Network]) -> str:
+    notes = [n.note for n in networks.values() if n.note]
+    lines = [
+        '# What distill() made of its arguments. The same weights, without',
+        '# Python code:',
+        '#   python tools/train.py config.py --work-dir OTHER',
+        *(f'# {note}' for note in notes),
+    ]
+    return '\n'.join(lines) + '\n' + Config(config).pretty_text
+
+
+def _save_weights(module: nn.Module, path: str) -> None:
+    buffer = io.BytesIO()
+    torch.save(module.state_dict(), buffer)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, buffer.getvalue())
+
+
+def _request(
+    networks: Dict[str, Network],
+    copies: Dict[str, nn.Module],
+    inputs: Inputs,
+    budget: Any,
+    val: Any,
+    classes: Any,
+    schedule: Any,
+    chosen: Dict[str, Any],
+) -> Dict[str, Any]:
+    """The arguments of a call, as far as they make its run."""
+    is_folder = isinstance(val, (str, Path))
+    teacher = copies['teacher']
+    digest = hashlib.sha256()
+    for key, value in sorted(teacher.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    student = {
+        key: list(value.shape)
+        for key, value in copies['student'].state_dict().items()
+    }
+    request = dict(
+        teacher=f'{type(teacher).__name__} {digest.hexdigest()[:16]}',
+        student=f'{type(copies["student"]).__name__} {student}',
+        image_shape=inputs.image_shape,
+        mean=inputs.mean,
+        std=inputs.std,
+        budget=budget,
+        val=str(Path(val).resolve()) if is_folder else type(val).__name__,
+        classes=classes,
+        schedule=schedule,
+        **chosen,
+    )
+    return json.loads(json.dumps(request, default=str))
+
+
+def _read_record(
+    folder: Path, request: Dict[str, Any]
+) -> Optional[Dict[str, Any]]:
+    """What an earlier call left in a work dir, if it was the same."""
+    path = folder / RECORD
+    if not path.is_file():
+        if (folder / 'bank').exists() or any(folder.glob('*.pth')):
+            raise ValueError(
+                f'work_dir={folder} has a run that distill() did not make: '
+                'choose another work_dir.'
+            )
+        return None
+    record = json.loads(path.read_text())
+    differing = [
+        f'{key}={record["request"].get(key)!r:.80} there, {value!r:.80} here'
+        for key, value in request.items()
+        if record['request'].get(key) != value
+    ]
+    if differing:
+        raise ValueError(
+            f'work_dir={folder} has a run with other arguments '
+            f'({"; ".join(differing)}). Choose another work_dir, or give the '
+            'same arguments to continue that run.'
+        )
+    return record
+
+
+def _last_top1(
+    runner: Runner, folder: Path, record: Dict[str, Any]
+) -> Optional[float]:
+    """The student's accuracy after the last epoch."""
+    history = runner.message_hub.log_scalars.get('val/accuracy/top1')
+    if history is not None and len(history.data[0]):
+        record['top1'] = float(history.current())
+        write_file(folder / RECORD, json.dumps(record, indent=1).encode())
+    return record.get('top1')
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f'{hours} h {minutes:02d} min'
+    return f'{minutes} min {seconds:02d} s' if minutes else f'{seconds} s'

@@ -1,0 +1,564 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""The config of a run, made of plain arguments."""
+
+from copy import deepcopy
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+
+from .networks import Network, Traced
+from .schedule import Schedule
+
+# Terms of synthesis of the methods there are, as in configs/baselines.
+_PRIORS: Dict[str, Dict[str, Any]] = dict(
+    loss_oh=dict(type='OneHotLoss', loss_weight=1),
+    loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
+)
+METHODS: Dict[str, Dict[str, Any]] = dict(
+    csd=dict(_PRIORS, loss_csd=dict(type='CSDLoss', loss_weight=10)),
+    plain=_PRIORS,
+    adversarial=dict(
+        _PRIORS, loss_adv=dict(type='AdversarialLoss', loss_weight=1)
+    ),
+    fast=dict(
+        loss_oh=dict(type='OneHotLoss', loss_weight=0.4),
+        loss_bn=dict(
+            type='MovingBNStatisticsLoss', loss_weight=10, momentum=0.9
+        ),
+        loss_adv=dict(
+            type='AdversarialLoss', loss_weight=1.1, agreed_only=True
+        ),
+    ),
+    cmi=dict(
+        loss_oh=dict(type='OneHotLoss', loss_weight=0.5),
+        loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
+        loss_adv=dict(
+            type='AdversarialLoss', loss_weight=0.5, agreed_only=True
+        ),
+        loss_cr=dict(
+            type='ContrastiveLoss', loss_weight=0.8, tau=0.1, memory_size=256
+        ),
+    ),
+    deepinversion=dict(
+        loss_oh=dict(type='OneHotLoss', loss_weight=1),
+        loss_bn=dict(type='BNStatisticsLoss', loss_weight=10),
+        loss_tv=dict(type='TotalVariationLoss', loss_weight=2.5e-5),
+        loss_l2=dict(type='L2PriorLoss', loss_weight=3e-8),
+        loss_competition=dict(type='CompetitionLoss', loss_weight=10),
+    ),
+)
+# What each pretext task needs: square images, or three channels.
+TASKS = dict(
+    rotation=('RotationTask', True, False),
+    flip=('FlipTask', False, False),
+    half_shift=('HalfShiftTask', False, False),
+    channels=('ChannelPermutationTask', False, True),
+    rotation_channels=('RotationPermutationTask', True, True),
+)
+# Terms that need BN layers in the teacher.
+_OF_BN = ('loss_bn',)
+
+
+class Inputs(NamedTuple):
+    """What the networks get."""
+
+    image_shape: Tuple[int, int, int]  # (C, H, W)
+    mean: Tuple[float, ...]  # 0..255
+    std: Tuple[float, ...]  # 0..255
+    note: str  # how they were understood
+
+
+def normalisation(
+    mean: Union[None, str, float, Sequence[float]],
+    std: Union[None, str, float, Sequence[float]],
+    image_shape: Sequence[int],
+) -> Inputs:
+    """Tell what mean and std refer to.
+
+    Args:
+        mean (sequence[float] | float | str | None): Of the teacher's training
+            images, in 0..1 or in 0..255; None or 'inside' if the networks
+            take images in 0..1 and normalise them themselves.
+        std (sequence[float] | float | str | None): Likewise.
+        image_shape (sequence[int]): (C, H, W).
+
+    Raises:
+        ValueError: If one is given without the other, their number is wrong,
+            a std is not above 0, or they refer to different scales.
+    """
+    shape = image_shape_of(image_shape)
+    inside = (None, 'inside')
+    if (mean in inside) != (std in inside):
+        raise ValueError(
+            f'mean={mean!r} and std={std!r}: give both, or none where the '
+            'networks take images in 0..1.'
+        )
+    if mean in inside:
+        return Inputs(
+            shape, (0.0,), (255.0,), 'images in 0..1, as no mean is given'
+        )
+    means, stds = (
+        _numbers(name, value, shape[0])
+        for name, value in (('mean', mean), ('std', std))
+    )
+    if not all(value > 0 for value in stds):
+        raise ValueError(f'std should be above 0, but got {std!r}.')
+    largest = max(map(abs, means))
+    if largest <= 1 and max(stds) <= 1.5:
+        if max(means) < 0 or min(means) < 0:
+            note = 'normalised; mean and std refer to images in 0..1'
+        else:
+            note = 'normalised; mean and std are of images in 0..1'
+        means, stds = (
+            tuple(255 * v for v in values) for values in (means, stds)
+        )
+    elif (largest > 1 and max(stds) < 1) or (
+        largest <= 1 and max(stds) > 1.5 and any(means)
+    ):
+        raise ValueError(
+            f'mean={list(means)} and std={list(stds)} refer to different '
+            'scales: one of them is of images in 0..1 and the other of images '
+            'in 0..255.'
+        )
+    else:
+        note = 'normalised; mean and std are of images in 0..255'
+    return Inputs(shape, means, stds, note)
+
+
+def image_shape_of(image_shape: Any) -> Tuple[int, int, int]:
+    """Check (C, H, W).
+
+    Raises:
+        ValueError: If it is no such shape.
+    """
+    try:
+        shape = tuple(int(v) for v in image_shape)
+        fits = len(shape) == 3 and shape == tuple(image_shape)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits or not 1 <= shape[0] <= 64 or min(shape[1:]) < 4:
+        raise ValueError(
+            'image_shape should be (channels, height, width), such as '
+            f'(3, 32, 32), but got {image_shape!r}.'
+        )
+    return shape
+
+
+def _numbers(name: str, given: Any, channels: int) -> Tuple[float, ...]:
+    values = given if isinstance(given, (list, tuple)) else [given]
+    if hasattr(given, 'tolist'):
+        values = given.tolist()
+        values = values if isinstance(values, list) else [values]
+    try:
+        found = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        found = ()
+    if len(found) not in (1, channels) or any(v != v for v in found):
+        raise ValueError(
+            f'{name} should be one number or {channels}, one for each '
+            f'channel, but got {given!r}.'
+        )
+    return found
+
+
+def augmentation(
+    given: Union[str, None, Dict[str, Any]], image_shape: Sequence[int]
+) -> Optional[Dict[str, Any]]:
+    """How images are augmented.
+
+    Args:
+        given (str | dict | None): 'auto', None for none, or padding (pixels)
+            and flip_prob (0..1) of a random crop and flip.
+        image_shape (sequence[int]): (C, H, W).
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    channels, height, width = image_shape
+    if given is None:
+        return None
+    if given == 'auto':
+        # Grey images are digits and letters mostly, which are not flipped.
+        smallest = min(height, width)
+        given = dict(
+            padding=smallest // 8 if channels > 1 else smallest // 14,
+            flip_prob=0.5 if channels > 1 else 0,
+        )
+    if not isinstance(given, dict) or set(given) - {'padding', 'flip_prob'}:
+        raise ValueError(
+            'augment should be "auto", None or dict(padding=..., '
+            f'flip_prob=...), but got {given!r}.'
+        )
+    return dict(type='RandomCropFlip', **given)
+
+
+def pretext_task(given: str, image_shape: Sequence[int]) -> Dict[str, Any]:
+    """The task of the auxiliary head.
+
+    Args:
+        given (str): One of ``TASKS``, or 'auto'.
+        image_shape (sequence[int]): (C, H, W).
+
+    Raises:
+        ValueError: If there is none of that name, or images are not what it
+            needs; names those that fit.
+    """
+    channels, height, width = image_shape
+    fitting = [
+        name
+        for name, (_, square, colour) in TASKS.items()
+        if (height == width or not square) and (channels == 3 or not colour)
+    ]
+    if given == 'auto':
+        return dict(type=TASKS[fitting[0]][0])
+    if given not in fitting:
+        what = 'does not fit' if given in TASKS else 'is none'
+        raise ValueError(
+            f'aux_task={given!r} {what}: images of {tuple(image_shape)} can '
+            f'have {", ".join(fitting)}.'
+        )
+    return dict(type=TASKS[given][0])
+
+
+def make_config(
+    teacher: Network,
+    student: Network,
+    traced_teacher: Traced,
+    traced_student: Traced,
+    inputs: Inputs,
+    schedule: Schedule,
+    method: str = 'csd',
+    loss_weights: Optional[Dict[str, float]] = None,
+    aux_task: str = 'auto',
+    augment: Union[str, None, Dict[str, Any]] = 'auto',
+    weights: Optional[Dict[str, str]] = None,
+    val: Optional[Dict[str, Any]] = None,
+    val_interval: int = 1,
+    seed: int = 0,
+    amp: Optional[str] = None,
+    init_bank: Optional[str] = None,
+) -> Dict[str, Any]:
+    """Make the config of a run; a pure function.
+
+    Args:
+        teacher (Network): The teacher.
+        student (Network): The student.
+        traced_teacher (Traced): What is in it.
+        traced_student (Traced): Likewise.
+        inputs (Inputs): What they get.
+        schedule (Schedule): The numbers.
+        method (str): One of ``METHODS``. Defaults to 'csd'.
+        loss_weights (dict[str, float], optional): Weights of losses by name:
+            those of the method without ``loss_``, and 'ce', 'kd', 'feature'
+            of the student's.
+        aux_task (str): See :func:`pretext_task`.
+        augment (str | dict | None): See :func:`augmentation`.
+        weights (dict[str, str], optional): Files of the weights of 'teacher'
+            and 'student'.
+        val (dict, optional): A data set. Defaults to None, no validation.
+        val_interval (int): Epochs between two validations. Defaults to 1.
+        seed (int): Of all random numbers. Defaults to 0.
+        amp (str, optional): 'bfloat16' or 'float16'.
+        init_bank (str, optional): Images to start with.
+
+    Returns:
+        dict[str, Any]: Plain data.
+
+    Raises:
+        ValueError: If an argument names something that there is not.
+    """
+    losses, of_student = _losses(
+        method, dict(loss_weights or {}), schedule, traced_teacher.has_bn
+    )
+    task = pretext_task(aux_task, inputs.image_shape)
+    augment_cfg = augmentation(augment, inputs.image_shape)
+    channels, height, width = inputs.image_shape
+    has_head = 'loss_csd' in losses
+    with_feature = of_student['feature'] > 0 and None not in (
+        traced_teacher.feature,
+        traced_student.feature,
+    )
+    sgd: Dict[str, Any] = dict(
+        optimizer=dict(
+            type='SGD', lr=schedule.lr, momentum=0.9, weight_decay=1e-4
+        )
+    )
+    of_head: Dict[str, Any] = deepcopy(sgd)
+    of_head['optimizer']['lr'] = 0.1
+    if amp:
+        wrapper = (
+            dict(type='mmrazor.AutocastOptimWrapper')
+            if amp == 'bfloat16'
+            else dict(type='AmpOptimWrapper', loss_scale='dynamic')
+        )
+        sgd.update(wrapper)
+        of_head.update(wrapper)
+    synthesizer: Dict[str, Any] = dict(
+        type='ImageSynthesizer',
+        batch_size=schedule.synthesis_batch,
+        iters=schedule.iters,
+        optimizer=dict(type='Adam', lr=1e-3, betas=(0.5, 0.999)),
+        generator=dict(
+            type='CSDGenerator',
+            img_size=height if height == width else (height, width),
+            channels=channels,
+            latent_dim=schedule.latent_dim,
+            hidden_channels=schedule.hidden_channels,
+        ),
+        losses=losses,
+        augment=augment_cfg,
+        amp=amp,
+    )
+    if method == 'deepinversion':
+        synthesizer['generator'] = dict(
+            type='PixelGenerator',
+            img_size=height,
+            channels=channels,
+            mean=list(inputs.mean) * (channels // len(inputs.mean)),
+            std=list(inputs.std) * (channels // len(inputs.std)),
+        )
+        synthesizer['optimizer'] = dict(
+            type='Adam', lr=0.1, betas=(0.5, 0.999)
+        )
+    elif schedule.warm:
+        synthesizer['meta'] = dict(
+            type='MetaGenerator',
+            rule='reptile',
+            optimizer=dict(type='SGD', lr=1),
+        )
+    if method == 'cmi':
+        synthesizer['view_augment'] = dict(
+            type='RandomResizedCropFlip',
+            scale=(0.25, 1),
+            flip_prob=(augment_cfg or {}).get('flip_prob', 0),
+        )
+    files = dict(weights or {})
+    model: Dict[str, Any] = dict(
+        _scope_='mmrazor',
+        type='CSDDistillation',
+        image_shape=list(inputs.image_shape),
+        data_preprocessor=dict(
+            type='BankDataPreprocessor',
+            num_classes=traced_teacher.num_classes,
+            mean=list(inputs.mean),
+            std=list(inputs.std),
+            to_rgb=False,
+            augment=augment_cfg,
+        ),
+        architecture=student.build_cfg,
+        student_ckpt=files.get('student'),
+        teachers=dict(
+            teacher=dict(
+                build_cfg=teacher.build_cfg,
+                ckpt_path=files.get('teacher', 'none'),
+            )
+        ),
+        aux_head=dict(type='SelfSupervisedAuxHead', task=task)
+        if has_head
+        else None,
+        aux_feature=traced_student.pooled,
+        student_loss=dict(
+            type='mmpretrain.CrossEntropyLoss', loss_weight=of_student['ce']
+        )
+        if of_student['ce']
+        else None,
+        distiller=_distiller(
+            traced_teacher, traced_student, of_student, schedule, with_feature
+        ),
+    )
+    cfg = dict(
+        _run(seed),
+        model=model,
+        optim_wrapper=dict(
+            constructor='mmrazor.DistillationOptimWrapperConstructor',
+            architecture=sgd,
+        ),
+        param_scheduler=dict(architecture=_rate(schedule)),
+        train_cfg=dict(
+            by_epoch=True,
+            max_epochs=schedule.epochs,
+            val_interval=val_interval,
+        ),
+        train_dataloader=dict(
+            batch_size=schedule.batch,
+            num_workers=0,
+            dataset=dict(
+                type='mmrazor.ImageBank', storage='host', init_bank=init_bank
+            ),
+            sampler=dict(
+                type='mmrazor.BankSampler',
+                num_samples=schedule.steps * schedule.batch,
+            ),
+            collate_fn=dict(type='bank_collate'),
+        ),
+    )
+    cfg['default_hooks']['synthesis'] = dict(
+        type='mmrazor.SynthesisHook',
+        rounds=schedule.rounds,
+        init_rounds=schedule.init_rounds,
+        init_iters=schedule.init_iters,
+        max_retries=2,
+        synthesizer=synthesizer,
+    )
+    if has_head:
+        cfg['optim_wrapper']['aux_head'] = of_head
+        cfg['param_scheduler']['aux_head'] = []
+    if val is not None:
+        loader = dict(
+            batch_size=256,
+            num_workers=0,
+            dataset=val,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        )
+        evaluator = dict(type='Accuracy', topk=(1,))
+        for name in ('val', 'test'):
+            cfg[f'{name}_dataloader'] = deepcopy(loader)
+            cfg[f'{name}_evaluator'] = dict(evaluator)
+            cfg[f'{name}_cfg'] = dict()
+    return cfg
+
+
+def _losses(
+    method: str,
+    given: Dict[str, float],
+    schedule: Schedule,
+    has_bn: bool,
+) -> Tuple[Dict[str, Dict[str, Any]], Dict[str, float]]:
+    """Terms of synthesis, and weights of the student's losses."""
+    if method not in METHODS:
+        raise ValueError(
+            f'method should be one of {", ".join(METHODS)}, but got '
+            f'{method!r}.'
+        )
+    losses = deepcopy(METHODS[method])
+    if 'loss_csd' in losses:
+        losses['loss_csd']['loss_weight'] = schedule.csd
+    of_student: Dict[str, float] = dict(
+        ce=1.0, kd=1.0, feature=schedule.feature
+    )
+    if 'adv' in given and 'loss_adv' not in losses:
+        losses['loss_adv'] = dict(type='AdversarialLoss')
+    known = [*of_student, *(name[5:] for name in losses)]
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(
+                f'loss_weights has {name!r}, but there are '
+                f'{", ".join(known)} with method={method!r}.'
+            )
+        is_number = isinstance(value, (int, float)) and value == value
+        if isinstance(value, bool) or not is_number or value < 0:
+            raise ValueError(
+                f'loss_weights[{name!r}] should be a number, 0 or more, but '
+                f'got {value!r}.'
+            )
+        if name in of_student:
+            of_student[name] = float(value)
+        else:
+            losses[f'loss_{name}']['loss_weight'] = value
+    if not has_bn:
+        losses = {k: v for k, v in losses.items() if k not in _OF_BN}
+    losses = {k: v for k, v in losses.items() if v['loss_weight']}
+    return losses, of_student
+
+
+def _distiller(
+    teacher: Traced,
+    student: Traced,
+    weights: Dict[str, float],
+    schedule: Schedule,
+    with_feature: bool,
+) -> Dict[str, Any]:
+    of_student, of_teacher, losses, mappings = {}, {}, {}, {}
+    cfg: Dict[str, Any] = dict(type='ConfigurableDistiller')
+    if weights['kd']:
+        of_student['logits'] = _outputs(student.logits)
+        of_teacher['logits'] = _outputs(f'teacher.{teacher.logits}')
+        losses['loss_kd'] = dict(
+            type='KLDivergence', tau=schedule.tau, loss_weight=weights['kd']
+        )
+        mappings['loss_kd'] = dict(
+            preds_S=dict(from_student=True, recorder='logits'),
+            preds_T=dict(from_student=False, recorder='logits'),
+        )
+    if with_feature:
+        of_student['feature'] = dict(type='FeatureMap', source=student.feature)
+        of_teacher['feature'] = dict(
+            type='FeatureMap', source=f'teacher.{teacher.feature}'
+        )
+        cfg['connectors'] = dict(align=dict(type='AlignConnector'))
+        losses['loss_feature'] = dict(
+            type='L2Loss',
+            normalize=False,
+            div_element=True,
+            loss_weight=weights['feature'],
+        )
+        mappings['loss_feature'] = dict(
+            s_feature=dict(
+                from_student=True, recorder='feature', connector='align'
+            ),
+            t_feature=dict(from_student=False, recorder='feature'),
+        )
+    return dict(
+        cfg,
+        student_recorders=of_student,
+        teacher_recorders=of_teacher,
+        distill_losses=losses,
+        loss_forward_mappings=mappings,
+    )
+
+
+def _outputs(source: str) -> Dict[str, str]:
+    return dict(type='ModuleOutputs', source=source.rstrip('.'))
+
+
+def _rate(schedule: Schedule) -> Dict[str, Any]:
+    steps = schedule.student_steps
+    if schedule.schedule == 'one-cycle':
+        return dict(
+            type='OneCycleLR',
+            eta_max=schedule.lr,
+            total_steps=steps,
+            pct_start=0.2,
+            by_epoch=False,
+        )
+    return dict(type='CosineAnnealingLR', T_max=steps, by_epoch=False)
+
+
+def _run(seed: int) -> Dict[str, Any]:
+    """What is the same in all runs."""
+    return dict(
+        custom_imports=dict(
+            imports=['csd_mmrazor'], allow_failed_imports=False
+        ),
+        default_scope='mmpretrain',
+        default_hooks=dict(
+            runtime_info=dict(type='mmrazor.LossReportHook'),
+            timer=dict(type='IterTimerHook'),
+            logger=dict(type='LoggerHook', interval=100),
+            param_scheduler=dict(type='ParamSchedulerHook'),
+            checkpoint=dict(
+                type='mmrazor.DurableCheckpointHook',
+                interval=1,
+                max_keep_ckpts=1,
+            ),
+            sampler_seed=dict(type='DistSamplerSeedHook'),
+            divergence=dict(type='mmrazor.DivergenceHook'),
+            export=dict(type='mmrazor.ExportStudentHook'),
+        ),
+        env_cfg=dict(
+            cudnn_benchmark=False,
+            mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+            dist_cfg=dict(backend='nccl'),
+        ),
+        visualizer=dict(
+            type='UniversalVisualizer',
+            vis_backends=[dict(type='LocalVisBackend')],
+        ),
+        log_level='INFO',
+        load_from=None,
+        resume=False,
+        randomness=dict(seed=seed),
+        auto_scale_lr=dict(base_batch_size=128, enable=False),
+        model_wrapper_cfg=dict(
+            type='mmrazor.CSDDistributedDataParallel',
+            find_unused_parameters=True,
+        ),
+    )

@@ -1,0 +1,142 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What MMEngine's runner changes in its process, put back."""
+
+import logging
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections import OrderedDict
+from contextlib import contextmanager, suppress
+from typing import Any, Dict, Iterator, List
+
+import numpy as np
+import torch
+from mmengine.device import utils as device_utils
+from mmengine.utils import ManagerMixin
+
+
+@contextmanager
+def isolated(device: str = 'cpu') -> Iterator[None]:
+    """Leave nothing of what is done in the context to the process.
+
+    Random states, default dtype, gradients' mode, cuDNN's flags, loggers,
+    environment variables, import path, current folder and MMEngine's global
+    instances (of which there are none inside) are put back.
+
+    Args:
+        device (str): What MMEngine takes for the device: 'cpu' or 'cuda'.
+            Defaults to 'cpu'.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+    cudnn = torch.backends.cudnn
+    flags = {k: getattr(cudnn, k) for k in ('benchmark', 'deterministic')}
+    algorithms = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    threads = torch.get_num_threads()
+    environment, path, folder = dict(os.environ), list(sys.path), os.getcwd()
+    method = multiprocessing.get_start_method(allow_none=True)
+    filters, device_before = list(warnings.filters), device_utils.DEVICE
+    loggers = _loggers()
+    raises = logging.raiseExceptions
+    handlers = _signals()
+    limits = _limits()
+    devices = [torch.cuda.current_device()] if device == 'cuda' else []
+    managers: Dict[type, Any] = {}
+    for cls in _managers():
+        managers[cls] = cls._instance_dict
+        cls._instance_dict = OrderedDict()
+    try:
+        with (
+            torch.random.fork_rng(devices),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            torch.set_default_dtype(torch.float32)
+            device_utils.DEVICE = device
+            yield
+    finally:
+        for cls in _managers():
+            _close(cls)
+            cls._instance_dict = managers.get(cls, OrderedDict())
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+        for name, value in flags.items():
+            setattr(cudnn, name, value)
+        torch.use_deterministic_algorithms(
+            algorithms[0], warn_only=algorithms[1]
+        )
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.path[:] = path
+        with suppress(OSError):
+            os.chdir(folder)
+        multiprocessing.set_start_method(method, force=True)
+        warnings.filters[:] = filters
+        device_utils.DEVICE = device_before
+        for logger, (level, its_handlers, propagate, disabled) in loggers:
+            logger.setLevel(level)
+            logger.handlers[:] = its_handlers
+            logger.propagate, logger.disabled = propagate, disabled
+        logging.raiseExceptions = raises
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if limits is not None:
+            import resource
+
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def _managers() -> List[type]:
+    """Classes of which MMEngine keeps instances for all of a process."""
+    classes = [ManagerMixin]
+    for cls in classes:  # grows
+        classes += [c for c in cls.__subclasses__() if c not in classes]
+    return classes
+
+
+def _close(cls: type) -> None:
+    """Close the files that instances hold."""
+    for instance in cls._instance_dict.values():
+        for handler in getattr(instance, 'handlers', ()):
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+        with suppress(Exception):
+            if hasattr(instance, '_vis_backends'):
+                instance.close()
+
+
+def _loggers() -> List:
+    """The state of all loggers."""
+    known = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    return [
+        (each, (each.level, each.handlers[:], each.propagate, each.disabled))
+        for each in known
+        if isinstance(each, logging.Logger)
+    ]
+
+
+def _signals() -> Dict[int, Any]:
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    found = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    return {n: handler for n, handler in found.items() if handler is not None}
+
+
+def _limits() -> Any:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrlimit(resource.RLIMIT_NOFILE)

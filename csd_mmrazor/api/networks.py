@@ -1,0 +1,353 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Networks as people have them, as configs name them, and what is in them."""
+
+import inspect
+from contextlib import ExitStack
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
+
+import torch
+import torch.nn as nn
+from mmengine.registry import DefaultScope
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+from ..models.utils import bn_layers, evaluating, load_weights, logits_of
+from ..models.utils.features import as_map
+from ..utils.imports import LENT, import_file, import_object
+
+# Values that a config can hold.
+_PLAIN = (bool, int, float, str, type(None))
+# Where packages are installed, whose modules any program can import.
+_INSTALLED = ('site-packages', 'dist-packages')
+
+
+class Network(NamedTuple):
+    """A network, and what a config says to build one like it."""
+
+    module: nn.Module  # as the caller has it, or as it was built
+    build_cfg: Dict[str, Any]
+    note: str  # why no config can name it; '' if one can
+
+
+class Traced(NamedTuple):
+    """What a network does with images, in names of its built form."""
+
+    num_classes: int
+    logits: str  # the module that returns them
+    feature: Optional[str]  # ... the last feature map, if there is one
+    channels: int  # of that map
+    pooled: Optional[str]  # ... the pooled feature; None: the last linear's
+    has_bn: bool
+
+
+def get_network(
+    given: Union[nn.Module, str],
+    name: str,
+    weights: Optional[str] = None,
+    num_classes: Optional[int] = None,
+    arguments: Optional[Dict[str, Any]] = None,
+) -> Network:
+    """A network that a person gives, by itself or by a name.
+
+    Args:
+        given (nn.Module | str): The network; or ``file.py:Name`` or
+            ``package.Name`` of a class or function that makes it, the name of
+            a model of mmpretrain, or a config file.
+        name (str): 'teacher' or 'student', for messages.
+        weights (str, optional): A file or URL. Defaults to None, those it
+            has.
+        num_classes (int, optional): Given to what takes ``num_classes``.
+        arguments (dict, optional): Further arguments of what makes it.
+
+    Raises:
+        TypeError: If it is no network, or there are arguments for one that
+            is made.
+        ValueError: If there is nothing of that name, or it makes none.
+    """
+    if isinstance(given, nn.Module):
+        if arguments:
+            raise TypeError(
+                f'{name}_args={arguments!r} would do nothing, since {name} is '
+                'a network that is made already.'
+            )
+        network = _named(given, name)
+        if weights is not None:
+            module = deepcopy(given) if name == 'teacher' else given
+            network = network._replace(module=module)
+    elif isinstance(given, (str, Path)):
+        network = _made(str(given), name, num_classes, dict(arguments or {}))
+    else:
+        raise TypeError(
+            f'{name} should be a torch.nn.Module or the name of one, such as '
+            '"my_net.py:Net" or "torchvision.models.resnet18", but got a '
+            f'{type(given).__name__}.'
+        )
+    if weights is not None:
+        load_weights(network.module, str(weights), f'{name}_weights')
+    return network
+
+
+def _made(
+    spec: str, name: str, num_classes: Optional[int], arguments: Dict
+) -> Network:
+    """A network by its name."""
+    if spec.endswith('.py') or '::' in spec:
+        build_cfg: Dict[str, Any] = dict(cfg_path=spec, pretrained=False)
+        if spec.endswith('.py') and '::' not in spec:
+            if not Path(spec).is_file():
+                raise ValueError(f'{name}={spec!r}: there is no such file.')
+            build_cfg['cfg_path'] = str(Path(spec).resolve())
+        return Network(_build(build_cfg, name, spec), build_cfg, '')
+    if '.' not in spec and ':' not in spec:
+        return _of_mmpretrain(spec, name, arguments)
+    try:
+        make = import_object(spec)
+    except (ImportError, ValueError) as error:
+        raise ValueError(
+            f'{name}={spec!r} cannot be imported: {error}. Give FILE.py:Name '
+            'or package.Name of a class or function, or a name of mmpretrain.'
+        ) from error
+    path, colon, attribute = spec.rpartition(':')
+    if colon:  # whatever folder the config is read in
+        spec = f'{Path(path).expanduser().resolve()}:{attribute}'
+    if num_classes is not None and _takes(make, 'num_classes'):
+        arguments.setdefault('num_classes', num_classes)
+    build_cfg = dict(type='mmrazor.TorchClassifier', factory=spec, **arguments)
+    return Network(_build(build_cfg, name, spec).net, build_cfg, '')
+
+
+def _of_mmpretrain(name: str, which: str, arguments: Dict) -> Network:
+    from mmpretrain import get_model, list_models
+
+    known = list_models()
+    if name not in known:
+        import difflib
+
+        close = difflib.get_close_matches(name, known, 3, 0.4)
+        raise ValueError(
+            f'{which}={name!r} is no model of mmpretrain'
+            + (f' (did you mean {" or ".join(close)}?)' if close else '')
+            + '. Others are named FILE.py:Name or package.Name.'
+        )
+    model = get_model(name, pretrained=False)
+    build_cfg = model._config.model.to_dict()
+    build_cfg = dict(build_cfg, _scope_='mmpretrain', **arguments)
+    return Network(_build(build_cfg, which, name), build_cfg, '')
+
+
+def _takes(make: Any, argument: str) -> bool:
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(
+        p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters
+    )
+
+
+def _build(build_cfg: Dict, name: str, what: str) -> nn.Module:
+    try:
+        with DefaultScope.overwrite_default_scope('mmrazor'):
+            return MODELS.build(deepcopy(build_cfg))
+    except Exception as error:
+        raise ValueError(
+            f'{name}={what!r} cannot be made with these arguments '
+            f'({type(error).__name__}: {error}): give others by {name}_args.'
+        ) from error
+
+
+def _named(module: nn.Module, name: str) -> Network:
+    """What a config says to build a network that a program made.
+
+    A class is asked for a network by the values that the module keeps under
+    the names of the arguments; only one that is alike in everything counts.
+    """
+    cls = type(module)
+    lent = dict(type='mmrazor.TorchClassifier', factory=f'{LENT}{name}')
+    try:
+        factory = _name_of_class(cls)
+        arguments = _arguments_of(module)
+        build_cfg = dict(
+            type='mmrazor.TorchClassifier', factory=factory, **arguments
+        )
+        with torch.random.fork_rng(), torch.device('cpu'):
+            like = MODELS.build(dict(build_cfg)).net
+        difference = _difference(module, like)
+    except Exception as error:
+        difference = f'{error}'
+    if difference:
+        return Network(
+            module,
+            lent,
+            f'{cls.__name__} cannot be made from the config alone '
+            f'({difference}), so the config is for reading: give {name}='
+            '"FILE.py:Name" with arguments, and tools/train.py runs it too.',
+        )
+    return Network(module, build_cfg, '')
+
+
+def _name_of_class(cls: type) -> str:
+    if '<locals>' in cls.__qualname__ or '.' in cls.__qualname__:
+        raise ValueError('its class is within another')
+    if cls.__module__ == '__main__':
+        raise ValueError('its class is in the program itself')
+    file = inspect.getsourcefile(cls)
+    if file is None or any(part in Path(file).parts for part in _INSTALLED):
+        return f'{cls.__module__}.{cls.__qualname__}'
+    # It has to be the class of this very module.
+    if getattr(import_file(file), cls.__name__, None) is not cls:
+        raise ValueError(f'{file} does not make the same class')
+    return f'{Path(file).resolve()}:{cls.__qualname__}'
+
+
+def _arguments_of(module: nn.Module) -> Dict[str, Any]:
+    """Plain values that the module has under the names of its arguments."""
+    found = {}
+    for each in inspect.signature(type(module)).parameters.values():
+        value = getattr(module, each.name, each.empty)
+        if type(value) in _PLAIN:
+            found[each.name] = value
+    return found
+
+
+def _difference(module: nn.Module, like: nn.Module) -> str:
+    """What is not alike in two networks but the values of their weights."""
+    own, other = dict(module.named_modules()), dict(like.named_modules())
+    if own.keys() != other.keys():
+        return 'its arguments are not known'
+    for key, part in own.items():
+        if type(part) is not type(other[key]):
+            return f'{key} is of another class'
+        if _state_of(part) != _state_of(other[key]):
+            return f'{key or "it"} was changed, or its arguments are not known'
+    return ''
+
+
+def _state_of(part: nn.Module) -> Dict[str, Any]:
+    """All about one module but the values of its weights."""
+    state: Dict[str, Any] = {}
+    for key, value in vars(part).items():
+        if key in ('training', '_modules'):
+            continue
+        if key in ('_parameters', '_buffers'):
+            state[key] = {
+                k: v if v is None else (v.shape, v.dtype, v.requires_grad)
+                for k, v in value.items()
+            }
+        elif isinstance(value, (*_PLAIN, tuple, list, dict, set)):
+            state[key] = (
+                repr(value)
+                if not isinstance(value, dict)
+                else {k: repr(v) for k, v in value.items()}
+            )
+        else:
+            state[key] = getattr(value, '__qualname__', type(value).__name__)
+    return state
+
+
+def trace(
+    build_cfg: Dict[str, Any],
+    module: nn.Module,
+    inputs: Tensor,
+    name: str,
+    feature: Optional[str] = None,
+    pooled: Optional[str] = None,
+) -> Traced:
+    """Find logits, last feature map and pooled feature by one pass.
+
+    Args:
+        build_cfg (dict): Of the network.
+        module (nn.Module): A copy of it, on the CPU.
+        inputs (Tensor): (N, C, H, W).
+        name (str): 'teacher' or 'student', for messages.
+        feature (str, optional): Name of the module that returns the last
+            feature map, in place of what is found. Defaults to None.
+        pooled (str, optional): ... of the pooled feature.
+
+    Raises:
+        ValueError: If it does not take the inputs, returns no logits, or has
+            no module of a name.
+    """
+    below = 'net.' if 'factory' in build_cfg else ''
+    names = {part: key for key, part in module.named_modules()}
+    for argument, value in (('feature', feature), ('pooled', pooled)):
+        if value is not None and value not in names.values():
+            _no_module(f'{name}_{argument}', value, module)
+    seen: List = []
+    with ExitStack() as stack:
+        for part in names:
+            handle = part.register_forward_hook(
+                lambda part, _, output: seen.append((names[part], output))
+            )
+            stack.callback(handle.remove)
+        with evaluating(module), torch.no_grad():
+            try:
+                output = module(inputs)
+            except Exception as error:
+                raise ValueError(
+                    f'{name} does not take images of image_shape='
+                    f'{tuple(inputs.shape[1:])}: {type(error).__name__}: '
+                    f'{error}'
+                ) from error
+    try:
+        logits = logits_of(output)
+    except TypeError as error:
+        raise ValueError(f'{name}: {error}') from error
+    if feature is None:
+        feature = _last_map(seen, logits)
+    makers = [key for key, value in seen if value is logits and key]
+    source = makers[-1] if makers else ''
+    channels = next(
+        (_channels(value) for key, value in reversed(seen) if key == feature),
+        0,
+    )
+    if pooled is None and not any(
+        isinstance(part, nn.Linear) for part in names
+    ):
+        pooled = feature
+    return Traced(
+        logits.shape[1],
+        f'{below}{source}'.rstrip('.'),
+        None if feature is None else f'{below}{feature}',
+        channels,
+        None if pooled is None else f'{below}{pooled}',
+        bool(list(bn_layers(module))),
+    )
+
+
+def _last_map(seen: Sequence, logits: Tensor) -> Optional[str]:
+    """The last module that returns a map, the outermost of several."""
+    for key, value in reversed(seen):
+        if not key or value is logits or not torch.is_tensor(value):
+            continue
+        is_map = value.ndim == 4 and value.shape[2] * value.shape[3] > 1
+        if not (is_map or value.ndim == 3):
+            continue
+        try:
+            as_map(value)
+        except ValueError:
+            continue
+        return key
+    return None
+
+
+def _channels(value: Any) -> int:
+    try:
+        return as_map(value).shape[1]
+    except ValueError:
+        return 0
+
+
+def _no_module(argument: str, value: str, module: nn.Module) -> None:
+    import difflib
+
+    names = [key for key, _ in module.named_modules() if key]
+    close = difflib.get_close_matches(value, names, 3)
+    hint = f' Did you mean {" or ".join(close)}?' if close else ''
+    shown = sorted(names, key=lambda key: key.count('.'))[:30]
+    raise ValueError(
+        f'{argument}={value!r}: {type(module).__name__} has no module of that '
+        f'name.{hint} It has {", ".join(shown)}.'
+    )

@@ -1,0 +1,299 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""How many images and steps a budget is worth."""
+
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Dict, Sequence, Union
+
+# Share of a budget that is planned for; what is left is for steps that take
+# longer than they did when they were timed.
+PLANNED = 0.93
+_UNITS = dict(h=3600, min=60, m=60, s=1)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The numbers of a run.
+
+    Those of the fields up to ``epochs`` are fitted to the budget.
+    """
+
+    init_rounds: int  # rounds before training
+    rounds: int  # ... and before each epoch
+    steps: int  # student steps an epoch
+    epochs: int
+    init_iters: int  # steps of the first rounds
+    iters: int  # ... and of the others
+    synthesis_batch: int  # images a round
+    batch: int  # images a student step
+    latent_dim: int
+    hidden_channels: int  # of the generator
+    warm: bool  # whether the generator goes on from round to round
+    lr: float  # of the student
+    schedule: str  # of that rate: 'cosine' or 'one-cycle'
+    tau: float  # temperature of the distillation
+    feature: float  # weight of the loss of feature maps
+    csd: float  # ... of the term of the auxiliary task
+
+    @property
+    def images(self) -> int:
+        """Images that are made."""
+        return self.synthesis_batch * (
+            self.init_rounds + self.epochs * self.rounds
+        )
+
+    @property
+    def student_steps(self) -> int:
+        """Student steps in all."""
+        return self.epochs * self.steps
+
+    @property
+    def synthesis_steps(self) -> int:
+        """Steps of synthesis in all."""
+        return (
+            self.init_rounds * self.init_iters
+            + self.epochs * self.rounds * self.iters
+        )
+
+    def as_dict(self) -> Dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+# What was measured to pay, by size of task (docs/results.md). In each row
+# epochs, rounds and steps are only in proportion to each other.
+_WARM: Dict[str, Any] = dict(warm=True, init_iters=10, iters=10)
+SCHEDULES: Dict[str, Schedule] = dict(
+    # Grey images of up to 32 x 32 pixels.
+    grey=Schedule(
+        **_WARM,
+        init_rounds=10,
+        rounds=4,
+        steps=150,
+        epochs=10,
+        synthesis_batch=128,
+        batch=128,
+        latent_dim=64,
+        hidden_channels=32,
+        lr=0.1,
+        schedule='cosine',
+        tau=20,
+        feature=0,
+        csd=10,
+    ),
+    # Colour images of up to 32 x 32 pixels.
+    small=Schedule(
+        **_WARM,
+        init_rounds=40,
+        rounds=4,
+        steps=150,
+        epochs=20,
+        synthesis_batch=128,
+        batch=128,
+        latent_dim=256,
+        hidden_channels=32,
+        lr=0.1,
+        schedule='cosine',
+        tau=20,
+        feature=30,
+        csd=10,
+    ),
+    large=Schedule(
+        **_WARM,
+        init_rounds=40,
+        rounds=4,
+        steps=150,
+        epochs=20,
+        synthesis_batch=64,
+        batch=64,
+        latent_dim=256,
+        hidden_channels=64,
+        lr=0.1,
+        schedule='cosine',
+        tau=20,
+        feature=30,
+        csd=10,
+    ),
+    # The paper's own, whatever the task (configs/_base_/csd.py).
+    paper=Schedule(
+        init_rounds=400,
+        init_iters=500,
+        rounds=1,
+        iters=200,
+        steps=2000,
+        epochs=100,
+        synthesis_batch=200,
+        batch=128,
+        latent_dim=256,
+        hidden_channels=64,
+        warm=False,
+        lr=0.1,
+        schedule='cosine',
+        tau=20,
+        feature=30,
+        csd=10,
+    ),
+)
+# Epochs that a rate needs to fall smoothly, and those after which longer ones
+# take their place.
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 60
+# Student steps that an epoch has, if there are few.
+_FEWEST_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds that parts of a run take."""
+
+    init_round: float  # a round of ``init_iters`` steps without the student
+    round: float  # a round of ``iters`` steps
+    step: float  # a student step
+    epoch: float  # what each epoch takes besides: report, checkpoint
+    validation: float = 0.0  # one pass over the validation images
+
+    def seconds(self, schedule: Schedule, val_interval: int = 1) -> float:
+        """Seconds that a run of a schedule takes."""
+        validations = -(-schedule.epochs // val_interval)
+        return (
+            schedule.init_rounds * self.init_round
+            + schedule.epochs
+            * (
+                schedule.rounds * self.round
+                + schedule.steps * self.step
+                + self.epoch
+            )
+            + validations * self.validation
+        )
+
+
+def parse_budget(budget: Union[str, int]) -> Union[str, int, float]:
+    """Read a budget.
+
+    Args:
+        budget (str | int): A time such as '90s', '15min', '2h', '1h30min';
+            a number of student steps, as an integer; or 'paper'.
+
+    Returns:
+        str | int | float: 'paper', steps as an integer, or seconds as a
+        float.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    wrong = ValueError(
+        'budget should be a time such as "90s", "15min" or "1h30min", a '
+        f'number of student steps above 0, or "paper", but got {budget!r}.'
+    )
+    if isinstance(budget, bool) or not isinstance(budget, (int, str)):
+        raise wrong
+    if isinstance(budget, int) or budget.strip().isdecimal():
+        if int(budget) < 1:
+            raise wrong
+        return int(budget)
+    text = budget.strip().lower().replace(' ', '')
+    if text == 'paper':
+        return text
+    number = r'(\d+(?:\.\d+)?)'
+    if not re.fullmatch(f'(?:{number}(?:h|min|m|s))+', text):
+        raise wrong
+    seconds = sum(
+        float(value) * _UNITS[unit]
+        for value, unit in re.findall(f'{number}(h|min|m|s)', text)
+    )
+    if not seconds > 0:
+        raise wrong
+    return seconds
+
+
+def schedule_for(image_shape: Sequence[int]) -> Schedule:
+    """The row for a size of task.
+
+    Args:
+        image_shape (sequence[int]): (C, H, W).
+    """
+    channels, height, width = image_shape
+    if height * width > 32 * 32:
+        return SCHEDULES['large']
+    return SCHEDULES['grey' if channels == 1 else 'small']
+
+
+def fit_steps(row: Schedule, steps: int) -> Schedule:
+    """A schedule of a number of student steps.
+
+    Args:
+        row (Schedule): What is in which proportion.
+        steps (int): Student steps in all; what does not make whole epochs is
+            left out.
+    """
+    share = min(1.0, steps / row.student_steps)
+    fewest = min(FEWEST_EPOCHS, max(1, steps // _FEWEST_STEPS))
+    epochs = min(MOST_EPOCHS, max(fewest, round(steps / row.steps)))
+    each = steps // epochs
+    return replace(
+        row,
+        init_rounds=max(1, round(row.init_rounds * share)),
+        rounds=max(1, round(row.rounds * each / row.steps)),
+        steps=each,
+        epochs=epochs,
+    )
+
+
+def fit_time(
+    row: Schedule, timings: Timings, seconds: float, val_interval: int = 1
+) -> Schedule:
+    """The schedule that takes the most of a time.
+
+    Rounds, steps and initial rounds keep their proportion as long as there
+    is time for ``FEWEST_EPOCHS``. More time means more epochs, and longer
+    ones after ``MOST_EPOCHS``.
+
+    Args:
+        row (Schedule): What is in which proportion.
+        timings (Timings): Of this machine and these networks.
+        seconds (float): What there is.
+        val_interval (int): Epochs between two validations. Defaults to 1.
+
+    Raises:
+        ValueError: If there is too little for one epoch; says how much it
+            takes.
+    """
+
+    def scaled(factor: float, epochs: int) -> Schedule:
+        return replace(
+            row,
+            init_rounds=max(1, round(row.init_rounds * min(factor * 2, 1))),
+            rounds=max(1, round(row.rounds * factor)),
+            steps=max(1, round(row.steps * factor)),
+            epochs=epochs,
+        )
+
+    def fits(schedule: Schedule) -> bool:
+        return timings.seconds(schedule, val_interval) <= seconds
+
+    for factor in [1, *(n / 40 for n in range(39, 0, -1))]:
+        fewest = FEWEST_EPOCHS if factor > 1 / 40 else 1
+        if not fits(scaled(factor, fewest)):
+            continue
+        epochs = fewest
+        while epochs < MOST_EPOCHS and fits(scaled(factor, epochs + 1)):
+            epochs += 1
+        if factor == 1 and epochs == MOST_EPOCHS:
+            while fits(scaled(factor * 1.02, epochs)):
+                factor *= 1.02
+        return _filled(scaled(factor, epochs), fits)
+    least = timings.seconds(scaled(1 / 40, 1), val_interval)
+    raise ValueError(
+        f'budget={seconds:.0f}s is too little: one epoch of the smallest '
+        f'schedule takes {least:.0f} s on this machine.'
+    )
+
+
+def _filled(schedule: Schedule, fits: Any) -> Schedule:
+    """Longer epochs where there is time left but not for another epoch."""
+    while True:
+        longer = replace(
+            schedule, steps=schedule.steps + max(1, schedule.steps // 50)
+        )
+        if not fits(longer):
+            return schedule
+        schedule = longer

@@ -1,0 +1,287 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""A few steps of a run, timed, and the teacher's accuracy."""
+
+import resource
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import Tensor
+
+from ..datasets.bank_folder import INITIAL
+from ..engine import SynthesisHook
+from ..engine.synthesis import report_round
+from ..models.utils import evaluating, logits_of
+from .schedule import Schedule, Timings
+
+# Steps of the rounds that are timed; longer rounds take as much longer.
+_ITERS = 10
+# Images that are validated again, to see how long that takes.
+_FEW = 512
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a trial found."""
+
+    timings: Timings
+    checkpoint: int  # bytes of one
+    memory: int  # bytes that the process or the GPU took at most
+    connector: int  # weights of the connectors
+    teacher: Optional['Answers']  # None without validation images
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network says of images."""
+
+    confusion: Tensor  # (K, K), counts: row is the label, column the answer
+
+    @property
+    def top1(self) -> float:
+        """Accuracy in %."""
+        total = int(self.confusion.sum())
+        return 100 * int(self.confusion.diag().sum()) / max(total, 1)
+
+    @property
+    def images(self) -> int:
+        """How many there were."""
+        return int(self.confusion.sum())
+
+
+def answers(
+    network: torch.nn.Module,
+    loader: Any,
+    preprocess: Callable[..., Dict[str, Any]],
+    num_classes: int,
+    most: Optional[int] = None,
+) -> Answers:
+    """Show a network the images of a loader.
+
+    Args:
+        network (nn.Module): A classifier, on its device.
+        loader (DataLoader): Of mmpretrain's kind.
+        preprocess (Callable): What makes inputs of its batches.
+        num_classes (int): Classes K.
+        most (int, optional): Images after which to stop.
+
+    Raises:
+        ValueError: If a label is none of 0..K-1.
+    """
+    counts = torch.zeros(num_classes * num_classes, dtype=torch.int64)
+    seen = 0
+    with evaluating(network), torch.no_grad():
+        for batch in loader:
+            data = preprocess(batch, False)
+            labels = torch.cat([s.gt_label for s in data['data_samples']])
+            labels = labels.cpu()
+            if not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+                raise ValueError(
+                    f'val has the label {int(labels.max())}, but the networks '
+                    f'tell {num_classes} classes, 0..{num_classes - 1}.'
+                )
+            found = logits_of(network(data['inputs'], mode='tensor'))
+            pairs = labels * num_classes + found.argmax(1).cpu()
+            counts += torch.bincount(pairs, minlength=len(counts))
+            seen += len(labels)
+            if most is not None and seen >= most:
+                break
+    return Answers(counts.view(num_classes, num_classes))
+
+
+def suspects(
+    teacher: torch.nn.Module,
+    loader: Any,
+    preprocessor: Any,
+    found: Answers,
+) -> List[str]:
+    """What may be wrong where a teacher knows no better than chance.
+
+    Each change that would help is tried on a part of the images.
+
+    Args:
+        teacher (nn.Module): The teacher.
+        loader (DataLoader): The validation images.
+        preprocessor (nn.Module): What normalises them.
+        found (Answers): Of the teacher to all of them.
+
+    Returns:
+        list[str]: What to look at, what helps first.
+    """
+    classes = len(found.confusion)
+    mean, std = preprocessor.mean, preprocessor.std
+
+    def with_inputs(change: Callable[[Tensor], Tensor]) -> float:
+        def preprocess(batch: Any, training: bool) -> Dict[str, Any]:
+            data = preprocessor(batch, training)
+            images = data['inputs'] * std + mean
+            return dict(data, inputs=change(images))
+
+        return answers(teacher, loader, preprocess, classes, 1000).top1
+
+    tried: Dict[str, Callable[[Tensor], Tensor]] = {
+        'mean and std (images in 0..1 that are not normalised fit better)': (
+            lambda images: images / 255
+        ),
+        'mean and std (images in 0..255 that are not normalised fit better)': (
+            lambda images: images
+        ),
+        'mean and std (images in -1..1 fit better: mean=0.5, std=0.5)': (
+            lambda images: images / 127.5 - 1
+        ),
+        'light and dark (inverted images fit better)': (
+            lambda images: (255 - images - mean) / std
+        ),
+    }
+    channels = next(iter(loader))['inputs'][0].shape[0]
+    if channels == 3:
+        tried['the channel order (BGR fits better)'] = lambda images: (
+            (images.flip(1) - mean) / std
+        )
+    better = []
+    for name, change in tried.items():
+        top1 = with_inputs(change)
+        if top1 > max(3 * 100 / classes, 2 * found.top1):
+            better.append(f'{name}, {top1:.1f} %')
+    # Whether each class has an answer of its own, if a wrong one.
+    best = found.confusion.max(1).values.sum() / max(found.images, 1)
+    own = len(set(found.confusion.argmax(1).tolist()))
+    if best > 0.5 and own > 0.7 * classes:
+        better.append(
+            'the class order (of most classes the teacher gives the same '
+            f'other answer, for {100 * best:.0f} % of the images): name the '
+            'folders in its order by classes=[...]'
+        )
+    return better or [
+        'mean and std',
+        'the channel order' if channels == 3 else 'light and dark',
+        'the class order',
+        'the weights',
+    ]
+
+
+def run_trial(
+    cfg: Dict[str, Any],
+    schedule: Schedule,
+    work_dir: str,
+    seconds: float,
+    describe: Callable[[str], None],
+) -> Trial:
+    """Run a few steps of a config, and time them.
+
+    Args:
+        cfg (dict): The config of the run.
+        schedule (Schedule): What is in it.
+        work_dir (str): A folder that will be removed.
+        seconds (float): How long to time at most, roughly.
+        describe (Callable): Called with what is to be told.
+    """
+    runner = Runner.from_cfg(_small(cfg, schedule, work_dir))
+    algorithm = runner.model
+    teacher = None
+    val_seconds = 0.0
+    if cfg.get('val_dataloader'):
+        loader = runner.val_dataloader
+        model = algorithm.teachers['teacher']
+        classes = cfg['model']['data_preprocessor']['num_classes']
+        teacher = answers(model, loader, algorithm.data_preprocessor, classes)
+        describe(
+            f'teacher: {teacher.top1:.2f} % of {teacher.images} images of val'
+        )
+        chance = 100 / classes
+        if teacher.top1 < 1.5 * chance and classes > 1:
+            found = suspects(
+                model, loader, algorithm.data_preprocessor, teacher
+            )
+            describe(
+                f'WARNING: the teacher is at chance ({chance:.1f} %). '
+                f'Suspects: {"; ".join(found)}.'
+            )
+        few = min(_FEW, teacher.images)
+        start = time.perf_counter()
+        answers(
+            algorithm.architecture,
+            loader,
+            algorithm.data_preprocessor,
+            classes,
+            few,
+        )
+        val_seconds = _since(start) * teacher.images / few
+        runner._val_loop = runner._val_evaluator = None
+    runner.train()
+    (hook,) = (h for h in runner.hooks if isinstance(h, SynthesisHook))
+    assert hook.round_runner is not None
+    rounds = hook.round_runner
+    made: Dict[int, List[float]] = {INITIAL: [], 0: []}
+    start, turn = time.perf_counter(), 0
+    while turn == 0 or (turn < 3 and _since(start) < seconds / 2):
+        turn += 1
+        for epoch, times in made.items():
+            before = time.perf_counter()
+            # One more than there are.
+            batch = rounds.make('trial', epoch, turn + 1, _ITERS)
+            times.append(_since(before))
+    steps: List[float] = []
+    start = time.perf_counter()
+    algorithm.train()
+    while len(steps) < 3 or (len(steps) < 50 and _since(start) < seconds / 2):
+        for data in runner.train_dataloader:
+            before = time.perf_counter()
+            algorithm.train_step(data, runner.optim_wrapper)
+            steps.append(_since(before))
+    assert batch is not None
+    before = time.perf_counter()
+    report_round(runner, rounds, batch, 'synthesis', 0, hook.grid_images)
+    runner.save_checkpoint(work_dir, 'trial.pth')
+    epoch_seconds = _since(before)
+    timings = Timings(
+        init_round=_mean(made[INITIAL]) * schedule.init_iters / _ITERS,
+        round=_mean(made[0]) * schedule.iters / _ITERS,
+        # The first of a few steps finds memory.
+        step=_mean(steps[1:]),
+        epoch=epoch_seconds,
+        validation=val_seconds,
+    )
+    return Trial(
+        timings,
+        Path(work_dir, 'trial.pth').stat().st_size,
+        _memory(),
+        sum(p.numel() for p in algorithm.distiller.parameters()),
+        teacher,
+    )
+
+
+def _small(cfg: Dict[str, Any], schedule: Schedule, work_dir: str) -> Config:
+    small = deepcopy(cfg)
+    hook = small['default_hooks']['synthesis']
+    hook.update(
+        init_rounds=1, rounds=1, init_iters=2, grid_images=100, rehearsal=True
+    )
+    hook['synthesizer']['iters'] = 2
+    small['default_hooks'].pop('export', None)
+    small['default_hooks']['logger'] = dict(type='LoggerHook', interval=10**9)
+    small['train_cfg'].update(max_epochs=1)
+    small['train_dataloader']['sampler']['num_samples'] = 2 * schedule.batch
+    small.update(work_dir=work_dir, log_level='ERROR')
+    return Config(small)
+
+
+def _since(start: float) -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _memory() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

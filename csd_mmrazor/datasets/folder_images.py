@@ -1,0 +1,230 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmpretrain.structures import DataSample
+from mmrazor.registry import DATASETS
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .image_folder import list_image_folder
+from .pictures import read_picture
+
+# Bytes of images that are kept once they are read.
+_MOST_KEPT = 2**30
+
+
+def fitted(image: np.ndarray, image_shape: Sequence[int]) -> Tensor:
+    """A picture as the networks see it.
+
+    Args:
+        image (ndarray): (H, W) or (H, W, 3), uint8.
+        image_shape (sequence[int]): (C, H, W). A picture of another size is
+            scaled until it covers this one, and cropped in the middle.
+
+    Returns:
+        Tensor: (C, H, W), uint8.
+    """
+    channels, height, width = image_shape
+    if image.shape[:2] != (height, width):
+        picture = ImageOps.fit(
+            Image.fromarray(image), (width, height), Image.Resampling.BILINEAR
+        )
+        image = np.asarray(picture)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    found = torch.from_numpy(image.copy()).permute(2, 0, 1).contiguous()
+    return found.expand(channels, -1, -1).contiguous()
+
+
+@DATASETS.register_module()
+class FolderImages(Dataset[Dict[str, Any]]):
+    """A folder of pictures with one folder of each class.
+
+    Pictures are RGB, or grey where the networks take one channel, and get
+    the size that the networks take.
+
+    Args:
+        data_root (str): The folder, with ``<class>/*.png`` (or .jpg, .bmp,
+            .webp).
+        image_shape (sequence[int]): (C, H, W).
+        num_classes (int, optional): Classes there are.
+        classes (sequence[str], optional): Names of the folders in the order
+            of the classes. Defaults to None: by number, if all names are
+            numbers, or in alphabetical order.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no image in it.
+        ValueError: If its folders are not the classes.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        image_shape: Sequence[int],
+        num_classes: Optional[int] = None,
+        classes: Optional[Sequence[str]] = None,
+    ) -> None:
+        if not Path(data_root).is_dir():
+            raise FileNotFoundError(
+                f'{data_root} is not a folder: give one of images, '
+                '<class>/*.png.'
+            )
+        self.image_shape = tuple(image_shape)
+        self.images = list_image_folder(data_root, num_classes, classes)
+        if classes is None:
+            folders = {
+                label: path.relative_to(data_root).parts[0]
+                for path, label in self.images
+            }
+            classes = [folders[label] for label in sorted(folders)]
+        self.metainfo: Dict[str, Any] = dict(classes=tuple(classes))
+        size = len(self.images) * int(np.prod(self.image_shape))
+        self._kept: Optional[Dict[int, Tensor]] = (
+            {} if size <= _MOST_KEPT else None
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        image = None if self._kept is None else self._kept.get(index)
+        path, label = self.images[index]
+        if image is None:
+            grey = self.image_shape[0] == 1
+            image = fitted(read_picture(path, grey), self.image_shape)
+            if self._kept is not None:
+                self._kept[index] = image
+        return dict(
+            inputs=image, data_samples=DataSample().set_gt_label(label)
+        )
+
+
+@DATASETS.register_module()
+class LentImages(Dataset[Dict[str, Any]]):
+    """Images and labels of a program's own data set, as ``distill`` gets it.
+
+    Items are ``(image, label)``. Pictures, arrays and tensors of uint8 are
+    images in 0..255. Tensors of floats are taken for inputs of the networks,
+    normalised already; those that are all within 0..1 are images.
+
+    Args:
+        dataset (str): Name that it was lent under.
+        image_shape (sequence[int]): (C, H, W).
+        mean (sequence[float]): What inputs are normalised by, 0..255.
+        std (sequence[float]): Likewise.
+
+    Raises:
+        TypeError: If items are something else.
+        ValueError: If images have another shape.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        image_shape: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        from ..utils.imports import lent
+
+        self.items = _items(lent(dataset))
+        self.image_shape = tuple(image_shape)
+        self.mean, self.std = (
+            torch.tensor(v, dtype=torch.float32).view(-1, 1, 1)
+            for v in (mean, std)
+        )
+        names = getattr(self.items, 'classes', None)
+        self.metainfo: Dict[str, Any] = (
+            dict(classes=tuple(map(str, names))) if names else {}
+        )
+        if not len(self.items):
+            raise ValueError('val has no images.')
+        self.normalised = self._look()
+
+    def _look(self) -> bool:
+        """Whether floats are inputs, and not images in 0..1."""
+        chosen = np.linspace(0, len(self.items) - 1, min(len(self), 64))
+        for index in chosen.round().astype(int).tolist():
+            image, _ = _pair(self.items[index])
+            if not (torch.is_tensor(image) and image.is_floating_point()):
+                return False
+            if image.min() < 0 or image.max() > 1:
+                return True
+        return False
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        image, label = _pair(self.items[index])
+        if torch.is_tensor(image) and image.is_floating_point():
+            image = image.float()
+            if self.normalised:
+                image = image * self.std + self.mean
+            else:
+                image = image * 255
+        elif not torch.is_tensor(image):
+            grey = self.image_shape[0] == 1
+            if isinstance(image, Image.Image):
+                image = np.asarray(image.convert('L' if grey else 'RGB'))
+            image = fitted(np.asarray(image), self.image_shape)
+        if image.ndim == 2:
+            image = image[None]
+        if tuple(image.shape) != self.image_shape:
+            raise ValueError(
+                f'An image of val is {tuple(image.shape)}, but image_shape '
+                f'is {self.image_shape}.'
+            )
+        return dict(
+            inputs=image, data_samples=DataSample().set_gt_label(int(label))
+        )
+
+
+def _items(given: Any) -> Any:
+    """Something with a length and items, out of a data set or a loader."""
+    inner = getattr(given, 'dataset', None)
+    if inner is None or not hasattr(given, 'batch_size'):
+        return given
+    plain = (
+        torch.utils.data.SequentialSampler,
+        torch.utils.data.RandomSampler,
+    )
+    if (
+        isinstance(given.sampler, plain)
+        and len(given.sampler) == len(inner)
+        and given.collate_fn is torch.utils.data.default_collate
+    ):
+        return inner
+    pairs = [
+        (image, label)
+        for batch in given
+        for image, label in zip(*_pair(batch))
+    ]
+    return _Listed(pairs, getattr(inner, 'classes', None))
+
+
+class _Listed(List[Any]):
+    """Items with the names of their classes."""
+
+    def __init__(self, items: Any, classes: Any) -> None:
+        super().__init__(items)
+        self.classes = classes
+
+
+def _pair(item: Any) -> Tuple[Any, Any]:
+    """Image and label of an item, or of a batch of them."""
+    if isinstance(item, (list, tuple)) and len(item) >= 2:
+        return item[0], item[1]
+    if isinstance(item, dict):
+        for image in ('image', 'images', 'img', 'pixel_values', 'inputs'):
+            for label in ('label', 'labels', 'target', 'gt_label'):
+                if image in item and label in item:
+                    return item[image], item[label]
+    raise TypeError(
+        'Items of val should be (image, label), or dicts with "image" and '
+        f'"label", but got a {type(item).__name__}.'
+    )

@@ -1,0 +1,132 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Functions and classes by name, out of packages, files and programs."""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Dict, Iterator
+
+# What begins the name of something that only a running program has.
+LENT = 'lent:'
+_LENT: Dict[str, Any] = {}
+
+
+def import_object(name: str) -> Any:
+    """A function or class by its name.
+
+    Args:
+        name (str): ``package.module.Name``, ``folder/file.py:Name``, or
+            ``lent:name`` of what :func:`lend` has.
+
+    Returns:
+        object: What is called so; of a lent object, a function that returns
+        a copy.
+
+    Raises:
+        ImportError: If there is none; says which part of the name is wrong.
+    """
+    if name.startswith(LENT):
+        key = name[len(LENT) :]
+        if key not in _LENT:
+            raise ImportError(
+                f'it is the {key} that a program gave to distill(), and is '
+                'not in a file of its own: put its class into a file and '
+                'write FILE.py:Name here'
+            )
+        return lambda: deepcopy(_LENT[key])
+    path, colon, attribute = name.rpartition(':')
+    if colon and path.endswith('.py'):
+        module = import_file(path)
+    else:
+        path, _, attribute = name.rpartition('.')
+        if not path:
+            raise ImportError('it has no module')
+        module = importlib.import_module(path)
+    if not hasattr(module, attribute):
+        raise ImportError(f'{path} has no {attribute!r}')
+    return getattr(module, attribute)
+
+
+def import_file(path: str) -> ModuleType:
+    """The module in a file, which may import its neighbours.
+
+    A file within a package becomes a module of that package. One that was
+    imported before is not run again.
+
+    Args:
+        path (str): Of the file.
+
+    Raises:
+        ImportError: If there is no such file, or running it fails.
+    """
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise ImportError(f'there is no file {path}')
+    root, parts = file.parent, [file.stem]
+    while (root / '__init__.py').is_file():
+        parts.insert(0, root.name)
+        root = root.parent
+    name = '.'.join(parts)
+    known = sys.modules.get(name)
+    before = list(sys.path)
+    sys.path.insert(0, str(root))
+    try:
+        if known is None:
+            importlib.invalidate_caches()
+            known = importlib.import_module(name)
+        if _is_of(known, file):
+            return known
+        # Another file has that name, such as a module of Python's.
+        name += '_' + hashlib.sha256(str(file).encode()).hexdigest()[:8]
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.spec_from_file_location(name, file)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+    except Exception as error:
+        raise ImportError(
+            f'{path} cannot be imported ({type(error).__name__}: {error})'
+        ) from error
+    finally:
+        sys.path[:] = before
+
+
+def _is_of(module: ModuleType, file: Path) -> bool:
+    path = getattr(module, '__file__', None)
+    return bool(path) and Path(path).resolve() == file
+
+
+@contextmanager
+def lend(**objects: Any) -> Iterator[None]:
+    """Let configs name objects of this program as ``lent:NAME``.
+
+    They get copies, so the objects stay as they are.
+    """
+    before = dict(_LENT)
+    _LENT.update(objects)
+    try:
+        yield
+    finally:
+        _LENT.clear()
+        _LENT.update(before)
+
+
+def lent(name: str) -> Any:
+    """The object itself that was lent under a name.
+
+    Raises:
+        ImportError: If there is none.
+    """
+    import_object(LENT + name)
+    return _LENT[name]

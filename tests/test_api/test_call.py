@@ -1,0 +1,273 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import logging
+import os
+import random
+import sys
+from collections import OrderedDict
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from helpers import TINY
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+
+
+def process_state():
+    return (
+        random.getstate(),
+        np.random.get_state()[1].tolist(),
+        torch.get_rng_state().tolist(),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.deterministic,
+        [logging.getLogger(n).level for n in ('', 'mmengine', 'csd')],
+        [logging.getLogger(n).handlers[:] for n in ('', 'mmengine', 'csd')],
+        dict(os.environ),
+        list(sys.path),
+        os.getcwd(),
+        dict(MMLogger._instance_dict),
+        dict(DefaultScope._instance_dict),
+    )
+
+
+def state(module):
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(
+        torch.equal(one[k], other[k]) for k in one
+    )
+
+
+@pytest.fixture(scope='module')
+def finished(home, tmp_path_factory):
+    """A run of two live networks, and what was before and after it."""
+    from csd_mmrazor import distill
+
+    net = sys.modules['tiny_net_of_a_user'].Net
+    teacher, student = net(16), net(4)
+    teacher.load_state_dict(torch.load(home / 't.pth', weights_only=True))
+    teacher.train()
+    found = dict(teacher=teacher, student=student)
+    found['weights'] = {k: state(found[k]) for k in ('teacher', 'student')}
+    folder = tmp_path_factory.mktemp('finished') / 'run'
+    torch.set_default_dtype(torch.float64)
+    logging.getLogger('csd').setLevel(logging.ERROR)
+    try:
+        with torch.no_grad():
+            before = process_state()
+            found['run'] = distill(
+                teacher,
+                student,
+                image_shape=(1, 12, 12),
+                mean=[0.4],
+                std=[0.3],
+                val=str(home / 'val'),
+                budget=20,
+                work_dir=folder,
+                schedule=TINY,
+                device='cpu',
+            )
+            found['states'] = before, process_state()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    return found
+
+
+def test_the_student_is_the_callers_own(finished):
+    run = finished['run']
+    assert run.student is finished['student']
+    assert not run.student.training
+    assert not same(state(run.student), finished['weights']['student'])
+    last = torch.load(run.work_dir / 'epoch_2.pth', weights_only=False)
+    prefix = 'architecture.net.'
+    saved = {
+        k[len(prefix) :]: v
+        for k, v in last['state_dict'].items()
+        if k.startswith(prefix)
+    }
+    assert same(state(run.student), saved)
+
+
+def test_nothing_else_is_changed(finished):
+    teacher = finished['teacher']
+    assert same(state(teacher), finished['weights']['teacher'])
+    assert teacher.training and all(
+        p.requires_grad and p.grad is None for p in teacher.parameters()
+    )
+    assert not any(m._forward_hooks for m in teacher.modules())
+    before, after = finished['states']
+    assert before == after
+
+
+def test_the_figures(finished, home, net):
+    """Against the networks' own answers to the files."""
+    from PIL import Image
+
+    run, teacher = finished['run'], deepcopy(finished['teacher']).eval()
+    right = dict(teacher=0, student=0)
+    paths = sorted(home.glob('val/*/*.png'))
+    for path in paths:
+        image = np.asarray(Image.open(path), np.float32) / 255
+        inputs = torch.from_numpy((image - 0.4) / 0.3)[None, None]
+        for name, model in dict(teacher=teacher, student=run.student).items():
+            answer = model(inputs).argmax().item()
+            right[name] += answer == 'abc'.index(path.parent.name)
+    assert run.teacher_top1 == 100 * right['teacher'] / len(paths) > 80
+    assert run.top1 == pytest.approx(100 * right['student'] / len(paths))
+
+
+def test_its_config_gives_the_same_weights(finished, forked, tmp_path):
+    run = finished['run']
+    done = forked(run.config, '--work-dir', tmp_path / 'again')
+    assert done.status == [0], done.output
+    one, other = (
+        torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict']
+        for folder in (run.work_dir, tmp_path / 'again')
+    )
+    assert same(OrderedDict(one), OrderedDict(other))
+
+
+def test_a_finished_run_is_not_trained_again(finished, net, call, capsys):
+    run = finished['run']
+    files = {p: p.stat().st_mtime_ns for p in run.work_dir.glob('*.pth')}
+    again = call(deepcopy(finished['teacher']), net(4), work_dir=run.work_dir)
+    assert same(state(again.student), state(run.student))
+    assert (again.top1, again.teacher_top1) == (run.top1, run.teacher_top1)
+    assert 'continues' in capsys.readouterr().out
+    assert files == {p: p.stat().st_mtime_ns for p in files}
+
+
+def test_other_arguments_in_its_work_dir_are_refused(finished, net, call):
+    run = finished['run']
+    with pytest.raises(ValueError, match='seed=0 there, 1 here'):
+        call(finished['teacher'], net(4), work_dir=run.work_dir, seed=1)
+
+
+def test_a_stopped_run_continues(finished, teacher, net, call, monkeypatch):
+    """Stopped between epochs; the same weights in the end."""
+    from mmengine.runner import EpochBasedTrainLoop
+
+    torch.manual_seed(1)
+    student = net(4)
+    student.load_state_dict(finished['weights']['student'])
+    run_epoch = EpochBasedTrainLoop.run_epoch
+
+    def stop(loop):
+        # The trial has one epoch.
+        if loop.max_epochs == 2 and loop.epoch == 1:
+            raise KeyboardInterrupt
+        run_epoch(loop)
+
+    monkeypatch.setattr(EpochBasedTrainLoop, 'run_epoch', stop)
+    with pytest.raises(KeyboardInterrupt):
+        call(teacher, student)
+    assert same(state(student), finished['weights']['student'])
+    monkeypatch.undo()
+    run = call(teacher, net(4))
+    assert same(state(run.student), state(finished['run'].student))
+    assert run.top1 == finished['run'].top1
+
+
+def test_networks_by_name(home, net, call, tmp_path):
+    """The same weights as live ones have, if they start from the same."""
+    torch.save(net(4).state_dict(), tmp_path / 's.pth')
+    name = str(home / 'tiny_net_of_a_user.py')
+    options = dict(
+        teacher_args=dict(width=16),
+        teacher_weights=str(home / 't.pth'),
+        student_args=dict(width=4),
+        student_weights=str(tmp_path / 's.pth'),
+        classes=3,
+    )
+    run = call(f'{name}:make', f'{name}:Net', **options)
+    assert run.student.width == 4 and run.teacher_top1 > 80
+
+
+def test_a_class_of_the_program_itself(teacher, call, forked):
+    """It is trained; its config says why it cannot be made again."""
+
+    class Inner(torch.nn.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.body = torch.nn.Conv2d(1, 3, 3)
+            self.factor = factor
+
+        def forward(self, x):
+            return self.body(x).mean((2, 3)) * self.factor
+
+    run = call(teacher, Inner(2.0), budget=4)
+    assert run.student.factor == 2
+    text = run.config.read_text()
+    assert 'within another' in text and 'lent:student' in text
+    done = forked(run.config, '--work-dir', run.work_dir / 'again')
+    assert done.status != [0]
+    assert 'put its class into a file' in done.stderr
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(image_shape=(28, 28)), 'image_shape should be .channels'),
+        (dict(mean=None), 'give both, or none'),
+        (dict(mean=[0.4], std=[70.0]), 'different scales'),
+        (dict(mean=[110], std=[0.3]), 'different scales'),
+        (dict(std=[0.0]), 'std should be above 0'),
+        (dict(mean=[0.4, 0.4]), 'mean should be one number or 1'),
+        (dict(budget='soon'), 'budget should be a time'),
+        (dict(budget=0), 'budget should be a time'),
+        (dict(budget=2.5), 'budget should be a time'),
+        (dict(val='nowhere'), "val='nowhere' is not a folder"),
+        (dict(method='dafl'), 'method should be one of csd'),
+        (dict(loss_weights=dict(bm=1)), "loss_weights has 'bm'"),
+        (dict(loss_weights=dict(bn=-1)), "'bn'.* should be a number, 0"),
+        (dict(aux_task='channels'), "aux_task='channels' does not fit"),
+        (dict(aux_task='jigsaw'), "aux_task='jigsaw' is none"),
+        (dict(augment='flip'), 'augment should be "auto"'),
+        (dict(classes=4), 'numbers of classes differ'),
+        (dict(classes=['a', 'a', 'b']), 'classes should be a number'),
+        (dict(schedule=dict(batches=1)), "schedule has 'batches'"),
+        (dict(schedule=dict(batch=0)), "schedule.'batch'. should be"),
+        (dict(seed=-1), 'seed should be'),
+        (dict(device='tpu'), 'device should be "cpu" or "cuda"'),
+        (dict(amp='int8'), 'amp should be None'),
+        (dict(teacher_feature='bodi'), 'Did you mean body'),
+        (dict(student_pooled='x'), 'student_pooled.*no module'),
+        (dict(teacher_args=dict(width=3)), 'teacher_args.* made already'),
+        (dict(teacher_weights='no.pth'), 'teacher_weights=no.pth'),
+        (dict(init_bank='nowhere'), 'init_bank'),
+        (dict(image_shape=(3, 12, 12), mean=0.4, std=0.3), 'teacher does not'),
+    ],
+)
+def test_wrong_arguments(arguments, message, teacher, net, call, tmp_path):
+    with pytest.raises((ValueError, TypeError, OSError), match=message):
+        call(teacher, net(4), **arguments)
+    assert not (tmp_path / 'run' / 'bank').exists()
+
+
+@pytest.mark.parametrize(
+    'networks, message',
+    [
+        ((3, None), 'teacher should be a torch.nn.Module'),
+        (('no_file.py:Net', None), 'no file no_file.py'),
+        (('torchvision.models.resnet19', None), "has no 'resnet19'"),
+        (('resnet18_8xb16_cifar', None), 'Did you mean'.lower()),
+        ((None, torch.nn.Identity()), 'student: a classifier should return'),
+    ],
+)
+def test_wrong_networks(networks, message, teacher, net, call):
+    pair = [
+        given if given is not None else own
+        for given, own in zip(networks, (teacher, net(4)))
+    ]
+    with pytest.raises((ValueError, TypeError), match=message):
+        call(*pair)
+
+
+def test_shared_weights_are_refused(teacher, call):
+    with pytest.raises(ValueError, match='share weights'):
+        call(teacher, teacher)
