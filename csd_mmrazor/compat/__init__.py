@@ -32,6 +32,7 @@ def apply() -> None:
         mmengine.find_packages_without_setuptools,
         mmengine.report_environment_without_distutils,
         mmcls.read_mmcls_as_mmpretrain,
+        mmcls.import_mmcls_from_mmpretrain,
         mmengine.never_install_packages,
         mmengine.check_types_of_arguments,
         launcher.launch_without_cuda,

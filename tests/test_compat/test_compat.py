@@ -58,9 +58,11 @@ def test_repairs_are_inert_where_the_cause_is_absent(monkeypatch):
     from csd_mmrazor.compat import mmcls, mmengine, versions
 
     before = [hub.get_config, package_utils.is_installed]
-    for module in (mmcls, mmengine, versions):
+    for module in (mmengine, versions):
         monkeypatch.setattr(module, 'find_spec', lambda name: object())
+    monkeypatch.setattr(mmcls, '_is_installed', lambda: True)
     assert mmcls.read_mmcls_as_mmpretrain() is False
+    assert mmcls.import_mmcls_from_mmpretrain() is False
     assert mmengine.find_packages_without_setuptools() is False
     assert mmengine.report_environment_without_distutils() is False
     versions.require_joblib()
