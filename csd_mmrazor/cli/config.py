@@ -13,8 +13,8 @@ from ..models.algorithms import check_optimizers
 from ..utils import check_integer, check_teachers_of
 from ..utils.arguments import NoneType, check_value
 from ..utils.numbers import check_numbers
-from .config_files import read_config
-from .options import Listed, Options, check_option
+from .config_files import TESTED, follow_validation, read_config
+from .options import Listed, Options, check_option, is_meant_as_text
 from .sections import check_schedules, check_sections
 
 AMP_DTYPES = ('bfloat16', 'float16')
@@ -48,8 +48,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config that the arguments name, with their options.
 
-    Where a config tests on what it validates on, options for
-    ``val_dataloader`` count for ``test_dataloader`` as well.
+    Where a config tests on what it validates on, options for ``val_*`` count
+    for ``test_*`` as well.
 
     Args:
         args (Namespace): Of the arguments above and ``config``.
@@ -63,23 +63,27 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     cfg = read_config(args.config)
     options = {}
+    texts = getattr(args, 'cfg_options_texts', {})
     for name, value in (args.cfg_options or {}).items():
         present = check_option(cfg, name)
+        if is_meant_as_text(name, value, present, texts.get(name)):
+            value = texts[name]
         if isinstance(value, Listed):
             is_text = isinstance(present, str) or osp.exists(value.text)
             value = value.text if is_text else list(value)
         if isinstance(present, dict) and name != 'compile':
             check_value(f'--cfg-options: {name}', value, (dict, NoneType))
         options[name] = value
-    same = cfg.get('test_dataloader') == cfg.get('val_dataloader')
+    changed = {name.split('.')[0] for name in options}
+    follow = [
+        part
+        for part in TESTED
+        if cfg.get(f'test_{part}') == cfg.get(f'val_{part}')
+        and f'test_{part}' not in changed
+    ]
     if options:
         cfg.merge_from_dict(options)
-        if (
-            same
-            and cfg.get('val_dataloader')
-            and not any(key.startswith('test_dataloader') for key in options)
-        ):
-            cfg.test_dataloader = cfg.get('val_dataloader')
+        follow_validation(cfg, follow)
     check_sections(cfg)
     cfg.launcher = args.launcher
     # Priority: command line, then config, then the config's name.

@@ -3,12 +3,17 @@ import ast
 import difflib
 import re
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
-from typing import Iterator, Tuple, Union
+from typing import Collection, Iterator, Set, Tuple, Union
 
 from mmengine.config import Config
+from mmengine.fileio import load
 
 from .sections import check_names
+
+# Sections of tests, test_*, that have a counterpart of validation, val_*.
+TESTED = ('dataloader', 'evaluator', 'cfg')
 
 
 def read_config(path: Union[str, Path]) -> Config:
@@ -18,7 +23,8 @@ def read_config(path: Union[str, Path]) -> Config:
         path (str | Path): The config file.
 
     Returns:
-        Config: With its bases.
+        Config: With its bases. What it tests on is what it validates on,
+        where its files do not say otherwise.
 
     Raises:
         FileNotFoundError: If it or one of its bases does not exist; names
@@ -45,7 +51,55 @@ def read_config(path: Union[str, Path]) -> Config:
         ) from error
     used = {name for item in files.items() for name in _used(*item)}
     check_names(cfg, used)
+    apart = _tested_apart(str(path))
+    follow_validation(cfg, [each for each in TESTED if each not in apart])
     return cfg
+
+
+def follow_validation(cfg: Config, parts: Collection[str]) -> None:
+    """Let a config test on what it validates on.
+
+    Args:
+        cfg (Config): Is changed.
+        parts (collection[str]): Of :data:`TESTED`, what is to follow.
+    """
+    for part in parts:
+        value = cfg.get(f'val_{part}')
+        is_loop = part == 'cfg' and 'type' in (value or {})
+        if value is not None and not is_loop:
+            cfg[f'test_{part}'] = deepcopy(value)
+
+
+def _tested_apart(path: str) -> Set[str]:
+    """What a config says of tests that it does not say of validation.
+
+    The last of its files that names ``test_*`` decides: if it is what is
+    validated on there, it is meant to be that.
+    """
+    named = _assigned(path, Path(path).read_text(encoding='utf-8'))
+    cfg, apart = Config.fromfile(path, use_environment_variables=False), set()
+    inherited: Set[str] = set()
+    for base in Config._get_base_files(path):
+        inherited |= _tested_apart(Config._get_cfg_path(base, path)[0])
+    for part in TESTED:
+        if f'test_{part}' not in named:
+            is_apart = part in inherited
+        else:
+            is_apart = cfg.get(f'test_{part}') != cfg.get(f'val_{part}')
+        if is_apart:
+            apart.add(part)
+    return apart
+
+
+def _assigned(path: str, text: str) -> Set[str]:
+    """Names that a config file itself gives a value."""
+    if not path.endswith('.py'):
+        return {*load(path)}
+    return {
+        node.id
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
 
 
 def _files(path: str) -> Iterator[Tuple[str, str]]:
@@ -79,6 +133,10 @@ def _used(path: str, text: str) -> Iterator[str]:
 def _missing(path: Path, what: str) -> str:
     there = sorted(p.name for p in path.parent.glob('*.py'))
     close = difflib.get_close_matches(path.name, there, 3, 0.5)
+    if path.is_dir():
+        inside = sorted(each.name for each in path.glob('*.py'))
+        listed = ', '.join(inside[:20]) or 'no config'
+        return f'{what} {path} is a folder, not a file: in it is {listed}.'
     if not path.parent.is_dir():
         hint = f'There is no folder {path.parent}.'
     elif not there:

@@ -2,18 +2,26 @@
 """Options of the command line, which change a config."""
 
 import argparse
-from typing import Any, Iterator
+import os.path as osp
+from typing import Any, Iterator, Optional
 
 from mmengine.config import Config, DictAction
 
 from .sections import SECTIONS, closest
 
+# Arguments that name a file or folder.
+_FILES = (
+    *('load_from', 'checkpoint', 'init_bank', 'data_root', 'data_prefix'),
+    *('ann_file', 'out', 'work_dir'),
+)
+
 
 class Options(argparse.Action):
-    """Reads ``key=value`` pairs into a dict."""
+    """Reads ``key=value`` pairs into a dict; their texts into another."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         options = dict(getattr(namespace, self.dest, None) or {})
+        texts = dict(getattr(namespace, f'{self.dest}_texts', {}))
         for word in values:
             key, is_pair, value = word.partition('=')
             if not is_pair or not all(key.strip().split('.')):
@@ -22,9 +30,11 @@ class Options(argparse.Action):
                 )
             try:
                 options[key.strip()] = parse_value(value)
+                texts[key.strip()] = value.strip()
             except ValueError as error:
                 parser.error(f'--cfg-options {word}: {error}')
         setattr(namespace, self.dest, options)
+        setattr(namespace, f'{self.dest}_texts', texts)
 
 
 class Listed(list):
@@ -42,7 +52,7 @@ def parse_value(text: str) -> Any:
     Args:
         text (str): ``None``, ``True`` or ``False``, a number, ``[a,b]``,
             ``(a,b)`` or ``a,b`` of such, or else a text. What is in quotation
-            marks is not taken apart at its commas.
+            marks is a text, or a list if that is in brackets.
 
     Returns:
         object: The value.
@@ -65,7 +75,33 @@ def parse_value(text: str) -> Any:
         listed = Listed(map(parse_value, parts))
         listed.text = text
         return listed
-    return DictAction._parse_int_float_bool(text)
+    return text if is_quoted else DictAction._parse_int_float_bool(text)
+
+
+def is_meant_as_text(
+    option: str, value: Any, present: Any, text: Optional[str]
+) -> bool:
+    """Whether an option that reads as something else is a file's name.
+
+    A checkpoint may be called ``1e3`` or ``None``.
+
+    Args:
+        option (str): Dotted name.
+        value (object): As :func:`parse_value` read it.
+        present (object): What the config has there.
+        text (str, optional): As it was written.
+
+    Returns:
+        bool: True for a number or boolean where the config has a text or a
+        name of a file belongs, and for ``None`` if there is such a file.
+    """
+    if text is None or isinstance(value, (str, list, tuple)):
+        return False
+    name = option.split('.')[-1]
+    is_file = name in _FILES or name.endswith(('_ckpt', '_path', '_dir'))
+    if value is None:
+        return is_file and osp.exists(text)
+    return is_file or isinstance(present, str)
 
 
 def _is_balanced(text: str) -> bool:

@@ -4,6 +4,7 @@
 import argparse
 import os
 from contextlib import nullcontext
+from pathlib import Path
 
 from mmengine.runner import Runner
 
@@ -70,6 +71,12 @@ def train(args: argparse.Namespace) -> None:
             )
         cfg.auto_scale_lr.enable = True
     if args.resume:
+        if args.resume != 'auto' and Path(args.resume).is_dir():
+            raise IsADirectoryError(
+                f'--resume {args.resume} is a folder: name a checkpoint in '
+                'it, or continue the run in it by --work-dir '
+                f'{args.resume} --resume, without a path after it.'
+            )
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     is_first = is_first_process(cfg.launcher)

@@ -40,6 +40,8 @@ QUICKSTART = str(ROOT / 'configs/csd/csd_quickstart_digits.py')
         ('a=b', 'a=b'),
         ('', ''),
         ('größe 5', 'größe 5'),
+        ("'1e3'", '1e3'),
+        ('["None", 5]', ['None', 5]),
     ],
 )
 def test_parse_value(text, value):
@@ -77,6 +79,33 @@ def test_paths_of_a_stranger(tmp_path, monkeypatch):
     assert cfg.load_from == 'a, b.pth'
     assert cfg.work_dir == 'run, 2'
     assert cfg.model.data_preprocessor.mean == [1, 2, 3]
+
+
+@pytest.mark.parametrize('name', ['1e3', '12', 'True', 'inf', 'None'])
+def test_files_called_like_something_else(name, tmp_path, monkeypatch):
+    """A number or None, but not where the config has a number."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text('')
+    cfg = load_config(
+        parse(
+            f'model.teachers.teacher.ckpt_path={name}',
+            f'model.student_ckpt={name}',
+            f'load_from={name}',
+            f'train_dataloader.dataset.init_bank={name}',
+            'train_cfg.max_epochs=12',
+            'default_hooks.checkpoint.save_best=None',
+        )
+    )
+    assert cfg.model.teachers.teacher.ckpt_path == name
+    assert cfg.model.student_ckpt == cfg.load_from == name
+    assert cfg.train_dataloader.dataset.init_bank == name
+    assert cfg.train_cfg.max_epochs == 12
+    assert cfg.default_hooks.checkpoint.save_best is None
+
+
+def test_none_stays_none_where_no_file_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(parse('load_from=None')).load_from is None
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,13 @@ def _read(path: str, argument: str) -> Dict[str, Any]:
             with download_to(target, path, f'name a local file{hint}'):
                 checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
             _check_hash(target)
+        elif Path(path).expanduser().is_dir():
+            there = sorted(Path(path).expanduser().glob('*.pth'))
+            found = _some([file.name for file in there]) or 'none (.pth)'
+            raise IsADirectoryError(
+                f'{argument}={path} is a folder, where a checkpoint is meant. '
+                f'In it: {found}. Name one of them{hint}'
+            )
         elif '://' not in path and not Path(path).expanduser().is_file():
             raise FileNotFoundError(
                 f'{argument}={path} does not exist.{_where_it_is_made(path)} '

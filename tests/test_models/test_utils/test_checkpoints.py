@@ -30,6 +30,15 @@ def test_a_missing_file_is_told_by_its_argument():
         load_weights(build(network()), 'gone.pth', ARGUMENT)
 
 
+@pytest.mark.parametrize('inside', [[], ['epoch_1.pth']])
+def test_a_folder_is_told_by_what_is_in_it(tmp_path, inside):
+    for name in inside:
+        (tmp_path / name).touch()
+    said = f'{ARGUMENT}=.* is a folder.*{(inside or ["none"])[0]}'
+    with pytest.raises(IsADirectoryError, match=said):
+        load_weights(build(network()), str(tmp_path), ARGUMENT)
+
+
 def test_a_missing_file_is_told_by_who_makes_it(monkeypatch):
     path = 'work_dirs/wrn40-2_svhn/epoch_200.pth'
     for folder, prefix in ((ROOT, ''), (ROOT.parent, f'{ROOT.name}/')):

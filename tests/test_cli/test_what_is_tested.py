@@ -1,0 +1,109 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""``test_*`` is ``val_*`` where a config or option changes only that."""
+
+from argparse import Namespace
+
+import pytest
+from helpers import ROOT
+
+from csd_mmrazor.cli.config import load_config
+
+BASE = 'configs/csd/csd_vgg11_resnet18_cifar10.py'
+OWN = "dict(batch_size=7, dataset=dict(_delete_=True, type='CustomDataset'))"
+OTHER = "dict(batch_size=9, dataset=dict(_delete_=True, type='Other'))"
+
+
+def load(path, **options):
+    return load_config(
+        Namespace(
+            config=str(path),
+            cfg_options=options,
+            work_dir=None,
+            launcher='none',
+        )
+    )
+
+
+def types(cfg):
+    return (
+        cfg.val_dataloader.dataset.type,
+        cfg.test_dataloader.dataset.type,
+    )
+
+
+@pytest.mark.parametrize(
+    'files, expected',
+    [
+        # Each file inherits the one before it.
+        ([f'val_dataloader = {OWN}'], 'CustomDataset CustomDataset'),
+        ([f'val_dataloader = {OWN}', ''], 'CustomDataset CustomDataset'),
+        (
+            [f'val_dataloader = {OWN}\ntest_dataloader = val_dataloader', ''],
+            'CustomDataset CustomDataset',
+        ),
+        (
+            [f'val_dataloader = {OWN}\ntest_dataloader = {OTHER}', ''],
+            'CustomDataset Other',
+        ),
+        (
+            [f'test_dataloader = {OTHER}', f'val_dataloader = {OWN}'],
+            'CustomDataset Other',
+        ),
+        (
+            [
+                f'test_dataloader = {OTHER}',
+                f'val_dataloader = {OWN}\ntest_dataloader = val_dataloader',
+                f'val_dataloader = {OTHER}',
+            ],
+            'Other Other',
+        ),
+        ([f'test_dataloader = {OTHER}'], 'mmrazor.CIFAR10Images Other'),
+        ([''], 'mmrazor.CIFAR10Images mmrazor.CIFAR10Images'),
+    ],
+)
+def test_in_files(tmp_path, files, expected):
+    base = str(ROOT / BASE)
+    for number, text in enumerate(files):
+        path = tmp_path / f'{number}.py'
+        path.write_text(f'_base_ = {base!r}\n{text}\n')
+        base = str(path)
+    assert ' '.join(types(load(path))) == expected
+
+
+@pytest.mark.parametrize('base', [BASE, 'configs/_base_/csd.py'])
+def test_evaluator_and_cfg(tmp_path, base):
+    """Of a base that has no data to test on, too."""
+    path = tmp_path / 'config.py'
+    path.write_text(
+        f'_base_ = {str(ROOT / base)!r}\n'
+        f'val_dataloader = {OWN}\n'
+        "val_evaluator = dict(type='Accuracy', topk=(2,))\n"
+        'val_cfg = dict(fp16=True)\n'
+    )
+    cfg = load(path)
+    assert cfg.test_evaluator == cfg.val_evaluator
+    assert cfg.test_evaluator.topk == (2,)
+    assert cfg.test_cfg == dict(fp16=True)
+    assert cfg.test_dataloader == cfg.val_dataloader
+    # A loop of its own is none for tests.
+    path.write_text(path.read_text() + "val_cfg['type'] = 'ValLoop'\n")
+    assert load(path).test_cfg == {}
+
+
+@pytest.mark.parametrize(
+    'section, value',
+    [
+        ('dataloader.batch_size', 3),
+        ('evaluator.topk', (2,)),
+        ('cfg.fp16', True),
+    ],
+)
+def test_in_options(section, value):
+    part, name = section.split('.')
+    path = ROOT / BASE
+    cfg = load(path, **{f'val_{section}': value})
+    assert cfg[f'test_{part}'][name] == cfg[f'val_{part}'][name] == value
+    cfg = load(path, **{f'test_{section}': value})
+    assert cfg[f'val_{part}'].get(name) != value
+    cfg = load(path, val_dataloader=None, val_evaluator=None, val_cfg=None)
+    assert cfg.test_dataloader and cfg.test_evaluator
