@@ -42,6 +42,7 @@ MARKS = dict(
         'test_cli/test_locale_and_ctrl_c.py',
         'test_cli/test_plot_rounds.py',
         'test_cli/test_quickstart.py',
+        'test_cli/test_report.py',
         'test_cli/test_train_and_test.py',
         'test_compat',
         'test_configs/test_every_config.py',
@@ -53,6 +54,7 @@ MARKS = dict(
         'test_engine/test_hook_states.py',
         'test_engine/test_loop_checks.py',
         'test_engine/test_memory.py',
+        'test_engine/test_report_hook.py',
         'test_engine/test_resumption.py',
         'test_engine/test_synthesis_hook.py',
         'test_export/test_networks.py',
@@ -64,6 +66,7 @@ MARKS = dict(
         'test_models/test_synthesizers/test_compiled.py',
         'test_models/test_utils/test_fast_frozen_bn_networks.py',
         'test_packaging.py',
+        'test_report/test_browser.py',
         'test_utils/test_plain_pickle.py::test_mutants_are_loaded_as_data_or_refused',
     ),
 )

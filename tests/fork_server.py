@@ -100,6 +100,9 @@ def main():
 
     sys.path.insert(0, str(Path(TRAIN).parent.parent))
     import csd_mmrazor.cli.train  # noqa: F401
+    from csd_mmrazor.report.page import packed_plotly
+
+    packed_plotly()
 
     # Half of a tiny run's time is yapf's, for the config in the log.
     config.FormatCode = lambda text, **_: (text, True)

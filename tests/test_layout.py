@@ -13,7 +13,7 @@ LAYERS = (
     {'version'},
     {'utils'},
     {'datasets', 'models'},
-    {'export'},
+    {'export', 'report'},
     {'engine', 'compat'},
     {'api'},
     {'', 'env'},  # '' is the package itself

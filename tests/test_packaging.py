@@ -44,6 +44,7 @@ def test_what_the_wheel_holds(wheel):
         'csd_mmrazor/compat/__init__.py',
         'csd_mmrazor/datasets/digits_order.npy',
         'csd_mmrazor/py.typed',
+        'csd_mmrazor/report/templates/page.html',
         'csd_mmrazor/engine/hooks/synthesis_hook.py',
         'csd_mmrazor/.mim/configs/csd/csd_resnet34_resnet18_cifar10.py',
         'csd_mmrazor/.mim/configs/_base_/csd.py',

@@ -172,6 +172,8 @@ default_hooks = dict(
     # Writes the best student to the work dir, as a state dict of its own
     # class and as an mmpretrain model; onnx=True writes it for ONNX as well.
     export=dict(type='mmrazor.ExportStudentHook'),
+    # Writes report.html to the work dir, after each epoch.
+    report=dict(type='mmrazor.ReportHook'),
 )
 # It is in default_hooks now. A config that changes it there must not keep an
 # outdated copy here.

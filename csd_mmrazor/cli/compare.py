@@ -53,12 +53,12 @@ from ..datasets import BankFolder
 from ..engine.operations import count_operations
 from ..utils import write_file
 from ..utils.arguments import NoneType, check_value
+from ..utils.scalars import read_scalars
 from ..version import __version__
 from . import config as config_tools
 from . import train as train_tool
 from .errors import concise_errors
 from .processes import speak_utf8
-from .scalars import read_scalars
 
 COLUMNS = (
     'method',

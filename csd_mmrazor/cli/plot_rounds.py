@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Dict, List
 
 from ..utils import write_file
+from ..utils.scalars import read_scalars
 from .errors import concise_errors
 from .processes import speak_utf8
-from .scalars import read_scalars
 
 # Names in the log, and what they are called in the plot. Rounds are counted
 # from 0 where they are made and from 1 where they are validated.

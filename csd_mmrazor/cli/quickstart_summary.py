@@ -4,7 +4,7 @@
 import sys
 from pathlib import Path
 
-from .scalars import read_scalars
+from ..utils.scalars import read_scalars
 
 
 def last_top1(work_dir: Path) -> float:

@@ -5,6 +5,7 @@ from .hooks import (
     DurableCheckpointHook,
     ExportStudentHook,
     LossReportHook,
+    ReportHook,
     SynthesisHook,
 )
 from .optimizers import (
@@ -20,5 +21,6 @@ __all__ = [
     'DurableCheckpointHook',
     'ExportStudentHook',
     'LossReportHook',
+    'ReportHook',
     'SynthesisHook',
 ]

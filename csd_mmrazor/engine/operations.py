@@ -1,18 +1,18 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What a run costs in floating-point operations, which no machine blurs.
 
-One step of each kind is counted by torch's ``FlopCounterMode``, 2 a
-multiplication-addition, and multiplied by the number of steps.
+One step of each kind is counted, see :mod:`.flops`, and multiplied by the
+number of steps.
 """
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from mmengine.runner import Runner
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..datasets import ImageBank
 from ..models.synthesizers import ImageSynthesizer, Networks
+from .flops import operations
 from .hooks import SynthesisHook
 
 # Images of the bank that a round looks at are counted on so many.
@@ -103,13 +103,6 @@ def round_operations(
         share = synthesizer.memory_size / few
         total += (count(1, memory) - one) * share
     return total
-
-
-def operations(function: Callable[[], Any]) -> float:
-    """Operations of one call."""
-    with FlopCounterMode(display=False) as counter:
-        function()
-    return float(counter.get_total_flops())
 
 
 def _synthesis_hook(runner: Runner) -> Any:

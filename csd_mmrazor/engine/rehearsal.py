@@ -38,6 +38,7 @@ from ..export.network import Logits, check_same
 from ..utils.numbers import check_numbers
 from ..utils.validation import check_metrics
 from .hooks.export_student_hook import ExportStudentHook
+from .hooks.report_hook import ReportHook
 
 _STEPS = 2
 # Images of a batch on a CPU; a GPU also learns whether its memory suffices.
@@ -437,7 +438,7 @@ def _takes_part(hook: Dict[str, Any]) -> bool:
     """Whether a hook is rehearsed."""
     kind = _class_of(hook)
     is_known = kind.__module__.split('.')[0] in _PACKAGES
-    left_out = (ProfilerHook, NPUProfilerHook, ExportStudentHook)
+    left_out = (ProfilerHook, NPUProfilerHook, ExportStudentHook, ReportHook)
     return 'synthesizer' in hook or (
         is_known and not issubclass(kind, left_out)
     )

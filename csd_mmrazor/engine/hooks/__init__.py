@@ -4,6 +4,7 @@ from .checkpoint_hook import DurableCheckpointHook
 from .divergence_hook import DivergenceHook
 from .export_student_hook import ExportStudentHook
 from .loss_report_hook import LossReportHook
+from .report_hook import ReportHook
 from .synthesis_hook import SynthesisHook
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     'DurableCheckpointHook',
     'ExportStudentHook',
     'LossReportHook',
+    'ReportHook',
     'SynthesisHook',
 ]

@@ -1,0 +1,41 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Write the report of a run, or of several side by side.
+
+It is made of the files of their work dirs, whatever their state: done, under
+way, killed, or of an earlier release.
+"""
+
+import argparse
+
+from ..report import write_report
+from .errors import concise_errors
+from .processes import speak_utf8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of :func:`report` to a parser."""
+    parser.add_argument(
+        'work_dirs', nargs='+', metavar='WORK_DIR', help='of each run'
+    )
+    parser.add_argument(
+        '--out',
+        metavar='FILE.html',
+        help='where to; report.html in the work dir of a single run, and in '
+        'the current folder for several',
+    )
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write the report that the arguments name, and say where it is."""
+    print(f'Report: {write_report(args.work_dirs, args.out)}')
+
+
+def main() -> None:
+    """Run the command line."""
+    speak_utf8()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add_arguments(parser)
+    with concise_errors():
+        report(parser.parse_args())

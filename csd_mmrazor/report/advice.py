@@ -1,0 +1,149 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""When a run does not do well, and what to try."""
+
+from typing import Dict, Optional
+
+Curve = Dict[int, float]
+
+# In %, or points of it.
+_FEW_RECOGNISED, _CLOSE_TO_TEACHER = 50.0, 1.0
+# Validations without a better one: so many, or this share of the run.
+_PATIENCE, _PATIENT_SHARE = 5, 0.25
+# A fall to less than this share of the best counts as a collapse.
+_COLLAPSE = 0.7
+# Validations after which a student should be above chance.
+_START = 3
+
+
+def advise(
+    top1: Curve,
+    recognised: Curve,
+    initial: Optional[float] = None,
+    num_classes: Optional[int] = None,
+    epochs: Optional[int] = None,
+    teacher_top1: Optional[float] = None,
+) -> Dict[str, str]:
+    """What is wrong with the course of a run, and what to try.
+
+    Args:
+        top1 (dict[int, float]): The student's accuracy by epoch, in %.
+        recognised (dict[int, float]): Share of the new images of an epoch
+            that the teacher recognises, in %.
+        initial (float, optional): The same of the initial images' last round.
+            Defaults to None.
+        num_classes (int, optional): Classes K. Defaults to None.
+        epochs (int, optional): Of the whole run. Defaults to None.
+        teacher_top1 (float, optional): The teacher's accuracy on the same
+            images as the student's, in %. Defaults to None.
+
+    Returns:
+        dict[str, str]: Texts by what they are about: 'initial', 'recognised',
+        'chance', 'collapse', 'stall'. Empty if all is well.
+    """
+    found = {}
+    chance = 100 / num_classes if num_classes else None
+    # A share of many classes may be small and yet far above chance.
+    few = min(_FEW_RECOGNISED, 20 * chance if chance else 100)
+    if initial is not None and _below(initial, few):
+        found['initial'] = (
+            f'The teacher recognises {_percent(initial)} of the initial '
+            'images: most labels of the bank are wrong. Check mean, std and '
+            'channel order of the teacher; else raise init_iters of '
+            'SynthesisHook, or the weight of loss_oh.'
+        )
+    text = _recognition(_finite(recognised), few)
+    if text:
+        found['recognised'] = text
+    curve = _finite(top1)
+    broken = sorted(set(top1) - set(curve))
+    if broken:
+        found['collapse'] = (
+            f'The accuracy of epoch {broken[-1]} is not a number: see the '
+            "run's log."
+        )
+    if not curve:
+        return found
+    last, best = max(curve), max(curve, key=lambda e: (curve[e], -e))
+    if chance and curve[best] < 1.5 * chance and len(curve) >= _START:
+        found['chance'] = (
+            f'After {last} epochs the student is at {_percent(curve[best])}, '
+            f'close to chance ({_percent(chance)}). Check that the classes '
+            'of the validation images have the order of the teacher, and '
+            "mean and std; look at the teacher's own accuracy and at the "
+            'images of the bank.'
+        )
+    elif curve[last] < _COLLAPSE * curve[best]:
+        found['collapse'] = (
+            f'The accuracy fell from {_percent(curve[best])} (epoch {best}) '
+            f'to {_percent(curve[last])} (epoch {last}). One low value is '
+            'common while the learning rate is high. If the next ones stay '
+            'low, set optim_wrapper.architecture.clip_grad=dict(max_norm=5) '
+            'or lower optim_wrapper.architecture.optimizer.lr, and --resume; '
+            'the best checkpoint is kept.'
+        )
+    elif _stalls(curve, best, epochs, teacher_top1):
+        found['stall'] = (
+            f'No accuracy since epoch {best} was above '
+            f'{_percent(curve[best])}, and epoch {last} has '
+            f'{_percent(curve[last])}. With a falling learning rate the last '
+            'epochs often bring more: wait for them. If the rate is low '
+            'already, more images help (init_rounds, rounds of '
+            'SynthesisHook), or more epochs; if the teacher recognises few '
+            'of the new images, more steps of synthesis (iters).'
+        )
+    return found
+
+
+def _recognition(recognised: Curve, few: float) -> str:
+    """What is wrong with the images of the epochs."""
+    if not recognised:
+        return ''
+    epochs = sorted(recognised)
+    best = max(epochs, key=lambda e: recognised[e])
+    latest = [recognised[e] for e in epochs[-_START:]]
+    advice = (
+        'Raise the weight of loss_oh or lower that of loss_csd (in '
+        'synthesizer.losses), or give synthesis more steps (iters).'
+    )
+    if len(latest) < 2 or max(latest[-2:]) >= few:
+        return ''
+    if recognised[best] >= 2 * max(latest[-2:]):
+        return (
+            'The share of the new images that the teacher recognises fell '
+            f'from {_percent(recognised[best])} (epoch {best + 1}) to '
+            f'{_percent(latest[-1])} (epoch {epochs[-1] + 1}). If their '
+            'generator is one that lasts, its state may be lost: a bank that '
+            f'is taken over (init_bank) brings it along. {advice}'
+        )
+    if len(latest) == _START and max(latest) < few:
+        return (
+            f'In {_START} epochs running the teacher recognised less than '
+            f'{_percent(few)} of the new images, now {_percent(latest[-1])}. '
+            f'{advice}'
+        )
+    return ''
+
+
+def _stalls(
+    curve: Curve,
+    best: int,
+    epochs: Optional[int],
+    teacher_top1: Optional[float],
+) -> bool:
+    """Whether accuracy has not risen for long, without being high."""
+    if teacher_top1 and curve[best] > teacher_top1 - _CLOSE_TO_TEACHER:
+        return False
+    patience = max(_PATIENCE, _PATIENT_SHARE * (epochs or max(curve)))
+    return sum(epoch > best for epoch in curve) >= patience
+
+
+def _finite(curve: Curve) -> Curve:
+    return {k: v for k, v in curve.items() if abs(v) < 1e9}
+
+
+def _below(value: float, limit: float) -> bool:
+    return not value >= limit  # NaN as well
+
+
+def _percent(value: float) -> str:
+    return f'{value:.1f} %'

@@ -1,0 +1,267 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What the work dir of a run says of it, read without running anything."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Union
+
+from ..datasets.bank_folder import BankError, BankFolder
+from ..utils import latest_checkpoint, load_file, parse_config
+from ..utils.scalars import scan_scalars
+from .advice import advise
+from .measurements import Measurements, read_measurements
+
+_ATTEMPT = re.compile(r'\d{8}_\d{6}')
+_LOGGED = re.compile(
+    r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - \w+ - (WARNING|ERROR|CRITICAL) - '
+)
+_ENVIRONMENT = re.compile(
+    r'\s+(Python|PyTorch|TorchVision|MMEngine|GPU 0): (.{1,100})'
+)
+# Of a log: letters of a line, lines that are shown.
+_MOST_LETTERS, _MOST_LINES = 2000, 200
+_MOST_LOG = 50_000_000
+
+
+class RunFiles(NamedTuple):
+    """What there is of a run."""
+
+    path: Path
+    # Values by tag and step.
+    scalars: Dict[str, Dict[int, float]]
+    config: Dict[str, Any]
+    # None if there is none.
+    bank: Optional[BankFolder]
+    measured: Measurements
+    # Of each start of the run: when, until when.
+    attempts: List[Dict[str, str]]
+    # Of the logs: when, how bad, what.
+    warnings: List[Dict[str, str]]
+    versions: Dict[str, str]
+    # By what they are about; see ``advise``.
+    advice: Dict[str, str]
+    # What is lacking or damaged.
+    missing: List[str]
+
+    @property
+    def top1(self) -> Dict[int, float]:
+        """The student's accuracy by epoch, in %."""
+        return self.scalars.get('accuracy/top1', {})
+
+    def teacher_top1(self) -> Optional[float]:
+        """The teacher's accuracy on the validation images, in %."""
+        return answers_top1(self.measured, 'teacher')
+
+
+def answers_top1(measured: Measurements, role: str) -> Optional[float]:
+    """Share of right answers, in %; None if none were counted."""
+    counts = measured.get('validation', {}).get(role, {}).get('counts', ())
+    total = sum(images for _, _, images in counts)
+    right = sum(images for label, answer, images in counts if label == answer)
+    return 100 * right / total if total else None
+
+
+def read_run(work_dir: Union[str, Path]) -> RunFiles:
+    """Read the work dir of a run, whatever its state.
+
+    Args:
+        work_dir (str | Path): Of a run that is done, under way or killed.
+
+    Returns:
+        RunFiles: What is there; ``missing`` names the rest.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no log, bank or
+            checkpoint of a run in it.
+    """
+    path = Path(work_dir)
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f'{path} is not a folder: give the work dir of a run.'
+        )
+    is_run = (
+        any(path.glob('*/vis_data'))
+        or any(path.glob('*.pth'))
+        or any(path.glob('*/manifest.json'))
+        or any(_logs(path))
+    )
+    if not is_run:
+        raise FileNotFoundError(
+            f'{path} holds no run: it has no log (<time>/vis_data), no bank '
+            'and no checkpoint. Give the work dir of a run of tools/train.py.'
+        )
+    missing: List[str] = []
+    scalars, unreadable = scan_scalars(path)
+    if not scalars:
+        missing.append(
+            'Curves: there is no <time>/vis_data/scalars.json, which '
+            "MMEngine's LocalVisBackend writes."
+        )
+    if unreadable:
+        missing.append(
+            f'{unreadable} lines of scalars.json could not be read; the '
+            'last line of a run that was killed may be one.'
+        )
+    measured: Measurements = {}
+    try:
+        found = read_measurements(path)
+        measured = found or {}
+        if found is None:
+            missing.append(
+                'Sizes and times of the networks, answers per class and '
+                "scores of images: there is no report.json, which the run's "
+                'ReportHook writes.'
+            )
+    except (ValueError, OSError) as error:
+        missing.append(str(error))
+    config = _config(path, missing)
+    bank = _bank(path, config, missing)
+    warnings, versions = _read_logs(path, missing)
+    versions = {**versions, **measured.get('versions', {})}
+    if not versions:
+        missing.append('Versions: there is neither a log nor report.json.')
+    run = RunFiles(
+        path,
+        scalars,
+        config,
+        bank,
+        measured,
+        _attempts(path),
+        warnings,
+        versions,
+        {},
+        missing,
+    )
+    return run._replace(advice=advice_of(run))
+
+
+def advice_of(run: RunFiles) -> Dict[str, str]:
+    """What is wrong with the course of a run; see :func:`advise`."""
+    initial = run.scalars.get('initial/teacher_top1', {})
+    return advise(
+        run.top1,
+        run.scalars.get('synthesis/teacher_top1', {}),
+        initial[max(initial)] if initial else None,
+        run.bank.num_classes if run.bank else None,
+        epochs_of(run.config),
+        run.teacher_top1(),
+    )
+
+
+def epochs_of(config: Dict[str, Any]) -> Optional[int]:
+    """``train_cfg.max_epochs``, if there is one."""
+    train_cfg = config.get('train_cfg')
+    epochs = (
+        train_cfg.get('max_epochs') if isinstance(train_cfg, dict) else None
+    )
+    return epochs if type(epochs) is int else None
+
+
+def _logs(path: Path) -> List[Path]:
+    return sorted(
+        log
+        for log in path.glob('*/*.log')
+        if _ATTEMPT.fullmatch(log.parent.name)
+    )
+
+
+def _config(path: Path, missing: List[str]) -> Dict[str, Any]:
+    """The config of the last attempt."""
+    candidates = sorted(path.glob('*/vis_data/config.py'), reverse=True)
+    candidates += sorted(
+        path.glob('*.py'), key=lambda p: p.stat().st_mtime, reverse=True
+    )
+    wrong = ''
+    for candidate in candidates:
+        try:
+            text = candidate.read_text(encoding='utf-8')
+            return parse_config(text)
+        except (ValueError, OSError) as error:
+            wrong = wrong or f' {candidate.name}: {error}.'
+    try:
+        checkpoint = latest_checkpoint(path)
+        if checkpoint:
+            return parse_config(load_file(checkpoint)['meta']['cfg'])
+    except (ValueError, OSError, KeyError, TypeError, MemoryError) as error:
+        wrong += f' The checkpoint: {error}'
+    missing.append(f'Settings: no config of the run can be read.{wrong}')
+    return {}
+
+
+def _bank(
+    path: Path, config: Dict[str, Any], missing: List[str]
+) -> Optional[BankFolder]:
+    """The image bank, wherever the config has it."""
+    hooks = config.get('default_hooks')
+    hook = hooks.get('synthesis') if isinstance(hooks, dict) else None
+    name = hook.get('bank_dir') if isinstance(hook, dict) else None
+    names = [name] if isinstance(name, str) else []
+    for name in [*names, 'bank']:
+        folder = path / name
+        # A name out of a config is not to lead elsewhere.
+        if path.resolve() not in folder.resolve().parents:
+            continue
+        if BankFolder.exists(folder):
+            try:
+                return BankFolder(folder)
+            except (BankError, OSError) as error:
+                missing.append(str(error))
+                return None
+    missing.append('Images: there is no image bank in the work dir.')
+    return None
+
+
+def _attempts(path: Path) -> List[Dict[str, str]]:
+    """The starts of a run."""
+    found = []
+    for folder in sorted(path.iterdir()):
+        if not _ATTEMPT.fullmatch(folder.name) or not folder.is_dir():
+            continue
+        files = [f for f in folder.rglob('*') if f.is_file()]
+        try:
+            start = datetime.strptime(folder.name, '%Y%m%d_%H%M%S')
+        except ValueError:
+            continue
+        end = max((f.stat().st_mtime for f in files), default=None)
+        stop = datetime.fromtimestamp(end) if end else start
+        seconds = max((stop - start).total_seconds(), 0)
+        found.append(
+            dict(
+                start=f'{start:%Y-%m-%d %H:%M:%S}',
+                end=f'{stop:%Y-%m-%d %H:%M:%S}',
+                seconds=seconds,
+            )
+        )
+    return found
+
+
+def _read_logs(path: Path, missing: List[str]) -> Any:
+    """Warnings of all attempts, and versions of the last one."""
+    warnings: List[Dict[str, str]] = []
+    versions: Dict[str, str] = {}
+    logs = _logs(path)
+    if not logs:
+        missing.append('Warnings: there is no log, <time>/<time>.log.')
+    for log in logs:
+        with open(log, encoding='utf-8', errors='replace') as file:
+            read = 0
+            while read < _MOST_LOG:
+                line = file.readline(_MOST_LETTERS)
+                if not line:
+                    break
+                read += len(line)
+                found = _LOGGED.match(line)
+                if found:
+                    text = line[found.end() :].strip()
+                    entry = dict(time=found[1], level=found[2], text=text)
+                    warnings.append(entry)
+                    continue
+                found = _ENVIRONMENT.match(line)
+                if found:
+                    versions[found[1]] = found[2].strip()
+    if len(warnings) > _MOST_LINES:
+        missing.append(
+            f'Of {len(warnings)} warnings the last {_MOST_LINES} are shown.'
+        )
+    return warnings[-_MOST_LINES:], versions
