@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Fixtures that the tests share; helpers.py has what they import."""
 
+import importlib
 import json
 import os
 import socket
@@ -10,12 +11,14 @@ import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TIMEOUT, build, network
+from helpers import NET, ROOT, TIMEOUT, build, network
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from PIL import Image
 
 torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
 
@@ -37,6 +40,7 @@ MARKS = dict(
         'test_api/test_call.py',
         'test_cli/test_bad_inputs.py',
         'test_cli/test_benchmark.py',
+        'test_cli/test_commands.py',
         'test_cli/test_compare.py',
         'test_cli/test_crafted_checkpoints.py',
         'test_cli/test_locale_and_ctrl_c.py',
@@ -261,3 +265,39 @@ def forked(fork_server, tmp_path):
         )
 
     return forked
+
+
+@pytest.fixture(scope='session')
+def home(tmp_path_factory):
+    """A user's folder: my_net.py, t.pth, val/<class>/*.png."""
+    folder = tmp_path_factory.mktemp('home')
+    (folder / 'tiny_net_of_a_user.py').write_text(NET)
+    sys.path.insert(0, str(folder))
+    try:
+        module = importlib.import_module('tiny_net_of_a_user')
+    finally:
+        sys.path.remove(str(folder))
+    torch.manual_seed(0)
+    teacher = module.Net(16)
+    optimizer = torch.optim.Adam(teacher.parameters(), 0.01)
+    for _ in range(30):
+        images, labels = draw(64)
+        loss = torch.nn.functional.cross_entropy(teacher(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    torch.save(teacher.state_dict(), folder / 't.pth')
+    images, labels = draw(30)
+    levels = ((images * 0.3 + 0.4).clamp(0, 1) * 255).round()
+    for index, (image, label) in enumerate(zip(levels, labels.tolist())):
+        path = folder / 'val' / 'abc'[label] / f'{index}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy().astype(np.uint8)).save(path)
+    return folder
+
+
+def draw(number):
+    """Normalised images of 12x12 of three classes of brightness."""
+    labels = torch.randint(3, (number,))
+    images = torch.randn(number, 1, 12, 12) * 0.3
+    return images + (labels - 1)[:, None, None, None], labels

@@ -8,7 +8,8 @@ and answers with one:
 
     {"argv": [...], "cwd": "...", "out": "FILE", "envs": [{...}, ...],
      "kill_after": SECONDS or null, "kill": [ranks], "timeout": SECONDS,
-     "setup": "PYTHON", "tool": "train.py"}
+     "setup": "PYTHON", "tool": "train.py",
+     "module": "NAME"}
 
 One process is forked for each of ``envs``; what they print goes to the files
 ``out`` and ``out``.err.
@@ -41,8 +42,14 @@ def child(request, env):
         os.environ.update(env)
         tool = str(Path(TRAIN).with_name(request.get('tool', 'train.py')))
         sys.argv = [tool, *request['argv']]
+        if request.get('module'):
+            sys.argv = [request['module'], *request['argv']]
         exec(request.get('setup') or '', dict(globals()))
-        runpy.run_path(tool, run_name='__main__')
+        if request.get('module'):
+            sys.path.insert(0, os.getcwd())  # as python -m does
+            runpy.run_module(request['module'], run_name='__main__')
+        else:
+            runpy.run_path(tool, run_name='__main__')
         code = 0
     except SystemExit as error:
         code = error.code

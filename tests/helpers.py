@@ -78,3 +78,33 @@ def command(page, containing):
     """The arguments of the only command in the block that contains a text."""
     (block,) = (b for _, b in command_blocks(page) if containing in b)
     return shlex.split(block.replace('\\\n', ' '), comments=True)
+
+
+# Nothing of OpenMMLab, and modules of a user's own names.
+NET = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, width=8, num_classes=3):
+        super().__init__()
+        self.width = width
+        self.body = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, 2 * width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(2 * width),
+            nn.ReLU(inplace=True),
+        )
+        self.fc = nn.Linear(2 * width, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.body(x).mean((2, 3)))
+
+
+def make(width, num_classes=3):
+    return Net(width, num_classes)
+"""

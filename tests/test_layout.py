@@ -18,6 +18,7 @@ LAYERS = (
     {'api'},
     {'', 'env'},  # '' is the package itself
     {'cli'},
+    {'__main__'},
 )
 MODULES = {
     '.'.join(path.relative_to(ROOT).with_suffix('').parts): path

@@ -35,6 +35,8 @@ from .trial import Trial, run_trial
 
 # Files in the work dir.
 CONFIG, RECORD = 'config.py', 'distill.json'
+# Share of the time that validation may take.
+_VALIDATING = 0.05
 
 
 @dataclass(frozen=True)
@@ -540,17 +542,17 @@ def _plan(
     passed: float,
     shape: Sequence[int],
 ) -> Plan:
-    schedule, interval = row, 1
     timings = trial.timings
+    left = timings.seconds(row, row.epochs)
     if isinstance(parsed, float):
         left = PLANNED * (parsed - passed)
-        # Validation is to take little of the time.
-        spent = 0.05 * left
-        most = max(1, int(spent / max(timings.validation, 1e-9)))
-        interval = max(1, -(-row.epochs // most))
+    # Validation is to take little of the time.
+    most = max(1, int(_VALIDATING * left / max(timings.validation, 1e-9)))
+    interval = max(1, -(-row.epochs // most))
+    schedule = row
+    if isinstance(parsed, float):
         schedule = fit_time(row, timings, left, interval)
-        interval = max(interval, -(-schedule.epochs // most))
-        interval = min(interval, schedule.epochs)
+    interval = min(max(1, -(-schedule.epochs // most)), schedule.epochs)
     size = 1
     for length in shape:
         size *= length

@@ -542,6 +542,7 @@ def _run(seed: int) -> Dict[str, Any]:
             sampler_seed=dict(type='DistSamplerSeedHook'),
             divergence=dict(type='mmrazor.DivergenceHook'),
             export=dict(type='mmrazor.ExportStudentHook'),
+            report=dict(type='mmrazor.ReportHook'),
         ),
         env_cfg=dict(
             cudnn_benchmark=False,

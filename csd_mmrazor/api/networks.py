@@ -2,6 +2,8 @@
 """Networks as people have them, as configs name them, and what is in them."""
 
 import inspect
+import sys
+import sysconfig
 from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
@@ -109,8 +111,12 @@ def _made(
             f'{name}={spec!r} cannot be imported: {error}. Give FILE.py:Name '
             'or package.Name of a class or function, or a name of mmpretrain.'
         ) from error
+    # Whatever folder the config is read in later.
     path, colon, attribute = spec.rpartition(':')
-    if colon:  # whatever folder the config is read in
+    if not colon:
+        module, _, attribute = spec.rpartition('.')
+        path = getattr(sys.modules[module], '__file__', None) or ''
+    if colon or (path.endswith('.py') and not _is_installed(path)):
         spec = f'{Path(path).expanduser().resolve()}:{attribute}'
     if num_classes is not None and _takes(make, 'num_classes'):
         arguments.setdefault('num_classes', num_classes)
@@ -194,12 +200,20 @@ def _name_of_class(cls: type) -> str:
     if cls.__module__ == '__main__':
         raise ValueError('its class is in the program itself')
     file = inspect.getsourcefile(cls)
-    if file is None or any(part in Path(file).parts for part in _INSTALLED):
+    if file is None or _is_installed(file):
         return f'{cls.__module__}.{cls.__qualname__}'
     # It has to be the class of this very module.
     if getattr(import_file(file), cls.__name__, None) is not cls:
         raise ValueError(f'{file} does not make the same class')
     return f'{Path(file).resolve()}:{cls.__qualname__}'
+
+
+def _is_installed(file: str) -> bool:
+    """Whether any program can import the module in a file."""
+    places = (sysconfig.get_path('stdlib'), sysconfig.get_path('purelib'))
+    return any(part in Path(file).parts for part in _INSTALLED) or any(
+        Path(place) in Path(file).resolve().parents for place in places
+    )
 
 
 def _arguments_of(module: nn.Module) -> Dict[str, Any]:

@@ -263,7 +263,6 @@ def _small(cfg: Dict[str, Any], schedule: Schedule, work_dir: str) -> Config:
         init_rounds=1, rounds=1, init_iters=2, grid_images=100, rehearsal=True
     )
     hook['synthesizer']['iters'] = 2
-    small['default_hooks'].pop('export', None)
     small['default_hooks']['logger'] = dict(type='LoggerHook', interval=10**9)
     small['train_cfg'].update(max_epochs=1)
     small['train_dataloader']['sampler']['num_samples'] = 2 * schedule.batch

@@ -4,6 +4,7 @@
 import argparse
 import os
 import os.path as osp
+import sys
 from typing import Any, Sequence
 
 import torch
@@ -48,19 +49,25 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config that the arguments name, with their options.
 
+    Its folder and the current one are put on the import path.
+
     Where a config tests on what it validates on, options for ``val_*`` count
     for ``test_*`` as well.
 
-    Args:
-        args (Namespace): Of the arguments above and ``config``.
+        Args:
+            args (Namespace): Of the arguments above and ``config``.
 
-    Returns:
-        Config: With ``launcher`` and ``work_dir``.
+        Returns:
+            Config: With ``launcher`` and ``work_dir``.
 
-    Raises:
-        ValueError: If the config cannot be read, an option would change
-            nothing, or a section has what nobody reads.
+        Raises:
+            ValueError: If the config cannot be read, an option would change
+                nothing, or a section has what nobody reads.
     """
+    # As with ``python FILE``: what is in these folders can be imported.
+    for folder in (os.getcwd(), osp.dirname(osp.abspath(args.config))):
+        if folder not in sys.path:
+            sys.path.append(folder)
     cfg = read_config(args.config)
     options = {}
     texts = getattr(args, 'cfg_options_texts', {})

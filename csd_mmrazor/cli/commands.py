@@ -1,0 +1,32 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""``python -m csd_mmrazor COMMAND``."""
+
+import importlib
+import sys
+
+# Modules with a ``main``, and what they are for.
+COMMANDS = dict(
+    distill=('distill', 'train a student from a teacher, without images'),
+    plan=('distill', 'say what distill would do, and how long it takes'),
+    report=('report', 'make the report of a run, or compare several'),
+    export=('export_student', 'take the student out of a run'),
+    train=('train', 'train by a config'),
+    test=('test', 'test a trained run'),
+)
+
+
+def main() -> None:
+    """Run a command with the arguments after it."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ''
+    if name not in COMMANDS:
+        listed = '\n'.join(f'  {k:8} {v[1]}' for k, v in COMMANDS.items())
+        usage = f'usage: python -m csd_mmrazor COMMAND ...\n\n{listed}\n'
+        if name in ('-h', '--help'):
+            print(usage)
+            return
+        what = f'there is no command {name!r}' if name else 'name a command'
+        sys.exit(f'{usage}\n{what}')
+    # What argparse shows as the program.
+    sys.argv[:2] = [f'python -m csd_mmrazor {name}']
+    module = importlib.import_module(f'csd_mmrazor.cli.{COMMANDS[name][0]}')
+    module.main()

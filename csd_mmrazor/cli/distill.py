@@ -1,0 +1,207 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Distil any two networks by one command; see csd_mmrazor.distill()."""
+
+import argparse
+import os
+import sys
+from typing import Any, Dict, List, Optional, Sequence
+
+from ..api import distill
+from ..api.config import METHODS, TASKS
+from .errors import concise_errors
+from .options import parse_value
+from .processes import speak_utf8
+
+
+class KeyValues(argparse.Action):
+    """Reads ``key=value`` pairs into a dict."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        found = dict(getattr(namespace, self.dest) or {})
+        for word in values:
+            key, is_pair, value = word.partition('=')
+            if not is_pair or not key.isidentifier():
+                parser.error(
+                    f'{option_string} takes key=value pairs, but got "{word}"'
+                )
+            try:
+                found[key] = parse_value(value)
+            except ValueError as error:
+                parser.error(f'{option_string} {word}: {error}')
+        setattr(namespace, self.dest, found)
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Train a small network to do what a large one does, '
+        'without the images that the large one was trained on.'
+    )
+    for name, which in (('teacher', 'trained'), ('student', 'small')):
+        group = parser.add_argument_group(f'the {name}')
+        group.add_argument(
+            f'--{name}',
+            required=True,
+            help=f'the {which} network: FILE.py:Name or package.Name of a '
+            'class or function, a model of mmpretrain, or a config file',
+        )
+        group.add_argument(
+            f'--{name}-weights',
+            metavar='FILE',
+            help='its weights'
+            if name == 'teacher'
+            else 'weights that it starts from',
+        )
+        group.add_argument(
+            f'--{name}-args',
+            nargs='+',
+            action=KeyValues,
+            metavar='key=value',
+            help='arguments of what makes it',
+        )
+        group.add_argument(
+            f'--{name}-feature',
+            metavar='MODULE',
+            help='the module that returns its last feature map, where it is '
+            'not found',
+        )
+    group.add_argument(
+        '--student-pooled',
+        metavar='MODULE',
+        help='the module that returns its pooled feature',
+    )
+    group = parser.add_argument_group('the images')
+    group.add_argument(
+        '--image-shape',
+        required=True,
+        metavar='C,H,W',
+        help='channels, height and width, such as 3,32,32',
+    )
+    for name in ('mean', 'std'):
+        group.add_argument(
+            f'--{name}',
+            metavar='X,Y,Z',
+            help=f"{name} of the teacher's training images, in 0..1 or "
+            '0..255; left out if the networks take images in 0..1',
+        )
+    group.add_argument(
+        '--classes',
+        metavar='K',
+        help='their number, or names of the folders of --val in the order of '
+        "the teacher's logits: a,b,c",
+    )
+    group.add_argument(
+        '--val',
+        metavar='FOLDER',
+        help='images to measure accuracy on, FOLDER/<class>/*',
+    )
+    group.add_argument(
+        '--augment',
+        nargs='+',
+        action=KeyValues,
+        metavar='key=value',
+        help='random crop and flip: padding=4 flip_prob=0.5',
+    )
+    group.add_argument(
+        '--no-augment', action='store_true', help='leave images as they are'
+    )
+    group.add_argument(
+        '--init-bank',
+        metavar='FOLDER',
+        help='images to start with: the bank of another run, or a folder',
+    )
+    group = parser.add_argument_group('the run')
+    group.add_argument(
+        '--budget',
+        default='15min',
+        help='a time (90s, 15min, 1h30min), a number of student steps, or '
+        '"paper"; default: %(default)s',
+    )
+    group.add_argument(
+        '--out',
+        metavar='DIR',
+        default='runs/distill',
+        help='folder of the run, which the same command continues; default: '
+        '%(default)s',
+    )
+    group.add_argument(
+        '--method',
+        choices=[*METHODS],
+        default='csd',
+        help='how images are made',
+    )
+    group.add_argument(
+        '--aux-task',
+        choices=['auto', *TASKS],
+        default='auto',
+        help='the task of the auxiliary head',
+    )
+    for name, text in dict(
+        loss_weights='weights of losses: oh, bn, csd, adv, ce, kd, feature',
+        schedule='numbers of the schedule that are to differ, such as '
+        'batch=64',
+    ).items():
+        group.add_argument(
+            f'--{name.replace("_", "-")}',
+            nargs='+',
+            action=KeyValues,
+            metavar='key=value',
+            help=text,
+        )
+    group.add_argument('--seed', type=int, default=0, help='default: 0')
+    group.add_argument(
+        '--device', choices=['cpu', 'cuda'], help='default: a GPU if any'
+    )
+    group.add_argument(
+        '--amp',
+        choices=['bfloat16', 'float16'],
+        help='train in mixed precision',
+    )
+    args = parser.parse_args(argv)
+    if args.no_augment and args.augment:
+        parser.error('give --augment or --no-augment')
+    return args
+
+
+def arguments_of(args: argparse.Namespace) -> Dict[str, Any]:
+    """The arguments of ``distill()``."""
+    found = dict(vars(args))
+    found['work_dir'] = found.pop('out')
+    no_augment = found.pop('no_augment')
+    found['augment'] = None if no_augment else found['augment'] or 'auto'
+    found['image_shape'] = _listed(args.image_shape)
+    for name in ('mean', 'std'):
+        if found[name] is not None:
+            found[name] = _listed(found[name])
+    if args.classes is not None:
+        names = _listed(args.classes)
+        is_number = len(names) == 1 and isinstance(names[0], int)
+        found['classes'] = names[0] if is_number else [*map(str, names)]
+    return found
+
+
+def _listed(text: str) -> List[Any]:
+    return [parse_value(part) for part in text.split(',')]
+
+
+def main() -> None:
+    """Run the command line."""
+    speak_utf8()
+    plan_only = sys.argv[0].endswith(' plan')
+    args = parse_args()
+    # As with ``python FILE``: what is beside it can be imported.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    with concise_errors('The same command continues this run.'):
+        run = distill(**arguments_of(args), plan_only=plan_only)
+    if plan_only:
+        return
+    reached = (
+        ''
+        if run.top1 is None
+        else f' reaches {run.top1:.2f} %, its teacher {run.teacher_top1:.2f} %'
+    )
+    print(
+        f'\nThe student{reached}. It is in '
+        f'{run.work_dir / "student"}; the config is {run.config}'
+        + (f', the report {run.report}.' if run.report else '.')
+    )

@@ -1,0 +1,126 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""``python -m csd_mmrazor``: what the arguments become, and whole commands."""
+
+import re
+import sys
+
+import pytest
+import torch
+from helpers import TINY
+
+from csd_mmrazor.cli.commands import COMMANDS, main
+from csd_mmrazor.cli.distill import arguments_of, parse_args
+
+LEAST = ('--teacher', 'a.py:Net', '--student', 'b.py:Net', '--image-shape')
+
+
+@pytest.mark.parametrize(
+    'options, expected',
+    [
+        ((), dict(image_shape=[3, 32, 64], augment='auto', budget='15min')),
+        (('--mean', '.1,.2,0.3'), dict(mean=[0.1, 0.2, 0.3])),
+        (('--mean', '33', '--std', '78'), dict(mean=[33], std=[78])),
+        (('--classes', '10'), dict(classes=10)),
+        (('--classes', 'cat,dog,7'), dict(classes=['cat', 'dog', '7'])),
+        (('--no-augment',), dict(augment=None)),
+        (
+            ('--augment', 'padding=2', 'flip_prob=0'),
+            dict(augment=dict(padding=2, flip_prob=0)),
+        ),
+        (
+            ('--teacher-args', 'width=32', 'act=relu', 'sizes=[1,2]'),
+            dict(teacher_args=dict(width=32, act='relu', sizes=[1, 2])),
+        ),
+        (('--loss-weights', 'bn=0.5'), dict(loss_weights=dict(bn=0.5))),
+        (('--out', 'runs/a', '--budget', '90'), dict(work_dir='runs/a')),
+    ],
+)
+def test_arguments(options, expected):
+    found = arguments_of(parse_args([*LEAST, '3,32,64', *options]))
+    assert {k: found[k] for k in expected} == expected
+
+
+def test_the_command_has_each_argument_of_the_call():
+    from inspect import signature
+
+    from csd_mmrazor import distill
+
+    found = arguments_of(parse_args([*LEAST, '1,8,8']))
+    assert {*found, 'plan_only'} == {*signature(distill).parameters}
+    defaults = {
+        name: each.default
+        for name, each in signature(distill).parameters.items()
+        if each.default is not each.empty and name in found
+    }
+    assert {k: found[k] for k in defaults} == defaults
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (('--teacher-args', 'width'), 'key=value pairs, but got "width"'),
+        (('--augment', 'padding=1', '--no-augment'), 'or --no-augment'),
+        (('--method', 'dafl'), 'invalid choice'),
+    ],
+)
+def test_wrong_options(options, message, capsys):
+    with pytest.raises(SystemExit):
+        parse_args([*LEAST, '1,8,8', *options])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['', 'destil', '--help'])
+def test_other_commands(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['csd_mmrazor', *filter(None, [name])])
+    if name == '--help':
+        main()
+        text = capsys.readouterr().out
+    else:
+        with pytest.raises(SystemExit) as error:
+            main()
+        text = error.value.code
+    assert all(command in text for command in COMMANDS)
+
+
+def arguments(home, out):
+    return [
+        *('--teacher', 'tiny_net_of_a_user.py:Net', '--teacher-args'),
+        *('width=16', '--teacher-weights', 't.pth'),
+        *('--student', 'tiny_net_of_a_user.make', '--student-args', 'width=4'),
+        *('--classes', 'a,b,c', '--image-shape', '1,12,12'),
+        *('--mean', '0.4', '--std', '0.3', '--val', 'val', '--budget', '20'),
+        *('--schedule', *(f'{key}={value}' for key, value in TINY.items())),
+        *('--device', 'cpu', '--out', out),
+    ]
+
+
+def test_from_files_to_a_student(home, forked, tmp_path):
+    """In the folder of the files: planned, trained, continued, exported."""
+    out = tmp_path / 'out'
+    options = arguments(home, out)
+    planned = forked('plan', *options, cwd=home, module='csd_mmrazor')
+    assert planned.status == [0], planned.output
+    assert re.search(r'plan: .* images: .*student: ', planned.stdout, re.S)
+    assert not out.exists()
+    done = forked('distill', *options, cwd=home, module='csd_mmrazor')
+    assert done.status == [0], done.output
+    top1 = re.search(r'reaches ([\d.]+) %, its teacher ([\d.]+)', done.stdout)
+    assert float(top1[2]) > 80
+    again = forked('distill', *options, cwd=home, module='csd_mmrazor')
+    assert again.status == [0] and top1[0] in again.stdout
+    weights = torch.load(out / 'student/student.pth', weights_only=True)
+    net = sys.modules['tiny_net_of_a_user'].Net(4)
+    net.load_state_dict(weights)
+    exported = forked(
+        'export', out, tmp_path / 'a.pth', module='csd_mmrazor', cwd=home
+    )
+    assert exported.status == [0], exported.output
+    trained = forked(out / 'config.py', '--work-dir', tmp_path / 'b')
+    assert trained.status == [0], trained.output
+
+
+def test_an_error_is_one_line(home, forked, tmp_path):
+    options = [*arguments(home, tmp_path / 'out'), '--mean', '120']
+    done = forked('distill', *options, cwd=home, module='csd_mmrazor')
+    assert done.status == [1] and 'Traceback' not in done.stderr
+    assert 'ValueError: mean=[120.0]' in done.stderr
