@@ -10,8 +10,8 @@ custom_imports = dict(imports=['csd_mmrazor'], allow_failed_imports=False)
 # The four variables here cannot, because MMEngine uses them only while it
 # reads this file. The option to use instead stands beside each.
 #
-# Images are (3, img_size, img_size). Options: model.image_shape and
-# default_hooks.synthesis.synthesizer.generator.img_size
+# Images are (3, img_size, img_size), and the generator makes such.
+# Option: model.image_shape, (channels, height, width)
 img_size = 32
 # Epochs, with one round of synthesis before each. A round optimises one batch
 # of synthetic images against the current student.
@@ -41,7 +41,6 @@ synthesis = dict(
         optimizer=dict(type='Adam', lr=1e-3, betas=(0.5, 0.999)),
         generator=dict(
             type='CSDGenerator',
-            img_size=img_size,
             latent_dim=256,
             hidden_channels=64,
         ),
@@ -94,7 +93,8 @@ model = dict(
             logits=dict(type='ModuleOutputs', source='teacher.head'),
         ),
         # Maps the student's last feature to the shape of the teacher's. The
-        # channels are inferred from the networks.
+        # channels are inferred from the networks; mid_channel sets those in
+        # between. student_recorders.feature=None turns the term off.
         connectors=dict(align=dict(type='AlignConnector')),
         distill_losses=dict(
             loss_kd=dict(type='KLDivergence', tau=20, loss_weight=1),

@@ -321,10 +321,6 @@ CASES = {
         ],
         'nothing to minimise',
     ),
-    'images of odd size': (
-        [f'{SYNTHESIS}.synthesizer.generator.img_size=10'],
-        'multiple of 4, but got img_size=10',
-    ),
     'images of another size': (
         [f'{SYNTHESIS}.synthesizer.generator.img_size=16'],
         r'images of \(1, 16, 16\), but model.image_shape is \(1, 8, 8\)',
@@ -690,7 +686,7 @@ def test_options_that_are_right():
     ):
         check_option(cfg, option)
     for option, places in (
-        ('img_size', 'default_hooks.synthesis.synthesizer.generator.img_size'),
+        ('latent_dim', f'{SYNTHESIS}.synthesizer.generator.latent_dim'),
         ('batch_size', 'train_dataloader.batch_size'),
         ('augment.padding', 'model.data_preprocessor.augment.padding'),
         ('model.distiler.distill_losses', 'did you mean model.distiller'),

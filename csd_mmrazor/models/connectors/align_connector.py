@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, Optional
+from typing import Dict, Optional, Sequence, Union
 
 import torch.nn as nn
 import torch.nn.functional as F
@@ -8,6 +8,11 @@ from mmrazor.models.architectures.connectors.base_connector import (
 )
 from mmrazor.registry import MODELS
 from torch import Tensor
+
+from ...utils import check_integer
+
+# Channels in between at most, where nothing else is said.
+MOST_CHANNELS = 1024
 
 
 @MODELS.register_module()
@@ -21,10 +26,13 @@ class AlignConnector(BaseConnector):
     Args:
         in_channel (int): Channels of the student's map.
         out_channel (int): Channels of the teacher's map.
-        out_size (int, optional): Height and width of the teacher's map; the
-            student's is average-pooled to it where it is larger, and repeated
-            where it is smaller. None takes the student's as it is. Defaults
-            to None.
+        out_size (int | sequence[int], optional): Height and width of the
+            teacher's map, or (height, width); the student's is
+            average-pooled to it where it is larger, and repeated where it is
+            smaller. None takes the student's as it is. Defaults to None.
+        mid_channel (int, optional): Channels in between, the bottleneck.
+            Defaults to None: twice the teacher's, but no more than
+            1,024, with which the middle layer has 9.4 M weights.
         init_cfg (dict, optional): Defaults to None, torch's own.
     """
 
@@ -32,12 +40,22 @@ class AlignConnector(BaseConnector):
         self,
         in_channel: int,
         out_channel: int,
-        out_size: Optional[int] = None,
+        out_size: Union[None, int, Sequence[int]] = None,
+        mid_channel: Optional[int] = None,
         init_cfg: Optional[Dict] = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.out_size = out_size
-        mid_channel = 2 * out_channel
+        if isinstance(out_size, int):
+            out_size = (out_size, out_size)
+        self.out_size = None if out_size is None else tuple(out_size)
+        if mid_channel is None:
+            mid_channel = min(2 * out_channel, MOST_CHANNELS)
+        for name, value in dict(
+            in_channel=in_channel,
+            out_channel=out_channel,
+            mid_channel=mid_channel,
+        ).items():
+            check_integer(f'{name} of AlignConnector', value)
         self.layers = nn.Sequential(
             nn.Conv2d(in_channel, mid_channel, 1, bias=False),
             nn.BatchNorm2d(mid_channel),
@@ -57,6 +75,6 @@ class AlignConnector(BaseConnector):
         Returns:
             Tensor: (N, out_channel, H, W).
         """
-        if self.out_size and feature.shape[-1] != self.out_size:
+        if self.out_size and feature.shape[2:] != self.out_size:
             feature = F.adaptive_avg_pool2d(feature, self.out_size)
         return self.layers(feature)

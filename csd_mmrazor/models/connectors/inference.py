@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from copy import deepcopy
-from typing import Dict
+from typing import Dict, Set
 
 import torch
 import torch.nn as nn
@@ -19,7 +19,8 @@ def infer_connectors(
     """Fill in the channels that a distiller's connectors leave out.
 
     The student's record that goes through a connector is brought to the form
-    of the teacher's record in the same loss.
+    of the teacher's record in the same loss. What is None is left out, see
+    :func:`without_switched_off`.
 
     Args:
         distiller (dict): Config of a ``ConfigurableDistiller``.
@@ -34,7 +35,7 @@ def infer_connectors(
     Raises:
         ValueError: If a loss with such a connector sees no teacher.
     """
-    distiller = deepcopy(distiller)
+    distiller = without_switched_off(distiller)
     wanted = {
         name: cfg
         for name, cfg in (distiller.get('connectors') or {}).items()
@@ -87,8 +88,69 @@ def infer_connectors(
                 target = _recorded(probe, of_teacher[0])
                 cfg.setdefault('in_channel', source.shape[1])
                 cfg.setdefault('out_channel', target.shape[1])
-                cfg.setdefault('out_size', target.shape[-1])
+                height, width = target.shape[2:]
+                cfg.setdefault(
+                    'out_size', width if height == width else (height, width)
+                )
     return distiller
+
+
+def without_switched_off(distiller: Dict) -> Dict:
+    """A distiller's config without the losses that are switched off by None.
+
+    A recorder that is None takes the losses that look at it with it, and a
+    loss the connectors that nothing else uses: ``student_recorders.feature=
+    None`` of the base config leaves the feature maps alone.
+
+    Args:
+        distiller (dict): Config of a ``ConfigurableDistiller``.
+
+    Returns:
+        dict: The same where nothing is None.
+    """
+    distiller = deepcopy(distiller)
+    recorders = {
+        side: distiller.get(f'{side}_recorders') or {}
+        for side in ('student', 'teacher')
+    }
+    losses = distiller.get('distill_losses') or {}
+    mappings = distiller.get('loss_forward_mappings') or {}
+    connectors = distiller.get('connectors') or {}
+    before = len(losses)
+    for name, mapping in [*mappings.items()]:
+        sides = [
+            (record['recorder'], record['from_student'])
+            for record in (mapping or {}).values()
+            if 'recorder' in record and 'from_student' in record
+        ]
+        if (
+            mapping is None
+            or losses.get(name, mapping) is None
+            or any(
+                recorders['student' if is_student else 'teacher'].get(r, r)
+                is None
+                for r, is_student in sides
+            )
+        ):
+            mappings.pop(name)
+            losses.pop(name, None)
+    for part in (*recorders.values(), losses):
+        for name in [name for name, cfg in part.items() if cfg is None]:
+            part.pop(name)
+    if len(losses) < before:
+        for name in {*connectors} - _connectors_of(mappings):
+            connectors.pop(name)
+    return distiller
+
+
+def _connectors_of(mappings: Dict) -> Set[str]:
+    """Names of the connectors that losses use."""
+    return {
+        record['connector']
+        for mapping in mappings.values()
+        for record in (mapping or {}).values()
+        if isinstance(record, dict) and record.get('connector')
+    }
 
 
 def _recorded(distiller: nn.Module, record: Dict) -> Tensor:

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, List, Optional, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -10,6 +10,7 @@ from mmrazor.registry import MODELS
 
 from ...utils import check_integer
 from ..utils import contiguous
+from .shapes import DEFAULT_SHAPE, fitted_shape, image_sizes
 
 # The generator is re-initialised each round like a DCGAN (authors' code,
 # datafree/synthesis/csd.py).
@@ -19,14 +20,28 @@ DCGAN_INIT = (
 )
 
 
-def num_upsamples(img_size: int) -> int:
-    """How often the first feature map is doubled to reach ``img_size``.
+# The largest first map. Its layer has 256 weights for each of its numbers.
+_MOST_AT_FIRST = 16
+
+
+def num_upsamples(*sizes: int) -> int:
+    """How often the first feature map is doubled to reach the images' size.
 
     Two doublings up to 32 pixels, as in the paper; larger images get one
-    more as long as the first map stays larger than 8 and whole.
+    more as long as the first map stays larger than 8 and whole, or is larger
+    than 16.
+
+    Args:
+        *sizes (int): Height and width of the images, or either.
+
+    Returns:
+        int: 2 or more. Sizes that are no multiple of 2 to that power are
+        rounded up to one within the generator.
     """
-    stages = 2
-    while img_size >> stages > 8 and img_size % (1 << (stages + 1)) == 0:
+    stages, size = 2, -(-max(sizes) // 4) * 4
+    while (size >> stages > 8 and size % (1 << (stages + 1)) == 0) or (
+        -(-size // (1 << stages)) > _MOST_AT_FIRST
+    ):
         stages += 1
     return stages
 
@@ -40,12 +55,16 @@ class CSDGenerator(BaseGenerator):
     code (datafree/models/generator.py).
 
     Args:
-        img_size (int): Height and width of the images, a multiple of 4.
+        img_size (int | sequence[int], optional): Height and width of the
+            images, or (height, width); 1 or more. What is no multiple of 4 is
+            made larger and cropped. Defaults to None: with ``channels`` from
+            the algorithm's ``image_shape`` (see :meth:`fit`).
         latent_dim (int): Width of the latent. Defaults to 256 (authors'
             code).
         hidden_channels (int): Channels of the last stage; the stages before
             have twice as many. Defaults to 64 (authors' code).
-        channels (int): Channels of the images. Defaults to 3.
+        channels (int, optional): Channels of the images. Defaults to None:
+            the algorithm's, or 3.
         init_cfg (dict | list[dict], optional): How the weights are drawn.
             Defaults to N(0, 0.02) for weights and N(1, 0.02) for the scales
             of normalisation layers.
@@ -55,33 +74,51 @@ class CSDGenerator(BaseGenerator):
 
     def __init__(
         self,
-        img_size: int,
+        img_size: Union[None, int, Sequence[int]] = None,
         latent_dim: int = 256,
         hidden_channels: int = 64,
-        channels: int = 3,
+        channels: Optional[int] = None,
         init_cfg: Optional[Union[Dict, List[Dict]]] = DCGAN_INIT,
     ):
+        sizes = image_sizes(img_size, 'CSDGenerator')
         for name, value in dict(
-            img_size=img_size,
+            img_size=sizes[0],
+            width=sizes[1],
             latent_dim=latent_dim,
             hidden_channels=hidden_channels,
-            channels=channels,
+            channels=DEFAULT_SHAPE[0] if channels is None else channels,
         ).items():
             check_integer(f'{name} of CSDGenerator', value)
-        if img_size % 4:
-            raise ValueError(
-                'CSDGenerator makes images whose size is a multiple of 4, '
-                f'but got img_size={img_size}: try {img_size // 4 * 4} or '
-                f'{img_size // 4 * 4 + 4}.'
-            )
         if isinstance(init_cfg, tuple):
             init_cfg = list(init_cfg)
         super().__init__(img_size, latent_dim, hidden_channels, init_cfg)
-        self.channels = channels
-        stages = num_upsamples(img_size)
-        self.init_size = img_size >> stages
+        self.given = (channels, img_size)
+        self._build((channels or DEFAULT_SHAPE[0], *sizes))
+
+    def fit(self, image_shape: Sequence[int]) -> None:
+        """Make images of a shape, as far as the arguments leave it open.
+
+        Args:
+            image_shape (sequence[int]): (C, H, W).
+        """
+        wanted = fitted_shape(self.given, image_shape)
+        if wanted != self.image_shape:
+            with torch.random.fork_rng(devices=[]):
+                self._build(wanted)
+
+    def _build(self, image_shape: Tuple[int, int, int]) -> None:
+        """Make the layers for images of (C, H, W)."""
+        self.image_shape = image_shape
+        channels, height, width = image_shape
+        hidden_channels = self.hidden_channels
+        stages = num_upsamples(height, width)
+        self.init_size = tuple(
+            -(-size // (1 << stages)) for size in (height, width)
+        )
         wide = 2 * hidden_channels
-        self.linear = nn.Linear(latent_dim, wide * self.init_size**2)
+        self.linear = nn.Linear(
+            self.latent_dim, wide * self.init_size[0] * self.init_size[1]
+        )
         layers = [nn.BatchNorm2d(wide)]
         in_channels = wide
         for stage in range(stages):
@@ -110,12 +147,17 @@ class CSDGenerator(BaseGenerator):
             batch_size (int): How many to draw if ``data`` is None.
 
         Returns:
-            torch.Tensor: Images in [0, 1], (N, channels, img_size, img_size).
+            torch.Tensor: Images in [0, 1], (N, C, H, W).
         """
         latent = self.process_latent(data, batch_size)
-        maps = self.linear(latent)  # (N, 2w * s * s)
-        maps = maps.view(len(maps), -1, self.init_size, self.init_size)
+        maps = self.linear(latent)  # (N, 2w * h * w)
+        maps = maps.view(len(maps), -1, *self.init_size)
         # Upsampling in this layout takes a fifth of the time on CPUs.
         maps = maps.contiguous(memory_format=torch.channels_last)
+        images = self.layers(maps)
+        _, height, width = self.image_shape
+        top = (images.shape[2] - height) // 2
+        left = (images.shape[3] - width) // 2
+        images = images[:, :, top : top + height, left : left + width]
         # The networks that see the images have formats of their own.
-        return contiguous(self.layers(maps))
+        return contiguous(images)

@@ -133,6 +133,11 @@ class GeneratorAdapter(BaseModule):
         """Width of the latent."""
         return self.generator.latent_dim
 
+    def fit(self, image_shape: Sequence[int]) -> None:
+        """Let the generator fit its shape, if it can, to (C, H, W)."""
+        if hasattr(self.generator, 'fit'):
+            self.generator.fit(image_shape)
+
     def forward(
         self, data: Optional[Tensor] = None, batch_size: int = 1
     ) -> Tensor:

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Optional, Sequence
+import math
+from typing import Optional, Sequence, Union
 
 import torch
 import torch.nn as nn
@@ -7,6 +8,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...utils import check_integer
+from .shapes import fitted_shape, image_sizes
 
 
 @MODELS.register_module()
@@ -20,8 +22,11 @@ class PixelGenerator(nn.Module):
     the state that Adam keeps.
 
     Args:
-        img_size (int): Height and width of the images.
-        channels (int): Channels of the images. Defaults to 3.
+        img_size (int | sequence[int], optional): Height and width of the
+            images, or (height, width). Defaults to None: with ``channels``
+            from the algorithm's ``image_shape`` (see :meth:`fit`).
+        channels (int, optional): Channels of the images. Defaults to None:
+            the algorithm's, or 3.
         mean (sequence[float] | float): Of the teacher's training images, each
             channel or all, 0..255. Defaults to 127.5.
         std (sequence[float] | float): Likewise. Defaults to 64.
@@ -31,16 +36,20 @@ class PixelGenerator(nn.Module):
 
     def __init__(
         self,
-        img_size: int,
-        channels: int = 3,
+        img_size: Union[None, int, Sequence[int]] = None,
+        channels: Optional[int] = None,
         mean: Sequence[float] = 127.5,
         std: Sequence[float] = 64.0,
     ) -> None:
         super().__init__()
-        for name, value in dict(img_size=img_size, channels=channels).items():
+        sizes = image_sizes(img_size, 'PixelGenerator')
+        self.given = (channels, img_size)
+        self.image_shape = (3 if channels is None else channels, *sizes)
+        for name, value in zip(
+            ('channels', 'img_size', 'width'), self.image_shape
+        ):
             check_integer(f'{name} of PixelGenerator', value)
-        self.image_shape = (channels, img_size, img_size)
-        self.latent_dim = channels * img_size * img_size
+        channels = self.image_shape[0]
         for name, value in dict(mean=mean, std=std).items():
             value = torch.tensor(value, dtype=torch.float32).flatten() / 255
             if len(value) not in (1, channels):
@@ -50,6 +59,15 @@ class PixelGenerator(nn.Module):
                     f'{len(value)}.'
                 )
             self.register_buffer(name, value.view(-1, 1, 1))
+
+    @property
+    def latent_dim(self) -> int:
+        """Width of the latent: all pixels."""
+        return math.prod(self.image_shape)
+
+    def fit(self, image_shape: Sequence[int]) -> None:
+        """Make images of (C, H, W), as far as the arguments leave it open."""
+        self.image_shape = fitted_shape(self.given, image_shape)
 
     def forward(
         self, data: Optional[Tensor] = None, batch_size: int = 1
@@ -62,7 +80,7 @@ class PixelGenerator(nn.Module):
             batch_size (int): How many to draw if ``data`` is None.
 
         Returns:
-            Tensor: Images in [0, 1], (N, channels, img_size, img_size).
+            Tensor: Images in [0, 1], (N, C, H, W).
         """
         if data is None:
             data = torch.randn(

@@ -24,10 +24,24 @@ def rotate(images: Tensor) -> Tensor:
     if images.shape[-1] != images.shape[-2]:
         raise ValueError(
             'Rotation by 90 degrees needs square images, but got '
-            f'{images.shape[-2]}x{images.shape[-1]} pixels: use '
-            'aux_head.task=dict(type="ChannelPermutationTask").'
+            f'{images.shape[-2]}x{images.shape[-1]} pixels: set '
+            f'{_fitting(images)}.'
         )
     return torch.stack([images.rot90(k, (2, 3)) for k in range(4)], 1)
+
+
+def _fitting(images: Tensor) -> str:
+    """The tasks that images of a shape can have, for messages."""
+    _, channels, height, width = images.shape
+    names = ['FlipTask', 'HalfShiftTask']
+    if height == width:
+        names.insert(0, 'RotationTask')
+    if channels == 3:
+        names.append('ChannelPermutationTask')
+    return (
+        f'model.aux_head.task.type to one of {", ".join(names)}, which take '
+        f'images of {channels}x{height}x{width}'
+    )
 
 
 def permute_channels(images: Tensor) -> Tensor:
@@ -42,8 +56,7 @@ def permute_channels(images: Tensor) -> Tensor:
     if images.shape[1] != 3:
         raise ValueError(
             'Permuting colours needs images of 3 channels, but '
-            f'got {images.shape[1]}: use '
-            'aux_head.task=dict(type="RotationTask").'
+            f'got {images.shape[1]}: set {_fitting(images)}.'
         )
     orders = torch.tensor(
         list(permutations(range(3))), device=images.device

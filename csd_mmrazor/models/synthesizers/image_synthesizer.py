@@ -156,6 +156,7 @@ class ImageSynthesizer(nn.Module):
                 classes differ, or a weight or statistic of a network is one
                 that no training leaves.
         """
+        self._fit_generator(networks)
         needs = self.objective.needs(with_student)
         self.objective.check(networks)
         needs |= self.objective.needs()
@@ -172,6 +173,7 @@ class ImageSynthesizer(nn.Module):
         """
         if self.prepared:
             return
+        self._fit_generator(networks)
         device = next(networks.teachers.parameters()).device
         if self.objective.looks_at_bn_layers:
             self.widths = bn_widths(networks, self.generator)
@@ -181,6 +183,13 @@ class ImageSynthesizer(nn.Module):
             if self.meta is not None:
                 self.meta.prepare(self.generator)
         self.prepared = True
+
+    def _fit_generator(self, networks: Networks) -> None:
+        """Let it make images of the algorithm's shape, where it says none."""
+        fit = getattr(self.generator, 'fit', None)
+        if fit is not None and networks.image_shape is not None:
+            fit(networks.image_shape)
+            set_memory_format(self.generator)
 
     def persistent_state(self) -> Dict[str, Tensor]:
         """What rounds leave to later ones, by name; empty for most methods.

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from functools import partial
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import torch.nn as nn
 from mmengine.model import is_model_wrapper
@@ -22,6 +22,8 @@ class Networks(NamedTuple):
     normalize: Callable[..., Any]
     # Name of the student's module that returns the auxiliary head's feature.
     aux_feature: Optional[str] = None
+    # (C, H, W) of the algorithm's images, if it says.
+    image_shape: Optional[Tuple[int, ...]] = None
 
     @classmethod
     def from_algorithm(cls, algorithm: Any) -> 'Networks':
@@ -56,6 +58,7 @@ class Networks(NamedTuple):
                 normalize_images, preprocessor=algorithm.data_preprocessor
             ),
             aux_feature=getattr(algorithm, 'aux_feature', None),
+            image_shape=getattr(algorithm, 'image_shape', None),
         )
 
     def aux_logits(self, inputs: Tensor) -> Tensor:

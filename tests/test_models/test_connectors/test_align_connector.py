@@ -31,6 +31,42 @@ def test_pools_to_the_teachers_size():
     assert connector(maps).shape == (2, 5, 2, 2)
 
 
+@pytest.mark.parametrize(
+    'out_channel, mid_channel, expected',
+    [
+        (5, None, 10),
+        (512, None, 1024),
+        (2048, None, 1024),
+        (2048, 64, 64),
+        (5, 70, 70),
+    ],
+)
+def test_the_bottleneck(out_channel, mid_channel, expected):
+    with torch.device('meta'):
+        connector = AlignConnector(3, out_channel, mid_channel=mid_channel)
+    assert [p.shape for p in connector.parameters() if p.ndim == 4] == [
+        (expected, 3, 1, 1),
+        (expected, expected, 3, 3),
+        (out_channel, expected, 1, 1),
+    ]
+    weights = sum(p.numel() for p in connector.parameters())
+    assert weights < 13e6
+
+
+def test_a_bottleneck_of_nothing_is_refused():
+    with pytest.raises(ValueError, match='mid_channel of Align.* got 0'):
+        AlignConnector(3, 5, mid_channel=0)
+
+
+def test_maps_that_are_not_square():
+    connector = AlignConnector(3, 5, out_size=(2, 4)).eval()
+    maps = torch.randn(2, 3, 4, 8)
+    pooled = maps.view(2, 3, 2, 2, 4, 2).mean((3, 5))
+    torch.testing.assert_close(connector(maps), connector.layers(pooled))
+    # Of the same width alone.
+    assert connector(torch.randn(2, 3, 8, 4)).shape == (2, 5, 2, 4)
+
+
 def config(**connector):
     return dict(
         type='ConfigurableDistiller',
@@ -72,6 +108,40 @@ def test_channels_are_read_off_the_networks(scope):
     assert infer_connectors(given, student, teachers, inputs) == given
     for model in (student, *teachers.values()):
         assert not any(m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    'switch',
+    [
+        dict(student_recorders=dict(f=None)),
+        dict(teacher_recorders=dict(f=None)),
+        dict(distill_losses=dict(loss=None)),
+        dict(loss_forward_mappings=dict(loss=None)),
+    ],
+)
+def test_a_term_is_switched_off(scope, switch):
+    """With its connector, which nothing else uses; others stay."""
+    cfg = config()
+    cfg['student_recorders']['l'] = dict(type='ModuleOutputs', source='head')
+    cfg['teacher_recorders']['l'] = dict(type='ModuleOutputs', source='t.head')
+    cfg['distill_losses']['loss_kd'] = dict(type='KLDivergence')
+    cfg['loss_forward_mappings']['loss_kd'] = dict(
+        preds_S=dict(from_student=True, recorder='l'),
+        preds_T=dict(from_student=False, recorder='l'),
+    )
+    for part, values in switch.items():
+        cfg[part].update(values)
+    model = build(network())
+    filled = infer_connectors(
+        cfg, model, nn.ModuleDict(dict(t=model)), torch.zeros(2, 1, 8, 8)
+    )
+    assert [*filled['distill_losses']] == ['loss_kd']
+    assert [*filled['loss_forward_mappings']] == ['loss_kd']
+    assert filled['connectors'] == {}
+    for side in ('student', 'teacher'):
+        assert None not in filled[f'{side}_recorders'].values()
+    built = build(filled)
+    assert not [*built.connectors.parameters()]
 
 
 def test_names_are_checked(scope):

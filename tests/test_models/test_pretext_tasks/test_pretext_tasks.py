@@ -109,3 +109,28 @@ def test_bad_shapes():
         RotationTask().views(torch.rand(1, 3, 4, 6))
     with pytest.raises(ValueError, match='3 channels, but got 1'):
         ChannelPermutationTask().views(torch.rand(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    'shape, task, fitting',
+    [
+        ((1, 32, 64), 'RotationTask', 'FlipTask, HalfShiftTask, which'),
+        (
+            (3, 32, 64),
+            'RotationPermutationTask',
+            'FlipTask, HalfShiftTask, ChannelPermutationTask, which',
+        ),
+        (
+            (1, 28, 28),
+            'RotationPermutationTask',
+            'RotationTask, FlipTask, HalfShiftTask, which',
+        ),
+    ],
+)
+def test_a_task_that_does_not_fit_names_those_that_do(shape, task, fitting):
+    images = torch.zeros(2, *shape)
+    with pytest.raises(ValueError, match=f'one of {fitting} take images of'):
+        TASK_UTILS.build(dict(type=task)).views(images)
+    for name in fitting.replace(', which', '').split(', '):
+        views = TASK_UTILS.build(dict(type=name)).views(images)
+        assert views.shape[1:] == shape
