@@ -7,7 +7,7 @@ default_hooks = dict(
         synthesizer=dict(
             losses=dict(
                 _delete_=True,
-                loss_oh=dict(type='OneHotLoss', loss_weight=0.5),
+                loss_oh=dict(type='OneHotLoss', loss_weight=1),
                 loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
                 loss_adv=dict(
                     type='AdversarialLoss', loss_weight=0.5, agreed_only=True
@@ -16,7 +16,7 @@ default_hooks = dict(
                     type='ContrastiveLoss',
                     loss_weight=0.8,
                     tau=0.1,
-                    # Number of bank images to contrast with.
+                    # Number of bank images to contrast with in each step.
                     memory_size=256,
                 ),
             ),

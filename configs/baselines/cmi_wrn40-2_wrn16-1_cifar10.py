@@ -10,7 +10,7 @@ default_hooks = dict(
             iters=200,
             losses=dict(
                 _delete_=True,
-                loss_oh=dict(type='OneHotLoss', loss_weight=0.5),
+                loss_oh=dict(type='OneHotLoss', loss_weight=1),
                 loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
                 # Only for images that both networks classify alike.
                 loss_adv=dict(
@@ -21,7 +21,12 @@ default_hooks = dict(
                     type='ContrastiveLoss',
                     loss_weight=0.8,
                     tau=0.1,
+                    # The head that makes the embedding, and its optimizer.
+                    embed_dim=256,
+                    optimizer=dict(type='Adam', lr=1e-3),
+                    # Images to contrast with in each step, of the newest.
                     memory_size=4096,
+                    memory_capacity=40960,
                 ),
             ),
             # The second view; the first is ``augment``.

@@ -21,11 +21,16 @@ default_hooks = dict(
                 loss_bn=dict(type='BNStatisticsLoss', loss_weight=10),
                 loss_tv=dict(type='TotalVariationLoss', loss_weight=2.5e-5),
                 loss_l2=dict(type='L2PriorLoss', loss_weight=3e-8),
-                loss_competition=dict(type='CompetitionLoss', loss_weight=10),
+                loss_competition=dict(
+                    type='CompetitionLoss', loss_weight=10, clamped=True
+                ),
             ),
             # Learning rate of the pixels. The paper's, 0.05, is too low for
             # 50 steps.
             optimizer=dict(_delete_=True, type='Adam', lr=0.1),
+            augment=dict(_delete_=True, type='RandomRoll', shift=1),
+            labels='balanced',
+            keep='last',
         )
     )
 )

@@ -1,27 +1,68 @@
-# DFQ's objective (Choi et al., CVPR Workshops 2020) on the digits: one
-# generator continues through the run and is trained to make images on which
-# student and teacher disagree. As many steps in total as CSD's quickstart.
-_base_ = './fast_digits.py'
+# DFQ (Choi et al., CVPR Workshops 2020) on the digits: one generator goes on
+# through the run and is trained to make images on which student and teacher
+# disagree. Weights and the ratio of steps are those of
+# dfq_wrn40-2_wrn16-1_cifar10.py, with as many student steps as CSD's
+# quickstart. The student learns from logits and the last feature map.
+_base_ = '../csd/csd_quickstart_digits.py'
+
+# ---- Frequently modified -------------------------------------------------
+# An epoch is a round of one generator step, and these student steps.
+max_epochs, steps, batch_size = 40, 10, 128
 
 default_hooks = dict(
     synthesis=dict(
+        init_rounds=0,
         synthesizer=dict(
+            iters=1,
+            generator=dict(first_channels=256, init_cfg=None),
+            meta=dict(type='LastingGenerator'),
+            optimizer_lasts=True,
+            latents='fresh',
+            labels='none',
+            keep='last',
+            num_images=steps * batch_size,
+            augment=None,
             losses=dict(
                 _delete_=True,
                 loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
                 loss_adv=dict(type='AdversarialLoss', loss_weight=1),
-                loss_oh=dict(type='OneHotLoss', loss_weight=1),
             ),
-            optimizer=dict(lr=1e-3),
-            latent_lr=None,
-            # A step of 1 towards the generator of a round replaces the old
-            # one by it.
-            meta=dict(
-                _delete_=True,
-                type='MetaGenerator',
-                rule='reptile',
-                optimizer=dict(type='SGD', lr=1.0),
+            distiller=dict(
+                type='ConfigurableDistiller',
+                teacher_recorders=dict(
+                    logits=dict(type='ModuleOutputs', source='teacher.head')
+                ),
+                distill_losses=dict(
+                    loss_oh=dict(type='OnehotLikeLoss', loss_weight=1),
+                    loss_balance=dict(
+                        type='InformationEntropyLoss',
+                        loss_weight=46.0517,
+                        gather=False,
+                    ),
+                ),
+                loss_forward_mappings=dict(
+                    loss_oh=dict(
+                        preds_T=dict(from_student=False, recorder='logits')
+                    ),
+                    loss_balance=dict(
+                        preds_T=dict(from_student=False, recorder='logits')
+                    ),
+                ),
             ),
-        )
-    )
+        ),
+    ),
+    logger=dict(interval=10),
+)
+model = dict(
+    aux_head=None,
+    student_loss=None,
+    data_preprocessor=dict(augment=None),
+    distiller=dict(distill_losses=dict(loss_kd=dict(tau=1))),
+)
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+train_dataloader = dict(
+    batch_size=batch_size,
+    # The student only sees the newest images.
+    dataset=dict(capacity=steps * batch_size),
+    sampler=dict(num_samples=steps * batch_size),
 )

@@ -1,16 +1,35 @@
-# DFQ-style adversarial distillation (Choi et al., CVPR Workshops 2020): one
-# generator continues through the run. The weights are those of
-# dfq_cifar10_wrn402_wrn161.sh of github zju-vipa/CMI, which takes one step of
-# the generator for every 10 of the student. Here the 40 steps of an epoch come
-# before it, in 4 rounds, and the student draws from all images so far, as in
-# CSD.
+# DFQ's adversarial distillation (Choi et al., CVPR Workshops 2020) as
+# dfq_cifar10_wrn402_wrn161.sh of github zju-vipa/CMI runs it: one generator,
+# which goes on through the run, is trained to make images on which student and
+# teacher disagree. A step of the generator is followed by 10 of the student,
+# each on new images.
 _base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
+
+# ---- Frequently modified -------------------------------------------------
+# An epoch is a round of one generator step and what the student learns from
+# it; 40 of these are one of the script's 200 epochs.
+max_epochs = 200 * 40
+steps, batch_size = 10, 256
 
 default_hooks = dict(
     synthesis=dict(
-        rounds=4,
+        rounds=1,
+        grid_images=0,
         synthesizer=dict(
-            iters=10,
+            iters=1,
+            # The authors' large generator: 4,581,955 weights, drawn as torch
+            # does.
+            generator=dict(first_channels=256, init_cfg=None),
+            # Weights, statistics and optimizer last.
+            meta=dict(type='LastingGenerator'),
+            optimizer_lasts=True,
+            # Each step has new latents, which are not trained, and so have
+            # the images of the student. Nobody asks for a class.
+            latents='fresh',
+            labels='none',
+            keep='last',
+            num_images=steps * batch_size,
+            augment=None,
             losses=dict(
                 _delete_=True,
                 loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
@@ -25,12 +44,12 @@ default_hooks = dict(
                 distill_losses=dict(
                     # The teacher should be confident on every image ...
                     loss_oh=dict(type='OnehotLikeLoss', loss_weight=1),
-                    # ... with balanced classes. 46.05 is a weight of 20 with
-                    # natural logarithms. Processes make separate rounds, so
-                    # nothing is gathered.
+                    # ... with balanced classes. 46.0517 is a weight of 20
+                    # with natural logarithms. Processes make separate
+                    # rounds, so nothing is gathered.
                     loss_balance=dict(
                         type='InformationEntropyLoss',
-                        loss_weight=46.05,
+                        loss_weight=46.0517,
                         gather=False,
                     ),
                 ),
@@ -43,13 +62,20 @@ default_hooks = dict(
                     ),
                 ),
             ),
-            # A step of 1 towards the generator of a round replaces the old
-            # one by it.
-            meta=dict(
-                type='MetaGenerator',
-                rule='reptile',
-                optimizer=dict(type='SGD', lr=1.0),
-            ),
         ),
-    )
+    ),
+    logger=dict(interval=10),
+)
+model = dict(
+    # Neither is the student's batch augmented.
+    data_preprocessor=dict(augment=None),
+    # The script's --T 20 is not used: the code's criterion has temperature 1.
+    distiller=dict(distill_losses=dict(loss_kd=dict(tau=1))),
+)
+train_cfg = dict(max_epochs=max_epochs, val_interval=40)
+train_dataloader = dict(
+    batch_size=batch_size,
+    # The student only sees the newest images.
+    dataset=dict(capacity=steps * batch_size),
+    sampler=dict(num_samples=steps * batch_size),
 )

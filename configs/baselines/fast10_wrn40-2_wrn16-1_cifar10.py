@@ -1,8 +1,7 @@
 # Fast-Datafree with 10 steps per round, "Fast-10" (Fang et al., AAAI 2022): a
 # generator that learns a good initialisation. The numbers are those of the
 # authors' script fast_cifar.sh of github zju-vipa/Fast-Datafree, which says
-# that they are for CIFAR-10, too. One thing is missing: the authors
-# re-initialise the first layer of the generator once, in epoch 140.
+# that they are for CIFAR-10, too.
 _base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
 
 # ---- Frequently modified -------------------------------------------------
@@ -16,6 +15,8 @@ default_hooks = dict(
         init_iters=iters,
         synthesizer=dict(
             iters=iters,
+            # The meta-generator starts from torch's own initial weights.
+            generator=dict(init_cfg=None),
             losses=dict(
                 _delete_=True,
                 loss_oh=dict(type='OneHotLoss', loss_weight=0.4),
@@ -34,8 +35,12 @@ default_hooks = dict(
                 type='MetaGenerator',
                 rule='fomaml',
                 optimizer=dict(type='Adam', lr=lr * iters, betas=(0.5, 0.999)),
+                # Once, after the warm-up and 119 epochs.
+                reset_round=140,
             ),
         ),
     )
 )
 optim_wrapper = dict(architecture=dict(optimizer=dict(lr=0.2)))
+# The learning rate decays to this one, and not to 0.
+param_scheduler = dict(architecture=dict(eta_min=2e-4))

@@ -16,6 +16,7 @@ default_hooks = dict(
         rounds=50 // iters,
         synthesizer=dict(
             iters=iters,
+            generator=dict(init_cfg=None),
             losses=dict(
                 _delete_=True,
                 loss_oh=dict(type='OneHotLoss', loss_weight=0.4),
@@ -32,8 +33,11 @@ default_hooks = dict(
                 type='MetaGenerator',
                 rule='fomaml',
                 optimizer=dict(type='Adam', lr=lr * iters, betas=(0.5, 0.999)),
+                # At the same share of the rounds as in the authors' schedule.
+                reset_round=(1000 + 500) // iters * 140 // 220,
             ),
         ),
     )
 )
 model = dict(aux_head=None)
+param_scheduler = dict(architecture=dict(eta_min=2e-4))

@@ -242,6 +242,13 @@ def count_steps(cfg: Config) -> int:
 def count_images(cfg: Config, work_dir: Path) -> int:
     """Synthetic images that the student could draw from in a whole run."""
     hook = find_hook(cfg)
+    if hook is not None and cfg.train_dataloader.dataset.get('capacity'):
+        # Most of them were dropped.
+        rounds = cfg.train_cfg.max_epochs * hook.get('rounds', 1)
+        made = hook.synthesizer
+        return (hook.get('init_rounds', 0) + rounds) * (
+            made.get('num_images') or made.get('batch_size', 200)
+        )
     if hook is not None:
         return len(BankFolder(work_dir / hook.get('bank_dir', 'bank')))
     if 'generator' not in cfg.model:

@@ -12,6 +12,7 @@ from mmrazor.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..utils import check_integer
 from .bank_folder import IMPORTED, BankError, BankFolder, Shard
 from .image_folder import list_image_folder
 from .image_store import MappedStore, MemoryStore
@@ -42,6 +43,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             'device' memory, or 'disk', memory-mapped. Defaults to 'host'.
         memory_limit (float): GiB of images above which 'host' and 'device'
             become 'disk'. Defaults to 8.
+        capacity (int, optional): Older images are dropped as long as at least
+            so many newer ones are left. Defaults to None, none are.
         metainfo (dict, optional): As in other datasets. Defaults to None.
 
     Raises:
@@ -55,8 +58,12 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         init_bank: Optional[str] = None,
         storage: str = 'host',
         memory_limit: float = 8,
+        capacity: Optional[int] = None,
         metainfo: Optional[Dict[str, Any]] = None,
     ) -> None:
+        if capacity is not None:
+            check_integer('capacity of ImageBank', capacity)
+        self.capacity = capacity
         if storage not in ('host', 'device', 'disk'):
             raise ValueError(
                 'storage of ImageBank should be "host", "device" '
@@ -177,6 +184,19 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             self._load()
         else:
             self._store.add(images, labels)
+        if self.capacity is not None:
+            self._drop_old(self.capacity)
+
+    def _drop_old(self, capacity: int) -> None:
+        """Drop the oldest rounds that are not needed."""
+        shards, length = self.opened.shards, len(self.opened)
+        first = 0
+        while length - shards[first].count >= capacity:
+            length -= shards[first].count
+            first += 1
+        if first:
+            barrier()  # the main process has written the newest
+            self.keep(shards[first:])
 
     def keep(self, shards: Sequence[Shard]) -> None:
         """Drop all shards but these, on disk and in memory."""
@@ -186,6 +206,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
 
     def reserve(self, length: int) -> None:
         """Make room in memory for that many images in all, if they fit."""
+        if self.capacity is not None:
+            return  # which of them will be there at a time is not known
         if not self._exceeds(length):
             self._store.reserve(length)
 

@@ -5,18 +5,16 @@ One step of each kind is counted, see :mod:`.flops`, and multiplied by the
 number of steps.
 """
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from mmengine.runner import Runner
 
 from ..datasets import ImageBank
 from ..models.synthesizers import ImageSynthesizer, Networks
+from ..models.synthesizers.feature_memory import FeatureMemory
 from .flops import operations
 from .hooks import SynthesisHook
-
-# Images of the bank that a round looks at are counted on so many.
-_FEW = 64
 
 
 def count_operations(runner: Runner) -> float:
@@ -43,20 +41,42 @@ def count_operations(runner: Runner) -> float:
         (h for h in runner.hooks if isinstance(h, SynthesisHook)), None
     )
     if hook is not None:
-        rounds: List[Tuple[int, Optional[int], bool]] = [
-            (runner.max_epochs * hook.rounds, None, True)
+        synthesizer = hook.synthesizer
+        rounds: List[Tuple[int, int, bool]] = [
+            (hook.init_rounds, hook.init_iters, False),
+            (runner.max_epochs * hook.rounds, synthesizer.iters, True),
         ]
-        if not getattr(runner.train_dataloader.dataset, 'init_bank', None):
-            rounds.append((hook.init_rounds, hook.init_iters, False))
+        remembered = 0
+        if getattr(runner.train_dataloader.dataset, 'init_bank', None):
+            rounds.pop(0)
+            remembered = synthesizer.memory_size  # at least, in most cases
         for number, iters, with_student in rounds:
-            if number:
-                total += number * round_operations(
-                    hook.synthesizer,
-                    Networks.from_algorithm(model),
-                    iters,
-                    with_student,
+            if not number:
+                continue
+            cost = round_cost(
+                synthesizer, Networks.from_algorithm(model), with_student
+            )
+            for _ in range(number):
+                total += cost.of(iters, remembered)
+                remembered = min(
+                    remembered + synthesizer.batch_size,
+                    synthesizer.memory_size,
                 )
     return total / 1e9
+
+
+class RoundCost(NamedTuple):
+    """Operations of a round."""
+
+    once: float  # whatever the number of steps
+    step: float  # of each, without images of the bank
+    linear: float  # of each step and image of the bank
+    quadratic: float  # of each step and pair of them
+
+    def of(self, iters: int, remembered: int) -> float:
+        """Those of so many steps, with so many images of the bank."""
+        with_memory = remembered * (self.linear + self.quadratic * remembered)
+        return self.once + iters * (self.step + with_memory)
 
 
 def round_operations(
@@ -64,6 +84,7 @@ def round_operations(
     networks: Networks,
     iters: Optional[int] = None,
     with_student: bool = True,
+    remembered: int = 0,
 ) -> float:
     """Operations of one round of synthesis.
 
@@ -73,19 +94,37 @@ def round_operations(
         iters (int, optional): Its steps. Defaults to the synthesizer's.
         with_student (bool): Whether terms that look at the student count.
             Defaults to True.
+        remembered (int): Images of the bank that are compared with.
+            Defaults to 0.
 
     Returns:
         float: Their number.
     """
-    num_classes, shape = synthesizer.check(networks, with_student)
-    device = next(networks.teachers.parameters()).device
-    synthesizer.prepare(networks, 0)
-    few = min(synthesizer.memory_size, _FEW)
-    memory = None
-    if few:
-        memory = torch.zeros(few, *shape, dtype=torch.uint8, device=device)
+    cost = round_cost(synthesizer, networks, with_student)
+    return cost.of(iters or synthesizer.iters, remembered)
 
-    def count(steps: int, memory: Optional[torch.Tensor]) -> float:
+
+def round_cost(
+    synthesizer: ImageSynthesizer, networks: Networks, with_student: bool
+) -> RoundCost:
+    """What rounds cost, from short ones.
+
+    Args:
+        synthesizer (ImageSynthesizer): What makes them.
+        networks (Networks): What they are made for.
+        with_student (bool): Whether terms that look at the student count.
+
+    Returns:
+        RoundCost: The same for every number of steps.
+    """
+    num_classes, shape = synthesizer.check(networks, with_student)
+    synthesizer.prepare(networks, 0)
+    capacity, width = synthesizer.memory.capacity, sum(synthesizer.widths)
+
+    def count(steps: int, remembered: int) -> float:
+        synthesizer.memory = FeatureMemory(capacity)
+        if remembered:
+            synthesizer.memory.add(torch.zeros(remembered, 2 * width))
         return operations(
             lambda: synthesizer.synthesize(
                 networks,
@@ -93,16 +132,22 @@ def round_operations(
                 seed=0,
                 iters=steps,
                 with_student=with_student,
-                memory=memory,
             )
         )
 
-    one, two = count(1, None), count(2, None)
-    total = one + (two - one) * ((iters or synthesizer.iters) - 1)
+    one, two = count(1, 0), count(2, 0)
+    once, linear, quadratic = 2 * one - two, 0.0, 0.0
+    few = min(synthesizer.memory_size // 2, 64)
     if few:
-        share = synthesizer.memory_size / few
-        total += (count(1, memory) - one) * share
-    return total
+        few_more, twice = count(1, few) - one, count(1, 2 * few) - one
+        quadratic = (twice - 2 * few_more) / (2 * few**2)
+        linear = few_more / few - quadratic * few
+        images = torch.zeros(
+            synthesizer.images_per_round, *shape, dtype=torch.uint8
+        )
+        once += operations(lambda: synthesizer.remember(networks, images))
+    synthesizer.memory = FeatureMemory(capacity)
+    return RoundCost(once, two - one, linear, quadratic)
 
 
 def _synthesis_hook(runner: Runner) -> Any:

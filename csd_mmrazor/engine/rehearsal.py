@@ -457,6 +457,10 @@ def _short(hook: ConfigDict) -> ConfigDict:
         hook.synthesizer.batch_size = min(
             hook.synthesizer.get('batch_size', 200), _limit()
         )
+        if hook.synthesizer.get('num_images'):
+            hook.synthesizer.num_images = min(
+                hook.synthesizer.num_images, _limit()
+            )
     elif issubclass(_class_of(hook), LoggerHook) or '://' in str(
         hook.get('out_dir')
     ):

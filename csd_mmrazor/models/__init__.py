@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .algorithms import CSDDistillation, CSDDistributedDataParallel
-from .augments import RandomCropFlip, RandomResizedCropFlip
+from .augments import RandomCropFlip, RandomResizedCropFlip, RandomRoll
 from .backbones import VGG_CIFAR, CIFARResNet
 from .classifiers import SelfSupervisedClassifier, TorchClassifier
 from .connectors import AlignConnector
@@ -13,6 +13,7 @@ from .losses import (
     ContrastiveLoss,
     CSDLoss,
     L2PriorLoss,
+    MeanTotalVariationLoss,
     MovingBNStatisticsLoss,
     OneHotLoss,
     TotalVariationLoss,
@@ -27,6 +28,7 @@ from .pretext_tasks import (
 )
 from .synthesizers import (
     ImageSynthesizer,
+    LastingGenerator,
     MetaGenerator,
     Networks,
     NonFiniteSynthesisError,
@@ -50,6 +52,8 @@ __all__ = [
     'GeneratorAdapter',
     'ImageSynthesizer',
     'L2PriorLoss',
+    'LastingGenerator',
+    'MeanTotalVariationLoss',
     'MetaGenerator',
     'MovingBNStatisticsLoss',
     'Networks',
@@ -58,6 +62,7 @@ __all__ = [
     'PixelGenerator',
     'RandomCropFlip',
     'RandomResizedCropFlip',
+    'RandomRoll',
     'RotationPermutationTask',
     'RotationTask',
     'SelfSupervisedAuxHead',

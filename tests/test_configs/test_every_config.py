@@ -96,10 +96,9 @@ FACTS = {
 }
 # Mean and std of strangers' teachers, where they are not the data set's.
 OF_STRANGERS = {
-    'csd/csd_resnet56_resnet20_cifar10': (
-        [123.675, 116.28, 103.53],
-        [58.395, 57.12, 57.375],
-    ),
+    name: ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+    for name in CONFIGS
+    if 'resnet56_resnet20_cifar10' in name
 }
 CLASSES = {
     'cifar10': CIFAR10_CATEGORIES,

@@ -2,6 +2,7 @@
 """Baselines and mixes, each through real steps of its own Runner."""
 
 import json
+import re
 import sys
 import uuid
 from pathlib import Path
@@ -17,6 +18,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from csd_mmrazor.datasets import BankFolder
+from csd_mmrazor.models.utils import bn_layers
 
 CONFIGS = ROOT / 'configs'
 # What a config is to log, beside its losses' being finite.
@@ -31,7 +33,7 @@ OF_SYNTHESIS = {
     ],
     'cmi': ['loss_oh', 'loss_bn', 'loss_adv', 'loss_cr'],
     'fast': ['loss_oh', 'loss_bn', 'loss_adv'],
-    'dfq': ['loss_oh', 'loss_bn', 'loss_adv'],
+    'dfq': ['loss_oh', 'loss_bn', 'loss_adv', 'loss_balance'],
 }
 OF_MIX = {
     'dafl_with_csd_generator': ['generator.loss_ie', 'distill.loss_kl'],
@@ -61,6 +63,13 @@ def save_teacher(cfg, path):
     torch.manual_seed(len(path.name))
     teacher = build(cfg)
     teacher.init_weights()
+    if cfg.backbone.type == 'mmrazor.CIFARResNet':
+        # Statistics as of a network that has seen images; without them the
+        # maps of so many layers grow.
+        for layer in bn_layers(teacher):
+            layer.momentum = None
+        with torch.no_grad():
+            teacher.train()(torch.randn(8, 3, 32, 32))
     torch.save(dict(state_dict=teacher.state_dict()), path)
     return str(path)
 
@@ -80,10 +89,13 @@ def files(tmp_path_factory):
     digits = Config.fromfile(CONFIGS / '_base_/digits.py').teacher_net
     for name in ('digits', 'digits_1'):
         save_teacher(digits, root / f'{name}.pth')
-    wrn = Config.fromfile(
-        CONFIGS / 'baselines/cmi_wrn40-2_wrn16-1_cifar10.py'
-    ).model.teachers.teacher.build_cfg
-    save_teacher(wrn, root / 'wrn.pth')
+    for name, pair in (
+        ('wrn', 'wrn40-2_wrn16-1'),
+        ('resnet56', 'resnet56_resnet20'),
+    ):
+        teacher = Config.fromfile(CONFIGS / f'csd/csd_{pair}_cifar10.py')
+        teacher = teacher.model.teachers.teacher.build_cfg
+        save_teacher(teacher, root / f'{name}.pth')
     from mmengine.hub import get_model
 
     resnet = get_model('mmpretrain::resnet/resnet34_8xb16_cifar10.py')
@@ -112,6 +124,11 @@ def reduced(cfg, files):
                 'train_dataloader.sampler.num_samples': 8,
             }
         )
+        if cfg.default_hooks.synthesis.synthesizer.get('num_images'):
+            # Images are dropped when newer ones are there.
+            options['train_dataloader.dataset.capacity'] = 12
+            key = 'default_hooks.synthesis.synthesizer.num_images'
+            options[key] = 4
     if cfg.train_cfg.by_epoch:
         options['train_cfg.max_epochs'] = 1
     else:
@@ -135,9 +152,10 @@ def reduced(cfg, files):
     digits = 'Digits' in cfg.val_dataloader.dataset.type
     if 'teacher_ckpt' in model:
         options['model.teacher_ckpt'] = f'{files}/digits.pth'
-    for index, name in enumerate(model.get('teachers', {})):
+    for index, (name, teacher) in enumerate(model.get('teachers', {}).items()):
         key = f'model.teachers.{name}'
-        file = 'digits' + '_1' * index if digits else 'wrn'
+        pair = 'wrn' if 'WideResNet' in str(teacher) else 'resnet56'
+        file = 'digits' + '_1' * index if digits else pair
         if name == 'res34':
             file = 'resnet34'
             options[f'{key}.build_cfg.pretrained'] = False
@@ -191,17 +209,70 @@ def test_related_methods_on_digits(name, files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'name', ['cmi', 'deepinversion', 'dfq', 'fast2', 'fast5', 'fast10']
+    'name',
+    [
+        *('cmi', 'deepinversion', 'deepinversion-1k', 'dfq', 'fast2', 'fast5'),
+        'fast10',
+    ],
 )
 def test_related_methods_on_cifar10(name, files, tmp_path):
     path = CONFIGS / f'baselines/{name}_wrn40-2_wrn16-1_cifar10.py'
     runner, logged = train(path, files, tmp_path)
-    for term in OF_SYNTHESIS[name.rstrip('0125')]:
+    for term in OF_SYNTHESIS[re.match('[a-z]+', name)[0]]:
+        if (name, term) == ('deepinversion-1k', 'loss_l2'):
+            continue
         assert f'synthesis/{term}' in logged
     # The student learns from the teacher's logits alone.
     assert {key for key in logged if key.startswith(('dist', 'stud'))} == {
         'distill.loss_kd'
     }
+
+
+OF_PAIR = dict(cmi='cmi', deepinversion='deepinversion', dfq='dfq')
+OF_PAIR['fast'] = 'fast10'
+
+
+@pytest.mark.parametrize('name', OF_PAIR)
+def test_the_other_pair_differs_in_its_networks_alone(name):
+    cfgs = [
+        Config.fromfile(CONFIGS / f'baselines/{stem}_cifar10.py').to_dict()
+        for stem in (
+            f'{name}_resnet56_resnet20',
+            f'{OF_PAIR[name]}_wrn40-2_wrn16-1',
+        )
+    ]
+    csd = Config.fromfile(CONFIGS / 'csd/csd_resnet56_resnet20_cifar10.py')
+    for part in ('architecture', 'teachers'):
+        assert cfgs[0]['model'][part] == csd.to_dict()['model'][part]
+    for cfg in cfgs:
+        generator = cfg['default_hooks']['synthesis']['synthesizer'][
+            'generator'
+        ]
+        for key in ('mean', 'std'):
+            inputs = [
+                cfg['data_preprocessor'].pop(key),
+                cfg['model']['data_preprocessor'].pop(key),
+                *([generator.pop(key)] if key in generator else []),
+            ]
+            assert all(each == inputs[0] for each in inputs)
+            if cfg is cfgs[0]:
+                assert inputs[0] == csd.data_preprocessor[key]
+        for part in ('architecture', 'teachers'):
+            del cfg['model'][part]
+        # Variables of the files.
+        for variable in ('pair', 'inputs', 'student', 'teacher'):
+            cfg.pop(variable, None)
+    assert cfgs[0] == cfgs[1]
+
+
+def test_a_step_on_the_other_pair(files, tmp_path):
+    path = CONFIGS / 'baselines/dfq_resnet56_resnet20_cifar10.py'
+    runner, _ = train(path, files, tmp_path)
+    teacher = runner.model.teachers['teacher']
+    assert (teacher.backbone.depth, runner.model.student.backbone.depth) == (
+        56,
+        20,
+    )
 
 
 @pytest.mark.parametrize('name', ['dafl', 'zskt', 'dfad'])

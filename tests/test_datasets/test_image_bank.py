@@ -226,3 +226,26 @@ def test_an_empty_bank_says_so(tmp_path):
 def test_a_bank_that_is_not_open():
     with pytest.raises(BankError, match='not open: give it a data_root'):
         fill(ImageBank())
+
+
+def test_old_images_are_dropped(tmp_path):
+    bank = ImageBank(capacity=45)
+    bank.open(tmp_path / 'bank', SHAPE, 10)
+    made = []
+    for epoch, number in enumerate((20, 20, 20, 30, 50)):
+        images = torch.randint(256, (number, *SHAPE), dtype=torch.uint8)
+        bank.append(images, torch.zeros(number, dtype=torch.int64), epoch, 0)
+        made.append(images)
+        # The newest of which at least 45 are left, or all there are.
+        expected = {0: 0, 1: 0, 2: 0, 3: 2, 4: 4}[epoch]
+        assert torch.equal(everything(bank)[0], torch.cat(made[expected:]))
+        files = sorted(path.name for path in tmp_path.glob('bank/*.npy'))
+        assert files == [f'{n:06d}.npy' for n in range(expected, epoch + 1)]
+        other = ImageBank(capacity=45)
+        other.open(tmp_path / 'bank', SHAPE, 10)
+        assert torch.equal(everything(other)[0], everything(bank)[0])
+
+
+def test_bad_capacity():
+    with pytest.raises(ValueError, match='capacity of ImageBank .* got 0'):
+        ImageBank(capacity=0)

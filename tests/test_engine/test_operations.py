@@ -88,24 +88,45 @@ def test_a_run_costs_what_its_passes_do(runner):
     assert count_operations(runner) == pytest.approx(expected / 1e9)
 
 
-def test_images_of_the_bank_cost_with_each_round(tiny_runner):
-    """Twice through the teacher, however many they are."""
-    losses = 'default_hooks.synthesis.synthesizer.losses'
-    made = {}
-    for number in (0, 100, 200):
-        runner = tiny_runner(
-            f'run{number}',
-            **{
-                f'{losses}.loss_cr': dict(
-                    type='ContrastiveLoss', memory_size=number, embed_dim=4
-                )
-            },
+def test_images_of_the_bank_cost_in_each_step(tiny_runner):
+    """Twice through the head, and each with each."""
+    key = 'default_hooks.synthesis.synthesizer.losses.loss_cr'
+    loss = dict(
+        type='ContrastiveLoss',
+        memory_size=40,
+        memory_capacity=40,
+        embed_dim=4,
+    )
+    runner = tiny_runner(**{key: loss, 'train_cfg.max_epochs': 3})
+    hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
+    networks = Networks.from_algorithm(runner.model)
+    made = [
+        round_operations(hook.synthesizer, networks, 3, remembered=number)
+        for number in (0, 16, 40)
+    ]
+    width = sum(hook.synthesizer.widths)
+    head = 2 * width * (width + 4)  # of one row
+
+    def of_memory(number):
+        # Forward, and gradients of weights and of the second layer's inputs;
+        # rows of the bank have no gradients. Both ways once for both views.
+        rows = 2 * number * (2 * head + 2 * 4 * width + 2 * width * width)
+        pairs = (16 + number) ** 2 - 16**2
+        return 3 * (rows + pairs * 2 * 4 * 2)
+
+    assert made[1] - made[0] == pytest.approx(of_memory(16))
+    assert made[2] - made[0] == pytest.approx(of_memory(40))
+    # 2 initial rounds of 16 images, and one in each of 3 epochs.
+    hook.init_rounds, hook.init_iters, hook.synthesizer.iters = 0, 3, 3
+    with_steps = count_operations(runner)
+    hook.rounds = 0
+    steps_alone = count_operations(runner)
+    assert (with_steps - steps_alone) * 1e9 == pytest.approx(
+        sum(
+            round_operations(hook.synthesizer, networks, 3, remembered=number)
+            for number in (0, 16, 32)
         )
-        hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
-        networks = Networks.from_algorithm(runner.model)
-        made[number] = round_operations(hook.synthesizer, networks, 1)
-    assert made[200] - made[100] == pytest.approx(made[100] - made[0])
-    assert made[100] > made[0]
+    )
 
 
 def test_one_call():

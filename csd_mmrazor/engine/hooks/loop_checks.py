@@ -24,7 +24,7 @@ from ...models.preprocessors import (
     check_preprocessor,
     check_scale,
 )
-from ...models.synthesizers import Networks
+from ...models.synthesizers import ImageSynthesizer, Networks
 
 
 def check_loop(runner: Runner) -> None:
@@ -88,6 +88,36 @@ def check_images(
             {f'teacher {index}': each for index, each in teachers},
         )
         check_scale(model.data_preprocessor)
+
+
+def check_labels(model: Any, synthesizer: ImageSynthesizer) -> None:
+    """Check that nothing learns from labels where images have none.
+
+    Args:
+        model (nn.Module): The algorithm, wrapped or not.
+        synthesizer (ImageSynthesizer): What makes the images.
+
+    Raises:
+        ValueError: If something does; says what to set.
+    """
+    if synthesizer.labels != 'none':
+        return
+    model = getattr(model, 'module', model)
+    learners = {
+        'model.student_loss': getattr(model, 'student_loss', None),
+        'model.aux_head': getattr(model, 'aux_head', None),
+        'model.calculate_student_loss': getattr(
+            model, 'calculate_student_loss', None
+        ),
+    }
+    for name, value in learners.items():
+        if value not in (None, False):
+            raise ValueError(
+                'labels="none" of the synthesizer makes images without '
+                f'labels, but {name} learns from labels: set it to '
+                f'{"False" if value is True else "None"}, or labels="random" '
+                'with a loss that asks for them, such as OneHotLoss.'
+            )
 
 
 def check_loader(loader: DataLoader[Any]) -> None:

@@ -25,7 +25,7 @@ from ..synthesis import (
     open_bank,
     report_round,
 )
-from .loop_checks import check_images, check_loop
+from .loop_checks import check_images, check_labels, check_loop
 
 
 @HOOKS.register_module()
@@ -123,6 +123,7 @@ class SynthesisHook(Hook):
             networks, with_student=self.init_rounds == 0
         )
         check_images(runner.model, networks, image_shape)
+        check_labels(runner.model, self.synthesizer)
         seed = _shared_seed(runner)
         if self.rehearsal:
             rehearse(runner)
@@ -130,7 +131,7 @@ class SynthesisHook(Hook):
             runner, self.bank_dir, image_shape, num_classes, self.rounds > 0
         )
         rounds = self._rounds_of_epoch * runner.max_epochs + self.init_rounds
-        bank.reserve(len(bank) + rounds * self.synthesizer.batch_size)
+        bank.reserve(len(bank) + rounds * self.synthesizer.images_per_round)
         self.round_runner = RoundRunner(
             self.synthesizer,
             networks,

@@ -11,6 +11,7 @@ from ...models.synthesizers import (
     diversity_metrics,
     image_grid,
     recognition_metrics,
+    teacher_decisions,
 )
 from .round_runner import SAMPLE, RoundRunner
 
@@ -32,9 +33,18 @@ def measure_round(
         dict[str, float]: By name.
     """
     sample = rounds.sample(_SAMPLE_SIZE, SAMPLE, step)
+    # All of most batches.
+    stride = -(-len(batch.images) // _SAMPLE_SIZE)
+    images, labels = batch.images[::stride], batch.labels[::stride]
+    if rounds.synthesizer.labels == 'none':
+        # No classes were asked for: the teacher's decisions take their place.
+        labels, sample['labels'] = (
+            teacher_decisions(rounds.networks, part)
+            for part in (images, sample['inputs'])
+        )
     return {
         **batch.terms,
-        **recognition_metrics(rounds.networks, batch.images, batch.labels),
+        **recognition_metrics(rounds.networks, images, labels),
         **diversity_metrics(
             rounds.networks,
             sample['inputs'],

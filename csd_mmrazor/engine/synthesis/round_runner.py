@@ -62,6 +62,7 @@ class RoundRunner:
         self.synthesizer.prepare(
             self.networks, derive_seed(self.seed, PERSISTENT)
         )
+        self._remember_bank()
         initial = self.synthesizer.persistent_state()
         state = load_state(self.bank.opened, initial) if initial else None
         if state is None:
@@ -114,6 +115,7 @@ class RoundRunner:
             self._share_state(made is not None, len(group))
             for index, (images, labels) in zip(group, self._gathered(made)):
                 self.bank.append(images, labels, epoch, index)
+                self._remember(images, epoch, index)
             progress.end_round()
         return batch
 
@@ -153,7 +155,6 @@ class RoundRunner:
                     iters=iters,
                     with_student=epoch != INITIAL,
                     on_step=progress.step,
-                    memory=self._memory(epoch + 1, index),
                 )
             except NonFiniteSynthesisError as error:
                 message = f'{what}: {error}'
@@ -170,12 +171,24 @@ class RoundRunner:
             f'{len(self.bank)} images; --resume starts with this round.'
         )
 
-    def _memory(self, *keys: int) -> Optional[Tensor]:
-        """Images of the bank for losses that compare with them."""
-        number = min(self.synthesizer.memory_size, len(self.bank))
-        if not number:
-            return None
-        return self.sample(number, MEMORY, *keys)['inputs']
+    def _remember(self, images: Tensor, epoch: int, index: int) -> None:
+        """Note images of the bank for losses that compare with them."""
+        if self.synthesizer.memory_size:
+            # INITIAL and IMPORTED are negative.
+            seed = derive_seed(self.seed, MEMORY, epoch + 2, index)
+            self.synthesizer.remember(self.networks, images, seed)
+
+    def _remember_bank(self) -> None:
+        """Note the images that a bank has, as when they were made."""
+        folder, left = self.bank.opened, len(self.bank)
+        memory = self.synthesizer.memory
+        for shard in folder.shards if self.synthesizer.memory_size else ():
+            left -= shard.count
+            if left >= memory.capacity:
+                memory.skip(shard.count)
+                continue
+            images = torch.from_numpy(folder.read(shard)[0].copy())
+            self._remember(images, shard.epoch, shard.index)
 
     def _share_state(self, took_part: bool, rounds: int) -> None:
         """Agree with the other processes on it, before images are added."""
@@ -194,7 +207,7 @@ class RoundRunner:
         NCCL sends memory as it lies, so what is sent has the plain layout.
         """
         if batch is None:  # this process had nothing to make
-            size = self.synthesizer.batch_size
+            size = self.synthesizer.images_per_round
             images = torch.zeros(
                 (size, *self.bank.opened.image_shape), dtype=torch.uint8
             )

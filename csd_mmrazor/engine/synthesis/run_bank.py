@@ -7,6 +7,7 @@ from mmengine.dist import all_gather_object, barrier
 from mmengine.runner import Runner
 
 from ...datasets import BankError, BankFolder, ImageBank
+from ...datasets.bank_folder import Shard
 from ...utils import path_below
 
 
@@ -80,9 +81,9 @@ def open_bank(
             f'The processes see different image banks in {path}: '
             'the work dir has to be on a disk that all nodes share.'
         )
-    shards = folder.shards
+    shards = [s for s in folder.shards if s.epoch <= runner.epoch]
     lacking = set(range(runner.epoch)) - {s.epoch for s in shards}
-    if with_rounds and lacking:
+    if with_rounds and lacking and not _is_full(bank, shards, runner.epoch):
         raise BankError(
             f'The checkpoint is of epoch {runner.epoch}, but the image '
             f'bank in {path} lacks the images of {len(lacking)} epochs '
@@ -90,5 +91,14 @@ def open_bank(
             'bank there.'
         )
     # Later epochs are there if an older checkpoint is resumed.
-    bank.keep([s for s in shards if s.epoch <= runner.epoch])
+    bank.keep(shards)
     return bank
+
+
+def _is_full(bank: ImageBank, shards: Sequence[Shard], epoch: int) -> bool:
+    """Whether older images than these would have been dropped."""
+    return (
+        bank.capacity is not None
+        and sum(shard.count for shard in shards) >= bank.capacity
+        and shards[-1].epoch >= epoch - 1
+    )

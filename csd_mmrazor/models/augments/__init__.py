@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .crop_flip import RandomCropFlip
 from .resized_crop import RandomResizedCropFlip
+from .roll import RandomRoll
 
-__all__ = ['RandomCropFlip', 'RandomResizedCropFlip']
+__all__ = ['RandomCropFlip', 'RandomResizedCropFlip', 'RandomRoll']

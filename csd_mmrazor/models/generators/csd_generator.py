@@ -65,9 +65,13 @@ class CSDGenerator(BaseGenerator):
             have twice as many. Defaults to 64 (authors' code).
         channels (int, optional): Channels of the images. Defaults to None:
             the algorithm's, or 3.
+        first_channels (int, optional): Channels of the first feature map.
+            DFQ's has four times ``hidden_channels``. Defaults to twice as
+            many.
         init_cfg (dict | list[dict], optional): How the weights are drawn.
-            Defaults to N(0, 0.02) for weights and N(1, 0.02) for the scales
-            of normalisation layers.
+            None leaves torch's own initial weights. Defaults to N(0, 0.02)
+            for weights and N(1, 0.02) for the scales of normalisation
+            layers.
     """
 
     makes = 'images'
@@ -78,6 +82,7 @@ class CSDGenerator(BaseGenerator):
         latent_dim: int = 256,
         hidden_channels: int = 64,
         channels: Optional[int] = None,
+        first_channels: Optional[int] = None,
         init_cfg: Optional[Union[Dict, List[Dict]]] = DCGAN_INIT,
     ):
         sizes = image_sizes(img_size, 'CSDGenerator')
@@ -87,12 +92,14 @@ class CSDGenerator(BaseGenerator):
             latent_dim=latent_dim,
             hidden_channels=hidden_channels,
             channels=DEFAULT_SHAPE[0] if channels is None else channels,
+            first_channels=1 if first_channels is None else first_channels,
         ).items():
             check_integer(f'{name} of CSDGenerator', value)
         if isinstance(init_cfg, tuple):
             init_cfg = list(init_cfg)
         super().__init__(img_size, latent_dim, hidden_channels, init_cfg)
         self.given = (channels, img_size)
+        self.first_channels = first_channels
         self._build((channels or DEFAULT_SHAPE[0], *sizes))
 
     def fit(self, image_shape: Sequence[int]) -> None:
@@ -116,11 +123,12 @@ class CSDGenerator(BaseGenerator):
             -(-size // (1 << stages)) for size in (height, width)
         )
         wide = 2 * hidden_channels
+        in_channels = self.first_channels or wide
         self.linear = nn.Linear(
-            self.latent_dim, wide * self.init_size[0] * self.init_size[1]
+            self.latent_dim,
+            in_channels * self.init_size[0] * self.init_size[1],
         )
-        layers = [nn.BatchNorm2d(wide)]
-        in_channels = wide
+        layers = [nn.BatchNorm2d(in_channels)]
         for stage in range(stages):
             out_channels = hidden_channels if stage == stages - 1 else wide
             layers += [
@@ -135,6 +143,15 @@ class CSDGenerator(BaseGenerator):
             nn.Sigmoid(),
         ]
         self.layers = nn.Sequential(*layers)
+
+    def reset_first_layer(self) -> None:
+        """Draw the first layer and its normalisation from N(0, 0.02).
+
+        Fast-Datafree does so once in a run (authors' code, reset_l0).
+        """
+        for layer in (self.linear, self.layers[0]):
+            nn.init.normal_(layer.weight, 0, 0.02)
+            nn.init.zeros_(layer.bias)
 
     def forward(
         self, data: Optional[torch.Tensor] = None, batch_size: int = 1

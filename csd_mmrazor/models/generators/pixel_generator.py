@@ -17,9 +17,9 @@ class PixelGenerator(nn.Module):
 
     With it, ``ImageSynthesizer`` optimises pixels directly, as DeepInversion
     does (Yin et al., CVPR 2020, section 3.1). Latents, drawn from N(0, 1),
-    are the normalised images; pixels outside 0..255 are clipped, and
-    gradients pass as if they were not, which is projected descent but for
-    the state that Adam keeps.
+    are the normalised images. While they are optimised, in train mode, pixels
+    may leave 0..255, as in the authors' code; the images of a round are
+    clipped.
 
     Args:
         img_size (int | sequence[int], optional): Height and width of the
@@ -30,6 +30,8 @@ class PixelGenerator(nn.Module):
         mean (sequence[float] | float): Of the teacher's training images, each
             channel or all, 0..255. Defaults to 127.5.
         std (sequence[float] | float): Likewise. Defaults to 64.
+        clip (bool): Whether latents are brought back to 0..255 after each
+            step (github zju-vipa/CMI, clip_images). Defaults to False.
     """
 
     makes = 'images'
@@ -40,8 +42,10 @@ class PixelGenerator(nn.Module):
         channels: Optional[int] = None,
         mean: Sequence[float] = 127.5,
         std: Sequence[float] = 64.0,
+        clip: bool = False,
     ) -> None:
         super().__init__()
+        self.clip = clip
         sizes = image_sizes(img_size, 'PixelGenerator')
         self.given = (channels, img_size)
         self.image_shape = (3 if channels is None else channels, *sizes)
@@ -80,11 +84,23 @@ class PixelGenerator(nn.Module):
             batch_size (int): How many to draw if ``data`` is None.
 
         Returns:
-            Tensor: Images in [0, 1], (N, C, H, W).
+            Tensor: Images, (N, C, H, W); in [0, 1] in eval mode.
         """
         if data is None:
             data = torch.randn(
                 batch_size, self.latent_dim, device=self.mean.device
             )
         pixels = data.view(-1, *self.image_shape) * self.std + self.mean
-        return pixels + (pixels.clamp(0, 1) - pixels).detach()
+        return pixels if self.training else pixels.clamp(0, 1)
+
+    @torch.no_grad()
+    def after_step(self, latent: Tensor) -> None:
+        """Bring latents back to 0..255, if ``clip``.
+
+        Args:
+            latent (Tensor): (N, latent_dim), changed in place.
+        """
+        if self.clip:
+            pixels = latent.view(-1, *self.image_shape)
+            low, high = -self.mean / self.std, (1 - self.mean) / self.std
+            pixels.copy_(pixels.clamp(low, high))

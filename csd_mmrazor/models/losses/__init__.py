@@ -6,7 +6,11 @@ from .competition_loss import CompetitionLoss
 from .contrastive_loss import ContrastiveLoss
 from .csd_loss import CSDLoss
 from .one_hot_loss import OneHotLoss
-from .prior_losses import L2PriorLoss, TotalVariationLoss
+from .prior_losses import (
+    L2PriorLoss,
+    MeanTotalVariationLoss,
+    TotalVariationLoss,
+)
 
 __all__ = [
     'AdversarialLoss',
@@ -15,6 +19,7 @@ __all__ = [
     'CompetitionLoss',
     'ContrastiveLoss',
     'L2PriorLoss',
+    'MeanTotalVariationLoss',
     'MovingBNStatisticsLoss',
     'OneHotLoss',
     'TotalVariationLoss',

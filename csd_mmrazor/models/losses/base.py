@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import math
-from typing import Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import torch.nn as nn
 
@@ -35,8 +35,13 @@ class WeightedLoss(nn.Module):
             )
         self.loss_weight = loss_weight
 
-    # Images of the bank that the term wants to see in each round.
+    # Images of the bank that the term wants to see in each step, and of how
+    # many of the newest they are drawn.
     memory_size: int = 0
+    memory_capacity: int = 0
+    # The optimizer of the term's parameters, which lasts through the run.
+    # None trains them by that of the round.
+    optimizer: Optional[Dict[str, Any]] = None
     # Whether the term is logged and not minimised.
     reported_only: bool = False
 

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import torch
 import torch.nn as nn
@@ -47,35 +47,47 @@ class ContrastiveLoss(WeightedLoss):
     CMI, Contrastive Model Inversion (Fang et al., IJCAI 2021, equations 5 to
     7): two views of an image are a pair, all other images, new and
     remembered, are negatives. They are compared in an embedding that a small
-    head makes of the teacher's features; it is trained with the images and
-    lasts from round to round.
+    head makes of the teacher's features; it is trained with the images, by an
+    optimizer of its own, and both last from round to round.
 
-    What CMI keeps in a memory of features is read here off the image bank
-    again: ``memory_size`` of its images pass through the teacher at the start
-    of each round. So there is no second memory to save and resume.
+    The features of an image are remembered when it joins the bank, as the
+    teacher sees it there. Those of a run that is resumed are computed again,
+    so there is no second memory to save.
 
     Args:
         loss_weight (float): Defaults to 0.8 (authors' scripts).
         tau (float): Temperature, above 0. Defaults to 0.1 (authors' scripts
             for the published results).
-        embed_dim (int): Width of the embedding. Defaults to 128 (authors'
-            code).
-        memory_size (int): Images of the bank to compare with, 0 or more.
-            Defaults to 4096 (authors' code).
+        embed_dim (int): Width of the embedding. Defaults to 256 (authors'
+            code, datafree_kd.py).
+        memory_size (int): Images of the bank to compare with, 0 or more,
+            drawn in each step. Defaults to 4096 (authors' code).
+        memory_capacity (int): Of how many of the newest images they are
+            drawn. Defaults to 40960 (authors' code).
+        optimizer (dict, optional): The head's. None trains it by the
+            optimizer of the round. Defaults to Adam, lr 1e-3, betas (0.9,
+            0.999) (authors' code).
     """
 
     def __init__(
         self,
         loss_weight: float = 0.8,
         tau: float = 0.1,
-        embed_dim: int = 128,
+        embed_dim: int = 256,
         memory_size: int = 4096,
+        memory_capacity: int = 40960,
+        optimizer: Optional[Dict[str, Any]] = dict(type='Adam', lr=1e-3),
     ) -> None:
         super().__init__(loss_weight)
         check_positive('tau of ContrastiveLoss', tau)
         check_integer('embed_dim of ContrastiveLoss', embed_dim)
         check_integer('memory_size of ContrastiveLoss', memory_size, 0)
+        check_integer(
+            'memory_capacity of ContrastiveLoss', memory_capacity, memory_size
+        )
         self.tau = tau
+        self.memory_capacity = memory_capacity
+        self.optimizer = optimizer and dict(optimizer)
         self.embed_dim = embed_dim
         self.memory_size = memory_size
 

@@ -1,9 +1,24 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Tuple
+
 import torch
 from mmrazor.registry import MODELS
 from torch import Tensor
 
 from .base import WeightedLoss
+
+
+def neighbour_differences(inputs: Tensor) -> Tuple[Tensor, ...]:
+    """Differences of each pixel of (N, C, H, W) to the next in 4 directions.
+
+    They are right, down and both diagonals.
+    """
+    return (
+        inputs[..., :, 1:] - inputs[..., :, :-1],
+        inputs[..., 1:, :] - inputs[..., :-1, :],
+        inputs[..., 1:, 1:] - inputs[..., :-1, :-1],
+        inputs[..., 1:, :-1] - inputs[..., :-1, 1:],
+    )
 
 
 def total_variation(inputs: Tensor) -> Tensor:
@@ -18,13 +33,10 @@ def total_variation(inputs: Tensor) -> Tensor:
     Returns:
         Tensor: A scalar.
     """
-    differences = (
-        inputs[..., :, 1:] - inputs[..., :, :-1],
-        inputs[..., 1:, :] - inputs[..., :-1, :],
-        inputs[..., 1:, 1:] - inputs[..., :-1, :-1],
-        inputs[..., 1:, :-1] - inputs[..., :-1, 1:],
+    return sum(
+        torch.linalg.vector_norm(each)
+        for each in neighbour_differences(inputs)
     )
-    return sum(torch.linalg.vector_norm(each) for each in differences)
 
 
 @MODELS.register_module()
@@ -42,6 +54,26 @@ class TotalVariationLoss(WeightedLoss):
     def forward(self, inputs: Tensor) -> Tensor:
         """The weighted term, a scalar; see :func:`total_variation`."""
         return self.loss_weight * total_variation(inputs)
+
+
+@MODELS.register_module()
+class MeanTotalVariationLoss(WeightedLoss):
+    """The same by mean absolute differences, before augmentation.
+
+    The sum over the four directions of the mean of all absolute differences
+    of normalised pixels, as DeepInversion's prior is computed in github
+    zju-vipa/CMI (datafree/criterions.py), which weighs it 0.001.
+    """
+
+    def __init__(self, loss_weight: float = 1e-3) -> None:
+        super().__init__(loss_weight)
+
+    def forward(self, plain_inputs: Tensor) -> Tensor:
+        """The weighted term of (N, C, H, W), a scalar."""
+        means = [
+            each.abs().mean() for each in neighbour_differences(plain_inputs)
+        ]
+        return self.loss_weight * torch.stack(means).sum()
 
 
 @MODELS.register_module()

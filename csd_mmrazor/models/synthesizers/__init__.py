@@ -1,8 +1,14 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .best_step import NonFiniteSynthesisError, SynthesisBatch
 from .image_synthesizer import ImageSynthesizer
+from .lasting_generator import LastingGenerator
 from .meta_generator import MetaGenerator
-from .metrics import aux_answers, diversity_metrics, recognition_metrics
+from .metrics import (
+    aux_answers,
+    diversity_metrics,
+    recognition_metrics,
+    teacher_decisions,
+)
 from .networks import Networks
 from .objective import Objective
 from .observer import Observation, Observer, OfTeacher
@@ -10,6 +16,7 @@ from .visualization import image_grid
 
 __all__ = [
     'ImageSynthesizer',
+    'LastingGenerator',
     'MetaGenerator',
     'Networks',
     'NonFiniteSynthesisError',
@@ -22,4 +29,5 @@ __all__ = [
     'image_grid',
     'recognition_metrics',
     'diversity_metrics',
+    'teacher_decisions',
 ]

@@ -8,10 +8,21 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...utils import check_integer, seeded
-from ..utils import reset_weights, set_memory_format
-from .best_step import BestStep, NonFiniteSynthesisError, SynthesisBatch
+from ..utils import (
+    load_optimizer_state,
+    optimizer_state,
+    reset_weights,
+    set_memory_format,
+)
+from .best_step import (
+    BestStep,
+    NonFiniteSynthesisError,
+    SynthesisBatch,
+    to_uint8,
+)
 from .checks import check_networks
 from .compiled import CompiledNetworks
+from .feature_memory import FeatureMemory
 from .networks import Networks
 from .objective import Objective
 from .observer import OF_LAYERS, Observer, bn_widths, observing
@@ -33,8 +44,8 @@ class ImageSynthesizer(nn.Module):
     copied to the host before the round ends.
 
     Rounds of CSD are independent. Other methods have a persistent state: the
-    weights that ``meta`` starts from, and those of a loss that has any. See
-    :meth:`persistent_state`.
+    weights that ``meta`` starts from, those of a loss that has any, and what
+    optimizers that last remember. See :meth:`persistent_state`.
 
     The objective is the sum of ``losses`` and of ``distiller``'s losses; see
     :class:`Objective`, and :class:`Observation` for what they can look at.
@@ -59,10 +70,23 @@ class ImageSynthesizer(nn.Module):
             which takes a minute or two once a run. Defaults to False.
         latent_lr (float, optional): Learning rate of the latents, where it is
             not the optimizer's. Defaults to None.
-        meta (dict, optional): A ``MetaGenerator``, whose weights rounds start
-            from in place of new ones. Defaults to None.
+        meta (dict, optional): A ``MetaGenerator`` or ``LastingGenerator``,
+            whose weights rounds start from in place of new ones. Defaults to
+            None.
         view_augment (dict, optional): What makes the second view for losses
             that compare two. Defaults to ``augment``.
+        labels (str): Which classes are asked for: 'random', 'balanced' (all
+            alike, in turn) or 'none', where no term asks for any. Defaults to
+            'random'.
+        latents (str): 'trained' with the generator, or 'fresh', drawn anew in
+            each step. Defaults to 'trained'.
+        keep (str): Which images a round adds: those of the 'best' step, or
+            what the generator, in eval mode, makes after the 'last' one, of
+            new latents if they are fresh. Defaults to 'best'.
+        num_images (int, optional): How many images a round adds, where they
+            are made of new latents. Defaults to ``batch_size``.
+        optimizer_lasts (bool): Whether the optimizer goes on from round to
+            round with the generator. Defaults to False.
 
     Raises:
         ValueError: If no term is on, or a number makes no sense.
@@ -85,8 +109,37 @@ class ImageSynthesizer(nn.Module):
         latent_lr: Optional[float] = None,
         meta: Optional[Dict[str, Any]] = None,
         view_augment: Optional[Dict[str, Any]] = None,
+        labels: str = 'random',
+        latents: str = 'trained',
+        keep: str = 'best',
+        num_images: Optional[int] = None,
+        optimizer_lasts: bool = False,
     ) -> None:
         super().__init__()
+        for name, value, known in (
+            ('labels', labels, ('random', 'balanced', 'none')),
+            ('latents', latents, ('trained', 'fresh')),
+            ('keep', keep, ('best', 'last')),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f'{name} of ImageSynthesizer should be one of {known}, '
+                    f'but got {value!r}.'
+                )
+        if num_images is not None:
+            check_integer('num_images of ImageSynthesizer', num_images)
+            if (latents, keep, labels) != ('fresh', 'last', 'none'):
+                raise ValueError(
+                    f'num_images={num_images} of ImageSynthesizer is for '
+                    'images of new latents: set latents="fresh", keep="last" '
+                    'and labels="none", or leave it out.'
+                )
+        if optimizer_lasts and (meta is None or latents == 'trained'):
+            raise ValueError(
+                'optimizer_lasts=True of ImageSynthesizer needs weights that '
+                'last as well: set meta=dict(type="LastingGenerator") and '
+                'latents="fresh", or leave it out.'
+            )
         check_integer('batch_size of ImageSynthesizer', batch_size)
         check_integer('iters of ImageSynthesizer', iters)
         if amp not in (None, 'bfloat16', 'float16'):
@@ -105,6 +158,20 @@ class ImageSynthesizer(nn.Module):
         self.optimizer = dict(optimizer)
         self.latent_lr = latent_lr
         self.meta = MODELS.build(meta) if meta else None
+        self.labels = labels
+        self.latents = latents
+        self.keep = keep
+        self.images_per_round = num_images or batch_size
+        self.optimizer_lasts = optimizer_lasts
+        # What optimizers that last remember, by what they train.
+        self.moments: Dict[str, Dict[str, Tensor]] = {}
+        self.memory = FeatureMemory(self.objective.memory_capacity)
+        if labels == 'none' and self.objective.asks_for_labels:
+            raise ValueError(
+                'labels="none" of ImageSynthesizer asks for no classes, but '
+                f'{", ".join(self.objective.asks_for_labels)} of its losses '
+                'needs them: set labels="random".'
+            )
         self.amp = amp
         recorded = self.objective.of_layers
         if compile and recorded:
@@ -133,7 +200,7 @@ class ImageSynthesizer(nn.Module):
 
     @property
     def memory_size(self) -> int:
-        """Images of the bank that the losses want to see."""
+        """Images of the bank that the losses want to see in a step."""
         return self.objective.memory_size
 
     def check(
@@ -204,17 +271,49 @@ class ImageSynthesizer(nn.Module):
             state.update(
                 {f'meta.{k}': v for k, v in self.meta.state().items()}
             )
+        for owner, moments in self.moments.items():
+            state.update(
+                {f'moments.{owner}.{k}': v for k, v in moments.items()}
+            )
         return state
 
     def load_persistent_state(self, state: Dict[str, Tensor]) -> None:
         """Take over what :meth:`persistent_state` returned."""
-        parts: Dict[str, Dict[str, Any]] = dict(losses={}, meta={})
+        parts: Dict[str, Dict[str, Any]] = dict(losses={}, meta={}, moments={})
         for name, value in state.items():
             part, key = name.split('.', 1)
             parts[part][key] = value
+        self.moments = {}
+        for name, value in parts['moments'].items():
+            owner, key = name.split('.', 1)
+            self.moments.setdefault(owner, {})[key] = value
         self.losses.load_state_dict(parts['losses'])
         if self.meta is not None:
             self.meta.load_state(parts['meta'])
+
+    def remember(
+        self, networks: Networks, images: Tensor, seed: Optional[int] = None
+    ) -> None:
+        """Note images of the bank for losses that compare with them.
+
+        Args:
+            networks (Networks): What images are synthesised for.
+            images (Tensor): (N, C, H, W), uint8.
+            seed (int, optional): Of their augmentation. Defaults to None,
+                torch's state.
+        """
+        device = next(networks.teachers.parameters()).device
+        with (
+            seeded(seed, device),
+            observing(
+                networks,
+                self.objective.distiller,
+                {'features_t'},
+                self.augment,
+                self.view_augment,
+            ) as observer,
+        ):
+            self.memory.add(observer.both_features(images.to(device)))
 
     def synthesize(
         self,
@@ -224,7 +323,6 @@ class ImageSynthesizer(nn.Module):
         iters: Optional[int] = None,
         with_student: bool = True,
         on_step: Optional[Callable[..., Any]] = None,
-        memory: Optional[Tensor] = None,
     ) -> SynthesisBatch:
         """Make one batch of images: a round.
 
@@ -239,12 +337,9 @@ class ImageSynthesizer(nn.Module):
                 The initial bank is made without them. Defaults to True.
             on_step (Callable, optional): Called with the number of steps
                 done, after each.
-            memory (Tensor, optional): Images made before, (M, C, H, W),
-                uint8, for losses that compare with them; ``memory_size`` of
-                them are wanted. Defaults to None, none.
 
         Returns:
-            SynthesisBatch: The images of the best step.
+            SynthesisBatch: The images that ``keep`` names.
 
         Raises:
             NonFiniteSynthesisError: If a term became NaN or Inf; says which
@@ -264,8 +359,7 @@ class ImageSynthesizer(nn.Module):
                 self.objective.needs(with_student),
                 self.augment,
                 self.view_augment,
-                memory,
-                sum(self.widths),
+                self._draw_memory,
                 self.compiled,
             ) as observer,
         ):
@@ -300,33 +394,42 @@ class ImageSynthesizer(nn.Module):
         if self.meta is None:
             reset_weights(self.generator)
         else:
-            self.meta.begin_round(self.generator)
+            self.meta.begin_round(self.generator, with_student)
         self.generator.train()
-        # Sorted, so that a grid of the images reads by class.
-        labels = torch.randint(
-            num_classes, (self.batch_size,), device=device
-        ).sort()[0]
-        latent = torch.randn(
-            self.batch_size, self.generator.latent_dim, device=device
-        )
-        latent.requires_grad_()
+        labels = self._draw_labels(num_classes, device)
+        latent = self._draw_latents(self.batch_size, device)
         params = [
             *self.generator.parameters(),
             *self.objective.active_parameters(with_student),
         ]
-        latents: Dict[str, Any] = dict(params=[latent])
-        if self.latent_lr is not None:
-            latents['lr'] = self.latent_lr
-        optimizer = OPTIMIZERS.build(
-            dict(self.optimizer, params=[dict(params=params), latents])
-        )
-        params.append(latent)
+        groups: List[Dict[str, Any]] = [dict(params=params)]
+        if self.latents == 'trained':
+            latent.requires_grad_()
+            groups.append(dict(params=[latent]))
+            if self.latent_lr is not None:
+                groups[1]['lr'] = self.latent_lr
+        optimizer = OPTIMIZERS.build(dict(self.optimizer, params=groups))
+        optimizers = self.objective.optimizers(with_student)
+        lasting = dict(optimizers)
+        if self.optimizer_lasts:
+            lasting['generator'] = optimizer
+        for owner, each in lasting.items():
+            load_optimizer_state(each, self.moments.get(owner, {}))
+        steppers = [optimizer, *optimizers.values()]
+        params = [
+            param
+            for each in steppers
+            for group in each.param_groups
+            for param in group['params']
+        ]
         scale = FLOAT16_SCALE if self.amp == 'float16' else 1
         best = BestStep(device, iters)
         generate = self.generator
         if self.with_compile:
             generate = torch.compile(generate, dynamic=False)
         for step in range(iters):
+            if step and self.latents == 'fresh':
+                latent = self._draw_latents(self.batch_size, device)
             with torch.autocast(
                 device.type,
                 getattr(torch, self.amp or 'bfloat16'),
@@ -339,15 +442,71 @@ class ImageSynthesizer(nn.Module):
                     observer.observe(images, latent, labels), with_student
                 )
             loss = self.objective.total(terms)
-            optimizer.zero_grad()
+            for each in steppers:
+                each.zero_grad()
             (loss * scale).backward()
             if scale != 1:
                 for param in params:
                     param.grad.div_(scale)
             if self.meta is not None:
                 self.meta.after_backward(self.generator)
-            optimizer.step()
+            for each in steppers:
+                each.step()
+            if hasattr(self.generator, 'after_step'):
+                self.generator.after_step(latent)
             best.update(step, loss, images, terms)
             if on_step is not None:
                 on_step(step + 1)
-        return best.batch(labels)
+        batch = best.batch(labels)
+        # What lasts is of a round that did not diverge.
+        self.moments.update(
+            {
+                owner: {
+                    name: value.clone()
+                    for name, value in optimizer_state(each).items()
+                }
+                for owner, each in lasting.items()
+            }
+        )
+        if self.keep == 'last':
+            batch = self._last_images(batch, latent, iters, device)
+        return batch
+
+    def _draw_labels(self, num_classes: int, device: torch.device) -> Tensor:
+        """The classes that are asked for, (batch_size, )."""
+        if self.labels == 'random':
+            # Sorted, so that a grid of the images reads by class.
+            return torch.randint(
+                num_classes, (self.batch_size,), device=device
+            ).sort()[0]
+        labels = torch.arange(self.batch_size, device=device) % num_classes
+        return labels if self.labels == 'balanced' else labels * 0
+
+    def _draw_latents(self, number: int, device: torch.device) -> Tensor:
+        return torch.randn(number, self.generator.latent_dim, device=device)
+
+    def _draw_memory(self, device: torch.device) -> Tensor:
+        """Features of both views of images of the bank, (M, 2 * D)."""
+        return self.memory.draw(self.memory_size, 2 * sum(self.widths), device)
+
+    @torch.no_grad()
+    def _last_images(
+        self,
+        batch: SynthesisBatch,
+        latent: Tensor,
+        iters: int,
+        device: torch.device,
+    ) -> SynthesisBatch:
+        """A batch with the images that the generator makes in the end."""
+        labels = batch.labels
+        if self.latents == 'fresh':
+            latent = self._draw_latents(self.images_per_round, device)
+            labels = labels.new_zeros(self.images_per_round)
+        self.generator.eval()
+        images = torch.cat(
+            [
+                to_uint8(self.generator(part, len(part)))
+                for part in latent.split(self.batch_size)
+            ]
+        )
+        return batch._replace(images=images, labels=labels, step=iters - 1)

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from copy import deepcopy
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -8,7 +8,8 @@ from mmengine.registry import OPTIMIZERS
 from mmrazor.registry import MODELS
 from torch import Tensor
 
-from ..utils import reset_weights
+from ...utils import check_integer
+from ..utils import load_optimizer_state, optimizer_state, reset_weights
 
 
 @MODELS.register_module()
@@ -31,6 +32,10 @@ class MetaGenerator(nn.Module):
             scripts).
         optimizer (dict): Of these weights. The authors' is Adam with the rate
             of a round's steps times their number, betas (0.5, 0.999).
+        reset_round (int, optional): Before this round, counted from 1 in each
+            process, the first layer of these weights is drawn again; the
+            authors' scripts do so in round 140 of 220 (reset_l0). Defaults to
+            None, never.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class MetaGenerator(nn.Module):
         optimizer: Dict[str, Any] = dict(
             type='Adam', lr=2e-2, betas=(0.5, 0.999)
         ),
+        reset_round: Optional[int] = None,
     ) -> None:
         super().__init__()
         if rule not in ('fomaml', 'reptile'):
@@ -48,7 +54,13 @@ class MetaGenerator(nn.Module):
             )
         self.rule = rule
         self.optimizer_cfg = dict(optimizer)
-        self.weights: nn.Module  # once prepared
+        if reset_round is not None:
+            check_integer('reset_round of MetaGenerator', reset_round)
+            self.register_buffer('rounds', torch.zeros(()), persistent=False)
+        self.reset_round = reset_round
+        self.weights: Any  # a generator, once prepared
+
+    rounds: Tensor
 
     def prepare(self, generator: nn.Module) -> None:
         """Draw the weights of a generator of that kind."""
@@ -61,12 +73,22 @@ class MetaGenerator(nn.Module):
                 f'meta of ImageSynthesizer needs a generator with weights, '
                 f'but {type(generator).__name__} has none.'
             )
+        if self.reset_round and not hasattr(generator, 'reset_first_layer'):
+            raise ValueError(
+                'reset_round of MetaGenerator needs a generator with '
+                'reset_first_layer(), such as CSDGenerator, but got '
+                f'{type(generator).__name__}: leave it out.'
+            )
         self.optimizer = OPTIMIZERS.build(
             dict(self.optimizer_cfg, params=params)
         )
 
-    def begin_round(self, generator: nn.Module) -> None:
+    def begin_round(
+        self, generator: nn.Module, with_student: bool = True
+    ) -> None:
         """Give the generator the weights to start from."""
+        if self.reset_round and self.rounds + 1 == self.reset_round:
+            self.weights.reset_first_layer()
         generator.load_state_dict(self.weights.state_dict())
         self.optimizer.zero_grad()
 
@@ -87,30 +109,35 @@ class MetaGenerator(nn.Module):
                 own.grad = own - adapted
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.reset_round:
+            self.rounds += 1
 
     def state(self) -> Dict[str, Tensor]:
         """Weights and the state of their optimizer, by name."""
         state: Dict[str, Tensor] = {
             f'weights.{k}': v for k, v in self.weights.named_parameters()
         }
-        for index, values in self.optimizer.state_dict()['state'].items():
-            for name, value in values.items():
-                if torch.is_tensor(value):
-                    state[f'optimizer.{index}.{name}'] = value
+        for name, value in optimizer_state(self.optimizer).items():
+            state[f'optimizer.{name}'] = value
+        if self.reset_round:
+            state['rounds'] = self.rounds
         return {name: value.detach() for name, value in state.items()}
 
     @torch.no_grad()
     def load_state(self, state: Dict[str, Tensor]) -> None:
         """Take over what :meth:`state` returned."""
-        optimizer_state: Dict[int, Dict[str, Tensor]] = {}
         for name, param in self.weights.named_parameters():
             param.copy_(state[f'weights.{name}'])
-        for name, value in state.items():
-            if name.startswith('optimizer.'):
-                _, index, key = name.split('.', 2)
-                optimizer_state.setdefault(int(index), {})[key] = value.clone()
-        self.optimizer.load_state_dict(
-            dict(self.optimizer.state_dict(), state=optimizer_state)
+        if self.reset_round:
+            self.rounds.copy_(state['rounds'])
+        prefix = 'optimizer.'
+        load_optimizer_state(
+            self.optimizer,
+            {
+                name[len(prefix) :]: value
+                for name, value in state.items()
+                if name.startswith(prefix)
+            },
         )
 
     def _pairs(

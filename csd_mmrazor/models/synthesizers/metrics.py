@@ -119,10 +119,32 @@ def diversity_metrics(
         classes that the teacher sees, and ``bank_diversity``, the
         :func:`diversity` of its logits.
     """
+    logits_t = _teacher_logits(networks, images)
+    return dict(
+        bank_balance=class_balance(logits_t.argmax(1), num_classes),
+        bank_diversity=diversity(logits_t, labels.to(logits_t.device)),
+    )
+
+
+def teacher_decisions(networks: Networks, images: Tensor) -> Tensor:
+    """The classes that the first teacher sees in images.
+
+    Args:
+        networks (Networks): Of which the first teacher is asked.
+        images (Tensor): (N, C, H, W), uint8.
+
+    Returns:
+        Tensor: (N, ).
+    """
+    return _teacher_logits(networks, images).argmax(1)
+
+
+def _teacher_logits(networks: Networks, images: Tensor) -> Tensor:
+    """Logits of the first teacher, (N, K)."""
     teacher = networks.each_teacher[0]
     device = next(teacher.parameters()).device
     with evaluating(teacher), torch.no_grad():
-        logits_t = torch.cat(
+        return torch.cat(
             [
                 logits_of(
                     teacher(networks.normalize(part.to(device)), mode='tensor')
@@ -130,10 +152,6 @@ def diversity_metrics(
                 for part in images.split(256)
             ]
         )
-    return dict(
-        bank_balance=class_balance(logits_t.argmax(1), num_classes),
-        bank_diversity=diversity(logits_t, labels.to(device)),
-    )
 
 
 def _top1(logits: Tensor, labels: Tensor) -> float:

@@ -4,9 +4,11 @@ from inspect import Parameter, signature
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import torch.nn as nn
+from mmengine.registry import OPTIMIZERS
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.registry import MODELS
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ..losses import WeightedLoss
 from ..utils import check_mappings, check_recorders, distill_losses
@@ -138,6 +140,12 @@ class Objective(nn.Module):
         ]
 
     @property
+    def asks_for_labels(self) -> List[str]:
+        """Terms that look at the classes that are asked for."""
+        asking = {'labels', 'joint_labels'}
+        return [n for n, wanted in self.wanted.items() if asking & {*wanted}]
+
+    @property
     def looks_at_bn_layers(self) -> bool:
         """Whether the widths of the teacher's BN layers are to be known."""
         return bool(self.needs() & OF_LAYERS) or any(
@@ -146,9 +154,17 @@ class Objective(nn.Module):
 
     @property
     def memory_size(self) -> int:
-        """Images of the bank that the losses want to see."""
+        """Images of the bank that the losses want to see in a step."""
+        return self._largest('memory_size')
+
+    @property
+    def memory_capacity(self) -> int:
+        """Of how many of the newest images they are drawn."""
+        return self._largest('memory_capacity')
+
+    def _largest(self, name: str) -> int:
         return max(
-            (getattr(loss, 'memory_size', 0) for loss in self.losses.values()),
+            (getattr(loss, name, 0) for loss in self.losses.values()),
             default=0,
         )
 
@@ -195,12 +211,25 @@ class Objective(nn.Module):
             loss.prepare(widths)
 
     def active_parameters(self, with_student: bool) -> List[nn.Parameter]:
-        """What is trained with the images: of the losses that count."""
+        """What is trained with the images: of the losses that count.
+
+        Those that a loss has an optimizer for are not among them.
+        """
         return [
             param
             for name in self.active(with_student)[0]
+            if not getattr(self.losses[name], 'optimizer', None)
             for param in self.losses[name].parameters()
         ]
+
+    def optimizers(self, with_student: bool) -> Dict[str, Optimizer]:
+        """New optimizers of the losses that count and have their own."""
+        return {
+            name: OPTIMIZERS.build(dict(optimizer, params=params))
+            for name in self.active(with_student)[0]
+            if (optimizer := getattr(self.losses[name], 'optimizer', None))
+            and (params := [*self.losses[name].parameters()])
+        }
 
     def end_round(self, with_student: bool) -> None:
         """Tell the losses that counted that a round is done."""

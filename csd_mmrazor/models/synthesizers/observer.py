@@ -39,9 +39,6 @@ from ..utils import (
 from .compiled import CompiledNetworks
 from .networks import Networks
 
-# Images of the bank that pass through the teacher at a time.
-_CHUNK = 1024
-
 
 class Quantity(cached_property):  # type: ignore[type-arg]  # Python 3.9
     """A value of an observation, computed when it is first asked for.
@@ -120,6 +117,11 @@ class Observation:
         """Augmented and normalised images, (N, C, H, W)."""
         return self._observer.inputs(self.images)
 
+    @quantity()
+    def plain_inputs(self) -> Tensor:
+        """Normalised images that are not augmented, (N, C, H, W)."""
+        return self._observer.networks.normalize(self.images)
+
     @cached_property
     def _teacher_pass(self) -> Tuple[List[OfTeacher], List[Tensor]]:
         return self._observer.run_teachers(self.inputs)
@@ -139,15 +141,20 @@ class Observation:
         """The same for ``view_augment`` of the images, (N, D)."""
         return self._observer.features(self._observer.view_inputs(self.images))
 
+    @cached_property
+    def _memory(self) -> Tuple[Tensor, ...]:
+        # Others in each step.
+        return self._observer.draw_memory(self.images.device).chunk(2, 1)
+
     @quantity(of_layers=True)
     def memory_features_t(self) -> Tensor:
-        """The same for M images of the bank, (M, D)."""
-        return self._observer.memory[0]
+        """The same for M images of the bank, drawn anew, (M, D)."""
+        return self._memory[0]
 
     @quantity(of_layers=True)
     def memory_view_features_t(self) -> Tensor:
         """The same for ``view_augment`` of those, (M, D)."""
-        return self._observer.memory[1]
+        return self._memory[1]
 
     @quantity(of_student=True)
     def logits_s(self) -> Tensor:
@@ -175,7 +182,6 @@ QUANTITIES: Dict[str, Quantity] = {
 NAMES = (*QUANTITIES, *OfTeacher._fields)
 OF_STUDENT = {name for name, q in QUANTITIES.items() if q.of_student}
 OF_LAYERS = {name for name, q in QUANTITIES.items() if q.of_layers}
-OF_MEMORY = {'memory_features_t', 'memory_view_features_t'}
 
 
 class Observer:
@@ -188,6 +194,8 @@ class Observer:
         view_augment (nn.Module, optional): The same for the second view.
         statistics (list[list]): What each teacher's BN layers collect.
         means (list[Tensor]): What the first teacher's BN layers are given.
+        draw_memory (Callable): Features of both views of images of the bank,
+            (M, 2 * D), of a device.
     """
 
     def __init__(
@@ -198,6 +206,7 @@ class Observer:
         view_augment: Optional[nn.Module],
         statistics: List[List[BNStatistics]],
         means: List[Tensor],
+        draw_memory: Callable[[torch.device], Tensor],
     ) -> None:
         self.networks = networks
         self.distiller = distiller
@@ -205,7 +214,7 @@ class Observer:
         self.view_augment = view_augment
         self.statistics = statistics
         self.means = means
-        self.memory: List[Tensor] = []
+        self.draw_memory = draw_memory
 
     def observe(
         self, images: Tensor, latent: Tensor, labels: Tensor
@@ -260,19 +269,23 @@ class Observer:
         return torch.cat(self.means, 1)
 
     @torch.no_grad()
-    def remember(self, images: Optional[Tensor], width: int) -> None:
-        """Note the teacher's features of both views of images of the bank.
+    def both_features(self, images: Tensor) -> Tensor:
+        """Features of both views of images, (N, 2 * D).
 
         Args:
-            images (Tensor, optional): (M, C, H, W), uint8.
-            width (int): D of the features.
+            images (Tensor): (N, C, H, W), uint8 or in [0, 1].
         """
-        device = next(self.networks.teachers.parameters()).device
-        for inputs_of in (self.inputs, self.view_inputs):
-            rows = [torch.zeros(0, width, device=device)]
-            for part in () if images is None else images.split(_CHUNK):
-                rows.append(self.features(inputs_of(part.to(device))))
-            self.memory.append(torch.cat(rows))
+        return torch.cat(
+            [
+                self.features(inputs_of(images))
+                for inputs_of in (self.inputs, self.view_inputs)
+            ],
+            1,
+        )
+
+
+def _no_memory(device: torch.device) -> Tensor:
+    return torch.zeros(0, 2, device=device)
 
 
 @contextmanager
@@ -282,8 +295,7 @@ def observing(
     needs: Set[str],
     augment: Optional[nn.Module] = None,
     view_augment: Optional[nn.Module] = None,
-    memory: Optional[Tensor] = None,
-    width: int = 0,
+    draw_memory: Callable[[torch.device], Tensor] = _no_memory,
     compiled: Optional[CompiledNetworks] = None,
 ) -> Iterator[Observer]:
     """Open an observer for a round, and leave nothing behind.
@@ -299,10 +311,7 @@ def observing(
             None.
         view_augment (nn.Module, optional): The same for the second view.
             Defaults to None.
-        memory (Tensor, optional): Images made before, (M, C, H, W), uint8.
-            Defaults to None.
-        width (int): D of their features, see :func:`bn_widths`. Defaults to
-            0.
+        draw_memory (Callable): See :class:`Observer`. Defaults to none.
         compiled (CompiledNetworks, optional): Copies that run in place of
             the networks. Defaults to None.
 
@@ -329,10 +338,14 @@ def observing(
         if needs & OF_LAYERS:
             means = stack.enter_context(layer_means(networks.each_teacher[0]))
         observer = Observer(
-            networks, distiller, augment, view_augment, statistics, means
+            networks,
+            distiller,
+            augment,
+            view_augment,
+            statistics,
+            means,
+            draw_memory,
         )
-        if needs & OF_MEMORY:
-            observer.remember(memory, width)
         yield observer
 
 

@@ -12,6 +12,7 @@ from .features import (
 from .healthy import check_statistics, check_weights
 from .memory_format import contiguous, memory_format, set_memory_format
 from .modes import as_in_training, evaluating, frozen, reset_weights
+from .optimizer_state import load_optimizer_state, optimizer_state
 from .outputs import full_precision, logits_of
 from .recorders import (
     attached,
@@ -39,9 +40,11 @@ __all__ = [
     'frozen',
     'full_precision',
     'layer_means',
+    'load_optimizer_state',
     'load_weights',
     'logits_of',
     'memory_format',
+    'optimizer_state',
     'pooled_features',
     'record_labels',
     'recorded_outputs',

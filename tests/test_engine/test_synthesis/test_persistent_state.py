@@ -36,6 +36,27 @@ OPTIONS = {
 }
 
 
+# As DFQ: generator, statistics and optimizer last, and old images do not.
+LASTING = {
+    'model.aux_head': None,
+    'model.student_loss': None,
+    'train_cfg.max_epochs': 5,
+    'train_dataloader.dataset.capacity': 24,
+    f'{SYNTHESIS}.init_rounds': 0,
+    f'{SYNTHESIS}.synthesizer.meta': dict(type='LastingGenerator', life=3),
+    f'{SYNTHESIS}.synthesizer.optimizer_lasts': True,
+    f'{SYNTHESIS}.synthesizer.latents': 'fresh',
+    f'{SYNTHESIS}.synthesizer.labels': 'none',
+    f'{SYNTHESIS}.synthesizer.keep': 'last',
+    f'{SYNTHESIS}.synthesizer.num_images': 24,
+    f'{SYNTHESIS}.synthesizer.losses': dict(
+        _delete_=True,
+        loss_bn=dict(type='BNStatisticsLoss'),
+        loss_adv=dict(type='AdversarialLoss'),
+    ),
+}
+
+
 def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
@@ -92,7 +113,9 @@ def test_rounds_build_on_each_other(tiny_runner):
         'losses.loss_cr',
         'meta.weights',
         'meta.optimizer',
+        'moments.loss_cr',
     }
+    assert state['moments.loss_cr.0.step'] == 5 * 2
     assert state['losses.loss_bn.rounds'] == 5
     assert state['meta.optimizer.0.step'] == 5
     plain = tiny_runner(
@@ -109,17 +132,52 @@ def test_a_run_of_csd_has_no_files(tiny_runner):
     assert not list(Path(runner.work_dir, 'bank').glob('state_*'))
 
 
-@pytest.mark.parametrize('number', [1, 3, 5])
-def test_resumes_where_it_was(tiny_runner, stop_in, monkeypatch, number):
-    whole = tiny_runner('whole', **OPTIONS)
+@pytest.mark.parametrize(
+    'options, number',
+    [(OPTIONS, 1), (OPTIONS, 3), (OPTIONS, 5), (LASTING, 1), (LASTING, 4)],
+)
+def test_resumes_where_it_was(
+    tiny_runner, stop_in, monkeypatch, options, number
+):
+    whole = tiny_runner('whole', **options)
     whole.train()
     stop_in(number)
     with pytest.raises(Stop):
-        tiny_runner('cut', **OPTIONS).train()
+        tiny_runner('cut', **options).train()
     monkeypatch.undo()
-    resumed = tiny_runner('cut', resume=True, **OPTIONS)
+    resumed = tiny_runner('cut', resume=True, **options)
     resumed.train()
     assert_same(outcome(whole), outcome(resumed))
+
+
+def test_what_lasts_of_dfq(tiny_runner):
+    runner = tiny_runner(**LASTING)
+    runner.train()
+    synthesizer = hook_of(runner).synthesizer
+    # 5 rounds of 2 steps, of which the weights are drawn anew after 3.
+    assert synthesizer.moments['generator']['0.step'] == 10
+    assert synthesizer.meta.age == 2
+    folder = BankFolder(Path(runner.work_dir, 'bank'))
+    assert [(s.name, s.count, s.epoch) for s in folder.shards] == [
+        ('000004.npy', 24, 4)
+    ]
+    # An older checkpoint would need images that are no longer there.
+    Path(runner.work_dir, 'epoch_5.pth').unlink()
+    Path(runner.work_dir, 'last_checkpoint').unlink()
+    older = tiny_runner(resume=True, **LASTING)
+    older.train()  # epoch 4, whose successor has its images
+    assert_same(outcome(runner), outcome(older))
+
+
+def test_images_that_were_dropped_are_missed(tiny_runner):
+    options = {**LASTING, 'default_hooks.checkpoint.max_keep_ckpts': 9}
+    runner = tiny_runner(**options)
+    runner.train()
+    for epoch in (4, 5):
+        Path(runner.work_dir, f'epoch_{epoch}.pth').unlink()
+    Path(runner.work_dir, 'last_checkpoint').unlink(missing_ok=True)
+    with pytest.raises(BankError, match='of epoch 3, .* lacks the images'):
+        tiny_runner(resume=True, **options).train()
 
 
 def test_killed_between_state_and_images(tiny_runner, monkeypatch):
@@ -254,6 +312,10 @@ def test_spoilt_states_are_named(saved, spoil, with_checksum):
         ({'meta.optimizer.0.exp_avg': torch.zeros(2)}, 'exp_avg is'),
         ({'meta.optimizer.x.y': torch.zeros(1)}, 'is not known'),
         ({'nodot': torch.zeros(1)}, 'nodot is not known'),
+        ({'moments.loss_bn.2.step': torch.zeros(1)}, 'is not known'),
+        ({'moments.loss_bn.0.step': torch.zeros(2)}, 'is not known'),
+        ({'moments.other.0.step': torch.zeros(1)}, 'is not known'),
+        ({'moments.generator.1.step': torch.zeros(1)}, 'is not known'),
     ],
 )
 def test_states_of_another_synthesizer(saved, values, message):

@@ -7,7 +7,7 @@ from csd_mmrazor.models import PixelGenerator
 
 
 def test_latents_are_the_normalised_pixels():
-    generator = PixelGenerator(4, 2, mean=[51, 102], std=[25.5, 51])
+    generator = PixelGenerator(4, 2, mean=[51, 102], std=[25.5, 51]).eval()
     assert generator.latent_dim == 32
     latent = torch.randn(3, 32)
     images = generator(latent)
@@ -19,13 +19,23 @@ def test_latents_are_the_normalised_pixels():
     assert not list(generator.parameters())
 
 
-def test_gradients_pass_where_pixels_are_clipped():
+def test_pixels_are_not_clipped_while_they_are_optimised():
     generator = PixelGenerator(2, 1, mean=127.5, std=255)
     latent = torch.tensor([[-3.0, 0.0, 0.2, 3.0]], requires_grad=True)
     images = generator(latent)
-    assert images.flatten().tolist() == pytest.approx([0, 0.5, 0.7, 1])
+    assert images.flatten().tolist() == pytest.approx([-2.5, 0.5, 0.7, 3.5])
     images.sum().backward()
     assert latent.grad.tolist() == [[1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize('clip', [False, True])
+def test_latents_are_brought_back_after_a_step(clip):
+    generator = PixelGenerator(1, 2, mean=[51, 102], std=[25.5, 51], clip=clip)
+    latent = torch.tensor([[-3.0, -3.0], [0.5, 9.0]], requires_grad=True)
+    generator.after_step(latent)
+    # (0 - 0.2) / 0.1, (0 - 0.4) / 0.2, and (1 - 0.4) / 0.2
+    expected = [[-2, -2], [0.5, 3]] if clip else [[-3, -3], [0.5, 9]]
+    assert latent.tolist() == [pytest.approx(row) for row in expected]
 
 
 def test_bad_arguments():

@@ -69,6 +69,7 @@ def test_head_and_gradients():
         (dict(tau=0), 'tau of ContrastiveLoss .* but got 0'),
         (dict(embed_dim=0), 'embed_dim .* positive integer, but got 0'),
         (dict(memory_size=-1), 'memory_size .* 0 or more, but got -1'),
+        (dict(memory_capacity=9), 'memory_capacity .* 4096 or more, .* got 9'),
         (dict(loss_weight=-1), 'loss_weight of ContrastiveLoss'),
     ],
 )

@@ -6,24 +6,32 @@ import pytest
 import torch
 from helpers import build
 
-from csd_mmrazor.models import L2PriorLoss, TotalVariationLoss
+from csd_mmrazor.models import (
+    L2PriorLoss,
+    MeanTotalVariationLoss,
+    TotalVariationLoss,
+)
 from csd_mmrazor.models.losses.prior_losses import total_variation
 
 
 def test_total_variation_equals_a_loop_over_pixels():
     inputs = torch.randn(3, 2, 5, 4)
     pixels = inputs.numpy().astype(np.float64)
-    expected = 0
+    expected = mean = 0
     for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        squares = 0
+        squares, absolute = 0, []
         for y in range(5):
             for x in range(4):
                 if y + down < 5 and 0 <= x + right < 4:
                     step = pixels[:, :, y + down, x + right]
                     squares += ((step - pixels[:, :, y, x]) ** 2).sum()
+                    absolute.append(abs(step - pixels[:, :, y, x]))
         expected += np.sqrt(squares)
+        mean += np.mean(absolute)
     loss = TotalVariationLoss(0.5)(inputs=inputs)
     assert loss.item() == pytest.approx(0.5 * expected, rel=1e-6)
+    loss = MeanTotalVariationLoss(0.5)(plain_inputs=inputs)
+    assert loss.item() == pytest.approx(0.5 * mean, rel=1e-6)
     assert total_variation(torch.ones(2, 3, 4, 4)).item() == 0
 
 

@@ -13,6 +13,7 @@ from timm.layers import BatchNormAct2d
 
 from csd_mmrazor.models import Networks, NonFiniteSynthesisError
 from csd_mmrazor.models.synthesizers.best_step import to_uint8
+from csd_mmrazor.models.synthesizers.feature_memory import FeatureMemory
 from csd_mmrazor.models.utils import bn_layers, reset_weights
 
 LOSSES = dict(
@@ -479,19 +480,27 @@ def test_views_and_memory(networks, monkeypatch):
     monkeypatch.setattr(MODELS.get('ContrastiveLoss'), 'forward', noted)
     made = synthesizer(
         losses=dict(
-            loss_cr=dict(type='ContrastiveLoss', memory_size=5, embed_dim=4)
+            loss_cr=dict(
+                type='ContrastiveLoss',
+                memory_size=5,
+                memory_capacity=8,
+                embed_dim=4,
+            )
         ),
         # A view that is easily told: mirrored.
         view_augment=dict(type='RandomCropFlip', padding=0, flip_prob=1),
         iters=2,
     )
     assert made.memory_size == 5
-    memory = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    memory = torch.randint(256, (11, 1, 8, 8), dtype=torch.uint8)
     made.prepare(networks, 1)
     images = []
     made.generator.register_forward_hook(lambda m, a, out: images.append(out))
     before = state(networks)
-    made.synthesize(networks, 10, seed=1, memory=memory)
+    # As rounds of 7 and 4 images, of which the last 8 are remembered.
+    made.remember(networks, memory[:7])
+    made.remember(networks, memory[7:])
+    made.synthesize(networks, 10, seed=1)
     assert same(before, state(networks))
 
     teacher = networks.teachers['teacher']
@@ -520,15 +529,25 @@ def test_views_and_memory(networks, monkeypatch):
                 each[key], expected, rtol=1e-3, atol=1e-4
             )
     # The fixture's own normalisation does not rescale uint8.
-    for key, expected in (
-        ('memory_features_t', features(memory)),
-        ('memory_view_features_t', features(memory.flip(-1))),
-    ):
-        torch.testing.assert_close(
-            given[0][key], expected, rtol=1e-3, atol=1e-3
-        )
+    expected = features(memory), features(memory.flip(-1))
+    drawn = []
+    for each in given:
+        rows = each['memory_features_t']
+        distances = torch.cdist(rows, expected[0])
+        indices = distances.argmin(1).tolist()
+        drawn.append(indices)
+        # Other ones in each step, each once, both views of the same.
+        assert len(set(indices)) == 5 and min(indices) >= 3
+        for key, wanted in zip(
+            ('memory_features_t', 'memory_view_features_t'), expected
+        ):
+            torch.testing.assert_close(
+                each[key], wanted[indices], rtol=1e-3, atol=1e-3
+            )
+    assert drawn[0] != drawn[1]
     # Without images there is nothing to compare with, and no error.
     given.clear()
+    made.memory = FeatureMemory(8)
     made.synthesize(networks, 10, seed=1)
     assert given[0]['memory_features_t'].shape == (
         0,

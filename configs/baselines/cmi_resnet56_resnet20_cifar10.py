@@ -1,0 +1,7 @@
+# CMI for ResNet-56 > ResNet-20: see cmi_wrn40-2_wrn16-1_cifar10.py.
+_base_ = [
+    './cmi_wrn40-2_wrn16-1_cifar10.py',
+    '../_base_/related_resnet56_resnet20_cifar10.py',
+]
+model = _base_.pair
+data_preprocessor = _base_.inputs

@@ -1,0 +1,9 @@
+# DeepInversion for ResNet-56 > ResNet-20: see
+# deepinversion_wrn40-2_wrn16-1_cifar10.py.
+_base_ = [
+    './deepinversion_wrn40-2_wrn16-1_cifar10.py',
+    '../_base_/related_resnet56_resnet20_cifar10.py',
+]
+model = _base_.pair
+data_preprocessor = _base_.inputs
+default_hooks = dict(synthesis=dict(synthesizer=dict(generator=_base_.inputs)))

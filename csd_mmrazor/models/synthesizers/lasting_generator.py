@@ -1,0 +1,83 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from copy import deepcopy
+from typing import Dict, Optional
+
+import torch
+import torch.nn as nn
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+from ...utils import check_integer
+from ..utils import reset_weights
+
+
+@MODELS.register_module()
+class LastingGenerator(nn.Module):
+    """A generator that goes on from round to round, statistics included.
+
+    DFQ's does so through the run; that of NAYER is drawn again after ten
+    epochs (authors' code, datafree/synthesis/nayer.py, g_life).
+
+    Args:
+        life (int, optional): Rounds of each process after which the weights
+            are drawn again. Defaults to None, never.
+        initial_life (int, optional): The same in the initial bank. Defaults
+            to ``life``.
+    """
+
+    def __init__(
+        self, life: Optional[int] = None, initial_life: Optional[int] = None
+    ) -> None:
+        super().__init__()
+        for name, value in dict(life=life, initial_life=initial_life).items():
+            if value is not None:
+                check_integer(f'{name} of LastingGenerator', value)
+        self.life = life
+        self.initial_life = initial_life or life
+        self.weights: nn.Module  # once prepared
+        # Rounds that the weights have lasted.
+        self.register_buffer('age', torch.zeros(()), persistent=False)
+
+    age: Tensor
+
+    def prepare(self, generator: nn.Module) -> None:
+        """Draw the weights of a generator of that kind."""
+        self.weights = deepcopy(generator)
+        reset_weights(self.weights)
+
+    def begin_round(
+        self, generator: nn.Module, with_student: bool = True
+    ) -> None:
+        """Give the generator the weights to start from."""
+        life = self.life if with_student else self.initial_life
+        if life is not None and self.age >= life:
+            reset_weights(self.weights)
+            self.age.zero_()
+        generator.load_state_dict(self.weights.state_dict())
+
+    def after_backward(self, generator: nn.Module) -> None:
+        """Nothing is to be seen in a step."""
+
+    def end_round(self, generator: nn.Module) -> None:
+        """Take over the weights of a round."""
+        self.weights.load_state_dict(generator.state_dict())
+        self.age += 1
+
+    def state(self) -> Dict[str, Tensor]:
+        """Weights, statistics and age, by name."""
+        state = {
+            f'weights.{name}': value.detach()
+            for name, value in self.weights.state_dict().items()
+        }
+        return dict(state, age=self.age)
+
+    def load_state(self, state: Dict[str, Tensor]) -> None:
+        """Take over what :meth:`state` returned."""
+        self.age.copy_(state['age'])
+        self.weights.load_state_dict(
+            {
+                name[len('weights.') :]: value
+                for name, value in state.items()
+                if name != 'age'
+            }
+        )
