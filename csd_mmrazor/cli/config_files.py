@@ -4,6 +4,7 @@ import difflib
 import re
 from contextlib import suppress
 from copy import deepcopy
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Collection, Iterator, Set, Tuple, Union
 
@@ -20,7 +21,8 @@ def read_config(path: Union[str, Path]) -> Config:
     """Read a config, and say what is wrong where it cannot be read.
 
     Args:
-        path (str | Path): The config file.
+        path (str | Path): The config file, or ``package::path`` of one that
+            an installed package brings along, as in ``_base_``.
 
     Returns:
         Config: With its bases. What it tests on is what it validates on,
@@ -32,6 +34,8 @@ def read_config(path: Union[str, Path]) -> Config:
         ValueError: If it is not Python in UTF-8, has a name twice in one
             dict, the first of which would be lost, or a misspelt section.
     """
+    if '::' in str(path) and not Path(path).is_file():
+        path = _installed(str(path))
     if not Path(path).is_file():
         raise FileNotFoundError(_missing(Path(path), 'The config'))
     try:
@@ -44,10 +48,8 @@ def read_config(path: Union[str, Path]) -> Config:
             f'{error.filename or path} is not Python: {error}.'
         ) from error
     except FileNotFoundError as error:
-        # Of a package's config MMEngine says: file "..." does not exist
-        base = error.filename or re.findall('"(.+)"', str(error))[0]
         raise FileNotFoundError(
-            _missing(Path(base), f'{path} inherits a config, but')
+            _missing(_named_by(error), f'{path} inherits a config, but')
         ) from error
     used = {name for item in files.items() for name in _used(*item)}
     check_names(cfg, used)
@@ -100,6 +102,33 @@ def _assigned(path: str, text: str) -> Set[str]:
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
+
+
+def _named_by(error: FileNotFoundError) -> Path:
+    # Of a package's config MMEngine says: file "..." does not exist
+    return Path(error.filename or re.findall('"(.+)"', str(error))[0])
+
+
+def _installed(name: str) -> str:
+    """The file of ``package::path``."""
+    package = name.partition('::')[0]
+    try:
+        return Config._get_cfg_path(name, '')[0]
+    except FileNotFoundError as error:
+        missing = _missing(_named_by(error), f'The config {name}:')
+        raise FileNotFoundError(missing) from error
+    except (ModuleNotFoundError, PackageNotFoundError) as error:
+        raise ModuleNotFoundError(
+            f'The config {name} is one of the package "{package}", which is '
+            f'not installed: run "pip install {package}", or give the path '
+            'of a file.'
+        ) from error
+    except (ValueError, AssertionError) as error:
+        raise FileNotFoundError(
+            f'The config {name} does not exist, and is no package::path of '
+            'one of the packages of OpenMMLab, such as "mmrazor::'
+            'distill/mmcls/kd/kd_logits_resnet34_resnet18_8xb32_in1k.py".'
+        ) from error
 
 
 def _files(path: str) -> Iterator[Tuple[str, str]]:

@@ -20,7 +20,9 @@ from .processes import leave_together, speak_utf8
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Test (and eval) a model')
-    parser.add_argument('config', help='test config file path')
+    parser.add_argument(
+        'config', help='test config file, or package::path of an installed one'
+    )
     parser.add_argument(
         'checkpoint',
         help="a run's checkpoint, a student's weights alone, or a URL; "

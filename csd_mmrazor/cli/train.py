@@ -25,7 +25,10 @@ from .processes import leave_together, speak_utf8
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train an algorithm')
-    parser.add_argument('config', help='train config file path')
+    parser.add_argument(
+        'config',
+        help='train config file, or package::path of an installed one',
+    )
     parser.add_argument(
         '--amp',
         nargs='?',

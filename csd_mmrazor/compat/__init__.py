@@ -25,7 +25,15 @@ def apply() -> None:
     if _in_force:
         return
     # Not above: they import what check_versions() looks for.
-    from . import conveniences, data_files, launcher, mmcls, mmengine, mmrazor
+    from . import (
+        conveniences,
+        data_files,
+        launcher,
+        mmcls,
+        mmengine,
+        mmrazor,
+        mmrazor_configs,
+    )
 
     # MMEngine first: MMRazor is imported with it in order.
     _run(
@@ -35,6 +43,7 @@ def apply() -> None:
         mmcls.import_mmcls_from_mmpretrain,
         mmengine.never_install_packages,
         mmengine.check_types_of_arguments,
+        mmengine.validate_outputs_without_losses,
         launcher.launch_without_cuda,
         data_files.load_checkpoints_safely,
         data_files.resume_from_intact_checkpoints,
@@ -62,6 +71,13 @@ def apply() -> None:
         mmrazor.train_data_free_in_one_process,
         mmrazor.refuse_images_as_inputs,
         mmrazor.keep_teachers_out_of_checkpoints,
+        mmrazor.predict_without_numpy_aliases,
+        mmrazor.draw_subnets_of_dmcp_within_limits,
+        mmrazor_configs.find_preprocessors_of_networks,
+        mmrazor_configs.take_preprocessors_without_type,
+        mmrazor_configs.take_old_names_of_arguments,
+        mmrazor_configs.find_subnets,
+        mmrazor_configs.download_nothing_that_is_given,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 
 from ..utils import (
     CheckpointError,
+    download_to,
     keep_own_pointers,
     latest_checkpoint,
     load_file,
@@ -17,6 +18,12 @@ from ..utils import (
     write_file,
 )
 from .rebind import rebind
+
+_FILE_OPTIONS = (
+    'name a file of your own in its place: ckpt_path=FILE of a teacher '
+    '(teacher_ckpt=FILE where there is only one), which takes the place of '
+    'pretrained=True, or load_from=FILE'
+)
 
 
 def load_checkpoints_safely() -> None:
@@ -35,7 +42,10 @@ def load_checkpoints_safely() -> None:
         path = folder / Path(urlparse(url).path).name
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), progress=progress)
+            with download_to(path, url, _FILE_OPTIONS):
+                torch.hub.download_url_to_file(
+                    url, str(path), progress=progress
+                )
         return load_file(path, map_location)
 
     # What that module alone sees of torch.

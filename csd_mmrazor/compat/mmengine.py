@@ -116,3 +116,24 @@ def check_types_of_arguments() -> None:
         return build(self, cfg, *args, **kwargs)
 
     Registry.build = checked_build
+
+
+def validate_outputs_without_losses() -> Optional[bool]:
+    """MMEngine's validation loop wants a list of what a model predicts.
+
+    It looks for losses in its last element since 0.10. A dict, which
+    MMEngine's own ``forward`` allows, or an empty list has none.
+    """
+    from mmengine.runner import loops
+
+    update = getattr(loops, '_update_losses', None)
+    if update is None:
+        return False
+
+    @functools.wraps(update)
+    def update_of_lists(outputs, losses):
+        if not isinstance(outputs, (list, tuple)) or not outputs:
+            return outputs, losses
+        return update(outputs, losses)
+
+    loops._update_losses = update_of_lists

@@ -5,11 +5,14 @@ import collections
 import functools
 import importlib
 import inspect
+import random
 import sys
 import types
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Optional
 
+import numpy as np
 import torch
 
 from ..utils.modules import exclude_from_checkpoints, switch_inplace_off
@@ -223,3 +226,71 @@ def keep_teachers_out_of_checkpoints() -> None:
         (DataFreeDistillation, several),
     ):
         cls.__init__ = followed_by(cls.__init__, exclude)
+
+
+def predict_without_numpy_aliases() -> Optional[bool]:
+    """``MetricPredictor`` encodes networks by ``np.int``.
+
+    NumPy 1.24 dropped it, which was Python's ``int``.
+    """
+    if hasattr(np, 'int'):
+        return False
+    from mmrazor.models.task_modules.predictor import metric_predictor
+
+    # What that module alone sees of NumPy.
+    stand_in = types.ModuleType('numpy')
+    stand_in.__getattr__ = functools.partial(getattr, np)
+    stand_in.int = int
+    metric_predictor.np = stand_in
+
+
+# Networks that are drawn for one within 5% of the FLOPs that are wanted.
+_MOST_DRAWS = 100
+
+
+def draw_subnets_of_dmcp_within_limits() -> None:
+    """``DMCPSubnetHook`` draws networks until one has the wanted FLOPs.
+
+    After a short training, or with a ``target_flops`` that no network has,
+    that never ends. Of so many the closest is taken, with a warning.
+    """
+    from mmrazor.engine import DMCPSubnetHook
+
+    def after_run(self, runner):
+        model = getattr(runner.model, 'module', runner.model)
+        folder = Path(runner.work_dir, 'model_sample')
+        folder.mkdir(parents=True, exist_ok=True)
+        target = model.target_flops * 1e6
+        for number in range(1, self.subnet_sample_num + 1):
+            flops = float(_draw_subnet(model, target))
+            text = f'subnet_{number} has {flops / 1e6:.4g} MFLOPs'
+            is_near = abs(flops / target - 1) <= 0.05
+            if is_near:
+                runner.logger.info(text)
+            else:
+                runner.logger.warning(
+                    f'{text}, the closest of {_MOST_DRAWS} to target_flops='
+                    f'{model.target_flops}: train longer, or set another.'
+                )
+            path = folder / f'subnet_{number}.json'
+            self._save_subnet(model, runner, str(path))
+        model.set_subnet(mode='expected', arch_train=False)
+        # The name that MMRazor gives it.
+        path = folder / 'excepted_ch.json'
+        self._save_subnet(model, runner, str(path))
+
+    DMCPSubnetHook.after_run = after_run
+
+
+def _draw_subnet(model, target):
+    """Set a subnet of about so many FLOPs; returns how many it has."""
+    drawn = []
+    for _ in range(_MOST_DRAWS):
+        state = random.getstate()
+        model.set_subnet(mode='direct', arch_train=False)
+        drawn.append((abs(model.calc_current_flops() / target - 1), state))
+        if drawn[-1][0] <= 0.05:
+            break
+    random.setstate(min(drawn, key=lambda pair: pair[0])[1])
+    model.set_subnet(mode='direct', arch_train=False)
+    return model.calc_current_flops()

@@ -14,7 +14,12 @@ from .files import own_file, path_below, work_dir_lock, write_file
 from .plain_config import config_of_checkpoint, parse_config
 from .progress import Progress
 from .seeds import derive_seed, seeded
-from .teachers import NO_FILE, check_teachers, check_teachers_of
+from .teachers import (
+    NO_FILE,
+    check_teachers,
+    check_teachers_of,
+    without_own_weights,
+)
 
 __all__ = [
     'NO_FILE',
@@ -39,5 +44,6 @@ __all__ = [
     'register_alias',
     'seeded',
     'work_dir_lock',
+    'without_own_weights',
     'write_file',
 ]

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import difflib
-from typing import Any, Dict
+from copy import copy
+from typing import Any, Dict, Optional
 
 # ``ckpt_path`` of a teacher that is to keep the weights it is built with.
 NO_FILE = 'none'
@@ -83,6 +84,35 @@ def check_teachers_of(model: Dict) -> None:
             )
         if path == NO_FILE:
             del model['teacher_ckpt']
+
+
+def without_own_weights(cfg: Any, path: Optional[str]) -> Any:
+    """Take out what a network would read or download in vain.
+
+    Args:
+        cfg (Any): Config of a whole network; anything else is returned as it
+            is.
+        path (str, optional): The file that its weights are read from later,
+            or :data:`NO_FILE`.
+
+    Returns:
+        Any: The config, a copy if something is taken out.
+    """
+    if path in (None, '', NO_FILE) or not isinstance(cfg, dict):
+        return cfg
+    if not _brings_weights(cfg):
+        return cfg
+    cfg = copy(cfg)
+    for key in _BRINGS_WEIGHTS:
+        if cfg.get(key):
+            cfg[key] = False if cfg[key] is True else None
+    if cfg.get('init_cfg'):
+        several = isinstance(cfg['init_cfg'], (list, tuple))
+        parts = cfg['init_cfg'] if several else [cfg['init_cfg']]
+        cfg['init_cfg'] = [
+            part for part in parts if part.get('type') != 'Pretrained'
+        ] or None
+    return cfg
 
 
 def _brings_weights(cfg: Dict) -> bool:

@@ -37,6 +37,34 @@ def test_a_config_that_does_not_exist():
         load('nowhere/config.py')
 
 
+KD = 'distill/mmcls/kd/kd_logits_resnet34_resnet18_8xb32_in1k.py'
+
+
+def test_a_config_of_an_installed_package():
+    cfg = load(f'mmrazor::{KD}')
+    assert cfg.model.type == 'SingleTeacherDistill'
+    assert cfg.work_dir == './work_dirs/kd_logits_resnet34_resnet18_8xb32_in1k'
+    name = 'resnet/resnet18_8xb16_cifar10.py'
+    assert load(f'mmcls::{name}').model == load(f'mmpretrain::{name}').model
+
+
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        (f'mmrazor::{KD}x', 'mean kd_logits_resnet34_resnet18_8xb32_in1k.py'),
+        ('mmrazor::distill/nothing.py', 'There are no configs'),
+        ('mmrazor::nowhere/a.py', 'There is no folder .*nowhere'),
+        ('mmdet3d::a/b.py', '"mmdet3d", which is not installed'),
+        ('nopackage::a/b.py', 'packages of OpenMMLab'),
+        ('::a.py', 'packages of OpenMMLab'),
+    ],
+)
+def test_a_config_that_no_package_has(name, message):
+    with pytest.raises((FileNotFoundError, ModuleNotFoundError)) as error:
+        load(name)
+    assert re.search(message, str(error.value)) and name in str(error.value)
+
+
 @pytest.mark.parametrize(
     'base, available',
     [

@@ -1,6 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import os
 
+import pytest
+import torch
+
 
 def test_nothing_is_installed_unasked(python, tmp_path):
     """A ``python`` that only takes notes comes first in the path."""
@@ -40,3 +43,19 @@ def test_without_setuptools_and_distutils(python):
               is_installed('mmdet3d'), 'PyTorch' in collect_env())
         """)
     assert printed.split()[-4:] == ['CIFAR10', 'True', 'False', 'True']
+
+
+@pytest.mark.parametrize('outputs', [dict(log_vars=1), [], (), [1, 2]])
+def test_validation_takes_what_has_no_losses(outputs):
+    from mmengine.runner import loops
+
+    assert loops._update_losses(outputs, {}) == (outputs, {})
+
+
+def test_validation_takes_losses_from_the_last_output():
+    from mmengine.runner import loops
+    from mmengine.structures import BaseDataElement
+
+    outputs = [1, BaseDataElement(loss=dict(loss=torch.tensor(2.0)))]
+    rest, losses = loops._update_losses(outputs, {})
+    assert rest == [1] and losses['loss'].current() == 2

@@ -1,7 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import collections
 import pkgutil
+import random
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -305,3 +308,81 @@ def test_what_works_is_not_replaced(repair, cls, method, monkeypatch):
     before = vars(cls)[method]
     repair()
     assert vars(cls)[method] is before
+
+
+def test_networks_are_encoded_for_a_predictor():
+    """Chosen of several choices, as indices and one-hot."""
+    from mmrazor.models.task_modules.predictor import MetricPredictor
+
+    groups = {
+        0: [SimpleNamespace(choices=['a', 'b', 'c'])],
+        1: [SimpleNamespace(choices=[3, 5])],
+    }
+    predictor = MetricPredictor(
+        dict(type='CartsHandler'), groups, encoding_type='onehot'
+    )
+    vectors = predictor.model2vector({0: 'b', 1: 5})
+    assert vectors['normal_vector'] == [1, 1]
+    assert vectors['onehot_vector'] == [0, 1, 0, 0, 1]
+    assert not hasattr(np, 'int')  # of others
+
+
+class DrawnModel:
+    """Has FLOPs at random, as DMCP's networks."""
+
+    def __init__(self, target_flops, channels):
+        self.target_flops, self.channels = target_flops, channels
+        self.draws = 0
+
+    def set_subnet(self, mode, arch_train):
+        self.mode = mode
+        if mode == 'direct':
+            self.draws += 1
+            self.drawn = random.choice(self.channels)
+
+    def calc_current_flops(self):
+        return self.drawn * 1e6
+
+
+@pytest.mark.parametrize(
+    'channels, target, found, draws',
+    [
+        # As MMRazor: the first within 5%.
+        ([50, 96, 104, 200], 100, (96, 104), (1, 30)),
+        ([100], 100, (100,), (1, 1)),
+        # None is, so the closest that was drawn.
+        ([50, 90, 200], 100, (90,), (100, 100)),
+    ],
+)
+def test_dmcp_draws_no_more_than_some(
+    channels, target, found, draws, tmp_path, monkeypatch
+):
+    from mmrazor.engine import DMCPSubnetHook
+
+    random.seed(0)
+    model = DrawnModel(target, channels)
+    saved, warned = [], []
+    hook = DMCPSubnetHook(subnet_sample_num=2)
+    monkeypatch.setattr(
+        hook,
+        '_save_subnet',
+        lambda model, runner, path: saved.append(
+            (Path(path).name, model.mode, model.drawn)
+        ),
+    )
+    logger = SimpleNamespace(info=lambda _: None, warning=warned.append)
+    hook.after_run(
+        SimpleNamespace(model=model, work_dir=tmp_path, logger=logger)
+    )
+    assert [name for name, *_ in saved] == [
+        'subnet_1.json',
+        'subnet_2.json',
+        'excepted_ch.json',
+    ]
+    assert [mode for _, mode, _ in saved] == ['direct', 'direct', 'expected']
+    assert all(drawn in found for *_, drawn in saved)
+    # Each is set once more.
+    assert draws[0] * 2 <= model.draws - 2 <= draws[1] * 2
+    assert len(warned) == (2 if draws == (100, 100) else 0)
+    assert all('target_flops=100' in text for text in warned)
+    assert (tmp_path / 'model_sample').is_dir()

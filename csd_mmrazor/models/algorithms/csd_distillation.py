@@ -9,7 +9,12 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 from torch import Tensor
 
-from ...utils import NO_FILE, check_integer, check_teachers
+from ...utils import (
+    NO_FILE,
+    check_integer,
+    check_teachers,
+    without_own_weights,
+)
 from ...utils.modules import exclude_from_checkpoints, switch_inplace_off
 from ..connectors import infer_connectors
 from ..preprocessors import BankDataPreprocessor, check_preprocessor
@@ -299,7 +304,9 @@ class CSDDistillation(BaseAlgorithm):
         check_teachers(teachers)
         models = nn.ModuleDict()
         for name, cfg in teachers.items():
-            models[name] = MODELS.build(cfg['build_cfg'])
+            models[name] = MODELS.build(
+                without_own_weights(cfg['build_cfg'], cfg.get('ckpt_path'))
+            )
             if cfg.get('ckpt_path', NO_FILE) != NO_FILE:
                 load_weights(
                     models[name],

@@ -1,0 +1,199 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What MMRazor's own configs name, and MMRazor does not find."""
+
+import functools
+import inspect
+import types
+from pathlib import Path
+from typing import Optional
+
+from ..utils import without_own_weights
+
+_SOURCES = 'https://github.com/open-mmlab/mmrazor/blob/main/'
+# Arguments that were renamed, but not in every config.
+_RENAMED = dict(
+    AutoSlim=dict(bn_training_mode='norm_training'),
+    BigNAS=dict(mutators='mutator'),
+)
+
+
+def find_preprocessors_of_networks() -> Optional[bool]:
+    """A classifier in MMRazor's scope does not find its own preprocessor.
+
+    mmpretrain's classifiers add ``type='ClsDataPreprocessor'``, which is
+    looked for in the scope of the algorithm around them. What MMRazor has not
+    under such a name is mmpretrain's.
+    """
+    from mmengine.registry import Registry
+    from mmrazor.registry import MODELS
+
+    if MODELS.get('ClsDataPreprocessor') is not None:
+        return False
+    get = Registry.get
+
+    @functools.wraps(get)
+    def get_preprocessor(self, key):
+        found = get(self, key)
+        if (
+            found is None
+            and self.scope == 'mmrazor'
+            and isinstance(key, str)
+            and key.endswith('DataPreprocessor')
+            and '.' not in key
+        ):
+            found = get(self, f'mmpretrain.{key}')
+        return found
+
+    Registry.get = get_preprocessor
+
+
+def take_preprocessors_without_type() -> None:
+    """An algorithm does not take a ``data_preprocessor`` without ``type``.
+
+    mmpretrain's classifiers do, so its data sets have it so, and configs of
+    GroupFisher pass that on. It is of the type of the network's.
+    """
+    from mmrazor.models.algorithms import BaseAlgorithm
+    from mmrazor.registry import MODELS
+
+    initialize = BaseAlgorithm.__init__
+
+    @functools.wraps(initialize)
+    def __init__(self, architecture, data_preprocessor=None, *args, **kwargs):
+        if isinstance(data_preprocessor, dict) and (
+            'type' not in data_preprocessor
+        ):
+            if isinstance(architecture, dict):
+                architecture = MODELS.build(architecture)
+            of_network = getattr(architecture, 'data_preprocessor', None)
+            if of_network is not None:
+                data_preprocessor = dict(
+                    data_preprocessor, type=type(of_network)
+                )
+        initialize(self, architecture, data_preprocessor, *args, **kwargs)
+
+    BaseAlgorithm.__init__ = __init__
+
+
+def take_old_names_of_arguments() -> None:
+    """Configs of AutoSlim, OFA and DIST have arguments by their old names."""
+    from mmrazor.models import algorithms
+    from mmrazor.models.distillers import ConfigurableDistiller
+
+    for name, renamed in _RENAMED.items():
+        cls = getattr(algorithms, name)
+        known = inspect.signature(cls.__init__).parameters
+        renamed = {old: new for old, new in renamed.items() if new in known}
+        if not known.keys() & renamed.keys():
+            cls.__init__ = _with_old_names(cls.__init__, renamed)
+
+    check = ConfigurableDistiller._check_loss_forward_mappings
+
+    @functools.wraps(check)
+    def renaming_check(self, losses, loss_forward_mappings, *args, **kwargs):
+        for name, mapping in (
+            loss_forward_mappings.items()
+            if isinstance(loss_forward_mappings, dict)
+            else ()
+        ):
+            if name not in losses or not isinstance(mapping, dict):
+                continue
+            known = inspect.signature(losses[name].forward).parameters
+            for key in [*mapping]:
+                new = key.replace('preds_', 'logits_')
+                if key not in known and new in known and new not in mapping:
+                    mapping[new] = mapping.pop(key)
+        check(self, losses, loss_forward_mappings, *args, **kwargs)
+
+    ConfigurableDistiller._check_loss_forward_mappings = renaming_check
+
+
+def _with_old_names(initialize, renamed):
+
+    @functools.wraps(initialize)
+    def __init__(self, *args, **kwargs):
+        for old, new in renamed.items():
+            if old in kwargs and new not in kwargs:
+                kwargs[new] = kwargs.pop(old)
+        initialize(self, *args, **kwargs)
+
+    return __init__
+
+
+def find_subnets() -> None:
+    """Configs name subnets from the root of MMRazor's repository.
+
+    They are only found where one starts there, and MMRazor's wheel does not
+    have them. They are looked for where MMRazor's configs are installed, too;
+    and the error says where they are.
+    """
+    import mmrazor
+    from mmengine import fileio
+    from mmrazor.models.mutators.channel_mutator import channel_mutator
+    from mmrazor.structures.subnet import fix_subnet
+
+    installed = Path(mmrazor.__file__).parent / '.mim'
+
+    @functools.wraps(fileio.load)
+    def load(file, *args, **kwargs):
+        is_there = not isinstance(file, (str, Path)) or Path(file).exists()
+        if not is_there and (installed / file).is_file():
+            file = str(installed / file)
+        elif not is_there and str(file).startswith(('configs/', 'tests/')):
+            raise FileNotFoundError(
+                f'There is no {file} in the current folder, and MMRazor as '
+                f'pip installs it comes without it. Get {_SOURCES}{file}, '
+                'and give its path in the config (fix_subnet, or units of '
+                'the mutator), or put it there.'
+            )
+        return fileio.load(file, *args, **kwargs)
+
+    # What these modules alone see of fileio.
+    stand_in = types.ModuleType('fileio')
+    stand_in.__getattr__ = functools.partial(getattr, fileio)
+    stand_in.load = load
+    channel_mutator.fileio = fix_subnet.fileio = stand_in
+
+
+def download_nothing_that_is_given() -> None:
+    """A teacher with ``pretrained=True`` is downloaded beside its own file.
+
+    MMRazor's data-free configs have it so, and a file in ``ckpt_path`` or
+    ``teacher_ckpt`` does not change that.
+    """
+    from mmrazor.models import DataFreeDistillation, SingleTeacherDistill
+
+    def single(arguments):
+        arguments['teacher'] = without_own_weights(
+            arguments.get('teacher'), arguments.get('teacher_ckpt')
+        )
+
+    def several(arguments):
+        teachers = arguments.get('teachers')
+        if isinstance(teachers, dict):
+            arguments['teachers'] = {
+                name: dict(
+                    cfg,
+                    build_cfg=without_own_weights(
+                        cfg.get('build_cfg'), cfg.get('ckpt_path')
+                    ),
+                )
+                for name, cfg in teachers.items()
+            }
+
+    def preceded_by(initialize, change):
+        signature = inspect.signature(initialize)
+
+        @functools.wraps(initialize)
+        def __init__(self, *args, **kwargs):
+            bound = signature.bind(self, *args, **kwargs)
+            change(bound.arguments)
+            initialize(*bound.args, **bound.kwargs)
+
+        return __init__
+
+    for cls, change in (
+        (SingleTeacherDistill, single),
+        (DataFreeDistillation, several),
+    ):
+        cls.__init__ = preceded_by(cls.__init__, change)
