@@ -39,6 +39,7 @@ class Manifest(NamedTuple):
     num_classes: int
     shards: List[Shard]
     states: Dict[str, str]  # SHA-256 of what else is in the folder, by name
+    classes: List[str]  # names in the order of the labels; empty if unknown
 
 
 _VERSION = 1
@@ -69,7 +70,8 @@ def parse_manifest(content: bytes) -> Manifest:
     found = json.loads(text)
     keys = {'version', 'image_shape', 'num_classes', 'shards'}
     _check(isinstance(found, dict), 'what it holds', found)
-    _check(keys <= set(found) <= keys | {'states'}, 'the keys', list(found))
+    known = keys | {'states', 'classes'}
+    _check(keys <= set(found) <= known, 'the keys', list(found))
     _integer('version', found['version'], _VERSION, _VERSION)
     shape = found['image_shape']
     _check(isinstance(shape, list) and len(shape) == 3, 'image_shape', shape)
@@ -92,7 +94,13 @@ def parse_manifest(content: bytes) -> Manifest:
     for name, checksum in states.items():
         _text('state name', name, _STATE_NAME)
         _text('sha256', checksum, _SHA256)
-    return Manifest(shape, found['num_classes'], shards, states)
+    classes = found.get('classes', [])
+    _check(isinstance(classes, list), 'classes', classes)
+    for name in classes:
+        _check(isinstance(name, str), 'class name', name)
+    count = len(classes)
+    _check(count in (0, found['num_classes']), 'number of class names', count)
+    return Manifest(shape, found['num_classes'], shards, states, classes)
 
 
 def _parse_shard(entry: object) -> Shard:
@@ -135,10 +143,12 @@ class BankFolder:
         image_shape (sequence[int], optional): (C, H, W). None takes that of
             the manifest.
         num_classes (int, optional): None takes that of the manifest.
+        classes (sequence[str], optional): Names of the classes in the order
+            of the labels. None takes those of the manifest, if it has any.
 
     Raises:
         BankError: If there is no manifest and no shape is given, or the
-            manifest is damaged or of another shape.
+            manifest is damaged, of another shape or of other classes.
     """
 
     manifest_name = 'manifest.json'
@@ -148,14 +158,19 @@ class BankFolder:
         path: Union[str, Path],
         image_shape: Optional[Sequence[int]] = None,
         num_classes: Optional[int] = None,
+        classes: Optional[Sequence[str]] = None,
     ) -> None:
         self.path = Path(path)
+        self.classes = list(classes or ())
         self.shards: List[Shard] = []
         self.states: Dict[str, str] = {}
         if self.exists(path):
             manifest = self._read_manifest()
             self.shards, self.states = manifest.shards, manifest.states
             found = manifest._asdict()
+            if manifest.classes:
+                self._check_classes(manifest.classes)
+                self.classes = manifest.classes
             for name, wanted in (
                 ('image_shape', list(image_shape) if image_shape else None),
                 ('num_classes', num_classes),
@@ -180,6 +195,18 @@ class BankFolder:
         self.dtype = np.dtype(
             [('label', '<i8'), ('image', 'u1', self.image_shape)]
         )
+
+    def _check_classes(self, found: Sequence[str]) -> None:
+        """Raise an error if labels mean something else here."""
+        for label, (name, wanted) in enumerate(zip(found, self.classes)):
+            if name != wanted:
+                raise BankError(
+                    f'Class {label} of the bank in {self.path} is {name!r}, '
+                    f'but {wanted!r} here: the labels of its images would be '
+                    'wrong. Give the classes the order of that bank, by '
+                    'metainfo=dict(classes=[...]) of the data set, or choose '
+                    'another bank, or another work dir for a new one.'
+                )
 
     @classmethod
     def exists(cls, path: Union[str, Path]) -> bool:
@@ -250,7 +277,7 @@ class BankFolder:
             write_file(self.path / shard.name, content)
         self.shards.append(shard)
         if write:
-            self._write_manifest()
+            self.write_manifest()
         return shard
 
     def keep(self, shards: Sequence[Shard], write: bool) -> None:
@@ -258,7 +285,7 @@ class BankFolder:
         dropped = [shard for shard in self.shards if shard not in shards]
         self.shards = list(shards)
         if write and dropped:
-            self._write_manifest()
+            self.write_manifest()
             for shard in dropped:
                 (self.path / shard.name).unlink(missing_ok=True)
 
@@ -351,7 +378,8 @@ class BankFolder:
                 'to make all images again.'
             ) from error
 
-    def _write_manifest(self) -> None:
+    def write_manifest(self) -> None:
+        """Write what the folder holds."""
         content = dict(
             version=_VERSION,
             image_shape=self.image_shape,
@@ -360,6 +388,8 @@ class BankFolder:
         )
         if self.states:
             content['states'] = self.states
+        if self.classes:
+            content['classes'] = self.classes
         write_file(
             self.path / self.manifest_name,
             json.dumps(content, indent=1).encode(),

@@ -95,12 +95,15 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         if data_root is not None:
             self.folder = BankFolder(data_root)
             self._load()
+            if self.folder.classes:
+                self.metainfo.setdefault('classes', (*self.folder.classes,))
 
     def open(
         self,
         path: Union[str, Path],
         image_shape: Sequence[int],
         num_classes: int,
+        classes: Optional[Sequence[str]] = None,
     ) -> None:
         """Open the bank in a folder, or start one there.
 
@@ -110,11 +113,13 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             path (str | Path): The folder.
             image_shape (sequence[int]): (C, H, W).
             num_classes (int): Labels are 0..num_classes-1.
+            classes (sequence[str], optional): Their names. Defaults to None,
+                those of the bank, if it has any.
 
         Raises:
             BankError: If what is there is damaged or of another kind.
         """
-        self.folder = BankFolder(path, image_shape, num_classes)
+        self.folder = BankFolder(path, image_shape, num_classes, classes)
         self._load()
         if self.init_bank is not None:
             before = list(self.folder.shards)
@@ -127,6 +132,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             except Exception:
                 self.keep(before)  # a part of them is no bank
                 raise
+        if self.folder.classes:
+            self.metainfo['classes'] = tuple(self.folder.classes)
 
     def __len__(self) -> int:
         return 0 if self.folder is None else self._store.length
@@ -253,18 +260,34 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         size = int(np.prod(self.opened.image_shape))
         return length * size > self.memory_limit
 
+    def _names_of(self, root: str) -> Optional[List[str]]:
+        """The bank's classes, if those are what folders are called."""
+        folders = {
+            path.name
+            for path in Path(root).iterdir()
+            if path.is_dir() and not path.name.startswith('.')
+        }
+        names = self.opened.classes
+        return names if folders and folders <= {*names} else None
+
     def _imported(self, root: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Batches of another bank or of a folder in ImageFolder layout."""
         if BankFolder.exists(root):
             source = BankFolder(
-                root, self.opened.image_shape, self.opened.num_classes
+                root,
+                self.opened.image_shape,
+                self.opened.num_classes,
+                self.opened.classes,
             )
             if not source.shards:
                 raise BankError(f'init_bank={root} is empty.')
+            self.opened.classes = list(source.classes)
             for shard in source.shards:
                 yield source.read(shard)
             return
-        samples = list_image_folder(root, self.opened.num_classes)
+        samples = list_image_folder(
+            root, self.opened.num_classes, self._names_of(root)
+        )
         channels, height, width = self.opened.image_shape
         for start in range(0, len(samples), _SHARD_SIZE):
             images, labels = [], []

@@ -294,7 +294,9 @@ def _row(
 
 def _classes(run: RunFiles) -> List[str]:
     """Names of the classes; numbers where there are none."""
-    names = run.measured.get('classes', [])
+    names = run.measured.get('classes') or (
+        run.bank.classes if run.bank else []
+    )
     number = run.bank.num_classes if run.bank else len(names)
     if len(names) != number:
         names = []

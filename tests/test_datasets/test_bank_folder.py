@@ -72,11 +72,37 @@ def test_keep(folder):
     assert len({s.name for s in folder.shards}) == 4
 
 
+def test_classes_have_names(tmp_path):
+    names = ['a', 'b', 'größe', '']
+    folder = BankFolder(tmp_path, (1, 2, 2), 4, names)
+    folder.append(
+        np.zeros((2, 1, 2, 2), np.uint8), np.arange(2), 0, 0, write=True
+    )
+    assert BankFolder(tmp_path).classes == names
+    assert BankFolder(tmp_path, (1, 2, 2), 4, names).classes == names
+    with pytest.raises(BankError, match="Class 1 of .* is 'b', but 'c' here"):
+        BankFolder(tmp_path, (1, 2, 2), 4, ['a', 'c', 'b', ''])
+
+
+@pytest.mark.parametrize('classes', [['a'], [1, 2], 'ab', {'a': 1}])
+def test_names_that_are_none(tmp_path, classes):
+    content = dict(
+        version=1,
+        image_shape=[1, 2, 2],
+        num_classes=2,
+        shards=[],
+        classes=classes,
+    )
+    (tmp_path / 'manifest.json').write_text(json.dumps(content))
+    with pytest.raises(BankError, match='cannot be used .*class'):
+        BankFolder(tmp_path)
+
+
 def test_killed_between_shard_and_manifest(folder, monkeypatch):
     def fail(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(BankFolder, '_write_manifest', fail)
+    monkeypatch.setattr(BankFolder, 'write_manifest', fail)
     with pytest.raises(KeyboardInterrupt):
         folder.append(*batch(), 0, 1, write=True)
     monkeypatch.undo()

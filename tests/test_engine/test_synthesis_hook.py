@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
 import logging
+import re
 from pathlib import Path
 
 import cv2
@@ -81,6 +82,10 @@ def test_what_it_logs_and_draws(tiny_runner, caplog):
         assert 0 <= line['synthesis/aux_top1'] <= 100
         assert 0 <= line['synthesis/bank_balance'] <= 1
         assert 0 < line['synthesis/bank_diversity'] <= 2
+        # Of one round of 16 images.
+        assert line['synthesis/unrecognised'] == pytest.approx(
+            16 * (1 - line['synthesis/teacher_top1'] / 100)
+        )
     assert [line['synthesis/images'] for line in of_rounds] == [48, 64]
     initial = [line for line in lines if 'initial/loss_oh' in line]
     assert len(initial) == 1 and 'initial/loss_csd' not in initial[0]
@@ -265,6 +270,66 @@ def test_imported_images_replace_the_initial_bank(tiny_runner, spy):
     second.train()
     assert spy.rounds == [(True, 2)] * 2
     assert len(second.train_dataloader.dataset) == 64 + 32
+    log = next(Path(second.log_dir).glob('*.log')).read_text()
+    counted = re.search(r'recognises (\d+) of 64 of them', log)
+    wrong = 64 - int(counted[1])
+    assert wrong > 6  # that teacher knows nothing
+    assert f'takes {wrong} of 64 imported images for another class' in log
+
+
+def test_all_initial_images_are_counted(tiny_runner):
+    runner = tiny_runner(**{'train_cfg.max_epochs': 1})
+    runner.train()
+    shards = BankFolder(f'{runner.work_dir}/bank')
+    teacher = runner.model.teachers.teacher
+    wrong = 0
+    for shard in shards.shards[:2]:
+        images, labels = shards.read(shard)
+        inputs = (torch.from_numpy(images.copy()).float() - 77.9) / 95.9
+        with torch.no_grad():
+            answers = teacher(inputs, mode='tensor').argmax(1)
+        wrong += (answers.numpy() != labels).sum()
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert f'takes {wrong} of 32 initial images for another class' in log
+
+
+def test_the_names_of_the_classes_are_kept(tiny_runner, tmp_path):
+    names = [*'zyxwvutsrq']
+    options = {
+        'val_dataloader.dataset.metainfo': dict(classes=names),
+        'train_cfg.max_epochs': 1,
+    }
+    runner = tiny_runner('first', **options)
+    runner.train()
+    assert BankFolder(tmp_path / 'first/bank').classes == names
+    told = json.loads((tmp_path / 'first/student/student.json').read_text())
+    assert told['classes'] == names
+    # Its labels would be wrong where classes have another order.
+    options = {
+        'train_dataloader.dataset.init_bank': str(tmp_path / 'first/bank'),
+        'train_dataloader.dataset.metainfo': dict(classes=sorted(names)),
+    }
+    with pytest.raises(BankError, match="Class 0 .* is 'z', but 'q' here"):
+        tiny_runner('second', **options).train()
+
+
+@pytest.mark.parametrize(
+    'names, said',
+    [
+        ([*'abc'], 'have 3 classes, a, b, c, but the networks have 10'),
+        (['0', '1', '10', *'2345678'], 'by numbers, but are in the order of'),
+    ],
+)
+def test_classes_in_a_doubtful_order_are_told(tiny_runner, names, said):
+    runner = tiny_runner(
+        **{
+            'val_dataloader.dataset.metainfo': dict(classes=names),
+            f'{SYNTHESIS}.init_rounds': 0,
+        }
+    )
+    runner.train_loop.run = lambda: runner.call_hook('before_train')
+    runner.train()
+    assert said in next(Path(runner.log_dir).glob('*.log')).read_text()
 
 
 def test_trains_on_the_initial_bank_alone(tiny_runner, spy):

@@ -23,6 +23,7 @@ from ..synthesis import (
     bank_of,
     describe_plan,
     open_bank,
+    report_imported,
     report_round,
 )
 from .loop_checks import check_images, check_labels, check_loop
@@ -144,10 +145,7 @@ class SynthesisHook(Hook):
         self.round_runner.resume()
         runner.logger.info(describe_plan(runner))
         if any(shard.epoch == IMPORTED for shard in bank.opened.shards):
-            runner.logger.info(
-                f'The image bank starts with {len(bank)} '
-                'imported images: no initial ones are made.'
-            )
+            report_imported(runner, self.round_runner)
             return
         self._make(
             runner, 'initial', INITIAL, self.init_rounds, self.init_iters

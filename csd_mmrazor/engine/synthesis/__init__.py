@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .report import describe_plan, report_round
+from .report import describe_plan, report_imported, report_round
 from .round_runner import EPOCH, HEAD, RoundRunner
 from .run_bank import bank_of, open_bank
 
@@ -10,5 +10,6 @@ __all__ = [
     'bank_of',
     'describe_plan',
     'open_bank',
+    'report_imported',
     'report_round',
 ]

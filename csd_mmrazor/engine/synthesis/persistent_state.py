@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 import torch
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, is_main_process
+from mmengine.logging import MMLogger
 from torch import Tensor
 
 from ...datasets import BankError
-from ...datasets.bank_folder import INITIAL, BankFolder, Shard
+from ...datasets.bank_folder import IMPORTED, BankFolder, Shard
 from ...utils import load_file, own_file, verify_archive, write_file
 
 _NAME = re.compile(r'state_(\d{6})_(\d{6})\.pth')
@@ -67,15 +68,64 @@ def save_state(
         rounds (int): How many there will be.
     """
     first = 1 + max((_number(shard) for shard in folder.shards), default=-1)
+    _write(state, folder, first, first + rounds - 1)
+
+
+def _write(
+    state: Dict[str, Tensor], folder: BankFolder, first: int, last: int
+) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     folder.path.mkdir(parents=True, exist_ok=True)
-    path = folder.path / f'state_{first:06d}_{first + rounds - 1:06d}.pth'
+    path = folder.path / f'state_{first:06d}_{last:06d}.pth'
     content = buffer.getvalue()
     write_file(path, content)
     # Written with the manifest, which is what makes images of these rounds.
     folder.states[path.name] = hashlib.sha256(content).hexdigest()
     _drop_old(folder, path, first)
+
+
+def import_state(
+    folder: BankFolder, source: Optional[str], expected: Dict[str, Tensor]
+) -> Optional[Dict[str, Tensor]]:
+    """Bring along what the rounds of a bank left whose images were imported.
+
+    Without it a generator that is to go on starts anew, which a warning says.
+
+    Args:
+        folder (BankFolder): The bank, with the imported images alone.
+        source (str, optional): Where they came from, a bank or any folder.
+        expected (dict[str, Tensor]): As of :func:`load_state`.
+
+    Returns:
+        dict[str, Tensor] | None: None if there is none that fits.
+    """
+    if source is None or not folder.shards:
+        return None
+    state, reason = None, 'it has none'
+    if BankFolder.exists(source) and _files(BankFolder(source)):
+        try:
+            state = load_state(BankFolder(source), expected)
+        except BankError as error:
+            reason = str(error).split('. ')[0]
+    logger = MMLogger.get_current_instance()
+    if state is None:
+        logger.warning(
+            'Rounds of this synthesizer leave something to later ones, such '
+            f'as the weights of a generator, but init_bank={source} does not '
+            f'bring it along: {reason}. It starts anew, so the first rounds '
+            'may make worse images; give it an initial bank of its own '
+            '(init_bank=None, init_rounds=...), or raise iters.'
+        )
+        return None
+    logger.info(
+        f'What the rounds of init_bank={source} left to later ones goes on.'
+    )
+    if is_main_process():
+        last = _number(folder.shards[-1])
+        _write(state, folder, last, last)
+        folder.write_manifest()
+    return state
 
 
 def load_state(
@@ -89,24 +139,26 @@ def load_state(
             names, shapes and dtypes; optimizers add theirs later.
 
     Returns:
-        dict[str, Tensor] | None: None if no image was made yet.
+        dict[str, Tensor] | None: None if no image was made yet, and none
+        came along with imported ones.
 
     Raises:
         BankError: If it is not there, was cut short or altered, or is of
             another synthesizer.
     """
-    made = [shard for shard in folder.shards if shard.epoch >= INITIAL]
-    if not made:
+    if not folder.shards:
         return None
-    last = _number(made[-1])
+    last = _number(folder.shards[-1])
     for path, first, end in reversed(_files(folder)):
         if first <= last <= end:
             return _read(path, folder.states.get(path.name), expected)
+    if folder.shards[-1].epoch == IMPORTED:
+        return None
     raise BankError(
         f'The image bank in {folder.path} has images up to '
-        f'{made[-1].name}, but not the state of the synthesizer after them '
-        f'(only that of the last {KEPT_EPOCHS} epochs is kept). Resume from a '
-        'later checkpoint, or start a run in another work dir.'
+        f'{folder.shards[-1].name}, but not the state of the synthesizer '
+        f'after them (only that of the last {KEPT_EPOCHS} epochs is kept). '
+        'Resume from a later checkpoint, or start a run in another work dir.'
     )
 
 
@@ -209,7 +261,9 @@ def _drop_old(folder: BankFolder, newest: Path, number: int) -> None:
     dropped when an older checkpoint was resumed.
     """
     ends = {shard.epoch: _number(shard) for shard in folder.shards}
-    kept = [ends[epoch] for epoch in sorted(ends)[-KEPT_EPOCHS:]]
+    # What came along with imported images might have changed there.
+    late_epochs = {IMPORTED, *sorted(ends)[-KEPT_EPOCHS:]} & {*ends}
+    kept = [ends[epoch] for epoch in late_epochs]
     for path, first, end in _files(folder):
         late = first < number and any(first <= last <= end for last in kept)
         if path != newest and not late:

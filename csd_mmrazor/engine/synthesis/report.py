@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from ...models.synthesizers import (
     SynthesisBatch,
+    count_unrecognised,
     diversity_metrics,
     image_grid,
     recognition_metrics,
@@ -17,6 +18,8 @@ from .round_runner import SAMPLE, RoundRunner
 
 # Images of the bank in which its diversity is measured.
 _SAMPLE_SIZE = 512
+# Share of images with another class than the teacher sees, at most.
+_TOLERATED = 0.1
 
 
 def measure_round(
@@ -51,6 +54,8 @@ def measure_round(
             sample['labels'],
             rounds.num_classes,
         ),
+        # Of all rounds since the last report.
+        'unrecognised': rounds.unrecognised[0],
         'images': len(rounds.bank),
     }
 
@@ -79,10 +84,64 @@ def report_round(
     )
     listed = ', '.join(f'{key}: {v:.4g}' for key, v in measured.items())
     runner.logger.info(f'{name}: {listed}')
+    if name == 'initial':
+        warn_of_unrecognised(runner, 'initial', *rounds.unrecognised)
     if grid_images:
         runner.visualizer.add_image(
             name, image_grid(batch.images, grid_images), step=step
         )
+
+
+def report_imported(runner: Runner, rounds: RoundRunner) -> None:
+    """Log how many of the images that a bank starts with are recognised.
+
+    Args:
+        runner (Runner): With a logger.
+        rounds (RoundRunner): With the bank.
+    """
+    starts = (
+        f'The image bank starts with {len(rounds.bank)} imported images: no '
+        'initial ones are made.'
+    )
+    if not rounds.asks_for_classes:
+        runner.logger.info(starts)
+        return
+    sample = rounds.sample(_SAMPLE_SIZE, SAMPLE)
+    wrong = count_unrecognised(
+        rounds.networks, sample['inputs'], sample['labels']
+    )
+    total = len(sample['labels'])
+    runner.logger.info(
+        f'{starts} The teacher recognises {total - wrong} of {total} of them.'
+    )
+    warn_of_unrecognised(runner, 'imported', wrong, total)
+
+
+def warn_of_unrecognised(
+    runner: Runner, what: str, wrong: int, total: int
+) -> None:
+    """Warn of labels that the teacher would not give.
+
+    Args:
+        runner (Runner): With a logger.
+        what (str): 'initial' or 'imported'.
+        wrong (int): Images that the teacher takes for another class.
+        total (int): All that were looked at.
+    """
+    if wrong <= _TOLERATED * total:
+        return
+    advice = (
+        'Raise init_iters of SynthesisHook or the weight of loss_oh'
+        if what == 'initial'
+        else 'Check that they were made for this teacher, and that their '
+        'classes have its order'
+    )
+    runner.logger.warning(
+        f'The teacher takes {wrong} of {total} {what} images for another '
+        f'class than their label, with which the student is trained. {advice}'
+        '; if that is not it, check mean, std and channel order of '
+        'model.data_preprocessor.'
+    )
 
 
 def describe_plan(runner: Runner) -> str:

@@ -3,7 +3,12 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 import torch
-from mmengine.dist import all_gather, get_dist_info, is_main_process
+from mmengine.dist import (
+    all_gather,
+    all_gather_object,
+    get_dist_info,
+    is_main_process,
+)
 from mmengine.logging import MMLogger
 from torch import Tensor
 
@@ -14,10 +19,16 @@ from ...models.synthesizers import (
     Networks,
     NonFiniteSynthesisError,
     SynthesisBatch,
+    count_unrecognised,
 )
 from ...models.utils import contiguous
 from ...utils import Progress, derive_seed
-from .persistent_state import load_state, save_state, shared_state
+from .persistent_state import (
+    import_state,
+    load_state,
+    save_state,
+    shared_state,
+)
 
 # What seeds are derived for, from the run's.
 ROUND, EPOCH, HEAD, PERSISTENT, MEMORY, SAMPLE = range(6)
@@ -51,6 +62,9 @@ class RoundRunner:
     seed: int
     max_retries: int = 2
     progress_interval: float = 10
+    # Of the images that were made last, those that the first teacher does not
+    # recognise, and all of them.
+    unrecognised: Tuple[int, int] = (0, 0)
 
     def resume(self) -> None:
         """Bring back what rounds leave to later ones, if they leave any.
@@ -64,7 +78,12 @@ class RoundRunner:
         )
         self._remember_bank()
         initial = self.synthesizer.persistent_state()
-        state = load_state(self.bank.opened, initial) if initial else None
+        if not initial:
+            return
+        folder = self.bank.opened
+        state = load_state(folder, initial)
+        if state is None:
+            state = import_state(folder, self.bank.init_bank, initial)
         if state is None:
             return
         try:
@@ -75,6 +94,11 @@ class RoundRunner:
                 f'{self.bank.opened.path} is that of another generator or '
                 f'loss. Resume with the synthesizer of that run. {error}'
             ) from error
+
+    @property
+    def asks_for_classes(self) -> bool:
+        """Whether images are made for the classes that they are labelled."""
+        return self.synthesizer.labels != 'none'
 
     def make(
         self, what: str, epoch: int, total: int, iters: int
@@ -100,7 +124,7 @@ class RoundRunner:
         progress = Progress(
             what, -(-len(lacking) // world_size), iters, self.progress_interval
         )
-        batch = None
+        batch, wrong, made_here = None, 0, 0
         for start in range(0, len(lacking), world_size):
             group = lacking[start : start + world_size]
             made = None
@@ -112,11 +136,21 @@ class RoundRunner:
                     iters,
                     progress,
                 )
+                if self.asks_for_classes:
+                    made_here += len(made.labels)
+                    wrong += count_unrecognised(
+                        self.networks, made.images, made.labels
+                    )
             self._share_state(made is not None, len(group))
             for index, (images, labels) in zip(group, self._gathered(made)):
                 self.bank.append(images, labels, epoch, index)
                 self._remember(images, epoch, index)
             progress.end_round()
+        counts = all_gather_object((wrong, made_here))
+        self.unrecognised = (
+            sum(count for count, _ in counts),
+            sum(count for _, count in counts),
+        )
         return batch
 
     def sample(self, number: int, *keys: int) -> Dict[str, Tensor]:

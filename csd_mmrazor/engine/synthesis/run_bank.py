@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from ...datasets import BankError, BankFolder, ImageBank
 from ...datasets.bank_folder import Shard
 from ...utils import path_below
+from .class_names import class_names
 
 
 def bank_of(runner: Runner) -> ImageBank:
@@ -73,7 +74,8 @@ def open_bank(
             'from these images with --cfg-options train_dataloader.'
             f'dataset.init_bank={path}, or delete the folder.'
         )
-    bank.open(path, image_shape, num_classes)
+    classes = class_names(runner, num_classes)
+    bank.open(path, image_shape, num_classes, classes)
     folder = bank.opened
     digests = all_gather_object(folder.digest())
     if len(set(digests)) > 1:

@@ -5,6 +5,7 @@ from .lasting_generator import LastingGenerator
 from .meta_generator import MetaGenerator
 from .metrics import (
     aux_answers,
+    count_unrecognised,
     diversity_metrics,
     recognition_metrics,
     teacher_decisions,
@@ -26,6 +27,7 @@ __all__ = [
     'OfTeacher',
     'SynthesisBatch',
     'aux_answers',
+    'count_unrecognised',
     'image_grid',
     'recognition_metrics',
     'diversity_metrics',

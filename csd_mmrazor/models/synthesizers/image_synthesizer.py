@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn as nn
@@ -87,6 +87,9 @@ class ImageSynthesizer(nn.Module):
             are made of new latents. Defaults to ``batch_size``.
         optimizer_lasts (bool): Whether the optimizer goes on from round to
             round with the generator. Defaults to False.
+        class_weights (sequence[float], optional): How often each class is
+            drawn, relative to the others; 0 or more. Defaults to None, all
+            alike.
 
     Raises:
         ValueError: If no term is on, or a number makes no sense.
@@ -114,6 +117,7 @@ class ImageSynthesizer(nn.Module):
         keep: str = 'best',
         num_images: Optional[int] = None,
         optimizer_lasts: bool = False,
+        class_weights: Optional[Sequence[float]] = None,
     ) -> None:
         super().__init__()
         for name, value, known in (
@@ -147,6 +151,15 @@ class ImageSynthesizer(nn.Module):
                 'amp of ImageSynthesizer should be None, '
                 f'"bfloat16" or "float16", but got {amp!r}.'
             )
+        if class_weights is not None and labels != 'random':
+            raise ValueError(
+                'class_weights of ImageSynthesizer are for labels that are '
+                f'drawn, but got labels={labels!r}: set labels="random", or '
+                'leave them out.'
+            )
+        self.class_weights = (
+            None if class_weights is None else _checked_weights(class_weights)
+        )
         self.generator = MODELS.build(generator)
         self.objective = Objective(losses, distiller)
         self.augment = MODELS.build(augment) if augment else None
@@ -228,7 +241,14 @@ class ImageSynthesizer(nn.Module):
         self.objective.check(networks)
         needs |= self.objective.needs()
         of_bn = needs & {'bn_statistics', *OF_LAYERS}
-        return check_networks(networks, self.generator, bool(of_bn))
+        found = check_networks(networks, self.generator, bool(of_bn))
+        weights = self.class_weights
+        if weights is not None and len(weights) != found[0]:
+            raise ValueError(
+                'class_weights of ImageSynthesizer should be one number for '
+                f'each of {found[0]} classes, but got {len(weights)}.'
+            )
+        return found
 
     def prepare(self, networks: Networks, seed: Optional[int] = None) -> None:
         """Initialise the persistent state, once.
@@ -476,11 +496,18 @@ class ImageSynthesizer(nn.Module):
         """The classes that are asked for, (batch_size, )."""
         if self.labels == 'random':
             # Sorted, so that a grid of the images reads by class.
-            return torch.randint(
-                num_classes, (self.batch_size,), device=device
-            ).sort()[0]
+            return self._random_labels(num_classes, device).sort()[0]
         labels = torch.arange(self.batch_size, device=device) % num_classes
         return labels if self.labels == 'balanced' else labels * 0
+
+    def _random_labels(self, num_classes: int, device: torch.device) -> Tensor:
+        """Classes by their weights, (batch_size, )."""
+        if self.class_weights is None:
+            return torch.randint(
+                num_classes, (self.batch_size,), device=device
+            )
+        weights = torch.tensor(self.class_weights, device=device)
+        return weights.multinomial(self.batch_size, replacement=True)
 
     def _draw_latents(self, number: int, device: torch.device) -> Tensor:
         return torch.randn(number, self.generator.latent_dim, device=device)
@@ -510,3 +537,18 @@ class ImageSynthesizer(nn.Module):
             ]
         )
         return batch._replace(images=images, labels=labels, step=iters - 1)
+
+
+def _checked_weights(class_weights: Sequence[float]) -> List[float]:
+    """Weights of classes, if that is what they are."""
+    numbers = class_weights if isinstance(class_weights, (list, tuple)) else ()
+    is_right = [
+        type(n) in (int, float) and 0 <= n < float('inf') for n in numbers
+    ]
+    if not all(is_right) or not any(numbers):
+        raise ValueError(
+            'class_weights of ImageSynthesizer should be a list of numbers '
+            'from 0 on, not all 0, one for each class, but got '
+            f'{class_weights!r}.'
+        )
+    return [float(n) for n in numbers]

@@ -103,6 +103,20 @@ def recognition_metrics(
     return found
 
 
+def count_unrecognised(
+    networks: Networks, images: Tensor, labels: Tensor
+) -> int:
+    """How many images the first teacher takes for another class.
+
+    Args:
+        networks (Networks): Of which the first teacher is asked.
+        images (Tensor): (N, C, H, W), uint8.
+        labels (Tensor): The classes that were asked for, (N, ).
+    """
+    decided = teacher_decisions(networks, images)
+    return int((decided != labels.to(decided.device)).sum())
+
+
 def diversity_metrics(
     networks: Networks, images: Tensor, labels: Tensor, num_classes: int
 ) -> Dict[str, float]:

@@ -228,6 +228,55 @@ def test_resuming_older_checkpoints(tiny_runner, monkeypatch):
                 runner.train()
 
 
+def test_imported_images_bring_their_state_along(tiny_runner, tmp_path):
+    """It goes on, in the run and when that is resumed."""
+    options = dict(OPTIONS, **{'train_cfg.max_epochs': 1})
+    first = tiny_runner('first', **options)
+    first.train()
+    state = hook_of(first).synthesizer.persistent_state()
+    options['train_dataloader.dataset.init_bank'] = str(
+        tmp_path / 'first/bank'
+    )
+    without_rounds = dict(options, **{f'{SYNTHESIS}.rounds': 0})
+    second = tiny_runner('second', **without_rounds)
+    second.train()
+    found = hook_of(second).synthesizer.persistent_state()
+    assert equal(found, state)
+    (kept,) = (tmp_path / 'second/bank').glob('state_*')
+    assert kept.name in BankFolder(tmp_path / 'second/bank').states
+    # A round of the next epoch starts from it, wherever it was loaded from.
+    for folder in (tmp_path / 'first/bank').glob('state_*'):
+        folder.unlink()
+    options['train_cfg.max_epochs'] = 2
+    resumed = tiny_runner('second', resume=True, **without_rounds)
+    resumed.train()
+    assert equal(hook_of(resumed).synthesizer.persistent_state(), state)
+
+
+@pytest.mark.parametrize(
+    'source, reason',
+    [('csd', 'it has none'), ('other', 'is not the state of this')],
+)
+def test_a_state_that_does_not_come_along_is_told(
+    tiny_runner, tmp_path, source, reason
+):
+    of_source = {} if source == 'csd' else dict(OPTIONS)
+    if of_source:
+        of_source[f'{SYNTHESIS}.synthesizer.losses'] = dict(
+            OPTIONS[f'{SYNTHESIS}.synthesizer.losses'],
+            loss_cr=dict(type='ContrastiveLoss', embed_dim=5, memory_size=20),
+        )
+    tiny_runner(source, **of_source, **{'train_cfg.max_epochs': 1}).train()
+    bank = str(tmp_path / source / 'bank')
+    options = {'train_dataloader.dataset.init_bank': bank}
+    runner = tiny_runner(**OPTIONS, **options)
+    runner.train_loop.run = lambda: runner.call_hook('before_train')
+    runner.train()
+    log = next((tmp_path / 'run').rglob('*.log')).read_text()
+    assert f'init_bank={bank} does not bring it along' in log
+    assert reason in log and 'It starts anew' in log
+
+
 @pytest.fixture
 def saved(tmp_path):
     """Write a state and its shard; returns what is needed to read it."""

@@ -634,3 +634,42 @@ def test_a_teacher_of_layers_with_activations(networks):
         patch.setattr(module, lambda *_: nullcontext([]))
         plain = parts.synthesize(networks, 10, seed=1, iters=1)
     assert batch.terms['loss_oh'] == pytest.approx(plain.terms['loss_oh'])
+
+
+def test_classes_are_drawn_by_their_weights(networks):
+    weights = [0, 1, 3.0, 0, 0, 0, 0, 0, 0, 4]
+    made = synthesizer(class_weights=weights, batch_size=800, iters=1)
+    made.check(networks)
+    labels = made.synthesize(networks, 10, seed=0).labels
+    counts = torch.bincount(labels, minlength=10).tolist()
+    for count, weight in zip(counts, weights):
+        # Within four standard deviations of the binomial distribution.
+        share = weight / 8
+        assert (
+            abs(count - 800 * share) <= 4 * (800 * share * (1 - share)) ** 0.5
+        )
+    again = made.synthesize(networks, 10, seed=0).labels
+    assert torch.equal(again, labels)
+
+
+@pytest.mark.parametrize(
+    'weights, message',
+    [
+        ([0] * 10, 'not all 0'),
+        ([1, -1], 'from 0 on'),
+        ([float('nan')] * 10, 'from 0 on'),
+        ([float('inf')] * 10, 'from 0 on'),
+        ([], 'list of numbers'),
+        ([True] * 10, 'list of numbers'),
+        (['1'] * 10, 'list of numbers'),
+        (dict(a=1), 'a list or None'),
+    ],
+)
+def test_weights_of_classes_that_make_no_sense(weights, message):
+    with pytest.raises(ValueError, match=f'class_weights .*{message}'):
+        synthesizer(class_weights=weights)
+
+
+def test_weights_of_other_classes_are_told(networks):
+    with pytest.raises(ValueError, match='each of 10 classes, but got 3'):
+        synthesizer(class_weights=[1, 1, 1]).check(networks)
