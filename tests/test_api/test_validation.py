@@ -1,0 +1,181 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What is said of the teacher's accuracy, and of images to measure it on."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from csd_mmrazor.api.config import normalisation
+from csd_mmrazor.datasets import FolderImages, LentImages
+from csd_mmrazor.utils.imports import lend
+
+
+@pytest.fixture(scope='module')
+def images(home):
+    """The files: (30, 12, 12), uint8, and their labels."""
+    paths = sorted(home.glob('val/*/*.png'))
+    pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
+    return pixels, ['abc'.index(path.parent.name) for path in paths]
+
+
+class Pairs(Dataset):
+    """A user's data set, with a transform."""
+
+    def __init__(self, images, transform):
+        self.pixels, self.labels = images
+        self.transform = transform
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return self.transform(self.pixels[index]), self.labels[index]
+
+
+class Dicts(Pairs):
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        return dict(image=image, label=label)
+
+
+KINDS = {
+    'picture': Image.fromarray,
+    'array': np.asarray,
+    'bytes': lambda pixels: torch.from_numpy(pixels.copy())[None],
+    'in 0..1': lambda pixels: torch.from_numpy(pixels / 255)[None].float(),
+    'normalised': lambda pixels: (
+        (torch.from_numpy(pixels / 255)[None] - 0.4) / 0.3
+    ),
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('container', ['set', 'loader', 'subset', 'dicts'])
+def test_the_same_images_in_any_form(kind, container, images):
+    pairs = (Dicts if container == 'dicts' else Pairs)(images, KINDS[kind])
+    val = pairs
+    if container == 'loader':
+        val = DataLoader(pairs, 7, shuffle=False)
+        if kind == 'picture':
+            val = DataLoader(pairs, 7, collate_fn=lambda b: list(zip(*b)))
+    elif container == 'subset':
+        val = DataLoader(
+            pairs,
+            7,
+            sampler=torch.utils.data.SubsetRandomSampler(range(30)),
+            collate_fn=lambda batch: list(zip(*batch)),
+        )
+    with lend(val=val):
+        found = LentImages('val', (1, 12, 12), [0.4 * 255], [0.3 * 255])
+        assert len(found) == 30
+        order = range(30)
+        if container == 'subset':  # in the loader's own order
+            labels = [int(f['data_samples'].gt_label) for f in found]
+            assert sorted(labels) == sorted(images[1])
+            return
+        for index in order:
+            item = found[index]
+            expected = torch.from_numpy(images[0][index].copy())[None].float()
+            torch.testing.assert_close(
+                item['inputs'].float(), expected, atol=1e-3, rtol=0
+            )
+            assert int(item['data_samples'].gt_label) == images[1][index]
+
+
+def test_a_part_of_a_data_set(images):
+    with lend(val=Subset(Pairs(images, KINDS['bytes']), [3, 5])):
+        found = LentImages('val', (1, 12, 12), [0], [255])
+        assert len(found) == 2
+        assert (found[1]['inputs'].numpy()[0] == images[0][5]).all()
+
+
+@pytest.mark.parametrize(
+    'item, message',
+    [
+        (torch.zeros(1, 12, 12), 'should be .image, label.'),
+        ((torch.zeros(1, 12, 13), 0), 'is .1, 12, 13., but image_shape'),
+    ],
+)
+def test_other_items(item, message):
+    with lend(val=[item] * 3):
+        with pytest.raises((TypeError, ValueError), match=message):
+            LentImages('val', (1, 12, 12), [0], [255])[0]
+
+
+def test_pictures_of_any_kind_and_size(tmp_path):
+    for name in ('cat', 'dog'):
+        (tmp_path / name).mkdir()
+    Image.new('RGB', (20, 10), (255, 0, 0)).save(tmp_path / 'cat/a.png')
+    Image.new('L', (8, 8), 100).save(tmp_path / 'dog/b.png')
+    colour = FolderImages(str(tmp_path), (3, 8, 16))
+    assert colour.metainfo == dict(classes=('cat', 'dog'))
+    assert [tuple(each['inputs'].shape) for each in colour] == [(3, 8, 16)] * 2
+    assert colour[0]['inputs'].flatten(1).float().mean(1).tolist() == [
+        255,
+        0,
+        0,
+    ]
+    grey = FolderImages(str(tmp_path), (1, 8, 8), classes=['dog', 'cat'])
+    assert [int(each['data_samples'].gt_label) for each in grey] == [1, 0]
+    assert grey[1]['inputs'].unique().tolist() == [100]
+
+
+@pytest.mark.parametrize(
+    'mean, std, expected, said',
+    [
+        (None, None, ([0], [255]), 'no mean is given'),
+        ('inside', 'inside', ([0], [255]), 'no mean is given'),
+        (0.5, 0.5, ([127.5], [127.5]), 'images in 0..1'),
+        ([0.5], (0.25,), ([127.5], [63.75]), 'images in 0..1'),
+        ([0, 0, 0], [1, 1, 1], ([0] * 3, [255] * 3), 'images in 0..1'),
+        (0, 255, ([0], [255]), 'images in 0..255'),
+        ([100, 110, 120], [1, 1, 1], ([100, 110, 120], [1] * 3), '0..255'),
+        (torch.tensor([0.5]), np.array([0.5]), ([127.5], [127.5]), '0..1'),
+    ],
+)
+def test_what_mean_and_std_refer_to(mean, std, expected, said):
+    found = normalisation(mean, std, (3, 8, 8))
+    assert (list(found.mean), list(found.std)) == expected
+    assert said in found.note
+
+
+WRONG = dict(
+    scale=(dict(mean=-0.9, std=0.1), 'mean and std .images in 0..1'),
+    order=(dict(classes=['c', 'a', 'b']), 'class order'),
+)
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_a_teacher_at_chance(name, teacher, net, call, capsys):
+    """The suspect that it is, by trying; training goes on."""
+    arguments, suspect = WRONG[name]
+    with pytest.warns(UserWarning, match='the teacher is at chance'):
+        run = call(teacher, net(4), budget=4, **arguments)
+    (told,) = run.warnings
+    assert re.search(suspect, told) and told in capsys.readouterr().out
+    assert run.teacher_top1 < 50
+
+
+def test_nothing_to_measure_with(teacher, net, call):
+    run = call(teacher, net(4), val=None, budget=4)
+    assert run.top1 is None and run.teacher_top1 is None
+    assert (run.work_dir / 'student/student.pth').is_file()
+
+
+def test_a_users_data_set(teacher, net, call, images, home, tmp_path):
+    """The same figure as of the folder, and the same weights."""
+    one = call(teacher, net(4), budget=4, val=Pairs(images, KINDS['in 0..1']))
+    shutil.rmtree(tmp_path / 'run')
+    other = call(teacher, net(4), budget=4)
+    assert one.teacher_top1 == other.teacher_top1
+
+
+def test_labels_that_are_no_classes(teacher, net, call, images):
+    pairs = Pairs((images[0], [9] * 30), KINDS['bytes'])
+    with pytest.raises(ValueError, match='the label 9.* tell 3 classes'):
+        call(teacher, net(4), budget=4, val=pairs)
