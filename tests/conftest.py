@@ -38,6 +38,8 @@ MARKS = dict(
     ),
     slow=(
         'test_api/test_call.py',
+        'test_api/test_networks.py',
+        'test_api/test_validation.py',
         'test_cli/test_bad_inputs.py',
         'test_cli/test_benchmark.py',
         'test_cli/test_commands.py',
@@ -69,8 +71,10 @@ MARKS = dict(
         'test_models/test_families.py',
         'test_models/test_synthesizers/test_compiled.py',
         'test_models/test_utils/test_fast_frozen_bn_networks.py',
+        'test_notebook.py',
         'test_packaging.py',
         'test_report/test_browser.py',
+        'test_your_networks.py',
         'test_utils/test_plain_pickle.py::test_mutants_are_loaded_as_data_or_refused',
     ),
 )

@@ -6,8 +6,18 @@ import sys
 import sysconfig
 from contextlib import ExitStack
 from copy import deepcopy
+from itertools import islice, product
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Union,
+)
 
 import torch
 import torch.nn as nn
@@ -23,6 +33,9 @@ from ..utils.imports import LENT, import_file, import_object
 _PLAIN = (bool, int, float, str, type(None))
 # Where packages are installed, whose modules any program can import.
 _INSTALLED = ('site-packages', 'dist-packages')
+# How often arguments are guessed.
+_MOST_GUESSES = 200
+_OTHER = 'its arguments are not known'
 
 
 class Network(NamedTuple):
@@ -167,21 +180,20 @@ def _build(build_cfg: Dict, name: str, what: str) -> nn.Module:
 def _named(module: nn.Module, name: str) -> Network:
     """What a config says to build a network that a program made.
 
-    A class is asked for a network by the values that the module keeps under
-    the names of the arguments; only one that is alike in everything counts.
+    Only one that is alike in everything but its weights counts.
     """
     cls = type(module)
     lent = dict(type='mmrazor.TorchClassifier', factory=f'{LENT}{name}')
+    difference = _OTHER
     try:
         factory = _name_of_class(cls)
-        arguments = _arguments_of(module)
-        build_cfg = dict(
-            type='mmrazor.TorchClassifier', factory=factory, **arguments
-        )
-        with torch.random.fork_rng(), torch.device('cpu'):
-            like = MODELS.build(dict(build_cfg)).net
-        difference = _difference(module, like)
-    except Exception as error:
+        for arguments in _arguments_of(module):
+            found = _tried(module, factory, arguments)
+            if not found:
+                difference = ''
+                break
+            difference = found if found != _OTHER else difference
+    except ValueError as error:
         difference = f'{error}'
     if difference:
         return Network(
@@ -191,7 +203,28 @@ def _named(module: nn.Module, name: str) -> Network:
             f'({difference}), so the config is for reading: give {name}='
             '"FILE.py:Name" with arguments, and tools/train.py runs it too.',
         )
+    build_cfg = dict(
+        type='mmrazor.TorchClassifier', factory=factory, **arguments
+    )
     return Network(module, build_cfg, '')
+
+
+def _tried(module: nn.Module, factory: str, arguments: Dict[str, Any]) -> str:
+    """What is not alike in a module and one that is made by arguments."""
+    make = import_object(factory)
+    # Without memory first, since most guesses are wrong.
+    for device in ('meta', 'cpu'):
+        try:
+            with torch.random.fork_rng(), torch.device(device):
+                like = make(**arguments)
+        except Exception as error:  # whatever the arguments make it raise
+            if device == 'cpu':
+                return f'{type(error).__name__}: {error}'
+            continue
+        difference = _difference(module, like)
+        if difference:
+            return difference
+    return ''
 
 
 def _name_of_class(cls: type) -> str:
@@ -216,27 +249,51 @@ def _is_installed(file: str) -> bool:
     )
 
 
-def _arguments_of(module: nn.Module) -> Dict[str, Any]:
-    """Plain values that the module has under the names of its arguments."""
-    found = {}
+def _arguments_of(module: nn.Module) -> Iterator[Dict[str, Any]]:
+    """Arguments that a module may have been made with, the likeliest first.
+
+    They are plain values that it has under the names of the arguments, or
+    the defaults; for integers also the widths of its layers.
+    """
+    widths = sorted({n for p in module.parameters() for n in p.shape})
+    known, guessed = {}, {}
     for each in inspect.signature(type(module)).parameters.values():
         value = getattr(module, each.name, each.empty)
+        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
+            continue
         if type(value) in _PLAIN:
-            found[each.name] = value
-    return found
+            known[each.name] = value
+        elif type(each.default) is int or each.default is each.empty:
+            default = [] if each.default is each.empty else [each.default]
+            guessed[each.name] = [*default, *widths]
+    guesses = sorted(
+        islice(product(*map(range, map(len, guessed.values()))), 10_000),
+        key=lambda places: sum(place > 0 for place in places),
+    )
+    for places in guesses[:_MOST_GUESSES]:
+        chosen = {
+            name: values[place]
+            for (name, values), place in zip(guessed.items(), places)
+        }
+        yield dict(known, **chosen)
 
 
 def _difference(module: nn.Module, like: nn.Module) -> str:
     """What is not alike in two networks but the values of their weights."""
     own, other = dict(module.named_modules()), dict(like.named_modules())
     if own.keys() != other.keys():
-        return 'its arguments are not known'
+        return _OTHER
     for key, part in own.items():
         if type(part) is not type(other[key]):
             return f'{key} is of another class'
         if _state_of(part) != _state_of(other[key]):
-            return f'{key or "it"} was changed, or its arguments are not known'
+            has_shape = _shapes(part) == _shapes(other[key])
+            return f'{key or "it"} was changed' if has_shape else _OTHER
     return ''
+
+
+def _shapes(part: nn.Module) -> List:
+    return [p.shape for p in part.parameters(recurse=False)]
 
 
 def _state_of(part: nn.Module) -> Dict[str, Any]:

@@ -106,7 +106,7 @@ def test_the_config_in_the_documentation(tmp_path, monkeypatch):
     source = torchvision.models.resnet34(num_classes=10).eval()
     torch.save(source.state_dict(), 'my_resnet34.pth')
     text = (ROOT / 'docs/your_networks.md').read_text()
-    config = re.findall(r'```python\n(.*?)```', text, re.S)[0]
+    (config,) = re.findall(r'```python\n# my_config.py\n(.*?)```', text, re.S)
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     (tmp_path / 'config.py').write_text(config)
     algorithm = build(Config.fromfile('config.py').model)

@@ -1,0 +1,163 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Whether a config can name a network, and what one pass finds in it."""
+
+import importlib
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from csd_mmrazor.api.networks import get_network, trace
+from csd_mmrazor.models.utils import pooled_features
+from csd_mmrazor.utils.imports import LENT
+
+CODE = '''
+from torch import nn
+
+
+class Silent(nn.Module):
+    """It keeps none of its arguments."""
+
+    def __init__(self, width=32, num_classes=10, depth=2, p=0.0):
+        super().__init__()
+        layers = [nn.Conv2d(3, width, 3)]
+        for _ in range(depth):
+            layers += [nn.Conv2d(width, width, 1), nn.BatchNorm2d(width)]
+        self.body = nn.Sequential(*layers)
+        self.drop = nn.Dropout(p)
+        self.fc = nn.Linear(width, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.drop(self.body(x).mean((2, 3))))
+
+
+class Needs(Silent):
+    def __init__(self, width, num_classes):
+        super().__init__(width, num_classes)
+'''
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    (tmp_path / 'silent_nets.py').write_text(CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(importlib.sys.modules, 'silent_nets', raising=False)
+    return importlib.import_module('silent_nets')
+
+
+def freeze(net):
+    net.body[0].requires_grad_(False)
+
+
+def attach(net):
+    net.body[0].register_forward_hook(lambda *_: None)
+
+
+def patch(net):
+    net.forward = lambda x: net.fc(x.mean((2, 3)))
+
+
+def replace_head(net):
+    net.fc = nn.Sequential(net.fc)
+
+
+def drop(net):
+    net.drop.p = 0.5
+
+
+@pytest.mark.parametrize(
+    'make, arguments',
+    [
+        (lambda m: m.Silent(), dict(width=32, num_classes=10)),
+        (lambda m: m.Silent(7), dict(width=7, num_classes=10)),
+        (lambda m: m.Silent(7, 5), dict(width=7, num_classes=5)),
+        (lambda m: m.Needs(6, 5), dict(width=6, num_classes=5)),
+    ],
+)
+def test_networks_whose_arguments_are_found(make, arguments, code):
+    net = make(code)
+    state = torch.get_rng_state()
+    found = get_network(net, 'teacher')
+    assert found.note == '' and found.module is net
+    assert {k: found.build_cfg[k] for k in arguments} == arguments
+    file, name = found.build_cfg['factory'].split(':')
+    assert file == code.__file__ and name == type(net).__name__
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize('change', [freeze, attach, patch, replace_head, drop])
+def test_networks_that_were_changed(change, code):
+    net = code.Silent()
+    change(net)
+    found = get_network(net, 'student')
+    assert found.build_cfg['factory'] == f'{LENT}student'
+    assert 'cannot be made from the config alone' in found.note
+
+
+def test_networks_of_packages_without_their_arguments():
+    """torchvision's classes; a function made them, which is not known."""
+    found = get_network(torchvision.models.resnet18(num_classes=7), 'teacher')
+    assert found.build_cfg['factory'] == f'{LENT}teacher' and found.note
+
+
+@pytest.mark.parametrize(
+    'make, feature, width',
+    [
+        (lambda: torchvision.models.resnet18(num_classes=5), 'layer4', 512),
+        (
+            lambda: torchvision.models.mobilenet_v3_small(num_classes=5),
+            'features',
+            1024,
+        ),
+        (
+            lambda: torchvision.models.squeezenet1_1(num_classes=5),
+            'classifier.2',
+            5,
+        ),
+        (lambda: torchvision.models.densenet121(num_classes=5), None, 1024),
+        (
+            lambda: timm.create_model('resnet10t', num_classes=5),
+            'layer4',
+            512,
+        ),
+        (
+            lambda: timm.create_model(
+                'vit_tiny_patch16_224', num_classes=5, img_size=64
+            ),
+            None,
+            192,
+        ),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 5)),
+            None,
+            3 * 64 * 64,
+        ),
+    ],
+)
+def test_what_a_pass_finds(make, feature, width):
+    from csd_mmrazor.models.classifiers import TorchClassifier
+
+    net = make()
+    inputs = torch.randn(2, 3, 64, 64)
+    found = trace(dict(factory='x'), net, inputs, 'student')
+    assert found.num_classes == 5
+    if feature is not None:
+        assert found.feature == f'net.{feature}'
+    if isinstance(net, nn.Sequential):
+        assert found.feature is None
+    model = TorchClassifier('torch.nn.Identity')
+    model.net = net.eval()
+    features = pooled_features(model, inputs, found.pooled)
+    assert features.shape == (2, width)
+    names = dict(model.named_modules())
+    assert found.logits in names
+    seen = []
+    names[found.logits].register_forward_hook(
+        lambda _, args, output: seen.append(output)
+    )
+    torch.testing.assert_close(seen[-1] if seen else None, None)
+    logits = model(inputs)
+    torch.testing.assert_close(seen[-1], logits)
+    assert not net.training

@@ -1,0 +1,78 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""docs/your_networks.md from top to bottom, as a user would run it."""
+
+import re
+import shlex
+import sys
+
+import numpy as np
+import torch
+from helpers import ROOT, TINY
+from mmengine.config import Config
+from PIL import Image
+
+PAGE = 'docs/your_networks.md'
+BLOCK = re.compile(r'^```(python|bash)\n(.*?)^```', re.DOTALL | re.MULTILINE)
+# What a reader does not need in order to see that it works.
+LESS = f'schedule={TINY!r}, device="cpu", budget=4'
+
+
+def smaller(text):
+    """The same with a budget of seconds."""
+    text = re.sub(r"budget=(?:'15min'|2000)", LESS, text)
+    numbers = ' '.join(f'{key}={value}' for key, value in TINY.items())
+    return text.replace(
+        '--budget 15min', f'--budget 4 --device cpu --schedule {numbers}'
+    )
+
+
+def test_the_page_from_top_to_bottom(tmp_path, monkeypatch, forked):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'my_net', raising=False)
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    for label in range(10):
+        folder = tmp_path / f'mnist/test/{label}'
+        folder.mkdir(parents=True)
+        pixels = np.random.default_rng(label).integers(0, 256, (28, 28))
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / 'a.png')
+    names, run = {}, 0
+    for language, text in BLOCK.findall((ROOT / PAGE).read_text()):
+        named = re.match(r'# (\w+\.py)\n', text)
+        if named:
+            (tmp_path / named[1]).write_text(text)
+            if named[1] == 'my_net.py':
+                from my_net import Net
+
+                torch.save(Net(32).state_dict(), 'teacher.pth')
+        elif language == 'python':
+            exec(compile(smaller(text), PAGE, 'exec'), names)
+            run += 1
+        elif 'csd_mmrazor' in text:
+            commands = smaller(text).replace('\\\n', ' ').splitlines()
+            for command in commands:
+                python, _, module, *argv = shlex.split(command)
+                assert (python, module) == ('python', 'csd_mmrazor')
+                done = forked(*argv, module=module)
+                assert done.status == [0], done.output
+                run += 1
+    assert run == 3 + 4
+    for file in (
+        'runs/mnist/student/student.pth',
+        'runs/mnist/report.html',
+        'runs/mnist_again/epoch_1.pth',
+        'runs/mnist_2/config.py',
+        'student.onnx',
+        'report.html',
+    ):
+        assert (tmp_path / file).is_file(), file
+    # The config that inherits the complete one.
+    cfg = Config.fromfile('my_images.py')
+    assert cfg.val_dataloader.dataset.data_prefix == 'FOLDER'
+    assert cfg.model.data_preprocessor.to_rgb
+    one, other = (
+        torch.load(f'runs/{run}/epoch_1.pth', weights_only=False)
+        for run in ('mnist', 'mnist_again')
+    )
+    for key, value in one['state_dict'].items():
+        assert torch.equal(value, other['state_dict'][key]), key
