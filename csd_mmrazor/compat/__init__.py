@@ -72,6 +72,8 @@ def apply() -> None:
         mmrazor.refuse_images_as_inputs,
         mmrazor.keep_teachers_out_of_checkpoints,
         mmrazor.predict_without_numpy_aliases,
+        mmrazor.contrast_classes_of_any_size,
+        mmrazor.draw_features_by_any_visualizer,
         mmrazor.draw_subnets_of_dmcp_within_limits,
         mmrazor_configs.find_preprocessors_of_networks,
         mmrazor_configs.take_preprocessors_without_type,

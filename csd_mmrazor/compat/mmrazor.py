@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
+import mmcv
 import numpy as np
 import torch
 
 from ..utils.modules import exclude_from_checkpoints, switch_inplace_off
 
 _QUANTIZATION = (
-    'MMRazor 1.0.0 can quantize with torch 1.13 only, and this '
-    f'is torch {torch.__version__}: install torch==1.13.1 in an '
-    'environment of its own for it. Distillation, pruning and '
-    'NAS are not affected.'
+    'MMRazor 1.0.0 can quantize with torch 1.13 only, and this is torch '
+    f'{torch.__version__}, whose FX quantization has changed: install '
+    'torch==1.13.1 in an environment of its own for it. Distillation, '
+    'pruning and NAS do not need it; docs/mmrazor.md has the details.'
 )
 
 
@@ -29,34 +30,32 @@ def import_without_quantization() -> Optional[bool]:
     """``import mmrazor.models`` fails on torch >= 2.
 
     Its quantization backend configs are built on import from names that torch
-    dropped (mmrazor issues 615 and 632). Where that import fails, a stand-in
-    takes its place that says so when somebody quantizes.
+    dropped (mmrazor issues 615 and 632; MMRazor's repository has None for
+    them since). Without them, networks cannot be prepared for quantization:
+    that says so, when an algorithm is built.
     """
     name = 'mmrazor.structures.quantization.backend_config'
+    backends = ('academic', 'native', 'tensorrt', 'openvino')
     try:
-        importlib.import_module(name)
-        return False
+        module = importlib.import_module(name)
+        if any(value is not None for value in module.BackendConfigs.values()):
+            return False
     except ImportError as error:
         if 'torch>=1.13' not in str(error):
             raise
+        module = types.ModuleType(name)
+        module.__all__ = ['BackendConfigs']
+        module.BackendConfigs = dict.fromkeys(backends)
+        sys.modules[name] = module
 
-    class BackendConfigs(dict):
-        def __getitem__(self, key):
-            raise NotImplementedError(_QUANTIZATION)
+    from mmrazor.models import quantizers
 
-    stand_in = types.ModuleType(name)
-    stand_in.__all__ = ['BackendConfigs']
-    stand_in.BackendConfigs = BackendConfigs.fromkeys(
-        ('academic', 'native', 'tensorrt', 'openvino')
-    )
-    sys.modules[name] = stand_in
-
-    from mmrazor.models.quantizers.base import BaseQuantizer
-
-    def __init__(self, *args, **kwargs):
+    def prepare(self, *args, **kwargs):
         raise NotImplementedError(_QUANTIZATION)
 
-    BaseQuantizer.__init__ = __init__
+    for quantizer in vars(quantizers).values():
+        if 'prepare' in getattr(quantizer, '__dict__', {}):
+            quantizer.prepare = prepare
 
 
 def record_before_inplace_layers() -> Optional[bool]:
@@ -237,11 +236,77 @@ def predict_without_numpy_aliases() -> Optional[bool]:
         return False
     from mmrazor.models.task_modules.predictor import metric_predictor
 
-    # What that module alone sees of NumPy.
+    metric_predictor.np = _numpy_with(int=int)
+
+
+def _numpy_with(**names):
+    """What one module alone sees of NumPy."""
     stand_in = types.ModuleType('numpy')
     stand_in.__getattr__ = functools.partial(getattr, np)
-    stand_in.int = int
-    metric_predictor.np = stand_in
+    vars(stand_in).update(names)
+    return stand_in
+
+
+def contrast_classes_of_any_size() -> Optional[bool]:
+    """``CRDDataset`` takes only classes of as many images each.
+
+    It makes one array of the lists of their images, which NumPy >= 1.24
+    refuses where those differ in length.
+    """
+    try:
+        np.asarray([[0], [0, 1]])
+        return False
+    except ValueError:
+        from mmrazor.datasets import crd_dataset_wrapper
+
+    def asarray(values, *args, **kwargs):
+        lengths = {len(v) for v in values if isinstance(v, np.ndarray)}
+        if len(lengths) < 2:
+            return np.asarray(values, *args, **kwargs)
+        array = np.empty(len(values), object)
+        array[:] = values
+        return array
+
+    crd_dataset_wrapper.np = _numpy_with(asarray=asarray)
+
+
+def draw_features_by_any_visualizer() -> None:
+    """``RazorVisualizationHook`` needs ``ClsVisualizer`` of mmcls.
+
+    MMEngine's ``add_datasample`` takes no ``out_file``, and mmpretrain's
+    visualizer has none of its own. The drawing is written to the file here.
+    """
+    from mmengine.visualization import Visualizer
+    from mmrazor.engine.hooks.visualization_hook import RazorVisualizationHook
+
+    visualize = RazorVisualizationHook._visualize
+
+    class Drawing:
+        def __init__(self, visualizer):
+            self.visualizer = visualizer
+
+        def __getattr__(self, name):
+            return getattr(self.visualizer, name)
+
+        def add_datasample(self, name, image, out_file=None, **kwargs):
+            if kwargs.get('show'):
+                self.visualizer.show(image, name, kwargs.get('wait_time', 0))
+            if out_file is not None:
+                mmcv.imwrite(image[..., ::-1], out_file)
+            else:
+                self.visualizer.add_image(name, image, kwargs.get('step', 0))
+
+    @functools.wraps(visualize)
+    def _visualize(self, runner, stage):
+        whole = self._visualizer
+        if type(whole).add_datasample is Visualizer.add_datasample:
+            self._visualizer = Drawing(whole)
+        try:
+            visualize(self, runner, stage)
+        finally:
+            self._visualizer = whole
+
+    RazorVisualizationHook._visualize = _visualize
 
 
 # Networks that are drawn for one within 5% of the FLOPs that are wanted.

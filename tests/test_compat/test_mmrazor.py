@@ -2,36 +2,70 @@
 import collections
 import pkgutil
 import random
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from helpers import build, network
+from mmengine.config import ConfigDict
 from mmengine.hub import get_config
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner.checkpoint import load_checkpoint
 from mmpretrain.structures import DataSample
 from mmrazor.registry import MODELS
 
-from csd_mmrazor.compat import mmrazor
+from csd_mmrazor.compat import in_force, mmrazor
+
+QCONFIG = dict(
+    **{
+        f'{part}_{what}': dict(type=f'mmrazor.{kind}')
+        for part in 'wa'
+        for what, kind in (
+            ('observer', 'MinMaxObserver'),
+            ('fake_quant', 'FakeQuantize'),
+        )
+    },
+    w_qscheme=dict(qdtype='qint8', bit=8, is_symmetry=True),
+    a_qscheme=dict(qdtype='quint8', bit=8, is_symmetry=True),
+)
 
 
-@pytest.mark.parametrize('name', ['TorchNativeQuantizer', 'TensorRTQuantizer'])
+@pytest.mark.skipif(
+    not in_force()['import_without_quantization'],
+    reason='this torch can quantize',
+)
+@pytest.mark.parametrize(
+    'name',
+    [
+        'TorchNativeQuantizer',
+        'TensorRTQuantizer',
+        'OpenVINOQuantizer',
+        'AcademicQuantizer',
+    ],
+)
 def test_quantization_says_what_it_needs(name):
-    if not isinstance(
-        sys.modules['mmrazor.structures.quantization.backend_config'].__spec__,
-        type(None),
-    ):
-        pytest.skip('this torch can quantize')
+    arguments = dict(global_qconfig=QCONFIG, tracer=dict(type='CustomTracer'))
+    if name == 'AcademicQuantizer':
+        arguments = dict(
+            qconfig_mapping=dict(_global_=QCONFIG),
+            tracer=dict(type='CustomTracer'),
+        )
+    quantizer = build(dict(type=name, **arguments))
     with pytest.raises(NotImplementedError, match='torch 1.13 only'):
-        build(dict(type=name, global_qconfig=dict()))
-    from mmrazor.structures.quantization import BackendConfigs
-
+        quantizer.prepare(torch.nn.Linear(2, 2))
+    # An algorithm does so at once.
     with pytest.raises(NotImplementedError, match='torch 1.13 only'):
-        BackendConfigs['native']
+        build(
+            dict(
+                type='MMArchitectureQuant',
+                architecture=network(),
+                quantizer=dict(type=name, **arguments),
+                input_shapes=(1, 1, 8, 8),
+            )
+        )
 
 
 def data_free(name, **kwargs):
@@ -386,3 +420,66 @@ def test_dmcp_draws_no_more_than_some(
     assert len(warned) == (2 if draws == (100, 100) else 0)
     assert all('target_flops=100' in text for text in warned)
     assert (tmp_path / 'model_sample').is_dir()
+
+
+@pytest.mark.parametrize('counts', [(2, 2), (1, 3)])
+def test_classes_of_any_size_are_contrasted(counts):
+    from mmengine.dataset import BaseDataset
+    from mmrazor.datasets import CRDDataset
+
+    labels = np.repeat(range(2), counts)
+
+    class Labels(BaseDataset):
+        METAINFO = dict(classes=('a', 'b'))
+        CLASSES = ('a', 'b')
+
+        def load_data_list(self):
+            return [dict(gt_label=int(label)) for label in labels]
+
+        def get_gt_labels(self):
+            return labels
+
+    dataset = CRDDataset(Labels(), neg_num=2, sample_mode='exact', percent=1.0)
+    for index, label in enumerate(labels):
+        drawn = dataset.get_data_info(index)['contrast_sample_idxs']
+        assert drawn[0] == index
+        assert (labels[drawn[1:]] != label).all() and len(drawn) == 3
+
+
+def test_features_are_drawn_without_mmcls(tmp_path):
+    from mmengine.visualization import Visualizer
+    from mmrazor.engine.hooks.visualization_hook import RazorVisualizationHook
+
+    images = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), np.uint8)
+    path = tmp_path / 'image.png'
+    cv2.imwrite(str(path), images[0])
+    Visualizer.get_instance('of_features')
+    hook = RazorVisualizationHook(
+        dict(fc=dict(_scope_='mmrazor', type='ModuleOutputs', source='conv')),
+        ConfigDict(fc=dict(recorder='fc')),
+        enabled=True,
+        out_dir='drawn',
+        is_overlaid=False,
+    )
+    model = torch.nn.Module()
+    model.conv = torch.nn.Conv2d(3, 2, 1)
+    model.test_step = lambda data: model.conv(data['inputs'][0][None].float())
+    pipeline = [
+        dict(type='LoadImageFromFile', _scope_='mmpretrain'),
+        dict(type='PackInputs', _scope_='mmpretrain'),
+    ]
+    dataset = SimpleNamespace(get_data_info=lambda _: dict(img_path=path))
+    runner = SimpleNamespace(
+        model=model,
+        epoch=0,
+        work_dir=str(tmp_path),
+        timestamp='now',
+        cfg=ConfigDict(test_dataloader=dict(dataset=dict(pipeline=pipeline))),
+        val_loop=SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset)),
+    )
+    hook.before_run(runner)
+    hook.before_train(runner)
+    drawn = list((tmp_path / 'now/drawn').iterdir())
+    assert [file.name for file in drawn] == ['before_run_data_idx_0_fc_0.jpg']
+    assert cv2.imread(str(drawn[0])).std() > 0
+    assert type(hook._visualizer) is Visualizer
