@@ -10,6 +10,8 @@ from typing import Iterator, Optional, Sequence
 
 from mmengine.logging import MMLogger
 
+from ..utils.error_text import error_text
+
 # What wrong configs, files and disks raise. Anything else is our own fault,
 # and shows its traceback.
 USER_ERRORS = (
@@ -66,13 +68,14 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
         path = _kept(traceback.format_exc())
         if path:
             print(f'The traceback is in {path}', file=sys.stderr)
-        text = _text(error)
+        text = error_text(error)
         lines = [line[:_MOST_LETTERS] for line in text.strip().splitlines()]
         if len(lines) > _MOST_LINES:
             more = f'... {len(lines) - _MOST_LINES} more lines in {path}'
             lines = [*lines[:_MOST_LINES], more]
         sections = _sections(error)
-        if sections and not any(name in text for name in sections):
+        # The place of one without a message may be called as they are.
+        if sections and not any(name in str(error) for name in sections):
             lines.append(f'Check {" and ".join(sections)} of the config.')
         if getattr(error, 'errno', None) in _DISK_FULL:
             lines.append(
@@ -81,14 +84,6 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
             )
         message = '\n'.join(lines)
         sys.exit(f'\n{type(error).__name__}: {message}')
-
-
-def _text(error: Exception) -> str:
-    """What an error says, or else the line that raised it."""
-    if isinstance(error, KeyError) and error.args:
-        return str(error.args[0])  # of which str(error) is the repr
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return str(error) or str(last.line)
 
 
 def _sections(error: Exception) -> Sequence[str]:

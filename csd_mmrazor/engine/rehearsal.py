@@ -35,6 +35,7 @@ from mmengine.utils import ManagerMixin
 from torch.utils.data import DataLoader, Subset
 
 from ..export.network import Logits, check_same
+from ..utils.error_text import error_text
 from ..utils.numbers import check_numbers
 from ..utils.validation import check_metrics
 from .hooks.export_student_hook import ExportStudentHook
@@ -562,7 +563,7 @@ def _blame(
             if '_val' in point
             else ('Building the run', 'the config'),
         )
-    text = re.split(r' All \d+ attempts failed ', str(error))[0]
+    text = re.split(r' All \d+ attempts failed ', error_text(error))[0]
     advice = ''
     if 'more than 1 value per channel' in text and rehearsal:
         first, last = rehearsal.sizes

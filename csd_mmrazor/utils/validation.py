@@ -7,6 +7,8 @@ import torch
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner import Runner, ValLoop
 
+from .error_text import named_error
+
 
 def check_validation(runner: Runner) -> None:
     """Validate one batch, before hours of work and not after.
@@ -36,7 +38,7 @@ def check_validation(runner: Runner) -> None:
     except Exception as error:
         raise ValueError(
             'The first batch of validation failed: check val_dataloader and '
-            f'val_evaluator. {type(error).__name__}: {error}'
+            f'val_evaluator. {named_error(error)}'
         ) from error
     finally:
         model.train(was_training)

@@ -15,6 +15,7 @@ from ...export import (
     notes,
 )
 from ...utils import path_below
+from ...utils.error_text import named_error
 
 
 @HOOKS.register_module()
@@ -101,7 +102,7 @@ class ExportStudentHook(Hook):
                 'The run is finished, but its student could not be exported. '
                 f'It is in {checkpoint}: python tools/export_student.py '
                 f'{checkpoint} OUT.pth tries again. '
-                f'{type(error).__name__}: {error}',
+                f'{named_error(error)}',
                 exc_info=True,
             )
             return

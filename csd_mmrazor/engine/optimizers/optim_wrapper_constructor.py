@@ -7,6 +7,8 @@ from mmengine.registry import OPTIMIZERS
 from mmrazor.engine.optimizers import SeparateOptimWrapperConstructor
 from mmrazor.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
+from ...utils.error_text import named_error
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
@@ -65,6 +67,6 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
                 raise ValueError(
                     f'optim_wrapper.{name} cannot be built: check optimizer='
                     f'{dict(constructor.optimizer_cfg)} and the other '
-                    f'arguments. {type(error).__name__}: {error}'
+                    f'arguments. {named_error(error)}'
                 ) from error
         return OptimWrapperDict(**wrappers)

@@ -15,6 +15,7 @@ from ...utils import (
     check_teachers,
     without_own_weights,
 )
+from ...utils.error_text import named_error
 from ...utils.modules import exclude_from_checkpoints, switch_inplace_off
 from ..connectors import infer_connectors
 from ..preprocessors import BankDataPreprocessor, check_preprocessor
@@ -365,7 +366,7 @@ class CSDDistillation(BaseAlgorithm):
                     "The student's losses cannot be computed: check "
                     'model.distiller (its recorders, connectors and '
                     'loss_forward_mappings) and model.student_loss. '
-                    f'{type(error).__name__}: {error}'
+                    f'{named_error(error)}'
                 ) from error
 
     def _build_aux_head(
@@ -389,7 +390,7 @@ class CSDDistillation(BaseAlgorithm):
             raise ValueError(
                 "aux_head does not take the student's features of shape "
                 f'{tuple(features.shape)}: leave in_channels out of '
-                f'model.aux_head. {type(error).__name__}: {error}'
+                f'model.aux_head. {named_error(error)}'
             ) from error
         return head
 

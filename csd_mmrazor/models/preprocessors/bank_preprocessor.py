@@ -8,6 +8,8 @@ from mmpretrain.structures import DataSample
 from mmrazor.registry import MODELS
 from torch import Tensor
 
+from ...utils.error_text import named_error
+
 
 def normalize_images(images: Tensor, preprocessor: nn.Module) -> Tensor:
     """Make of images what a preprocessor would make of them.
@@ -63,7 +65,7 @@ def check_preprocessor(
     except Exception as error:
         raise ValueError(
             f'data_preprocessor={name} does not take images of shape '
-            f'{tuple(image_shape)}: {type(error).__name__}: {error}'
+            f'{tuple(image_shape)}: {named_error(error)}'
         ) from error
     if expected.shape != shape:
         raise ValueError(

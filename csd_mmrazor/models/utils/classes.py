@@ -4,6 +4,7 @@ from typing import Dict
 import torch.nn as nn
 from torch import Tensor
 
+from ...utils.error_text import named_error
 from .outputs import logits_of
 
 
@@ -29,7 +30,7 @@ def count_classes(
         output = model(inputs, mode='tensor')
     except Exception as error:
         raise ValueError(
-            f'{name} does not take {images}: {type(error).__name__}: {error}'
+            f'{name} does not take {images}: {named_error(error)}'
         ) from error
     try:
         return logits_of(output).shape[1]
