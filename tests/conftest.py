@@ -62,6 +62,8 @@ MARKS = dict(
         'test_engine/test_memory.py',
         'test_engine/test_report_hook.py',
         'test_engine/test_resumption.py',
+        'test_engine/test_run_timer_hook.py',
+        'test_engine/test_stall_hook.py',
         'test_engine/test_synthesis_hook.py',
         'test_export/test_networks.py',
         'test_export/test_onnx.py',

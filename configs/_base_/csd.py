@@ -157,6 +157,8 @@ train_dataloader = dict(
 default_hooks = dict(
     # Copies the losses from the device every model.log_interval steps.
     runtime_info=dict(type='mmrazor.LossReportHook'),
+    # The remaining time in the log is that of the whole run.
+    timer=dict(type='mmrazor.RunTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     checkpoint=dict(
         type='mmrazor.DurableCheckpointHook',
@@ -172,6 +174,8 @@ default_hooks = dict(
     # Writes the best student to the work dir, as a state dict of its own
     # class and as an mmpretrain model; onnx=True writes it for ONNX as well.
     export=dict(type='mmrazor.ExportStudentHook'),
+    # Warns when accuracy or recognition stalls, with what to try.
+    stall=dict(type='mmrazor.StallHook'),
     # Writes report.html to the work dir, after each epoch.
     report=dict(type='mmrazor.ReportHook'),
 )

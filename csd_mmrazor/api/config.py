@@ -531,7 +531,7 @@ def _run(seed: int) -> Dict[str, Any]:
         default_scope='mmpretrain',
         default_hooks=dict(
             runtime_info=dict(type='mmrazor.LossReportHook'),
-            timer=dict(type='IterTimerHook'),
+            timer=dict(type='mmrazor.RunTimerHook'),
             logger=dict(type='LoggerHook', interval=100),
             param_scheduler=dict(type='ParamSchedulerHook'),
             checkpoint=dict(
@@ -542,6 +542,7 @@ def _run(seed: int) -> Dict[str, Any]:
             sampler_seed=dict(type='DistSamplerSeedHook'),
             divergence=dict(type='mmrazor.DivergenceHook'),
             export=dict(type='mmrazor.ExportStudentHook'),
+            stall=dict(type='mmrazor.StallHook'),
             report=dict(type='mmrazor.ReportHook'),
         ),
         env_cfg=dict(

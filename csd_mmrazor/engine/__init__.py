@@ -6,6 +6,8 @@ from .hooks import (
     ExportStudentHook,
     LossReportHook,
     ReportHook,
+    RunTimerHook,
+    StallHook,
     SynthesisHook,
 )
 from .optimizers import (
@@ -22,5 +24,7 @@ __all__ = [
     'ExportStudentHook',
     'LossReportHook',
     'ReportHook',
+    'RunTimerHook',
+    'StallHook',
     'SynthesisHook',
 ]

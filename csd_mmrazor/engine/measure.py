@@ -54,8 +54,8 @@ def measure_network(model: Any, inputs: Tensor) -> Dict[str, Any]:
     with unnoticed(model):
         count = operations(lambda: model(inputs, mode='tensor'))
         times = {
-            batch: _milliseconds(
-                model, inputs.expand(batch, -1, -1, -1).contiguous()
+            batch: milliseconds(
+                model, inputs.expand(batch, -1, -1, -1).contiguous(), _PASSES
             )
             for batch in _BATCHES
         }
@@ -70,10 +70,16 @@ def measure_network(model: Any, inputs: Tensor) -> Dict[str, Any]:
     )
 
 
-def _milliseconds(model: Any, inputs: Tensor) -> float:
-    """Median of some passes; one comes before, for what is made once."""
+def milliseconds(model: Any, inputs: Tensor, passes: int) -> float:
+    """Median time of forward passes, after one for what is made once.
+
+    Args:
+        model (nn.Module): Of mmpretrain's kind.
+        inputs (Tensor): (N, C, H, W), as it takes them.
+        passes (int): How many are timed.
+    """
     found = []
-    for _ in range(1 + _PASSES):
+    for _ in range(1 + passes):
         start = time.perf_counter()
         model(inputs, mode='tensor')
         if inputs.is_cuda:

@@ -5,6 +5,8 @@ from .divergence_hook import DivergenceHook
 from .export_student_hook import ExportStudentHook
 from .loss_report_hook import LossReportHook
 from .report_hook import ReportHook
+from .run_timer_hook import RunTimerHook
+from .stall_hook import StallHook
 from .synthesis_hook import SynthesisHook
 
 __all__ = [
@@ -14,5 +16,7 @@ __all__ = [
     'ExportStudentHook',
     'LossReportHook',
     'ReportHook',
+    'RunTimerHook',
+    'StallHook',
     'SynthesisHook',
 ]

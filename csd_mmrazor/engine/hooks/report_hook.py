@@ -28,6 +28,7 @@ from ..measure import (
     unnoticed,
     versions,
 )
+from ..run_plan import is_training
 
 _ROLES = ('teacher', 'student')
 
@@ -106,7 +107,7 @@ class ReportHook(Hook):
         self._answers = {'labels': [], 'student': [], 'teacher': []}
         self._networks = None
         with self._warns('the answers in validation'):
-            if _is_training(runner):
+            if is_training(runner):
                 self._networks = Networks.from_algorithm(runner.model)
 
     def after_val_iter(
@@ -142,7 +143,7 @@ class ReportHook(Hook):
         self, runner: Runner, metrics: Optional[Dict[str, Any]] = None
     ) -> None:
         """Count the answers of all processes, and write the report."""
-        if not _is_training(runner):
+        if not is_training(runner):
             return
         mine = {
             name: np.concatenate(parts)
@@ -177,7 +178,7 @@ class ReportHook(Hook):
 
     def after_run(self, runner: Runner) -> None:
         """Write the report of the whole run."""
-        if _is_training(runner):
+        if is_training(runner):
             self._write(runner)
 
     def _note_answers(
@@ -237,12 +238,6 @@ class ReportHook(Hook):
             if text not in self._told:
                 self._told.append(text)
                 print_log(text, logger='current', level=logging.WARNING)
-
-
-def _is_training(runner: Runner) -> bool:
-    """Whether a run is trained, not validated or tested alone."""
-    loop = runner._train_loop
-    return loop is not None and not isinstance(loop, dict)
 
 
 def _interleaved(parts: List[Any]) -> Any:

@@ -15,7 +15,9 @@ from ...datasets.bank_folder import IMPORTED, INITIAL
 from ...models.synthesizers import Networks
 from ...models.utils import contiguous, reset_weights
 from ...utils import check_integer, derive_seed, seeded
+from ...utils.run_clock import RunClock
 from ..rehearsal import rehearse
+from ..run_plan import run_clock
 from ..synthesis import (
     EPOCH,
     HEAD,
@@ -114,6 +116,7 @@ class SynthesisHook(Hook):
         self.grid_images = grid_images
         self.rehearsal = rehearsal
         self.round_runner: Optional[RoundRunner] = None
+        self.clock = RunClock()
 
     def before_train(self, runner: Runner) -> None:
         """Check everything, open the bank and make the initial images."""
@@ -133,6 +136,8 @@ class SynthesisHook(Hook):
         )
         rounds = self._rounds_of_epoch * runner.max_epochs + self.init_rounds
         bank.reserve(len(bank) + rounds * self.synthesizer.images_per_round)
+        self.clock = run_clock(runner, self.synthesizer, networks, image_shape)
+        self.clock.left['synthesis'] = self._steps_after(runner, runner.epoch)
         self.round_runner = RoundRunner(
             self.synthesizer,
             networks,
@@ -141,6 +146,7 @@ class SynthesisHook(Hook):
             seed,
             self.max_retries,
             self.progress_interval,
+            self.clock,
         )
         self.round_runner.resume()
         runner.logger.info(describe_plan(runner))
@@ -186,6 +192,14 @@ class SynthesisHook(Hook):
             broadcast(plain)
             buffer.copy_(plain)
 
+    def _steps_after(self, runner: Runner, epochs: int) -> int:
+        """Steps of this process's rounds after so many epochs."""
+        return (
+            max(runner.max_epochs - epochs, 0)
+            * self.rounds
+            * self.synthesizer.iters
+        )
+
     @property
     def _rounds_of_epoch(self) -> int:
         return self.rounds * get_dist_info()[1]
@@ -201,6 +215,7 @@ class SynthesisHook(Hook):
             epoch,
             total,
             iters,
+            0 if is_initial else self._steps_after(runner, epoch + 1),
         )
         if batch is not None:
             report_round(

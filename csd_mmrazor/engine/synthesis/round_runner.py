@@ -23,6 +23,7 @@ from ...models.synthesizers import (
 )
 from ...models.utils import contiguous
 from ...utils import Progress, derive_seed
+from ...utils.run_clock import RunClock
 from .persistent_state import (
     import_state,
     load_state,
@@ -53,6 +54,7 @@ class RoundRunner:
             Defaults to 2.
         progress_interval (float): Seconds between two lines of progress.
             Defaults to 10.
+        clock (RunClock, optional): Of the whole run. Defaults to None.
     """
 
     synthesizer: ImageSynthesizer
@@ -62,6 +64,7 @@ class RoundRunner:
     seed: int
     max_retries: int = 2
     progress_interval: float = 10
+    clock: Optional[RunClock] = None
     # Of the images that were made last, those that the first teacher does not
     # recognise, and all of them.
     unrecognised: Tuple[int, int] = (0, 0)
@@ -101,7 +104,7 @@ class RoundRunner:
         return self.synthesizer.labels != 'none'
 
     def make(
-        self, what: str, epoch: int, total: int, iters: int
+        self, what: str, epoch: int, total: int, iters: int, later: int = 0
     ) -> Optional[SynthesisBatch]:
         """Make the rounds of an epoch that the bank lacks.
 
@@ -111,6 +114,7 @@ class RoundRunner:
                 made without the student.
             total (int): Rounds of all processes together.
             iters (int): Steps of each.
+            later (int): Steps of this process in later epochs. Defaults to 0.
 
         Returns:
             SynthesisBatch | None: The last one that this process made.
@@ -122,7 +126,13 @@ class RoundRunner:
         folder = self.bank.opened
         lacking = [i for i in range(total) if not folder.has(epoch, i)]
         progress = Progress(
-            what, -(-len(lacking) // world_size), iters, self.progress_interval
+            what,
+            -(-len(lacking) // world_size),
+            iters,
+            self.progress_interval,
+            self.clock,
+            'initial' if epoch == INITIAL else 'synthesis',
+            later,
         )
         batch, wrong, made_here = None, 0, 0
         for start in range(0, len(lacking), world_size):

@@ -1,0 +1,75 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import pytest
+
+from csd_mmrazor.report import advise
+
+NAN = float('nan')
+
+
+def by_epoch(*values, start=1):
+    return dict(enumerate(values, start))
+
+
+RISING = by_epoch(30.0, 60.0, 70.0, 80.0, 85.0, 86.0, 86.5, 87.0)
+GOOD = dict(
+    top1=RISING,
+    recognised=by_epoch(*[90.0] * 8, start=0),
+    initial=99.0,
+    num_classes=10,
+    epochs=8,
+)
+
+
+@pytest.mark.parametrize(
+    'changes, keys',
+    [
+        ({}, []),
+        (dict(top1={}, recognised={}, initial=None), []),
+        (dict(num_classes=None, epochs=None), []),
+        # The initial images.
+        (dict(initial=49.0), ['initial']),
+        (dict(initial=NAN), ['initial']),
+        (dict(initial=51.0), []),
+        # Of 1000 classes, 5 % are 50 times chance.
+        (dict(initial=5.0, num_classes=1000), []),
+        (dict(initial=1.5, num_classes=1000), ['initial']),
+        # Those of the epochs; one weak round is no sign.
+        (dict(recognised=by_epoch(94.0, 90.0, 4.0)), []),
+        (dict(recognised=by_epoch(94.0, 20.0, 4.7)), ['recognised']),
+        (dict(recognised=by_epoch(94.0, 4.7, 90.0)), []),
+        (dict(recognised=by_epoch(40.0, 40.0)), []),
+        (dict(recognised=by_epoch(40.0, 42.0, 44.0)), ['recognised']),
+        (dict(recognised=by_epoch(90.0, NAN, NAN)), []),
+        # The accuracy.
+        (dict(top1=by_epoch(10.0, 11.0)), []),
+        (dict(top1=by_epoch(10.0, 11.0, 10.5)), ['chance']),
+        (dict(top1=by_epoch(10.0, 11.0, 25.0)), []),
+        (dict(top1=by_epoch(80.0, 85.0, 40.0)), ['collapse']),
+        (dict(top1=by_epoch(80.0, 85.0, 60.0)), []),
+        (dict(top1=by_epoch(80.0, NAN)), ['collapse']),
+        (dict(top1=by_epoch(NAN)), ['collapse']),
+        (dict(top1=by_epoch(80.0, *[79.0] * 5)), ['stall']),
+        (dict(top1=by_epoch(80.0, *[79.0] * 4)), []),
+        (dict(top1=by_epoch(80.0, *[80.0] * 5)), ['stall']),
+        # A quarter of a long run is waited for.
+        (dict(top1=by_epoch(80.0, *[79.0] * 24), epochs=100), []),
+        (dict(top1=by_epoch(80.0, *[79.0] * 25), epochs=100), ['stall']),
+        # As good as the teacher.
+        (dict(top1=by_epoch(80.0, *[79.0] * 9), teacher_top1=80.5), []),
+        (dict(top1=by_epoch(80.0, *[79.0] * 9), teacher_top1=90.0), ['stall']),
+        (dict(initial=5.0, top1=by_epoch(10, 10, 10)), ['initial', 'chance']),
+    ],
+)
+def test_what_is_said_when(changes, keys):
+    assert list(advise(**{**GOOD, **changes})) == keys
+
+
+def test_it_names_the_figures_and_what_to_try():
+    (text,) = advise(
+        by_epoch(80.0, 85.25, 40.0), {}, None, 10, 10, None
+    ).values()
+    assert 'from 85.2 % (epoch 2) to 40.0 % (epoch 3)' in text
+    assert 'clip_grad' in text and 'lr' in text
+    (text,) = advise({}, by_epoch(94.0, 20.0, 4.7, start=0)).values()
+    assert 'fell from 94.0 % (epoch 1) to 4.7 % (epoch 3)' in text
+    assert 'init_bank' in text and 'loss_oh' in text
