@@ -4,7 +4,12 @@ from .augments import RandomCropFlip, RandomResizedCropFlip, RandomRoll
 from .backbones import VGG_CIFAR, CIFARResNet
 from .classifiers import SelfSupervisedClassifier, TorchClassifier
 from .connectors import AlignConnector
-from .generators import CSDGenerator, GeneratorAdapter, PixelGenerator
+from .generators import (
+    CSDGenerator,
+    GeneratorAdapter,
+    NoisyLayerGenerator,
+    PixelGenerator,
+)
 from .heads import SelfSupervisedAuxHead
 from .losses import (
     AdversarialLoss,
@@ -57,6 +62,7 @@ __all__ = [
     'MetaGenerator',
     'MovingBNStatisticsLoss',
     'Networks',
+    'NoisyLayerGenerator',
     'NonFiniteSynthesisError',
     'OneHotLoss',
     'PixelGenerator',

@@ -110,11 +110,16 @@ def synthesizer(config, **changes):
     """The synthesizer of a config, for images of 8x8."""
     path = ROOT / f'configs/baselines/{config}_wrn40-2_wrn16-1_cifar10.py'
     cfg = Config.fromfile(path)
-    options = {'batch_size': 12, 'augment': None, 'generator.img_size': 8}
+    options = {'batch_size': 12, 'augment': None}
     cut = cfg.default_hooks.synthesis.synthesizer
-    if cut.generator.type != 'PixelGenerator':
+    inner = 'generator.'
+    if cut.generator.type == 'NoisyLayerGenerator':
+        inner = 'generator.generator.'
+    elif cut.generator.type == 'CSDGenerator':
         options['generator.latent_dim'] = 6
-        options['generator.hidden_channels'] = 4
+    options[f'{inner}img_size'] = 8
+    if cut.generator.type != 'PixelGenerator':
+        options[f'{inner}hidden_channels'] = 4
     options.update(changes)
     prefix = 'default_hooks.synthesis.synthesizer.'
     cfg.merge_from_dict({prefix + k: v for k, v in options.items()})
@@ -259,3 +264,49 @@ def test_fast(networks, draws, monkeypatch):
     same(images[1], [38092147.0, -5962.331799128093])
     same(images[2], [38864375.0, -6628.842568964697])
     same(images[3], [40921533.0, -6977.345694685355])
+
+
+def test_nayer(networks, draws, monkeypatch):
+    """Github tmtuan1307/NAYER, datafree/synthesis/nayer.py.
+
+    2 epochs of 2 rounds without the student and 5 of one with it; the
+    generator lives for 2 epochs.
+    """
+    made = synthesizer(
+        'nayer-random-embeddings',
+        **{
+            'iters': 3,
+            'batch_size': 20,
+            'generator.num_layers': 2,
+            'generator.embed_dim': 7,
+            'generator.noise_dim': 6,
+            'meta.life': 2,
+            'meta.initial_life': 4,
+        },
+    )
+    generator = made.generator
+    monkeypatch.setattr(
+        generator, 'renew', lambda: fill(generator.noisy_layers, 0.6)
+    )
+    generator.embeddings = noise(10, 7, shift=4.0)
+    made.prepare(networks)
+    images = [
+        digest([made.synthesize(networks, 10, with_student=index > 3).images])
+        for index in range(9)
+    ]
+    same(
+        digest(generator.parameters()), [87.96282733784639, 2.1987619891078776]
+    )
+    expected = [
+        [65513412.0, -9040.794775437564],
+        [62918363.0, -8957.453806252219],
+        [60315790.0, -8775.110763131175],
+        [58250066.0, -8481.124467987102],
+        [65029641.0, -9316.851037994493],
+        [62597755.0, -8928.243075371254],
+        [65013950.0, -9294.684699501377],
+        [62702872.0, -8964.942717660218],
+        [65012701.0, -9264.785986956209],
+    ]
+    for found, wanted in zip(images, expected):
+        same(found, wanted)

@@ -117,7 +117,9 @@ def reduced(cfg, files):
         options.update(
             {
                 'default_hooks.synthesis.init_rounds': 1,
-                'default_hooks.synthesis.rounds': 2,
+                'default_hooks.synthesis.rounds': min(
+                    2 * cfg.default_hooks.synthesis.rounds, 2
+                ),
                 'default_hooks.synthesis.init_iters': 2,
                 'default_hooks.synthesis.synthesizer.iters': 2,
                 'default_hooks.synthesis.synthesizer.batch_size': 4,
@@ -127,6 +129,7 @@ def reduced(cfg, files):
         if cfg.default_hooks.synthesis.synthesizer.get('num_images'):
             # Images are dropped when newer ones are there.
             options['train_dataloader.dataset.capacity'] = 12
+            options['default_hooks.synthesis.init_rounds'] = 0
             key = 'default_hooks.synthesis.synthesizer.num_images'
             options[key] = 4
     if cfg.train_cfg.by_epoch:
@@ -203,7 +206,8 @@ def test_related_methods_on_digits(name, files, tmp_path):
         assert f'synthesis/{term}' in logged
     assert 'synthesis/loss_csd' not in logged
     assert runner.model.aux_head is None
-    assert len(BankFolder(tmp_path / 'bank')) == 3 * 4
+    rounds = 2 if name == 'dfq' else 3
+    assert len(BankFolder(tmp_path / 'bank')) == rounds * 4
     states = [path.name for path in (tmp_path / 'bank').glob('state_*')]
     assert bool(states) is (name in ('cmi', 'fast', 'dfq'))
 
@@ -230,6 +234,7 @@ def test_related_methods_on_cifar10(name, files, tmp_path):
 
 OF_PAIR = dict(cmi='cmi', deepinversion='deepinversion', dfq='dfq')
 OF_PAIR['fast'] = 'fast10'
+OF_PAIR['nayer-random-embeddings'] = 'nayer-random-embeddings'
 
 
 @pytest.mark.parametrize('name', OF_PAIR)
@@ -265,9 +270,24 @@ def test_the_other_pair_differs_in_its_networks_alone(name):
     assert cfgs[0] == cfgs[1]
 
 
-def test_a_step_on_the_other_pair(files, tmp_path):
-    path = CONFIGS / 'baselines/dfq_resnet56_resnet20_cifar10.py'
-    runner, _ = train(path, files, tmp_path)
+# What each logs of synthesis.
+OTHERS = {
+    'nayer-random-embeddings': ['loss_oh', 'loss_bn', 'loss_adv'],
+    'dafl': ['loss_oh', 'loss_balance', 'loss_activation'],
+    'zskt': ['loss_adv'],
+    'dfad': ['loss_adv'],
+    'adversarial': ['loss_oh', 'loss_bn', 'loss_adv'],
+    'untrained-generator': ['loss_oh'],
+    'noise': ['loss_oh'],
+}
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_a_step_on_the_other_pair(name, files, tmp_path):
+    path = CONFIGS / f'baselines/{name}_resnet56_resnet20_cifar10.py'
+    runner, logged = train(path, files, tmp_path)
+    found = {key.split('/')[1] for key in logged if '/loss_' in key}
+    assert found == set(OTHERS[name])
     teacher = runner.model.teachers['teacher']
     assert (teacher.backbone.depth, runner.model.student.backbone.depth) == (
         56,

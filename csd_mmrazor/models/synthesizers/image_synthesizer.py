@@ -179,6 +179,15 @@ class ImageSynthesizer(nn.Module):
         # What optimizers that last remember, by what they train.
         self.moments: Dict[str, Dict[str, Tensor]] = {}
         self.memory = FeatureMemory(self.objective.memory_capacity)
+        if hasattr(self.generator, 'latents_of') and (
+            (labels, latents) != ('balanced', 'trained')
+        ):
+            raise ValueError(
+                f'{type(self.generator).__name__} makes images of classes in '
+                'turn: set labels="balanced" of ImageSynthesizer and leave '
+                f'out latents, but got labels={labels!r} and '
+                f'latents={latents!r}.'
+            )
         if labels == 'none' and self.objective.asks_for_labels:
             raise ValueError(
                 'labels="none" of ImageSynthesizer asks for no classes, but '
@@ -416,14 +425,20 @@ class ImageSynthesizer(nn.Module):
         else:
             self.meta.begin_round(self.generator, with_student)
         self.generator.train()
+        if hasattr(self.generator, 'renew'):
+            self.generator.renew()
         labels = self._draw_labels(num_classes, device)
-        latent = self._draw_latents(self.batch_size, device)
+        if hasattr(self.generator, 'latents_of'):
+            latent, trained = self.generator.latents_of(labels), False
+        else:
+            latent = self._draw_latents(self.batch_size, device)
+            trained = self.latents == 'trained'
         params = [
             *self.generator.parameters(),
             *self.objective.active_parameters(with_student),
         ]
         groups: List[Dict[str, Any]] = [dict(params=params)]
-        if self.latents == 'trained':
+        if trained:
             latent.requires_grad_()
             groups.append(dict(params=[latent]))
             if self.latent_lr is not None:
@@ -533,7 +548,7 @@ class ImageSynthesizer(nn.Module):
         images = torch.cat(
             [
                 to_uint8(self.generator(part, len(part)))
-                for part in latent.split(self.batch_size)
+                for part in latent.detach().split(self.batch_size)
             ]
         )
         return batch._replace(images=images, labels=labels, step=iters - 1)
