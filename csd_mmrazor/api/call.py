@@ -264,7 +264,7 @@ def distill(
             ),
         )
     _check_classes(traced, num_classes)
-    row = _row(parsed, inputs, schedule)
+    row = _row(parsed, inputs, schedule, method)
     val_cfg = _val_of(val, inputs, traced['teacher'].num_classes, classes)
     chosen = dict(
         method=method,
@@ -440,13 +440,25 @@ def _check_classes(
 
 
 def _row(
-    parsed: Any, inputs: Inputs, changes: Optional[Dict[str, Any]]
+    parsed: Any,
+    inputs: Inputs,
+    changes: Optional[Dict[str, Any]],
+    method: str,
 ) -> Schedule:
     row = (
         SCHEDULES['paper']
         if parsed == 'paper'
         else schedule_for(inputs.image_shape)
     )
+    if method == 'deepinversion' and parsed != 'paper':
+        # Pixels begin as noise in each round, so rounds are longer.
+        row = replace(
+            row,
+            init_rounds=max(1, row.init_rounds // 10),
+            rounds=max(1, row.rounds // 4),
+            init_iters=10 * row.init_iters,
+            iters=4 * row.iters,
+        )
     known = [field.name for field in fields(Schedule)]
     for name, value in (changes or {}).items():
         if name not in known:

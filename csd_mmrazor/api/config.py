@@ -7,11 +7,11 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 from .networks import Network, Traced
 from .schedule import Schedule
 
-# Terms of synthesis of the methods there are, as in configs/baselines.
 _PRIORS: Dict[str, Dict[str, Any]] = dict(
     loss_oh=dict(type='OneHotLoss', loss_weight=1),
     loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
 )
+# Terms of synthesis of the methods there are, as in configs/baselines.
 METHODS: Dict[str, Dict[str, Any]] = dict(
     csd=dict(_PRIORS, loss_csd=dict(type='CSDLoss', loss_weight=10)),
     plain=_PRIORS,
@@ -28,8 +28,7 @@ METHODS: Dict[str, Dict[str, Any]] = dict(
         ),
     ),
     cmi=dict(
-        loss_oh=dict(type='OneHotLoss', loss_weight=0.5),
-        loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
+        _PRIORS,
         loss_adv=dict(
             type='AdversarialLoss', loss_weight=0.5, agreed_only=True
         ),
@@ -42,7 +41,9 @@ METHODS: Dict[str, Dict[str, Any]] = dict(
         loss_bn=dict(type='BNStatisticsLoss', loss_weight=10),
         loss_tv=dict(type='TotalVariationLoss', loss_weight=2.5e-5),
         loss_l2=dict(type='L2PriorLoss', loss_weight=3e-8),
-        loss_competition=dict(type='CompetitionLoss', loss_weight=10),
+        loss_competition=dict(
+            type='CompetitionLoss', loss_weight=10, clamped=True
+        ),
     ),
 )
 # What each pretext task needs: square images, or three channels.
@@ -270,7 +271,6 @@ def make_config(
     )
     task = pretext_task(aux_task, inputs.image_shape)
     augment_cfg = augmentation(augment, inputs.image_shape)
-    channels, height, width = inputs.image_shape
     has_head = 'loss_csd' in losses
     with_feature = of_student['feature'] > 0 and None not in (
         traced_teacher.feature,
@@ -291,45 +291,14 @@ def make_config(
         )
         sgd.update(wrapper)
         of_head.update(wrapper)
-    synthesizer: Dict[str, Any] = dict(
+    synthesizer = dict(
         type='ImageSynthesizer',
         batch_size=schedule.synthesis_batch,
         iters=schedule.iters,
-        optimizer=dict(type='Adam', lr=1e-3, betas=(0.5, 0.999)),
-        generator=dict(
-            type='CSDGenerator',
-            img_size=height if height == width else (height, width),
-            channels=channels,
-            latent_dim=schedule.latent_dim,
-            hidden_channels=schedule.hidden_channels,
-        ),
         losses=losses,
-        augment=augment_cfg,
         amp=amp,
+        **_generation(method, schedule, inputs, augment_cfg),
     )
-    if method == 'deepinversion':
-        synthesizer['generator'] = dict(
-            type='PixelGenerator',
-            img_size=height,
-            channels=channels,
-            mean=list(inputs.mean) * (channels // len(inputs.mean)),
-            std=list(inputs.std) * (channels // len(inputs.std)),
-        )
-        synthesizer['optimizer'] = dict(
-            type='Adam', lr=0.1, betas=(0.5, 0.999)
-        )
-    elif schedule.warm:
-        synthesizer['meta'] = dict(
-            type='MetaGenerator',
-            rule='reptile',
-            optimizer=dict(type='SGD', lr=1),
-        )
-    if method == 'cmi':
-        synthesizer['view_augment'] = dict(
-            type='RandomResizedCropFlip',
-            scale=(0.25, 1),
-            flip_prob=(augment_cfg or {}).get('flip_prob', 0),
-        )
     files = dict(weights or {})
     model: Dict[str, Any] = dict(
         _scope_='mmrazor',
@@ -413,6 +382,68 @@ def make_config(
             cfg[f'{name}_dataloader'] = deepcopy(loader)
             cfg[f'{name}_evaluator'] = dict(evaluator)
             cfg[f'{name}_cfg'] = dict()
+    return cfg
+
+
+def _generation(
+    method: str,
+    schedule: Schedule,
+    inputs: Inputs,
+    augment: Optional[Dict[str, Any]],
+) -> Dict[str, Any]:
+    """Generator, optimizer and augmentation of the synthesizer.
+
+    The generator takes the shape of its images from the algorithm.
+    """
+    if method == 'deepinversion':
+        return dict(
+            generator=dict(
+                type='PixelGenerator',
+                mean=list(inputs.mean),
+                std=list(inputs.std),
+            ),
+            optimizer=dict(type='Adam', lr=0.1, betas=(0.5, 0.999)),
+            augment=dict(
+                type='RandomRoll',
+                shift=max(1, (augment or {}).get('padding', 0) // 2),
+                flip_prob=(augment or {}).get('flip_prob', 0),
+            ),
+            labels='balanced',
+            keep='last',
+        )
+    cfg: Dict[str, Any] = dict(
+        generator=dict(
+            type='CSDGenerator',
+            latent_dim=schedule.latent_dim,
+            hidden_channels=schedule.hidden_channels,
+        ),
+        optimizer=dict(type='Adam', lr=1e-3, betas=(0.5, 0.999)),
+        augment=augment,
+    )
+    if method == 'fast':
+        lr = 2e-3
+        cfg['generator']['init_cfg'] = None
+        cfg['optimizer']['lr'] = lr
+        cfg['latent_lr'] = 0.01
+        cfg['meta'] = dict(
+            type='MetaGenerator',
+            rule='fomaml',
+            optimizer=dict(
+                type='Adam', lr=lr * schedule.iters, betas=(0.5, 0.999)
+            ),
+        )
+    elif schedule.warm:
+        cfg['meta'] = dict(
+            type='MetaGenerator',
+            rule='reptile',
+            optimizer=dict(type='SGD', lr=1),
+        )
+    if method == 'cmi':
+        cfg['view_augment'] = dict(
+            type='RandomResizedCropFlip',
+            scale=(0.25, 1),
+            flip_prob=(augment or {}).get('flip_prob', 0),
+        )
     return cfg
 
 

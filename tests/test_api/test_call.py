@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import json
 import logging
 import os
 import random
@@ -12,6 +13,8 @@ import torch
 from helpers import TINY
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
+
+from csd_mmrazor.api.config import METHODS
 
 
 def process_state():
@@ -207,6 +210,56 @@ def test_a_class_of_the_program_itself(teacher, call, forked):
     done = forked(run.config, '--work-dir', run.work_dir / 'again')
     assert done.status != [0]
     assert 'put its class into a file' in done.stderr
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        *(dict(method=m) for m in METHODS if m != 'csd'),
+        dict(
+            image_shape=(1, 9, 22),
+            loss_weights=dict(adv=1, bn=0, kd=0, feature=2),
+            augment=dict(padding=1),
+        ),
+        dict(
+            loss_weights=dict(ce=0, csd=1),
+            aux_task='flip',
+            augment=None,
+            amp='bfloat16',
+        ),
+    ],
+    ids=repr,
+)
+def test_other_ways(arguments, teacher, net, call, tmp_path):
+    """All run, and the report is there."""
+    student = net(4)
+    before = state(student)
+    run = call(teacher, student, budget=3, val=None, **arguments)
+    assert not same(state(student), before)
+    assert all(v.isfinite().all() for v in student.parameters())
+    assert run.report == tmp_path.resolve() / 'run/report.html'
+
+
+def test_a_bank_to_start_with(finished, teacher, net, call):
+    bank = finished['run'].work_dir / 'bank'
+    run = call(teacher, net(4), budget=3, init_bank=bank)
+    before, after = (
+        json.loads((folder / 'manifest.json').read_text())
+        for folder in (bank, run.work_dir / 'bank')
+    )
+    assert len(after['shards']) >= len(before['shards'])
+
+
+def test_a_teacher_without_bn_layers(net, call):
+    plain = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 6, 3),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(600, 3),
+    )
+    with pytest.warns(UserWarning, match='no BN layers'):
+        run = call(plain, net(4), budget=3, val=None)
+    assert 'loss_bn' not in run.config.read_text()
 
 
 @pytest.mark.parametrize(
