@@ -31,6 +31,7 @@ def apply() -> None:
         launcher,
         mmcls,
         mmengine,
+        mmpretrain,
         mmrazor,
         mmrazor_configs,
     )
@@ -80,6 +81,7 @@ def apply() -> None:
         mmrazor_configs.take_old_names_of_arguments,
         mmrazor_configs.find_subnets,
         mmrazor_configs.download_nothing_that_is_given,
+        mmpretrain.export_windows_of_any_batch,
     )
 
 

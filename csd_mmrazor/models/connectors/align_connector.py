@@ -45,9 +45,7 @@ class AlignConnector(BaseConnector):
         init_cfg: Optional[Dict] = None,
     ) -> None:
         super().__init__(init_cfg)
-        if isinstance(out_size, int):
-            out_size = (out_size, out_size)
-        self.out_size = None if out_size is None else tuple(out_size)
+        self.out_size = out_size
         if mid_channel is None:
             mid_channel = min(2 * out_channel, MOST_CHANNELS)
         for name, value in dict(
@@ -75,6 +73,9 @@ class AlignConnector(BaseConnector):
         Returns:
             Tensor: (N, out_channel, H, W).
         """
-        if self.out_size and feature.shape[2:] != self.out_size:
-            feature = F.adaptive_avg_pool2d(feature, self.out_size)
+        size = self.out_size
+        if isinstance(size, int):
+            size = (size, size)
+        if size and tuple(feature.shape[2:]) != tuple(size):
+            feature = F.adaptive_avg_pool2d(feature, tuple(size))
         return self.layers(feature)

@@ -1,0 +1,32 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What networks of mmpretrain cannot do on today's torch."""
+
+import inspect
+
+
+def export_windows_of_any_batch() -> bool:
+    """Swin's windows are put together for the number of images while tracing.
+
+    ``window_reverse`` of ``ShiftWindowMSA`` and of MixMIM computes the batch
+    by ``int(...)``, a constant in a program of torch.export and in an ONNX
+    file, which then compute something else for other batches. Here it is what
+    is left of the shape; the numbers are the same.
+    """
+    from mmpretrain.models.backbones.mixmim import MixMIMBlock
+    from mmpretrain.models.utils.attention import ShiftWindowMSA
+
+    found = False
+    for cls in (ShiftWindowMSA, MixMIMBlock):
+        source = inspect.getsource(cls.window_reverse)
+        if 'int(windows.shape[0]' in source:
+            cls.window_reverse = staticmethod(_window_reverse)
+            found = True
+    return found
+
+
+def _window_reverse(windows, H, W, window_size):
+    """Windows, (N * w, S, S, C) or (N * w, S * S, C), as maps (N, H, W, C)."""
+    rows, columns = H // window_size, W // window_size
+    channels = windows.shape[-1]
+    x = windows.view(-1, rows, columns, window_size, window_size, channels)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, H, W, channels)
