@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import errno
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -62,7 +63,8 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        print(f'\nInterrupted. {go_on}'.rstrip(), file=sys.stderr)
+        if os.environ.get('RANK', '0') == '0':  # of processes, one
+            print(f'\nInterrupted. {go_on}'.rstrip(), file=sys.stderr)
         sys.exit(130)
     except USER_ERRORS as error:
         path = _kept(traceback.format_exc())

@@ -1,8 +1,15 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """tools/train.py where the locale is not UTF-8, and when it is interrupted."""
 
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+
 import pytest
-from helpers import ROOT
+from helpers import ROOT, TIMEOUT
 
 OLD = dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
 # As after so many calls, Ctrl-C.
@@ -82,3 +89,38 @@ def test_ctrl_c(forked, config, tmp_path, moment):
     assert '--resume' in line
     again = forked(path, '--work-dir', 'run', '--resume')
     assert again.status == [0], again.output[-2000:]
+
+
+def test_ctrl_c_with_several_processes(config, tmp_path):
+    """One line, and no traceback of their launcher."""
+    path = config(**{'default_hooks.synthesis.init_rounds': 10**5})
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    out = tmp_path / 'out'
+    with open(out, 'w') as file:
+        process = subprocess.Popen(
+            ['bash', str(ROOT / 'tools/dist_train.sh'), path, '2']
+            + ['--work-dir', 'run', '--no-rehearsal'],
+            cwd=tmp_path,
+            env=dict(os.environ, OMP_NUM_THREADS='1', PORT=str(port)),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        end = time.monotonic() + TIMEOUT
+        while not (tmp_path / 'run/bank/000001.npy').exists():
+            assert process.poll() is None, out.read_text()
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(TIMEOUT) == 130, out.read_text()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    text = out.read_text()
+    assert 'Traceback' not in text
+    assert text.count('Interrupted.') == 1
+    last = text.strip().splitlines()[-1]
+    assert last.startswith('Interrupted.') and '--resume' in last

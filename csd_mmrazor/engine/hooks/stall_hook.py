@@ -32,10 +32,6 @@ class StallHook(Hook):
     def __init__(self) -> None:
         self._told: Set[str] = set()
 
-    def before_train(self, runner: Runner) -> None:
-        """Look at the initial images."""
-        self._look(runner)
-
     def before_train_epoch(self, runner: Runner) -> None:
         """Look at the images of the epoch."""
         self._look(runner)
@@ -51,6 +47,7 @@ class StallHook(Hook):
             return
         with suppress(OSError):  # no log, no advice
             found = self._advice(runner)
+            found.pop('initial', None)  # is said when they are made
             for key in found.keys() - self._told:
                 runner.logger.warning(found[key])
             # What has passed may be said again.
