@@ -21,7 +21,10 @@ from typing import (
 
 import torch
 import torch.nn as nn
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
+from mmengine.utils import import_modules_from_strings
 from mmrazor.registry import MODELS
 from torch import Tensor
 
@@ -109,12 +112,7 @@ def _made(
 ) -> Network:
     """A network by its name."""
     if spec.endswith('.py') or '::' in spec:
-        build_cfg: Dict[str, Any] = dict(cfg_path=spec, pretrained=False)
-        if spec.endswith('.py') and '::' not in spec:
-            if not Path(spec).is_file():
-                raise ValueError(f'{name}={spec!r}: there is no such file.')
-            build_cfg['cfg_path'] = str(Path(spec).resolve())
-        return Network(_build(build_cfg, name, spec), build_cfg, '')
+        return _of_config(spec, name, arguments)
     if '.' not in spec and ':' not in spec:
         return _of_mmpretrain(spec, name, arguments)
     try:
@@ -135,6 +133,28 @@ def _made(
         arguments.setdefault('num_classes', num_classes)
     build_cfg = dict(type='mmrazor.TorchClassifier', factory=spec, **arguments)
     return Network(_build(build_cfg, name, spec).net, build_cfg, '')
+
+
+def _of_config(spec: str, name: str, arguments: Dict) -> Network:
+    """The model of a config, of a file or of a package (``package::FILE``)."""
+    if '::' not in spec and not Path(spec).is_file():
+        raise ValueError(f'{name}={spec!r}: there is no such file.')
+    try:
+        cfg = get_config(spec) if '::' in spec else Config.fromfile(spec)
+        if cfg.get('custom_imports'):
+            import_modules_from_strings(**cfg.custom_imports)
+        model = cfg.model
+    except Exception as error:
+        raise ValueError(
+            f'{name}={spec!r} is no config with a model '
+            f'({type(error).__name__}: {error}).'
+        ) from error
+    build_cfg = dict(
+        _scope_=cfg.get('default_scope', 'mmpretrain'),
+        **dict(ConfigDict(model).to_dict(), **arguments),
+    )
+    build_cfg.pop('init_cfg', None)
+    return Network(_build(build_cfg, name, spec), build_cfg, '')
 
 
 def _of_mmpretrain(name: str, which: str, arguments: Dict) -> Network:

@@ -10,7 +10,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from helpers import TINY
+from helpers import TINY, network
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
@@ -189,6 +189,20 @@ def test_networks_by_name(home, net, call, tmp_path):
     )
     run = call(f'{name}:make', f'{name}:Net', **options)
     assert run.student.width == 4 and run.teacher_top1 > 80
+
+
+def test_a_config_of_a_model(teacher, call, tmp_path):
+    """mmpretrain's, of a file; exported as one of mmpretrain."""
+    network_cfg = dict(network(num_classes=3))
+    network_cfg.pop('_scope_')
+    (tmp_path / 'model.py').write_text(f'model = {network_cfg!r}')
+    run = call(teacher, str(tmp_path / 'model.py'), budget=3)
+    assert type(run.student).__name__ == 'ImageClassifier'
+    assert (run.work_dir / 'student/student_mmpretrain.pth').is_file()
+    weights = torch.load(
+        run.work_dir / 'student/student.pth', weights_only=True
+    )
+    assert same(weights, state(run.student))
 
 
 def test_a_class_of_the_program_itself(teacher, call, forked):
