@@ -10,7 +10,8 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, network
+from helpers import ROOT, TINY, network
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
@@ -133,6 +134,16 @@ def test_its_config_gives_the_same_weights(finished, forked, tmp_path):
         for folder in (run.work_dir, tmp_path / 'again')
     )
     assert same(OrderedDict(one), OrderedDict(other))
+
+
+def test_it_has_the_hooks_of_the_configs(finished):
+    """All of the base config but the one that looks at real images."""
+    base = Config.fromfile(ROOT / 'configs/_base_/csd.py').default_hooks
+    own = Config.fromfile(finished['run'].config).default_hooks
+    assert set(base) - set(own) == {'aux_probe', 'visualization'}
+    assert set(own) <= set(base)
+    for name, hook in own.items():
+        assert hook.type == base[name].type
 
 
 def test_a_finished_run_is_not_trained_again(finished, net, call, capsys):

@@ -149,3 +149,31 @@ def test_the_papers_numbers(tmp_path):
     assert paper.feature == losses.loss_feature.loss_weight
     assert paper.tau == losses.loss_kd.tau
     assert not paper.warm and 'meta' not in synthesizer
+
+
+@pytest.mark.parametrize('budget', ['15min', '2h', 1000, 'paper'])
+@pytest.mark.parametrize('machine', ['small', 'fast'])
+def test_plans(budget, machine):
+    """What is left of the time is used; validation takes little of it."""
+    from csd_mmrazor.api.call import _plan
+    from csd_mmrazor.api.trial import Trial
+
+    timings, row = MACHINES[machine], SCHEDULES['grey']
+    parsed = parse_budget(budget)
+    if budget == 'paper':
+        row = SCHEDULES['paper']
+    elif isinstance(budget, int):
+        row = fit_steps(row, budget)
+    trial = Trial(timings, 1000, 5000, 7, None)
+    plan = _plan(parsed, row, trial, 60, (1, 28, 28))
+    if isinstance(parsed, float):
+        assert 0.85 * (parsed - 60) <= plan.seconds <= parsed - 60
+    else:
+        assert plan.schedule == row
+    validations = -(-plan.schedule.epochs // plan.val_interval)
+    if validations > 1:
+        share = validations * timings.validation / plan.seconds
+        assert share <= 0.1
+    assert plan.disk == plan.schedule.images * (784 + 8) + 3 * 1000
+    assert (plan.memory, plan.connector) == (5000, 7)
+    assert f'{plan.schedule.images:,}' in '\n'.join(plan.lines())
