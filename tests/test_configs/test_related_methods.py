@@ -393,3 +393,19 @@ def test_published_numbers_have_a_source():
         path.relative_to(ROOT).as_posix()
         for path in (CONFIGS / 'baselines').glob('*.py')
     }
+
+
+@pytest.mark.parametrize('budget', ['small', 'large'])
+def test_the_lists_set_what_there_is(budget):
+    """Each option has its place in its config; each method is there once."""
+    path = ROOT / f'docs/results/cifar10_resnet56_{budget}.yml'
+    plan = yaml.safe_load(path.read_text())
+    assert len(plan['methods']) == 12
+    for method in plan['methods'].values():
+        cfg = Config.fromfile(ROOT / method['config'])
+        for key in {**plan['options'], **method['options']}:
+            part, _, last = key.rpartition('.')
+            node = cfg
+            for name in part.split('.'):
+                node = node[name]
+            assert last in node, key
