@@ -359,3 +359,30 @@ def _draw_subnet(model, target):
     random.setstate(min(drawn, key=lambda pair: pair[0])[1])
     model.set_subnet(mode='direct', arch_train=False)
     return model.calc_current_flops()
+
+
+def train_dsnas_without_gradients_of_zeros() -> Optional[bool]:
+    """``DSNAS`` multiplies gradients that are None on torch >= 2.
+
+    ``zero_grad`` left zeros before, which are put there again.
+    """
+    zero_grad = inspect.signature(torch.optim.Optimizer.zero_grad)
+    if not zero_grad.parameters['set_to_none'].default:
+        return False
+    from mmrazor.models.algorithms import DSNAS
+    from mmrazor.models.mutables import BaseMutable
+
+    handle_grads = DSNAS.handle_grads
+
+    @functools.wraps(handle_grads)
+    def handle_with_zeros(self):
+        params = [*self.mutator.arch_params.values()]
+        for module in self.architecture.modules():
+            if isinstance(module, BaseMutable):
+                params.append(module.arch_weights)
+        for param in params:
+            if param.grad is None:
+                param.grad = torch.zeros_like(param)
+        handle_grads(self)
+
+    DSNAS.handle_grads = handle_with_zeros

@@ -197,3 +197,21 @@ def download_nothing_that_is_given() -> None:
         (DataFreeDistillation, several),
     ):
         cls.__init__ = preceded_by(cls.__init__, change)
+
+
+def take_tokens_of_mmpretrain() -> None:
+    """``DeiTClsHead`` wants patches, class and distillation token.
+
+    So mmcls's backbone returned them; mmpretrain's returns the tokens alone.
+    """
+    from mmrazor.models.architectures.heads import DeiTClsHead
+
+    pre_logits = DeiTClsHead.pre_logits
+
+    @functools.wraps(pre_logits)
+    def pre_logits_of_tokens(self, feats):
+        if len(feats[-1]) == 2:
+            feats = (*feats[:-1], (None, *feats[-1]))
+        return pre_logits(self, feats)
+
+    DeiTClsHead.pre_logits = pre_logits_of_tokens

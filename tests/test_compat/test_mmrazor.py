@@ -13,6 +13,7 @@ from helpers import build, network
 from mmengine.config import ConfigDict
 from mmengine.hub import get_config
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import load_checkpoint
 from mmpretrain.structures import DataSample
 from mmrazor.registry import MODELS
@@ -483,3 +484,39 @@ def test_features_are_drawn_without_mmcls(tmp_path):
     assert [file.name for file in drawn] == ['before_run_data_idx_0_fc_0.jpg']
     assert cv2.imread(str(drawn[0])).std() > 0
     assert type(hook._visualizer) is Visualizer
+
+
+def test_dsnas_scales_gradients_as_before_torch_2():
+    """Those of parameters that had none stay zero."""
+    from mmrazor.models.algorithms import DSNAS
+    from mmrazor.models.mutables import OneHotMutableOP
+
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        ops = [
+            OneHotMutableOP(
+                dict(
+                    a=dict(type='Identity', in_channels=2, out_channels=2),
+                    b=dict(type='Identity', in_channels=2, out_channels=2),
+                ),
+                module_kwargs=dict(stride=1),
+            )
+            for _ in range(2)
+        ]
+    first, second = (f'{ops[0].mutable_prefix}_{i}' for i in (0, 1))
+    arch_params = {
+        name: torch.nn.Parameter(torch.ones(2)) for name in (first, second)
+    }
+    for number, op in enumerate(ops):
+        op.arch_weights = torch.nn.Parameter(torch.ones(2))
+        if number == 0:
+            op.arch_weights.grad = torch.tensor([2.0, 3.0])
+            arch_params[first].grad = torch.tensor([1.0, -1.0])
+    self = SimpleNamespace(
+        mutator=SimpleNamespace(arch_params=arch_params),
+        architecture=torch.nn.Sequential(*ops),
+        search_space_name_list=['0', '1'],
+    )
+    DSNAS.handle_grads(self)
+    assert arch_params[first].grad.tolist() == [5, -5]
+    assert arch_params[second].grad.tolist() == [0, 0]
+    assert all(op.arch_weights.grad.tolist() == [0, 0] for op in ops)

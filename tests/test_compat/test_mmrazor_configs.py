@@ -209,3 +209,14 @@ def test_a_teacher_with_a_file_is_not_downloaded(name, no_network, tmp_path):
         del teacher_cfg['ckpt_path']
     with pytest.raises(FileNotFoundError, match='ckpt_path=FILE'):
         build(parts)
+
+
+def test_deit_learns_from_the_tokens_of_mmpretrain():
+    from mmrazor.models.architectures.heads import DeiTClsHead
+
+    head = DeiTClsHead(num_classes=3, in_channels=4)
+    patches, cls, dist = torch.randn(3, 2, 4)
+    for feats in ([(cls, dist)], [(patches, cls, dist)]):
+        found = head.pre_logits(feats)
+        assert found[0] is cls and found[1] is dist
+        assert torch.equal(head(feats), head.layers.head(cls))

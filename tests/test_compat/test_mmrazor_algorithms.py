@@ -1,0 +1,80 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""MMRazor's own configs train and validate, and do so twice alike.
+
+One of each kind here; ``CSD_MMRAZOR_ALL_ALGORITHMS=1`` runs them all.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import mmrazor
+import pytest
+import torch
+from mmengine.config import Config
+from mmrazor_algorithms import CONFIGS, cut, make_images
+
+ROOT = Path(mmrazor.__file__).parent / '.mim/configs'
+SIZE = 32
+CHEAP = (
+    'kd/kd_logits_resnet34_resnet18_8xb32_in1k',
+    'spos/spos_shufflenet_supernet_8xb128_in1k',
+)
+NAMES = [
+    (f'{group}/{name}', options)
+    for group, configs in CONFIGS.items()
+    for name, options in configs.items()
+    if name in CHEAP or os.environ.get('CSD_MMRAZOR_ALL_ALGORITHMS') == '1'
+]
+
+
+@pytest.fixture(scope='session')
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('images')
+    make_images(folder, SIZE)
+    return folder
+
+
+def results(folder):
+    """What a run has logged, without times, and its last weights."""
+    (log,) = folder.glob('*/vis_data/scalars.json')
+    logged = [
+        {
+            key: value
+            for key, value in json.loads(line).items()
+            if not key.endswith('time') and key != 'memory'
+        }
+        for line in log.read_text().splitlines()
+    ]
+    (path,) = folder.glob('*_[0-9]*.pth')
+    state = torch.load(path, weights_only=False)['state_dict']
+    return logged, state
+
+
+@pytest.mark.parametrize(
+    'name, options', NAMES, ids=[name.split('/')[-1] for name, _ in NAMES]
+)
+def test_two_iterations_and_a_validation(
+    name, options, images, forked, tmp_path
+):
+    cfg = Config.fromfile(ROOT / f'{name}.py')
+    # Position embeddings of AutoFormer and DeiT are for this size alone.
+    is_transformer = any(word in name for word in ('autoformer', 'deit'))
+    cut(cfg, images, 224 if is_transformer else SIZE)
+    cfg.merge_from_dict(options)
+    cfg.dump(tmp_path / 'config.py')
+    found = []
+    for run in ('one', 'two'):
+        done = forked(
+            tmp_path / 'config.py', '--work-dir', tmp_path / run, timeout=600
+        )
+        assert done.status == [0], done.output[-3000:]
+        found.append(results(tmp_path / run))
+    (logged, state), (logged_again, state_again) = found
+    assert logged == logged_again
+    steps = [line for line in logged if any('loss' in key for key in line)]
+    assert len(steps) == 2
+    assert any(any('accuracy' in key for key in line) for line in logged)
+    assert state.keys() == state_again.keys()
+    for key, value in state.items():
+        assert torch.equal(value, state_again[key]), key
