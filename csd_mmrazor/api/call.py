@@ -6,8 +6,8 @@ import shutil
 import time
 import warnings
 from contextlib import ExitStack
-from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
@@ -20,7 +20,7 @@ from ..utils import check_integer, parse_config, work_dir_lock, write_file
 from ..utils.imports import lend
 from .config import Inputs, make_config, normalisation
 from .isolation import isolated
-from .networks import Network, Traced, get_network, trace
+from .networks import Network, Traced, copied, get_network, trace
 from .schedule import (
     PLANNED,
     SCHEDULES,
@@ -242,10 +242,10 @@ def distill(
         )
         _check_apart(networks)
         copies = {
-            name: deepcopy(network.module).cpu().float()
+            name: copied(network.module, name)
             for name, network in networks.items()
         }
-        images = torch.zeros(2, *inputs.image_shape)
+        images = torch.randn(2, *inputs.image_shape)
         traced = dict(
             teacher=trace(
                 networks['teacher'].build_cfg,
@@ -404,21 +404,30 @@ def _number_of(classes: Any) -> Optional[int]:
     """Classes K, as far as it is given."""
     if classes is None:
         return None
-    if isinstance(classes, int):
+    if isinstance(classes, Integral):
         check_integer('classes', classes, 2)
-        return classes
-    if isinstance(classes, str) or len(set(classes)) != len(list(classes)):
+        return int(classes)
+    is_list = isinstance(classes, (list, tuple))
+    is_named = is_list and all(isinstance(name, str) for name in classes)
+    if not is_named or len(set(classes)) != len(classes):
         raise ValueError(
-            'classes should be a number or names, each once, but got '
-            f'{classes!r}.'
+            'classes should be a number or a list of names, each once, but '
+            f'got {classes!r}.'
         )
-    return len(list(classes))
+    return len(classes)
 
 
 def _check_apart(networks: Dict[str, Network]) -> None:
     """Check that no weight of the student is the teacher's own."""
-    own = {id(p) for p in networks['teacher'].module.parameters()}
-    if any(id(p) in own for p in networks['student'].module.parameters()):
+    places = {
+        name: {
+            tensor.untyped_storage().data_ptr()
+            for tensor in [*net.module.parameters(), *net.module.buffers()]
+            if tensor.numel() and not tensor.is_meta
+        }
+        for name, net in networks.items()
+    }
+    if places['teacher'] & places['student']:
         raise ValueError(
             'student and teacher share weights, and training would change '
             'the teacher: give copy.deepcopy() of one of them.'
@@ -483,12 +492,12 @@ def _val_of(
     if val is None:
         return None
     if isinstance(val, (str, Path)):
-        if not Path(val).is_dir():
+        if not str(val) or not Path(val).is_dir():
             raise FileNotFoundError(
                 f'val={str(val)!r} is not a folder: give one with a folder of '
                 'images for each class, a data set, or None.'
             )
-        names = None if isinstance(classes, int) else classes
+        names = None if isinstance(classes, Integral) else classes
         return dict(
             type='mmrazor.FolderImages',
             data_root=str(Path(val).resolve()),
@@ -500,6 +509,11 @@ def _val_of(
         raise TypeError(
             'val should be a folder, a Dataset, a DataLoader or None, but got '
             f'a {type(val).__name__}.'
+        )
+    if hasattr(val, '__next__'):
+        raise TypeError(
+            f'val is a {type(val).__name__}, which has its images only once: '
+            'give list(val), a data set or a DataLoader.'
         )
     return dict(
         type='mmrazor.LentImages',

@@ -27,6 +27,7 @@ from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 from mmrazor.registry import MODELS
 from torch import Tensor
+from torch.nn.parameter import UninitializedTensorMixin
 
 from ..models.utils import bn_layers, evaluating, load_weights, logits_of
 from ..models.utils.features import as_map
@@ -90,6 +91,7 @@ def get_network(
                 f'{name}_args={arguments!r} would do nothing, since {name} is '
                 'a network that is made already.'
             )
+        _check_fit(given, name)
         network = _named(given, name)
         if weights is not None:
             module = deepcopy(given) if name == 'teacher' else given
@@ -338,6 +340,61 @@ def _state_of(part: nn.Module) -> Dict[str, Any]:
     return state
 
 
+def copied(module: nn.Module, name: str) -> nn.Module:
+    """A copy of a network for a run, in float32 on the CPU.
+
+    Args:
+        module (nn.Module): As the caller has it.
+        name (str): 'teacher' or 'student', for messages.
+
+    Raises:
+        ValueError: If a run could not copy, train or save it.
+    """
+    _check_fit(module, name)
+    try:
+        return deepcopy(module).cpu().float()
+    except Exception as error:  # whatever its attributes make of it
+        raise ValueError(
+            f'{name} ({type(module).__name__}) cannot be copied '
+            f'({type(error).__name__}: {error}): give its name, such as '
+            f'{name}="FILE.py:Name", and its weights as {name}_weights.'
+        ) from error
+
+
+def _check_fit(module: nn.Module, name: str) -> None:
+    what = _unfit(module, name == 'student')
+    if what:
+        raise ValueError(f'{name} ({type(module).__name__}) {what}')
+
+
+def _unfit(module: nn.Module, is_trained: bool) -> str:
+    """Why a network is none for a run; '' if it is one."""
+    for part in module.modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            return (
+                'is of TorchScript, whose layers cannot be looked at: give '
+                'the network before it is scripted or traced.'
+            )
+        if hasattr(part, '_orig_mod'):
+            return 'is compiled: give the network before torch.compile().'
+    parameters = list(module.parameters())
+    tensors = [*parameters, *module.buffers()]
+    if any(isinstance(t, UninitializedTensorMixin) for t in tensors):
+        return 'has lazy layers: show it images of image_shape once before.'
+    if any(t.is_meta for t in tensors):
+        return 'has no weights, as it is on the device "meta".'
+    if not parameters:
+        return 'has no weights: make its tensors nn.Parameter.'
+    if is_trained and not any(p.requires_grad for p in parameters):
+        return 'has no weight to train: requires_grad is False in all.'
+    if is_trained and any(t.is_inference() for t in tensors):
+        return 'was made in torch.inference_mode(), so it cannot be trained.'
+    odd = [k for k, v in module.state_dict().items() if not torch.is_tensor(v)]
+    if odd:
+        return f'has a state that is no tensor ({", ".join(odd)}).'
+    return ''
+
+
 def trace(
     build_cfg: Dict[str, Any],
     module: nn.Module,
@@ -351,15 +408,15 @@ def trace(
     Args:
         build_cfg (dict): Of the network.
         module (nn.Module): A copy of it, on the CPU.
-        inputs (Tensor): (N, C, H, W).
+        inputs (Tensor): (N, C, H, W), normalised.
         name (str): 'teacher' or 'student', for messages.
         feature (str, optional): Name of the module that returns the last
             feature map, in place of what is found. Defaults to None.
         pooled (str, optional): ... of the pooled feature.
 
     Raises:
-        ValueError: If it does not take the inputs, returns no logits, or has
-            no module of a name.
+        ValueError: If it does not take the inputs, changes them, returns no
+            finite logits with a gradient, or has no module of a name.
     """
     below = 'net.' if 'factory' in build_cfg else ''
     names = {part: key for key, part in module.named_modules()}
@@ -373,7 +430,10 @@ def trace(
                 lambda part, _, output: seen.append((names[part], output))
             )
             stack.callback(handle.remove)
-        with evaluating(module), torch.no_grad():
+        # No leaf, since those may not be changed, which is told below.
+        inputs = inputs.detach().requires_grad_() * 1
+        version = inputs._version
+        with evaluating(module), torch.enable_grad():
             try:
                 output = module(inputs)
             except Exception as error:
@@ -386,6 +446,20 @@ def trace(
         logits = logits_of(output)
     except TypeError as error:
         raise ValueError(f'{name}: {error}') from error
+    if inputs._version != version:
+        raise ValueError(
+            f'{name} changes its inputs in place, which other networks get, '
+            'too: write x = x + 1 and not x += 1 in its forward(), and '
+            'inplace=False in its first layer.'
+        )
+    if not logits.requires_grad:
+        raise ValueError(
+            f'{name} passes no gradient from its logits to its inputs and '
+            'weights: look for no_grad(), inference_mode(), detach() and '
+            'argmax() in its forward().'
+        )
+    if not logits.isfinite().all():
+        raise ValueError(f'{name} returns NaN or Inf for random images.')
     if feature is None:
         feature = _last_map(seen, logits)
     makers = [key for key, value in seen if value is logits and key]
@@ -394,16 +468,18 @@ def trace(
         (_channels(value) for key, value in reversed(seen) if key == feature),
         0,
     )
+    ran = {key for key, _ in seen}
     if pooled is None and not any(
-        isinstance(part, nn.Linear) for part in names
+        isinstance(part, nn.Linear) and names[part] in ran for part in names
     ):
-        pooled = feature
+        # Of a network that is all one function, the logits.
+        pooled = feature or ''
     return Traced(
         logits.shape[1],
         f'{below}{source}'.rstrip('.'),
         None if feature is None else f'{below}{feature}',
         channels,
-        None if pooled is None else f'{below}{pooled}',
+        None if pooled is None else f'{below}{pooled}'.rstrip('.'),
         bool(list(bn_layers(module))),
     )
 

@@ -3,6 +3,7 @@
 
 import re
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 from typing import Any, Dict, Sequence, Union
 
 # Share of a budget that is planned for; what is left is for steps that take
@@ -184,9 +185,9 @@ def parse_budget(budget: Union[str, int]) -> Union[str, int, float]:
         'budget should be a time such as "90s", "15min" or "1h30min", a '
         f'number of student steps above 0, or "paper", but got {budget!r}.'
     )
-    if isinstance(budget, bool) or not isinstance(budget, (int, str)):
+    if isinstance(budget, bool) or not isinstance(budget, (Integral, str)):
         raise wrong
-    if isinstance(budget, int) or budget.strip().isdecimal():
+    if isinstance(budget, Integral) or budget.strip().isdecimal():
         if int(budget) < 1:
             raise wrong
         return int(budget)
@@ -283,8 +284,9 @@ def fit_time(
         return _filled(scaled(factor, epochs), fits)
     least = timings.seconds(scaled(1 / 40, 1), val_interval)
     raise ValueError(
-        f'budget={seconds:.0f}s is too little: one epoch of the smallest '
-        f'schedule takes {least:.0f} s on this machine.'
+        f'budget is too little: {max(seconds, 0):.0f} s of it are left for '
+        'the run, and one epoch of the smallest schedule takes '
+        f'{max(least, 1):.0f} s on this machine.'
     )
 
 

@@ -138,8 +138,9 @@ class LentImages(Dataset[Dict[str, Any]]):
             for v in (mean, std)
         )
         names = getattr(self.items, 'classes', None)
+        is_list = isinstance(names, (list, tuple, np.ndarray))
         self.metainfo: Dict[str, Any] = (
-            dict(classes=tuple(map(str, names))) if names else {}
+            dict(classes=tuple(map(str, names))) if is_list else {}
         )
         if not len(self.items):
             raise ValueError('val has no images.')
@@ -163,6 +164,8 @@ class LentImages(Dataset[Dict[str, Any]]):
         image, label = _pair(self.items[index])
         if torch.is_tensor(image) and image.is_floating_point():
             image = image.float()
+            if not image.isfinite().all():
+                raise ValueError('An image of val has NaN or Inf.')
             if self.normalised:
                 image = image * self.std + self.mean
             else:
@@ -180,7 +183,7 @@ class LentImages(Dataset[Dict[str, Any]]):
                 f'is {self.image_shape}.'
             )
         return dict(
-            inputs=image, data_samples=DataSample().set_gt_label(int(label))
+            inputs=image, data_samples=DataSample().set_gt_label(_place(label))
         )
 
 
@@ -188,7 +191,8 @@ def _items(given: Any) -> Any:
     """Something with a length and items, out of a data set or a loader."""
     inner = getattr(given, 'dataset', None)
     if inner is None or not hasattr(given, 'batch_size'):
-        return given
+        # A stream has no length.
+        return given if hasattr(given, '__len__') else _Listed(given, None)
     plain = (
         torch.utils.data.SequentialSampler,
         torch.utils.data.RandomSampler,
@@ -213,6 +217,20 @@ class _Listed(List[Any]):
     def __init__(self, items: Any, classes: Any) -> None:
         super().__init__(items)
         self.classes = classes
+
+
+def _place(label: Any) -> int:
+    """A label as a place in the logits."""
+    try:
+        place = int(label)
+        if place == label:
+            return place
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise TypeError(
+        'Labels of val should be integers, the places in the logits, but got '
+        f'{label!r:.80}.'
+    )
 
 
 def _pair(item: Any) -> Tuple[Any, Any]:

@@ -299,6 +299,7 @@ def test_a_teacher_without_bn_layers(net, call):
         (dict(budget=0), 'budget should be a time'),
         (dict(budget=2.5), 'budget should be a time'),
         (dict(val='nowhere'), "val='nowhere' is not a folder"),
+        (dict(val=iter([])), 'val is a list_iterator'),
         (dict(method='dafl'), 'method should be one of csd'),
         (dict(loss_weights=dict(bm=1)), "loss_weights has 'bm'"),
         (dict(loss_weights=dict(bn=-1)), "'bn'.* should be a number, 0"),
@@ -306,7 +307,21 @@ def test_a_teacher_without_bn_layers(net, call):
         (dict(aux_task='jigsaw'), "aux_task='jigsaw' is none"),
         (dict(augment='flip'), 'augment should be "auto"'),
         (dict(classes=4), 'numbers of classes differ'),
-        (dict(classes=['a', 'a', 'b']), 'classes should be a number'),
+        *(
+            (dict(classes=classes), 'classes should be a number')
+            for classes in (
+                ['a', 'a', 'b'],
+                {'a', 'b', 'c'},  # has no order
+                (name for name in 'abc'),
+                [['a'], ['b'], ['c']],
+                'abc',
+                3.0,
+            )
+        ),
+        (dict(classes=True), 'classes should be an integer'),
+        (dict(classes=np.int64(4)), 'numbers of classes differ'),
+        (dict(val=''), "val='' is not a folder"),
+        (dict(budget='0.01s'), 'budget is too little: 0 s of it are left'),
         (dict(schedule=dict(batches=1)), "schedule has 'batches'"),
         (dict(schedule=dict(batch=0)), "schedule.'batch'. should be"),
         (dict(seed=-1), 'seed should be'),
@@ -333,7 +348,10 @@ def test_wrong_arguments(arguments, message, teacher, net, call, tmp_path):
         (('no_file.py:Net', None), 'no file no_file.py'),
         (('torchvision.models.resnet19', None), "has no 'resnet19'"),
         (('resnet18_8xb16_cifar', None), 'Did you mean'.lower()),
-        ((None, torch.nn.Identity()), 'student: a classifier should return'),
+        (
+            (None, torch.nn.Conv2d(1, 3, 3)),
+            'student: a classifier should return',
+        ),
     ],
 )
 def test_wrong_networks(networks, message, teacher, net, call):
@@ -348,3 +366,12 @@ def test_wrong_networks(networks, message, teacher, net, call):
 def test_shared_weights_are_refused(teacher, call):
     with pytest.raises(ValueError, match='share weights'):
         call(teacher, teacher)
+
+
+def test_weights_in_the_same_memory_are_refused(teacher, net, call):
+    """Loading the student's would change the teacher's."""
+    student = net(16)
+    student.fc.weight.data = teacher.fc.weight.data
+    assert student.fc.weight is not teacher.fc.weight
+    with pytest.raises(ValueError, match='share weights'):
+        call(teacher, student)

@@ -2,6 +2,7 @@
 """Whether a config can name a network, and what one pass finds in it."""
 
 import importlib
+import threading
 
 import pytest
 import timm
@@ -9,7 +10,7 @@ import torch
 import torchvision
 from torch import nn
 
-from csd_mmrazor.api.networks import get_network, trace
+from csd_mmrazor.api.networks import copied, get_network, trace
 from csd_mmrazor.models.utils import pooled_features
 from csd_mmrazor.utils.imports import LENT
 
@@ -161,3 +162,116 @@ def test_what_a_pass_finds(make, feature, width):
     logits = model(inputs)
     torch.testing.assert_close(seen[-1], logits)
     assert not net.training
+
+
+def small(*head, channels=3):
+    """Up to a map of 8 channels, and a head of 5 classes."""
+    head = head or (
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+    )
+    return nn.Sequential(nn.Conv2d(channels, 8, 3), nn.ReLU(), *head)
+
+
+class Odd(nn.Module):
+    """A network with a forward of its own."""
+
+    def __init__(self, forward, **attributes):
+        super().__init__()
+        self.net = small()
+        self.weight = nn.Parameter(torch.randn(5, 3))
+        self.run = forward
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def forward(self, x):
+        return self.run(self, x)
+
+
+class WithState(Odd):
+    def get_extra_state(self):
+        return dict(seen=3)
+
+
+class Cosine(nn.Module):
+    """A head whose linear layer is only looked at."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 8, 3)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        return nn.functional.linear(self.body(x).mean((2, 3)), self.fc.weight)
+
+
+@pytest.mark.parametrize(
+    'make, width',
+    [
+        (Cosine, 8),
+        # No module returns anything but the network itself.
+        (lambda: Odd(lambda s, x: x.mean((2, 3)) @ s.weight.t()), 5),
+        (lambda: small(nn.Conv2d(8, 5, 1), nn.AvgPool2d(6), nn.Flatten()), 5),
+    ],
+)
+def test_heads_that_are_no_linear_layer(make, width):
+    from csd_mmrazor.models.classifiers import TorchClassifier
+
+    net, inputs = make(), torch.randn(2, 3, 8, 8)
+    found = trace(dict(factory='x'), net, inputs, 'student')
+    model = TorchClassifier('torch.nn.Identity')
+    model.net = net
+    features = pooled_features(model, inputs, found.pooled)
+    assert features.shape == (2, width)
+
+
+def inferred():
+    with torch.inference_mode():
+        return small()
+
+
+UNFIT = {
+    'scripted': (lambda: torch.jit.script(small()), 'TorchScript'),
+    'compiled': (lambda: torch.compile(small()), 'before torch.compile'),
+    'lazy': (lambda: nn.Sequential(nn.LazyConv2d(5, 3)), 'lazy layers'),
+    'meta': (lambda: small().to('meta'), 'device "meta"'),
+    'none': (lambda: nn.Sequential(nn.Flatten()), 'no weights'),
+    'state': (lambda: WithState(None), 'no tensor ._extra_state'),
+    'lock': (lambda: Odd(None, lock=threading.Lock()), 'cannot be copied'),
+}
+
+
+@pytest.mark.parametrize('role', ['teacher', 'student'])
+@pytest.mark.parametrize('kind', UNFIT)
+def test_networks_that_no_run_can_have(kind, role):
+    make, message = UNFIT[kind]
+    with pytest.raises(ValueError, match=f'^{role} .*{message}'):
+        copied(get_network(make(), role).module, role)
+
+
+def test_students_that_cannot_be_trained():
+    frozen = small().requires_grad_(False)
+    for net, message in ((frozen, 'no weight to train'), (inferred(), 'inf')):
+        with pytest.raises(ValueError, match=message):
+            get_network(net, 'student')
+        assert get_network(net, 'teacher').module is net
+
+
+@pytest.mark.parametrize(
+    'forward, message',
+    [
+        (lambda s, x: s.net(x.add_(1)), 'changes its inputs in place'),
+        (lambda s, x: s.net(x).detach(), 'passes no gradient'),
+        (torch.no_grad()(lambda s, x: s.net(x)), 'passes no gradient'),
+        (torch.inference_mode()(lambda s, x: s.net(x)), 'passes no gradient'),
+        (lambda s, x: s.net(x) / 0, 'returns NaN or Inf'),
+        (lambda s, x: s.net(x)[0], 'should return its logits'),
+        (lambda s, x: dict(out=s.net(x)), 'should return its logits'),
+        (lambda s, x: s.absent(x), 'does not take images'),
+    ],
+)
+def test_what_a_pass_refuses(forward, message):
+    net = Odd(forward).requires_grad_(False)
+    with pytest.raises(ValueError, match=f'^teacher.*{message}'):
+        trace(dict(factory='x'), net, torch.randn(2, 3, 8, 8), 'teacher')

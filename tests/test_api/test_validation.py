@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from csd_mmrazor.api.config import normalisation
 from csd_mmrazor.datasets import FolderImages, LentImages
@@ -99,12 +99,38 @@ def test_a_part_of_a_data_set(images):
     [
         (torch.zeros(1, 12, 12), 'should be .image, label.'),
         ((torch.zeros(1, 12, 13), 0), 'is .1, 12, 13., but image_shape'),
+        ((torch.full((1, 12, 12), torch.nan), 0), 'has NaN or Inf'),
     ],
 )
 def test_other_items(item, message):
     with lend(val=[item] * 3):
         with pytest.raises((TypeError, ValueError), match=message):
             LentImages('val', (1, 12, 12), [0], [255])[0]
+
+
+@pytest.mark.parametrize(
+    'label', ['cat', '1', 1.5, None, torch.tensor([0, 1, 0]), [1]]
+)
+def test_labels_that_are_no_places(label):
+    with lend(val=[(torch.zeros(1, 12, 12), label)]):
+        with pytest.raises(TypeError, match='Labels of val should be integ'):
+            LentImages('val', (1, 12, 12), [0], [255])[0]
+
+
+class Stream(IterableDataset):
+    """Images that have neither a number nor an order."""
+
+    classes = np.array(['a', 'b'])
+
+    def __iter__(self):
+        return iter([(torch.zeros(1, 12, 12), np.int64(n)) for n in (0, 1)])
+
+
+@pytest.mark.parametrize('wrap', [lambda stream: stream, DataLoader])
+def test_a_stream(wrap):
+    with lend(val=wrap(Stream())):
+        found = LentImages('val', (1, 12, 12), [0], [255])
+        assert [int(f['data_samples'].gt_label) for f in found] == [0, 1]
 
 
 def test_pictures_of_any_kind_and_size(tmp_path):
