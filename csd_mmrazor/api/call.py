@@ -16,6 +16,7 @@ import torch.nn as nn
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..datasets.image_folder import list_image_folder
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
 from ..utils.imports import lend
 from .config import Inputs, make_config, normalisation
@@ -265,7 +266,8 @@ def distill(
         )
     _check_classes(traced, num_classes)
     row = _row(parsed, inputs, schedule, method)
-    val_cfg = _val_of(val, inputs, traced['teacher'].num_classes, classes)
+    with isolated(device):
+        val_cfg = _val_of(val, inputs, traced['teacher'].num_classes, classes)
     chosen = dict(
         method=method,
         loss_weights=loss_weights,
@@ -498,6 +500,10 @@ def _val_of(
                 'images for each class, a data set, or None.'
             )
         names = None if isinstance(classes, Integral) else classes
+        try:
+            list_image_folder(val, num_classes, names)
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(f'val={str(val)!r}: {error}') from error
         return dict(
             type='mmrazor.FolderImages',
             data_root=str(Path(val).resolve()),
@@ -577,7 +583,7 @@ def _plan(
     interval = max(1, -(-row.epochs // most))
     schedule = row
     if isinstance(parsed, float):
-        schedule = fit_time(row, timings, left, interval)
+        schedule = fit_time(row, timings, left, interval, passed)
     interval = min(max(1, -(-schedule.epochs // most)), schedule.epochs)
     size = 1
     for length in shape:

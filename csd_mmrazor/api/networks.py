@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Networks as people have them, as configs name them, and what is in them."""
 
+import ast
 import inspect
 import sys
 import sysconfig
@@ -141,11 +142,13 @@ def _of_config(spec: str, name: str, arguments: Dict) -> Network:
     """The model of a config, of a file or of a package (``package::FILE``)."""
     if '::' not in spec and not Path(spec).is_file():
         raise ValueError(f'{name}={spec!r}: there is no such file.')
+    if '::' not in spec:
+        _check_is_config(spec, name)
     try:
         cfg = get_config(spec) if '::' in spec else Config.fromfile(spec)
         if cfg.get('custom_imports'):
             import_modules_from_strings(**cfg.custom_imports)
-        model = cfg.model
+        model = ConfigDict(cfg.model).to_dict()
     except Exception as error:
         raise ValueError(
             f'{name}={spec!r} is no config with a model '
@@ -153,10 +156,36 @@ def _of_config(spec: str, name: str, arguments: Dict) -> Network:
         ) from error
     build_cfg = dict(
         _scope_=cfg.get('default_scope', 'mmpretrain'),
-        **dict(ConfigDict(model).to_dict(), **arguments),
+        **dict(model, **arguments),
     )
     build_cfg.pop('init_cfg', None)
     return Network(_build(build_cfg, name, spec), build_cfg, '')
+
+
+def _check_is_config(path: str, name: str) -> None:
+    """Check that a file is not the code of networks."""
+    try:
+        body = ast.parse(Path(path).read_text(encoding='utf-8')).body
+    except (SyntaxError, ValueError):
+        return  # the config's reader says what is wrong
+    defined = [
+        each.name
+        for each in body
+        if isinstance(each, (ast.ClassDef, ast.FunctionDef))
+    ]
+    assigned = {
+        node.id
+        for each in body
+        if not isinstance(each, (ast.ClassDef, ast.FunctionDef))
+        for node in ast.walk(each)
+        if isinstance(node, ast.Name)
+    }
+    if defined and not assigned & {'model', '_base_', 'read_base'}:
+        listed = ' or '.join(f'{path}:{each}' for each in defined[:10])
+        raise ValueError(
+            f'{name}={path!r} is no config, as there is no model in it. Name '
+            f'the class or function that makes the {name}: {listed}.'
+        )
 
 
 def _of_mmpretrain(name: str, which: str, arguments: Dict) -> Network:

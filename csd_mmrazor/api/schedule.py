@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """How many images and steps a budget is worth."""
 
+import math
 import re
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral
@@ -240,7 +241,11 @@ def fit_steps(row: Schedule, steps: int) -> Schedule:
 
 
 def fit_time(
-    row: Schedule, timings: Timings, seconds: float, val_interval: int = 1
+    row: Schedule,
+    timings: Timings,
+    seconds: float,
+    val_interval: int = 1,
+    passed: float = 0.0,
 ) -> Schedule:
     """The schedule that takes the most of a time.
 
@@ -253,10 +258,12 @@ def fit_time(
         timings (Timings): Of this machine and these networks.
         seconds (float): What there is.
         val_interval (int): Epochs between two validations. Defaults to 1.
+        passed (float): Seconds of the budget that have passed, for messages.
+            Defaults to 0.
 
     Raises:
-        ValueError: If there is too little for one epoch; says how much it
-            takes.
+        ValueError: If there is too little for one epoch; says how much there
+            has to be.
     """
 
     def scaled(factor: float, epochs: int) -> Schedule:
@@ -283,10 +290,13 @@ def fit_time(
                 factor *= 1.02
         return _filled(scaled(factor, epochs), fits)
     least = timings.seconds(scaled(1 / 40, 1), val_interval)
+    budget = round(passed + seconds / PLANNED, 2)
     raise ValueError(
-        f'budget is too little: {max(seconds, 0):.0f} s of it are left for '
-        'the run, and one epoch of the smallest schedule takes '
-        f'{max(least, 1):.0f} s on this machine.'
+        f'The budget is too little: of its {budget:g} s, '
+        f'{passed:.0f} s went into measuring the networks, and one epoch of '
+        f'the smallest schedule takes {max(least, 1):.0f} s on this machine. Give at '
+        f'least {math.ceil(1.1 * (passed + least / PLANNED))}s, better five '
+        'times as much, or a number of student steps.'
     )
 
 

@@ -132,6 +132,11 @@ def _images(folder: Path, is_inner: bool = False) -> Iterator[Path]:
             continue
         if path.is_file() and suffix in _SUFFIXES:
             yield path
+        elif path.is_dir():
+            raise ValueError(
+                f'{path} is a folder within the folder of a class. If the '
+                f'classes are the folders of {folder}, give {folder}.'
+            )
         elif not path.is_file() or suffix not in _NOTES:
             raise ValueError(
                 f'{path} is not an image ({", ".join(sorted(_SUFFIXES))}): '

@@ -321,7 +321,7 @@ def test_a_teacher_without_bn_layers(net, call):
         (dict(classes=True), 'classes should be an integer'),
         (dict(classes=np.int64(4)), 'numbers of classes differ'),
         (dict(val=''), "val='' is not a folder"),
-        (dict(budget='0.01s'), 'budget is too little: 0 s of it are left'),
+        (dict(budget='0.01s'), 'budget is too little: of its 0.01 s'),
         (dict(schedule=dict(batches=1)), "schedule has 'batches'"),
         (dict(schedule=dict(batch=0)), "schedule.'batch'. should be"),
         (dict(seed=-1), 'seed should be'),
@@ -375,3 +375,21 @@ def test_weights_in_the_same_memory_are_refused(teacher, net, call):
     assert student.fc.weight is not teacher.fc.weight
     with pytest.raises(ValueError, match='share weights'):
         call(teacher, student)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('class Net:\n    pass\n', r'teacher: .*nets\.py:Net\.$'),
+        ('class A:\n    pass\ndef b():\n    pass\n', r':A or .*nets\.py:b\.$'),
+        (
+            'def helper():\n    pass\nmodel = 3\n',
+            'is no config with a model .TypeErr',
+        ),
+    ],
+)
+def test_a_file_without_a_name(text, message, net, call, tmp_path):
+    """The names that there are, if it is not a config."""
+    (tmp_path / 'nets.py').write_text(text)
+    with pytest.raises(ValueError, match=message):
+        call(str(tmp_path / 'nets.py'), net(4))

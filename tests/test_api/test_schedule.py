@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import re
 from dataclasses import replace
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from csd_mmrazor.api.schedule import (
     FEWEST_EPOCHS,
     MOST_EPOCHS,
+    PLANNED,
     SCHEDULES,
     Timings,
     fit_steps,
@@ -112,8 +114,16 @@ def test_the_seconds_of_a_schedule():
 
 
 def test_too_little_time():
-    with pytest.raises(ValueError, match='one epoch .* takes'):
-        fit_time(SCHEDULES['large'], MACHINES['large'], 60)
+    """What is said to be enough is enough."""
+    args = SCHEDULES['large'], MACHINES['large']
+    passed = 40
+    with pytest.raises(ValueError, match='of its 120 s, 40 s went') as caught:
+        fit_time(*args, PLANNED * (120 - passed), passed=passed)
+    (least,) = re.findall(r'at least (\d+)s', str(caught.value))
+    assert int(least) > 120
+    assert fit_time(*args, PLANNED * (int(least) - passed)).epochs >= 1
+    with pytest.raises(ValueError, match='of its 20 s, 40 s went'):
+        fit_time(*args, PLANNED * (20 - passed), passed=passed)
 
 
 def test_the_papers_numbers(tmp_path):

@@ -7,11 +7,15 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
+from mmpretrain.structures import DataSample
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from csd_mmrazor.api.config import normalisation
+from csd_mmrazor.api.trial import answers, suspects
 from csd_mmrazor.datasets import FolderImages, LentImages
+from csd_mmrazor.models import BankDataPreprocessor
 from csd_mmrazor.utils.imports import lend
 
 
@@ -185,6 +189,49 @@ def test_a_teacher_at_chance(name, teacher, net, call, capsys):
     (told,) = run.warnings
     assert re.search(suspect, told) and told in capsys.readouterr().out
     assert run.teacher_top1 < 50
+
+
+class OneAnswer(torch.nn.Module):
+    """Says of light images which class they are, and 0 of all others."""
+
+    def forward(self, inputs, **_):
+        value = inputs.flatten(1).amax(1)
+        return torch.nn.functional.one_hot(
+            torch.where(value > 2, value.long().clamp(max=11), 0), 12
+        ).float()
+
+
+@pytest.mark.parametrize('scale', [1, 300])
+def test_suspects_are_tried_on_all_classes(scale):
+    """In order of the classes, the first thousand are of one, so that one
+    answer to all looked right."""
+    labels = torch.arange(12).repeat_interleave(1000)
+    pixels = labels.to(torch.uint8).view(-1, 1, 1, 1)
+    samples = [
+        dict(inputs=image, data_samples=DataSample().set_gt_label(int(label)))
+        for image, label in zip(pixels, labels)
+    ]
+    loader = DataLoader(samples, 500, collate_fn=pseudo_collate)
+    preprocess = BankDataPreprocessor(mean=[0.0], std=[scale], num_classes=12)
+    found = answers(OneAnswer(), loader, preprocess, 12)
+    suspected = suspects(OneAnswer(), loader, preprocess, found)
+    if scale == 1:
+        assert found.top1 > 80
+        assert not any('fit better' in each for each in suspected)
+    else:
+        assert found.top1 == pytest.approx(100 / 12)
+        (suspected,) = suspected
+        assert suspected.startswith('mean and std (images in 0..255 fit')
+
+
+def test_a_folder_of_folders(teacher, net, call, home, tmp_path):
+    """One above the right one; nothing has been begun."""
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data/test').symlink_to(home / 'val')
+    with pytest.raises(ValueError, match=r"val='.*, give .*/test\.") as caught:
+        call(teacher, net(4), val=str(tmp_path / 'data'))
+    assert 'is a folder within the folder of a class' in str(caught.value)
+    assert not (tmp_path / 'run').exists()
 
 
 def test_nothing_to_measure_with(teacher, net, call):
