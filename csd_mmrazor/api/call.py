@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from ..datasets.image_folder import list_image_folder
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
 from ..utils.imports import lend
-from .config import Inputs, make_config, normalisation
+from .config import Inputs, is_normalised, make_config, normalisation
 from .isolation import isolated
 from .networks import Network, Traced, copied, get_network, trace
 from .schedule import (
@@ -548,6 +548,11 @@ def _about(
         )
         if network.note:
             lines.append(f'  {network.note}')
+        if name == 'student' and not is_normalised(network.module):
+            lines.append(
+                '  not each of its layers has BN, so its gradients are '
+                'clipped to a norm of 5'
+            )
     shape = 'x'.join(map(str, inputs.image_shape))
     lines.append(f'inputs: {shape}, {inputs.note}')
     if not traced['teacher'].has_bn:

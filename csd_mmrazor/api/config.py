@@ -4,6 +4,9 @@
 from copy import deepcopy
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
+import torch.nn as nn
+
+from ..models.utils import bn_layers
 from .networks import Network, Traced
 from .schedule import Schedule
 
@@ -122,6 +125,17 @@ def normalisation(
     else:
         note = 'normalised; mean and std are of images in 0..255'
     return Inputs(shape, means, stds, note)
+
+
+def is_normalised(network: nn.Module) -> bool:
+    """Whether there is a BN layer for each layer with weights but the last.
+
+    Others diverge at the rates that networks with BN are trained with, unless
+    their gradients are clipped.
+    """
+    kinds = nn.modules.conv._ConvNd, nn.Linear
+    layers = sum(isinstance(part, kinds) for part in network.modules())
+    return layers - 1 <= len(bn_layers(network))
 
 
 def image_shape_of(image_shape: Any) -> Tuple[int, int, int]:
@@ -283,6 +297,8 @@ def make_config(
     )
     of_head: Dict[str, Any] = deepcopy(sgd)
     of_head['optimizer']['lr'] = 0.1
+    if not is_normalised(student.module):
+        sgd['clip_grad'] = dict(max_norm=5)
     if amp:
         wrapper = (
             dict(type='mmrazor.AutocastOptimWrapper')

@@ -294,9 +294,9 @@ def fit_time(
     raise ValueError(
         f'The budget is too little: of its {budget:g} s, '
         f'{passed:.0f} s went into measuring the networks, and one epoch of '
-        f'the smallest schedule takes {max(least, 1):.0f} s on this machine. Give at '
-        f'least {math.ceil(1.1 * (passed + least / PLANNED))}s, better five '
-        'times as much, or a number of student steps.'
+        f'the smallest schedule takes {max(least, 1):.0f} s on this machine. '
+        f'Give at least {math.ceil(1.1 * (passed + least / PLANNED))}s, '
+        'better five times as much, or a number of student steps.'
     )
 
 

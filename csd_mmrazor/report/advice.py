@@ -67,11 +67,22 @@ def advise(
     if chance and curve[best] < 1.5 * chance and len(curve) >= _START:
         found['chance'] = (
             f'After {last} epochs the student is at {_percent(curve[best])}, '
-            f'close to chance ({_percent(chance)}). Check that the classes '
-            'of the validation images have the order of the teacher, and '
-            "mean and std; look at the teacher's own accuracy and at the "
-            'images of the bank.'
+            f'close to chance ({_percent(chance)}). '
         )
+        if teacher_top1 and teacher_top1 > 1.5 * chance:
+            found['chance'] += (
+                f'The teacher is at {_percent(teacher_top1)}, so mean, std '
+                'and the order of the classes are right. If the losses rose '
+                'in the first epochs, the rate is too high for this student: '
+                'lower optim_wrapper.architecture.optimizer.lr (lr in the '
+                'schedule of distill()). Else it had too few steps.'
+            )
+        else:
+            found['chance'] += (
+                'Check that the classes of the validation images have the '
+                'order of the teacher, and mean and std; look at the '
+                "teacher's own accuracy and at the images of the bank."
+            )
     elif curve[last] < _COLLAPSE * curve[best]:
         found['collapse'] = (
             f'The accuracy fell from {_percent(curve[best])} (epoch {best}) '

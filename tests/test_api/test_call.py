@@ -15,6 +15,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
+from csd_mmrazor.api.config import is_normalised
+
 
 def process_state():
     return (
@@ -284,6 +286,28 @@ def test_a_teacher_without_bn_layers(net, call):
     with pytest.warns(UserWarning, match='no BN layers'):
         run = call(plain, net(4), budget=3, val=None)
     assert 'loss_bn' not in run.config.read_text()
+
+
+def test_a_student_without_bn_layers(teacher, net, call, capsys):
+    """It diverges at the rate of others, unless gradients are clipped."""
+    assert is_normalised(net(4))
+    assert not is_normalised(torch.nn.Sequential(net(4), net(3).fc))
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 6, 3),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(600, 3),
+    )
+    run = call(teacher, plain, budget=3, val=None)
+    cfg = Config.fromfile(run.config).optim_wrapper
+    assert cfg.architecture.clip_grad == dict(max_norm=5)
+    assert 'gradients are clipped' in capsys.readouterr().out
+
+
+def test_students_with_bn_layers_are_not_clipped(finished):
+    cfg = Config.fromfile(finished['run'].config).optim_wrapper
+    assert 'clip_grad' not in cfg.architecture
 
 
 @pytest.mark.parametrize(

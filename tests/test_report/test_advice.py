@@ -64,6 +64,21 @@ def test_what_is_said_when(changes, keys):
     assert list(advise(**{**GOOD, **changes})) == keys
 
 
+@pytest.mark.parametrize(
+    'teacher_top1, said, not_said',
+    [
+        (None, 'order of the teacher', 'lower'),
+        (12.0, 'order of the teacher', 'lower'),
+        (98.9, 'lower optim_wrapper.architecture.optimizer.lr', 'Check'),
+    ],
+)
+def test_a_student_at_chance(teacher_top1, said, not_said):
+    """Inputs are not blamed if the teacher is right on them."""
+    curve = by_epoch(10.0, 11.0, 10.5)
+    text = advise(curve, {}, None, 10, 10, teacher_top1)['chance']
+    assert said in text and not_said not in text
+
+
 def test_it_names_the_figures_and_what_to_try():
     (text,) = advise(
         by_epoch(80.0, 85.25, 40.0), {}, None, 10, 10, None
