@@ -8,6 +8,7 @@ import warnings
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
+from os import PathLike
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
@@ -18,6 +19,7 @@ from mmengine.runner import Runner
 
 from ..datasets.image_folder import list_image_folder
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
+from ..utils.arguments import check_arguments, check_positive, check_value
 from ..utils.imports import lend
 from .config import Inputs, is_normalised, make_config, normalisation
 from .isolation import isolated
@@ -214,11 +216,20 @@ def distill(
         TypeError: If an argument is of a wrong type.
         ValueError: If one makes no sense, or the work dir has another run.
     """
+    given = dict(locals())
     begin = time.monotonic()
+    # These have messages of their own.
+    for name in ('teacher', 'student', 'image_shape', 'budget', 'classes'):
+        del given[name]
+    check_arguments(distill, given)
+    if not isinstance(work_dir, (str, PathLike)) or not str(work_dir).strip():
+        raise ValueError(f'work_dir should be a folder, but got {work_dir!r}.')
     parsed = parse_budget(budget)
     inputs = normalisation(mean, std, image_shape)
     device = _device(device)
     check_integer('seed', seed, 0)
+    if seed >= 2**32:
+        raise ValueError(f'seed should be below 2**32, but got {seed}.')
     if amp not in (None, 'bfloat16', 'float16'):
         raise ValueError(
             f'amp should be None, "bfloat16" or "float16", but got {amp!r}.'
@@ -476,10 +487,19 @@ def _row(
             raise ValueError(
                 f'schedule has {name!r}, but there are {", ".join(known)}.'
             )
-        if isinstance(getattr(row, name), int) and name != 'warm':
-            is_weight = name in ('tau', 'feature', 'csd')
-            if not is_weight:
-                check_integer(f'schedule[{name!r}]', value)
+        where = f'schedule[{name!r}]'
+        if name == 'schedule':
+            check_value(where, value, ('cosine', 'one-cycle'))
+        elif name == 'warm':
+            check_value(where, value, (bool,))
+        elif name in ('lr', 'tau'):
+            check_positive(where, value)
+        elif name in ('feature', 'csd'):
+            check_value(where, value, (float,))
+            if value < 0:
+                raise ValueError(f'{where} should be 0 or more: {value!r}.')
+        else:
+            check_integer(where, value)
     row = replace(row, **(changes or {}))
     if isinstance(parsed, int):
         row = fit_steps(row, parsed)

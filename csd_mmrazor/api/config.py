@@ -2,6 +2,7 @@
 """The config of a run, made of plain arguments."""
 
 from copy import deepcopy
+from math import isfinite
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch.nn as nn
@@ -89,13 +90,17 @@ def normalisation(
             a std is not above 0, or they refer to different scales.
     """
     shape = image_shape_of(image_shape)
-    inside = (None, 'inside')
-    if (mean in inside) != (std in inside):
+    # Arrays compare to an array.
+    is_inside = [
+        value is None or (isinstance(value, str) and value == 'inside')
+        for value in (mean, std)
+    ]
+    if is_inside[0] != is_inside[1]:
         raise ValueError(
             f'mean={mean!r} and std={std!r}: give both, or none where the '
             'networks take images in 0..1.'
         )
-    if mean in inside:
+    if is_inside[0]:
         return Inputs(
             shape, (0.0,), (255.0,), 'images in 0..1, as no mean is given'
         )
@@ -166,7 +171,7 @@ def _numbers(name: str, given: Any, channels: int) -> Tuple[float, ...]:
         found = tuple(float(value) for value in values)
     except (TypeError, ValueError):
         found = ()
-    if len(found) not in (1, channels) or any(v != v for v in found):
+    if len(found) not in (1, channels) or not all(map(isfinite, found)):
         raise ValueError(
             f'{name} should be one number or {channels}, one for each '
             f'channel, but got {given!r}.'

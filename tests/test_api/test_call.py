@@ -348,6 +348,41 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(budget='0.01s'), 'budget is too little: of its 0.01 s'),
         (dict(schedule=dict(batches=1)), "schedule has 'batches'"),
         (dict(schedule=dict(batch=0)), "schedule.'batch'. should be"),
+        *(
+            (dict(schedule=dict([pair])), f"schedule.'{pair[0]}'. should be")
+            for pair in (
+                ('schedule', 'linear'),
+                ('warm', 'no'),
+                ('lr', 0),
+                ('lr', '0.1'),
+                ('tau', 0),
+                ('feature', -1),
+                ('csd', float('nan')),
+                ('epochs', True),
+            )
+        ),
+        *(
+            (arguments, f'{[*arguments][0]} of distill should be')
+            for arguments in (
+                dict(schedule=[8]),
+                dict(loss_weights='kd'),
+                dict(loss_weights=[('kd', 1)]),
+                dict(method=['csd']),
+                dict(aux_task=None),
+                dict(teacher_feature=3),
+                dict(student_pooled=3),
+                dict(teacher_args='width=3'),
+                dict(teacher_weights=3),
+                dict(init_bank=3),
+                dict(seed='0'),
+                dict(device=0),
+                dict(plan_only='no'),
+            )
+        ),
+        (dict(work_dir=''), 'work_dir should be a folder'),
+        (dict(work_dir=None), 'work_dir should be a folder'),
+        (dict(mean=float('inf')), 'mean should be one number'),
+        (dict(seed=2**32), 'seed should be below'),
         (dict(seed=-1), 'seed should be'),
         (dict(device='tpu'), 'device should be "cpu" or "cuda"'),
         (dict(amp='int8'), 'amp should be None'),

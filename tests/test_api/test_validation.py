@@ -166,6 +166,7 @@ def test_pictures_of_any_kind_and_size(tmp_path):
         (0, 255, ([0], [255]), 'images in 0..255'),
         ([100, 110, 120], [1, 1, 1], ([100, 110, 120], [1] * 3), '0..255'),
         (torch.tensor([0.5]), np.array([0.5]), ([127.5], [127.5]), '0..1'),
+        (np.full(3, 0.5), torch.ones(3), ([127.5] * 3, [255] * 3), '0..1'),
     ],
 )
 def test_what_mean_and_std_refer_to(mean, std, expected, said):
