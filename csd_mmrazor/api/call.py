@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
@@ -38,6 +39,7 @@ from .trial import Trial, run_trial
 
 # Files in the work dir.
 CONFIG, RECORD = 'config.py', 'distill.json'
+_HEAD = '# What distill() made of its arguments.'
 # Share of the time that validation may take.
 _VALIDATING = 0.05
 
@@ -305,6 +307,12 @@ def distill(
             **chosen,
         )
 
+    def text_of(plan: Plan) -> str:
+        config = config_of(plan.schedule, plan.val_interval)
+        config['work_dir'] = str(folder)
+        config['default_hooks']['synthesis']['rehearsal'] = False
+        return _config_text(config, networks)
+
     folder = Path(work_dir).resolve()
     files = {
         name: str(folder / 'networks' / f'{name}.pth') for name in networks
@@ -318,7 +326,7 @@ def distill(
             lend(teacher=copies['teacher'], student=copies['student'], val=val)
         )
         if plan_only:
-            trial_dir = folder.parent / f'.{folder.name}_plan'
+            trial_dir = Path(stack.enter_context(TemporaryDirectory()))
             files = {k: str(trial_dir / f'{k}.pth') for k in networks}
         else:
             stack.enter_context(work_dir_lock(folder))
@@ -328,7 +336,7 @@ def distill(
             for line in _about(networks, traced, inputs, val):
                 tell(line)
             shutil.rmtree(trial_dir, ignore_errors=True)
-            trial_dir.mkdir(parents=True)
+            trial_dir.mkdir()
             try:
                 for name, path in files.items():
                     _save_weights(copies[name], path)
@@ -349,10 +357,7 @@ def distill(
             if plan_only:
                 return plan
             top1 = trial.teacher.top1 if trial.teacher else None
-            config = config_of(plan.schedule, plan.val_interval)
-            config['work_dir'] = str(folder)
-            config['default_hooks']['synthesis']['rehearsal'] = False
-            text = _config_text(config, networks)
+            text = text_of(plan)
             write_file(folder / CONFIG, text.encode())
             record = dict(
                 request=request,
@@ -364,8 +369,9 @@ def distill(
         else:
             tell(f'{folder} has this run: it continues.')
             plan = _plan_of(record['plan'])
+            text = text_of(plan)
+            _check_config(folder / CONFIG, text)
         with isolated(device):
-            text = (folder / CONFIG).read_text(encoding='utf-8')
             cfg = Config(parse_config(text), filename=str(folder / CONFIG))
             cfg.resume = True
             cfg.launcher = 'none'
@@ -383,6 +389,12 @@ def distill(
     network = networks['student'].module
     network.load_state_dict(weights)
     network.eval()
+    if not (folder / 'student' / 'student.pth').is_file():
+        tell(
+            'WARNING: the student could not be exported; the log in '
+            f'{folder} says why. It is in its checkpoint there: python -m '
+            f'csd_mmrazor export {folder} OUT.pth tries again'
+        )
     report = folder / 'report.html'
     return Run(
         student=network,
@@ -393,7 +405,7 @@ def distill(
         config=folder / CONFIG,
         plan=plan,
         seconds=time.monotonic() - begin,
-        warnings=list(record['warnings']),
+        warnings=list(dict.fromkeys([*record['warnings'], *told])),
     )
 
 
@@ -638,7 +650,7 @@ def _plan_of(found: Dict[str, Any]) -> Plan:
 def _config_text(config: Dict[str, Any], networks: Dict[str, Network]) -> str:
     notes = [n.note for n in networks.values() if n.note]
     lines = [
-        '# What distill() made of its arguments. The same weights, without',
+        f'{_HEAD} The same weights, without',
         '# Python code:',
         '#   python tools/train.py config.py --work-dir OTHER',
         *(f'# {note}' for note in notes),
@@ -695,17 +707,37 @@ def _read_record(
     """What an earlier call left in a work dir, if it was the same."""
     path = folder / RECORD
     if not path.is_file():
-        if (folder / 'bank').exists() or any(folder.glob('*.pth')):
+        config = folder / CONFIG
+        # A call that was killed may have left its config.
+        if (
+            any((folder / name).exists() for name in ('bank', 'student'))
+            or any(folder.glob('*.pth'))
+            or (
+                config.exists()
+                and not config.read_bytes().startswith(_HEAD.encode())
+            )
+        ):
             raise ValueError(
-                f'work_dir={folder} has a run that distill() did not make: '
-                'choose another work_dir.'
+                f'work_dir={folder} has files that distill() did not make '
+                f'(bank, student, {CONFIG} or *.pth): choose another '
+                'work_dir.'
             )
         return None
-    record = json.loads(path.read_text())
+    try:
+        record = json.loads(path.read_text(encoding='utf-8'))
+        _plan_of(record['plan'])
+        there = dict(record['request'])
+        list(record['warnings']), record['teacher_top1']
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{path} is damaged ({type(error).__name__}: {error}): restore '
+            'it, or choose another work_dir. tools/train.py continues that '
+            f'run without it: {folder / CONFIG} --resume'
+        ) from error
     differing = [
-        f'{key}={record["request"].get(key)!r:.80} there, {value!r:.80} here'
+        f'{key}={there.get(key)!r:.80} there, {value!r:.80} here'
         for key, value in request.items()
-        if record['request'].get(key) != value
+        if there.get(key) != value
     ]
     if differing:
         raise ValueError(
@@ -714,6 +746,27 @@ def _read_record(
             'same arguments to continue that run.'
         )
     return record
+
+
+def _check_config(path: Path, text: str) -> None:
+    """Check that the config in a work dir is that of the call, or write it.
+
+    Configs can name any code, and people get work dirs from elsewhere.
+    """
+    try:
+        found = parse_config(path.read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        write_file(path, text.encode())
+        return
+    except (ValueError, OSError):
+        found = {}
+    if found != parse_config(text):
+        raise ValueError(
+            f'{path} is not what this call makes of its arguments: it was '
+            'changed, damaged, or written by another release. Remove it to '
+            'continue by the arguments; tools/train.py continues by it: '
+            f'{path} --resume'
+        )
 
 
 def _last_top1(

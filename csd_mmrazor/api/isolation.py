@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from collections import OrderedDict
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Dict, Iterator, List
 
 import numpy as np
@@ -23,9 +23,9 @@ from mmengine.utils import ManagerMixin
 def isolated(device: str = 'cpu') -> Iterator[None]:
     """Leave nothing of what is done in the context to the process.
 
-    Random states, default dtype, gradients' mode, cuDNN's flags, loggers,
-    environment variables, import path, current folder and MMEngine's global
-    instances (of which there are none inside) are put back.
+    Random states, default dtype and device, gradients' mode, cuDNN's flags,
+    loggers, environment variables, import path, current folder and MMEngine's
+    global instances (of which there are none inside) are put back.
 
     Args:
         device (str): What MMEngine takes for the device: 'cpu' or 'cuda'.
@@ -53,7 +53,10 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
         managers[cls] = cls._instance_dict
         cls._instance_dict = OrderedDict()
     try:
+        # Only where the caller has another, since it makes calls slower.
+        is_other = torch.empty(0).device.type != 'cpu'
         with (
+            torch.device('cpu') if is_other else nullcontext(),
             torch.random.fork_rng(devices),
             torch.inference_mode(False),
             torch.enable_grad(),

@@ -203,8 +203,10 @@ def main() -> None:
         if run.top1 is None
         else f' reaches {run.top1:.2f} %, its teacher {run.teacher_top1:.2f} %'
     )
+    student = run.work_dir / 'student'
     print(
-        f'\nThe student{reached}. It is in '
-        f'{run.work_dir / "student"}; the config is {run.config}'
+        f'\nThe student{reached}. '
+        + (f'It is in {student}' if student.is_dir() else 'It is not exported')
+        + f'; the config is {run.config}'
         + (f', the report {run.report}.' if run.report else '.')
     )

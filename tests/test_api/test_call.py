@@ -162,6 +162,101 @@ def test_other_arguments_in_its_work_dir_are_refused(finished, net, call):
         call(finished['teacher'], net(4), work_dir=run.work_dir, seed=1)
 
 
+@pytest.mark.parametrize(
+    'name, content, message',
+    [
+        *(
+            ('distill.json', content, 'distill.json is damaged')
+            for content in (b'', b'{', b'null', b'[]', b'\xff', b'{"plan": 3}')
+        ),
+        *(
+            ('config.py', content, 'config.py is not what this call makes')
+            for content in (b'', b'{', b'\xff', b'model = 3')
+        ),
+    ],
+)
+def test_damaged_files(name, content, message, finished, net, call):
+    work_dir = finished['run'].work_dir
+    before = (work_dir / name).read_bytes()
+    (work_dir / name).write_bytes(content)
+    try:
+        with pytest.raises(ValueError, match=message):
+            call(deepcopy(finished['teacher']), net(4), work_dir=work_dir)
+    finally:
+        (work_dir / name).write_bytes(before)
+
+
+def test_code_of_a_config_that_was_changed(finished, net, call):
+    """Someone else's work dir names a function; it is not called."""
+    path = finished['run'].config
+    before = path.read_text()
+    line = next(w for w in before.split("'") if w.endswith(':Net'))
+    path.write_text(before.replace(line, 'os.mkdir'))
+    assert path.read_text() != before
+    try:
+        with pytest.raises(ValueError, match='not what this call makes'):
+            call(deepcopy(finished['teacher']), net(4), work_dir=path.parent)
+    finally:
+        path.write_text(before)
+
+
+def test_a_config_that_was_removed_is_made_again(finished, net, call):
+    path = finished['run'].config
+    before = path.read_text()
+    path.unlink()
+    call(deepcopy(finished['teacher']), net(4), work_dir=path.parent)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    'name', ['config.py', 'student/student.pth', 'bank/x.png', 'net.pth']
+)
+def test_files_of_others_are_kept(name, teacher, net, call, tmp_path):
+    path = tmp_path / 'run' / name
+    path.parent.mkdir(parents=True)
+    path.write_text('mine')
+    with pytest.raises(ValueError, match='files that distill.. did not make'):
+        call(teacher, net(4))
+    assert path.read_text() == 'mine'
+
+
+def test_a_plan_writes_nothing_on_any_device(teacher, net, call, tmp_path):
+    """A folder beside the work dir has a name of any kind, too."""
+    student = net(4)
+    beside = tmp_path / '.run_plan'
+    beside.mkdir()
+    torch.set_default_device('meta')
+    try:
+        call(teacher, student, budget=3, plan_only=True)
+        assert torch.empty(0).is_meta
+    finally:
+        torch.set_default_device(None)
+    assert [path.name for path in tmp_path.iterdir()] == [beside.name]
+
+
+def test_an_export_that_fails(teacher, net, call, monkeypatch):
+    """The run ends well, and says so."""
+    from csd_mmrazor.export import student as module
+
+    def write_file(path, content):
+        if '.trial' not in str(path):
+            raise OSError(28, 'No space left on device')
+        write(path, content)
+
+    write = module.write_file
+    monkeypatch.setattr(module, 'write_file', write_file)
+    with pytest.warns(UserWarning, match='could not be exported'):
+        run = call(teacher, net(4), budget=3)
+    assert any('could not be exported' in text for text in run.warnings)
+    assert not (run.work_dir / 'student/student.pth').exists()
+    # The same call tries again.
+    monkeypatch.undo()
+    again = call(teacher, net(4), budget=3)
+    assert again.warnings == []
+    saved = torch.load(run.work_dir / 'student/student.pth', weights_only=True)
+    assert same(saved, state(run.student))
+
+
 def test_a_stopped_run_continues(finished, teacher, net, call, monkeypatch):
     """Stopped between epochs; the same weights in the end."""
     from mmengine.runner import EpochBasedTrainLoop
