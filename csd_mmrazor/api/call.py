@@ -25,6 +25,7 @@ from ..utils.imports import lend
 from .config import Inputs, is_normalised, make_config, normalisation
 from .isolation import isolated
 from .networks import Network, Traced, copied, get_network, trace
+from .quiet_runner import QuietRunner
 from .schedule import (
     PLANNED,
     SCHEDULES,
@@ -375,7 +376,8 @@ def distill(
             cfg = Config(parse_config(text), filename=str(folder / CONFIG))
             cfg.resume = True
             cfg.launcher = 'none'
-            runner = Runner.from_cfg(cfg)
+            runner = QuietRunner.from_cfg(cfg)
+            tell(f'log: {runner.log_file}')
             # With its comments, and without what is of this call alone.
             write_file(folder / CONFIG, text.encode())
             runner.train()
@@ -469,7 +471,8 @@ def _check_classes(
         listed = ', '.join(f'{name}: {n}' for name, n in found.items())
         raise ValueError(
             f'The numbers of classes differ ({listed}): give the networks '
-            'last layers of the same size.'
+            'last layers of the same size. Those that are made by name and '
+            'take num_classes get it from classes.'
         )
 
 

@@ -117,7 +117,7 @@ def _made(
     if spec.endswith('.py') or '::' in spec:
         return _of_config(spec, name, arguments)
     if '.' not in spec and ':' not in spec:
-        return _of_mmpretrain(spec, name, arguments)
+        return _of_mmpretrain(spec, name, num_classes, arguments)
     try:
         make = import_object(spec)
     except (ImportError, ValueError) as error:
@@ -188,7 +188,9 @@ def _check_is_config(path: str, name: str) -> None:
         )
 
 
-def _of_mmpretrain(name: str, which: str, arguments: Dict) -> Network:
+def _of_mmpretrain(
+    name: str, which: str, num_classes: Optional[int], arguments: Dict
+) -> Network:
     from mmpretrain import get_model, list_models
 
     known = list_models()
@@ -204,6 +206,9 @@ def _of_mmpretrain(name: str, which: str, arguments: Dict) -> Network:
     model = get_model(name, pretrained=False)
     build_cfg = model._config.model.to_dict()
     build_cfg = dict(build_cfg, _scope_='mmpretrain', **arguments)
+    head = build_cfg.get('head')
+    if num_classes is not None and head and 'num_classes' in head:
+        build_cfg['head'] = dict(head, num_classes=num_classes)
     return Network(_build(build_cfg, which, name), build_cfg, '')
 
 

@@ -397,7 +397,15 @@ def test_a_student_without_bn_layers(teacher, net, call, capsys):
     run = call(teacher, plain, budget=3, val=None)
     cfg = Config.fromfile(run.config).optim_wrapper
     assert cfg.architecture.clip_grad == dict(max_norm=5)
-    assert 'gradients are clipped' in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert 'gradients are clipped' in shown.out
+    # The rest is in the log.
+    (log,) = run.work_dir.glob('*/*.log')
+    assert f'log: {log}' in shown.out
+    for text in ('System environment', 'Config:', 'Hooks will be executed'):
+        assert text in log.read_text()
+        assert text not in shown.out + shown.err
+    assert 'mmengine - INFO - initial: loss_bn' in shown.out
 
 
 def test_students_with_bn_layers_are_not_clipped(finished):

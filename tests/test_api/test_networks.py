@@ -275,3 +275,9 @@ def test_what_a_pass_refuses(forward, message):
     net = Odd(forward).requires_grad_(False)
     with pytest.raises(ValueError, match=f'^teacher.*{message}'):
         trace(dict(factory='x'), net, torch.randn(2, 3, 8, 8), 'teacher')
+
+
+def test_a_model_of_mmpretrain_gets_the_number_of_classes():
+    found = get_network('resnet18_8xb32_in1k', 'student', num_classes=7)
+    assert found.module.head.fc.out_features == 7
+    assert found.build_cfg['head']['num_classes'] == 7

@@ -93,6 +93,8 @@ function draw(place) {
   const plot = plots[place.dataset.plot];
   window.Plotly.react(place, traces(plot), layout(plot), {
     responsive: true, displaylogo: false,
+    // Without a mouse it would always cover a part of the plot.
+    displayModeBar: matchMedia('(hover: hover)').matches ? 'hover' : false,
     modeBarButtonsToRemove: ['lasso2d', 'select2d'],
   });
 }
