@@ -30,6 +30,7 @@ def apply() -> None:
         data_files,
         launcher,
         mmcls,
+        mmcv,
         mmengine,
         mmpretrain,
         mmrazor,
@@ -84,6 +85,7 @@ def apply() -> None:
         mmrazor_configs.take_tokens_of_mmpretrain,
         mmrazor_configs.download_nothing_that_is_given,
         mmpretrain.export_windows_of_any_batch,
+        mmcv.explain_missing_operators,
     )
 
 

@@ -93,11 +93,50 @@ def never_run_texts_of_configs() -> None:
 
 
 def read_yaml_safely() -> None:
-    """MMEngine reads YAML by a loader that calls what the file names."""
+    """MMEngine reads YAML by a loader that calls what the file names.
+
+    Of what its dumper writes beside plain data, two types are read that hold
+    nothing but data: tuples, and the candidates of MMRazor's searches
+    (``init_candidates`` of ``EvolutionSearchLoop``).
+    """
     import yaml
     from mmengine.fileio.handlers import yaml_handler
 
-    yaml_handler.Loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+    class PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
+        pass
+
+    PlainLoader.add_constructor(
+        'tag:yaml.org,2002:python/tuple',
+        lambda loader, node: tuple(loader.construct_sequence(node, deep=True)),
+    )
+    PlainLoader.add_constructor(
+        'tag:yaml.org,2002:python/object:'
+        'mmrazor.structures.subnet.candidate.Candidates',
+        _candidates,
+    )
+    yaml_handler.Loader = PlainLoader
+
+
+def _candidates(loader, node):
+    """``{data: [{subnet: {score: ...}}, ...]}`` as MMRazor's Candidates."""
+    from mmrazor.structures import Candidates
+
+    state = loader.construct_mapping(node, deep=True)
+    data = state.get('data')
+    if (
+        state.keys() != {'data'}
+        or not isinstance(data, list)
+        or not all(isinstance(each, dict) for each in data)
+    ):
+        raise ValueError(
+            f'The candidates in line {node.start_mark.line + 1} must have a '
+            'list of mappings, data, and nothing else, but are '
+            f'{str(state)[:200]}. Write them by mmengine.dump(candidates, '
+            'FILE).'
+        )
+    found = Candidates()
+    found.data = data
+    return found
 
 
 def keep_methods_of_schedulers() -> None:

@@ -94,6 +94,36 @@ def test_yaml_names_no_functions(tmp_path):
     assert not (tmp_path / 'PWNED').exists()
 
 
+def test_yaml_holds_candidates_of_searches(tmp_path):
+    import mmengine
+    from mmrazor.structures import Candidates
+
+    path = tmp_path / 'candidates.yaml'
+    candidates = Candidates({'1': ('a', 2), '2': 'c'})
+    candidates.set_resource(0, 49.9, 'flops')
+    mmengine.dump(candidates, path)
+    assert 'python/object' in path.read_text()
+    read = mmengine.load(path)
+    assert type(read) is Candidates
+    assert read == candidates
+    assert read.resources('flops') == [49.9]
+    mmengine.dump(dict(a=(1, [('b',)])), path)
+    assert mmengine.load(path) == dict(a=(1, [('b',)]))
+
+
+@pytest.mark.parametrize(
+    'state', ['{data: 1}', '{data: [1]}', '{}', '{data: [], append: 1}']
+)
+def test_yaml_of_wrong_candidates_is_refused(state, tmp_path):
+    import mmengine
+
+    path = tmp_path / 'candidates.yaml'
+    tag = 'python/object:mmrazor.structures.subnet.candidate.Candidates'
+    path.write_text(f'!!{tag} {state}')
+    with pytest.raises(ValueError, match='must have a list of mappings'):
+        mmengine.load(path)
+
+
 def test_texts_of_configs_are_not_run(tmp_path):
     code = f"a=__import__('os').mkdir('{tmp_path}/PWNED')"
     with pytest.raises(ValueError, match='text of a config is not run: line'):
