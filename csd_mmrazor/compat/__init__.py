@@ -35,6 +35,7 @@ def apply() -> None:
         mmpretrain,
         mmrazor,
         mmrazor_configs,
+        mmrazor_quantization,
     )
 
     # MMEngine first: MMRazor is imported with it in order.
@@ -65,7 +66,11 @@ def apply() -> None:
         )
         importing = conveniences.seldom_used_deferred()
     with importing:
-        _run(mmrazor.import_without_quantization)
+        _run(
+            mmrazor_quantization.build_backend_configs,
+            mmrazor_quantization.fuse_by_the_old_keyword,
+            mmrazor.import_without_quantization,
+        )
         importlib.import_module('mmrazor.engine')
     _run(
         mmrazor.record_before_inplace_layers,
@@ -84,6 +89,8 @@ def apply() -> None:
         mmrazor_configs.find_subnets,
         mmrazor_configs.take_tokens_of_mmpretrain,
         mmrazor_configs.download_nothing_that_is_given,
+        mmrazor_quantization.deploy_without_mmdeploy,
+        mmrazor_quantization.export_fake_quantizers,
         mmpretrain.export_windows_of_any_batch,
         mmcv.explain_missing_operators,
     )

@@ -19,20 +19,19 @@ import torch
 from ..utils.modules import exclude_from_checkpoints, switch_inplace_off
 
 _QUANTIZATION = (
-    'MMRazor 1.0.0 can quantize with torch 1.13 only, and this is torch '
-    f'{torch.__version__}, whose FX quantization has changed: install '
-    'torch==1.13.1 in an environment of its own for it. Distillation, '
-    'pruning and NAS do not need it; docs/mmrazor.md has the details.'
+    'MMRazor 1.0.0 quantizes by the FX quantization of torch.ao, and torch '
+    f'{torch.__version__} has not what it needs of it: install torch==2.11 '
+    'in an environment of its own for it. Distillation, pruning and NAS do '
+    'not need it; docs/mmrazor.md has the details.'
 )
 
 
 def import_without_quantization() -> Optional[bool]:
-    """``import mmrazor.models`` fails on torch >= 2.
+    """``import mmrazor.models`` fails without FX quantization in torch.
 
-    Its quantization backend configs are built on import from names that torch
-    dropped (mmrazor issues 615 and 632; MMRazor's repository has None for
-    them since). Without them, networks cannot be prepared for quantization:
-    that says so, when an algorithm is built.
+    That is where ``mmrazor_quantization.build_backend_configs`` does not find
+    what it builds on: torch has deprecated it. Networks cannot be prepared
+    for quantization then, which says so, when an algorithm is built.
     """
     name = 'mmrazor.structures.quantization.backend_config'
     backends = ('academic', 'native', 'tensorrt', 'openvino')

@@ -1,0 +1,213 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import copy
+import inspect
+
+import pytest
+import torch
+from helpers import build, network
+from mmengine.optim import OptimWrapper
+from mmpretrain.structures import DataSample
+from mmrazor.structures.quantization import BackendConfigs
+from torch import nn
+from torch.ao.nn.intrinsic import qat
+from torch.ao.quantization import (
+    FixedQParamsFakeQuantize,
+    disable_observer,
+    fuser_method_mappings,
+    quantize_fx,
+)
+from torch.ao.quantization import backend_config as torch_configs
+
+from csd_mmrazor.compat import in_force
+
+onnx = pytest.importorskip('onnx')
+onnxruntime = pytest.importorskip('onnxruntime')
+
+QCONFIG = dict(
+    w_observer=dict(type='mmrazor.PerChannelMinMaxObserver'),
+    a_observer=dict(type='mmrazor.MovingAverageMinMaxObserver'),
+    w_fake_quant=dict(type='mmrazor.FakeQuantize'),
+    a_fake_quant=dict(type='mmrazor.FakeQuantize'),
+    w_qscheme=dict(qdtype='qint8', bit=8, is_symmetry=True),
+    a_qscheme=dict(qdtype='quint8', bit=8, is_symmetry=True),
+)
+HEAD = 'mmpretrain.models.heads.ClsHead'
+QUANTIZERS = ['TorchNativeQuantizer', 'TensorRTQuantizer', 'OpenVINOQuantizer']
+
+
+def quantizer(name, **tracer):
+    arguments = (
+        dict(qconfig_mapping=dict(_global_=QCONFIG))
+        if name == 'AcademicQuantizer'
+        else dict(global_qconfig=QCONFIG)
+    )
+    return dict(
+        type=f'mmrazor.{name}',
+        tracer=dict(type='mmrazor.CustomTracer', **tracer),
+        **copy.deepcopy(arguments),
+    )
+
+
+def classifier(name):
+    return build(
+        dict(
+            type='MMArchitectureQuant',
+            architecture=network(channels=3),
+            data_preprocessor=dict(
+                type='mmpretrain.ClsDataPreprocessor',
+                mean=[127.5] * 3,
+                std=[127.5] * 3,
+            ),
+            quantizer=quantizer(
+                name,
+                skipped_methods=[
+                    f'{HEAD}._get_loss',
+                    f'{HEAD}._get_predictions',
+                ],
+            ),
+            input_shapes=(1, 3, 8, 8),
+        )
+    )
+
+
+def batch():
+    return dict(
+        inputs=list(torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)),
+        data_samples=[DataSample().set_gt_label(i) for i in range(4)],
+    )
+
+
+def test_torch_is_left_as_it_was():
+    assert in_force()['build_backend_configs']
+    assert not hasattr(fuser_method_mappings, 'reverse2')
+    assert torch_configs.BackendPatternConfig.__module__.startswith('torch.')
+
+
+@pytest.mark.parametrize('name', sorted(BackendConfigs))
+def test_backend_configs_are_there(name):
+    config = BackendConfigs[name]
+    assert isinstance(config, torch_configs.BackendConfig)
+    assert config.name == name
+    assert config.configs
+
+
+def test_backend_config_agrees_with_torch():
+    """Where both have a pattern, they fuse and observe it alike."""
+
+    def described(config):
+        return {
+            pattern: (
+                entry.fused_module,
+                entry.qat_module,
+                entry.root_module,
+                entry.reference_quantized_module,
+            )
+            for pattern, entry in (
+                config._pattern_complex_format_to_config.items()
+            )
+        }
+
+    ours = described(BackendConfigs['native'])
+    theirs = described(torch_configs.get_native_backend_config())
+    for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
+        bn = getattr(nn, kind.__name__.replace('Conv', 'BatchNorm'))
+        for pattern in (kind, (bn, kind), (nn.ReLU, kind)):
+            assert ours[pattern] == theirs[pattern]
+        pattern = (nn.ReLU, (bn, kind))
+        assert ours[pattern] == theirs[pattern]
+    for pattern in (
+        nn.Linear,
+        (nn.ReLU, nn.Linear),
+        (nn.BatchNorm1d, nn.Linear),
+    ):
+        assert ours[pattern] == theirs[pattern]
+    observed = BackendConfigs['native']._pattern_complex_format_to_config
+    for pattern in (nn.Embedding, nn.EmbeddingBag):
+        assert observed[pattern].observation_type == (
+            torch_configs.ObservationType.INPUT_OUTPUT_NOT_OBSERVED
+        )
+
+
+def test_fuse_takes_both_keywords():
+    fuse = quantize_fx._fuse_fx
+    if 'graph_module' in inspect.signature(inspect.unwrap(fuse)).parameters:
+        pytest.skip('this torch has the old keyword')
+    for keyword in ('graph_module', 'model'):
+        net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.ReLU())
+        traced = torch.fx.symbolic_trace(net.train())
+        fused = fuse(is_qat=True, **{keyword: traced})
+        assert isinstance(
+            fused.get_submodule('0'), torch.ao.nn.intrinsic.ConvBnReLU2d
+        )
+
+
+@pytest.mark.parametrize('name', [*QUANTIZERS, 'AcademicQuantizer'])
+def test_networks_are_fused_and_observed(name):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Sequential(
+                nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.ReLU()
+            )
+            self.b = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
+            self.c = nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU())
+            self.d = nn.Conv2d(2, 2, 1)
+            self.gate = nn.Sigmoid()
+
+        def forward(self, x):
+            return self.gate(self.d(self.c(self.b(self.a(x))))) + 1
+
+    prepared = build(quantizer(name)).prepare(Net())
+    modules = dict(prepared.named_modules())
+    assert type(modules['a.0']) is qat.ConvBnReLU2d
+    assert type(modules['b.0']) is qat.ConvBn2d
+    assert type(modules['c.0']) is qat.ConvReLU2d
+    assert type(modules['d']) is torch.ao.nn.qat.Conv2d
+    # The order of a fuser's arguments decides what is first.
+    assert modules['a.0'].bn.num_features == 2
+    after = {
+        type(modules[node.target])
+        for node in prepared.graph.nodes
+        if node.op == 'call_module' and node.args[0].name == 'gate'
+    }
+    if name == 'TorchNativeQuantizer':
+        # Its range is known: the mapping of qconfigs has its observer.
+        assert after == {FixedQParamsFakeQuantize}
+    assert prepared(torch.rand(2, 3, 4, 4)).shape == (2, 2, 4, 4)
+
+
+@pytest.mark.parametrize('name', QUANTIZERS)
+def test_classifiers_train_and_convert(name, tmp_path):
+    torch.manual_seed(0)
+    model = classifier(name).train()
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
+    data = batch()
+    weight = model.qmodels['loss'].get_submodule('head.fc').weight
+    before = weight.detach().clone()
+    losses = [float(model.train_step(data, optimizer)['loss']) for _ in '12']
+    assert losses[1] < losses[0]
+    assert not torch.equal(weight, before)
+    model.sync_qparams('loss')
+    model.eval().apply(disable_observer)
+    inputs = model.data_preprocessor(data)['inputs']
+    with torch.no_grad():
+        scores = model(inputs)
+        deployed = model.get_deploy_model().eval()
+        found = deployed(inputs)
+    assert 'prepare' not in vars(model.quantizer)
+    # Folding BN before rounding moves weights by a step of 1/127 at most.
+    torch.testing.assert_close(found, scores, rtol=0.05, atol=0.05)
+    path = tmp_path / 'net.onnx'
+    model.quantizer.export_onnx(deployed, (inputs,), str(path))
+    kinds = {node.op_type for node in onnx.load(path).graph.node}
+    if name == 'OpenVINOQuantizer':
+        assert 'FakeQuantize' in kinds  # of OpenVINO, which alone runs it
+        return
+    assert {'QuantizeLinear', 'DequantizeLinear'} <= kinds
+    session = onnxruntime.InferenceSession(path)
+    (name,) = (entry.name for entry in session.get_inputs())
+    (exported,) = session.run(None, {name: inputs.numpy()})
+    # A value that rounds the other way moves a score by a step.
+    torch.testing.assert_close(
+        torch.from_numpy(exported), found, rtol=0.02, atol=0.02
+    )
