@@ -42,7 +42,8 @@ def write_report(
         Path: The page.
 
     Raises:
-        ValueError: If there is no work dir, or one is given twice.
+        ValueError: If there is no work dir, one is given twice, or the page
+            is to be no .html file.
         FileNotFoundError: If a work dir holds no run.
         OSError: If the page cannot be written.
     """
@@ -61,6 +62,11 @@ def write_report(
         raise ValueError(
             f'{out} is a folder: name the file of the report, such as '
             f'{out / "report.html"}.'
+        )
+    if out.suffix.lower() not in ('.html', '.htm'):
+        raise ValueError(
+            f'The report is written as FILE.html, but got {out}: give it that '
+            'suffix.'
         )
     page = render([read_run(path) for path in paths])
     write_file(out, page.encode('utf-8', 'replace'))

@@ -356,3 +356,12 @@ def test_bad_work_dirs(names, message, work_dir, tmp_path, monkeypatch):
 def test_a_folder_is_no_place_for_it(work_dir, tmp_path):
     with pytest.raises(ValueError, match='is a folder: name the file'):
         write_report([work_dir], tmp_path)
+
+
+def test_other_files_are_kept(work_dir, tmp_path):
+    """Such as a checkpoint that is named by mistake."""
+    path = tmp_path / 'epoch_1.pth'
+    path.write_bytes(b'mine')
+    with pytest.raises(ValueError, match='written as FILE.html'):
+        write_report([work_dir], path)
+    assert path.read_bytes() == b'mine'
