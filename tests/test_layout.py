@@ -156,3 +156,9 @@ def test_tests_mirror_the_package():
     }
     assert folders <= mirrored
     assert mirrored - folders <= {'configs'}
+
+
+def test_no_two_tests_have_one_name():
+    """pytest imports them by it."""
+    names = [path.name for path in (ROOT / 'tests').rglob('test_*.py')]
+    assert len(names) == len(set(names))

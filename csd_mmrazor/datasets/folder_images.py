@@ -138,10 +138,9 @@ class LentImages(Dataset[Dict[str, Any]]):
             for v in (mean, std)
         )
         names = getattr(self.items, 'classes', None)
-        is_list = isinstance(names, (list, tuple, np.ndarray))
-        self.metainfo: Dict[str, Any] = (
-            dict(classes=tuple(map(str, names))) if is_list else {}
-        )
+        self.metainfo: Dict[str, Any] = {}
+        if isinstance(names, (list, tuple, np.ndarray)):
+            self.metainfo = dict(classes=tuple(map(str, names)))
         if not len(self.items):
             raise ValueError('val has no images.')
         self.normalised = self._look()
