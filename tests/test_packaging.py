@@ -124,3 +124,25 @@ def test_import_or_custom_imports_is_all_it_takes(wheel, tmp_path):
         timeout=TIMEOUT,
     )
     assert '--cfg-options' in done.stdout
+
+
+def test_import_beside_a_clone(tmp_path):
+    """Where Python takes the folder of the clone for the package."""
+    (tmp_path / 'csd_mmrazor').symlink_to(ROOT, target_is_directory=True)
+    code = (
+        'import csd_mmrazor, csd_mmrazor.models.losses as losses; '
+        'print(csd_mmrazor.__version__, callable(csd_mmrazor.distill)); '
+        'print(losses.__file__)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != 'PYTHONPATH'},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    version, path = done.stdout.strip().splitlines()[-2:]
+    assert version.endswith(' True')
+    assert path.endswith('csd_mmrazor/csd_mmrazor/models/losses/__init__.py')
