@@ -56,6 +56,14 @@ CONFIGS = {
         'group_fisher_flops_prune_mobilenet-v2_8xb32_in1k': {},
         'l1-norm/l1-norm_resnet34_8xb32_in1k_a': {},
     },
+    'quantization/qat': {
+        'base/qat_openvino_resnet18_10e_8xb32_in1k': {
+            'model.architecture.backbone.zero_init_residual': False
+        },
+        'lsq/lsq_openvino_resnet18_8xb32_10e_in1k': {
+            'model.architecture.backbone.zero_init_residual': False
+        },
+    },
 }
 
 
@@ -131,6 +139,8 @@ def _leave_out_weights(part):
     for key, value in [*part.items()]:
         if key in ('teacher_ckpt', 'ckpt_path'):
             part[key] = 'none'
+        elif key == 'float_checkpoint':
+            part[key] = None
         elif key == 'pretrained':
             part[key] = False
         elif key == 'init_cfg' and 'Pretrained' in str(value):

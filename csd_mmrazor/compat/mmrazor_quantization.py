@@ -13,6 +13,22 @@ import torch
 from .rebind import rebind
 
 _BACKENDS = 'mmrazor.structures.quantization.backend_config'
+# By the fields of MMRazor's metadata: the module there and the name in it.
+_CONVOLUTIONS = dict(
+    root=('nn', 'Conv'),
+    transpose=('nn', 'ConvTranspose'),
+    bn=('nn', 'BatchNorm'),
+    reference=('nnqr', 'Conv'),
+    transpose_reference=('nnqr', 'ConvTranspose'),
+    fused_conv_relu=('nni', 'ConvReLU'),
+    fused_conv_bn=('nni', 'ConvBn'),
+    fused_conv_bn_relu=('nni', 'ConvBnReLU'),
+    qat=('nnqat', 'Conv'),
+    relu_qat=('nniqat', 'ConvReLU'),
+    bn_qat=('nniqat', 'ConvBn'),
+    bn_relu_qat=('nniqat', 'ConvBnReLU'),
+    func=('F', 'conv'),
+)
 
 
 @contextmanager
@@ -88,10 +104,30 @@ def build_backend_configs() -> Optional[bool]:
         _attributes(torch_configs, BackendPatternConfig=ReversedPatternConfig),
     ):
         module = importlib.import_module(_BACKENDS)
-        for name, config in module.BackendConfigs.items():
-            if config is None:
-                build = getattr(module, f'get_{name}_backend_config')
-                module.BackendConfigs[name] = build()
+        _build_what_is_left_out(module)
+
+
+def _build_what_is_left_out(module) -> None:
+    """MMRazor's repository builds no config on any torch but 1.13.
+
+    Nor does it know the convolutions there: networks would be prepared
+    without them.
+    """
+    utils = importlib.import_module(
+        f'{_BACKENDS}.common_operator_config_utils'
+    )
+    for dim in '123':
+        name = f'_Conv{dim}dMetadata'
+        if not isinstance(getattr(utils, name).root, type):
+            kinds = {
+                field: getattr(vars(utils)[package], f'{kind}{dim}d')
+                for field, (package, kind) in _CONVOLUTIONS.items()
+            }
+            setattr(utils, name, utils._ConvMetadata(**kinds))
+    for name, config in module.BackendConfigs.items():
+        if config is None:
+            build = getattr(module, f'get_{name}_backend_config')
+            module.BackendConfigs[name] = build()
 
 
 def fuse_by_the_old_keyword() -> Optional[bool]:

@@ -18,7 +18,7 @@ from torch.ao.quantization import (
 )
 from torch.ao.quantization import backend_config as torch_configs
 
-from csd_mmrazor.compat import in_force
+from csd_mmrazor.compat import in_force, mmrazor_quantization
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -126,6 +126,32 @@ def test_backend_config_agrees_with_torch():
         assert observed[pattern].observation_type == (
             torch_configs.ObservationType.INPUT_OUTPUT_NOT_OBSERVED
         )
+
+
+def test_what_the_repository_leaves_out_is_built(monkeypatch):
+    """There, convolutions are numbers and configs None on torch >= 2."""
+    from mmrazor.structures.quantization import backend_config as module
+    from mmrazor.structures.quantization.backend_config import (
+        common_operator_config_utils as utils,
+    )
+
+    fields = [getattr(utils, f'_Conv{dim}dMetadata') for dim in '123']
+    before = dict(BackendConfigs)
+    for dim in '123':
+        toy = utils._ConvMetadata(*range(13))
+        monkeypatch.setattr(utils, f'_Conv{dim}dMetadata', toy)
+    for name in before:
+        monkeypatch.setitem(BackendConfigs, name, None)
+    mmrazor_quantization._build_what_is_left_out(module)
+    again = [getattr(utils, f'_Conv{dim}dMetadata') for dim in '123']
+    assert again == fields
+    for name, config in before.items():
+        assert config is not BackendConfigs[name]
+        for ours, theirs in zip(config.configs, BackendConfigs[name].configs):
+            assert ours.pattern == theirs.pattern
+            assert ours._pattern_complex_format == (
+                theirs._pattern_complex_format
+            )
 
 
 def test_fuse_takes_both_keywords():
