@@ -6,7 +6,7 @@ from contextlib import suppress
 from copy import deepcopy
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from typing import Collection, Iterator, Set, Tuple, Union
+from typing import Collection, Iterator, Optional, Set, Tuple, Union
 
 from mmengine.config import Config
 from mmengine.fileio import load
@@ -53,7 +53,7 @@ def read_config(path: Union[str, Path]) -> Config:
         ) from error
     used = {name for item in files.items() for name in _used(*item)}
     check_names(cfg, used)
-    apart = _tested_apart(str(path))
+    apart = _tested_apart(str(path), cfg)
     follow_validation(cfg, [each for each in TESTED if each not in apart])
     return cfg
 
@@ -72,14 +72,22 @@ def follow_validation(cfg: Config, parts: Collection[str]) -> None:
             cfg[f'test_{part}'] = deepcopy(value)
 
 
-def _tested_apart(path: str) -> Set[str]:
+def _tested_apart(path: str, cfg: Optional[Config] = None) -> Set[str]:
     """What a config says of tests that it does not say of validation.
 
     The last of its files that names ``test_*`` decides: if it is what is
     validated on there, it is meant to be that.
+
+    Args:
+        path (str): The config.
+        cfg (Config, optional): What is in it, which is not run again then.
+            Defaults to None.
+
+    Returns:
+        set[str]: Of :data:`TESTED`.
     """
     named = _assigned(path, Path(path).read_text(encoding='utf-8'))
-    cfg, apart = Config.fromfile(path, use_environment_variables=False), set()
+    apart: Set[str] = set()
     inherited: Set[str] = set()
     for base in Config._get_base_files(path):
         inherited |= _tested_apart(Config._get_cfg_path(base, path)[0])
@@ -87,6 +95,8 @@ def _tested_apart(path: str) -> Set[str]:
         if f'test_{part}' not in named:
             is_apart = part in inherited
         else:
+            if cfg is None:
+                cfg = Config.fromfile(path, use_environment_variables=False)
             is_apart = cfg.get(f'test_{part}') != cfg.get(f'val_{part}')
         if is_apart:
             apart.add(part)

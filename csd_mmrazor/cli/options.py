@@ -99,6 +99,7 @@ def is_meant_as_text(
         return False
     name = option.split('.')[-1]
     is_file = name in _FILES or name.endswith(('_ckpt', '_path', '_dir'))
+    is_file = is_file and not name.startswith('max_')
     if value is None:
         return is_file and osp.exists(text)
     return is_file or isinstance(present, str)

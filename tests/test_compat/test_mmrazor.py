@@ -352,7 +352,7 @@ def test_what_works_is_not_replaced(repair, cls, method, monkeypatch):
     assert vars(cls)[method] is before
 
 
-def test_networks_are_encoded_for_a_predictor():
+def test_networks_are_encoded_for_a_predictor(scope):
     """Chosen of several choices, as indices and one-hot."""
     from mmrazor.models.task_modules.predictor import MetricPredictor
 

@@ -80,10 +80,14 @@ NINE = [f'class{number}/1.png' for number in range(9)]
         (['a/1.png', 'a/2.gif'], (1,), 'a/2.gif is not an image'),
         (['a/1.png', 'a/2.tiff'], (1,), 'a/2.tiff is not an image'),
         (['a/1.png', 'a/2.npy'], (1,), 'a/2.npy is not an image'),
-        (['a/1.png', 'a/b'], (1,), 'a/b is not an image'),
-        (['a/1.png', 'a/b/1.png'], (1,), 'a/b is not an image'),
-        (['a/1.png', 'a/images/b/1.png'], (1,), 'images/b is not an image'),
-        (['a/1.png', 'a/images/images/1.png'], (1,), 'images is not an image'),
+        (['a/1.png', 'a/b'], (1,), 'a/b is a folder within'),
+        (['a/1.png', 'a/b/1.png'], (1,), 'a/b is a folder within'),
+        (['a/1.png', 'a/images/b/1.png'], (1,), 'images/b is a folder within'),
+        (
+            ['a/1.png', 'a/images/images/1.png'],
+            (1,),
+            'images is a folder within',
+        ),
     ],
 )
 def test_what_would_give_wrong_labels(tmp_path, paths, args, message):

@@ -127,7 +127,9 @@ def test_bad_shapes():
         ),
     ],
 )
-def test_a_task_that_does_not_fit_names_those_that_do(shape, task, fitting):
+def test_a_task_that_does_not_fit_names_those_that_do(
+    scope, shape, task, fitting
+):
     images = torch.zeros(2, *shape)
     with pytest.raises(ValueError, match=f'one of {fitting} take images of'):
         TASK_UTILS.build(dict(type=task)).views(images)

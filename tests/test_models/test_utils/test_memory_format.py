@@ -153,7 +153,8 @@ def test_right_with_avx2_alone(run):
     """Gradients, and steps of the student against a plain loop."""
     steps = 'test_models/test_algorithms/test_csd_distillation.py'
     done = run(
-        *(sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider'),
+        *('env', '-C', ROOT, sys.executable),
+        *('-m', 'pytest', '-q', '-p', 'no:cacheprovider'),
         __file__,
         f'{ROOT}/tests/{steps}::test_steps_equal_a_plain_loop',
         **AVX2,
