@@ -4,7 +4,6 @@
 import importlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import uuid
@@ -14,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import NET, ROOT, TIMEOUT, build, network
+from helpers import NET, ROOT, TIMEOUT, build, free_port, network
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -240,9 +239,7 @@ def forked(fork_server, tmp_path):
     def forked(*argv, processes=1, launched=None, cwd=tmp_path, **request):
         envs = [dict(TMPDIR=str(tmp_path))]
         if launched or processes > 1:
-            with socket.socket() as free:
-                free.bind(('127.0.0.1', 0))
-                port = free.getsockname()[1]
+            port = free_port()
             envs = [
                 dict(
                     TMPDIR=str(tmp_path),

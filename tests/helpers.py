@@ -3,6 +3,7 @@
 
 import re
 import shlex
+import socket
 from pathlib import Path
 
 from mmengine.registry import DefaultScope
@@ -22,6 +23,13 @@ TINY = dict(
     latent_dim=8,
     hidden_channels=8,
 )
+
+
+def free_port():
+    """A port for processes that agree on one; tests run side by side."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return free.getsockname()[1]
 
 
 def network(channels=1, base_channels=4, num_classes=10, **backbone):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from helpers import ROOT, build, network
+from helpers import ROOT, build, free_port, network
 from mmengine.runner import CheckpointLoader
 from test_kills import AT_FILE, config, same, state  # noqa: F401
 
@@ -115,7 +115,7 @@ def test_one_process_needs_no_launcher(run, forked, config, tmp_path):  # noqa: 
     assert none.status == [0], none.output[-3000:]
     run(
         *(ROOT / 'tools/dist_train.sh', 'config.py', 1, '--work-dir', 'run'),
-        PORT='29541',
+        PORT=str(free_port()),
     )
     a, b = (
         CheckpointLoader.load_checkpoint(str(tmp_path / name / 'epoch_3.pth'))

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TIMEOUT
+from helpers import ROOT, TIMEOUT, free_port
 from mmengine.runner import CheckpointLoader
 
 from csd_mmrazor.datasets import BankFolder
@@ -218,7 +218,7 @@ def test_a_process_that_dies_ends_the_job(forked, config, tmp_path, moment):
     env = dict(
         os.environ,
         MARK=mark,
-        PORT='29531',
+        PORT=str(free_port()),
         OMP_NUM_THREADS='1',
         PYTHONWARNINGS='ignore',
     )
@@ -276,7 +276,7 @@ def test_a_node_that_dies_ends_the_job(config, tmp_path):
     """Two nodes of one process each, on one machine; one is killed."""
     config(**{'train_dataloader.sampler.num_samples': 10**7})
     mark = f'{tmp_path.name}nodes'
-    nodes = []
+    nodes, port = [], str(free_port())
     for rank in range(2):
         env = dict(
             os.environ,
@@ -284,7 +284,7 @@ def test_a_node_that_dies_ends_the_job(config, tmp_path):
             NNODES='2',
             NODE_RANK=str(rank),
             MASTER_ADDR='127.0.0.1',
-            PORT='29561',
+            PORT=port,
             OMP_NUM_THREADS='1',
             PYTHONWARNINGS='ignore',
         )

@@ -3,13 +3,12 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from contextlib import suppress
 
 import pytest
-from helpers import ROOT, TIMEOUT
+from helpers import ROOT, TIMEOUT, free_port
 
 OLD = dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
 # As after so many calls, Ctrl-C.
@@ -94,16 +93,13 @@ def test_ctrl_c(forked, config, tmp_path, moment):
 def test_ctrl_c_with_several_processes(config, tmp_path):
     """One line, and no traceback of their launcher."""
     path = config(**{'default_hooks.synthesis.init_rounds': 10**5})
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
     out = tmp_path / 'out'
     with open(out, 'w') as file:
         process = subprocess.Popen(
             ['bash', str(ROOT / 'tools/dist_train.sh'), path, '2']
             + ['--work-dir', 'run', '--no-rehearsal'],
             cwd=tmp_path,
-            env=dict(os.environ, OMP_NUM_THREADS='1', PORT=str(port)),
+            env=dict(os.environ, OMP_NUM_THREADS='1', PORT=str(free_port())),
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,

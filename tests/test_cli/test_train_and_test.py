@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, command
+from helpers import ROOT, command, free_port
 from mmengine.hub import get_model
 from mmengine.runner import CheckpointLoader
 from PIL import Image
@@ -199,7 +199,7 @@ def test_two_processes_on_the_cpu(run, tmp_path, tiny_config):
         2,
         '--work-dir',
         'run',
-        PORT='29511',
+        PORT=str(free_port()),
     )
     bank = BankFolder(tmp_path / 'run/bank')
     assert [(s.epoch, s.index) for s in bank.shards] == [
@@ -216,7 +216,7 @@ def test_two_processes_on_the_cpu(run, tmp_path, tiny_config):
         'config.py',
         'run/epoch_2.pth',
         2,
-        PORT='29512',
+        PORT=str(free_port()),
     )
     found = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
     # The log rounds to four digits.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ROOT, build
+from helpers import ROOT, build, free_port
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
@@ -335,7 +335,7 @@ def test_mmrazors_under_torchrun(files, tmp_path, run):
     run(
         sys.executable,
         *('-m', 'torch.distributed.run', '--nproc_per_node=2'),
-        '--master_port=29613',
+        f'--master_port={free_port()}',
         ROOT / 'tools/train.py',
         *(path, '--launcher', 'pytorch', '--work-dir', 'run'),
         *('--cfg-options', *(f'{k}={v}' for k, v in options.items())),

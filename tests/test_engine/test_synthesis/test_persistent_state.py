@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, free_port
 
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.engine.synthesis import persistent_state
@@ -449,7 +449,7 @@ open(f'agreed_{get_rank()}', 'w').write(str(len(hook.round_runner.bank)))
     run(
         sys.executable,
         *('-m', 'torch.distributed.run', '--nproc_per_node=2'),
-        *('--master_port=29617', 'check.py'),
+        *(f'--master_port={free_port()}', 'check.py'),
     )
     for rank in (0, 1):
         assert (tmp_path / f'agreed_{rank}').read_text() == str(16 * 7)
