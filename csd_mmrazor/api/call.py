@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..datasets.image_folder import list_image_folder
+from ..models.classifiers import TorchClassifier
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
 from ..utils.arguments import check_arguments, check_positive, check_value
 from ..utils.imports import lend
@@ -382,7 +383,9 @@ def distill(
             write_file(folder / CONFIG, text.encode())
             runner.train()
             trained = runner.model.architecture
-            trained = getattr(trained, 'net', trained)
+            # A model of mmpretrain may have a ``net`` of its own.
+            if isinstance(trained, TorchClassifier):
+                trained = trained.net
             weights = {
                 k: v.detach().cpu().clone()
                 for k, v in trained.state_dict().items()
