@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from helpers import ROOT, TIMEOUT, free_port
 from mmengine.runner import CheckpointLoader
 
 from csd_mmrazor.datasets import BankFolder
+from csd_mmrazor.utils.checkpoints import latest_checkpoint
 
 SYNTHESIS = 'default_hooks.synthesis'
 EPOCHS = 3
@@ -95,7 +97,11 @@ def same_result(work, whole):
 
 
 def state(work):
-    """What is on the disk: shards with their files' identity, and epoch."""
+    """What is on the disk: shards with their files' identity, and epoch.
+
+    The epoch is the one that ``last_checkpoint`` names: a kill may come after
+    a checkpoint is written and before it is named.
+    """
     shards = []
     if BankFolder.exists(work / 'bank'):
         folder = BankFolder(work / 'bank')
@@ -103,8 +109,8 @@ def state(work):
             (shard, (folder.path / shard.name).stat().st_ino)
             for shard in folder.shards
         ]
-    epochs = [int(p.stem[6:]) for p in work.glob('epoch_*.pth')]
-    return shards, max(epochs, default=0)
+    path = latest_checkpoint(work)
+    return shards, int(Path(path).stem[6:]) if path else 0
 
 
 @pytest.mark.parametrize('processes, kills', [(1, 20), (2, 12)])
