@@ -18,17 +18,18 @@ import struct
 import sys
 import traceback
 import zipfile
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, UserList
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from csd_mmrazor.utils import CheckpointError, load_file
+from csd_mmrazor.utils import CheckpointError, load_file, load_pickle
 
 CLASSES = (
     Counter,
     OrderedDict,
+    UserList,
     HistoryBuffer,
     np.ndarray,
     np.dtype,
@@ -59,6 +60,11 @@ HOSTILE = [
     *(DTYPE_STATE % order + b'b' for order in (b'<', b'>', b'|')),
     *(bytes([code]) for code in b'RbaesutQo012}])(N\x81\x85\x86\x87.'),
     b'}b',
+    b'\x8c\x05posix\x8c\x05mkdir\x93X\x06\0\0\0PWNED\n\x85R',
+    b'ccollections\nUserList\n)\x81}X\x06\0\0\0appendNsb',
+    b'ccollections\nUserList\n',
+    b'ctorch.storage\n_load_from_bytes\nC\x01a\x85R',
+    b'\x8f(N\x90',
 ]
 NUMBERS = [
     b'K\0',
@@ -137,6 +143,16 @@ def of_legacy(content):
     return lambda random: mutant(random, content[:end], starts) + content[end:]
 
 
+def of_pickle(content):
+    """The same of a pickle alone."""
+    starts, _ = instructions(content)
+    return lambda random: mutant(random, content, starts)
+
+
+def load_alone(file):
+    return load_pickle(file, 'it', {'collections.UserList': UserList})
+
+
 def of_bytes(content):
     """A byte of the file altered, or its end cut off."""
 
@@ -193,9 +209,10 @@ def use(value):
 def main(path, kind, seed, batches, number):
     with open(path, 'rb') as file:
         content = file.read()
-    make = dict(archive=of_archive, legacy=of_legacy, bytes=of_bytes)[kind](
-        content
-    )
+    make = dict(
+        archive=of_archive, legacy=of_legacy, pickle=of_pickle, bytes=of_bytes
+    )[kind](content)
+    load = load_alone if kind == 'pickle' else load_file
     status, counts = [], Counter()
     for batch in range(int(batches)):
         draws = random.Random(f'{seed} {batch}')
@@ -204,11 +221,11 @@ def main(path, kind, seed, batches, number):
             code = 1
             try:
                 found = Counter()
-                same = use(load_file(io.BytesIO(content)))
+                same = use(load(io.BytesIO(content)))
                 before = state_of_classes()
                 for _ in range(int(number)):
                     try:
-                        value = load_file(io.BytesIO(make(draws)))
+                        value = load(io.BytesIO(make(draws)))
                     except CheckpointError:
                         found['refused'] += 1
                     else:

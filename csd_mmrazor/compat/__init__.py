@@ -36,6 +36,7 @@ def apply() -> None:
         mmrazor,
         mmrazor_configs,
         mmrazor_quantization,
+        mmrazor_searches,
     )
 
     # MMEngine first: MMRazor is imported with it in order.
@@ -52,6 +53,7 @@ def apply() -> None:
         data_files.resume_from_intact_checkpoints,
         data_files.never_run_texts_of_configs,
         data_files.read_yaml_safely,
+        data_files.read_pickles_safely,
         data_files.keep_methods_of_schedulers,
         data_files.write_checkpoints_atomically,
         data_files.leave_other_runs_checkpoints_alone,
@@ -81,6 +83,7 @@ def apply() -> None:
         mmrazor.predict_without_numpy_aliases,
         mmrazor.contrast_classes_of_any_size,
         mmrazor.train_dsnas_without_gradients_of_zeros,
+        mmrazor.train_dmcp_under_ddp,
         mmrazor.draw_features_by_any_visualizer,
         mmrazor.draw_subnets_of_dmcp_within_limits,
         mmrazor_configs.find_preprocessors_of_networks,
@@ -89,6 +92,9 @@ def apply() -> None:
         mmrazor_configs.find_subnets,
         mmrazor_configs.take_tokens_of_mmpretrain,
         mmrazor_configs.download_nothing_that_is_given,
+        mmrazor_searches.read_candidates_without_running,
+        mmrazor_searches.resume_searches_from_their_state,
+        mmrazor_searches.never_run_files_of_predictors,
         mmrazor_quantization.deploy_without_mmdeploy,
         mmrazor_quantization.export_fake_quantizers,
         mmpretrain.export_windows_of_any_batch,

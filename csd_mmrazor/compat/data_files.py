@@ -14,6 +14,7 @@ from ..utils import (
     keep_own_pointers,
     latest_checkpoint,
     load_file,
+    load_pickle,
     parse_config,
     write_file,
 )
@@ -115,6 +116,38 @@ def read_yaml_safely() -> None:
         _candidates,
     )
     yaml_handler.Loader = PlainLoader
+
+
+def read_pickles_safely() -> None:
+    """``mmengine.load`` runs whatever a ``.pkl`` says.
+
+    MMRazor's searches are resumed from one. Results of tests and the like
+    are plain data as well, and are read as such, with the candidates of
+    searches.
+    """
+    from mmengine import fileio
+    from mmengine.fileio.handlers import PickleHandler
+
+    def load_from_fileobj(self, file, **kwargs):
+        from mmrazor.structures import Candidates
+
+        name = f'{Candidates.__module__}.{Candidates.__name__}'
+        path = getattr(file, 'name', 'A pickle')
+        return load_pickle(file, str(path), {name: Candidates})
+
+    load = fileio.load
+
+    @functools.wraps(load)
+    def load_by_name(file, *args, **kwargs):
+        try:
+            return load(file, *args, **kwargs)
+        except CheckpointError as error:
+            if not isinstance(file, (str, Path)):
+                raise
+            raise CheckpointError(f'{file}: {error}') from error.__cause__
+
+    PickleHandler.load_from_fileobj = load_from_fileobj
+    rebind(load, load_by_name)
 
 
 def _candidates(loader, node):

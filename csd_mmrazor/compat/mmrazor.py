@@ -365,8 +365,7 @@ def train_dsnas_without_gradients_of_zeros() -> Optional[bool]:
 
     ``zero_grad`` left zeros before, which are put there again.
     """
-    zero_grad = inspect.signature(torch.optim.Optimizer.zero_grad)
-    if not zero_grad.parameters['set_to_none'].default:
+    if not _zero_grad_leaves_none():
         return False
     from mmrazor.models.algorithms import DSNAS
     from mmrazor.models.mutables import BaseMutable
@@ -379,9 +378,43 @@ def train_dsnas_without_gradients_of_zeros() -> Optional[bool]:
         for module in self.architecture.modules():
             if isinstance(module, BaseMutable):
                 params.append(module.arch_weights)
-        for param in params:
-            if param.grad is None:
-                param.grad = torch.zeros_like(param)
+        _zeros_for_none(params)
         handle_grads(self)
 
     DSNAS.handle_grads = handle_with_zeros
+
+
+def train_dmcp_under_ddp() -> Optional[bool]:
+    """``DMCPDDP`` may fail in the step after one of its architecture.
+
+    The loss of the FLOPs is no output of DDP, which takes the parameters of
+    the architecture for used in the next step all the same. If they are not,
+    it misses their gradients, which torch < 2 left as zeros.
+    """
+    if not _zero_grad_leaves_none():
+        return False
+    from mmrazor.models.algorithms import DMCPDDP
+
+    train_step = DMCPDDP.train_step
+
+    @functools.wraps(train_step)
+    def train_step_with_zeros(self, data, optim_wrapper):
+        losses = train_step(self, data, optim_wrapper)
+        dmcp = self.module
+        if dmcp.arch_train and dmcp._iter % dmcp.arch_train_freq == 0:
+            for group in optim_wrapper['mutator'].param_groups:
+                _zeros_for_none(group['params'])
+        return losses
+
+    DMCPDDP.train_step = train_step_with_zeros
+
+
+def _zero_grad_leaves_none():
+    zero_grad = inspect.signature(torch.optim.Optimizer.zero_grad)
+    return zero_grad.parameters['set_to_none'].default
+
+
+def _zeros_for_none(params):
+    for param in params:
+        if param.grad is None:
+            param.grad = torch.zeros_like(param)

@@ -7,9 +7,36 @@ import types
 from pathlib import Path
 from typing import Optional
 
-from ..utils import without_own_weights
+import torch
 
-_SOURCES = 'https://github.com/open-mmlab/mmrazor/blob/main/'
+from ..utils import download_to, without_own_weights
+
+# The last commit of MMRazor's main branch.
+_SOURCES = (
+    'https://raw.githubusercontent.com/open-mmlab/mmrazor/'
+    '90c7af1fdf35a606a2fceaaeb4b6be2f0dac4eb7/'
+)
+# The subnets there that configs name, and how their SHA-256 begins.
+_NAS, _PRUNING = 'configs/nas/mmcls', 'configs/pruning'
+_DARTS = f'{_NAS}/darts/DARTS_SUBNET_CIFAR'
+_SUBNETS = {
+    f'{_DARTS}_MMRAZOR_97.32.yaml': '05f4b18b5cba4149',
+    f'{_DARTS}_PAPER_ALIAS.yaml': 'ed877cb7c845b116',
+    f'{_NAS}/autoformer/AUTOFORMER_SUBNET_B.yaml': '46ca183d9668f2ed',
+    f'{_NAS}/bignas/ATTENTIVE_SUBNET_A0.yaml': '1204adf039f8c472',
+    f'{_NAS}/dsnas/DSNAS_SUBNET_IMAGENET_PAPER_ALIAS.yaml': 'cfd8e2da4dcc5a3a',
+    f'{_NAS}/onceforall/OFA_SUBNET_NOTE8_LAT31.yaml': '3a281c8c6696246b',
+    f'{_NAS}/spos/SPOS_SUBNET.yaml': '120c731cbd7a1c5a',
+    'configs/nas/mmdet/detnas/DETNAS_SUBNET.yaml': '3d285d6af3487727',
+    f'{_PRUNING}/mmcls/dcff/fix_subnet.json': 'a74b866444a8df99',
+    f'{_PRUNING}/mmcls/dmcp/DMCP_MBV2_100M.json': 'a4ba45294a86f25d',
+    f'{_PRUNING}/mmcls/dmcp/DMCP_R50_2G.json': 'f35c900569942842',
+    f'{_PRUNING}/mmdet/dcff/fix_subnet.json': 'a74b866444a8df99',
+    f'{_PRUNING}/mmpose/dcff/fix_subnet.json': 'a74b866444a8df99',
+    f'{_PRUNING}/mmseg/dcff/fix_subnet.json': 'a74b866444a8df99',
+    'tests/data/MBV2_slimmable_config.json': '3a5ddd2048723c03',
+}
+_SUBNET_OPTIONS = 'fix_subnet, or units of the mutator'
 # Arguments that were renamed, but not in every config.
 _RENAMED = dict(
     AutoSlim=dict(bn_training_mode='norm_training'),
@@ -123,36 +150,60 @@ def _with_old_names(initialize, renamed):
 def find_subnets() -> None:
     """Configs name subnets from the root of MMRazor's repository.
 
-    They are only found where one starts there, and MMRazor's wheel does not
-    have them. They are looked for where MMRazor's configs are installed, too;
-    and the error says where they are.
+    They are only found where one starts there, and neither its wheel nor its
+    source distribution has them. They are looked for where MMRazor is
+    installed, too, or cloned; and those that its own configs name are
+    downloaded from its repository, as weights are.
     """
-    import mmrazor
     from mmengine import fileio
+    from mmrazor.implementations.pruning.group_fisher import (
+        prune_deploy_sub_model,
+    )
     from mmrazor.models.mutators.channel_mutator import channel_mutator
     from mmrazor.structures.subnet import fix_subnet
 
-    installed = Path(mmrazor.__file__).parent / '.mim'
-
     @functools.wraps(fileio.load)
     def load(file, *args, **kwargs):
-        is_there = not isinstance(file, (str, Path)) or Path(file).exists()
-        if not is_there and (installed / file).is_file():
-            file = str(installed / file)
-        elif not is_there and str(file).startswith(('configs/', 'tests/')):
-            raise FileNotFoundError(
-                f'There is no {file} in the current folder, and MMRazor as '
-                f'pip installs it comes without it. Get {_SOURCES}{file}, '
-                'and give its path in the config (fix_subnet, or units of '
-                'the mutator), or put it there.'
-            )
+        if isinstance(file, (str, Path)) and not Path(file).exists():
+            file = _find_subnet(str(file))
         return fileio.load(file, *args, **kwargs)
 
     # What these modules alone see of fileio.
     stand_in = types.ModuleType('fileio')
     stand_in.__getattr__ = functools.partial(getattr, fileio)
     stand_in.load = load
-    channel_mutator.fileio = fix_subnet.fileio = stand_in
+    for module in (channel_mutator, fix_subnet, prune_deploy_sub_model):
+        module.fileio = stand_in
+
+
+def _find_subnet(file: str) -> str:
+    if not file.startswith(('configs/', 'tests/')):
+        return file
+    import mmrazor
+    from mmengine.logging import print_log
+
+    package = Path(mmrazor.__file__).parent
+    stored = Path(torch.hub.get_dir(), 'mmrazor', file)
+    for path in (package / '.mim' / file, package.parent / file, stored):
+        if path.is_file():
+            return str(path)
+    if file not in _SUBNETS:
+        raise FileNotFoundError(
+            f'There is no {file} in the current folder or where MMRazor is '
+            "installed, nor among the subnets of MMRazor's repository. Give "
+            f'the path of one in the config ({_SUBNET_OPTIONS}).'
+        )
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    option = f'name a file of your own in the config ({_SUBNET_OPTIONS})'
+    print_log(f'Downloading {_SOURCES}{file} to {stored}', 'current')
+    with download_to(stored, f'{_SOURCES}{file}', option):
+        torch.hub.download_url_to_file(
+            f'{_SOURCES}{file}',
+            str(stored),
+            hash_prefix=_SUBNETS[file],
+            progress=False,
+        )
+    return str(stored)
 
 
 def download_nothing_that_is_given() -> None:

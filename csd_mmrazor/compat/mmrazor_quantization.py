@@ -180,10 +180,11 @@ def export_fake_quantizers() -> Optional[bool]:
     """Torch's exporters to ONNX have changed since 1.13.
 
     That of TorchScript, the only one that knows MMRazor's operators, is no
-    longer the default, and wants the shape of a weight after them.
+    longer the default, and wants the shape of a weight after them. It is the
+    default again for networks with fake quantizers, and for no others.
     """
-    from mmrazor.models import quantizers
     from mmrazor.models.quantizers import native_quantizer
+    from torch.ao.quantization import FakeQuantizeBase
 
     if 'dynamo' not in inspect.signature(torch.onnx.export).parameters:
         return False
@@ -194,17 +195,18 @@ def export_fake_quantizers() -> Optional[bool]:
 
         return symbolic_with_shape
 
-    def by_torchscript(export):
-        @functools.wraps(export)
-        def export_onnx(self, *args, **kwargs):
-            return export(self, *args, **dict(dict(dynamo=False), **kwargs))
+    export = torch.onnx.export
 
-        return export_onnx
+    @functools.wraps(export)
+    def export_by_torchscript(model, *args, **kwargs):
+        if isinstance(model, torch.nn.Module) and any(
+            isinstance(module, FakeQuantizeBase) for module in model.modules()
+        ):
+            kwargs.setdefault('dynamo', False)
+        return export(model, *args, **kwargs)
 
     for name in ('channel', 'tensor'):
         name = f'fake_quantize_per_{name}_affine'
         symbolic = with_shape(getattr(native_quantizer, name))
         torch.onnx.register_custom_op_symbolic(f'::{name}', symbolic, 11)
-    for quantizer in vars(quantizers).values():
-        if 'export_onnx' in getattr(quantizer, '__dict__', {}):
-            quantizer.export_onnx = by_torchscript(quantizer.export_onnx)
+    rebind(export, export_by_torchscript, 'torch.onnx')

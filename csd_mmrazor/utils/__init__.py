@@ -7,6 +7,7 @@ from .checkpoints import (
     latest_checkpoint,
     list_checkpoints,
     load_file,
+    load_pickle,
     verify_archive,
 )
 from .downloads import download_to
@@ -38,6 +39,7 @@ __all__ = [
     'latest_checkpoint',
     'list_checkpoints',
     'load_file',
+    'load_pickle',
     'own_file',
     'parse_config',
     'path_below',

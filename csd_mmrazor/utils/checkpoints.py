@@ -6,14 +6,28 @@ import re
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Union
+from typing import (
+    Any,
+    BinaryIO,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Union,
+)
 
 import numpy as np
 import torch
 from mmengine.logging import print_log
 
 from .files import last_part, own_file
-from .plain_pickle import NotPlainError, read_pickle
+from .plain_pickle import (
+    NotPlainError,
+    Storage,
+    read_pickle,
+    read_storage_alone,
+)
 
 _ZIP = b'PK\x03\x04'
 # How ``torch.save`` began files before torch 1.6; see torch.serialization.
@@ -54,6 +68,46 @@ def load_file(
             return _load(opened, str(file), torch.device(map_location))
     name = getattr(file, 'name', 'file')
     return _load(file, str(name), torch.device(map_location))
+
+
+def load_pickle(
+    file: BinaryIO, name: str, lists: Optional[Dict[str, type]] = None
+) -> Any:
+    """Load what ``pickle.dump`` wrote, if it is data, in place of pickle.load.
+
+    Args:
+        file (BinaryIO): Where it starts.
+        name (str): What to call it in an error.
+        lists (dict[str, type], optional): Kinds of ``UserList`` that may be
+            in it, by ``module.name``.
+
+    Returns:
+        What it holds: as of :func:`load_file`, and such lists.
+
+    Raises:
+        CheckpointError: If it was cut short or altered, or holds more.
+        OSError: If it cannot be read.
+    """
+    device = torch.device('cpu')
+
+    def read_bytes(data: bytes) -> Storage:
+        return _load_legacy(io.BytesIO(data), device, read_storage_alone)
+
+    try:
+        return read_pickle(file, None, read_bytes, lists)
+    except (OSError, MemoryError):
+        raise
+    except NotPlainError as error:
+        raise CheckpointError(
+            f'{name} is not loaded, since it holds more than tensors, numbers '
+            f'and texts: {error}. That could run any code. One that you trust '
+            'you can read by pickle.load.'
+        ) from error
+    except Exception as error:
+        raise CheckpointError(
+            f'{name} is not a pickle, or was cut short '
+            f'({type(error).__name__}).'
+        ) from error
 
 
 def _load(file: BinaryIO, name: str, device: torch.device) -> Any:
@@ -102,7 +156,11 @@ def _load_archive(archive: zipfile.ZipFile, device: torch.device) -> Any:
     return read_pickle(io.BytesIO(archive.read(found)), read_storage)
 
 
-def _load_legacy(file: BinaryIO, device: torch.device) -> Any:
+def _load_legacy(
+    file: BinaryIO,
+    device: torch.device,
+    read: Callable[..., Any] = read_pickle,
+) -> Any:
     """Of torch < 1.6: pickles, the last of which names storages to come."""
     room = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -122,7 +180,7 @@ def _load_legacy(file: BinaryIO, device: torch.device) -> Any:
             raise NotPlainError(f'a storage of {size} bytes in {key}')
         return storages[key]
 
-    read_pickle(file, announced)
+    read(file, announced)
     for key in read_pickle(file):
         file.seek(8, io.SEEK_CUR)  # how many numbers it is
         size = len(storages[key])
@@ -131,7 +189,7 @@ def _load_legacy(file: BinaryIO, device: torch.device) -> Any:
             raise ValueError('it ends within a storage')
         storages[key] = torch.tensor(data, device=device)
     file.seek(start)
-    return read_pickle(file, lambda key, size: storages[key])
+    return read(file, lambda key, size: storages[key])
 
 
 def verify_archive(path: Union[str, Path]) -> None:

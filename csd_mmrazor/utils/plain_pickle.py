@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Reads the pickles of checkpoints, as data.
+"""Reads pickles, those of checkpoints above all, as data.
 
 A pickle is a program. This runs the few instructions that tensors, arrays,
 numbers, texts and containers of them take, and knows by name what may be
@@ -13,7 +13,7 @@ import pickletools
 import re
 from _compat_pickle import IMPORT_MAPPING
 from collections import Counter, OrderedDict
-from typing import Any, BinaryIO, Callable, List, NamedTuple
+from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 import torch
@@ -79,7 +79,10 @@ class _Global(NamedTuple):
 
 
 def read_pickle(
-    file: BinaryIO, read_storage: Callable[..., torch.Tensor] = None
+    file: BinaryIO,
+    read_storage: Callable[..., torch.Tensor] = None,
+    read_bytes: Callable[[bytes], 'Storage'] = None,
+    lists: Dict[str, type] = None,
 ) -> Any:
     """Read one pickle.
 
@@ -87,6 +90,11 @@ def read_pickle(
         file (BinaryIO): Where it starts; left where it ends.
         read_storage (callable, optional): Returns the memory of a storage of
             a key (str) and a size in bytes (int), as (bytes,) of uint8.
+        read_bytes (callable, optional): Returns the storage in what
+            ``torch.save`` made of one, which is how tensors that were pickled
+            by themselves have it.
+        lists (dict[str, type], optional): Kinds of ``UserList`` that there
+            may be, by ``module.name``.
 
     Returns:
         What it holds.
@@ -95,16 +103,37 @@ def read_pickle(
         NotPlainError: If it holds more than data.
         Exception: If it is no pickle.
     """
-    value = _Machine(read_storage).run(file)
-    _check_plain(value)
+    lists = lists or {}
+    value = _Machine(read_storage, read_bytes, lists).run(file)
+    _check_plain(value, tuple(lists.values()))
+    return value
+
+
+def read_storage_alone(
+    file: BinaryIO, read_storage: Callable[..., torch.Tensor]
+) -> 'Storage':
+    """Read a pickle that holds a storage, and nothing else.
+
+    Args:
+        file (BinaryIO): Where it starts; left where it ends.
+        read_storage (callable): As for :func:`read_pickle`.
+
+    Raises:
+        NotPlainError: If it holds something else.
+        Exception: If it is no pickle.
+    """
+    value = _Machine(read_storage, None, {}).run(file)
+    _check(type(value) is Storage, 'what is no storage')
     return value
 
 
 class _Machine:
     """A stack, a memo and the instructions that work on them."""
 
-    def __init__(self, read_storage) -> None:
+    def __init__(self, read_storage, read_bytes, lists) -> None:
         self.read_storage = read_storage
+        self.read_bytes = read_bytes
+        self.lists = {_Global(name): cls for name, cls in lists.items()}
         self.stack: List[Any] = []
         self.below: List[List] = []  # stacks below the marks
         self.memo = {}
@@ -123,15 +152,34 @@ class _Machine:
                 self.memo[value] = self.stack[-1]
             elif name in ('BINGET', 'LONG_BINGET'):
                 self.stack.append(self.memo[value])
+            elif name == 'MEMOIZE':
+                self.memo[len(self.memo)] = self.stack[-1]
             elif name == 'GLOBAL':
-                self.stack.append(_find(value))
+                self.stack.append(self._find(value))
             elif name == 'STOP':
                 (value,) = self.stack
                 return value
-            elif name != 'PROTO':
+            elif name not in ('PROTO', 'FRAME'):
                 if name not in _INSTRUCTIONS:
                     raise NotPlainError(f'the instruction {name}')
                 getattr(self, _INSTRUCTIONS[name])()
+
+    def _find(self, name: str) -> Any:
+        found = _Global(_path(name))
+        return found if found in self.lists else _find(name)
+
+    def _stack_global(self) -> None:
+        names = self._last(2)
+        _check(all(type(name) is str for name in names), 'a name of no text')
+        self.stack.append(self._find(' '.join(names)))
+
+    def _empty_set(self) -> None:
+        self.stack.append(set())
+
+    def _additems(self) -> None:
+        items = self._since_mark()
+        _check(type(self.stack[-1]) is set, 'items of what is no set')
+        self.stack[-1].update(_set(items))
 
     def _empty_list(self) -> None:
         self.stack.append([])
@@ -196,19 +244,31 @@ class _Machine:
     def _reduce(self) -> None:
         function, args = self._last(2)
         _check(
-            type(function) is _Global and function.make is not None,
+            type(function) is _Global
+            and (function.make is not None or function is _STORAGE),
             'a call of what is no name',
         )
         _check(type(args) is tuple, 'a call without arguments')
-        value = function.make(*args)
-        if type(value) is np.ndarray:
+        if function is _STORAGE:
+            _check(
+                self.read_bytes is not None and [*map(type, args)] == [bytes],
+                'a storage of its own',
+            )
+            value = self.read_bytes(*args)
+        else:
+            value = function.make(*args)
+        if function.make is _array:
             self.stateless.append(value)
         self.stack.append(value)
 
     def _newobj(self) -> None:
         cls, args = self._last(2)
-        _check(cls is _HISTORY and args == (), 'an object of its own')
-        self.stack.append(HistoryBuffer())
+        is_list = type(cls) is _Global and cls in self.lists
+        _check(
+            (cls is _HISTORY or is_list) and args == (),
+            'an object of its own',
+        )
+        self.stack.append(self.lists[cls]() if is_list else HistoryBuffer())
         self.stateless.append(self.stack[-1])
 
     def _build(self) -> None:
@@ -235,6 +295,14 @@ class _Machine:
             )
             if type(target) is np.ndarray:
                 _fill_array(target, state)
+            elif type(target) in self.lists.values():
+                _check(
+                    type(state) is dict
+                    and state.keys() == {'data'}
+                    and type(state['data']) is list,
+                    f'a {type(target).__name__} of what is no list',
+                )
+                target.data = state['data']
             else:
                 arrays = (state['_log_history'], state['_count_history'])
                 _check(
@@ -282,14 +350,22 @@ def _is_key(value: Any) -> bool:
     return type(value) in _KEYS
 
 
+def _path(name: str) -> str:
+    """``module name`` as Python 3 calls it."""
+    module, _, name = name.partition(' ')
+    return f'{IMPORT_MAPPING.get(module, module)}.{name}'
+
+
 def _find(name: str) -> Any:
     """What ``module name`` stands for."""
+    path = _path(name)
     module, _, name = name.partition(' ')
-    path = f'{IMPORT_MAPPING.get(module, module)}.{name}'
     if path in _DTYPES:
         return _DTYPES[path]
     if module in _STORAGE_MODULES and name in _STORAGES:
         return _Global(name)
+    if path.startswith(f'{_HISTORY.name}.'):  # from protocol 4 on
+        return _statistic(_HISTORY, path[len(_HISTORY.name) + 1 :])
     if path not in _GLOBALS:
         raise NotPlainError(path)
     return _GLOBALS[path]
@@ -455,6 +531,21 @@ def _array(cls, shape, code):
     return np.empty(0, np.int8)
 
 
+def _array_of_bytes(data, dtype, shape, order):
+    """As protocol 5 has arrays."""
+    _check(
+        type(data) in (bytes, bytearray)
+        and isinstance(dtype, np.dtype)
+        and type(shape) is tuple
+        and all(map(_is_size, shape))
+        and order in ('C', 'F')
+        and len(data) == math.prod(shape) * dtype.itemsize
+        and math.prod(max(n, 1) for n in shape) < 1 << 48,
+        'an array without memory',
+    )
+    return np.ndarray(shape, dtype, data, order=order)
+
+
 def _fill_array(array, state) -> None:
     _check(
         type(state) is tuple and len(state) == 5 and state[0] == 1,
@@ -507,13 +598,15 @@ def _fill_history(buffer, state) -> None:
     buffer._log_history, buffer._count_history = arrays
 
 
-def _check_plain(value: Any) -> None:
+def _check_plain(value: Any, lists: Tuple[type, ...]) -> None:
     """Check that what was read is data, and not without end."""
     to_see, seen = [(value, 0)], 0
     while to_see:
         value, depth = to_see.pop()
         seen += 1
         _check(seen + len(to_see) <= _MOST_VALUES, f'more than {seen} values')
+        if type(value) in lists:
+            value = value.data
         if type(value) in (list, tuple, set, dict, OrderedDict, Counter):
             _check(depth < _MOST_DEPTH, f'more than {depth} levels')
             is_dict = isinstance(value, dict)
@@ -531,28 +624,38 @@ def _check_plain(value: Any) -> None:
 
 _VALUES = dict(NONE=None, NEWTRUE=True, NEWFALSE=False, EMPTY_TUPLE=())
 _GIVEN = {
+    'BINBYTES',
+    'BINBYTES8',
     'BINFLOAT',
     'BININT',
     'BININT1',
     'BININT2',
     'BINUNICODE',
+    'BINUNICODE8',
+    'BYTEARRAY8',
     'LONG1',
+    'LONG4',
+    'SHORT_BINBYTES',
     'SHORT_BINSTRING',
+    'SHORT_BINUNICODE',
 }
 _INSTRUCTIONS = {
     name: f'_{name.lower()}'
     for name in (
+        'ADDITEMS',
         'APPEND',
         'APPENDS',
         'BINPERSID',
         'BUILD',
         'EMPTY_DICT',
         'EMPTY_LIST',
+        'EMPTY_SET',
         'MARK',
         'NEWOBJ',
         'REDUCE',
         'SETITEM',
         'SETITEMS',
+        'STACK_GLOBAL',
         'TUPLE',
         'TUPLE1',
         'TUPLE2',
@@ -577,11 +680,14 @@ _GLOBALS = {
     'torch._utils._rebuild_tensor_v2': _tensor,
     'torch._utils._rebuild_tensor_v3': _tensor_of_dtype,
     'torch.device': _device,
+    'torch.storage._load_from_bytes': None,
 }
 for _package in ('numpy.core', 'numpy._core'):  # NumPy 1 and 2
     _GLOBALS[f'{_package}.multiarray._reconstruct'] = _array
     _GLOBALS[f'{_package}.multiarray.scalar'] = _scalar
+    _GLOBALS[f'{_package}.numeric._frombuffer'] = _array_of_bytes
 _GLOBALS = {name: _Global(name, make) for name, make in _GLOBALS.items()}
 _ARRAY = _GLOBALS['numpy.ndarray']
+_STORAGE = _GLOBALS['torch.storage._load_from_bytes']
 _HISTORY = _GLOBALS['mmengine.logging.history_buffer.HistoryBuffer']
 HistoryBuffer()  # fills ``_statistics_methods``

@@ -124,6 +124,44 @@ def test_yaml_of_wrong_candidates_is_refused(state, tmp_path):
         mmengine.load(path)
 
 
+def test_pickles_hold_data(tmp_path):
+    """As ``tools/test.py --out`` and MMRazor's searches write them."""
+    import mmengine
+    from mmrazor.structures import Candidates
+
+    path = tmp_path / 'results.pkl'
+    candidates = Candidates({'1': ('a', 2), '2': 'c'})
+    candidates.set_resource(0, 49.9, 'flops')
+    score = torch.arange(6.0).view(2, 3).t()
+    results = [dict(sample_idx=0, pred_score=score, path='a.png')]
+    value = dict(top=candidates, all=[candidates], results=results)
+    mmengine.dump(value, path)
+    for found in (mmengine.load(path), mmengine.load(str(path))):
+        assert type(found['top']) is Candidates
+        assert found['top'] == candidates == found['all'][0]
+        assert found['top'] is found['all'][0]
+        assert found['results'][0]['path'] == 'a.png'
+        assert torch.equal(found['results'][0]['pred_score'], score)
+    with open(path, 'rb') as file:
+        assert mmengine.load(file, file_format='pkl').keys() == value.keys()
+
+
+def test_pickles_are_not_run(tmp_path):
+    import mmengine
+
+    path = tmp_path / 'search_epoch_1.pkl'
+    mmengine.dump([Runs(os.mkdir, str(tmp_path / 'PWNED'))], path)
+    for file in (path, str(path)):
+        with pytest.raises(ValueError, match='search_epoch_1.pkl.*mkdir'):
+            mmengine.load(file)
+    with (
+        open(path, 'rb') as file,
+        pytest.raises(ValueError, match='search_epoch_1.pkl.*mkdir'),
+    ):
+        mmengine.load(file, file_format='pickle')
+    assert not (tmp_path / 'PWNED').exists()
+
+
 def test_texts_of_configs_are_not_run(tmp_path):
     code = f"a=__import__('os').mkdir('{tmp_path}/PWNED')"
     with pytest.raises(ValueError, match='text of a config is not run: line'):

@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from helpers import build, network
 from mmengine.config import ConfigDict
 from mmengine.hub import get_config
+from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import load_checkpoint
@@ -527,3 +529,68 @@ def test_dsnas_scales_gradients_as_before_torch_2():
     assert arch_params[first].grad.tolist() == [5, -5]
     assert arch_params[second].grad.tolist() == [0, 0]
     assert all(op.arch_weights.grad.tolist() == [0, 0] for op in ops)
+
+
+def test_dmcp_goes_on_after_its_architecture_under_ddp():
+    """Weights alone after a step of the architecture."""
+    from mmrazor.models.algorithms import DMCPDDP
+
+    def fc(from_student):
+        return dict(recorder='fc', from_student=from_student)
+
+    recorders = dict(fc=dict(type='ModuleOutputs', source='head.fc'))
+    dmcp = build(
+        dict(
+            type='DMCP',
+            architecture=network(channels=3),
+            mutator_cfg=dict(
+                type='DMCPChannelMutator',
+                channel_unit_cfg=dict(type='DMCPChannelUnit'),
+                parse_cfg=dict(
+                    type='ChannelAnalyzer',
+                    demo_input=(1, 3, 16, 16),
+                    tracer_type='BackwardTracer',
+                ),
+            ),
+            distiller=dict(
+                type='ConfigurableDistiller',
+                teacher_recorders=recorders,
+                student_recorders=recorders,
+                distill_losses=dict(kl=dict(type='KLDivergence')),
+                loss_forward_mappings=dict(
+                    kl=dict(preds_S=fc(True), preds_T=fc(False))
+                ),
+            ),
+            strategy=['max', 'min', 'arch_random'],
+            arch_start_train=10,
+            distillation_times=10,
+            arch_train_freq=10,
+        )
+    )
+    data = dict(
+        inputs=torch.rand(4, 3, 16, 16),
+        data_samples=[DataSample().set_gt_label(i) for i in range(4)],
+    )
+    hub = MessageHub.get_current_instance()
+    dist.init_process_group(
+        'gloo', store=dist.HashStore(), rank=0, world_size=1
+    )
+    try:
+        model = DMCPDDP(module=dmcp, find_unused_parameters=True)
+        optimizers = OptimWrapperDict(
+            **{
+                name: OptimWrapper(torch.optim.SGD(model.parameters(), 1e-3))
+                for name in ('architecture', 'mutator')
+            }
+        )
+        hub.update_info('iter', 20)
+        losses = model.train_step(data, optimizers)
+        assert {'arch.loss', 'flops.loss'} <= losses.keys()
+        dmcp.arch_train = False
+        hub.update_info('iter', 0)
+        losses = model.train_step(data, optimizers)
+        assert 'flops.loss' not in losses
+        assert all(loss.isfinite() for loss in losses.values())
+    finally:
+        hub.pop_info('iter')
+        dist.destroy_process_group()

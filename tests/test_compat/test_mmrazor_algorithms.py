@@ -36,7 +36,7 @@ def images(tmp_path_factory):
 
 
 def results(folder):
-    """What a run has logged, without times, and its last weights."""
+    """What a run has logged, without times, and the weights it has saved."""
     (log,) = folder.glob('*/vis_data/scalars.json')
     logged = [
         {
@@ -46,9 +46,11 @@ def results(folder):
         }
         for line in log.read_text().splitlines()
     ]
-    (path,) = folder.glob('*_[0-9]*.pth')
-    state = torch.load(path, weights_only=False)['state_dict']
-    return logged, state
+    states = {
+        path.name: torch.load(path, weights_only=False)['state_dict']
+        for path in folder.glob('*.pth')
+    }
+    return logged, states
 
 
 @pytest.mark.parametrize(
@@ -70,11 +72,15 @@ def test_two_iterations_and_a_validation(
         )
         assert done.status == [0], done.output[-3000:]
         found.append(results(tmp_path / run))
-    (logged, state), (logged_again, state_again) = found
+    (logged, states), (logged_again, states_again) = found
     assert logged == logged_again
     steps = [line for line in logged if any('loss' in key for key in line)]
     assert len(steps) == 2
     assert any(any('accuracy' in key for key in line) for line in logged)
-    assert state.keys() == state_again.keys()
-    for key, value in state.items():
-        assert torch.equal(value, state_again[key]), key
+    assert 'nan' not in json.dumps(logged).lower()
+    assert states and states.keys() == states_again.keys()
+    for name, state in states.items():
+        assert state.keys() == states_again[name].keys()
+        for key, value in state.items():
+            assert value.isfinite().all(), f'{name}: {key}'
+            assert torch.equal(value, states_again[name][key]), key

@@ -1,4 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import email.message
+import hashlib
+import io
+import re
 import urllib.request
 from pathlib import Path
 
@@ -9,7 +13,11 @@ from helpers import build, network
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmpretrain.models import ClsDataPreprocessor, SelfSupDataPreprocessor
+from mmrazor.implementations.pruning.group_fisher import (
+    prune_deploy_sub_model,
+)
 from mmrazor.models import algorithms
+from mmrazor.models.mutators.channel_mutator import channel_mutator
 from mmrazor.registry import MODELS
 
 from csd_mmrazor.compat import mmrazor_configs
@@ -103,31 +111,88 @@ def test_old_names_of_inputs_of_a_loss():
         distiller(preds_X=True)
 
 
-def test_subnets_that_mmrazors_wheel_lacks(tmp_path, monkeypatch):
+SUBNET = 'configs/nas/mmcls/spos/SPOS_SUBNET.yaml'
+
+
+@pytest.fixture
+def load_subnet(tmp_path, monkeypatch):
+    """Loads a subnet where MMRazor is installed without one; and a folder."""
     from mmrazor.structures.subnet import fix_subnet
 
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    monkeypatch.setattr(
+        installed_mmrazor, '__file__', str(tmp_path / 'there/mmrazor/x.py')
+    )
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     model = build(network())
-    name = 'configs/nas/mmcls/darts/nothing.yaml'
+    return lambda name: fix_subnet.load_fix_subnet(model, name)
+
+
+@pytest.mark.parametrize(
+    'folder', ['here', 'there/mmrazor/.mim', 'there', 'mmrazor']
+)
+def test_subnets_are_found(folder, load_subnet, tmp_path, no_network):
+    path = tmp_path / folder / SUBNET
+    path.parent.mkdir(parents=True)
+    path.write_text('{}')
+    load_subnet(SUBNET)
+    path.write_text('is read')
+    with pytest.raises(TypeError, match='should be a'):
+        load_subnet(SUBNET)
+    for module in (channel_mutator, prune_deploy_sub_model):
+        assert module.fileio.load(SUBNET) == 'is read'
+
+
+@pytest.mark.parametrize('content', [b'{}', b'{} # altered'])
+def test_subnets_are_downloaded(content, load_subnet, tmp_path, monkeypatch):
+    digest = hashlib.sha256(b'{}').hexdigest()[:16]
+    monkeypatch.setitem(mmrazor_configs._SUBNETS, SUBNET, digest)
+    asked = []
+
+    def urlopen(request, *args, **kwargs):
+        asked.append(request.full_url)
+        answer = io.BytesIO(content)
+        answer.info = email.message.Message
+        return answer
+
+    monkeypatch.setattr(torch.hub, 'urlopen', urlopen)
+    if content == b'{}':
+        load_subnet(SUBNET)
+        load_subnet(SUBNET)
+    else:
+        with pytest.raises(FileNotFoundError, match='invalid hash value'):
+            load_subnet(SUBNET)
+    (url,) = asked
+    assert url.startswith('https://raw.githubusercontent.com/open-mmlab/')
+    assert url.endswith(SUBNET)
+    files = [path for path in tmp_path.rglob('*') if path.is_file()]
+    expected = [tmp_path / 'mmrazor' / SUBNET]
+    assert files == (expected if content == b'{}' else [])
+
+
+def test_subnets_that_are_nowhere(load_subnet, no_network):
     with pytest.raises(
-        FileNotFoundError, match=f'mmrazor/blob/main/{name}.*fix_subnet'
+        FileNotFoundError, match=f'get https.*{SUBNET}(.|\n)*fix_subnet'
     ):
-        fix_subnet.load_fix_subnet(model, name)
-    with pytest.raises(FileNotFoundError, match='mine.yaml'):
-        fix_subnet.load_fix_subnet(model, 'mine.yaml')
-    # Here, or where MMRazor is installed from its repository.
-    for path in (tmp_path, tmp_path / 'installed/.mim'):
-        path = path / 'configs/subnet.yaml'
-        path.parent.mkdir(parents=True)
-        path.write_text('{}')
-        fix_subnet.load_fix_subnet(model, 'configs/subnet.yaml')
-        path.unlink()
-        monkeypatch.setattr(
-            installed_mmrazor, '__file__', str(tmp_path / 'installed/x.py')
+        load_subnet(SUBNET)
+    with pytest.raises(FileNotFoundError, match='no configs/mine.yaml.*fix_'):
+        load_subnet('configs/mine.yaml')
+    with pytest.raises(FileNotFoundError, match="'mine.yaml'"):
+        load_subnet('mine.yaml')
+
+
+def test_every_subnet_that_configs_name_is_known():
+    named = {
+        name
+        for path in CONFIGS.rglob('*.py')
+        for name in re.findall(
+            r"'((?:configs|tests)/[^']*\.(?:yaml|json))'", path.read_text()
         )
-        mmrazor_configs.find_subnets()
-    monkeypatch.undo()
-    mmrazor_configs.find_subnets()
+    }
+    # That one is not in MMRazor's repository either.
+    named.remove('configs/nas/spos/AngleNAS_SHUFFLENETV2_IN1k_2.0.yaml')
+    assert named == mmrazor_configs._SUBNETS.keys()
 
 
 NETWORK = dict(

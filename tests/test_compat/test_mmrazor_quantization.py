@@ -225,6 +225,11 @@ def test_classifiers_train_and_convert(name, tmp_path):
     torch.testing.assert_close(found, scores, rtol=0.05, atol=0.05)
     path = tmp_path / 'net.onnx'
     model.quantizer.export_onnx(deployed, (inputs,), str(path))
+    again = tmp_path / 'again.onnx'
+    torch.onnx.export(deployed, inputs, again, opset_version=13)
+    assert {'QuantizeLinear', 'DequantizeLinear'} & {
+        node.op_type for node in onnx.load(again).graph.node
+    }
     kinds = {node.op_type for node in onnx.load(path).graph.node}
     if name == 'OpenVINOQuantizer':
         assert 'FakeQuantize' in kinds  # of OpenVINO, which alone runs it
@@ -237,3 +242,19 @@ def test_classifiers_train_and_convert(name, tmp_path):
     torch.testing.assert_close(
         torch.from_numpy(exported), found, rtol=0.02, atol=0.02
     )
+
+
+def test_other_networks_are_exported_as_torch_does(monkeypatch):
+    asked = []
+
+    def export(model, *, dynamo=True):
+        asked.append(dynamo)
+
+    monkeypatch.setattr(torch.onnx, 'export', export)
+    mmrazor_quantization.export_fake_quantizers()
+    torch.onnx.export(torch.nn.Linear(1, 1))
+    torch.onnx.export(None)
+    quantized = torch.nn.Sequential(torch.ao.quantization.FakeQuantize())
+    torch.onnx.export(quantized)
+    torch.onnx.export(quantized, dynamo=True)
+    assert asked == [True, True, False, True]

@@ -4,12 +4,13 @@
 import io
 import json
 import os
+import pickle
 import resource
 import struct
 import subprocess
 import sys
 import zipfile
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, UserList
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mmengine.runner import CheckpointLoader
 from csd_mmrazor.utils import (
     CheckpointError,
     load_file,
+    load_pickle,
     plain_pickle,
     verify_archive,
 )
@@ -123,6 +125,37 @@ def test_data_is_read_as_torch_reads_it(new, tmp_path):
         safe = torch.serialization.get_safe_globals()
         named = {item[0] if type(item) is tuple else item for item in safe}
         assert not named & {np.dtype, np.ndarray, HistoryBuffer}
+
+
+LISTS = {'collections.UserList': UserList}
+
+
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
+def test_pickles_are_read_as_pickle_reads_them(protocol):
+    value = several()
+    # Plain pickles of these name classes of torch or of Python.
+    for name in ('whole', 'named', 'more'):
+        value.pop(name)
+    shared = [1]
+    value.update(
+        again=[shared, shared],
+        lists=UserList([UserList(shared), {2}, set()]),
+        long='a' * 300,
+        bytes=b'b' * 300,
+        empty=np.zeros((0, 3)),
+        by_columns=np.asfortranarray(np.ones((2, 3))),
+        number=1 << 3000,
+    )
+    code = pickle.dumps(value, protocol)
+    found = load_pickle(io.BytesIO(code), 'a.pkl', LISTS)
+    expected = pickle.loads(code)
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert equal(found[name], expected[name]), name
+    assert found['again'][0] is found['again'][1]
+    assert found['by_columns'].flags.f_contiguous
+    with pytest.raises(CheckpointError, match='collections.UserList'):
+        load_pickle(io.BytesIO(code), 'a.pkl')
 
 
 class Made:
@@ -270,6 +303,42 @@ def test_whatever_is_not_data_is_refused(name, new):
     assert Counter().update and OrderedDict(a=1).items()
 
 
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
+@pytest.mark.parametrize('name', made())
+def test_whatever_is_not_data_is_refused_of_pickles(name, protocol):
+    code = pickle.dumps(dict(a=[made()[name]]), protocol)
+    with pytest.raises(CheckpointError, match='a.pkl is not loaded'):
+        load_pickle(io.BytesIO(code), 'a.pkl', LISTS)
+    assert not Path('PWNED').exists()
+
+
+@pytest.mark.parametrize(
+    'code',
+    [
+        b'ccollections\nUserList\n)\x81}X\x06\0\0\0appendNsb.',
+        b'ccollections\nUserList\n)\x81}X\x04\0\0\0dataNsb.',
+        b'ccollections\nUserList\n](NeR.',
+        b'ccollections\nUserList\n.',
+        b'ccollections\nUserList\n)\x81q\0}X\x04\0\0\0data](h\0esb.',
+        b'\x8c\x05posix\x8c\x06system\x93.',
+        b'K\1\x8c\1a\x93.',
+        b'\x8f(]\x90.',
+        b'](K\1\x90.',
+        b'ctorch.storage\n_load_from_bytes\nC\x01a\x85R.',
+        b'ctorch.storage\n_load_from_bytes\n.',
+        b'ctorch.storage\n_load_from_bytes\nN\x85R.',
+        b'cnumpy.core.numeric\n_frombuffer\n(C\x01acnumpy\ndtype\nX\x02\0\0\0'
+        b'f8K\0K\1\x87RK\1\x85X\x01\0\0\0CtR.',
+        b'\x94.',
+        b'\x95\xff\xff\xff\xff\xff\xff\xff\xff',
+        b'B\xff\xff\xff\xff.',
+    ],
+)
+def test_crafted_pickles_alone_are_refused(code):
+    with pytest.raises(CheckpointError, match='a.pkl is not'):
+        load_pickle(io.BytesIO(code), 'a.pkl', LISTS)
+
+
 def test_scripts_are_refused():
     torch.jit.script(torch.nn.Linear(1, 1)).save('a.pth')
     with pytest.raises(CheckpointError, match='a TorchScript archive'):
@@ -382,11 +451,14 @@ def test_mutants_are_loaded_as_data_or_refused(tiny_runner, tmp_path):
     runner.train()
     content = shortened(Path(runner.work_dir, 'epoch_1.pth'))
     counts = {}
-    for kind in ('archive', 'legacy', 'bytes'):
+    for kind in ('archive', 'legacy', 'bytes', 'pickle'):
         path = tmp_path / f'{kind}.pth'
         torch.save(
             content, path, _use_new_zipfile_serialization=kind != 'legacy'
         )
+        if kind == 'pickle':
+            content['more'] = UserList([1, {2}, np.ones(2)])
+            path.write_bytes(pickle.dumps(content, 5))
         done = subprocess.run(
             [
                 sys.executable,
