@@ -66,6 +66,7 @@ MARKS = dict(
         'test_engine/test_run_timer_hook.py',
         'test_engine/test_stall_hook.py',
         'test_engine/test_synthesis_hook.py',
+        'test_engine/test_teacher_blocks_hook.py',
         'test_export/test_export_networks.py',
         'test_export/test_onnx.py',
         'test_export/test_source.py',

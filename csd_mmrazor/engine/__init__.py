@@ -9,6 +9,7 @@ from .hooks import (
     RunTimerHook,
     StallHook,
     SynthesisHook,
+    TeacherBlocksHook,
 )
 from .optimizers import (
     AutocastOptimWrapper,
@@ -27,4 +28,5 @@ __all__ = [
     'RunTimerHook',
     'StallHook',
     'SynthesisHook',
+    'TeacherBlocksHook',
 ]

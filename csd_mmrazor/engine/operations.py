@@ -5,23 +5,28 @@ One step of each kind is counted, see :mod:`.flops`, and multiplied by the
 number of steps.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmengine.runner import Runner
+from torch import Tensor
 
 from ..datasets import ImageBank
 from ..models.synthesizers import ImageSynthesizer, Networks
 from ..models.synthesizers.feature_memory import FeatureMemory
+from ..models.utils import Chain, passes_of_steps, skipped
 from .flops import operations
-from .hooks import SynthesisHook
+from .hooks import SynthesisHook, TeacherBlocksHook
+from .hooks.teacher_blocks_hook import chains_of, example_inputs
+from .measure import unnoticed
 
 
 def count_operations(runner: Runner) -> float:
     """Operations of a whole run, in GFLOP (1e9).
 
-    Counted are the passes of synthesis and of training. Validation, reports
-    and what has neither convolutions nor matrix products are not.
+    Counted are the passes of synthesis and of training, and those of a choice
+    of the blocks that the student starts from. Validation, reports and what
+    has neither convolutions nor matrix products are not.
 
     Args:
         runner (Runner): Of a run that was built and is not to be trained: its
@@ -62,7 +67,44 @@ def count_operations(runner: Runner) -> float:
                     remembered + synthesizer.batch_size,
                     synthesizer.memory_size,
                 )
+    for hook in runner.hooks:
+        if isinstance(hook, TeacherBlocksHook):
+            inputs = example_inputs(runner, 1)
+            teacher = Networks.from_algorithm(model).each_teacher[0]
+            total += hook.images * choice_operations(
+                teacher, inputs, chains_of(runner)
+            )
     return total / 1e9
+
+
+def choice_operations(
+    teacher: Any, inputs: Tensor, chains: Sequence[Chain]
+) -> float:
+    """Operations of a choice of blocks, for each image it looks at.
+
+    It is an upper bound: blocks that are left out count as the cheapest one.
+
+    Args:
+        teacher (nn.Module): Whose blocks they are.
+        inputs (Tensor): One image, (1, C, H, W), normalised.
+        chains (sequence[Chain]): Containers of them.
+    """
+
+    def cost(blocks: Sequence[torch.nn.Module]) -> float:
+        with skipped(blocks):
+            return operations(lambda: teacher(inputs, mode='tensor'))
+
+    with unnoticed(teacher):
+        whole = cost([])
+        cheapest = whole - max(
+            cost([teacher.get_submodule(chain.full(chain.blocks[index]))])
+            for chain in chains
+            for index in chain.removable(range(len(chain.blocks)))
+        )
+    return sum(
+        passes * (whole - lacking * cheapest)
+        for lacking, passes in enumerate(passes_of_steps(chains))
+    )
 
 
 class RoundCost(NamedTuple):

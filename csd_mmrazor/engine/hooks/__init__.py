@@ -8,6 +8,7 @@ from .report_hook import ReportHook
 from .run_timer_hook import RunTimerHook
 from .stall_hook import StallHook
 from .synthesis_hook import SynthesisHook
+from .teacher_blocks_hook import TeacherBlocksHook
 
 __all__ = [
     'AuxProbeHook',
@@ -19,4 +20,5 @@ __all__ = [
     'RunTimerHook',
     'StallHook',
     'SynthesisHook',
+    'TeacherBlocksHook',
 ]

@@ -1,0 +1,210 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import time
+from typing import Any, List, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmrazor.registry import HOOKS
+from torch import Tensor
+
+from ...datasets import ImageBank
+from ...models.synthesizers import Networks
+from ...models.utils import (
+    Chain,
+    Choice,
+    choose_blocks,
+    copy_blocks,
+    find_chains,
+)
+from ...utils import check_integer
+from ..run_plan import is_training
+from .synthesis_hook import SynthesisHook
+
+
+@HOOKS.register_module()
+class TeacherBlocksHook(Hook):
+    """Lets a student start from blocks of a deeper teacher of its family.
+
+    Such a pair has the same names and widths, and the student has fewer
+    blocks in containers (``nn.Sequential``, ``nn.ModuleList``) of the same
+    name, as ResNet-56 > ResNet-20 or two ViTs. One block after another is
+    left out of the first teacher, each time the one that changes its answers
+    to synthetic images least, until what is left has the student's form (see
+    :func:`~csd_mmrazor.models.utils.choose_blocks`). Its weights and
+    BN statistics are what the student starts from.
+
+    It does so once, when training starts and the initial bank is made. A run
+    that resumes from a checkpoint has its student. No random number is drawn,
+    and the images are those made before the first epoch, so a run that was
+    killed before its first checkpoint chooses the same again. In a distributed
+    run the first process chooses for all.
+
+    Args:
+        images (int): Images of the bank that are looked at, from all over it.
+            Defaults to 256.
+    """
+
+    # After SynthesisHook has made the initial bank, before the timer.
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(self, images: int = 256) -> None:
+        check_integer('images of TeacherBlocksHook', images)
+        self.images = images
+        self.chains: List[Chain] = []
+
+    def before_run(self, runner: Runner) -> None:
+        """Find the blocks, before anything that takes long.
+
+        Raises:
+            ValueError: If the student is no such part of the teacher, gets
+                its weights in another way, or no images are there to choose
+                by.
+        """
+        if is_training(runner):
+            _check_start(runner)
+            self.chains = chains_of(runner)
+
+    def before_train(self, runner: Runner) -> None:
+        """Choose blocks, and give the student their weights."""
+        if runner.iter:
+            return
+        networks = Networks.from_algorithm(runner.model)
+        teacher = networks.each_teacher[0]
+        start = time.perf_counter()
+        images = self._images(runner)
+        found: List[Any] = [None]
+        if is_main_process():
+            device = next(teacher.parameters()).device
+            inputs = networks.normalize(images.to(device))
+            found = [choose_blocks(teacher, inputs, self.chains)]
+        broadcast_object_list(found)
+        choice: Choice = found[0]
+        copy_blocks(teacher, networks.student, self.chains, choice.kept)
+        runner.logger.info(
+            f'The student starts from blocks of its teacher: '
+            f'{describe(self.chains, choice)}. '
+            f'On {len(images)} images of the bank, it decides like the '
+            f'teacher for {100 * choice.agreement:.1f} %, KL {choice.kl:.3f}; '
+            f'{choice.passes} passes, '
+            f'{time.perf_counter() - start:.0f} s.'
+        )
+
+    def _images(self, runner: Runner) -> Tensor:
+        """Images of the bank that were there before training, uint8."""
+        bank: Any = runner.train_dataloader.dataset
+        count = len(bank)
+        if _synthesis_hooks(runner):
+            # A run that is started again may have those of its first epoch.
+            shards = bank.opened.shards
+            count = sum(shard.count for shard in shards if shard.epoch < 0)
+        chosen = np.linspace(0, count - 1, min(self.images, count)).round()
+        images: Tensor = bank.__getitems__(chosen.astype(int).tolist())[
+            'inputs'
+        ]
+        return images
+
+
+def chains_of(runner: Runner) -> List[Chain]:
+    """Containers of which the teacher of a run has more than the student.
+
+    Args:
+        runner (Runner): Of a run that was built.
+
+    Raises:
+        ValueError: If the student is no such part of the teacher.
+    """
+    networks = Networks.from_algorithm(runner.model)
+    return find_chains(
+        networks.each_teacher[0],
+        networks.student,
+        example_inputs(runner, 2),
+    )
+
+
+def example_inputs(runner: Runner, number: int) -> Tensor:
+    """Random images as the networks of a run take them.
+
+    Args:
+        runner (Runner): Of a run that was built.
+        number (int): How many.
+
+    Returns:
+        Tensor: (number, C, H, W), the same in each call.
+    """
+    networks = Networks.from_algorithm(runner.model)
+    images = torch.rand(
+        number,
+        *_image_shape(runner, networks),
+        generator=torch.Generator().manual_seed(0),
+    )
+    device = next(networks.teachers.parameters()).device
+    inputs: Tensor = networks.normalize(images.to(device))
+    return inputs
+
+
+def describe(chains: Sequence[Chain], choice: Choice) -> str:
+    """Which of the teacher's blocks a student starts from.
+
+    Args:
+        chains (sequence[Chain]): From :func:`chains_of`.
+        choice (Choice): What was chosen.
+    """
+    return '; '.join(
+        f'{chain.name} '
+        + ', '.join(chain.blocks[index] for index in choice.kept[chain.name])
+        + f' of {len(chain.blocks)}'
+        for chain in chains
+    )
+
+
+def _check_start(runner: Runner) -> None:
+    """Check that there are images, and no other weights for the student."""
+    model = getattr(runner.model, 'module', runner.model)
+    others = {
+        'model.student_ckpt': getattr(model, 'student_ckpt', None),
+        'load_from': None if runner._resume else runner._load_from,
+    }
+    for name, value in others.items():
+        if value is not None:
+            raise ValueError(
+                f'{name}={value} and TeacherBlocksHook both give the student '
+                f'its weights: set {name}=None, or leave the hook out of '
+                'custom_hooks.'
+            )
+    bank = runner.train_dataloader.dataset
+    if not isinstance(bank, ImageBank):
+        raise ValueError(
+            'TeacherBlocksHook chooses blocks by synthetic images: set '
+            'train_dataloader.dataset=dict(type="mmrazor.ImageBank"), but got '
+            f'{type(bank).__name__}.'
+        )
+    made = [hook.init_rounds for hook in _synthesis_hooks(runner)]
+    if bank.folder is None and bank.init_bank is None and not any(made):
+        raise ValueError(
+            'TeacherBlocksHook chooses blocks by images that are there before '
+            'training, but init_rounds of SynthesisHook is 0 and there is no '
+            'init_bank: set default_hooks.synthesis.init_rounds to 1 or more, '
+            'or train_dataloader.dataset.init_bank.'
+        )
+
+
+def _synthesis_hooks(runner: Runner) -> List[SynthesisHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, SynthesisHook)]
+
+
+def _image_shape(runner: Runner, networks: Networks) -> Tuple[int, ...]:
+    """(C, H, W) of the images of a run."""
+    bank: Any = runner.train_dataloader.dataset
+    if networks.image_shape is not None:
+        return networks.image_shape
+    if bank.folder is not None:
+        return tuple(bank.folder.image_shape)
+    (hook,) = _synthesis_hooks(runner)
+    with torch.random.fork_rng():
+        shape: Tuple[int, ...] = hook.synthesizer.check(
+            networks, with_student=False
+        )[1]
+    return shape

@@ -1,0 +1,509 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""A student that starts from blocks of a deeper teacher of its family.
+
+Residual blocks that map a shape onto itself change their input little, so a
+network without some of them is still much like it. One block after another is
+left out, each time the one whose absence changes the teacher's answers least,
+until what is left has the student's form.
+"""
+
+import math
+from contextlib import contextmanager
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call
+
+from .modes import evaluating
+from .outputs import logits_of
+
+# Blocks that are tried in each step but the first, which tries all.
+TRIED = 5
+# Images of a pass.
+_BATCH = 64
+_REFUSED = 'The student cannot start from blocks of its teacher'
+_ADVICE = (
+    'Build the student by the same class as the teacher, with the same widths '
+    'and fewer blocks, or let it start in another way.'
+)
+_Shape = Optional[Tuple[int, ...]]
+
+
+class Kind(NamedTuple):
+    """What has to be alike in two blocks if one is to replace the other."""
+
+    inputs: _Shape  # of a pass; None if the block gets or returns no tensor
+    outputs: _Shape
+    state: Tuple[Tuple[str, _Shape], ...]  # names and shapes of its weights
+
+
+class Chain(NamedTuple):
+    """A container of blocks of which the student has fewer."""
+
+    name: str  # in both networks
+    blocks: Tuple[str, ...]  # the teacher's, by their names in it
+    kinds: Tuple[Kind, ...]
+    places: Tuple[str, ...]  # the student's, likewise
+    wanted: Tuple[Kind, ...]
+
+    def removable(self, kept: Sequence[int]) -> List[int]:
+        """Blocks that may be left out next.
+
+        Args:
+            kept (sequence[int]): Places of those that are left, in order.
+
+        Returns:
+            list[int]: Those without which the student's form can be reached.
+        """
+        if len(kept) == len(self.wanted):
+            return []
+        return [
+            index
+            for index in kept
+            if self._can_go(index)
+            and self.first_match([i for i in kept if i != index]) is not None
+        ]
+
+    def first_match(self, kept: Sequence[int]) -> Optional[List[int]]:
+        """The first blocks that make up the student's form, if any do."""
+        found: List[int] = []
+        for index in kept:
+            if len(found) < len(self.wanted) and (
+                self.kinds[index] == self.wanted[len(found)]
+            ):
+                found.append(index)
+            elif not self._can_go(index):
+                return None
+        return found if len(found) == len(self.wanted) else None
+
+    def _can_go(self, index: int) -> bool:
+        """Whether the rest can do without a block.
+
+        The first one turns what comes from before the chain into what the
+        others take.
+        """
+        kind = self.kinds[index]
+        keeps_shape = kind.inputs is not None and kind.inputs == kind.outputs
+        return index > 0 and keeps_shape
+
+    def full(self, name: str) -> str:
+        """Name of a block in the network."""
+        return f'{self.name}.{name}' if self.name else name
+
+
+class Choice(NamedTuple):
+    """The blocks that are left, and how the teacher is without the others."""
+
+    kept: Dict[str, List[int]]  # places of blocks by the name of their chain
+    kl: float  # KL(teacher || what is left), mean over images
+    agreement: float  # share of images for which both decide alike, 0..1
+    passes: int  # of a network over all images
+
+
+def find_chains(
+    teacher: nn.Module, student: nn.Module, inputs: Tensor
+) -> List[Chain]:
+    """Containers of blocks that the teacher has more of than its student.
+
+    Everything else has to be the same in both: names and shapes of weights
+    and buffers, and what is computed of them, which a pass of both on
+    ``inputs`` tells.
+
+    Args:
+        teacher (nn.Module): A classifier of mmpretrain's kind.
+        student (nn.Module): Likewise. Both stay as they are.
+        inputs (Tensor): A few images, (N, C, H, W), normalised.
+
+    Raises:
+        ValueError: If the student is no such part of the teacher; names the
+            first weight that differs.
+    """
+    names = _longer_containers(teacher, student)
+    _check_rest(teacher, student, names)
+    if not names:
+        raise ValueError(
+            f'{_REFUSED}: it has as many of them as its teacher. {_ADVICE}'
+        )
+    kinds_t, kinds_s = (
+        _kinds(model, names, inputs) for model in (teacher, student)
+    )
+    chains = []
+    for name in names:
+        chain = Chain(
+            name,
+            tuple(kinds_t[name]),
+            tuple(kinds_t[name].values()),
+            tuple(kinds_s[name]),
+            tuple(kinds_s[name].values()),
+        )
+        if chain.first_match(range(len(chain.blocks))) is None:
+            raise ValueError(_no_match(chain))
+        chains.append(chain)
+    _check_computes_the_same(teacher, student, chains, inputs)
+    return chains
+
+
+def choose_blocks(
+    teacher: nn.Module,
+    inputs: Tensor,
+    chains: Sequence[Chain],
+    tried: Optional[int] = TRIED,
+) -> Choice:
+    """Leave out one block after another, always the one that matters least.
+
+    That is the one without which the answers to ``inputs`` are closest to the
+    whole teacher's. The first step tries each block; the others try those
+    that were the best when they were tried last. No random numbers are drawn.
+
+    Args:
+        teacher (nn.Module): The network; it stays as it is.
+        inputs (Tensor): (N, C, H, W), normalised.
+        chains (sequence[Chain]): From :func:`find_chains`.
+        tried (int, optional): How many are tried in a step. None tries all
+            in each. Defaults to 5.
+
+    Returns:
+        Choice: What is left, found in at most :func:`most_passes` passes.
+    """
+    kept = {chain.name: list(range(len(chain.blocks))) for chain in chains}
+    found: Dict[Tuple[str, int], Tuple[float, float]] = {}
+    passes, now = 1, (0.0, 1.0)
+    with evaluating(teacher), torch.no_grad():
+        expected = _log_shares(teacher, inputs)
+        while True:
+            candidates = [
+                (chain.name, index)
+                for chain in chains
+                for index in chain.removable(kept[chain.name])
+            ]
+            if not candidates:
+                break
+            if found:  # equal ones in the order of the network
+                candidates.sort(key=lambda each: found[each][0])
+                candidates = candidates[:tried]
+            for name, index in candidates:
+                rest = [other for other in kept[name] if other != index]
+                without = left_out(teacher, chains, {**kept, name: rest})
+                with skipped(without):
+                    log_shares = _log_shares(teacher, inputs)
+                found[name, index] = _compare(expected, log_shares)
+            passes += len(candidates)
+            name, index = min(candidates, key=lambda each: found[each][0])
+            kept[name].remove(index)
+            now = found[name, index]
+    return Choice(kept, *now, passes)
+
+
+def passes_of_steps(
+    chains: Sequence[Chain], tried: Optional[int] = TRIED
+) -> List[int]:
+    """Passes of :func:`choose_blocks` at most, by the blocks left out.
+
+    Args:
+        chains (sequence[Chain]): From :func:`find_chains`.
+        tried (int, optional): See there. Defaults to 5.
+
+    Returns:
+        list[int]: Entry n is of networks that lack n blocks.
+    """
+    left = [
+        index for c in chains for index in c.removable(range(len(c.blocks)))
+    ]
+    steps = sum(len(c.blocks) - len(c.wanted) for c in chains)
+    later = [len(left) - step for step in range(1, steps)]
+    if tried is not None:
+        later = [min(tried, number) for number in later]
+    return [1, len(left), *later]
+
+
+def left_out(
+    teacher: nn.Module,
+    chains: Sequence[Chain],
+    kept: Dict[str, List[int]],
+) -> List[nn.Module]:
+    """The blocks that are not kept.
+
+    Args:
+        teacher (nn.Module): The network.
+        chains (sequence[Chain]): From :func:`find_chains`.
+        kept (dict[str, list[int]]): As in :class:`Choice`.
+    """
+    return [
+        teacher.get_submodule(chain.full(block))
+        for chain in chains
+        for index, block in enumerate(chain.blocks)
+        if index not in kept[chain.name]
+    ]
+
+
+@contextmanager
+def skipped(blocks: Iterable[nn.Module]) -> Iterator[None]:
+    """Let blocks return what they are given while the context is open."""
+    own = [(block, vars(block).get('forward')) for block in blocks]
+    for block, _ in own:
+        block.forward = _unchanged
+    try:
+        yield
+    finally:
+        for block, forward in own:
+            del block.forward
+            if forward is not None:
+                block.forward = forward
+
+
+def student_state(
+    teacher: nn.Module,
+    chains: Sequence[Chain],
+    kept: Dict[str, List[int]],
+) -> Dict[str, Any]:
+    """A state dict for the student, of the teacher's weights and statistics.
+
+    Args:
+        teacher (nn.Module): The network.
+        chains (sequence[Chain]): From :func:`find_chains`.
+        kept (dict[str, list[int]]): As in :class:`Choice`.
+    """
+    state = dict(teacher.state_dict())
+    for chain in chains:
+        moved = {}
+        for name in chain.blocks:
+            prefix = f'{chain.full(name)}.'
+            for key in [key for key in state if key.startswith(prefix)]:
+                moved[name, key[len(prefix) :]] = state.pop(key)
+        names = dict(
+            zip((chain.blocks[i] for i in kept[chain.name]), chain.places)
+        )
+        for (name, key), value in moved.items():
+            if name in names:
+                state[f'{chain.full(names[name])}.{key}'] = value
+    return state
+
+
+def copy_blocks(
+    teacher: nn.Module,
+    student: nn.Module,
+    chains: Sequence[Chain],
+    kept: Dict[str, List[int]],
+) -> None:
+    """Give a student the teacher's weights without the blocks left out.
+
+    Args:
+        teacher (nn.Module): The network.
+        student (nn.Module): Gets weights and statistics of BN layers.
+        chains (sequence[Chain]): From :func:`find_chains`.
+        kept (dict[str, list[int]]): As in :class:`Choice`.
+    """
+    student.load_state_dict(student_state(teacher, chains, kept))
+
+
+def _unchanged(inputs: Any, *_: Any, **__: Any) -> Any:
+    return inputs
+
+
+def _log_shares(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Logarithms of the shares of all classes, (N, K), float64."""
+    return torch.cat(
+        [
+            logits_of(model(part, mode='tensor')).double().log_softmax(1)
+            for part in inputs.split(_BATCH)
+        ]
+    )
+
+
+def _compare(expected: Tensor, found: Tensor) -> Tuple[float, float]:
+    """KL(expected || found), infinite if NaN, and how many decide alike."""
+    kl = F.kl_div(found, expected, reduction='batchmean', log_target=True)
+    alike = expected.argmax(1) == found.argmax(1)
+    share = alike.double().mean().item()
+    return (kl.item() if kl.isfinite() else math.inf), share
+
+
+def _longer_containers(teacher: nn.Module, student: nn.Module) -> List[str]:
+    """Names of containers of which the teacher has more than the student."""
+    of_teacher, of_student = (
+        {
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, (nn.Sequential, nn.ModuleList))
+        }
+        for model in (teacher, student)
+    )
+    found: List[str] = []
+    for name in of_teacher:
+        lengths = [
+            len(of[name]) for of in (of_teacher, of_student) if name in of
+        ]
+        is_within = any(not n or name.startswith(f'{n}.') for n in found)
+        if len(lengths) < 2 or lengths[0] == lengths[1] or is_within:
+            continue
+        if lengths[0] < lengths[1]:
+            raise ValueError(
+                f'{_REFUSED}: {name} has {lengths[0]} in the teacher and '
+                f'{lengths[1]} in the student, which can have no more than '
+                f'its teacher. {_ADVICE}'
+            )
+        found.append(name)
+    return found
+
+
+def _check_rest(
+    teacher: nn.Module, student: nn.Module, names: Sequence[str]
+) -> None:
+    """Check that what is outside of the chains is the same in both."""
+    of_teacher, of_student = (
+        _shapes(model, outside=[f'{name}.' if name else '' for name in names])
+        for model in (teacher, student)
+    )
+    differing = _difference(of_teacher, of_student)
+    if differing is None:
+        return
+    key, shapes = differing
+    wrapped = ''
+    if not of_teacher.keys() & of_student.keys():
+        wrapped = (
+            ' The two have no name in common: names are compared as they are '
+            'in both, so build both in one way, such as by TorchClassifier.'
+        )
+    raise ValueError(
+        f'{_REFUSED}: {key} is {shapes[0]} in the teacher and {shapes[1]} in '
+        f'the student.{wrapped} {_ADVICE}'
+    )
+
+
+def _difference(
+    of_teacher: Dict[str, _Shape], of_student: Dict[str, _Shape]
+) -> Optional[Tuple[str, List[str]]]:
+    """The first name whose shapes differ, and what they are, if any does."""
+    for key in {**of_student, **of_teacher}:
+        shapes = [
+            f'of shape {of[key]}' if key in of else 'not there'
+            for of in (of_teacher, of_student)
+        ]
+        if shapes[0] != shapes[1]:
+            return key, shapes
+    return None
+
+
+def _shapes(
+    model: nn.Module, prefix: str = '', outside: Sequence[str] = ()
+) -> Dict[str, _Shape]:
+    """Shapes of weights and buffers by name, without the prefix."""
+    return {
+        key[len(prefix) :]: tuple(getattr(value, 'shape', ()))
+        for key, value in model.state_dict().items()
+        if key.startswith(prefix)
+        and not any(key.startswith(each) for each in outside)
+    }
+
+
+def _kinds(
+    model: nn.Module, names: Sequence[str], inputs: Tensor
+) -> Dict[str, Dict[str, Kind]]:
+    """The blocks of containers in order, by what they are called there."""
+    seen: Dict[nn.Module, Tuple[_Shape, _Shape]] = {}
+
+    def see(block: nn.Module, args: Tuple, output: Any) -> None:
+        given = args[0] if args else None
+        seen[block] = tuple(
+            tuple(value.shape) if torch.is_tensor(value) else None
+            for value in (given, output)
+        )
+
+    containers = {name: model.get_submodule(name) for name in names}
+    handles = [
+        block.register_forward_hook(see)
+        for container in containers.values()
+        for block in container.children()
+    ]
+    try:
+        with evaluating(model), torch.no_grad():
+            model(inputs, mode='tensor')
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {
+        name: {
+            block: Kind(
+                *seen.get(module, (None, None)),
+                tuple(_shapes(module).items()),
+            )
+            for block, module in container.named_children()
+        }
+        for name, container in containers.items()
+    }
+
+
+def _no_match(chain: Chain) -> str:
+    """Say which block of the student no block of the teacher can be."""
+    for place, wanted in zip(chain.places, chain.wanted):
+        if wanted in chain.kinds:
+            continue
+        index = min(
+            range(len(chain.blocks)),
+            key=lambda i: len(set(chain.kinds[i].state) ^ set(wanted.state)),
+        )
+        like = chain.kinds[index]
+        block, place = map(chain.full, (chain.blocks[index], place))
+        of_teacher, of_student = dict(like.state), dict(wanted.state)
+        differing = _difference(of_teacher, of_student)
+        if differing is not None:
+            key, shapes = differing
+            block, place = f'{block}.{key}', f'{place}.{key}'
+        else:
+            shapes = [
+                f'from {kind.inputs} to {kind.outputs}'
+                for kind in (like, wanted)
+            ]
+        return (
+            f'{_REFUSED}: no block of its teacher is like one of its own. '
+            f'{block} is {shapes[0]} in the teacher, and {place} is '
+            f'{shapes[1]} in the student. {_ADVICE}'
+        )
+    return (
+        'The student cannot start from blocks of its teacher: those of '
+        f"{chain.name} cannot be left out so that the student's remain, "
+        'since some change the shape of what they get, or stand in another '
+        f'order. {_ADVICE}'
+    )
+
+
+def _check_computes_the_same(
+    teacher: nn.Module,
+    student: nn.Module,
+    chains: Sequence[Chain],
+    inputs: Tensor,
+) -> None:
+    """Check that equal weights mean the same in both networks."""
+    kept = {}
+    for chain in chains:
+        kept[chain.name] = chain.first_match(range(len(chain.blocks))) or []
+    state = student_state(teacher, chains, kept)
+    with evaluating(teacher, student), torch.no_grad():
+        with skipped(left_out(teacher, chains, kept)):
+            expected = logits_of(teacher(inputs, mode='tensor'))
+        found = logits_of(
+            functional_call(student, state, (inputs,), dict(mode='tensor'))
+        )
+    scale = max(1.0, float(expected.abs().max()))
+    if not torch.allclose(
+        found / scale, expected / scale, 0, 1e-3, equal_nan=True
+    ):
+        raise ValueError(
+            f'{_REFUSED}: weights have the same names and shapes in both, but '
+            'with those of the teacher the student does not compute what is '
+            'left of the teacher. Activations, strides or other settings '
+            f'without weights differ. {_ADVICE}'
+        )
