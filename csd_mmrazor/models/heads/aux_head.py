@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import math
 from typing import Dict, List, Optional, Union
 
 import torch.nn as nn
@@ -31,8 +32,12 @@ class SelfSupervisedAuxHead(BaseModule):
             to ``in_channels``.
         task (dict): The transforms to recognise. Defaults to
             ``dict(type='RotationTask')``.
-        normalize (bool): Whether the logits are scaled to length 1. Defaults
+        normalize (bool): Whether the logits are brought to length 1. Defaults
             to True.
+        scale (float): That length is multiplied by it, above 0. At 1, the
+            cross entropy of K * T = 40 joint labels cannot go below 2.72,
+            where chance is 3.69, and so has little gradient. Defaults to 1
+            (authors' code).
         init_cfg (dict | list[dict], optional): Defaults to N(0, 0.02) and
             zero biases (authors' code, reset_model).
     """
@@ -44,6 +49,7 @@ class SelfSupervisedAuxHead(BaseModule):
         hidden_channels: Optional[int] = None,
         task: Dict = dict(type='RotationTask'),
         normalize: bool = True,
+        scale: float = 1.0,
         init_cfg: Optional[Union[Dict, List[Dict]]] = dict(
             type='Normal', layer='Linear', mean=0, std=0.02, bias=0
         ),
@@ -56,10 +62,22 @@ class SelfSupervisedAuxHead(BaseModule):
             hidden_channels=hidden_channels,
         ).items():
             check_integer(f'{name} of SelfSupervisedAuxHead', value)
+        is_number = type(scale) in (int, float)
+        if not is_number or not 0 < scale < math.inf:
+            raise ValueError(
+                'scale of SelfSupervisedAuxHead should be a number above 0, '
+                f'but got {scale!r}.'
+            )
+        if scale != 1 and not normalize:
+            raise ValueError(
+                f'scale={scale} of SelfSupervisedAuxHead is the length of '
+                'normalised logits: set normalize=True, or leave it out.'
+            )
         self.task = TASK_UTILS.build(task) if isinstance(task, dict) else task
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.normalize = normalize
+        self.scale = scale
         self.layers = nn.Sequential(
             nn.Linear(in_channels, hidden_channels),
             nn.ReLU(),
@@ -73,11 +91,13 @@ class SelfSupervisedAuxHead(BaseModule):
             features (Tensor): Pooled features of views, (N, D).
 
         Returns:
-            Tensor: ``aux_logits``, (N, K * T), of length 1 each if
+            Tensor: ``aux_logits``, (N, K * T), of length ``scale`` each if
             ``normalize``.
         """
         aux_logits = self.layers(features)
-        return F.normalize(aux_logits, dim=1) if self.normalize else aux_logits
+        if self.normalize:
+            aux_logits = F.normalize(aux_logits, dim=1)
+        return aux_logits if self.scale == 1 else self.scale * aux_logits
 
     def loss(self, features: Tensor, labels: Tensor) -> Dict[str, Tensor]:
         """Cross entropy of the joint labels, what the head is trained with.

@@ -21,6 +21,9 @@ def test_equals_the_formula():
     expected = logits / (logits**2).sum(1, keepdim=True).sqrt()
     assert model(features).shape == (8, 20)
     torch.testing.assert_close(model(features), expected)
+    scaled = head(scale=10)
+    scaled.load_state_dict(model.state_dict())
+    torch.testing.assert_close(scaled(features), 10 * expected)
     model.normalize = False
     torch.testing.assert_close(model(features), logits)
     assert torch.equal(model.predict(features), logits.argmax(1))
@@ -58,3 +61,14 @@ def test_bad_arguments(name):
         SelfSupervisedAuxHead(
             **{**dict(num_classes=2, in_channels=2), name: 0}
         )
+
+
+@pytest.mark.parametrize('scale', [0, -1.0, math.inf, math.nan, '10', True])
+def test_bad_scale(scale):
+    with pytest.raises(ValueError, match='scale of .* but got'):
+        head(scale=scale)
+
+
+def test_scale_is_of_normalised_logits():
+    with pytest.raises(ValueError, match='scale=10 .* normalize=True'):
+        head(scale=10, normalize=False)
