@@ -14,7 +14,7 @@ from torch import Tensor
 from ..datasets import ImageBank
 from ..models.synthesizers import ImageSynthesizer, Networks
 from ..models.synthesizers.feature_memory import FeatureMemory
-from ..models.utils import Chain, passes_of_steps, skipped
+from ..models.utils import Chain, chain_output, left_out, passes_of, skipped
 from .flops import operations
 from .hooks import SynthesisHook, TeacherBlocksHook
 from .hooks.teacher_blocks_hook import chains_of, example_inputs
@@ -82,7 +82,7 @@ def choice_operations(
 ) -> float:
     """Operations of a choice of blocks, for each image it looks at.
 
-    It is an upper bound: blocks that are left out count as the cheapest one.
+    Blocks that may be left out count as the last ones of their container do.
 
     Args:
         teacher (nn.Module): Whose blocks they are.
@@ -90,21 +90,20 @@ def choice_operations(
         chains (sequence[Chain]): Containers of them.
     """
 
-    def cost(blocks: Sequence[torch.nn.Module]) -> float:
-        with skipped(blocks):
-            return operations(lambda: teacher(inputs, mode='tensor'))
+    def cost(chain: Chain, lacking: int) -> float:
+        """A pass up to the end of a container that lacks blocks."""
+        every = range(len(chain.blocks))
+        gone = {*chain.removable(every)[::-1][:lacking]}
+        kept = {chain.name: [index for index in every if index not in gone]}
+        with skipped(left_out(teacher, [chain], kept)):
+            return operations(lambda: chain_output(teacher, chain, inputs))
 
     with unnoticed(teacher):
-        whole = cost([])
-        cheapest = whole - max(
-            cost([teacher.get_submodule(chain.full(chain.blocks[index]))])
-            for chain in chains
-            for index in chain.removable(range(len(chain.blocks)))
-        )
-    return sum(
-        passes * (whole - lacking * cheapest)
-        for lacking, passes in enumerate(passes_of_steps(chains))
-    )
+        total = 2 * operations(lambda: teacher(inputs, mode='tensor'))
+        for chain in chains:
+            for lacking, passes in passes_of(chain).items():
+                total += passes * cost(chain, lacking)
+    return total
 
 
 class RoundCost(NamedTuple):

@@ -30,9 +30,9 @@ class TeacherBlocksHook(Hook):
 
     Such a pair has the same names and widths, and the student has fewer
     blocks in containers (``nn.Sequential``, ``nn.ModuleList``) of the same
-    name, as ResNet-56 > ResNet-20 or two ViTs. One block after another is
-    left out of the first teacher, each time the one that changes its answers
-    to synthetic images least, until what is left has the student's form (see
+    name, as ResNet-56 > ResNet-20 or two ViTs. Those blocks are left out of
+    the first teacher without which the map after them changes least, on
+    synthetic images (see
     :func:`~csd_mmrazor.models.utils.choose_blocks`). Its weights and
     BN statistics are what the student starts from.
 

@@ -24,11 +24,12 @@ from .recorders import (
 from .teacher_blocks import (
     Chain,
     Choice,
+    chain_output,
     choose_blocks,
     copy_blocks,
     find_chains,
     left_out,
-    passes_of_steps,
+    passes_of,
     skipped,
 )
 
@@ -45,6 +46,7 @@ __all__ = [
     'check_recorders',
     'check_statistics',
     'check_weights',
+    'chain_output',
     'choose_blocks',
     'contiguous',
     'copy_blocks',
@@ -61,7 +63,7 @@ __all__ = [
     'logits_of',
     'memory_format',
     'optimizer_state',
-    'passes_of_steps',
+    'passes_of',
     'pooled_features',
     'record_labels',
     'recorded_outputs',

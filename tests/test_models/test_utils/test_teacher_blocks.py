@@ -10,7 +10,7 @@ import torch.nn as nn
 from csd_mmrazor.models.utils import (
     choose_blocks,
     find_chains,
-    passes_of_steps,
+    passes_of,
 )
 
 
@@ -74,6 +74,22 @@ def really_without(model, kept):
     return model
 
 
+def error_after(teacher, kept, name, inputs):
+    """Squared error of the map after a container."""
+
+    def after(model):
+        x = model.stem(inputs)
+        for chain in 'abc':
+            for block in getattr(model, chain):
+                x = block(x, scale=0.5)
+            if chain == name:
+                return x
+
+    with torch.no_grad():
+        less = really_without(teacher, kept)
+        return (after(less) - after(teacher)).square().sum().item()
+
+
 def kl(teacher, model, inputs):
     with torch.no_grad():
         p = teacher(inputs).double().softmax(1)
@@ -86,49 +102,53 @@ def pair():
     return lived_in(Net(4, 3, 4)), Net(2, 2, 1), torch.randn(70, 1, 8, 8)
 
 
-def test_each_step_is_the_best_there_is(pair):
+def test_the_best_of_all_choices(pair):
     teacher, student, inputs = pair
     chains = find_chains(teacher, student, inputs[:2])
-    found = choose_blocks(teacher, inputs, chains, tried=None)
-    kept, passes = {'a': [*range(4)], 'b': [*range(3)], 'c': [*range(4)]}, 1
-    wanted = dict(a=2, b=2, c=1)
-    while any(len(kept[name]) > wanted[name] for name in kept):
-        tried = []
-        for name, places in kept.items():
-            for place in places[1:]:  # the first one stays
-                if len(places) > wanted[name]:
-                    rest = [i for i in places if i != place]
-                    less = really_without(teacher, {**kept, name: rest})
-                    tried.append((kl(teacher, less, inputs), name, rest))
-        passes += len(tried)
-        least, name, rest = min(tried, key=lambda each: each[0])
-        kept[name] = rest
-    assert found.kept == kept
-    assert found.kl == pytest.approx(least, rel=1e-4)
-    assert found.passes == passes <= sum(passes_of_steps(chains, None))
-    with torch.no_grad():
-        pruned = really_without(teacher, kept)(inputs).argmax(1)
-        alike = (pruned == teacher(inputs).argmax(1)).double().mean().item()
-    assert found.agreement == alike
-
-
-def test_few_tries_find_nearly_the_same(pair):
-    teacher, student, inputs = pair
-    chains = find_chains(teacher, student, inputs[:2])
-    few = choose_blocks(teacher, inputs, chains, tried=3)
-    assert few.passes <= sum(passes_of_steps(chains, 3))
-    assert passes_of_steps(chains, 3) == [1, 8, 3, 3, 3, 3, 3]
-    assert passes_of_steps(chains, None) == [1, 8, 7, 6, 5, 4, 3]
-    # Of all choices of as many blocks, it is among the best fifth.
-    every = [
-        kl(
-            teacher,
-            really_without(teacher, dict(a=[0, a], b=[0, b], c=[0])),
-            inputs,
+    found = choose_blocks(teacher, inputs, chains)
+    for name, choices in dict(
+        a=[[0, i] for i in range(1, 4)],
+        b=[[0, i] for i in range(1, 3)],
+        c=[[0]],
+    ).items():
+        assert found.kept[name] == min(
+            choices,
+            key=lambda kept: error_after(teacher, {name: kept}, name, inputs),
         )
-        for a in range(1, 4)
-        for b in range(1, 3)
+    pruned = really_without(teacher, found.kept)
+    assert found.kl == pytest.approx(kl(teacher, pruned, inputs), rel=1e-4)
+    with torch.no_grad():
+        alike = pruned(inputs).argmax(1) == teacher(inputs).argmax(1)
+    assert found.agreement == alike.double().mean().item()
+    assert [passes_of(chain) for chain in chains] == [
+        {0: 1, 2: 3},
+        {0: 1, 1: 2},
+        {0: 1, 3: 1},
     ]
-    assert sum(each < few.kl - 1e-6 for each in every) <= len(every) / 5
+    assert found.passes == 4 + 3 + 2 + 2
     # The same again.
-    assert choose_blocks(teacher, inputs, chains, tried=3) == few
+    assert choose_blocks(teacher, inputs, chains) == found
+
+
+def test_one_after_another_where_there_are_too_many(pair):
+    teacher, student, inputs = pair
+    chains = find_chains(teacher, student, inputs[:2])
+    found = choose_blocks(teacher, inputs, chains, tried=2)
+    kept = [*range(4)]
+    for _ in range(2):
+        kept = min(
+            ([i for i in kept if i != gone] for gone in kept[1:]),
+            key=lambda rest: error_after(teacher, dict(a=rest), 'a', inputs),
+        )
+    assert found.kept['a'] == kept
+    assert passes_of(chains[0], 2) == {0: 1, 1: 3, 2: 2}
+
+
+@pytest.mark.parametrize('tried', [2, 200])
+def test_passes_are_those_that_are_made(pair, tried):
+    teacher, student, inputs = pair
+    chains = find_chains(teacher, student, inputs[:2])
+    made = []
+    teacher.stem.register_forward_hook(lambda *_: made.append(1))
+    found = choose_blocks(teacher, inputs[:9], chains, tried)
+    assert len(made) == found.passes
