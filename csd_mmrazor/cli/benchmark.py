@@ -28,6 +28,8 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from PIL import Image
 
+from ..engine.calls import kernel_calls
+from ..engine.flops import operations
 from ..engine.synthesis import RoundRunner
 from ..models import Networks
 from ..models.utils import frozen, recorded_outputs, submodule
@@ -37,7 +39,7 @@ from .config import enable_amp
 PART = 'part:'
 # Events of torch's profiler that are parts by themselves.
 NAMED_EVENTS = {
-    '_ScaleShiftMoments': 'BN statistics',
+    '_ScaleShiftSums': 'BN statistics',
     'Optimizer.step': 'optimizer',
     'enumerate(DataLoader)': 'bank',
 }
@@ -447,6 +449,68 @@ def peak_memory(run, parts: Parts) -> float:
     return max(accumulate(sizes), default=0) / 2**20
 
 
+def images_seen(networks: dict, function) -> Counter:
+    """Images that each network is given in a call, by its first layer."""
+    seen, handles = Counter(), []
+
+    def see(name, layer, args):
+        seen[name] += len(args[0])
+
+    for name, network in networks.items():
+        first = next(layer for layer in network.modules() if layer._parameters)
+        handles.append(first.register_forward_pre_hook(partial(see, name)))
+    try:
+        function()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def cost_of_steps(parts: Parts) -> dict:
+    """What steps come to by counting, which no machine blurs.
+
+    Calls are those that become kernels; operations are of convolutions and
+    matrix products. Passes are images through a network, forward, for each
+    image of the step; every view counts.
+    """
+    batch = parts.batch()
+
+    def train(steps: int) -> None:
+        parts.model.train()
+        for _ in range(steps):
+            parts.model.train_step(batch, parts.optim_wrapper)
+
+    found = {}
+    for name, run, size in (
+        (
+            'synthesis',
+            our_synthesis(parts, True),
+            parts.synthesizer.batch_size,
+        ),
+        ('student', train, len(batch['labels'])),
+    ):
+        # What a round does once drops out of the difference.
+        fewer, more = partial(run, 1), partial(run, 2)
+        found[f'{name}_step_calls'] = sum(kernel_calls(more).values()) - sum(
+            kernel_calls(fewer).values()
+        )
+        found[f'{name}_step_gflop'] = (
+            operations(more) - operations(fewer)
+        ) / 1e9
+        networks = dict(
+            generator=parts.synthesizer.generator,
+            teacher=parts.teacher,
+            student=parts.student,
+        )
+        seen = images_seen(networks, more)
+        seen.subtract(images_seen(networks, fewer))
+        found[f'{name}_step_passes'] = {
+            network: count / size for network, count in seen.items()
+        }
+    return found
+
+
 def startup(args: argparse.Namespace, parts: Parts, work_dir: str) -> dict:
     """Seconds of tools/train.py to its first step, and of bare imports."""
     teacher = Path(work_dir, 'teacher.pth')
@@ -562,6 +626,7 @@ def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
     return dict(
         **ratios,
         seconds=times,
+        **cost_of_steps(parts),
         images_per_second=dict(
             synthesis_steps=batch / times['synthesis_step']['median'],
             student_steps=parts.loader.batch_size
@@ -608,10 +673,17 @@ def show(result: dict) -> None:
     for name, value in result.items():
         if isinstance(value, float):
             print(f'{name:<44}{value:8.3f}')
-    for name in ('images_per_second', 'peak_memory_mib'):
+        elif name.endswith('_calls'):
+            print(f'{name:<44}{value:8}')
+    for name, digits in (
+        ('synthesis_step_passes', 2),
+        ('student_step_passes', 2),
+        ('images_per_second', 0),
+        ('peak_memory_mib', 0),
+    ):
         print(f'\n{name}')
         for side, value in result[name].items():
-            print(f'  {side:<42}{value:8.0f}')
+            print(f'  {side:<42}{value:8.{digits}f}')
     for side, shares in result['time_by_part'].items():
         print(f'\ntime by part: {side}')
         for part, share in shares.items():

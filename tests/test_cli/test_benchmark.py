@@ -52,6 +52,15 @@ def test_benchmark(run, tmp_path, tiny_config):
             assert 0 < shares[part] < 1
         # The batch itself is the least that a step holds.
         assert result['peak_memory_mib'][f'{ours}_step'] > 16 * 64 / 2**20
+    # No pass of the head's for images of a step of the synthesizer's.
+    assert result['synthesis_step_passes'] == dict(
+        generator=1, teacher=1, student=4
+    )
+    assert result['student_step_passes'] == dict(teacher=1, student=5)
+    for ours in ('synthesis', 'student'):
+        assert result[f'{ours}_step_calls'] > 50
+        assert result[f'{ours}_step_gflop'] > 1e-3
+    assert 'synthesis_step_calls' in done.stdout
     # Timed beside other tests: what it comes to is not known from this.
     assert result['startup_over_imports'] > 0
     assert 'synthesis_step_over_bound' in done.stdout

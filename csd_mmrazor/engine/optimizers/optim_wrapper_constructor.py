@@ -7,6 +7,7 @@ from mmengine.registry import OPTIMIZERS
 from mmrazor.engine.optimizers import SeparateOptimWrapperConstructor
 from mmrazor.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
+from ...models.utils import with_foreach
 from ...utils.error_text import named_error
 
 
@@ -56,6 +57,7 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
                     'optimizer. There are '
                     f'{", ".join(OPTIMIZERS.module_dict)}.'
                 )
+            constructor.optimizer_cfg = with_foreach(constructor.optimizer_cfg)
             if name == 'architecture' and 'distiller' in module._modules:
                 distiller: Any = module.distiller
                 part = nn.ModuleDict(

@@ -1,7 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import List, Optional, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from typing import Optional, Sequence, Tuple
 
 import torch
+import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from torch import Tensor
 
@@ -9,22 +12,66 @@ from ..utils import BNStatistics
 from .base import WeightedLoss
 
 
-def bn_statistics_loss(statistics: List[BNStatistics]) -> Tensor:
+def bn_statistics_loss(statistics: Sequence[BNStatistics]) -> Tensor:
     """How far a batch is from the data that a network was trained on.
 
     The sum over the layers of ``||mean - running_mean||_2 +
     ||var - running_var||_2``.
 
     Args:
-        statistics (list[BNStatistics]): One a BN layer.
+        statistics (sequence[BNStatistics]): One a BN layer.
 
     Returns:
         Tensor: A scalar.
     """
-    return sum(
-        torch.linalg.vector_norm(layer.mean - layer.running_mean)
-        + torch.linalg.vector_norm(layer.var - layer.running_var)
-        for layer in statistics
+    batch = torch.cat(
+        [layer.mean for layer in statistics]
+        + [layer.var for layer in statistics]
+    )
+    return _distance(batch, statistics)
+
+
+def _distance(batch: Tensor, statistics: Sequence[BNStatistics]) -> Tensor:
+    """The same sum of other values than those of the batch.
+
+    Args:
+        batch (Tensor): Means of all layers, then variances, (2 * D, ).
+        statistics (sequence[BNStatistics]): One a BN layer.
+    """
+    running = torch.cat(
+        [layer.running_mean for layer in statistics]
+        + [layer.running_var for layer in statistics]
+    )
+    widths = tuple(len(layer.mean) for layer in statistics)
+    return segment_norms(batch - running, widths * 2).sum()
+
+
+def segment_norms(values: Tensor, widths: Tuple[int, ...]) -> Tensor:
+    """Euclidean norms of vectors of any lengths, in a few calls for all.
+
+    Args:
+        values (Tensor): The vectors, one after the other, (D, ).
+        widths (tuple[int]): Their lengths, whose sum is D.
+
+    Returns:
+        Tensor: One a vector, (len(widths), ).
+    """
+    places = _places(widths, values.device)
+    # A zero at the end fills up the rows of shorter vectors.
+    padded = F.pad(values, (0, 1)).index_select(0, places.flatten())
+    return torch.linalg.vector_norm(padded.view_as(places), dim=1)
+
+
+@lru_cache(maxsize=16)
+def _places(widths: Tuple[int, ...], device: torch.device) -> Tensor:
+    """Where each vector's values are, one a row; behind all after its end."""
+    ends = list(accumulate(widths))
+    return torch.tensor(
+        [
+            [*range(end - width, end)] + [ends[-1]] * (max(widths) - width)
+            for end, width in zip(ends, widths)
+        ],
+        device=device,
     )
 
 
@@ -36,7 +83,7 @@ class BNStatisticsLoss(WeightedLoss):
     and CSD use (authors' code, datafree/hooks.py). CSD weighs it 1.
     """
 
-    def forward(self, bn_statistics: List[BNStatistics]) -> Tensor:
+    def forward(self, bn_statistics: Sequence[BNStatistics]) -> Tensor:
         """The weighted term, a scalar; see :func:`bn_statistics_loss`."""
         return self.loss_weight * bn_statistics_loss(bn_statistics)
 
@@ -76,32 +123,22 @@ class MovingBNStatisticsLoss(WeightedLoss):
         Args:
             channels (sequence[int]): Channels of the teacher's BN layers.
         """
-        self.channels = list(channels)
         # Means and variances of all layers, one after the other.
         self.register_buffer('average', torch.zeros(2, sum(channels)))
         self.register_buffer('rounds', torch.zeros(()))
         self.latest: Optional[Tensor] = None
 
-    def forward(self, bn_statistics: List[BNStatistics]) -> Tensor:
+    def forward(self, bn_statistics: Sequence[BNStatistics]) -> Tensor:
         """The weighted term, a scalar."""
-        self.latest = torch.stack(
-            [
-                torch.cat([layer.mean for layer in bn_statistics]),
-                torch.cat([layer.var for layer in bn_statistics]),
-            ]
-        ).detach()
+        batch = torch.cat(
+            [layer.mean for layer in bn_statistics]
+            + [layer.var for layer in bn_statistics]
+        )
+        self.latest = batch.detach().view_as(self.average)
         # The first round has no average yet.
         share = self.momentum * (self.rounds > 0)
-        averages = zip(*(each.split(self.channels) for each in self.average))
-        return self.loss_weight * bn_statistics_loss(
-            [
-                layer._replace(
-                    mean=torch.lerp(layer.mean, mean, share),
-                    var=torch.lerp(layer.var, var, share),
-                )
-                for layer, (mean, var) in zip(bn_statistics, averages)
-            ]
-        )
+        moved = torch.lerp(batch, self.average.flatten(), share)
+        return self.loss_weight * _distance(moved, bn_statistics)
 
     def end_round(self) -> None:
         """Take the statistics of a round's last step into the average."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..utils import fast_frozen_bn, logits_of
+from ..utils import CollectedStatistics, fast_frozen_bn, logits_of
 from .networks import Networks
 
 
@@ -29,7 +29,7 @@ class CompiledCopy(nn.Module):
     def __init__(self, model: Any, with_statistics: bool) -> None:
         super().__init__()
         self.model = deepcopy(model).requires_grad_(False).eval()
-        self.statistics: List[Any] = []
+        self.statistics = CollectedStatistics([])
         if with_statistics:
             # Open for good: no one else runs this copy.
             self._open = fast_frozen_bn(self.model, True)
@@ -92,15 +92,17 @@ class CompiledNetworks:
         )
         self.student = CompiledCopy(networks.student, False)
 
-    def follow(self, networks: Networks) -> Tuple[Networks, List[List[Any]]]:
+    def follow(
+        self, networks: Networks
+    ) -> Tuple[Networks, List[CollectedStatistics]]:
         """Take over the student's weights; teachers do not change.
 
         Args:
             networks (Networks): The original ones.
 
         Returns:
-            tuple[Networks, list[list]]: The copies in their place, and the
-            BN statistics of each teacher.
+            tuple[Networks, list[CollectedStatistics]]: The copies in their
+            place, and the BN statistics of each teacher.
         """
         self.student.model.load_state_dict(networks.student.state_dict())
         copies = networks._replace(

@@ -13,6 +13,7 @@ from ..utils import (
     optimizer_state,
     reset_weights,
     set_memory_format,
+    with_foreach,
 )
 from .best_step import (
     BestStep,
@@ -443,7 +444,9 @@ class ImageSynthesizer(nn.Module):
             groups.append(dict(params=[latent]))
             if self.latent_lr is not None:
                 groups[1]['lr'] = self.latent_lr
-        optimizer = OPTIMIZERS.build(dict(self.optimizer, params=groups))
+        optimizer = OPTIMIZERS.build(
+            dict(with_foreach(self.optimizer), params=groups)
+        )
         optimizers = self.objective.optimizers(with_student)
         lasting = dict(optimizers)
         if self.optimizer_lasts:
@@ -481,8 +484,9 @@ class ImageSynthesizer(nn.Module):
                 each.zero_grad()
             (loss * scale).backward()
             if scale != 1:
-                for param in params:
-                    param.grad.div_(scale)
+                torch._foreach_div_(
+                    [p.grad for p in params if p.grad is not None], scale
+                )
             if self.meta is not None:
                 self.meta.after_backward(self.generator)
             for each in steppers:

@@ -9,7 +9,12 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...utils import check_integer
-from ..utils import load_optimizer_state, optimizer_state, reset_weights
+from ..utils import (
+    load_optimizer_state,
+    optimizer_state,
+    reset_weights,
+    with_foreach,
+)
 
 
 @MODELS.register_module()
@@ -80,7 +85,7 @@ class MetaGenerator(nn.Module):
                 f'{type(generator).__name__}: leave it out.'
             )
         self.optimizer = OPTIMIZERS.build(
-            dict(self.optimizer_cfg, params=params)
+            dict(with_foreach(self.optimizer_cfg), params=params)
         )
 
     def begin_round(
@@ -95,11 +100,15 @@ class MetaGenerator(nn.Module):
     def after_backward(self, generator: nn.Module) -> None:
         """Look at the gradients of a step of the round."""
         if self.rule == 'fomaml':
+            sums, grads = [], []
             for own, adapted in self._pairs(generator):
                 if own.grad is None:
                     own.grad = torch.zeros_like(own)
                 if adapted.grad is not None:
-                    own.grad += adapted.grad
+                    sums.append(own.grad)
+                    grads.append(adapted.grad)
+            if grads:
+                torch._foreach_add_(sums, grads)
 
     @torch.no_grad()
     def end_round(self, generator: nn.Module) -> None:

@@ -11,7 +11,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..losses import WeightedLoss
-from ..utils import check_mappings, check_recorders, distill_losses
+from ..utils import (
+    check_mappings,
+    check_recorders,
+    distill_losses,
+    with_foreach,
+)
 from .networks import Networks
 from .observer import (
     NAMES,
@@ -225,7 +230,9 @@ class Objective(nn.Module):
     def optimizers(self, with_student: bool) -> Dict[str, Optimizer]:
         """New optimizers of the losses that count and have their own."""
         return {
-            name: OPTIMIZERS.build(dict(optimizer, params=params))
+            name: OPTIMIZERS.build(
+                dict(with_foreach(optimizer), params=params)
+            )
             for name in self.active(with_student)[0]
             if (optimizer := getattr(self.losses[name], 'optimizer', None))
             and (params := [*self.losses[name].parameters()])

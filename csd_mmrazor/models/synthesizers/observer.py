@@ -15,6 +15,7 @@ from typing import (
     List,
     NamedTuple,
     Optional,
+    Sequence,
     Set,
     Tuple,
 )
@@ -27,6 +28,7 @@ from torch import Tensor
 from ..pretext_tasks import joint_labels
 from ..utils import (
     BNStatistics,
+    CollectedStatistics,
     attached,
     evaluating,
     fast_frozen_bn,
@@ -74,7 +76,7 @@ class OfTeacher(NamedTuple):
     """
 
     logits_t: Tensor  # (N, K), float32
-    bn_statistics: List[BNStatistics]  # one a BN layer that runs
+    bn_statistics: Sequence[BNStatistics]  # one a BN layer that runs
 
 
 class Observation:
@@ -192,7 +194,8 @@ class Observer:
         distiller (ConfigurableDistiller): Attached to them.
         augment (nn.Module, optional): Between images and inputs.
         view_augment (nn.Module, optional): The same for the second view.
-        statistics (list[list]): What each teacher's BN layers collect.
+        statistics (sequence[CollectedStatistics]): What each teacher's BN
+            layers collect.
         means (list[Tensor]): What the first teacher's BN layers are given.
         draw_memory (Callable): Features of both views of images of the bank,
             (M, 2 * D), of a device.
@@ -204,7 +207,7 @@ class Observer:
         distiller: ConfigurableDistiller,
         augment: Optional[nn.Module],
         view_augment: Optional[nn.Module],
-        statistics: List[List[BNStatistics]],
+        statistics: Sequence[CollectedStatistics],
         means: List[Tensor],
         draw_memory: Callable[[torch.device], Tensor],
     ) -> None:

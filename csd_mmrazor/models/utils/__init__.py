@@ -1,7 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .checkpoints import load_weights
 from .classes import count_classes, same_classes
-from .fast_frozen_bn import BNStatistics, bn_layers, fast_frozen_bn
+from .fast_frozen_bn import (
+    BNStatistics,
+    CollectedStatistics,
+    bn_layers,
+    fast_frozen_bn,
+)
 from .features import (
     as_map,
     layer_means,
@@ -9,6 +14,7 @@ from .features import (
     recorded_outputs,
     submodule,
 )
+from .foreach import with_foreach
 from .healthy import check_statistics, check_weights
 from .memory_format import contiguous, memory_format, set_memory_format
 from .modes import as_in_training, evaluating, frozen, reset_weights
@@ -37,6 +43,7 @@ __all__ = [
     'BNStatistics',
     'Chain',
     'Choice',
+    'CollectedStatistics',
     'bn_layers',
     'fast_frozen_bn',
     'as_in_training',
@@ -72,4 +79,5 @@ __all__ = [
     'set_memory_format',
     'skipped',
     'submodule',
+    'with_foreach',
 ]

@@ -11,8 +11,9 @@ hooks, keeps its forward.
 """
 
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import (
+    Any,
     Callable,
     Dict,
     Iterable,
@@ -20,11 +21,13 @@ from typing import (
     List,
     NamedTuple,
     Optional,
+    Sequence,
     Tuple,
 )
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules import module as torch_module
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
@@ -135,121 +138,227 @@ def _channels(values: Tensor, maps: Tensor) -> Tensor:
     return values.view(1, -1, *[1] * (maps.ndim - 2))
 
 
+def _count(maps: Tensor) -> int:
+    """Values of each channel of (N, C, ...)."""
+    return maps.numel() // maps.shape[1]
+
+
 def _full(maps: Tensor) -> Tensor:
     """Maps in float32 at least."""
     return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
+class _Values(NamedTuple):
+    """What a frozen layer computes with, each (C, ), float32 at least."""
+
+    scale: Tensor
+    shift: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    weight: Optional[Tensor]
+    bias: Optional[Tensor]
+    eps: float
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> '_Values':
+        """Those of a layer as it is now."""
+        mean, var = _full(layer.running_mean), _full(layer.running_var)
+        weight, bias = (
+            None if values is None else _full(values.detach())
+            for values in (layer.weight, layer.bias)
+        )
+        scale = torch.rsqrt(var + layer.eps)
+        shift = -mean * scale
+        if weight is not None:
+            scale, shift = scale * weight, shift * weight
+        if bias is not None:
+            shift = shift + bias
+        return cls(scale, shift, mean, var, weight, bias, layer.eps)
+
+
+def _scale_shift(maps: Tensor, values: _Values) -> Tensor:
+    """``maps * scale + shift`` in each channel, in one call."""
+    is_dense = maps.is_contiguous(memory_format=torch.channels_last)
+    if maps.dtype == torch.bfloat16 or not (
+        (maps.ndim == 4 and is_dense) or maps.dtype == torch.float16
+    ):
+        return F.batch_norm(
+            maps,
+            values.running_mean,
+            values.running_var,
+            values.weight,
+            values.bias,
+            eps=values.eps,
+        )
+    # Half the time of torch's kernel in this layout. Older releases have no
+    # kernel for float16 on CPUs.
+    outputs = torch.addcmul(
+        _channels(values.shift, maps), maps, _channels(values.scale, maps)
+    )
+    return outputs.to(maps.dtype)
+
+
 class _ScaleShift(torch.autograd.Function):
-    """``maps * scale + shift`` in each channel."""
+    """What a frozen layer makes of maps."""
 
     @staticmethod
-    def forward(ctx, maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        ctx.save_for_backward(scale)
-        outputs = _full(maps) * _channels(scale, maps)
-        return outputs.add_(_channels(shift, maps)).to(maps.dtype)
+    def forward(ctx, maps: Tensor, values: _Values) -> Tensor:
+        ctx.save_for_backward(values.scale)
+        return _scale_shift(maps, values)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tuple:
         (scale,) = ctx.saved_tensors
-        return (grad * _channels(scale, grad)).to(grad.dtype), None, None
+        return (grad * _channels(scale, grad)).to(grad.dtype), None
 
 
-class _ScaleShiftMoments(torch.autograd.Function):
-    """The same, and the first two moments of each channel about a center."""
+class _ScaleShiftSums(torch.autograd.Function):
+    """The same, and the first two sums of each channel about its running
+    mean."""
 
     @staticmethod
     def forward(
-        ctx,
-        maps: Tensor,
-        scale: Tensor,
-        shift: Tensor,
-        center: Tensor,
-        workspace: Dict,
+        ctx, maps: Tensor, values: _Values, workspace: Dict
     ) -> Tuple[Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(maps, scale, center)
-        full = _full(maps)
-        count = maps.numel() // maps.shape[1]
+        center = values.running_mean
+        ctx.save_for_backward(maps, values.scale, center)
         others = [dim for dim in range(maps.ndim) if dim != 1]
         # New memory for each layer would take longer than the sums.
-        key = (full.shape, full.stride(), full.dtype, full.device)
+        key = (maps.shape, maps.stride(), center.dtype, maps.device)
         if key not in workspace:
-            workspace[key] = torch.empty_like(full)
-        centered = torch.sub(full, _channels(center, maps), out=workspace[key])
-        first = centered.sum(others) / count
-        second = centered.square_().sum(others) / count
-        outputs = full * _channels(scale, maps)
-        outputs = outputs.add_(_channels(shift, maps)).to(maps.dtype)
-        return outputs, first, second
+            workspace[key] = torch.empty_like(maps, dtype=center.dtype)
+        centered = torch.sub(maps, _channels(center, maps), out=workspace[key])
+        first = centered.sum(others)
+        second = centered.square_().sum(others)
+        return _scale_shift(maps, values), first, second
 
     @staticmethod
     def backward(
         ctx, grad_outputs: Tensor, grad_first: Tensor, grad_second: Tensor
     ) -> Tuple:
         maps, scale, center = ctx.saved_tensors
-        count = maps.numel() // maps.shape[1]
-        slope = grad_second * (2 / count)
-        offset = grad_first / count - slope * center
+        # 2 * grad_second * (maps - center) + grad_first
+        offset = torch.addcmul(grad_first, grad_second, center, value=-2)
         grad = torch.addcmul(
-            _channels(offset, maps), _full(maps), _channels(slope, maps)
+            _channels(offset, maps),
+            maps,
+            _channels(grad_second, maps),
+            value=2,
         )
-        grad.addcmul_(_full(grad_outputs), _channels(scale, maps))
-        return grad.to(maps.dtype), None, None, None, None
+        grad.addcmul_(grad_outputs, _channels(scale, maps))
+        return grad.to(maps.dtype), None, None
 
 
-def _moments(maps: Tensor, center: Tensor) -> Tuple[Tensor, Tensor]:
-    """The first two moments of each channel about a center."""
+def _sums(maps: Tensor, center: Tensor) -> Tuple[Tensor, Tensor]:
+    """The first two sums of each channel about a center."""
     centered = _full(maps) - _channels(center, maps)
     others = [dim for dim in range(maps.ndim) if dim != 1]
-    return centered.mean(others), centered.square().mean(others)
+    return centered.sum(others), centered.square().sum(others)
 
 
-def _collect(
-    layer: nn.Module,
-    statistics: List[BNStatistics],
-    first: Tensor,
-    second: Tensor,
-) -> None:
-    """Add the statistics with those moments about the running mean."""
-    center, running_var = _full(layer.running_mean), _full(layer.running_var)
-    statistics.append(
-        BNStatistics(
-            center + first, second - first * first, center, running_var
-        )
+class _Sums(NamedTuple):
+    """Of the input of one layer about its running mean, each (C, )."""
+
+    layer: nn.Module
+    first: Tensor
+    second: Tensor
+    count: int  # what they are sums of
+
+
+class CollectedStatistics(Sequence[BNStatistics]):
+    """Statistics of the layers that ran, in their order.
+
+    Those of all layers are computed at once, when the first is asked for.
+
+    Args:
+        sums (list[_Sums]): Layers add theirs to it.
+    """
+
+    def __init__(self, sums: List[_Sums]) -> None:
+        self._sums = sums
+        self._computed: List[BNStatistics] = []
+
+    def __len__(self) -> int:
+        return len(self._sums)
+
+    def __getitem__(self, index: Any) -> Any:
+        if len(self._computed) != len(self._sums):
+            self._computed = _statistics(self._sums)
+        return self._computed[index]
+
+    def clear(self) -> None:
+        """Forget them all, before the next pass."""
+        self._sums.clear()
+        self._computed = []
+
+
+def _statistics(sums: List[_Sums]) -> List[BNStatistics]:
+    """From sums about the running means, which are near: no digits are lost.
+
+    In vectors of all layers, since a GPU takes as long for a small one.
+    """
+    centers = [_full(each.layer.running_mean) for each in sums]
+    widths = tuple(len(center) for center in centers)
+    shares = _shares(
+        tuple(each.count for each in sums),
+        widths,
+        centers[0].dtype,
+        centers[0].device,
     )
+    first = torch.cat([each.first for each in sums]) * shares
+    second = torch.cat([each.second for each in sums]) * shares
+    means = (torch.cat(centers) + first).split(widths)
+    variances = (second - first * first).split(widths)
+    return [
+        BNStatistics(mean, var, center, _full(each.layer.running_var))
+        for mean, var, center, each in zip(means, variances, centers, sums)
+    ]
+
+
+@lru_cache(maxsize=16)
+def _shares(
+    counts: Tuple[int, ...],
+    widths: Tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """Of each value in the mean of its channel, for all channels, (D, )."""
+    shares = [
+        share
+        for count, width in zip(counts, widths)
+        for share in [1 / count] * width
+    ]
+    return torch.tensor(shares, dtype=dtype, device=device)
 
 
 def _forward(
     layer: nn.Module,
-    scale: Tensor,
-    shift: Tensor,
-    statistics: Optional[List[BNStatistics]],
+    values: _Values,
+    sums: Optional[List[_Sums]],
     workspace: Dict,
     input: Tensor,
 ) -> Tensor:
     """What torch's layer does in a frozen network, in place of its forward."""
     layer._check_input_dim(input)
-    if statistics is None:
-        return _ScaleShift.apply(input, scale, shift)
-    # Moments about the running mean, which is near: no digits are lost.
-    center = _full(layer.running_mean)
+    if sums is None:
+        return _ScaleShift.apply(input, values)
     if _is_compiling():
         # The compiler makes one pass over the maps of this by itself.
-        first, second = _moments(input, center)
-        outputs = _full(input) * _channels(scale, input)
-        outputs = (outputs + _channels(shift, input)).to(input.dtype)
+        first, second = _sums(input, values.running_mean)
+        outputs = _full(input) * _channels(values.scale, input)
+        outputs = (outputs + _channels(values.shift, input)).to(input.dtype)
     else:
-        outputs, first, second = _ScaleShiftMoments.apply(
-            input, scale, shift, center, workspace
+        outputs, first, second = _ScaleShiftSums.apply(
+            input, values, workspace
         )
-    _collect(layer, statistics, first, second)
+    sums.append(_Sums(layer, first, second, _count(input)))
     return outputs
 
 
 @contextmanager
 def fast_frozen_bn(
     model: nn.Module, with_statistics: bool = False
-) -> Iterator[List[BNStatistics]]:
+) -> Iterator[CollectedStatistics]:
     """Run the BN layers of a frozen model the fast way.
 
     The model is to be in eval mode, and its weights are not to change while
@@ -264,38 +373,31 @@ def fast_frozen_bn(
             are collected. Defaults to False.
 
     Yields:
-        list[BNStatistics]: One is added whenever a layer runs; empty it
+        CollectedStatistics: One is added whenever a layer runs; empty it
         before the next pass.
     """
-    statistics: List[BNStatistics] = []
+    sums: List[_Sums] = []
     workspace: Dict = {}
     layers = [layer for layer in bn_layers(model) if not layer.training]
     fast = [layer for layer in layers if _is_torchs_own(layer)]
     others = [layer for layer in layers if not _is_torchs_own(layer)]
 
     def see(layer: nn.Module, maps: Tensor) -> None:
-        moments = _moments(maps, _full(layer.running_mean))
-        _collect(layer, statistics, *moments)
+        found = _sums(maps, _full(layer.running_mean))
+        sums.append(_Sums(layer, *found, _count(maps)))
 
     with torch.no_grad():
         for layer in fast:
-            scale = torch.rsqrt(_full(layer.running_var) + layer.eps)
-            shift = -_full(layer.running_mean) * scale
-            if layer.weight is not None:
-                scale, shift = scale * layer.weight, shift * layer.weight
-            if layer.bias is not None:
-                shift = shift + layer.bias
             layer.forward = partial(
                 _forward,
                 layer,
-                scale,
-                shift,
-                statistics if with_statistics else None,
+                _Values.of(layer),
+                sums if with_statistics else None,
                 workspace,
             )
     try:
         with seen_inputs(others if with_statistics else (), see):
-            yield statistics
+            yield CollectedStatistics(sums)
     finally:
         for layer in fast:
             del layer.forward

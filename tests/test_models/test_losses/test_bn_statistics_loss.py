@@ -5,7 +5,10 @@ import torch
 from helpers import build, network
 
 from csd_mmrazor.models import BNStatisticsLoss, MovingBNStatisticsLoss
-from csd_mmrazor.models.losses.bn_statistics_loss import bn_statistics_loss
+from csd_mmrazor.models.losses.bn_statistics_loss import (
+    bn_statistics_loss,
+    segment_norms,
+)
 from csd_mmrazor.models.utils import BNStatistics, bn_layers, fast_frozen_bn
 
 
@@ -50,6 +53,44 @@ def test_gradient():
         return bn_statistics_loss([statistics])
 
     assert torch.autograd.gradcheck(loss, (maps,))
+
+
+@pytest.mark.parametrize('widths', [(1,), (3, 5, 1, 3), (7,) * 4])
+def test_norms_of_vectors_of_any_lengths(widths):
+    values = torch.randn(sum(widths), dtype=torch.float64, requires_grad=True)
+    norms = segment_norms(values, widths)
+    expected = [np.linalg.norm(each) for each in values.detach().split(widths)]
+    np.testing.assert_allclose(norms.detach(), expected, rtol=1e-14)
+    assert torch.autograd.gradcheck(
+        lambda values: segment_norms(values, widths), (values,)
+    )
+
+
+def test_a_layer_that_fits_exactly_has_no_gradient():
+    values = torch.tensor([0.0, 0.0, 3.0, 4.0], requires_grad=True)
+    norms = segment_norms(values, (2, 2))
+    norms.sum().backward()
+    assert norms.tolist() == [0, 5]
+    assert values.grad.tolist() == pytest.approx([0, 0, 0.6, 0.8])
+
+
+def test_equals_the_plain_sum_over_layers():
+    """Value and gradient in float64, the layers' norms one by one."""
+    given = statistics(3, 5, 1, 5)
+    for layer in given:
+        layer.mean.requires_grad_()
+        layer.var.requires_grad_()
+    leaves = [value for layer in given for value in layer[:2]]
+    plain = sum(
+        (layer.mean.double() - layer.running_mean).square().sum().sqrt()
+        + (layer.var.double() - layer.running_var).square().sum().sqrt()
+        for layer in given
+    )
+    expected = torch.autograd.grad(plain, leaves)
+    loss = bn_statistics_loss(given)
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-6)
+    for grad, other in zip(torch.autograd.grad(loss, leaves), expected):
+        torch.testing.assert_close(grad, other)
 
 
 def statistics(*channels):

@@ -608,7 +608,8 @@ def test_averages_are_of_the_layers_as_they_run(networks):
     parts.synthesize(networks, 10, iters=1)
     widths = [layer.num_features for layer in bn_layers(backbone)]
     assert widths[-2:] == [5, 8] and parts.widths == [8, *widths[:-2]]
-    assert parts.losses['loss_bn'].channels == parts.widths
+    average = parts.losses['loss_bn'].average
+    assert average.shape == (2, sum(parts.widths))
 
 
 def test_a_teacher_of_layers_with_activations(networks):

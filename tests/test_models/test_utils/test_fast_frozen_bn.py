@@ -57,6 +57,80 @@ def test_gradient_by_finite_differences(shape, with_statistics):
     assert torch.autograd.gradcheck(function, (maps,))
 
 
+class Mixed(nn.Module):
+    """Maps of several sizes, a layer that runs twice and one of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.BatchNorm2d(3), nn.BatchNorm2d(5)
+        self.own = nn.SyncBatchNorm(5)
+        self.last = nn.BatchNorm1d(5)
+        self.conv, self.pool = nn.Conv2d(3, 5, 3), nn.AvgPool2d(2)
+
+    def forward(self, maps):
+        maps = self.conv(self.first(maps)).relu()
+        maps = self.pool(self.second(maps)).tanh()
+        maps = self.own(self.second(maps))
+        return self.last(maps.mean((2, 3)))
+
+
+@pytest.mark.parametrize('layout', ['contiguous_format', 'channels_last'])
+def test_a_network_to_double_precision(layout):
+    """Outputs, statistics and gradients, of plain layers and hooks."""
+    layout = getattr(torch, layout)
+    model = Mixed().double().to(memory_format=layout)
+    for layer in bn_layers(model):
+        random_values(layer)
+    model.eval().requires_grad_(False)
+    seen, given = [], []
+
+    def hook(layer, args):
+        others = [dim for dim in range(args[0].ndim) if dim != 1]
+        seen.append(
+            (args[0].mean(others), args[0].var(others, unbiased=False))
+        )
+
+    inputs = torch.randn(4, 3, 8, 8).double().to(memory_format=layout)
+    inputs.requires_grad_()
+    handles = [m.register_forward_pre_hook(hook) for m in bn_layers(model)]
+    expected = model(inputs)
+    for handle in handles:
+        handle.remove()
+    with fast_frozen_bn(model, True) as statistics:
+        output = model(inputs)
+    given = [(each.mean, each.var) for each in statistics]
+    assert len(given) == len(seen) == 5
+    for found, other in ((given, seen), (output, expected)):
+        torch.testing.assert_close(found, other, rtol=1e-12, atol=1e-12)
+    weights = [torch.randn_like(pair[0]) for pair in seen]
+    grads = [
+        torch.autograd.grad(
+            out.sin().sum()
+            + sum((w * (m + v**2)).sum() for w, (m, v) in zip(weights, pairs)),
+            inputs,
+        )
+        for out, pairs in ((output, given), (expected, seen))
+    ]
+    torch.testing.assert_close(*grads, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_maps_in_channels_last(dtype):
+    layer = layer_of(4)
+    maps = torch.randn(8, 3, 4, 4).to(dtype)
+    maps = maps.to(memory_format=torch.channels_last).requires_grad_()
+    for with_statistics in (False, True):
+        plain = layer(maps)
+        with fast_frozen_bn(layer, with_statistics):
+            output = layer(maps)
+        assert output.dtype == dtype
+        assert output.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(output, plain)
+        torch.testing.assert_close(
+            *(torch.autograd.grad(o.sum(), maps) for o in (output, plain)),
+        )
+
+
 def test_gradient_of_one_output_alone():
     layer = layer_of(4)
     for pick in (0, 1, 2):
@@ -271,7 +345,7 @@ def test_every_layer_keeps_its_function(kind):
         replaced = vars(layer).get('forward') is not before[0]
     without = passed(layer, maps, fast_frozen_bn(layer))
     assert replaced == (kind in USUAL)
-    assert without[2] == []
+    assert not without[2]
     for value, other in zip(without[:2], plain[:2]):
         torch.testing.assert_close(value, other)
 
@@ -312,7 +386,7 @@ def test_layers_without_statistics_run_as_they_are(layer):
     assert bn_layers(layer) == []
     with fast_frozen_bn(layer, True) as statistics:
         output = layer(maps)
-    assert statistics == []
+    assert not statistics
     assert torch.equal(output, layer(maps))
 
 
