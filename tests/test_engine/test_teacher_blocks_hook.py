@@ -154,6 +154,53 @@ def test_killed_or_rehearsed_it_is_the_same_bit_by_bit(tiny_runner, options):
         assert equal(one, other)
 
 
+PROBE = """
+import hashlib
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class Probe(Hook):
+    priority = 'VERY_LOW'
+
+    def before_train(self, runner):
+        joined = hashlib.sha256()
+        for value in runner.model.module.student.state_dict().values():
+            joined.update(value.cpu().numpy().tobytes())
+        print('PROBE', get_rank(), joined.hexdigest(), flush=True)
+
+    after_train = before_train
+"""
+
+
+def test_two_processes_start_from_the_same(
+    tiny_config, options, forked, tmp_path
+):
+    (tmp_path / 'probe.py').write_text(PROBE)
+    options['custom_hooks'] = [HOOK, dict(type='Probe')]
+    cfg = tiny_config(
+        **options, custom_imports=dict(imports=['csd_mmrazor', 'probe'])
+    )
+    cfg.pop('experiment_name')
+    cfg.pop('work_dir')
+    cfg.default_hooks.synthesis.rehearsal = False
+    cfg.dump(tmp_path / 'config.py')
+    done = forked(
+        *('config.py', '--work-dir', 'two'),
+        processes=2,
+        setup='sys.path.insert(0, os.getcwd())',
+    )
+    assert done.status == [0, 0], done.output[-3000:]
+    found = re.findall(r'PROBE (\d) (\w+)', done.output)
+    ranks = [{d for r, d in found if r == rank} for rank in '01']
+    # At the start and at the end.
+    assert ranks[0] == ranks[1] and len(ranks[0]) == 2
+    # The first process alone chooses, by images of both.
+    assert done.output.count('starts from blocks') == 1
+
+
 def test_averaged_weights_start_from_it(tiny_runner, options):
     ema = dict(
         type='EMAHook',

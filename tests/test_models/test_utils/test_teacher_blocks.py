@@ -4,11 +4,14 @@
 import copy
 
 import pytest
+import timm
 import torch
 import torch.nn as nn
+from helpers import build
 
 from csd_mmrazor.models.utils import (
     choose_blocks,
+    copy_blocks,
     find_chains,
     passes_of,
 )
@@ -60,6 +63,8 @@ def lived_in(model, shape=(1, 8, 8)):
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.weight.uniform_(0.5, 2)
                 part.bias.uniform_(-0.5, 0.5)
+            if isinstance(part, nn.Linear):
+                part.weight.normal_(0, 0.3)
         for _ in range(3):
             model(torch.randn(16, *shape), mode='tensor')
     return model.eval()
@@ -152,3 +157,256 @@ def test_passes_are_those_that_are_made(pair, tried):
     teacher.stem.register_forward_hook(lambda *_: made.append(1))
     found = choose_blocks(teacher, inputs[:9], chains, tried)
     assert len(made) == found.passes
+
+
+def test_an_error_leaves_the_teacher_as_it_was(pair):
+    teacher, student, inputs = pair
+    chains = find_chains(teacher, student, inputs[:2])
+    teacher.a[1].forward = own = teacher.a[1].forward
+    names = [name for name, _ in teacher.named_modules()]
+    calls = []
+
+    def fail(*_):
+        calls.append(1)
+        if len(calls) > 5:
+            raise RuntimeError('in the middle')
+
+    teacher.stem.register_forward_pre_hook(fail)
+    teacher.train()
+    with pytest.raises(RuntimeError, match='in the middle'):
+        choose_blocks(teacher, inputs, chains)
+    assert all(part.training for part in teacher.modules())
+    assert [name for name, _ in teacher.named_modules()] == names
+    patched = [n for n, m in teacher.named_modules() if 'forward' in vars(m)]
+    assert patched == ['a.1']
+    assert teacher.a[1].forward is own
+
+
+REFUSED = {
+    'more blocks': (dict(depths=(5, 2, 1)), 'a has 4 in the teacher and 5 in'),
+    'as many': (dict(depths=(4, 3, 4)), 'as many of them as its teacher'),
+    'wider': (
+        dict(depths=(2, 2, 1), width=6),
+        r'stem.weight is of shape \(4, 1, 3, 3\) in the teacher and of shape '
+        r'\(6, 1, 3, 3\) in the student',
+    ),
+    'another activation': (
+        dict(depths=(2, 2, 1), act=nn.Tanh),
+        'does not compute what is left of the teacher',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', REFUSED)
+def test_other_students_are_refused(pair, case):
+    arguments, message = REFUSED[case]
+    arguments = dict(arguments)
+    teacher, _, inputs = pair
+    with pytest.raises(ValueError, match=message):
+        find_chains(
+            teacher, Net(*arguments.pop('depths'), **arguments), inputs[:2]
+        )
+
+
+def test_other_blocks_are_named(pair):
+    teacher, student, inputs = pair
+    student.a[1].body[0] = nn.Conv2d(4, 4, 1)
+    with pytest.raises(
+        ValueError,
+        match=r'a.0.body.0.weight is of shape \(4, 4, 3, 3\) in the teacher, '
+        r'and a.1.body.0.weight is of shape \(4, 4, 1, 1\) in the student',
+    ):
+        find_chains(teacher, student, inputs[:2])
+    # There is such a block now, but in another place.
+    student.a.append(copy.deepcopy(student.a[1]))
+    student.a[1] = copy.deepcopy(student.a[0])
+    teacher.a[1].body[0] = nn.Conv2d(4, 4, 1)
+    with pytest.raises(ValueError, match='blocks of a cannot be left out'):
+        find_chains(teacher, student, inputs[:2])
+
+
+def torch_net(factory, **arguments):
+    return dict(
+        type='TorchClassifier', factory=factory, num_classes=5, **arguments
+    )
+
+
+def of_mmpretrain(width, head='LinearClsHead', pool=True, **backbone):
+    return dict(
+        _scope_='mmpretrain',
+        type='ImageClassifier',
+        backbone=backbone,
+        neck=dict(type='GlobalAveragePooling') if pool else None,
+        head=dict(type=head, num_classes=5, in_channels=width),
+    )
+
+
+def vit(depth):
+    return of_mmpretrain(
+        16,
+        'VisionTransformerClsHead',
+        pool=False,
+        type='VisionTransformer',
+        arch=dict(
+            embed_dims=16,
+            num_layers=depth,
+            num_heads=2,
+            feedforward_channels=32,
+        ),
+        img_size=16,
+        patch_size=4,
+    )
+
+
+def swin(*depths):
+    arch = dict(embed_dims=16, depths=depths, num_heads=[2, 2])
+    return of_mmpretrain(
+        32,
+        type='SwinTransformer',
+        arch=arch,
+        img_size=16,
+        patch_size=2,
+        window_size=2,
+        out_indices=(1,),
+    )
+
+
+# Networks of others, as configs name them: teacher, student, length of chains.
+FAMILIES = dict(
+    CIFARResNet=(
+        of_mmpretrain(64, type='mmrazor.CIFARResNet', depth=20),
+        of_mmpretrain(64, type='mmrazor.CIFARResNet', depth=8),
+        [1, 1, 1],
+    ),
+    ResNet=(
+        *(
+            of_mmpretrain(
+                64, type='ResNet', depth=d, base_channels=8, stem_channels=8
+            )
+            for d in (34, 18)
+        ),
+        [2, 2, 2, 2],
+    ),
+    ResNet_CIFAR=(
+        *(
+            of_mmpretrain(
+                64,
+                type='ResNet_CIFAR',
+                depth=d,
+                base_channels=8,
+                stem_channels=8,
+            )
+            for d in (34, 18)
+        ),
+        [2, 2, 2, 2],
+    ),
+    WideResNet=(
+        *(
+            of_mmpretrain(
+                128, type='mmrazor.WideResNet', depth=d, widen_factor=2
+            )
+            for d in (22, 10)
+        ),
+        [1, 1, 1],
+    ),
+    torchvision_resnet=(
+        torch_net('torchvision.models.resnet34'),
+        torch_net('torchvision.models.resnet18'),
+        [2, 2, 2, 2],
+    ),
+    torchvision_vit=(
+        *(
+            torch_net(
+                'torchvision.models.VisionTransformer',
+                image_size=16,
+                patch_size=4,
+                num_layers=d,
+                num_heads=2,
+                hidden_dim=16,
+                mlp_dim=32,
+            )
+            for d in (4, 2)
+        ),
+        [2],
+    ),
+    timm_resnet=(
+        # As resnet26 and resnet14, with few channels.
+        *(
+            torch_net(
+                'timm.models.resnet.ResNet',
+                block=timm.models.resnet.Bottleneck,
+                layers=[n] * 4,
+                base_width=8,
+            )
+            for n in (2, 1)
+        ),
+        [1, 1, 1, 1],
+    ),
+    timm_vit=(
+        *(
+            torch_net(
+                'timm.models.VisionTransformer',
+                img_size=16,
+                patch_size=4,
+                embed_dim=16,
+                depth=d,
+                num_heads=2,
+                drop_path_rate=0.1,
+                drop_rate=0.1,
+            )
+            for d in (5, 3)
+        ),
+        [3],
+    ),
+    vit=(vit(4), vit(2), [2]),
+    # Every second block shifts its windows, which no weight tells.
+    swin=(swin(2, 4), swin(2, 2), None),
+    convnext=(
+        *(
+            torch_net(
+                'timm.models.ConvNeXt',
+                depths=d,
+                dims=[8, 16, 16, 16],
+                patch_size=2,
+            )
+            for d in ([1, 3, 1, 1], [1, 1, 1, 1])
+        ),
+        [1],
+    ),
+)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_networks_of_others(family, scope):
+    teacher, student, lengths = FAMILIES[family]
+    size = 32 if family == 'convnext' else 16
+    teacher, student = build(teacher), build(student).eval()
+    teacher.init_weights()
+    lived_in(teacher, (3, size, size)).train()  # modes stay as they are
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    inputs = torch.randn(12, 3, size, size)
+    if lengths is None:
+        with pytest.raises(ValueError, match='does not compute what is left'):
+            find_chains(teacher, student, inputs[:2])
+        return
+    chains = find_chains(teacher, student, inputs[:2])
+    assert [len(chain.wanted) for chain in chains] == lengths
+    choice = choose_blocks(teacher, inputs, chains)
+    copy_blocks(teacher, student, chains, choice.kept)
+    # The very student decides as was said.
+    assert all(part.training for part in teacher.modules())
+    teacher.eval()
+    with torch.no_grad():
+        p = teacher(inputs, mode='tensor').double().softmax(1)
+        q = student(inputs, mode='tensor').double().softmax(1)
+    kl = (p * (p / q).log()).sum(1).mean().item()
+    assert kl == pytest.approx(choice.kl, rel=1e-2, abs=1e-6)
+    assert choice.kl > 0
+    # And every weight of it is one of the teacher's.
+    after = teacher.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[k], before[k]) for k in before)
+    assert not any('forward' in vars(part) for part in teacher.modules())
+    known = {value.double().sum().item() for value in before.values()}
+    sums = [v.double().sum().item() for v in student.state_dict().values()]
+    assert set(sums) <= known
