@@ -33,6 +33,7 @@ MARKS = dict(
     dist=(
         'test_cli/test_distributed.py',
         'test_cli/test_train_and_test.py::test_two_processes_on_the_cpu',
+        'test_engine/test_synthesis/test_bank_targets.py',
         'test_engine/test_synthesis/test_persistent_state.py',
     ),
     slow=(

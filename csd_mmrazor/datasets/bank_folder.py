@@ -6,7 +6,16 @@ import math
 import os.path as osp
 import re
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 
@@ -32,6 +41,15 @@ class Shard(NamedTuple):
     index: int  # type: ignore[assignment]
 
 
+class TargetKind(NamedTuple):
+    """What the targets of a bank's images are of."""
+
+    teacher: str  # SHA-256 of it
+    # How many views of each image they are of. 0 for the image as it is.
+    views: int
+    augment: str  # what the views are drawn by; '' for none
+
+
 class Manifest(NamedTuple):
     """What the manifest of a bank says."""
 
@@ -40,6 +58,8 @@ class Manifest(NamedTuple):
     shards: List[Shard]
     states: Dict[str, str]  # SHA-256 of what else is in the folder, by name
     classes: List[str]  # names in the order of the labels; empty if unknown
+    target_kind: Optional[TargetKind]  # None for a bank without targets
+    targets: Dict[str, str]  # SHA-256 of shards' targets, by the shard's name
 
 
 _VERSION = 1
@@ -48,6 +68,8 @@ _STATE_NAME = re.compile(r'state_[0-9]{6}_[0-9]{6}\.pth')
 _SHA256 = re.compile(r'[0-9a-f]{64}')
 _MOST_SHARDS = 10**6  # as many as there are names
 _MOST_BYTES = 2**31 - 1  # of a record, for NumPy
+# Numbers that a view is drawn by, in a byte each; views of an image at most.
+_DRAWS, MOST_VIEWS = 3, 1000
 # Bytes of an .npy file before its records, at most.
 _MOST_HEADER = 2**17
 
@@ -70,7 +92,7 @@ def parse_manifest(content: bytes) -> Manifest:
     found = json.loads(text)
     keys = {'version', 'image_shape', 'num_classes', 'shards'}
     _check(isinstance(found, dict), 'what it holds', found)
-    known = keys | {'states', 'classes'}
+    known = keys | {'states', 'classes', 'targets'}
     _check(keys <= set(found) <= known, 'the keys', list(found))
     _integer('version', found['version'], _VERSION, _VERSION)
     shape = found['image_shape']
@@ -100,7 +122,33 @@ def parse_manifest(content: bytes) -> Manifest:
         _check(isinstance(name, str), 'class name', name)
     count = len(classes)
     _check(count in (0, found['num_classes']), 'number of class names', count)
-    return Manifest(shape, found['num_classes'], shards, states, classes)
+    kind: Optional[TargetKind] = None
+    targets: Dict[str, str] = {}
+    if 'targets' in found:
+        names = {shard.name for shard in shards}
+        kind, targets = _parse_targets(found['targets'], names)
+        size = max(kind.views, 1) * (2 * found['num_classes'] + _DRAWS)
+        _check(size <= _MOST_BYTES, 'views', kind.views)
+    return Manifest(
+        shape, found['num_classes'], shards, states, classes, kind, targets
+    )
+
+
+def _parse_targets(
+    entry: object, shards: Set[str]
+) -> Tuple[TargetKind, Dict[str, str]]:
+    fields = dict(entry) if isinstance(entry, dict) else {}
+    _check(set(fields) == {*TargetKind._fields, 'files'}, 'targets', entry)
+    files = fields.pop('files')
+    kind = TargetKind(**fields)
+    _text('sha256', kind.teacher, _SHA256)
+    _integer('views', kind.views, 0, MOST_VIEWS)
+    _check(isinstance(kind.augment, str), 'augment', kind.augment)
+    _check(isinstance(files, dict), 'files of targets', files)
+    for name, checksum in files.items():
+        _check(name in shards, 'shard of targets', name)
+        _text('sha256', checksum, _SHA256)
+    return kind, files
 
 
 def _parse_shard(entry: object) -> Shard:
@@ -130,6 +178,21 @@ def _text(name: str, value: object, pattern: 're.Pattern[str]') -> None:
     _check(is_right, name, value)
 
 
+def _beside(name: str) -> str:
+    """The file with the targets of a shard, by the shard's name."""
+    return name.replace('.npy', '.targets.npy')
+
+
+def _as_file(columns: Dict[str, np.ndarray], dtype: np.dtype) -> bytes:
+    """Records of some columns, as an ``.npy`` file."""
+    records: np.ndarray = np.empty(len(next(iter(columns.values()))), dtype)
+    for name, values in columns.items():
+        records[name] = values
+    buffer = io.BytesIO()
+    np.save(buffer, records, allow_pickle=False)
+    return buffer.getvalue()
+
+
 class BankFolder:
     """A bank's images on disk: shards, and a manifest that lists them.
 
@@ -137,6 +200,10 @@ class BankFolder:
     code from it. Shards are only ever added. The manifest names each with its
     checksum and is rewritten last, so a writer that is killed loses the round
     it was writing and no other.
+
+    Shards may have targets beside them, in files of their own: what a teacher
+    says of their images. Until :meth:`add_targets` was called for each, some
+    lack them.
 
     Args:
         path (str | Path): The folder.
@@ -164,9 +231,13 @@ class BankFolder:
         self.classes = list(classes or ())
         self.shards: List[Shard] = []
         self.states: Dict[str, str] = {}
+        self.target_kind: Optional[TargetKind] = None
+        self.targets: Dict[str, str] = {}
         if self.exists(path):
             manifest = self._read_manifest()
             self.shards, self.states = manifest.shards, manifest.states
+            self.target_kind = manifest.target_kind
+            self.targets = manifest.targets
             found = manifest._asdict()
             if manifest.classes:
                 self._check_classes(manifest.classes)
@@ -230,6 +301,7 @@ class BankFolder:
         epoch: int,
         index: int,
         write: bool,
+        targets: Optional[Dict[str, np.ndarray]] = None,
     ) -> Shard:
         """Add a round.
 
@@ -240,9 +312,12 @@ class BankFolder:
             index (int): Its place among the rounds of that epoch.
             write (bool): Whether to write it. One process of a distributed
                 run does; the others only take note.
+            targets (dict[str, ndarray], optional): As of
+                :meth:`add_targets`. Defaults to None.
 
         Raises:
-            ValueError: If images or labels are not of the bank's kind.
+            ValueError: If images, labels or targets are not of the bank's
+                kind.
         """
         if images.shape[1:] != self.image_shape or images.dtype != np.uint8:
             raise ValueError(
@@ -259,11 +334,10 @@ class BankFolder:
                 f'0..{self.num_classes - 1}, but got {len(labels)}: '
                 f'{np.unique(labels)[:20]}.'
             )
-        records = np.empty(len(images), self.dtype)
-        records['label'], records['image'] = labels, images
-        buffer = io.BytesIO()
-        np.save(buffer, records, allow_pickle=False)
-        content = buffer.getvalue()
+        content = _as_file(dict(label=labels, image=images), self.dtype)
+        beside = b''
+        if targets is not None:
+            beside = self._as_file(targets, len(images))
         number = 1 + max((int(s.name[:6]) for s in self.shards), default=-1)
         shard = Shard(
             f'{number:06d}.npy',
@@ -276,18 +350,107 @@ class BankFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_file(self.path / shard.name, content)
         self.shards.append(shard)
+        if beside:
+            self._note_targets(shard, beside, write)
         if write:
             self.write_manifest()
         return shard
+
+    @property
+    def target_dtype(self) -> np.dtype:
+        """Of the records beside those of a shard.
+
+        ``targets`` are logits, (K, ) for an image as it is; for V views of
+        it, (V, K), with ``draws``, (V, 3), which say what views these are.
+        """
+        assert self.target_kind is not None, 'there are no targets'
+        views = self.target_kind.views
+        if not views:
+            return np.dtype([('targets', '<f2', (self.num_classes,))])
+        return np.dtype(
+            [
+                ('targets', '<f2', (views, self.num_classes)),
+                ('draws', 'u1', (views, _DRAWS)),
+            ]
+        )
+
+    def expect_targets(self, kind: Optional[TargetKind], write: bool) -> None:
+        """Say what targets shards are to have; others are dropped.
+
+        Args:
+            kind (TargetKind, optional): None for none at all.
+            write (bool): As of :meth:`append`.
+        """
+        if kind == self.target_kind:
+            return
+        outdated = [_beside(name) for name in self.targets]
+        self.target_kind, self.targets = kind, {}
+        if write and self.shards:
+            self.write_manifest()
+            for name in outdated:
+                (self.path / name).unlink(missing_ok=True)
+
+    @property
+    def without_targets(self) -> List[Shard]:
+        """Shards that lack them."""
+        return [s for s in self.shards if s.name not in self.targets]
+
+    def add_targets(
+        self, shard: Shard, targets: Dict[str, np.ndarray], write: bool
+    ) -> None:
+        """Put targets beside a shard.
+
+        Args:
+            shard (Shard): One of ``shards``.
+            targets (dict[str, ndarray]): What ``target_dtype`` names, of N
+                images.
+            write (bool): As of :meth:`append`.
+
+        Raises:
+            ValueError: If they are not of the bank's kind.
+        """
+        content = self._as_file(targets, shard.count)
+        self._note_targets(shard, content, write)
+        if write:
+            self.write_manifest()
+
+    def _as_file(self, targets: Dict[str, np.ndarray], count: int) -> bytes:
+        dtype = self.target_dtype
+        expected = {
+            name: (count, *dtype[name].shape) for name in dtype.names or ()
+        }
+        found = {name: value.shape for name, value in targets.items()}
+        if found != expected:
+            raise ValueError(
+                f'The targets of the bank in {self.path} have the shapes '
+                f'{expected}, but got {found}.'
+            )
+        logits = targets['targets']
+        if not np.isfinite(logits).all():
+            raise ValueError(
+                'What the teacher says of images of the bank is NaN or Inf: '
+                f'{(~np.isfinite(logits)).sum()} of {logits.size} logits. '
+                'Check its checkpoint, and mean and std of '
+                'model.data_preprocessor.'
+            )
+        return _as_file(targets, dtype)
+
+    def _note_targets(self, shard: Shard, content: bytes, write: bool) -> None:
+        if write:
+            write_file(self.path / _beside(shard.name), content)
+        self.targets[shard.name] = hashlib.sha256(content).hexdigest()
 
     def keep(self, shards: Sequence[Shard], write: bool) -> None:
         """Drop all shards but these."""
         dropped = [shard for shard in self.shards if shard not in shards]
         self.shards = list(shards)
+        for shard in dropped:
+            self.targets.pop(shard.name, None)
         if write and dropped:
             self.write_manifest()
             for shard in dropped:
-                (self.path / shard.name).unlink(missing_ok=True)
+                for name in (shard.name, _beside(shard.name)):
+                    (self.path / name).unlink(missing_ok=True)
 
     def read(
         self, shard: Shard, mmap: bool = False
@@ -309,13 +472,66 @@ class BankFolder:
             f'Restore {path} from a copy, or delete the folder '
             f'{self.path} to make all images again.'
         )
-        if own_file(self.path, shard.name) is None:
+        records = self._read(path, shard, self.dtype, mmap, advice)
+        labels = records['label']
+        if labels.min() < 0 or labels.max() >= self.num_classes:
+            raise BankError(
+                f'Shard {path} holds labels {labels.min()}..{labels.max()}, '
+                f'but the bank has classes 0..{self.num_classes - 1}. '
+                f'{advice}'
+            )
+        return records['image'], records['label']
+
+    def read_targets(
+        self, shard: Shard, mmap: bool = False
+    ) -> Dict[str, np.ndarray]:
+        """Targets beside a shard, checked.
+
+        Args:
+            shard (Shard): One of ``shards``.
+            mmap (bool): Whether to map the file instead of reading it.
+
+        Returns:
+            dict[str, ndarray]: What ``target_dtype`` names, of N images.
+
+        Raises:
+            BankError: If there are none, or the file is lost, cut short or
+                altered.
+        """
+        if shard.name not in self.targets:
+            raise BankError(
+                f'{len(self.without_targets)} of {len(self.shards)} shards '
+                f'of the image bank in {self.path}, such as {shard.name}, '
+                'have no targets of a teacher, and the others have. Let '
+                'SynthesisHook compute them.'
+            )
+        path = self.path / _beside(shard.name)
+        advice = (
+            f'Restore {path} from a copy, or delete its name from the '
+            f'"files" in {self.path / self.manifest_name} to have it '
+            'computed again.'
+        )
+        # In the place of the shard's own file.
+        beside = shard._replace(sha256=self.targets[shard.name])
+        records = self._read(path, beside, self.target_dtype, mmap, advice)
+        return {name: records[name] for name in records.dtype.names or ()}
+
+    def _read(
+        self,
+        path: Path,
+        shard: Shard,
+        dtype: np.dtype,
+        mmap: bool,
+        advice: str,
+    ) -> np.ndarray:
+        """Records of a shard or of its targets."""
+        if own_file(self.path, path.name) is None:
             raise BankError(
                 f'Shard {path} of the image bank is lost, or a link that '
                 f'leads out of the folder. {advice}'
             )
         # Not to read what cannot be it.
-        largest = shard.count * self.dtype.itemsize + _MOST_HEADER
+        largest = shard.count * dtype.itemsize + _MOST_HEADER
         content = b''
         if path.stat().st_size <= largest:
             content = path.read_bytes()
@@ -337,19 +553,12 @@ class BankFolder:
                 f'Shard {path} holds something else than images: {error}. '
                 f'{advice}'
             ) from error
-        if records.dtype != self.dtype or records.shape != (shard.count,):
+        if records.dtype != dtype or records.shape != (shard.count,):
             raise BankError(
                 f'Shard {path} holds {found}, not {shard.count} of '
-                f'{self.dtype}. {advice}'
+                f'{dtype}. {advice}'
             )
-        labels = records['label']
-        if labels.min() < 0 or labels.max() >= self.num_classes:
-            raise BankError(
-                f'Shard {path} holds labels {labels.min()}..{labels.max()}, '
-                f'but the bank has classes 0..{self.num_classes - 1}. '
-                f'{advice}'
-            )
-        return records['image'], records['label']
+        return records
 
     def room_on_disk(self) -> int:
         """How many images the shards' files can hold, whatever they say."""
@@ -362,7 +571,10 @@ class BankFolder:
 
     def digest(self) -> str:
         """One hash over the content of all shards, in order."""
-        joined = ''.join(shard.sha256 for shard in self.shards)
+        joined = ''.join(
+            shard.sha256 + self.targets.get(shard.name, '')
+            for shard in self.shards
+        )
         return hashlib.sha256(joined.encode()).hexdigest()
 
     def _read_manifest(self) -> Manifest:
@@ -390,6 +602,10 @@ class BankFolder:
             content['states'] = self.states
         if self.classes:
             content['classes'] = self.classes
+        if self.target_kind is not None:
+            content['targets'] = dict(
+                self.target_kind._asdict(), files=self.targets
+            )
         write_file(
             self.path / self.manifest_name,
             json.dumps(content, indent=1).encode(),

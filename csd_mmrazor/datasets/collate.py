@@ -13,18 +13,21 @@ def bank_collate(
     """Hand a batch of the image bank on: it is collated already.
 
     Args:
-        batch (dict[str, Tensor]): ``inputs`` and ``labels``.
+        batch (dict[str, Tensor]): ``inputs``, ``labels`` and, of a bank with
+            targets, these.
         data_samples (bool): Whether the labels become mmpretrain's
             ``data_samples``, which algorithms other than ``CSDDistillation``
             expect. Defaults to False.
 
     Returns:
-        dict: ``inputs`` with ``labels`` or with ``data_samples``.
+        dict: ``labels`` as they are or as ``data_samples``, the others as
+        they are.
     """
     if not data_samples:
         return batch
+    others = {key: v for key, v in batch.items() if key != 'labels'}
     return dict(
-        inputs=batch['inputs'],
+        others,
         data_samples=[
             DataSample().set_gt_label(label) for label in batch['labels']
         ],

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..utils import check_integer
-from .bank_folder import IMPORTED, BankError, BankFolder, Shard
+from .bank_folder import IMPORTED, BankError, BankFolder, Shard, TargetKind
 from .image_folder import list_image_folder
 from .image_store import MappedStore, MemoryStore
 from .pictures import read_picture
@@ -92,6 +92,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         self.metainfo = dict(metainfo or {})
         self.folder: Optional[BankFolder] = None
         self._store: Union[MappedStore, MemoryStore]
+        # Whether batches bring targets of a teacher.
+        self.with_targets = False
         if data_root is not None:
             self.folder = BankFolder(data_root)
             self._load()
@@ -124,11 +126,11 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         if self.init_bank is not None:
             before = list(self.folder.shards)
             try:
-                for index, (images, labels) in enumerate(
+                for index, (images, labels, targets) in enumerate(
                     self._imported(self.init_bank)
                 ):
                     if not self.folder.has(IMPORTED, index):
-                        self.append(images, labels, IMPORTED, index)
+                        self.append(images, labels, IMPORTED, index, targets)
             except Exception:
                 self.keep(before)  # a part of them is no bank
                 raise
@@ -150,7 +152,10 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
 
         Returns:
             dict[str, Tensor]: ``inputs``, (N, C, H, W), uint8, and
-            ``labels``, (N, ), int64.
+            ``labels``, (N, ), int64. After :meth:`bring_targets` also
+            ``targets``, a teacher's logits, float16: (N, K) of the images as
+            they are, or (N, V, K) of V views of each, with ``draws``, (N, V,
+            3), uint8, which say what views these are.
         """
         return self._store.take(indices)
 
@@ -164,6 +169,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         labels: Union[Tensor, np.ndarray],
         epoch: int,
         index: int,
+        targets: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Add a round, on disk and in memory.
 
@@ -175,22 +181,28 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             labels (Tensor | ndarray): (N, ).
             epoch (int): The epoch that asked for it, or INITIAL.
             index (int): Its place among the rounds of that epoch.
+            targets (dict[str, Tensor | ndarray], optional): What a teacher
+                says of the images, as of :meth:`BankFolder.add_targets`.
+                Defaults to None.
         """
-        images, labels = (
-            array.cpu().numpy() if torch.is_tensor(array) else array
-            for array in (images, labels)
-        )
+        images, labels = _array(images), _array(labels)
+        beside = {k: _array(v) for k, v in (targets or {}).items()}
+        if self.with_targets and not beside:
+            raise ValueError(
+                'The batches of this ImageBank bring targets of a teacher, '
+                'but these images have none.'
+            )
         shard = self.opened.append(
-            images, labels, epoch, index, is_main_process()
+            images, labels, epoch, index, is_main_process(), beside or None
         )
         if self._mapped:
             barrier()  # the main process has written it
-            self._store.add(*self.opened.read(shard, mmap=True))
+            self._store.add(self._read(shard))
         elif self._exceeds(len(self.opened)):
             barrier()
             self._load()
         else:
-            self._store.add(images, labels)
+            self._store.add(dict(beside, inputs=images, labels=labels))
         if self.capacity is not None:
             self._drop_old(self.capacity)
 
@@ -210,6 +222,26 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         if list(shards) != self.opened.shards:
             self.opened.keep(shards, is_main_process())
             self._load()
+
+    def expect_targets(self, kind: Optional[TargetKind]) -> List[Shard]:
+        """Say what targets batches are to bring; others are dropped.
+
+        Args:
+            kind (TargetKind, optional): None for none at all.
+
+        Returns:
+            list[Shard]: Those that lack them.
+        """
+        if self.with_targets:
+            self.with_targets = False
+            self._load()
+        self.opened.expect_targets(kind, is_main_process())
+        return self.opened.without_targets if kind is not None else []
+
+    def bring_targets(self) -> None:
+        """Let batches bring the targets that all shards have by now."""
+        self.with_targets = True
+        self._load()
 
     def reserve(self, length: int) -> None:
         """Make room in memory for that many images in all, if they fit."""
@@ -232,15 +264,35 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                     logger='current',
                     level=logging.WARNING,
                 )
-            self._store = MappedStore(self.opened.image_shape)
+            self._store = MappedStore(self.columns(0))
         else:
             device = get_device() if self.storage == 'device' else 'cpu'
-            self._store = MemoryStore(self.opened.image_shape, device)
+            self._store = MemoryStore(self.columns(0), device)
             self._store.reserve(
                 min(len(self.opened), self.opened.room_on_disk())
             )
         for shard in self.opened.shards:
-            self._store.add(*self.opened.read(shard, self._mapped))
+            self._store.add(self._read(shard))
+
+    def _read(self, shard: Shard) -> Dict[str, np.ndarray]:
+        """What a shard adds to the store."""
+        images, labels = self.opened.read(shard, self._mapped)
+        columns = dict(inputs=images, labels=labels)
+        if self.with_targets:
+            columns.update(self.opened.read_targets(shard, self._mapped))
+        return columns
+
+    def columns(self, length: int) -> Dict[str, np.ndarray]:
+        """Black images, with all that belongs to them, by name."""
+        columns = dict(
+            inputs=np.zeros((length, *self.opened.image_shape), np.uint8),
+            labels=np.zeros(length, np.int64),
+        )
+        if self.with_targets:
+            records = np.zeros(length, self.opened.target_dtype)
+            for name in records.dtype.names or ():
+                columns[name] = np.ascontiguousarray(records[name])
+        return columns
 
     @property
     def opened(self) -> BankFolder:
@@ -258,6 +310,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
 
     def _exceeds(self, length: int) -> bool:
         size = int(np.prod(self.opened.image_shape))
+        if self.with_targets:
+            size += self.opened.target_dtype.itemsize
         return length * size > self.memory_limit
 
     def _names_of(self, root: str) -> Optional[List[str]]:
@@ -270,8 +324,11 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         names = self.opened.classes
         return names if folders and folders <= {*names} else None
 
-    def _imported(self, root: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-        """Batches of another bank or of a folder in ImageFolder layout."""
+    def _imported(self, root: str) -> Iterator[Tuple[Any, ...]]:
+        """Batches of another bank or of a folder in ImageFolder layout.
+
+        They are images, labels, and targets if all of that bank have them.
+        """
         if BankFolder.exists(root):
             source = BankFolder(
                 root,
@@ -282,8 +339,14 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             if not source.shards:
                 raise BankError(f'init_bank={root} is empty.')
             self.opened.classes = list(source.classes)
+            kind, copied = source.target_kind, False
+            if not source.without_targets:
+                if not self.opened.shards:
+                    self.opened.expect_targets(kind, is_main_process())
+                copied = self.opened.target_kind == kind
             for shard in source.shards:
-                yield source.read(shard)
+                targets = source.read_targets(shard) if copied else None
+                yield (*source.read(shard), targets)
             return
         samples = list_image_folder(
             root, self.opened.num_classes, self._names_of(root)
@@ -304,4 +367,9 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             yield (
                 np.stack(images).transpose(0, 3, 1, 2).copy(),
                 np.array(labels, np.int64),
+                None,
             )
+
+
+def _array(values: Union[Tensor, np.ndarray]) -> np.ndarray:
+    return values.cpu().numpy() if torch.is_tensor(values) else values

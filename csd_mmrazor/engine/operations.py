@@ -12,7 +12,11 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ..datasets import ImageBank
-from ..models.synthesizers import ImageSynthesizer, Networks
+from ..models.synthesizers import (
+    ImageSynthesizer,
+    Networks,
+    teacher_logits,
+)
 from ..models.synthesizers.feature_memory import FeatureMemory
 from ..models.utils import Chain, chain_output, left_out, passes_of, skipped
 from .flops import operations
@@ -58,13 +62,16 @@ def count_operations(runner: Runner) -> float:
         for number, iters, with_student in rounds:
             if not number:
                 continue
-            cost = round_cost(
-                synthesizer, Networks.from_algorithm(model), with_student
-            )
+            networks = Networks.from_algorithm(model)
+            cost = round_cost(synthesizer, networks, with_student)
+            if hook.target_views:
+                views = number * synthesizer.images_of(iters)
+                views *= hook.target_views
+                total += views * _target_operations(networks, batch['inputs'])
             for _ in range(number):
                 total += cost.of(iters, remembered)
                 remembered = min(
-                    remembered + synthesizer.batch_size,
+                    remembered + synthesizer.images_of(iters),
                     synthesizer.memory_size,
                 )
     for hook in runner.hooks:
@@ -177,18 +184,26 @@ def round_cost(
         )
 
     one, two = count(1, 0), count(2, 0)
-    once, linear, quadratic = 2 * one - two, 0.0, 0.0
+    once, step, linear, quadratic = 2 * one - two, two - one, 0.0, 0.0
     few = min(synthesizer.memory_size // 2, 64)
     if few:
         few_more, twice = count(1, few) - one, count(1, 2 * few) - one
         quadratic = (twice - 2 * few_more) / (2 * few**2)
         linear = few_more / few - quadratic * few
-        images = torch.zeros(
-            synthesizer.images_per_round, *shape, dtype=torch.uint8
-        )
-        once += operations(lambda: synthesizer.remember(networks, images))
+        number = synthesizer.images_of(1)
+        images = torch.zeros(number, *shape, dtype=torch.uint8)
+        noting = operations(lambda: synthesizer.remember(networks, images))
+        if synthesizer.keep == 'all':
+            step += noting
+        else:
+            once += noting
     synthesizer.memory = FeatureMemory(capacity)
-    return RoundCost(once, two - one, linear, quadratic)
+    return RoundCost(once, step, linear, quadratic)
+
+
+def _target_operations(networks: Networks, images: torch.Tensor) -> float:
+    """Of the target of one view of an image."""
+    return operations(lambda: teacher_logits(networks, images[:1]))
 
 
 def _synthesis_hook(runner: Runner) -> Any:
@@ -207,7 +222,16 @@ def _batch(runner: Runner) -> Dict[str, Any]:
     if shape is None:
         networks = Networks.from_algorithm(model)
         shape = _synthesis_hook(runner).synthesizer.check(networks)[1]
-    return dict(
+    batch = dict(
         inputs=torch.zeros(size, *shape, dtype=torch.uint8),
         labels=torch.zeros(size, dtype=torch.int64),
     )
+    hook = _synthesis_hook(runner)
+    views = (hook.target_views,) if hook and hook.target_views else ()
+    if views or (hook and hook.synthesizer.keep_targets):
+        model.check_targets()  # runs the teacher, once
+        classes = hook.synthesizer.check(Networks.from_algorithm(model))[0]
+        batch['targets'] = torch.zeros(size, *views, classes).half()
+    if views:
+        batch['draws'] = torch.zeros(size, *views, 3, dtype=torch.uint8)
+    return batch

@@ -20,6 +20,7 @@ def run_clock(
     synthesizer: ImageSynthesizer,
     networks: Networks,
     image_shape: Sequence[int],
+    with_teacher: bool = True,
 ) -> RunClock:
     """The clock of a run that is about to start.
 
@@ -32,6 +33,8 @@ def run_clock(
         synthesizer (ImageSynthesizer): What makes its images.
         networks (Networks): Its networks; they stay as they are.
         image_shape (sequence[int]): (C, H, W).
+        with_teacher (bool): Whether student steps run the teachers. Defaults
+            to True.
 
     Returns:
         RunClock: With student steps and validations as what is left; rounds
@@ -63,7 +66,8 @@ def run_clock(
             * batch
             * student
             * (('logits_s' in needs) + views * ('aux_logits' in needs)),
-            student=loader.batch_size * (teacher + (3 + views) * student),
+            student=loader.batch_size
+            * (teacher * with_teacher + (3 + views) * student),
             validation=validated * (1 + views) * student,
         ),
         dict(synthesis='initial'),

@@ -10,7 +10,7 @@ import pytest
 from helpers import ROOT
 
 from csd_mmrazor.datasets import BankError, BankFolder
-from csd_mmrazor.datasets.bank_folder import INITIAL
+from csd_mmrazor.datasets.bank_folder import INITIAL, TargetKind
 
 SHAPE = (3, 4, 4)
 
@@ -215,6 +215,9 @@ def crafted(change):
     return content
 
 
+TARGETS = dict(teacher='0' * 64, views=0, augment='', files={})
+
+
 def entry(**values):
     return crafted(lambda manifest, shards: shards[1].update(values))
 
@@ -262,6 +265,29 @@ def top(**values):
         (top(states=[]), 'states'),
         (top(states={'../x.pth': '0' * 64}), 'state name'),
         (top(states={'state_000001_000001.pth': 7}), 'sha256 7'),
+        (top(targets=None), 'targets None'),
+        (top(targets={}), 'targets'),
+        (top(targets=dict(TARGETS, more=1)), 'targets'),
+        (top(targets=dict(TARGETS, teacher='x')), "sha256 'x'"),
+        (top(targets=dict(TARGETS, views=-1)), 'views -1'),
+        (top(targets=dict(TARGETS, views=True)), 'views True'),
+        (top(targets=dict(TARGETS, views=1e999)), 'views inf'),
+        (top(targets=dict(TARGETS, views=1001)), 'views 1001'),
+        (top(targets=dict(TARGETS, augment=None)), 'augment None'),
+        (top(targets=dict(TARGETS, files=[])), 'files of targets'),
+        (
+            top(targets=dict(TARGETS, files={'../x.npy': '0' * 64})),
+            'shard of targets',
+        ),
+        (
+            top(targets=dict(TARGETS, files={'000009.npy': '0' * 64})),
+            'shard of targets',
+        ),
+        (
+            top(targets=dict(TARGETS, files={'000001.npy': '0'})),
+            "sha256 '0'",
+        ),
+        (top(num_classes=10**9, targets=dict(TARGETS, views=9)), 'views 9'),
         (entry(count=0), 'count 0'),
         (entry(count=-5), 'count -5'),
         (entry(count=5.0), 'count 5.0'),
@@ -451,3 +477,149 @@ def test_other_kinds_are_refused(folder, tmp_path):
         with pytest.raises(ValueError, match=message):
             folder.append(*args, 1, 0, write=True)
     assert len(BankFolder(folder.path).shards) == 4
+
+
+def targets_of(count, views, seed=0):
+    """Logits, and draws where there are views."""
+    rng = np.random.default_rng(seed)
+    shape = (count, views, 10) if views else (count, 10)
+    found = dict(targets=rng.standard_normal(shape).astype(np.float16))
+    if views:
+        found['draws'] = rng.integers(0, 9, (count, views, 3), np.uint8)
+    return found
+
+
+def kind_of(views, teacher='a'):
+    return TargetKind(teacher * 64, views, 'Crop' if views else '')
+
+
+@pytest.fixture(params=[0, 1, 3])
+def with_targets(folder, request):
+    """A folder whose shards all have targets, as they are or of views."""
+    views = request.param
+    folder.expect_targets(kind_of(views), write=True)
+    for seed, shard in enumerate(folder.shards):
+        folder.add_targets(shard, targets_of(shard.count, views, seed), True)
+    return folder
+
+
+@pytest.mark.parametrize('mmap', [False, True])
+def test_targets_are_read_as_they_were_written(with_targets, mmap):
+    views = with_targets.target_kind.views
+    extra = targets_of(4, views, 9)
+    with_targets.append(*batch(4), 1, 0, write=True, targets=extra)
+    again = BankFolder(with_targets.path)
+    assert again.target_kind == kind_of(views)
+    assert again.without_targets == []
+    assert again.digest() == with_targets.digest()
+    for seed, shard in enumerate(again.shards):
+        found = again.read_targets(shard, mmap)
+        wanted = targets_of(shard.count, views, 9 if seed == 4 else seed)
+        assert found.keys() == wanted.keys()
+        for name, value in found.items():
+            assert value.dtype == wanted[name].dtype
+            assert np.array_equal(value, wanted[name])
+    # As large as docs/durability.md says, but for NumPy's header.
+    size = (again.path / '000004.targets.npy').stat().st_size
+    per_image = views * (2 * 10 + 3) if views else 2 * 10
+    assert 0 < size - 4 * per_image <= 256
+
+
+def test_banks_without_targets_are_as_before(folder):
+    assert 'targets' not in (folder.path / 'manifest.json').read_text()
+    assert folder.target_kind is None
+    assert BankFolder(folder.path).without_targets == folder.shards
+    with pytest.raises(BankError, match='4 of 4 shards .* 000000.npy'):
+        folder.read_targets(folder.shards[0])
+
+
+def test_targets_go_with_their_shards(with_targets):
+    kept = with_targets.shards[1:3]
+    with_targets.keep(kept, write=True)
+    names = [s.name for s in kept]
+    assert {path.name for path in with_targets.path.iterdir()} == {
+        'manifest.json',
+        *names,
+        *(name.replace('.npy', '.targets.npy') for name in names),
+    }
+    assert [*BankFolder(with_targets.path).targets] == names
+
+
+@pytest.mark.parametrize(
+    'kind', [None, kind_of(2), kind_of(0, 'b'), kind_of(1, 'b')]
+)
+def test_targets_of_another_kind_are_dropped(with_targets, kind):
+    with_targets.expect_targets(kind, write=True)
+    again = BankFolder(with_targets.path)
+    assert again.target_kind == kind
+    assert again.without_targets == again.shards
+    assert not list(again.path.glob('*.targets.npy'))
+
+
+def test_some_shards_without_targets(with_targets):
+    with_targets.append(*batch(4), 1, 0, write=True)
+    again = BankFolder(with_targets.path)
+    assert [s.name for s in again.without_targets] == ['000004.npy']
+    with pytest.raises(BankError, match='1 of 5 shards .* SynthesisHook'):
+        again.read_targets(again.shards[4])
+
+
+def test_killed_between_targets_and_manifest(with_targets, monkeypatch):
+    views, digest = with_targets.target_kind.views, with_targets.digest()
+
+    def fail(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BankFolder, 'write_manifest', fail)
+        with pytest.raises(KeyboardInterrupt):
+            targets = targets_of(4, views)
+            with_targets.append(*batch(4), 0, 1, True, targets)
+        # Nor may targets of another kind be taken for those that were.
+        with pytest.raises(KeyboardInterrupt):
+            BankFolder(with_targets.path).expect_targets(kind_of(2), True)
+    again = BankFolder(with_targets.path)
+    assert again.digest() == digest
+    for shard in again.shards:
+        again.read_targets(shard)
+    again.append(*batch(4), 0, 1, True, targets_of(4, views, 1))
+    assert len(BankFolder(again.path).targets) == 5
+
+
+@pytest.mark.parametrize(
+    'spoil, message',
+    [
+        (spoil_cut, 'cut short or altered'),
+        (spoil_altered, 'cut short or altered'),
+        (spoil_lost, 'is lost'),
+    ],
+)
+@pytest.mark.parametrize('mmap', [False, True])
+def test_damaged_targets_are_found(with_targets, spoil, message, mmap):
+    spoil(with_targets.path / '000001.targets.npy')
+    again = BankFolder(with_targets.path)
+    again.read_targets(again.shards[0], mmap)
+    with pytest.raises(
+        BankError, match=f'000001.targets.npy .*{message}.*Restore'
+    ):
+        again.read_targets(again.shards[1], mmap)
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda t: dict(t, targets=t['targets'][:3]), 'have the shapes'),
+        (lambda t: dict(t, targets=t['targets'][..., :9]), 'have the shapes'),
+        (lambda t: dict(t, more=t['targets']), 'have the shapes'),
+        (lambda t: {}, 'have the shapes'),
+        (lambda t: dict(t, targets=t['targets'] * np.nan), 'NaN or Inf'),
+        (lambda t: dict(t, targets=t['targets'] / np.float16(0)), 'NaN or'),
+    ],
+)
+@pytest.mark.filterwarnings('ignore:divide by zero')
+def test_targets_that_are_none(with_targets, change, message):
+    wrong = change(targets_of(5, with_targets.target_kind.views))
+    before = with_targets.digest()
+    with pytest.raises(ValueError, match=message):
+        with_targets.append(*batch(5), 1, 0, write=True, targets=wrong)
+    assert BankFolder(with_targets.path).digest() == before

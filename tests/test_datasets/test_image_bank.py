@@ -13,7 +13,7 @@ from csd_mmrazor.datasets import (
     ImageBank,
     bank_collate,
 )
-from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL
+from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL, TargetKind
 
 SHAPE = (3, 4, 4)
 
@@ -249,3 +249,101 @@ def test_old_images_are_dropped(tmp_path):
 def test_bad_capacity():
     with pytest.raises(ValueError, match='capacity of ImageBank .* got 0'):
         ImageBank(capacity=0)
+
+
+def kind_of(views):
+    return TargetKind('a' * 64, views, 'Crop' if views else '')
+
+
+def targets_of(num, views, seed):
+    """What can be told by the number of the image alone."""
+    draws = torch.Generator().manual_seed(seed)
+    shape = (num, views, 10) if views else (num, 10)
+    found = dict(targets=torch.randn(shape, generator=draws).half())
+    if views:
+        size = (num, views, 3)
+        found['draws'] = torch.randint(9, size, generator=draws).byte()
+    return found
+
+
+def fill_targets(bank, views):
+    for seed, shard in enumerate(bank.expect_targets(kind_of(views))):
+        found = targets_of(shard.count, views, seed)
+        arrays = {name: value.numpy() for name, value in found.items()}
+        bank.opened.add_targets(shard, arrays, write=True)
+    bank.bring_targets()
+
+
+@pytest.mark.parametrize('storage', ['host', 'device', 'disk'])
+@pytest.mark.parametrize('views', [0, 2])
+def test_storages_bring_the_same_targets(bank, storage, views):
+    fill_targets(bank, views)
+    other = ImageBank(storage=storage)
+    other.open(bank.folder.path, SHAPE, 10)
+    assert 'targets' not in other.__getitems__([0])
+    assert other.expect_targets(kind_of(views)) == []
+    other.bring_targets()
+    images = torch.randint(256, (7, *SHAPE), dtype=torch.uint8)
+    new = targets_of(7, views, 3)
+    other.append(images, torch.zeros(7, dtype=torch.int64), 0, 0, new)
+    indices = torch.randint(67, (90,)).tolist()
+    batch = other.__getitems__(indices)
+    names = ('targets', 'draws') if views else ('targets',)
+    assert {*batch} == {'inputs', 'labels', *names}
+    for name in names:
+        each = [targets_of(20, views, seed)[name] for seed in range(3)]
+        expected = torch.cat([*each, new[name]])[indices]
+        assert batch[name].dtype == expected.dtype
+        assert torch.equal(batch[name].cpu(), expected)
+    assert len(other[7]['targets'].shape) == 1 + bool(views)
+
+
+@pytest.mark.parametrize('views', [0, 1, 5])
+def test_targets_count_for_the_limit_of_memory(tmp_path, views):
+    size = np.prod(SHAPE) + (views * 23 if views else 20)
+    bank = ImageBank(memory_limit=60 * size / 2**30)
+    bank.open(tmp_path / 'bank', SHAPE, 10)
+    fill(bank)
+    fill_targets(bank, views)
+    assert type(bank._store).__name__ == 'MemoryStore'
+    before = bank.__getitems__([*range(60)])
+    images = torch.zeros(1, *SHAPE, dtype=torch.uint8)
+    new = targets_of(1, views, 0)
+    bank.append(images, torch.zeros(1, dtype=torch.int64), 0, 0, new)
+    assert type(bank._store).__name__ == 'MappedStore'
+    for name, value in bank.__getitems__([*range(60)]).items():
+        assert torch.equal(value, before[name])
+
+
+def test_images_without_the_targets_of_the_others(bank):
+    fill_targets(bank, 0)
+    with pytest.raises(ValueError, match='but these images have none'):
+        fill(bank, 1, epoch=0)
+    assert len(bank) == len(BankFolder(bank.folder.path)) == 60
+
+
+def test_targets_are_imported(bank, tmp_path):
+    fill_targets(bank, 2)
+    other = ImageBank(init_bank=str(bank.folder.path))
+    other.open(tmp_path / 'other', SHAPE, 10)
+    assert other.expect_targets(kind_of(2)) == []
+    other.bring_targets()
+    indices = [*range(60)]
+    for name, value in bank.__getitems__(indices).items():
+        assert torch.equal(other.__getitems__(indices)[name], value)
+    # Those of a run that went on with others stay.
+    other.expect_targets(kind_of(0))
+    again = ImageBank(init_bank=str(bank.folder.path))
+    again.open(tmp_path / 'other', SHAPE, 10)
+    assert again.folder.target_kind == kind_of(0)
+
+
+def test_targets_of_a_part_are_not_imported(bank, tmp_path):
+    fill_targets(bank, 0)
+    bank.expect_targets(kind_of(0))
+    fill(bank, 1, epoch=0)
+    other = ImageBank(init_bank=str(bank.folder.path))
+    other.open(tmp_path / 'other', SHAPE, 10)
+    assert len(other.expect_targets(kind_of(0))) == 4
+    with pytest.raises(BankError, match='4 of 4 shards'):
+        other.bring_targets()

@@ -19,12 +19,16 @@ from torch.utils.data import DataLoader
 
 from ...datasets import BankSampler
 from ...models.algorithms import CSDDistillation
+from ...models.augments import RandomCropFlip
 from ...models.preprocessors import (
     BankDataPreprocessor,
     check_preprocessor,
     check_scale,
 )
 from ...models.synthesizers import ImageSynthesizer, Networks
+
+# Tops and lefts of views are 0..2 * padding, in a byte.
+_MOST_PADDING = 127
 
 
 def check_loop(runner: Runner) -> None:
@@ -100,7 +104,7 @@ def check_labels(model: Any, synthesizer: ImageSynthesizer) -> None:
     Raises:
         ValueError: If something does; says what to set.
     """
-    if synthesizer.labels != 'none':
+    if synthesizer.has_labels:
         return
     model = getattr(model, 'module', model)
     learners = {
@@ -118,6 +122,60 @@ def check_labels(model: Any, synthesizer: ImageSynthesizer) -> None:
                 f'{"False" if value is True else "None"}, or labels="random" '
                 'with a loss that asks for them, such as OneHotLoss.'
             )
+
+
+def check_targets(
+    model: Any, synthesizer: ImageSynthesizer, views: int
+) -> None:
+    """Check that targets of the teacher can be kept, and suffice.
+
+    Args:
+        model (nn.Module): The algorithm, wrapped or not.
+        synthesizer (ImageSynthesizer): What makes the images.
+        views (int): ``target_views`` of the hook.
+
+    Raises:
+        ValueError: If not; says what to set.
+    """
+    if not (synthesizer.keep_targets or views):
+        return
+    model = getattr(model, 'module', model)
+    option = (
+        f'target_views={views} of SynthesisHook'
+        if views
+        else 'keep_targets=True of the synthesizer'
+    )
+    if not isinstance(model, CSDDistillation):
+        raise ValueError(
+            f'{option} keeps what the teacher says for CSDDistillation, but '
+            f'model is {type(model).__name__}, which runs its teacher in each '
+            'step: leave it out, or set model.type="CSDDistillation".'
+        )
+    preprocessor = model.data_preprocessor
+    augment: Any = getattr(preprocessor, 'augment', None)
+    if not views and augment is not None:
+        raise ValueError(
+            f'{option} keeps what the teacher says of the images as they are '
+            'kept, augmented in synthesis, but '
+            'model.data_preprocessor.augment='
+            f'{type(augment).__name__} would change them in student steps: '
+            'set it to None.'
+        )
+    if views and not isinstance(augment, RandomCropFlip):
+        raise ValueError(
+            f'{option} keeps what the teacher says of views by '
+            'RandomCropFlip, but model.data_preprocessor='
+            f'{type(preprocessor).__name__} has '
+            f'augment={augment and type(augment).__name__}: set it to '
+            'dict(type="RandomCropFlip"), or leave target_views out.'
+        )
+    if views and augment.padding > _MOST_PADDING:
+        raise ValueError(
+            f'{option} keeps where views lie in a byte each, so padding of '
+            'model.data_preprocessor.augment can be up to '
+            f'{_MOST_PADDING}, but got {augment.padding}.'
+        )
+    model.check_targets()
 
 
 def check_loader(loader: DataLoader[Any]) -> None:

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
 from mmrazor.registry import HOOKS, MODELS
 
-from ...datasets.bank_folder import IMPORTED, INITIAL
+from ...datasets.bank_folder import IMPORTED, INITIAL, MOST_VIEWS
 from ...models.synthesizers import Networks
 from ...models.utils import contiguous, reset_weights
 from ...utils import check_integer, derive_seed, seeded
@@ -21,14 +21,22 @@ from ..run_plan import run_clock
 from ..synthesis import (
     EPOCH,
     HEAD,
+    TARGETS,
     RoundRunner,
     bank_of,
+    complete_targets,
     describe_plan,
     open_bank,
     report_imported,
     report_round,
+    targets_of,
 )
-from .loop_checks import check_images, check_labels, check_loop
+from .loop_checks import (
+    check_images,
+    check_labels,
+    check_loop,
+    check_targets,
+)
 
 
 @HOOKS.register_module()
@@ -75,6 +83,10 @@ class SynthesisHook(Hook):
             Defaults to 10.
         grid_images (int): Images in the grid that is drawn each epoch; 0
             draws none. Defaults to 100.
+        target_views (int): Views of each image of which the teacher's logits
+            are kept with the bank; student steps draw among them and need no
+            pass of the teacher. They take 2K + 3 bytes a view and image, for
+            K classes. 0 keeps none. Defaults to 0.
         rehearsal (bool): Whether the run is first tried on a small scale, so
             that what would stop it later does so immediately. Defaults to
             True.
@@ -94,6 +106,7 @@ class SynthesisHook(Hook):
         bank_dir: str = 'bank',
         progress_interval: float = 10,
         grid_images: int = 100,
+        target_views: int = 0,
         rehearsal: bool = True,
     ) -> None:
         for name, value in dict(
@@ -102,10 +115,24 @@ class SynthesisHook(Hook):
             init_iters=1 if init_iters is None else init_iters,
             max_retries=max_retries,
             grid_images=grid_images,
+            target_views=target_views,
         ).items():
             lowest = 1 if name == 'init_iters' else 0
             check_integer(f'{name} of SynthesisHook', value, lowest)
         self.synthesizer = MODELS.build({'_scope_': 'mmrazor', **synthesizer})
+        if target_views > MOST_VIEWS:
+            raise ValueError(
+                'target_views of SynthesisHook should be at most '
+                f'{MOST_VIEWS}, but got {target_views}.'
+            )
+        if target_views and self.synthesizer.keep_targets:
+            raise ValueError(
+                f'target_views={target_views} of SynthesisHook has the '
+                'teacher look at the images again, and keep_targets=True of '
+                'its synthesizer keeps what it said when they were made: '
+                'leave out one of them.'
+            )
+        self.target_views = target_views
         self.rounds = rounds
         self.init_rounds = init_rounds
         self.init_iters = init_iters or self.synthesizer.iters
@@ -128,15 +155,30 @@ class SynthesisHook(Hook):
         )
         check_images(runner.model, networks, image_shape)
         check_labels(runner.model, self.synthesizer)
+        check_targets(runner.model, self.synthesizer, self.target_views)
         seed = _shared_seed(runner)
         if self.rehearsal:
             rehearse(runner)
         bank = open_bank(
             runner, self.bank_dir, image_shape, num_classes, self.rounds > 0
         )
-        rounds = self._rounds_of_epoch * runner.max_epochs + self.init_rounds
-        bank.reserve(len(bank) + rounds * self.synthesizer.images_per_round)
-        self.clock = run_clock(runner, self.synthesizer, networks, image_shape)
+        targets = targets_of(
+            getattr(runner.model, 'module', runner.model),
+            networks,
+            self.synthesizer,
+            self.target_views,
+            (seed, TARGETS),
+        )
+        complete_targets(bank, targets)
+        rounds = self._rounds_of_epoch * runner.max_epochs
+        bank.reserve(
+            len(bank)
+            + rounds * self.synthesizer.images_of(self.synthesizer.iters)
+            + self.init_rounds * self.synthesizer.images_of(self.init_iters)
+        )
+        self.clock = run_clock(
+            runner, self.synthesizer, networks, image_shape, targets is None
+        )
         self.clock.left['synthesis'] = self._steps_after(runner, runner.epoch)
         self.round_runner = RoundRunner(
             self.synthesizer,
@@ -147,6 +189,7 @@ class SynthesisHook(Hook):
             self.max_retries,
             self.progress_interval,
             self.clock,
+            targets,
         )
         self.round_runner.resume()
         runner.logger.info(describe_plan(runner))

@@ -1,15 +1,19 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .bank_targets import complete_targets, targets_of
 from .report import describe_plan, report_imported, report_round
-from .round_runner import EPOCH, HEAD, RoundRunner
+from .round_runner import EPOCH, HEAD, TARGETS, RoundRunner
 from .run_bank import bank_of, open_bank
 
 __all__ = [
     'EPOCH',
     'HEAD',
     'RoundRunner',
+    'TARGETS',
     'bank_of',
+    'complete_targets',
     'describe_plan',
     'open_bank',
     'report_imported',
     'report_round',
+    'targets_of',
 ]

@@ -39,7 +39,7 @@ def measure_round(
     # All of most batches.
     stride = -(-len(batch.images) // _SAMPLE_SIZE)
     images, labels = batch.images[::stride], batch.labels[::stride]
-    if rounds.synthesizer.labels == 'none':
+    if not rounds.synthesizer.has_labels:
         # No classes were asked for: the teacher's decisions take their place.
         labels, sample['labels'] = (
             teacher_decisions(rounds.networks, part)

@@ -24,6 +24,7 @@ from ...models.synthesizers import (
 from ...models.utils import contiguous
 from ...utils import Progress, derive_seed
 from ...utils.run_clock import RunClock
+from .bank_targets import BankTargets
 from .persistent_state import (
     import_state,
     load_state,
@@ -32,7 +33,7 @@ from .persistent_state import (
 )
 
 # What seeds are derived for, from the run's.
-ROUND, EPOCH, HEAD, PERSISTENT, MEMORY, SAMPLE = range(6)
+ROUND, EPOCH, HEAD, PERSISTENT, MEMORY, SAMPLE, TARGETS = range(7)
 
 
 @dataclass
@@ -55,6 +56,8 @@ class RoundRunner:
         progress_interval (float): Seconds between two lines of progress.
             Defaults to 10.
         clock (RunClock, optional): Of the whole run. Defaults to None.
+        targets (BankTargets, optional): What the teacher says of the images,
+            to be kept with them. Defaults to None.
     """
 
     synthesizer: ImageSynthesizer
@@ -65,6 +68,7 @@ class RoundRunner:
     max_retries: int = 2
     progress_interval: float = 10
     clock: Optional[RunClock] = None
+    targets: Optional[BankTargets] = None
     # Of the images that were made last, those that the first teacher does not
     # recognise, and all of them.
     unrecognised: Tuple[int, int] = (0, 0)
@@ -137,7 +141,7 @@ class RoundRunner:
         batch, wrong, made_here = None, 0, 0
         for start in range(0, len(lacking), world_size):
             group = lacking[start : start + world_size]
-            made = None
+            made = columns = None
             if rank < len(group):
                 made = batch = self._make_round(
                     f'{what}, round {group[rank] + 1}/{total}',
@@ -146,14 +150,14 @@ class RoundRunner:
                     iters,
                     progress,
                 )
+                columns = self._columns(made, epoch, group[rank])
                 if self.asks_for_classes:
                     made_here += len(made.labels)
-                    wrong += count_unrecognised(
-                        self.networks, made.images, made.labels
-                    )
+                    wrong += self._count_unrecognised(made)
             self._share_state(made is not None, len(group))
-            for index, (images, labels) in zip(group, self._gathered(made)):
-                self.bank.append(images, labels, epoch, index)
+            for index, each in zip(group, self._gathered(columns, iters)):
+                images, labels = each.pop('inputs'), each.pop('labels')
+                self.bank.append(images, labels, epoch, index, each)
                 self._remember(images, epoch, index)
             progress.end_round()
         counts = all_gather_object((wrong, made_here))
@@ -243,23 +247,41 @@ class RoundRunner:
             if is_main_process():
                 save_state(state, self.bank.opened, rounds)
 
+    def _count_unrecognised(self, batch: SynthesisBatch) -> int:
+        """Images that the first teacher takes for another class."""
+        if batch.targets is not None:  # what it said of them
+            decided = batch.targets.argmax(1)
+            return int((decided != batch.labels).sum())
+        return count_unrecognised(self.networks, batch.images, batch.labels)
+
+    def _columns(
+        self, batch: SynthesisBatch, epoch: int, index: int
+    ) -> Dict[str, Tensor]:
+        """What a round adds to the bank, by name."""
+        columns = dict(inputs=batch.images, labels=batch.labels)
+        if self.targets is None:
+            return columns
+        if batch.targets is not None:
+            return dict(columns, targets=batch.targets)
+        return {**columns, **self.targets.of(batch.images, epoch, index)}
+
     def _gathered(
-        self, batch: Optional[SynthesisBatch]
-    ) -> List[Tuple[Tensor, Tensor]]:
-        """The images and labels of all processes, in order of rank.
+        self, columns: Optional[Dict[str, Tensor]], iters: int
+    ) -> List[Dict[str, Tensor]]:
+        """What the rounds of all processes add, in order of rank.
 
         NCCL sends memory as it lies, so what is sent has the plain layout.
         """
-        if batch is None:  # this process had nothing to make
-            size = self.synthesizer.images_per_round
-            images = torch.zeros(
-                (size, *self.bank.opened.image_shape), dtype=torch.uint8
-            )
-            labels = torch.zeros(size, dtype=torch.int64)
+        if columns is None:  # this process had nothing to make
             device = next(self.networks.teachers.parameters()).device
-            images, labels = images.to(device), labels.to(device)
-        else:
-            images, labels = batch.images, batch.labels
-        return list(
-            zip(all_gather(contiguous(images)), all_gather(contiguous(labels)))
-        )
+            columns = {
+                name: torch.from_numpy(value).to(device)
+                for name, value in self.bank.columns(
+                    self.synthesizer.images_of(iters)
+                ).items()
+            }
+        gathered = {
+            name: all_gather(contiguous(columns[name]))
+            for name in sorted(columns)
+        }
+        return [dict(zip(gathered, each)) for each in zip(*gathered.values())]

@@ -1,5 +1,15 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Any, Callable, Container, Dict, List, Optional, Sequence
+import math
+from typing import (
+    Any,
+    Callable,
+    Container,
+    Dict,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 import torch.nn as nn
@@ -32,6 +42,8 @@ from ..utils import (
     logits_of,
     pooled_features,
     record_labels,
+    record_logits,
+    records_of_logits,
     same_classes,
     set_memory_format,
 )
@@ -106,6 +118,8 @@ class CSDDistillation(BaseAlgorithm):
         self.image_shape = tuple(image_shape)
         check_integer('log_interval of CSDDistillation', log_interval)
         self.log_interval = log_interval
+        # Once it is known, see :meth:`check_targets`.
+        self._records: Dict[str, Tuple[int, int]] = {}
         self.student_ckpt = student_ckpt
         self.aux_feature = aux_feature
         self.teachers = self._build_teachers(teachers)
@@ -151,6 +165,7 @@ class CSDDistillation(BaseAlgorithm):
         data_samples: Optional[List] = None,
         mode: str = 'tensor',
         labels: Optional[Tensor] = None,
+        targets: Optional[Tensor] = None,
     ) -> Any:
         """Forward in one of MMEngine's modes, or in mode 'aux_loss'.
 
@@ -161,29 +176,73 @@ class CSDDistillation(BaseAlgorithm):
                 of the auxiliary head, 'tensor' and 'predict' what the student
                 returns.
             labels (Tensor, optional): Classes, (N, ), for the losses.
+            targets (Tensor, optional): The teacher's logits of the inputs,
+                (N, K), for 'loss'; without them the teachers run.
         """
         if mode == 'loss':
-            return self.loss(inputs, labels)
+            return self.loss(inputs, labels, targets)
         if mode == 'aux_loss':
             return self.aux_loss(inputs, labels)
         return super().forward(inputs, data_samples, mode)
 
-    def loss(self, inputs: Tensor, labels: Tensor) -> Dict[str, Tensor]:
+    def check_targets(self) -> None:
+        """Check that the teacher's logits are all that is needed of it.
+
+        Raises:
+            ValueError: If a loss looks at something else; says what to do.
+        """
+        if self._records:
+            return
+        if len(self.teachers) > 1:
+            raise ValueError(
+                'The targets of an image bank are of one teacher, but '
+                f'model.teachers has {", ".join(self.teachers)}: keep no '
+                'targets (keep_targets of the synthesizer, target_views of '
+                'SynthesisHook).'
+            )
+        distiller = self.distiller
+        if distiller.deliveries.deliveries:
+            raise ValueError(
+                'The deliveries of model.distiller bring something from a '
+                "pass of the teacher, but with the image bank's targets there "
+                'is none: leave them out, or keep no targets (keep_targets of '
+                'the synthesizer, target_views of SynthesisHook).'
+            )
+        (teacher,) = self.teachers.values()
+        device = next(teacher.parameters()).device
+        inputs = torch.linspace(-1, 1, 2 * math.prod(self.image_shape))
+        inputs = inputs.view(2, *self.image_shape).to(device)
+        with torch.no_grad(), distiller.teacher_recorders:
+            logits = logits_of(teacher(inputs, mode='tensor'))
+        self._records = records_of_logits(distiller, logits)
+
+    def loss(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        targets: Optional[Tensor] = None,
+    ) -> Dict[str, Tensor]:
         """Losses of the student.
 
         Args:
             inputs (Tensor): (N, C, H, W), normalised.
             labels (Tensor): Classes, (N, ).
+            targets (Tensor, optional): The teacher's logits of the inputs,
+                (N, K), which spare its pass. Defaults to None.
 
         Returns:
             dict[str, Tensor]: By name, scalars.
         """
         distiller = self.distiller
         distiller.set_deliveries_override(False)
-        with distiller.teacher_recorders, distiller.deliveries:
-            with torch.no_grad():
-                for teacher in self.teachers.values():
-                    teacher(inputs, mode='tensor')
+        if targets is not None:
+            self.check_targets()
+            record_logits(distiller, self._records, full_precision(targets))
+        else:
+            with distiller.teacher_recorders, distiller.deliveries:
+                with torch.no_grad():
+                    for teacher in self.teachers.values():
+                        teacher(inputs, mode='tensor')
         distiller.set_deliveries_override(True)
         with distiller.student_recorders, distiller.deliveries:
             logits_s = logits_of(self.student(inputs, mode='tensor'))
@@ -228,8 +287,9 @@ class CSDDistillation(BaseAlgorithm):
         """Train the student one step, then the auxiliary head.
 
         Args:
-            data (dict): A batch of the bank (``inputs`` and ``labels``), or
-                one of mmpretrain's (``inputs`` and ``data_samples``).
+            data (dict): A batch of the bank (``inputs``, ``labels`` and
+                perhaps ``targets``), or one of mmpretrain's (``inputs`` and
+                ``data_samples``).
             optim_wrapper (OptimWrapper): An ``OptimWrapperDict`` with
                 'architecture' and, if there is a head, 'aux_head'.
             forward (Callable, optional): What is called for the losses; the
@@ -255,14 +315,17 @@ class CSDDistillation(BaseAlgorithm):
         if not isinstance(optim_wrapper, OptimWrapperDict):
             optimizers = dict(architecture=optim_wrapper)
         check_optimizers(optimizers, self.aux_head is not None)
-        steps = [('architecture', 'loss')]
+        given = {}
+        if 'targets' in data:
+            given = dict(targets=data['targets'].to(inputs.device))
+        steps = [('architecture', 'loss', given)]
         if self.aux_head is not None:
-            steps.append(('aux_head', 'aux_loss'))
+            steps.append(('aux_head', 'aux_loss', {}))
         log_vars = {}
-        for name, mode in steps:
+        for name, mode, given in steps:
             optimizer = optimizers[name]
             with optimizer.optim_context(forward):
-                losses = forward(inputs, labels=labels, mode=mode)
+                losses = forward(inputs, labels=labels, mode=mode, **given)
             loss, part_vars = self.parse_losses(losses)
             optimizer.update_params(loss)
             if mode == 'aux_loss':

@@ -1,4 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Tuple
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -61,10 +63,39 @@ class RandomCropFlip(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Augment a batch, (N, C, H, W), any dtype."""
-        num, device = len(images), images.device
+        drawn = self._draw(len(images), images.device)
+        return crop_flip(images, *drawn, self.padding)
+
+    def draws(self, num: int) -> Tensor:
+        """Draw views that :meth:`replay` makes of images, now or later.
+
+        Args:
+            num (int): How many.
+
+        Returns:
+            Tensor: Top, left and flip of each, (num, 3), uint8, on the CPU.
+        """
+        return torch.stack(self._draw(num, torch.device('cpu')), 1).byte()
+
+    def replay(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Make drawn views of a batch.
+
+        Args:
+            images (Tensor): (N, C, H, W), any dtype.
+            draws (Tensor): One for each image, (N, 3), uint8.
+
+        Returns:
+            Tensor: (N, C, H, W).
+        """
+        tops, lefts, flips = draws.long().unbind(1)
+        return crop_flip(images, tops, lefts, flips.bool(), self.padding)
+
+    def _draw(
+        self, num: int, device: torch.device
+    ) -> Tuple[Tensor, Tensor, Tensor]:
         offsets = torch.randint(2 * self.padding + 1, (2, num), device=device)
         flips = torch.rand(num, device=device) < self.flip_prob
-        return crop_flip(images, offsets[0], offsets[1], flips, self.padding)
+        return offsets[0], offsets[1], flips
 
     def extra_repr(self) -> str:
         return f'padding={self.padding}, flip_prob={self.flip_prob}'

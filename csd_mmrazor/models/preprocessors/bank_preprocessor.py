@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, Optional, Sequence
+from typing import Dict, Optional, Sequence, Tuple
 
 import torch
 import torch.nn as nn
@@ -221,12 +221,18 @@ class BankDataPreprocessor(ClsDataPreprocessor):
         Args:
             data (dict): ``inputs`` is (N, C, H, W), uint8, for a bank batch,
                 or a list or batch of images; other keys are moved to the
-                device.
+                device. Of images with ``targets`` of V drawn views each
+                (``draws``, see ``ImageBank``), one view of each is drawn and
+                made again, with ``augment``.
             training (bool): Whether to augment. Defaults to False.
 
         Returns:
             dict: As ``data``, with ``inputs`` (N, C, H, W), float32,
-            normalised.
+            normalised, and ``targets``, (N, K), of exactly these.
+
+        Raises:
+            ValueError: If images would be augmented in another way than
+                their targets are of.
         """
         images = data['inputs']
         is_batch = torch.is_tensor(images) and images.dtype == torch.uint8
@@ -234,6 +240,28 @@ class BankDataPreprocessor(ClsDataPreprocessor):
             return super().forward(data, training)
         data = self.cast_data(data)
         images = data['inputs']
-        if training and self.augment is not None:
+        if training and 'targets' in data:
+            images, data = self._with_targets(data)
+        elif training and self.augment is not None:
             images = self.augment(images)
         return dict(data, inputs=normalize_images(images, self))
+
+    def _with_targets(self, data: Dict) -> Tuple[Tensor, Dict]:
+        """Images as their targets are of, and the batch with these."""
+        data = dict(data)
+        images, draws = data['inputs'], data.pop('draws', None)
+        if (draws is None) != (self.augment is None):
+            raise ValueError(
+                'The targets of this batch are of '
+                f'{"the images as they are" if draws is None else "views"}, '
+                f'but augment of BankDataPreprocessor is {self.augment}: set '
+                'it to '
+                f'{"None" if draws is None else "what they were drawn by"}.'
+            )
+        if draws is not None:
+            number, views = draws.shape[:2]
+            which = torch.randint(views, (number,), device=images.device)
+            rows = torch.arange(number, device=images.device)
+            images = self.augment.replay(images, draws[rows, which])
+            data['targets'] = data['targets'][rows, which]
+        return images, data

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .all_steps import to_float16
 from .best_step import NonFiniteSynthesisError, SynthesisBatch
 from .image_synthesizer import ImageSynthesizer
 from .lasting_generator import LastingGenerator
@@ -9,6 +10,7 @@ from .metrics import (
     diversity_metrics,
     recognition_metrics,
     teacher_decisions,
+    teacher_logits,
 )
 from .networks import Networks
 from .objective import Objective
@@ -32,4 +34,6 @@ __all__ = [
     'recognition_metrics',
     'diversity_metrics',
     'teacher_decisions',
+    'teacher_logits',
+    'to_float16',
 ]

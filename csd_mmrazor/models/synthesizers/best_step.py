@@ -12,6 +12,8 @@ class SynthesisBatch(NamedTuple):
     labels: Tensor  # (N, ), int64
     terms: Dict[str, float]  # loss terms of the step that was kept
     step: int  # the step that was kept
+    # The teacher's logits of each image, (N, K), float16, if they are kept.
+    targets: Optional[Tensor] = None
 
 
 class NonFiniteSynthesisError(FloatingPointError):

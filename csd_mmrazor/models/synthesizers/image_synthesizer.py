@@ -8,6 +8,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...utils import check_integer, seeded
+from ...utils.arguments import check_value
 from ..utils import (
     load_optimizer_state,
     optimizer_state,
@@ -15,6 +16,7 @@ from ..utils import (
     set_memory_format,
     with_foreach,
 )
+from .all_steps import AllSteps, RoundToLevels
 from .best_step import (
     BestStep,
     NonFiniteSynthesisError,
@@ -81,9 +83,15 @@ class ImageSynthesizer(nn.Module):
             'random'.
         latents (str): 'trained' with the generator, or 'fresh', drawn anew in
             each step. Defaults to 'trained'.
-        keep (str): Which images a round adds: those of the 'best' step, or
-            what the generator, in eval mode, makes after the 'last' one, of
-            new latents if they are fresh. Defaults to 'best'.
+        keep (str): Which images a round adds: those of the 'best' step; what
+            the generator, in eval mode, makes after the 'last' one, of new
+            latents if they are fresh; or those of 'all' steps, as the
+            networks saw them, on the 256 levels of uint8 and after
+            ``augment``. With labels='none' the latter get the class that the
+            teacher decides on. Defaults to 'best'.
+        keep_targets (bool): Whether the teacher's logits of the images of all
+            steps are kept with them, so that student steps need no pass of
+            the teacher. Defaults to False.
         num_images (int, optional): How many images a round adds, where they
             are made of new latents. Defaults to ``batch_size``.
         optimizer_lasts (bool): Whether the optimizer goes on from round to
@@ -116,6 +124,7 @@ class ImageSynthesizer(nn.Module):
         labels: str = 'random',
         latents: str = 'trained',
         keep: str = 'best',
+        keep_targets: bool = False,
         num_images: Optional[int] = None,
         optimizer_lasts: bool = False,
         class_weights: Optional[Sequence[float]] = None,
@@ -124,7 +133,7 @@ class ImageSynthesizer(nn.Module):
         for name, value, known in (
             ('labels', labels, ('random', 'balanced', 'none')),
             ('latents', latents, ('trained', 'fresh')),
-            ('keep', keep, ('best', 'last')),
+            ('keep', keep, ('best', 'last', 'all')),
         ):
             if value not in known:
                 raise ValueError(
@@ -139,6 +148,15 @@ class ImageSynthesizer(nn.Module):
                     'images of new latents: set latents="fresh", keep="last" '
                     'and labels="none", or leave it out.'
                 )
+        check_value('keep_targets of ImageSynthesizer', keep_targets, (bool,))
+        if keep_targets and keep != 'all':
+            raise ValueError(
+                'keep_targets=True of ImageSynthesizer keeps what the teacher '
+                f'said in the steps that made the images, but keep={keep!r} '
+                'keeps images that it did not see in that way: set '
+                'keep="all", or leave it out and set target_views of '
+                'SynthesisHook.'
+            )
         if optimizer_lasts and (meta is None or latents == 'trained'):
             raise ValueError(
                 'optimizer_lasts=True of ImageSynthesizer needs weights that '
@@ -175,7 +193,8 @@ class ImageSynthesizer(nn.Module):
         self.labels = labels
         self.latents = latents
         self.keep = keep
-        self.images_per_round = num_images or batch_size
+        self.keep_targets = keep_targets
+        self.num_images = num_images
         self.optimizer_lasts = optimizer_lasts
         # What optimizers that last remember, by what they train.
         self.moments: Dict[str, Dict[str, Tensor]] = {}
@@ -221,6 +240,17 @@ class ImageSynthesizer(nn.Module):
         """The losses of the objective, by name."""
         return self.objective.losses
 
+    def images_of(self, iters: int) -> int:
+        """How many images a round of so many steps adds."""
+        if self.keep == 'all':
+            return self.batch_size * iters
+        return self.num_images or self.batch_size
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether images have labels that something can be learnt from."""
+        return self.labels != 'none' or self.keep == 'all'
+
     @property
     def memory_size(self) -> int:
         """Images of the bank that the losses want to see in a step."""
@@ -246,6 +276,12 @@ class ImageSynthesizer(nn.Module):
                 classes differ, or a weight or statistic of a network is one
                 that no training leaves.
         """
+        if self.keep_targets and len(networks.each_teacher) > 1:
+            raise ValueError(
+                'keep_targets=True of ImageSynthesizer keeps the logits of '
+                f'one teacher, but there are {len(networks.each_teacher)}: '
+                'leave it out.'
+            )
         self._fit_generator(networks)
         needs = self.objective.needs(with_student)
         self.objective.check(networks)
@@ -381,13 +417,17 @@ class ImageSynthesizer(nn.Module):
         if self.with_compile and self.compiled is None:
             self.compiled = CompiledNetworks(networks)
         before = {k: v.clone() for k, v in self.losses.state_dict().items()}
+        augment = self.augment
+        if self.keep == 'all':
+            steps = [augment] if augment is not None else []
+            augment = nn.Sequential(*steps, RoundToLevels())
         with (
             seeded(seed, device),
             observing(
                 networks,
                 self.objective.distiller,
                 self.objective.needs(with_student),
-                self.augment,
+                augment,
                 self.view_augment,
                 self._draw_memory,
                 self.compiled,
@@ -462,6 +502,10 @@ class ImageSynthesizer(nn.Module):
         ]
         scale = FLOAT16_SCALE if self.amp == 'float16' else 1
         best = BestStep(device, iters)
+        every = None
+        if self.keep == 'all':
+            asked = None if self.labels == 'none' else labels
+            every = AllSteps(iters, asked, self.keep_targets)
         generate = self.generator
         if self.with_compile:
             generate = torch.compile(generate, dynamic=False)
@@ -476,9 +520,8 @@ class ImageSynthesizer(nn.Module):
                 images = generate(latent, self.batch_size)
                 # Autocast's last layers return half precision.
                 images = images.to(latent.dtype)
-                terms = self.objective(
-                    observer.observe(images, latent, labels), with_student
-                )
+                observation = observer.observe(images, latent, labels)
+                terms = self.objective(observation, with_student)
             loss = self.objective.total(terms)
             for each in steppers:
                 each.zero_grad()
@@ -494,6 +537,9 @@ class ImageSynthesizer(nn.Module):
             if hasattr(self.generator, 'after_step'):
                 self.generator.after_step(latent)
             best.update(step, loss, images, terms)
+            if every is not None:
+                logits_t = observation.of_teachers[0].logits_t
+                every.update(step, observation.seen, logits_t)
             if on_step is not None:
                 on_step(step + 1)
         batch = best.batch(labels)
@@ -509,6 +555,8 @@ class ImageSynthesizer(nn.Module):
         )
         if self.keep == 'last':
             batch = self._last_images(batch, latent, iters, device)
+        elif every is not None:
+            batch = every.batch(batch)
         return batch
 
     def _draw_labels(self, num_classes: int, device: torch.device) -> Tensor:
@@ -546,8 +594,9 @@ class ImageSynthesizer(nn.Module):
         """A batch with the images that the generator makes in the end."""
         labels = batch.labels
         if self.latents == 'fresh':
-            latent = self._draw_latents(self.images_per_round, device)
-            labels = labels.new_zeros(self.images_per_round)
+            number = self.images_of(iters)
+            latent = self._draw_latents(number, device)
+            labels = labels.new_zeros(number)
         self.generator.eval()
         images = torch.cat(
             [

@@ -133,7 +133,7 @@ def diversity_metrics(
         classes that the teacher sees, and ``bank_diversity``, the
         :func:`diversity` of its logits.
     """
-    logits_t = _teacher_logits(networks, images)
+    logits_t = teacher_logits(networks, images)
     return dict(
         bank_balance=class_balance(logits_t.argmax(1), num_classes),
         bank_diversity=diversity(logits_t, labels.to(logits_t.device)),
@@ -150,11 +150,19 @@ def teacher_decisions(networks: Networks, images: Tensor) -> Tensor:
     Returns:
         Tensor: (N, ).
     """
-    return _teacher_logits(networks, images).argmax(1)
+    return teacher_logits(networks, images).argmax(1)
 
 
-def _teacher_logits(networks: Networks, images: Tensor) -> Tensor:
-    """Logits of the first teacher, (N, K)."""
+def teacher_logits(networks: Networks, images: Tensor) -> Tensor:
+    """Logits of the first teacher.
+
+    Args:
+        networks (Networks): Of which the first teacher is asked.
+        images (Tensor): (N, C, H, W), uint8.
+
+    Returns:
+        Tensor: (N, K), on the teacher's device.
+    """
     teacher = networks.each_teacher[0]
     device = next(teacher.parameters()).device
     with evaluating(teacher), torch.no_grad():

@@ -114,10 +114,15 @@ class Observation:
         """Classes that were asked for, (N, )."""
         return self._given[2]
 
+    @cached_property
+    def seen(self) -> Tensor:
+        """Augmented images in [0, 1], as the networks see them."""
+        return _augmented(self._observer.augment, self.images)
+
     @quantity()
     def inputs(self) -> Tensor:
         """Augmented and normalised images, (N, C, H, W)."""
-        return self._observer.inputs(self.images)
+        return self._observer.networks.normalize(self.seen)
 
     @quantity()
     def plain_inputs(self) -> Tensor:
@@ -380,4 +385,8 @@ def bn_widths(networks: Networks, generator: Any) -> List[int]:
 def _inputs(
     networks: Networks, augment: Optional[nn.Module], images: Tensor
 ) -> Tensor:
-    return networks.normalize(images if augment is None else augment(images))
+    return networks.normalize(_augmented(augment, images))
+
+
+def _augmented(augment: Optional[nn.Module], images: Tensor) -> Tensor:
+    return images if augment is None else augment(images)

@@ -26,6 +26,8 @@ from .recorders import (
     check_recorders,
     distill_losses,
     record_labels,
+    record_logits,
+    records_of_logits,
 )
 from .teacher_blocks import (
     Chain,
@@ -73,7 +75,9 @@ __all__ = [
     'passes_of',
     'pooled_features',
     'record_labels',
+    'record_logits',
     'recorded_outputs',
+    'records_of_logits',
     'reset_weights',
     'same_classes',
     'set_memory_format',

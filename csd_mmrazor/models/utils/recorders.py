@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import contextmanager
 from inspect import Parameter, signature
-from typing import Dict, Iterator, Optional
+from typing import Dict, Iterator, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -123,6 +123,84 @@ def check_mappings(distiller: ConfigurableDistiller) -> None:
                 f'and {[*distiller.teacher_recorders.recorders]} of the '
                 'teacher.'
             )
+
+
+def records_of_logits(
+    distiller: ConfigurableDistiller, logits: Tensor
+) -> Dict[str, Tuple[int, int]]:
+    """What a distiller takes of a teacher, if that is its logits alone.
+
+    Args:
+        distiller (ConfigurableDistiller): Its recorders have recorded one
+            pass of the teacher.
+        logits (Tensor): Of that pass, (N, K).
+
+    Returns:
+        dict[str, tuple[int, int]]: For each of the teacher's recorders that
+        losses look at, how many passes it has to have recorded, and how many
+        items of each, or 0 where the logits are no item of something; for
+        :func:`record_logits`.
+
+    Raises:
+        ValueError: If a loss looks at something else of the teacher, or none
+            looks at it; says which and what to do.
+    """
+    recorders = distiller.teacher_recorders.recorders
+    found: Dict[str, Tuple[int, int]] = {}
+    for loss, mapping in distiller.loss_forward_mappings.items():
+        for record in mapping.values():
+            if record['from_student']:
+                continue
+            name = record['recorder']
+            index, item = record.get('record_idx', 0), record.get('data_idx')
+            data = recorders[name].get_record_data(index, item)
+            if (
+                not torch.is_tensor(data)
+                or data.shape != logits.shape
+                or not torch.equal(data, logits)
+            ):
+                raise ValueError(
+                    "The targets of the image bank are the teacher's logits, "
+                    f'but {loss} of model.distiller looks at something else '
+                    f'of it, by the recorder "{name}" '
+                    f'({type(recorders[name]).__name__} of '
+                    f'{recorders[name].source}). Turn that loss off, by '
+                    f'model.distiller.distill_losses.{loss}=None, or keep no '
+                    'targets (keep_targets of the synthesizer, target_views '
+                    'of SynthesisHook).'
+                )
+            passes, items = found.get(name, (1, 0))
+            items = items if item is None else max(items, item + 1)
+            found[name] = max(passes, index + 1), items
+    if not found:
+        raise ValueError(
+            'The targets of the image bank would do nothing, since no loss of '
+            'model.distiller looks at the teacher: give it one, such as '
+            'KLDivergence, or keep no targets (keep_targets of the '
+            'synthesizer, target_views of SynthesisHook).'
+        )
+    return found
+
+
+def record_logits(
+    distiller: ConfigurableDistiller,
+    records: Dict[str, Tuple[int, int]],
+    logits: Tensor,
+) -> None:
+    """Let a teacher's recorders have logits without a pass of the teacher.
+
+    Args:
+        distiller (ConfigurableDistiller): Its teacher's recorders are given
+            them.
+        records (dict[str, tuple[int, int]]): What :func:`records_of_logits`
+            returned.
+        logits (Tensor): (N, K).
+    """
+    for name, (passes, items) in records.items():
+        recorder = distiller.teacher_recorders.recorders[name]
+        with recorder:
+            record = [logits] * items if items else logits
+            recorder.data_buffer.extend([record] * passes)
 
 
 def distill_losses(

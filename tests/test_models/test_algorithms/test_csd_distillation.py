@@ -493,3 +493,104 @@ def test_predicts_as_the_student(algorithm):
     logits = model.student.eval()(inputs, mode='tensor')
     assert [s.pred_label.item() for s in out] == logits.argmax(1).tolist()
     assert isinstance(model.architecture, nn.Module)
+
+
+LOGITS_ALONE = {'model.distiller.student_recorders.feature': None}
+
+
+@pytest.mark.parametrize(
+    'recorder, data_idx',
+    [
+        (dict(type='ModuleOutputs', source='teacher.head'), None),
+        (dict(type='ModuleOutputs', source='teacher.head.fc'), None),
+        (
+            dict(type='ModuleInputs', source='teacher.head.softmax'),
+            0,
+        ),
+    ],
+)
+def test_targets_stand_for_the_teacher(algorithm, recorder, data_idx):
+    """To the precision of float16, and without a pass of it."""
+    model = algorithm(**LOGITS_ALONE)
+    teacher = model.teachers['teacher']
+    teacher.head.fc.weight.mul_(5000)  # as of one that is sure
+    if data_idx is not None:
+        teacher.head.softmax = nn.Identity()
+        fc = teacher.head.forward
+        teacher.head.forward = lambda x: teacher.head.softmax(fc(x))
+    cfg = dict(
+        type='ConfigurableDistiller',
+        student_recorders=dict(
+            logits=dict(type='ModuleOutputs', source='head')
+        ),
+        teacher_recorders=dict(said=recorder, idle=recorder),
+        distill_losses=dict(loss_kd=dict(type='KLDivergence', tau=4)),
+        loss_forward_mappings=dict(
+            loss_kd=dict(
+                preds_S=dict(from_student=True, recorder='logits'),
+                preds_T=dict(
+                    from_student=False, recorder='said', data_idx=data_idx
+                ),
+            )
+        ),
+    )
+    model.distiller = model._build_distiller(cfg, torch.zeros(2, 1, 8, 8))
+    model.check_targets()
+    passes = []
+    teacher.register_forward_hook(lambda *_: passes.append(1))
+    batch = batches(1)[0]
+    inputs = model.data_preprocessor(batch, True)['inputs']
+    with torch.no_grad():
+        targets = teacher(inputs, mode='tensor').half()
+    before = deepcopy(model.state_dict())
+    expected = model.train_step(batch, optimizers(model))
+    model.load_state_dict(before)
+    passes.clear()
+    fed = dict(batch, targets=targets)
+    found = model.train_step(fed, optimizers(model))
+    assert not passes
+    assert found.keys() == expected.keys()
+    assert found['distill.loss_kd'] > 0
+    for name, value in found.items():
+        torch.testing.assert_close(
+            value, expected[name], rtol=2e-3, atol=1e-5, msg=name
+        )
+    # Other targets, other losses.
+    other = dict(batch, targets=-targets)
+    model.load_state_dict(before)
+    again = model.train_step(other, optimizers(model))
+    assert abs(again['distill.loss_kd'] - found['distill.loss_kd']) > 0.01
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({}, 'loss_feature .* recorder "feature" .FeatureMap.* of teacher'),
+        ({'model.distiller': None}, 'no loss of model.distiller'),
+        (
+            {
+                **LOGITS_ALONE,
+                'model.distiller.distill_deliveries': dict(
+                    mix=dict(
+                        type='FunctionOutputs',
+                        max_keep_data=1,
+                        func_path='torch.nn.functional.dropout',
+                    )
+                ),
+            },
+            'deliveries of model.distiller',
+        ),
+    ],
+)
+def test_targets_that_do_not_suffice(algorithm, options, message):
+    model = algorithm(**options)
+    batch = batches(1)[0]
+    targets = torch.zeros(16, 10).half()
+    for check in (
+        model.check_targets,
+        lambda: model.train_step(
+            dict(batch, targets=targets), optimizers(model)
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check()

@@ -76,3 +76,21 @@ def test_off():
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
         RandomCropFlip(**kwargs)
+
+
+@pytest.mark.parametrize('padding, flip_prob', [(0, 1), (2, 0), (127, 0.5)])
+def test_draws_are_replayed(padding, flip_prob):
+    augment = build(
+        dict(type='RandomCropFlip', padding=padding, flip_prob=flip_prob)
+    )
+    images = torch.randint(1, 256, (40, 1, 5, 6), dtype=torch.uint8)
+    torch.manual_seed(7)
+    expected = augment(images)
+    torch.manual_seed(7)
+    kept = augment.draws(40)
+    assert kept.shape == (40, 3) and kept.dtype == torch.uint8
+    for _ in range(2):
+        assert torch.equal(augment.replay(images, kept), expected)
+    assert {*kept[:, 2].tolist()} <= {0, 1}
+    if padding > 100:
+        assert kept[:, :2].max() > 200

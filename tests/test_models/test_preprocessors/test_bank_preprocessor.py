@@ -211,3 +211,67 @@ def test_teachers_of_other_preprocessing(rgb_teacher, cfg, own, message):
     message = f'^teachers.teacher .ImageClassifier. normalises .*{message}'
     with pytest.raises(ValueError, match=message):
         algorithm(rgb_teacher, cfg, data_preprocessor=own)
+
+
+CROP = dict(augment=dict(type='RandomCropFlip', padding=2))
+
+
+def with_targets(views, number=200):
+    """A batch whose targets tell the number of the image and of the view."""
+    targets = torch.arange(number * max(views, 1)).view(number, -1, 1)
+    batch = dict(
+        inputs=torch.randint(256, (number, 3, 8, 8), dtype=torch.uint8),
+        labels=torch.arange(number),
+        targets=targets if views else targets[:, 0],
+    )
+    if views:
+        batch['draws'] = torch.cat(
+            [
+                torch.randint(5, (number, views, 2)),
+                torch.randint(2, (number, views, 1)),
+            ],
+            2,
+        ).byte()
+    return batch
+
+
+@pytest.mark.parametrize('views', [1, 2, 5])
+def test_one_of_the_views_is_seen_with_its_target(views):
+    batch = with_targets(views)
+    before = {name: value.clone() for name, value in batch.items()}
+    out = preprocessor(**CROP)(batch, True)
+    assert all(torch.equal(batch[name], v) for name, v in before.items())
+    assert {*out} == {'inputs', 'labels', 'targets'}
+    chosen = []
+    for index, (image, target) in enumerate(
+        zip(out['inputs'], out['targets'])
+    ):
+        number, view = divmod(int(target), views)
+        assert target.shape == (1,) and number == index
+        top, left, flip = batch['draws'][index, view].tolist()
+        padded = torch.nn.functional.pad(batch['inputs'][index], (2,) * 4)
+        seen = padded[:, top : top + 8, left : left + 8].flip([2] * flip)
+        torch.testing.assert_close(image, by_hand(seen))
+        chosen.append(view)
+    counts = torch.bincount(torch.tensor(chosen), minlength=views)
+    # 6 standard deviations at most from even.
+    assert (counts - 200 / views).abs().max() <= 6 * (200 / views) ** 0.5
+
+
+def test_targets_of_images_as_they_are():
+    batch = with_targets(0)
+    out = preprocessor()(batch, True)
+    assert torch.equal(out['targets'], batch['targets'])
+    torch.testing.assert_close(out['inputs'], by_hand(batch['inputs']))
+
+
+@pytest.mark.parametrize(
+    'views, options, message',
+    [
+        (0, CROP, 'as they are, .* RandomCropFlip.*: set it to None'),
+        (2, {}, 'views, .* is None: set it to what they were drawn by'),
+    ],
+)
+def test_targets_of_other_views_than_are_seen(views, options, message):
+    with pytest.raises(ValueError, match=message):
+        preprocessor(**options)(with_targets(views), True)

@@ -1,0 +1,167 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What the teacher says of the images of a bank, kept beside them.
+
+With it student steps need no pass of the teacher (Shen and Xing, ECCV 2022).
+It is of exactly the views that the student sees (Beyer et al., CVPR 2022).
+"""
+
+import hashlib
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple
+
+import numpy as np
+import torch
+import torch.nn as nn
+from mmengine.dist import (
+    all_gather_object,
+    barrier,
+    get_dist_info,
+    is_main_process,
+)
+from mmengine.logging import MMLogger
+from torch import Tensor
+
+from ...datasets import ImageBank
+from ...datasets.bank_folder import Shard, TargetKind
+from ...models.synthesizers import (
+    ImageSynthesizer,
+    Networks,
+    teacher_logits,
+    to_float16,
+)
+from ...utils import derive_seed, seeded
+
+
+class BankTargets(NamedTuple):
+    """Computes the targets of images, the same whenever it does.
+
+    Args:
+        networks (Networks): Of which the first teacher is asked.
+        kind (TargetKind): What targets are of.
+        augment (nn.Module, optional): What views are drawn by; None for
+            images as they are.
+        seeds (tuple[int]): The run's seed, and what views are drawn for.
+    """
+
+    networks: Networks
+    kind: TargetKind
+    augment: Any
+    seeds: Tuple[int, ...]
+
+    def of(self, images: Tensor, epoch: int, index: int) -> Dict[str, Tensor]:
+        """The targets of a round.
+
+        Args:
+            images (Tensor): (N, C, H, W), uint8.
+            epoch (int): Of the round, with ``index``; views are drawn for it.
+            index (int): See ``epoch``.
+
+        Returns:
+            dict[str, Tensor]: As of ``BankFolder.target_dtype``.
+        """
+        if self.augment is None:
+            return dict(targets=to_float16(self._logits(images)))
+        seed = derive_seed(*self.seeds, epoch + 2, index)
+        with seeded(seed, torch.device('cpu')):
+            draws = torch.stack(
+                [
+                    self.augment.draws(len(images))
+                    for _ in range(self.kind.views)
+                ],
+                1,
+            )
+        targets = [
+            self._logits(self.augment.replay(images, each.to(images.device)))
+            for each in draws.unbind(1)
+        ]
+        draws = draws.to(targets[0].device)
+        return dict(targets=to_float16(torch.stack(targets, 1)), draws=draws)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        return teacher_logits(self.networks, images)
+
+
+def targets_of(
+    model: Any,
+    networks: Networks,
+    synthesizer: ImageSynthesizer,
+    views: int,
+    seeds: Tuple[int, ...],
+) -> Optional[BankTargets]:
+    """The targets that a run keeps, if it keeps any.
+
+    Args:
+        model (nn.Module): Its algorithm, not wrapped.
+        networks (Networks): The algorithm's.
+        synthesizer (ImageSynthesizer): What makes images.
+        views (int): ``target_views`` of the hook.
+        seeds (tuple[int]): As of :class:`BankTargets`.
+    """
+    if not (synthesizer.keep_targets or views):
+        return None
+    augment = model.data_preprocessor.augment if views else None
+    checksum = fingerprint(networks.each_teacher[0], model.data_preprocessor)
+    kind = TargetKind(checksum, views, str(augment) if views else '')
+    return BankTargets(networks, kind, augment, seeds)
+
+
+def fingerprint(teacher: nn.Module, preprocessor: nn.Module) -> str:
+    """SHA-256 of a teacher's weights, buffers and normalisation of inputs."""
+    digest = hashlib.sha256()
+    named: Iterable[Tuple[str, Tensor]] = (
+        *teacher.state_dict().items(),
+        *preprocessor.named_buffers(),
+    )
+    for name, value in named:
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def complete_targets(bank: ImageBank, targets: Optional[BankTargets]) -> None:
+    """Let all shards of a bank have the targets of a run, and no others.
+
+    All processes call it together, and share the work.
+
+    Args:
+        bank (ImageBank): Open.
+        targets (BankTargets, optional): None for none.
+    """
+    folder, logger = bank.opened, MMLogger.get_current_instance()
+    before, kind = folder.target_kind, targets and targets.kind
+    lacking = bank.expect_targets(kind)
+    if before is not None and before != kind:
+        change = 'are dropped, since this run keeps none'
+        if kind is not None:
+            changed = [
+                name
+                for name, old, new in zip(kind._fields, before, kind)
+                if old != new
+            ]
+            change = f'were of another {" and ".join(changed)}: they are '
+            change += 'computed again'
+        logger.warning(
+            f'The targets of the image bank in {folder.path} {change}.'
+        )
+    if targets is None:
+        return
+    if lacking:
+        number = sum(shard.count for shard in lacking)
+        logger.info(f'The targets of {number} images are computed.')
+    rank, world_size = get_dist_info()
+    for start in range(0, len(lacking), world_size):
+        group = lacking[start : start + world_size]
+        made = None
+        if rank < len(group):
+            made = _of_shard(targets, bank, group[rank])
+        for shard, found in zip(group, all_gather_object(made)):
+            folder.add_targets(shard, found, is_main_process())
+    barrier()  # the main process has written them
+    bank.bring_targets()
+
+
+def _of_shard(
+    targets: BankTargets, bank: ImageBank, shard: Shard
+) -> Dict[str, np.ndarray]:
+    images = torch.from_numpy(bank.opened.read(shard)[0].copy())
+    found = targets.of(images, shard.epoch, shard.index)
+    return {name: value.cpu().numpy() for name, value in found.items()}

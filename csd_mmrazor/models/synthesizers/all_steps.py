@@ -1,0 +1,87 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Optional
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from .best_step import SynthesisBatch, to_uint8
+
+# The largest number of float16.
+_LARGEST = torch.finfo(torch.float16).max
+
+
+class RoundToLevels(nn.Module):
+    """Images in [0, 1] on the 256 levels of uint8; gradients pass as if not.
+
+    So the networks see exactly what is kept of a step.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Round a batch, (N, C, H, W)."""
+        with torch.no_grad():
+            rest = images.mul(255).round_().clamp_(0, 255).div_(255) - images
+        return images + rest
+
+
+class AllSteps:
+    """The images of every step of a round, as the networks saw them.
+
+    They have their place on the device from the first step on, and no step
+    waits for its images.
+
+    Args:
+        iters (int): Steps of the round.
+        labels (Tensor, optional): Classes that each step asks for, (N, ).
+            None labels images as the teacher decides.
+        keep_targets (bool): Whether to keep the teacher's logits.
+    """
+
+    def __init__(
+        self, iters: int, labels: Optional[Tensor], keep_targets: bool
+    ) -> None:
+        self.iters = iters
+        self.asked = labels
+        self.keep_targets = keep_targets
+        self.images: Tensor  # from the first step on
+        self.labels: Tensor
+        self.targets: Optional[Tensor] = None
+
+    @torch.no_grad()
+    def update(self, step: int, images: Tensor, logits_t: Tensor) -> None:
+        """Keep a step.
+
+        Args:
+            step (int): Its number, from 0.
+            images (Tensor): What the networks saw, in [0, 1], (N, C, H, W).
+            logits_t (Tensor): What the teacher said of it, (N, K).
+        """
+        num = len(images)
+        if not hasattr(self, 'images'):
+            total = self.iters * num
+            self.images = images.new_empty(
+                (total, *images.shape[1:]), dtype=torch.uint8
+            )
+            self.labels = logits_t.new_empty(total, dtype=torch.int64)
+            if self.keep_targets:
+                self.targets = logits_t.new_empty(
+                    (total, logits_t.shape[1]), dtype=torch.float16
+                )
+        place = slice(step * num, (step + 1) * num)
+        self.images[place] = to_uint8(images)
+        self.labels[place] = (
+            logits_t.argmax(1) if self.asked is None else self.asked
+        )
+        if self.targets is not None:
+            self.targets[place] = to_float16(logits_t)
+
+    def batch(self, best: SynthesisBatch) -> SynthesisBatch:
+        """The batch of a round in place of its best step's."""
+        return best._replace(
+            images=self.images, labels=self.labels, targets=self.targets
+        )
+
+
+def to_float16(logits: Tensor) -> Tensor:
+    """Logits in float16, the largest of them as large as it can hold."""
+    return logits.clamp(-_LARGEST, _LARGEST).half()
