@@ -1,14 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """mmcls, which is mmpretrain today."""
 
-import builtins
+import ast
 import functools
 import re
 import sys
-from importlib.machinery import PathFinder
+from importlib.machinery import PathFinder, SourceFileLoader
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Optional
 
 from .rebind import rebind
@@ -147,42 +146,45 @@ def import_mmcls_from_mmpretrain() -> Optional[bool]:
 
 
 class _MMRazorFinder:
-    """Finds MMRazor's modules and has them import mmpretrain for mmcls.
+    """Finds MMRazor's modules, and compiles imports of mmcls as mmpretrain's.
 
-    Functions take ``__import__`` from the ``__builtins__`` of their module,
-    so that nothing changes for the modules of others.
+    Only the code of these modules is another, whatever runs it and wherever
+    in it they import; nothing changes for the modules of others.
     """
 
     def find_spec(self, name, path=None, target=None):
         if not name.startswith('mmrazor.'):
             return None
         spec = PathFinder.find_spec(name, path, target)
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def exec_module(module):
-            module.__builtins__ = _BUILTINS
-            execute(module)
-
-        spec.loader.exec_module = exec_module
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader.get_code = functools.partial(_code, spec.loader)
         return spec
 
 
-def _import(name, globals=None, locals=None, fromlist=(), level=0):
-    translated = name if level else _translate(name)
-    if translated == name:
-        return builtins.__import__(name, globals, locals, fromlist, level)
-    names = {each: _renamed(each) for each in fromlist or ()}
-    module = builtins.__import__(
-        translated, globals, locals, [*names.values()], 0
-    )
-    if all(old == new for old, new in names.items()):
-        return module
-    there = {o: n for o, n in names.items() if hasattr(module, n)}
-    return SimpleNamespace(
-        **{old: getattr(module, new) for old, new in there.items()}
-    )
+def _code(loader, name):
+    source = loader.get_data(loader.path)
+    if b'mmcls' not in source:
+        return SourceFileLoader.get_code(loader, name)
+    # Not by way of a file of bytecode, which would be everybody's.
+    tree = _Imports().visit(ast.parse(source, loader.path))
+    ast.fix_missing_locations(tree)
+    return compile(tree, loader.path, 'exec', dont_inherit=True)
 
 
-_BUILTINS = {**vars(builtins), '__import__': _import}
+class _Imports(ast.NodeTransformer):
+    def visit_ImportFrom(self, node):
+        module = node.module if node.level else _translate(node.module)
+        if module != node.module:
+            node.module = module
+            for alias in node.names:
+                alias.asname = alias.asname or alias.name
+                alias.name = _renamed(alias.name)
+        return node
+
+    def visit_Import(self, node):
+        for alias in [*node.names]:
+            new = _translate(alias.name)
+            if new != alias.name and alias.asname is None:
+                node.names.append(ast.alias('mmpretrain', 'mmcls'))
+            alias.name = new
+        return node

@@ -3,6 +3,7 @@
 
 import importlib
 import re
+import sys
 from importlib import metadata
 from importlib.util import find_spec
 
@@ -22,7 +23,8 @@ def check_versions() -> None:
     Raises:
         ImportError: If one is missing or outside its range. ``mmcv`` may be
             ``mmcv`` or ``mmcv-lite``, which install the same package; none
-            is ever put over the other.
+            is ever put over the other. Or if MMRazor was imported earlier,
+            and makes do without one.
     """
     for name, (lowest, below) in _SUPPORTED.items():
         wanted = f'{name}>={lowest}' + (f',<{below}' if below else '')
@@ -39,6 +41,26 @@ def check_versions() -> None:
             raise ImportError(
                 f'csd_mmrazor needs {wanted}, but {name} {found} is installed.'
             )
+    _check_order()
+
+
+def _check_order() -> None:
+    for name, module in [*sys.modules.items()]:
+        if name.startswith('mmrazor.') and any(
+            map(_replaces_mmcls, [*getattr(module, '__dict__', {}).values()])
+        ):
+            raise ImportError(
+                f'{name} was imported before csd_mmrazor, and has made do '
+                'without mmcls, so that parts of MMRazor cannot be built. '
+                'Start Python anew, and import csd_mmrazor before mmrazor.'
+            )
+
+
+def _replaces_mmcls(value: object) -> bool:
+    if getattr(value, '__name__', '') != 'PlaceHolder':
+        return False
+    cells = value.__init__.__closure__ or ()
+    return any(cell.cell_contents == 'mmcls' for cell in cells)
 
 
 def _version(name: str) -> str:

@@ -1,7 +1,14 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import ast
+import builtins
 import importlib
+import importlib.util
+import inspect
+import pickle
 import sys
+from pathlib import Path
 
+import mmengine
 import pytest
 import torch
 from helpers import network
@@ -9,6 +16,8 @@ from mmengine.config import Config
 from mmengine.hub import get_config, get_model
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from mmrazor.registry import MODELS
+
+from csd_mmrazor.compat import mmcls
 
 
 def test_mmcls_means_mmpretrain(tmp_path):
@@ -183,10 +192,71 @@ def test_custom_imports_of_a_config(tmp_path):
         Config.fromfile(path)
 
 
+@pytest.mark.parametrize(
+    'old, new',
+    [
+        (
+            'from mmcls.structures import ClsDataSample',
+            'from mmpretrain.structures import DataSample as ClsDataSample',
+        ),
+        (
+            'from mmcls.datasets import PackClsInputs as P, to_tensor',
+            'from mmpretrain.datasets import PackInputs as P, '
+            'to_tensor as to_tensor',
+        ),
+        (
+            'from mmcls import models',
+            'from mmpretrain import models as models',
+        ),
+        ('import mmcls', 'import mmpretrain, mmpretrain as mmcls'),
+        ('import mmcls.models as m, os', 'import mmpretrain.models as m, os'),
+        (
+            'import os, mmcls.structures.cls_data_sample',
+            'import os, mmpretrain.structures.data_sample, '
+            'mmpretrain as mmcls',
+        ),
+        ('from .mmcls import a', 'from .mmcls import a'),
+        ('from . import mmcls', 'from . import mmcls'),
+        ('from mmclsx.a import ToPIL', 'from mmclsx.a import ToPIL'),
+        ('import mmclsx, os.mmcls', 'import mmclsx, os.mmcls'),
+    ],
+)
+def test_imports_of_mmrazor(old, new):
+    for text in ('{}', 'def f():\n    {}', 'try:\n    {}\nfinally:\n    a'):
+        tree = mmcls._Imports().visit(ast.parse(text.format(old)))
+        assert ast.unparse(tree) == ast.unparse(ast.parse(text.format(new)))
+
+
+def test_mmrazors_code_is_as_it_was_otherwise(monkeypatch):
+    import mmrazor.models.losses.kd_soft_ce_loss as module
+
+    assert 'from mmcls' in inspect.getsource(module)
+    # Lines in tracebacks are those of the file.
+    code = module.KDSoftCELoss.forward.__code__
+    lines = inspect.getsource(module).splitlines()
+    assert 'def forward' in lines[code.co_firstlineno - 1]
+    # Not by way of a cache, which MMRazor without this package would read.
+    assert not Path(module.__cached__).exists() or (
+        b'mmpretrain' not in Path(module.__cached__).read_bytes()
+    )
+    seen = []
+    monkeypatch.setattr(builtins, 'abs', seen.append)
+    exec('abs(1)', vars(module))
+    assert seen == [1]
+
+
 def test_to_others_mmcls_stays_unknown(tmp_path, monkeypatch):
+    import mmrazor.models.losses.kd_soft_ce_loss as module
+
+    assert importlib.util.find_spec('mmcls') is None
+    assert not mmengine.utils.is_installed('mmcls')
     for name in ('mmcls', 'mmcls.models', 'mmcls.structures'):
         with pytest.raises(ModuleNotFoundError, match='mmcls'):
             importlib.import_module(name)
+        with pytest.raises(ModuleNotFoundError, match='mmcls'):
+            exec(f'import {name}', vars(module))
+        with pytest.raises(ModuleNotFoundError, match='mmcls'):
+            pickle.loads(f'c{name}\nClsHead\n.'.encode())
     # Whatever their module is called.
     for name in ('mine', 'mmrazor_of_mine', 'mmpretrain_of_mine'):
         (tmp_path / f'{name}.py').write_text('from mmcls import models')
@@ -194,6 +264,24 @@ def test_to_others_mmcls_stays_unknown(tmp_path, monkeypatch):
         with pytest.raises(ModuleNotFoundError, match='mmcls'):
             importlib.import_module(name)
     assert not [name for name in sys.modules if name.startswith('mmcls')]
+
+
+def test_mmrazor_must_not_be_imported_before(python):
+    printed = python(
+        """
+        import mmrazor.datasets
+        for _ in '12':
+            try:
+                import csd_mmrazor
+            except ImportError as error:
+                print(error)
+        """
+    )
+    lines = printed.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith('mmrazor.datasets.transforms.formatting was')
+        assert 'import csd_mmrazor before mmrazor' in line
 
 
 def test_a_folder_called_mmcls_is_not_mmcls(tmp_path, python):
