@@ -37,6 +37,7 @@ MARKS = dict(
         'test_engine/test_synthesis/test_persistent_state.py',
     ),
     slow=(
+        'test_api/test_blocks.py',
         'test_api/test_call.py',
         'test_api/test_api_networks.py',
         'test_api/test_api_validation.py',

@@ -20,9 +20,11 @@ from mmengine.runner import Runner
 
 from ..datasets.image_folder import list_image_folder
 from ..models.classifiers import TorchClassifier
+from ..models.utils import Chain
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
 from ..utils.arguments import check_arguments, check_positive, check_value
 from ..utils.imports import lend
+from .blocks import blocks_of
 from .config import Inputs, is_normalised, make_config, normalisation
 from .isolation import isolated
 from .networks import Network, Traced, copied, get_network, trace
@@ -75,6 +77,11 @@ class Plan:
             f'  student: {s.epochs} epochs of {s.rounds} rounds and '
             f'{s.steps} steps of {s.batch} images; {s.student_steps:,} '
             f'steps of {1000 * t.step:.0f} ms',
+            *(
+                [f'  blocks of the teacher: chosen in {_clock(t.choice)}']
+                if t.choice
+                else []
+            ),
             f'  memory: {self.memory / 2**30:.1f} GiB; disk: '
             f'{self.disk / 2**20:.0f} MiB; weights of the connector: '
             f'{self.connector:,}',
@@ -136,6 +143,7 @@ def distill(
     device: Optional[str] = None,
     amp: Optional[str] = None,
     init_bank: Optional[str] = None,
+    teacher_blocks: Optional[bool] = None,
     plan_only: bool = False,
 ) -> Union[Run, Plan]:
     """Train a small network to do what a large one does, without its images.
@@ -210,6 +218,10 @@ def distill(
         amp (str, optional): 'bfloat16' or 'float16' for mixed precision.
         init_bank (str, optional): Images to start with: the bank of another
             run, or a folder of images with one folder for each class.
+        teacher_blocks (bool, optional): Whether the student starts from
+            blocks of the teacher, of which it has fewer and all else alike,
+            such as ResNet-56 > ResNet-20. Defaults to None: if it can, and
+            its BN layers say that it has not been trained.
         plan_only (bool): Whether to return the plan and train nothing.
             Defaults to False.
 
@@ -279,6 +291,9 @@ def distill(
                 student_pooled,
             ),
         )
+        chains = blocks_of(
+            teacher_blocks, networks, copies, images, student_weights
+        )
     _check_classes(traced, num_classes)
     row = _row(parsed, inputs, schedule, method)
     with isolated(device):
@@ -295,6 +310,8 @@ def distill(
         else str(Path(init_bank).resolve()),
     )
 
+    blocks = bool(chains)
+
     def config_of(schedule: Schedule, val_interval: int = 1) -> Dict[str, Any]:
         return make_config(
             networks['teacher'],
@@ -306,6 +323,7 @@ def distill(
             weights=files,
             val=val_cfg,
             val_interval=val_interval,
+            blocks=blocks,
             **chosen,
         )
 
@@ -321,7 +339,14 @@ def distill(
     }
     config_of(row)  # finds what is wrong before anything is written
     request = _request(
-        networks, copies, inputs, budget, val, classes, schedule, chosen
+        networks,
+        copies,
+        inputs,
+        budget,
+        val,
+        classes,
+        schedule,
+        dict(chosen, teacher_blocks=teacher_blocks),
     )
     with ExitStack() as stack:
         stack.enter_context(
@@ -335,7 +360,7 @@ def distill(
             trial_dir = folder / '.trial'
         record = None if plan_only else _read_record(folder, request)
         if record is None:
-            for line in _about(networks, traced, inputs, val):
+            for line in _about(networks, traced, inputs, val, chains):
                 tell(line)
             shutil.rmtree(trial_dir, ignore_errors=True)
             trial_dir.mkdir()
@@ -366,11 +391,14 @@ def distill(
                 plan=asdict(plan),
                 teacher_top1=top1,
                 warnings=told,
+                blocks=blocks,
             )
             write_file(folder / RECORD, json.dumps(record, indent=1).encode())
         else:
             tell(f'{folder} has this run: it continues.')
             plan = _plan_of(record['plan'])
+            # The student may have been trained by this very run since.
+            blocks = record.get('blocks', False)
             text = text_of(plan)
             _check_config(folder / CONFIG, text)
         with isolated(device):
@@ -573,6 +601,7 @@ def _about(
     traced: Dict[str, Traced],
     inputs: Inputs,
     val: Any,
+    chains: Sequence[Chain],
 ) -> List[str]:
     """What was understood of the arguments."""
     lines = []
@@ -591,6 +620,15 @@ def _about(
                 '  not each of its layers has BN, so its gradients are '
                 'clipped to a norm of 5'
             )
+    if chains:
+        listed = ', '.join(
+            f'{len(chain.wanted)} of {len(chain.blocks)} of {chain.name}'
+            for chain in chains
+        )
+        lines.append(
+            f'  it starts from blocks of the teacher: {listed}; '
+            'teacher_blocks=False lets it start from its own weights'
+        )
     shape = 'x'.join(map(str, inputs.image_shape))
     lines.append(f'inputs: {shape}, {inputs.note}')
     if not traced['teacher'].has_bn:

@@ -255,6 +255,7 @@ def make_config(
     seed: int = 0,
     amp: Optional[str] = None,
     init_bank: Optional[str] = None,
+    blocks: bool = False,
 ) -> Dict[str, Any]:
     """Make the config of a run; a pure function.
 
@@ -278,6 +279,8 @@ def make_config(
         seed (int): Of all random numbers. Defaults to 0.
         amp (str, optional): 'bfloat16' or 'float16'.
         init_bank (str, optional): Images to start with.
+        blocks (bool): Whether the student starts from blocks of the teacher.
+            Defaults to False.
 
     Returns:
         dict[str, Any]: Plain data.
@@ -334,7 +337,7 @@ def make_config(
             augment=augment_cfg,
         ),
         architecture=student.build_cfg,
-        student_ckpt=files.get('student'),
+        student_ckpt=None if blocks else files.get('student'),
         teachers=dict(
             teacher=dict(
                 build_cfg=teacher.build_cfg,
@@ -388,6 +391,10 @@ def make_config(
         max_retries=2,
         synthesizer=synthesizer,
     )
+    if blocks:
+        cfg['custom_hooks'] = [
+            dict(type='mmrazor.TeacherBlocksHook', images=256)
+        ]
     if has_head:
         cfg['optim_wrapper']['aux_head'] = of_head
         cfg['param_scheduler']['aux_head'] = []

@@ -152,6 +152,7 @@ class Timings:
     step: float  # a student step
     epoch: float  # what each epoch takes besides: report, checkpoint
     validation: float = 0.0  # one pass over the validation images
+    choice: float = 0.0  # of the blocks that the student starts from
 
     def seconds(self, schedule: Schedule, val_interval: int = 1) -> float:
         """Seconds that a run of a schedule takes."""
@@ -165,6 +166,7 @@ class Timings:
                 + self.epoch
             )
             + validations * self.validation
+            + self.choice
         )
 
 

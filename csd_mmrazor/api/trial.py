@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from ..datasets.bank_folder import INITIAL
-from ..engine import SynthesisHook
+from ..engine import SynthesisHook, TeacherBlocksHook
 from ..engine.synthesis import report_round
 from ..models.utils import evaluating, logits_of
 from .schedule import Schedule, Timings
@@ -26,6 +26,8 @@ _ITERS = 10
 _FEW = 512
 # Those that each suspect is tried on.
 _TRIED = 1000
+# Images by which blocks are chosen here.
+_LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,12 @@ def run_trial(
     # Checkpoint and report.
     runner.call_hook('after_train_epoch')
     epoch_seconds = _since(before)
+    choice = sum(
+        hook.seconds
+        for hook in runner.hooks
+        if isinstance(hook, TeacherBlocksHook)
+    )
+    images = sum(each['images'] for each in cfg.get('custom_hooks', ()))
     timings = Timings(
         init_round=_mean(made[INITIAL]) * schedule.init_iters / _ITERS,
         round=_mean(made[0]) * schedule.iters / _ITERS,
@@ -261,6 +269,7 @@ def run_trial(
         step=_mean(steps[1:]),
         epoch=epoch_seconds,
         validation=val_seconds,
+        choice=choice * images / _LOOKED_AT,
     )
     return Trial(
         timings,
@@ -279,6 +288,8 @@ def _small(cfg: Dict[str, Any], schedule: Schedule, work_dir: str) -> Config:
     )
     hook['synthesizer']['iters'] = 2
     small['default_hooks']['logger'] = dict(type='LoggerHook', interval=10**9)
+    for each in small.get('custom_hooks', ()):
+        each['images'] = _LOOKED_AT
     small['train_cfg'].update(max_epochs=1)
     small['train_dataloader']['sampler']['num_samples'] = 2 * schedule.batch
     small.update(work_dir=work_dir, log_level='ERROR')

@@ -70,6 +70,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         metavar='MODULE',
         help='the module that returns its pooled feature',
     )
+    group.add_argument(
+        '--teacher-blocks',
+        action=argparse.BooleanOptionalAction,
+        help='start from blocks of the teacher, of which the student has '
+        'fewer; default: if it can',
+    )
     group = parser.add_argument_group('the images')
     group.add_argument(
         '--image-shape',

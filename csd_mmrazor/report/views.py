@@ -234,6 +234,15 @@ def _facts(run: RunFiles) -> List[Tuple[str, str]]:
     ]
     if all(sizes):
         facts.append(('weights', f'{sizes[0] / sizes[1]:.1f} times fewer'))
+    start = run.scalars.get('start/agreement')
+    if start:
+        alike = f'{start[max(start)]:.1f} % of synthetic images'
+        facts.append(
+            (
+                'student at the start',
+                f'blocks of its teacher, like it in {alike}',
+            )
+        )
     if run.bank is not None:
         facts.append(('images in the bank', f'{len(run.bank):,}'))
     seconds = sum(attempt['seconds'] for attempt in run.attempts)

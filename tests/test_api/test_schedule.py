@@ -104,8 +104,10 @@ def test_the_seconds_of_a_schedule():
     schedule = replace(
         SCHEDULES['grey'], init_rounds=2, rounds=3, steps=5, epochs=3
     )
-    timings = Timings(init_round=7, round=11, step=13, epoch=17, validation=19)
-    by_hand = 2 * 7 + 3 * (3 * 11 + 5 * 13 + 17) + 2 * 19
+    timings = Timings(
+        init_round=7, round=11, step=13, epoch=17, validation=19, choice=23
+    )
+    by_hand = 2 * 7 + 3 * (3 * 11 + 5 * 13 + 17) + 2 * 19 + 23
     assert timings.seconds(schedule, val_interval=2) == by_hand
     size = schedule.synthesis_batch
     assert schedule.images == (2 + 9) * size

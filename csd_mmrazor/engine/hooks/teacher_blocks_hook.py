@@ -54,6 +54,7 @@ class TeacherBlocksHook(Hook):
         check_integer('images of TeacherBlocksHook', images)
         self.images = images
         self.chains: List[Chain] = []
+        self.seconds = 0.0  # that the choice took
 
     def before_run(self, runner: Runner) -> None:
         """Find the blocks, before anything that takes long.
@@ -83,13 +84,17 @@ class TeacherBlocksHook(Hook):
         broadcast_object_list(found)
         choice: Choice = found[0]
         copy_blocks(teacher, networks.student, self.chains, choice.kept)
+        self.seconds = time.perf_counter() - start
+        runner.visualizer.add_scalars(
+            {'start/agreement': 100 * choice.agreement}, step=0
+        )
         runner.logger.info(
             f'The student starts from blocks of its teacher: '
             f'{describe(self.chains, choice)}. '
             f'On {len(images)} images of the bank, it decides like the '
             f'teacher for {100 * choice.agreement:.1f} %, KL {choice.kl:.3f}; '
             f'{choice.passes} passes, '
-            f'{time.perf_counter() - start:.0f} s.'
+            f'{self.seconds:.0f} s.'
         )
 
     def _images(self, runner: Runner) -> Tensor:

@@ -1,0 +1,79 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Whether a student is its teacher with fewer blocks, and starts from them."""
+
+from typing import Any, Dict, List, Optional
+
+import torch.nn as nn
+from torch import Tensor
+
+from ..models.utils import Chain, bn_layers, find_chains
+from .networks import Network
+
+
+class _AsInRun(nn.Module):
+    """A network as a run has it, whose names are compared."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, inputs: Tensor, mode: str = 'tensor') -> Any:
+        return self.net(inputs)
+
+
+def blocks_of(
+    given: Optional[bool],
+    networks: Dict[str, Network],
+    copies: Dict[str, nn.Module],
+    inputs: Tensor,
+    student_weights: Optional[str] = None,
+) -> List[Chain]:
+    """The containers of which a student gets some of its teacher's blocks.
+
+    Args:
+        given (bool, optional): Whether it shall. None: if it can, and has not
+            been trained, of which only BN layers tell.
+        networks (dict[str, Network]): 'teacher' and 'student'.
+        copies (dict[str, nn.Module]): Copies of them, on the CPU.
+        inputs (Tensor): (N, C, H, W), normalised.
+        student_weights (str, optional): A file that the student starts from.
+
+    Returns:
+        list[Chain]: Empty if it keeps its weights.
+
+    Raises:
+        ValueError: If it shall, but cannot.
+    """
+    if given is False:
+        return []
+    if given and student_weights is not None:
+        raise ValueError(
+            'teacher_blocks=True and student_weights='
+            f'{str(student_weights)!r} both give the student its weights: '
+            'leave one of them out.'
+        )
+    if given is None and not (
+        student_weights is None and _is_untrained(copies['student'])
+    ):
+        return []
+    as_in_run = [
+        _AsInRun(copies[name])
+        if 'factory' in networks[name].build_cfg
+        else copies[name]
+        for name in ('teacher', 'student')
+    ]
+    try:
+        return find_chains(*as_in_run, inputs)
+    except Exception as error:  # whatever two networks have in common
+        if given:
+            raise ValueError(f'teacher_blocks=True: {error}') from error
+        return []
+
+
+def _is_untrained(student: nn.Module) -> bool:
+    """Whether its BN layers have seen nothing yet."""
+    seen = [
+        getattr(layer, 'num_batches_tracked', None)
+        for layer in bn_layers(student)
+    ]
+    return bool(seen) and all(n is not None and not n for n in seen)
