@@ -54,6 +54,9 @@ def run_clock(
         )
     teacher = sum(teachers)
     views = 0 if head is None else head.task.num_views
+    # Of each image, in a step of synthesis and in one of the head.
+    seen = synthesizer.views_per_image or views
+    trained = getattr(head, 'views_per_image', None) or views
     needs = synthesizer.objective.needs()
     batch = synthesizer.batch_size
     validated = 0
@@ -65,9 +68,9 @@ def run_clock(
             synthesis=3
             * batch
             * student
-            * (('logits_s' in needs) + views * ('aux_logits' in needs)),
+            * (('logits_s' in needs) + seen * ('aux_logits' in needs)),
             student=loader.batch_size
-            * (teacher * with_teacher + (3 + views) * student),
+            * (teacher * with_teacher + (3 + trained) * student),
             validation=validated * (1 + views) * student,
         ),
         dict(synthesis='initial'),

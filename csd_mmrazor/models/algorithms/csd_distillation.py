@@ -270,13 +270,10 @@ class CSDDistillation(BaseAlgorithm):
         Returns:
             dict[str, Tensor]: ``loss_aux``, a scalar.
         """
+        views, drawn = self.aux_head.views(inputs)
         with evaluating(self.student), torch.no_grad():
-            features = pooled_features(
-                self.student,
-                self.aux_head.task.views(inputs),
-                self.aux_feature,
-            )
-        return self.aux_head.loss(features, labels)
+            features = pooled_features(self.student, views, self.aux_feature)
+        return self.aux_head.loss(features, labels, drawn)
 
     def train_step(
         self,

@@ -47,8 +47,9 @@ class SelfSupervisedClassifier(ImageClassifier):
         """
         # The classes first: MMRazor's recorders look at the first pass.
         losses = super().loss(inputs, data_samples)
-        features = pooled_features(self, self.aux_head.task.views(inputs))
+        views, drawn = self.aux_head.views(inputs)
+        features = pooled_features(self, views)
         labels = torch.cat([sample.gt_label for sample in data_samples])
-        for name, value in self.aux_head.loss(features, labels).items():
+        for name, value in self.aux_head.loss(features, labels, drawn).items():
             losses[name] = self.aux_weight * value
         return losses

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import math
-from typing import Dict, List, Optional, Union
+from typing import Dict, List, Optional, Tuple, Union
 
 import torch.nn as nn
 import torch.nn.functional as F
@@ -9,7 +9,12 @@ from mmrazor.registry import MODELS, TASK_UTILS
 from torch import Tensor
 
 from ...utils import check_integer
-from ..pretext_tasks import joint_labels
+from ..pretext_tasks import (
+    check_views_per_image,
+    chosen_views,
+    draw_views,
+    joint_labels,
+)
 from ..utils import full_precision
 
 
@@ -38,6 +43,10 @@ class SelfSupervisedAuxHead(BaseModule):
             cross entropy of K * T = 40 joint labels cannot go below 2.72,
             where chance is 3.69, and so has little gradient. Defaults to 1
             (authors' code).
+        views_per_image (int, optional): How many views of each image a step
+            of the head looks at, drawn at random: an unbiased estimate of the
+            loss on all of them, at a part of the student's passes. Defaults
+            to None, all.
         init_cfg (dict | list[dict], optional): Defaults to N(0, 0.02) and
             zero biases (authors' code, reset_model).
     """
@@ -50,6 +59,7 @@ class SelfSupervisedAuxHead(BaseModule):
         task: Dict = dict(type='RotationTask'),
         normalize: bool = True,
         scale: float = 1.0,
+        views_per_image: Optional[int] = None,
         init_cfg: Optional[Union[Dict, List[Dict]]] = dict(
             type='Normal', layer='Linear', mean=0, std=0.02, bias=0
         ),
@@ -74,6 +84,12 @@ class SelfSupervisedAuxHead(BaseModule):
                 'normalised logits: set normalize=True, or leave it out.'
             )
         self.task = TASK_UTILS.build(task) if isinstance(task, dict) else task
+        check_views_per_image(
+            'views_per_image of SelfSupervisedAuxHead',
+            views_per_image,
+            self.task.num_views,
+        )
+        self.views_per_image = views_per_image
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.normalize = normalize
@@ -99,18 +115,47 @@ class SelfSupervisedAuxHead(BaseModule):
             aux_logits = F.normalize(aux_logits, dim=1)
         return aux_logits if self.scale == 1 else self.scale * aux_logits
 
-    def loss(self, features: Tensor, labels: Tensor) -> Dict[str, Tensor]:
+    def views(self, inputs: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        """The views that a step looks at.
+
+        Args:
+            inputs (Tensor): (N, C, H, W), normalised.
+
+        Returns:
+            tuple[Tensor, Tensor | None]: The views, (N * V, C, H, W), those
+            of an image one after the other, and which they are, (N, V); None
+            for all T.
+        """
+        views = self.task.views(inputs)
+        if self.views_per_image is None:
+            return views, None
+        drawn = draw_views(
+            len(inputs),
+            self.task.num_views,
+            self.views_per_image,
+            inputs.device,
+        )
+        return chosen_views(views, drawn), drawn
+
+    def loss(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        drawn: Optional[Tensor] = None,
+    ) -> Dict[str, Tensor]:
         """Cross entropy of the joint labels, what the head is trained with.
 
         Args:
-            features (Tensor): Features of all views of N images,
-                (N * T, D), the views of an image one after the other.
+            features (Tensor): Features of views of N images, (N * V, D), the
+                views of an image one after the other.
             labels (Tensor): Classes of the images, (N, ).
+            drawn (Tensor, optional): Which views these are, (N, V). Defaults
+                to None, all.
 
         Returns:
             dict[str, Tensor]: ``loss_aux``, a scalar.
         """
-        joint = joint_labels(labels, self.task.num_views)
+        joint = joint_labels(labels, self.task.num_views, drawn)
         # In float32 under mixed precision as well.
         aux_logits = full_precision(self(features))
         return dict(loss_aux=F.cross_entropy(aux_logits, joint))

@@ -6,7 +6,12 @@ from .tasks import (
     RotationPermutationTask,
     RotationTask,
 )
-from .transforms import joint_labels
+from .transforms import (
+    check_views_per_image,
+    chosen_views,
+    draw_views,
+    joint_labels,
+)
 
 __all__ = [
     'ChannelPermutationTask',
@@ -14,5 +19,8 @@ __all__ = [
     'HalfShiftTask',
     'RotationPermutationTask',
     'RotationTask',
+    'check_views_per_image',
+    'chosen_views',
+    'draw_views',
     'joint_labels',
 ]

@@ -7,9 +7,12 @@ after the other. Class ``y`` and view ``t`` make the joint label ``y * T + t``
 """
 
 from itertools import permutations
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
+
+from ...utils import check_integer
 
 
 def rotate(images: Tensor) -> Tensor:
@@ -93,15 +96,79 @@ def shift_halves(images: Tensor) -> Tensor:
     return torch.stack([images.roll(shift, (2, 3)) for shift in shifts], 1)
 
 
-def joint_labels(labels: Tensor, num_views: int) -> Tensor:
+def joint_labels(
+    labels: Tensor, num_views: int, drawn: Optional[Tensor] = None
+) -> Tensor:
     """Labels of the views: class times ``num_views`` plus the view.
 
     Args:
         labels (Tensor): Classes of the images, (N, ), int64.
-        num_views (int): Views of each image.
+        num_views (int): Views that there are of an image, T.
+        drawn (Tensor, optional): As of :func:`draw_views`. Defaults to None,
+            all views.
 
     Returns:
-        Tensor: (N * num_views, ).
+        Tensor: (N * T, ), or (N * V, ) of those that were drawn.
     """
-    views = torch.arange(num_views, device=labels.device)
-    return (labels[:, None] * num_views + views).flatten()
+    if drawn is None:
+        drawn = torch.arange(num_views, device=labels.device)
+    return (labels[:, None] * num_views + drawn).flatten()
+
+
+def draw_views(
+    number: int, num_views: int, views_per_image: int, device: torch.device
+) -> Tensor:
+    """Draw some views of each image, all sets of them alike.
+
+    The mean of something over them is an unbiased estimate of its mean over
+    all views.
+
+    Args:
+        number (int): Images N.
+        num_views (int): Views that there are of an image, T.
+        views_per_image (int): How many of them to draw, V; 1..T.
+        device (torch.device): Where to.
+
+    Returns:
+        Tensor: Numbers of the views, no two alike for an image, (N, V).
+    """
+    ranks = torch.rand(number, num_views, device=device)
+    return ranks.argsort(1)[:, :views_per_image]
+
+
+def check_views_per_image(name: str, value: Any, num_views: int) -> None:
+    """Check how many views of each image are to be drawn.
+
+    Args:
+        name (str): What it is called where people set it.
+        value (int, optional): What was set; None for all.
+        num_views (int): Views that there are, T.
+
+    Raises:
+        ValueError: If there are not so many.
+    """
+    if value is None:
+        return
+    check_integer(name, value)
+    if value > num_views:
+        raise ValueError(
+            f'{name} should be at most {num_views}, the views that the '
+            f'pretext task has, but got {value}: None takes all.'
+        )
+
+
+def chosen_views(views: Tensor, drawn: Tensor) -> Tensor:
+    """Those of all views that were drawn.
+
+    Args:
+        views (Tensor): (N * T, ...), the views of an image one after the
+            other.
+        drawn (Tensor): As of :func:`draw_views`, (N, V).
+
+    Returns:
+        Tensor: (N * V, ...), likewise.
+    """
+    number = len(drawn)
+    rows = torch.arange(number, device=drawn.device)[:, None]
+    index = rows * (len(views) // number) + drawn
+    return views[index.flatten()]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...utils import check_integer, seeded
 from ...utils.arguments import check_value
+from ..pretext_tasks import check_views_per_image
 from ..utils import (
     load_optimizer_state,
     optimizer_state,
@@ -96,6 +97,10 @@ class ImageSynthesizer(nn.Module):
             are made of new latents. Defaults to ``batch_size``.
         optimizer_lasts (bool): Whether the optimizer goes on from round to
             round with the generator. Defaults to False.
+        views_per_image (int, optional): How many views of each image the
+            auxiliary head sees in a step, drawn at random: an unbiased
+            estimate of the CSD term, at a part of the student's passes.
+            Defaults to None, all.
         class_weights (sequence[float], optional): How often each class is
             drawn, relative to the others; 0 or more. Defaults to None, all
             alike.
@@ -127,6 +132,7 @@ class ImageSynthesizer(nn.Module):
         keep_targets: bool = False,
         num_images: Optional[int] = None,
         optimizer_lasts: bool = False,
+        views_per_image: Optional[int] = None,
         class_weights: Optional[Sequence[float]] = None,
     ) -> None:
         super().__init__()
@@ -196,6 +202,11 @@ class ImageSynthesizer(nn.Module):
         self.keep_targets = keep_targets
         self.num_images = num_images
         self.optimizer_lasts = optimizer_lasts
+        if views_per_image is not None:
+            check_integer(
+                'views_per_image of ImageSynthesizer', views_per_image
+            )
+        self.views_per_image = views_per_image
         # What optimizers that last remember, by what they train.
         self.moments: Dict[str, Dict[str, Tensor]] = {}
         self.memory = FeatureMemory(self.objective.memory_capacity)
@@ -286,6 +297,18 @@ class ImageSynthesizer(nn.Module):
         needs = self.objective.needs(with_student)
         self.objective.check(networks)
         needs |= self.objective.needs()
+        if 'aux_logits' in needs:
+            check_views_per_image(
+                'views_per_image of ImageSynthesizer',
+                self.views_per_image,
+                networks.aux_head.task.num_views,
+            )
+        elif self.views_per_image is not None:
+            raise ValueError(
+                f'views_per_image={self.views_per_image} of ImageSynthesizer '
+                'does nothing, since no loss looks at the auxiliary head: '
+                'leave it out, or set losses.loss_csd=dict(type="CSDLoss").'
+            )
         of_bn = needs & {'bn_statistics', *OF_LAYERS}
         found = check_networks(networks, self.generator, bool(of_bn))
         weights = self.class_weights
@@ -431,6 +454,7 @@ class ImageSynthesizer(nn.Module):
                 self.view_augment,
                 self._draw_memory,
                 self.compiled,
+                self.views_per_image,
             ) as observer,
         ):
             try:

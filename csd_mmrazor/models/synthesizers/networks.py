@@ -7,6 +7,7 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from ..preprocessors import normalize_images
+from ..pretext_tasks import chosen_views
 from ..utils import full_precision, pooled_features
 
 
@@ -61,16 +62,22 @@ class Networks(NamedTuple):
             image_shape=getattr(algorithm, 'image_shape', None),
         )
 
-    def aux_logits(self, inputs: Tensor) -> Tensor:
-        """The auxiliary head's logits of all views, in float32.
+    def aux_logits(
+        self, inputs: Tensor, drawn: Optional[Tensor] = None
+    ) -> Tensor:
+        """The auxiliary head's logits of views, in float32.
 
         Args:
             inputs (Tensor): (N, C, H, W), normalised.
+            drawn (Tensor, optional): Which views, (N, V). Defaults to None,
+                all T.
 
         Returns:
-            Tensor: (N * T, K * T), the views of an image one after the other.
+            Tensor: (N * V, K * T), the views of an image one after the other.
         """
         views = self.aux_head.task.views(inputs)
+        if drawn is not None:
+            views = chosen_views(views, drawn)
         features = pooled_features(self.student, views, self.aux_feature)
         logits: Tensor = full_precision(self.aux_head(features))
         return logits

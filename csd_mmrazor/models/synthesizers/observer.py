@@ -25,7 +25,7 @@ import torch.nn as nn
 from mmrazor.models.distillers import ConfigurableDistiller
 from torch import Tensor
 
-from ..pretext_tasks import joint_labels
+from ..pretext_tasks import draw_views, joint_labels
 from ..utils import (
     BNStatistics,
     CollectedStatistics,
@@ -168,16 +168,24 @@ class Observation:
         """The student's logits, (N, K), float32."""
         return self._observer.run_student(self.inputs, self.labels)
 
+    @cached_property
+    def _drawn(self) -> Optional[Tensor]:
+        """Which views the auxiliary head sees, (N, V); None for all T."""
+        return self._observer.draw_views(self.images)
+
     @quantity(of_student=True)
     def aux_logits(self) -> Tensor:
-        """The auxiliary head's logits of all views, (N*T, K*T), float32."""
-        return self._observer.networks.aux_logits(self.inputs)
+        """The auxiliary head's logits of views, (N*V, K*T), float32.
+
+        V is ``views_per_image``, or the number T of all views.
+        """
+        return self._observer.networks.aux_logits(self.inputs, self._drawn)
 
     @quantity(of_student=True)
     def joint_labels(self) -> Tensor:
-        """The joint labels of the views, (N*T, )."""
+        """The joint labels of the same views, (N*V, )."""
         num_views = self._observer.networks.aux_head.task.num_views
-        return joint_labels(self.labels, num_views)
+        return joint_labels(self.labels, num_views, self._drawn)
 
 
 QUANTITIES: Dict[str, Quantity] = {
@@ -204,6 +212,8 @@ class Observer:
         means (list[Tensor]): What the first teacher's BN layers are given.
         draw_memory (Callable): Features of both views of images of the bank,
             (M, 2 * D), of a device.
+        views_per_image (int, optional): How many views of each image the
+            auxiliary head sees, drawn at random; None for all.
     """
 
     def __init__(
@@ -215,6 +225,7 @@ class Observer:
         statistics: Sequence[CollectedStatistics],
         means: List[Tensor],
         draw_memory: Callable[[torch.device], Tensor],
+        views_per_image: Optional[int],
     ) -> None:
         self.networks = networks
         self.distiller = distiller
@@ -223,12 +234,24 @@ class Observer:
         self.statistics = statistics
         self.means = means
         self.draw_memory = draw_memory
+        self.views_per_image = views_per_image
 
     def observe(
         self, images: Tensor, latent: Tensor, labels: Tensor
     ) -> Observation:
         """What the networks show of images; see :class:`Observation`."""
         return Observation(self, images, latent, labels)
+
+    def draw_views(self, images: Tensor) -> Optional[Tensor]:
+        """Views of each image for the auxiliary head, (N, V), if not all."""
+        if self.views_per_image is None:
+            return None
+        return draw_views(
+            len(images),
+            self.networks.aux_head.task.num_views,
+            self.views_per_image,
+            images.device,
+        )
 
     def inputs(self, images: Tensor) -> Tensor:
         """What the networks see of images."""
@@ -305,6 +328,7 @@ def observing(
     view_augment: Optional[nn.Module] = None,
     draw_memory: Callable[[torch.device], Tensor] = _no_memory,
     compiled: Optional[CompiledNetworks] = None,
+    views_per_image: Optional[int] = None,
 ) -> Iterator[Observer]:
     """Open an observer for a round, and leave nothing behind.
 
@@ -322,6 +346,8 @@ def observing(
         draw_memory (Callable): See :class:`Observer`. Defaults to none.
         compiled (CompiledNetworks, optional): Copies that run in place of
             the networks. Defaults to None.
+        views_per_image (int, optional): See :class:`Observer`. Defaults to
+            None.
 
     Yields:
         Observer: What runs them.
@@ -353,6 +379,7 @@ def observing(
             statistics,
             means,
             draw_memory,
+            views_per_image,
         )
         yield observer
 
