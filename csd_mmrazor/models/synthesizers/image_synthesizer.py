@@ -80,8 +80,9 @@ class ImageSynthesizer(nn.Module):
         view_augment (dict, optional): What makes the second view for losses
             that compare two. Defaults to ``augment``.
         labels (str): Which classes are asked for: 'random', 'balanced' (all
-            alike, in turn) or 'none', where no term asks for any. Defaults to
-            'random'.
+            alike, in turn), 'teacher' (each image's is the one that the
+            teacher decides on as it is, for keep='all') or 'none', where no
+            term asks for any. Defaults to 'random'.
         latents (str): 'trained' with the generator, or 'fresh', drawn anew in
             each step. Defaults to 'trained'.
         keep (str): Which images a round adds: those of the 'best' step; what
@@ -137,7 +138,7 @@ class ImageSynthesizer(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, known in (
-            ('labels', labels, ('random', 'balanced', 'none')),
+            ('labels', labels, ('random', 'balanced', 'teacher', 'none')),
             ('latents', latents, ('trained', 'fresh')),
             ('keep', keep, ('best', 'last', 'all')),
         ):
@@ -154,6 +155,12 @@ class ImageSynthesizer(nn.Module):
                     'images of new latents: set latents="fresh", keep="last" '
                     'and labels="none", or leave it out.'
                 )
+        if labels == 'teacher' and keep != 'all':
+            raise ValueError(
+                'labels="teacher" of ImageSynthesizer takes the classes that '
+                'the teacher decides on in each step, so they are those of '
+                f'keep="all" only, but got keep={keep!r}.'
+            )
         check_value('keep_targets of ImageSynthesizer', keep_targets, (bool,))
         if keep_targets and keep != 'all':
             raise ValueError(
@@ -528,7 +535,7 @@ class ImageSynthesizer(nn.Module):
         best = BestStep(device, iters)
         every = None
         if self.keep == 'all':
-            asked = None if self.labels == 'none' else labels
+            asked = None if self.labels in ('teacher', 'none') else labels
             every = AllSteps(iters, asked, self.keep_targets)
         generate = self.generator
         if self.with_compile:
@@ -544,7 +551,11 @@ class ImageSynthesizer(nn.Module):
                 images = generate(latent, self.batch_size)
                 # Autocast's last layers return half precision.
                 images = images.to(latent.dtype)
-                observation = observer.observe(images, latent, labels)
+                observation = observer.observe(
+                    images,
+                    latent,
+                    None if self.labels == 'teacher' else labels,
+                )
                 terms = self.objective(observation, with_student)
             loss = self.objective.total(terms)
             for each in steppers:

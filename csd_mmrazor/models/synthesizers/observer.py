@@ -86,7 +86,8 @@ class Observation:
         observer (Observer): What runs the networks.
         images (Tensor): Raw, in [0, 1], (N, C, H, W).
         latent (Tensor): What they were generated from, (N, latent_dim).
-        labels (Tensor): Classes that were asked for, (N, ).
+        labels (Tensor, optional): Classes that were asked for, (N, ). None
+            takes those that the first teacher decides on.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Observation:
         observer: 'Observer',
         images: Tensor,
         latent: Tensor,
-        labels: Tensor,
+        labels: Optional[Tensor],
     ) -> None:
         self._observer = observer
         self._given = images, latent, labels
@@ -111,8 +112,10 @@ class Observation:
 
     @quantity()
     def labels(self) -> Tensor:
-        """Classes that were asked for, (N, )."""
-        return self._given[2]
+        """Classes that were asked for, or decided on, (N, )."""
+        if self._given[2] is not None:
+            return self._given[2]
+        return self.of_teachers[0].logits_t.detach().argmax(1)
 
     @cached_property
     def seen(self) -> Tensor:
@@ -237,7 +240,7 @@ class Observer:
         self.views_per_image = views_per_image
 
     def observe(
-        self, images: Tensor, latent: Tensor, labels: Tensor
+        self, images: Tensor, latent: Tensor, labels: Optional[Tensor]
     ) -> Observation:
         """What the networks show of images; see :class:`Observation`."""
         return Observation(self, images, latent, labels)

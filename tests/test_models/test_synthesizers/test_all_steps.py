@@ -12,6 +12,7 @@ from csd_mmrazor.models.synthesizers.all_steps import (
     RoundToLevels,
     to_float16,
 )
+from csd_mmrazor.models.synthesizers.observer import observing
 
 LASTING = dict(
     labels='none',
@@ -210,3 +211,33 @@ def test_several_teachers(networks):
     parts = synthesizer(**LASTING)
     with pytest.raises(ValueError, match='keep_targets=True .* are 2'):
         parts.check(networks._replace(teachers=teachers))
+
+
+def test_classes_that_the_teacher_decides_on(networks):
+    """Of each step's images, for losses that ask for classes."""
+    said = []
+    handle = networks.teachers['teacher'].register_forward_hook(
+        lambda _, args, out: said.append(out.detach())
+    )
+    parts = synthesizer(
+        **{**ASKED, **CROP}, labels='teacher', latents='fresh', iters=3
+    )
+    batch = parts.synthesize(networks, 10, seed=3)
+    handle.remove()
+    assert torch.equal(batch.labels, torch.cat(said).argmax(1))
+    # By hand, of the step that was the best.
+    shares = said[batch.step].double().softmax(1)
+    expected = -shares.amax(1).log().mean().item()
+    assert batch.terms['loss_oh'] == pytest.approx(expected, rel=1e-5)
+    with observing(networks, parts.objective.distiller, set()) as observer:
+        observation = observer.observe(torch.rand(5, 1, 8, 8), None, None)
+        logits = networks.teachers['teacher'](
+            networks.normalize(observation.images), mode='tensor'
+        )
+        assert torch.equal(observation.labels, logits.argmax(1))
+
+
+@pytest.mark.parametrize('keep', ['best', 'last'])
+def test_such_classes_are_those_of_all_steps(keep):
+    with pytest.raises(ValueError, match='labels="teacher" .* but got keep='):
+        synthesizer(**ASKED, labels='teacher', keep=keep, keep_targets=False)
