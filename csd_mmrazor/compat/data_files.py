@@ -23,7 +23,8 @@ from .rebind import rebind
 _FILE_OPTIONS = (
     'name a file of your own in its place: ckpt_path=FILE of a teacher '
     '(teacher_ckpt=FILE where there is only one), which takes the place of '
-    'pretrained=True, or load_from=FILE'
+    'pretrained=True, checkpoint=FILE of an init_cfg, float_checkpoint=FILE '
+    'of a quantized network, or load_from=FILE'
 )
 
 
