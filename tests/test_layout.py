@@ -162,3 +162,16 @@ def test_no_two_tests_have_one_name():
     """pytest imports them by it."""
     names = [path.name for path in (ROOT / 'tests').rglob('test_*.py')]
     assert len(names) == len(set(names))
+
+
+def test_states_of_random_numbers_are_of_named_devices():
+    """Otherwise those of all GPUs are read, which waits for each."""
+    calls = [
+        (module, node)
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8')))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, 'attr', '') == 'fork_rng'
+    ]
+    assert len(calls) > 5
+    assert [m for m, call in calls if not call.args + call.keywords] == []

@@ -271,7 +271,7 @@ def _tried(module: nn.Module, factory: str, arguments: Dict[str, Any]) -> str:
     # Without memory first, since most guesses are wrong.
     for device in ('meta', 'cpu'):
         try:
-            with torch.random.fork_rng(), torch.device(device):
+            with torch.random.fork_rng([]), torch.device(device):
                 like = make(**arguments)
         except Exception as error:  # whatever the arguments make it raise
             if device == 'cpu':

@@ -5,6 +5,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..utils import to_device
+
 
 class MemoryStore:
     """Images and what belongs to them, in one tensor each, on a device.
@@ -46,7 +48,8 @@ class MemoryStore:
 
     def take(self, indices: List[int]) -> Dict[str, Tensor]:
         """What belongs to the images of a batch, by name."""
-        index = torch.as_tensor(indices, device=self._columns['inputs'].device)
+        device = self._columns['inputs'].device
+        index = to_device(torch.tensor(indices), device)
         return {
             name: held.index_select(0, index)
             for name, held in self._columns.items()

@@ -21,6 +21,7 @@ from .teachers import (
     check_teachers_of,
     without_own_weights,
 )
+from .transfer import to_device
 
 __all__ = [
     'NO_FILE',
@@ -45,6 +46,7 @@ __all__ = [
     'path_below',
     'register_alias',
     'seeded',
+    'to_device',
     'work_dir_lock',
     'without_own_weights',
     'write_file',

@@ -29,7 +29,8 @@ def check_validation(runner: Runner) -> None:
     model = runner.model
     was_training = model.training
     try:
-        with torch.random.fork_rng(), torch.no_grad():
+        devices = {p.device for p in model.parameters() if p.is_cuda}
+        with torch.random.fork_rng([*devices]), torch.no_grad():
             model.eval()
             batch = next(iter(loop.dataloader))
             outputs = model.val_step(batch)

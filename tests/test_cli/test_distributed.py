@@ -108,6 +108,80 @@ def test_all_have_the_same_bank_and_weights(forked, probed, tmp_path):
     ]
 
 
+BUFFERS = """
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+def buffers(runner, part):
+    model = getattr(runner.model.module, part)
+    return dict(getattr(model, 'teacher', model).named_buffers())
+
+
+@HOOKS.register_module()
+class Probe(Hook):
+    def before_train(self, runner):
+        mean = buffers(runner, 'teachers')['backbone.bn1.running_mean']
+        print('PROBE at first', mean.sum().item(), flush=True)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        for part, name in (
+            ('teachers', 'running_mean'), ('student', 'num_batches_tracked')
+        ):
+            if get_rank():
+                buffers(runner, part)['backbone.bn1.' + name].fill_(999)
+
+    def after_train_iter(self, runner, batch_idx, **kwargs):
+        mean = buffers(runner, 'teachers')['backbone.bn1.running_mean']
+        steps = buffers(runner, 'student')['backbone.bn1.num_batches_tracked']
+        print(
+            'PROBE', get_rank(), (mean == 999).all().item(), steps.item(),
+            flush=True,
+        )
+"""
+
+
+def test_buffers_of_teachers_are_sent_once(forked, config, tmp_path):  # noqa: F811
+    (tmp_path / 'probe.py').write_text(BUFFERS)
+    config(
+        custom_imports=dict(imports=['csd_mmrazor', 'probe']),
+        custom_hooks=[dict(type='Probe')],
+        **{'train_cfg.max_epochs': 1},
+    )
+    # Another teacher in the second process, before they are wrapped.
+    setup = """
+sys.path.insert(0, os.getcwd())
+from mmengine.dist import get_rank
+from csd_mmrazor.models import CSDDistillation
+build = CSDDistillation._build_teachers
+def built(self, cfgs):
+    teachers = build(self, cfgs)
+    for name, buffer in teachers.named_buffers():
+        if name == 'teacher.backbone.bn1.running_mean':
+            buffer += get_rank()
+    return teachers
+CSDDistillation._build_teachers = built
+"""
+    done = forked(
+        *('config.py', '--work-dir', 'two', '--no-rehearsal'),
+        processes=2,
+        setup=setup,
+    )
+    assert done.status == [0, 0], done.output[-3000:]
+    first, second = re.findall('PROBE at first (.*)', done.output)
+    assert first == second
+    steps = re.findall(r'PROBE (\d) (\w+) (\d+)', done.output)
+    # The student's are those of the first process.
+    assert {(rank, step) for rank, _, step in steps} == {
+        (rank, str(step)) for rank in '01' for step in range(1, 5)
+    }
+    assert {(rank, kept) for rank, kept, _ in steps} == {
+        ('0', 'False'),
+        ('1', 'True'),
+    }
+
+
 def test_one_process_needs_no_launcher(run, forked, config, tmp_path):  # noqa: F811
     """torchrun with one process gives the weights of none."""
     config()

@@ -208,7 +208,8 @@ def _image_shape(runner: Runner, networks: Networks) -> Tuple[int, ...]:
     if bank.folder is not None:
         return tuple(bank.folder.image_shape)
     (hook,) = _synthesis_hooks(runner)
-    with torch.random.fork_rng():
+    device = next(networks.teachers.parameters()).device
+    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
         shape: Tuple[int, ...] = hook.synthesizer.check(
             networks, with_student=False
         )[1]

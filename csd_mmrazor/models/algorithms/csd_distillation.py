@@ -23,6 +23,7 @@ from ...utils import (
     NO_FILE,
     check_integer,
     check_teachers,
+    to_device,
     without_own_weights,
 )
 from ...utils.error_text import named_error
@@ -305,7 +306,7 @@ class CSDDistillation(BaseAlgorithm):
         data = {**data, **self.data_preprocessor(data, True)}
         inputs, labels = data['inputs'], data.get('labels')
         if labels is not None:
-            labels = labels.to(inputs.device)
+            labels = to_device(labels, inputs.device)
         else:
             labels = torch.cat([s.gt_label for s in data['data_samples']])
         optimizers = optim_wrapper
@@ -314,7 +315,7 @@ class CSDDistillation(BaseAlgorithm):
         check_optimizers(optimizers, self.aux_head is not None)
         given = {}
         if 'targets' in data:
-            given = dict(targets=data['targets'].to(inputs.device))
+            given = dict(targets=to_device(data['targets'], inputs.device))
         steps = [('architecture', 'loss', given)]
         if self.aux_head is not None:
             steps.append(('aux_head', 'aux_loss', {}))

@@ -66,13 +66,13 @@ def segment_norms(values: Tensor, widths: Tuple[int, ...]) -> Tensor:
 def _places(widths: Tuple[int, ...], device: torch.device) -> Tensor:
     """Where each vector's values are, one a row; behind all after its end."""
     ends = list(accumulate(widths))
-    return torch.tensor(
-        [
-            [*range(end - width, end)] + [ends[-1]] * (max(widths) - width)
-            for end, width in zip(ends, widths)
-        ],
-        device=device,
-    )
+    rows = [
+        [*range(end - width, end)] + [ends[-1]] * (max(widths) - width)
+        for end, width in zip(ends, widths)
+    ]
+    # Kept, so that there is no copy to the device in later steps.
+    with torch.inference_mode(False):
+        return torch.tensor(rows, device=device)
 
 
 @MODELS.register_module()

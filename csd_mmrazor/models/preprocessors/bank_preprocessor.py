@@ -8,6 +8,7 @@ from mmpretrain.structures import DataSample
 from mmrazor.registry import MODELS
 from torch import Tensor
 
+from ...utils import to_device
 from ...utils.error_text import named_error
 
 
@@ -238,7 +239,12 @@ class BankDataPreprocessor(ClsDataPreprocessor):
         is_batch = torch.is_tensor(images) and images.dtype == torch.uint8
         if not is_batch or not (training or 'labels' in data):
             return super().forward(data, training)
-        data = self.cast_data(data)
+        data = {
+            key: to_device(value, self.device)
+            if torch.is_tensor(value)
+            else self.cast_data(value)
+            for key, value in data.items()
+        }
         images = data['inputs']
         if training and 'targets' in data:
             images, data = self._with_targets(data)

@@ -6,6 +6,7 @@ after the other. Class ``y`` and view ``t`` make the joint label ``y * T + t``
 ("self-supervised augmented label", Lee et al., ICML 2020; CSD section 3.2).
 """
 
+from functools import lru_cache
 from itertools import permutations
 from typing import Any, Optional
 
@@ -61,10 +62,14 @@ def permute_channels(images: Tensor) -> Tensor:
             'Permuting colours needs images of 3 channels, but '
             f'got {images.shape[1]}: set {_fitting(images)}.'
         )
-    orders = torch.tensor(
-        list(permutations(range(3))), device=images.device
-    )  # (6, 3)
-    return images[:, orders]
+    return images[:, _orders(images.device)]
+
+
+@lru_cache(maxsize=8)
+def _orders(device: torch.device) -> Tensor:
+    """The orders of three channels, (6, 3), copied to a device once."""
+    with torch.inference_mode(False):
+        return torch.tensor([*permutations(range(3))], device=device)
 
 
 def flip(images: Tensor) -> Tensor:

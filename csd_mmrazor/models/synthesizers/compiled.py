@@ -1,8 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import os
 import shutil
+import sysconfig
 from copy import deepcopy
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, List, Tuple
 
 import torch
@@ -11,6 +13,9 @@ from torch import Tensor
 
 from ..utils import CollectedStatistics, fast_frozen_bn, logits_of
 from .networks import Networks
+
+# Compute capability.
+_LEAST_FOR_TRITON = (7, 0)
 
 
 class CompiledCopy(nn.Module):
@@ -54,6 +59,43 @@ class CompiledCopy(nn.Module):
         return self._features(inputs)
 
 
+def check_compiler(device: torch.device) -> None:
+    """Check that there is what ``torch.compile`` needs, but does not bring.
+
+    Args:
+        device (torch.device): Where the networks are.
+
+    Raises:
+        ValueError: If something is lacking; says what.
+    """
+    variable, names = 'CXX', ['g++']
+    lacking = []
+    if device.type == 'cuda':
+        variable, names = 'CC', ['gcc', 'clang']
+        if find_spec('triton') is None:
+            lacking.append('Triton (pip install triton)')
+        elif torch.cuda.is_available() and (
+            torch.cuda.get_device_capability(device) < _LEAST_FOR_TRITON
+        ):
+            lacking.append('a GPU of compute capability 7.0 or more')
+    names = [os.environ[variable]] if os.environ.get(variable) else names
+    if not any(map(shutil.which, names)):
+        lacking.append(
+            f'a compiler ({" or ".join(names)}; the environment variable '
+            f'{variable} names another)'
+        )
+    include = sysconfig.get_paths()['include']
+    if not os.path.exists(os.path.join(include, 'Python.h')):
+        lacking.append(
+            f"Python's headers (Python.h in {include}; python3-dev on Debian)"
+        )
+    if lacking:
+        raise ValueError(
+            f'compile=True of ImageSynthesizer on {device.type} lacks '
+            f'{" and ".join(lacking)}: install it, or set compile=False.'
+        )
+
+
 class CompiledNetworks:
     """Compiled copies of networks, kept for all rounds of a run.
 
@@ -77,14 +119,7 @@ class CompiledNetworks:
                 f'aux_feature="{networks.aux_feature}": set compile=False, '
                 'or model.aux_feature=None.'
             )
-        device = next(networks.teachers.parameters()).device
-        compiler = os.environ.get('CXX', 'g++')
-        if device.type == 'cpu' and shutil.which(compiler) is None:
-            raise ValueError(
-                'compile=True of ImageSynthesizer needs a C++ compiler on '
-                f'CPUs, and there is no {compiler}: install it, name another '
-                'by the environment variable CXX, or set compile=False.'
-            )
+        check_compiler(next(networks.teachers.parameters()).device)
         copies = [CompiledCopy(each, True) for each in networks.each_teacher]
         self.statistics = [copy.statistics for copy in copies]
         self.teachers = nn.ModuleDict(

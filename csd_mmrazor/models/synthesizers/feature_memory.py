@@ -4,6 +4,8 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from ...utils import to_device
+
 
 class FeatureMemory:
     """Features of the newest images of a bank, on the CPU.
@@ -59,4 +61,4 @@ class FeatureMemory:
         if self._rows is None:
             return torch.zeros(0, width, device=device)
         chosen = torch.randperm(len(self), device='cpu')[:number]
-        return self._rows[chosen].to(device)
+        return to_device(self._rows[chosen], device)

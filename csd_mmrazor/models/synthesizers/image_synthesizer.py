@@ -25,7 +25,7 @@ from .best_step import (
     to_uint8,
 )
 from .checks import check_networks
-from .compiled import CompiledNetworks
+from .compiled import CompiledNetworks, check_compiler
 from .feature_memory import FeatureMemory
 from .networks import Networks
 from .objective import Objective
@@ -300,6 +300,8 @@ class ImageSynthesizer(nn.Module):
                 f'one teacher, but there are {len(networks.each_teacher)}: '
                 'leave it out.'
             )
+        if self.with_compile:
+            check_compiler(next(networks.teachers.parameters()).device)
         self._fit_generator(networks)
         needs = self.objective.needs(with_student)
         self.objective.check(networks)

@@ -328,7 +328,9 @@ def _shares(
         for count, width in zip(counts, widths)
         for share in [1 / count] * width
     ]
-    return torch.tensor(shares, dtype=dtype, device=device)
+    # Kept, so that there is no copy to the device in later steps.
+    with torch.inference_mode(False):
+        return torch.tensor(shares, dtype=dtype, device=device)
 
 
 def _forward(

@@ -8,6 +8,7 @@ from helpers import build
 from test_image_synthesizer import same, state, synthesizer
 
 from csd_mmrazor.models import Networks
+from csd_mmrazor.models.synthesizers import compiled
 from csd_mmrazor.models.synthesizers.compiled import CompiledNetworks
 
 
@@ -88,5 +89,42 @@ def test_says_what_cannot_be_compiled(networks, monkeypatch):
     with pytest.raises(ValueError, match='aux_feature="neck"'):
         CompiledNetworks(networks._replace(aux_feature='neck'))
     monkeypatch.setenv('CXX', 'no-such-compiler')
-    with pytest.raises(ValueError, match='there is no no-such-compiler'):
+    with pytest.raises(ValueError, match='lacks a compiler .no-such-comp'):
         CompiledNetworks(networks)
+
+
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+@pytest.mark.parametrize(
+    'there, lacking',
+    [
+        ((), ['Triton', 'a compiler (', "Python's headers"]),
+        (('g++', 'gcc'), ['Triton', "Python's headers"]),
+        (('Python.h',), ['Triton', 'a compiler (']),
+        (('triton', 'Python.h'), ['a compiler (']),
+        (('g++', 'clang', 'Python.h'), ['Triton']),
+        (('g++', 'gcc', 'Python.h', 'triton'), []),
+    ],
+)
+def test_says_all_that_compilation_lacks(monkeypatch, device, there, lacking):
+    for variable in ('CC', 'CXX'):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(
+        compiled, 'find_spec', lambda name: name if name in there else None
+    )
+    monkeypatch.setattr(
+        compiled.shutil, 'which', lambda name: name if name in there else None
+    )
+    monkeypatch.setattr(
+        compiled.os.path, 'exists', lambda path: path[-8:] in there
+    )
+    if device == 'cpu':
+        lacking = [what for what in lacking if what != 'Triton']
+    try:
+        compiled.check_compiler(torch.device(device))
+        message = ''
+    except ValueError as error:
+        message = str(error)
+    for what in ('Triton', 'a compiler (', "Python's headers"):
+        assert (what in message) == (what in lacking)
+    assert bool(message) == bool(lacking)
+    assert not message or f'on {device} lacks' in message
