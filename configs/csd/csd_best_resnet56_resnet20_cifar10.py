@@ -13,17 +13,17 @@ _base_ = './csd_resnet56_resnet20_cifar10.py'
 # Epochs, with one round of synthesis before each.
 max_epochs = 15
 # Student steps per epoch, and images per step.
-steps, batch_size = 200, 128
+steps, batch_size = 157, 128
 
 default_hooks = dict(
     synthesis=dict(
         # Rounds before training, and the steps of a round. All its images are
-        # kept: 30 * 128.
+        # kept: 24 * 128.
         init_rounds=6,
-        init_iters=30,
+        init_iters=24,
         synthesizer=dict(
             batch_size=128,
-            iters=30,
+            iters=24,
             amp='bfloat16',
             optimizer=dict(lr=2e-3),
             # Half as wide as the paper's, drawn as torch does.
@@ -34,6 +34,8 @@ default_hooks = dict(
             labels='teacher',
             keep='all',
             keep_targets=True,
+            # The term looks at one random rotation of each image, not all 4.
+            views_per_image=1,
             losses=dict(
                 # Logits of length 10 give the term ten times the gradient.
                 loss_csd=dict(loss_weight=1),
@@ -65,7 +67,7 @@ custom_hooks = [dict(type='mmrazor.TeacherBlocksHook')]
 model = dict(
     # The images of the bank are seen as the teacher saw them.
     data_preprocessor=dict(augment=None),
-    aux_head=dict(scale=10),
+    aux_head=dict(scale=10, views_per_image=1),
     # The teacher's logits say all that a label does.
     student_loss=None,
     distiller=dict(
@@ -84,20 +86,9 @@ train_dataloader = dict(
     batch_size=batch_size,
     sampler=dict(num_samples=steps * batch_size),
 )
-# Steps, not epochs, so that the rate falls within the 15 as well.
 param_scheduler = dict(
     architecture=[
-        dict(
-            type='LinearLR',
-            start_factor=0.01,
-            by_epoch=False,
-            begin=0,
-            end=100,
-        ),
-        dict(
-            type='CosineAnnealingLR',
-            by_epoch=False,
-            T_max=max_epochs * steps,
-        ),
+        dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),
+        dict(type='CosineAnnealingLR', by_epoch=True),
     ],
 )
