@@ -509,7 +509,7 @@ LOGITS_ALONE = {'model.distiller.student_recorders.feature': None}
         ),
     ],
 )
-def test_targets_stand_for_the_teacher(algorithm, recorder, data_idx):
+def test_targets_stand_for_the_teacher(algorithm, scope, recorder, data_idx):
     """To the precision of float16, and without a pass of it."""
     model = algorithm(**LOGITS_ALONE)
     teacher = model.teachers['teacher']
