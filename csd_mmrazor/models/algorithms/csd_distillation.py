@@ -181,7 +181,9 @@ class CSDDistillation(BaseAlgorithm):
                 (N, K), for 'loss'; without them the teachers run.
         """
         if mode == 'loss':
-            return self.loss(inputs, labels, targets)
+            # A class of one's own may have a loss without targets.
+            given = {} if targets is None else dict(targets=targets)
+            return self.loss(inputs, labels, **given)
         if mode == 'aux_loss':
             return self.aux_loss(inputs, labels)
         return super().forward(inputs, data_samples, mode)

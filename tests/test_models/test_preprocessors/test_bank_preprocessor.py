@@ -204,7 +204,11 @@ def test_teachers_of_the_same_or_no_preprocessing(rgb_teacher, own):
     [
         (BANK, dict(NORM, std=[40.0]), r'std=\[40.0\], but .*std=\[50.0, 60'),
         (BANK, dict(NORM, mean=[120.0, 110, 100]), r'mean=\[120.0, 110.0, 1'),
-        (dict(type='BankDataPreprocessor'), NORM, 'networks, by nothing'),
+        (
+            dict(type='BankDataPreprocessor'),
+            dict(NORM),
+            'networks, by nothing',
+        ),
     ],
 )
 def test_teachers_of_other_preprocessing(rgb_teacher, cfg, own, message):
