@@ -89,6 +89,10 @@ train_dataloader = dict(
 param_scheduler = dict(
     architecture=[
         dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),
-        dict(type='CosineAnnealingLR', by_epoch=True),
+        dict(
+            type='CosineAnnealingLR',
+            by_epoch=True,
+            convert_to_iter_based=True,
+        ),
     ],
 )
