@@ -24,6 +24,18 @@ def top1(study, method):
         }
 
 
+def test_the_page_has_the_rows_of_the_pair():
+    page = (ROOT / 'docs/results.md').read_text()
+    with (RESULTS / 'cifar10_resnet56.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        cells = [row[key] for key in ('method', 'budget', 'seed', 'top1')]
+        cells.append(f'{float(row["gflop"]) / 1000:.1f}')
+        cells += [row[key] for key in ('cpu_seconds', 'images', 'steps')]
+        assert f'| {" | ".join(cells)} |' in page
+
+
 def test_all_weights_are_listed_and_small():
     files = {*(RESULTS / 'weights').glob('*.pth')}
     assert {path.name for path in files} == {name for _, name in SUMS}
