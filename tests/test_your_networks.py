@@ -56,7 +56,7 @@ def test_the_page_from_top_to_bottom(tmp_path, monkeypatch, forked):
                 done = forked(*argv, module=module)
                 assert done.status == [0], done.output
                 run += 1
-    assert run == 3 + 4
+    assert run == 4 + 4
     for file in (
         'runs/mnist/student/student.pth',
         'runs/mnist/report.html',

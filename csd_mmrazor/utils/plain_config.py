@@ -26,7 +26,9 @@ def parse_config(text: str) -> Dict[str, Any]:
     Raises:
         ValueError: If it is anything else; says where.
     """
-    if not isinstance(text, str) or len(text) > _MOST_LETTERS:
+    # Before Python 3.11.4, null bytes are no SyntaxError.
+    is_text = isinstance(text, str) and '\0' not in text
+    if not is_text or len(text) > _MOST_LETTERS:
         raise ValueError('it is not the text of a config')
     try:
         found = {}

@@ -13,8 +13,8 @@ from csd_mmrazor.datasets import ImageBank
 append = ImageBank.append
 
 
-def probed(self, images, labels, epoch, index):
-    append(self, images, labels, epoch, index)
+def probed(self, images, labels, epoch, index, *targets):
+    append(self, images, labels, epoch, index, *targets)
     if index % 50:
         return
     gc.collect()
@@ -24,7 +24,7 @@ def probed(self, images, labels, epoch, index):
     print('PROBE', json.dumps(dict(
         epoch=epoch,
         index=index,
-        bank=self._store._images.element_size() * self._store.length * 64,
+        bank=self._store.length * 64,  # bytes of 8x8 grey images
         resident=pages * os.sysconf('SC_PAGE_SIZE'),
         files=len(os.listdir('/proc/self/fd')),
         hooks=sum(len(m._forward_hooks) + len(m._forward_pre_hooks)
