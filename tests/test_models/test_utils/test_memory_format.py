@@ -99,8 +99,11 @@ def test_unsafe_layers_stay_contiguous(name):
     reference(contiguous(inputs.double())).square().sum().backward()
     pairs = zip(layer.parameters(), reference.parameters())
     for weight, other in pairs:
+        # Sums of thousands of terms, some of which nearly cancel out. Wrong
+        # kernels are wrong by as much as the largest.
+        largest = max(1.0, other.grad.abs().max().item())
         torch.testing.assert_close(
-            weight.grad.double(), other.grad, rtol=1e-4, atol=1e-4
+            weight.grad.double(), other.grad, rtol=1e-4, atol=1e-3 * largest
         )
 
 
