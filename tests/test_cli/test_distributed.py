@@ -109,6 +109,8 @@ def test_all_have_the_same_bank_and_weights(forked, probed, tmp_path):
 
 
 BUFFERS = """
+import os
+
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -119,11 +121,17 @@ def buffers(runner, part):
     return dict(getattr(model, 'teacher', model).named_buffers())
 
 
+def say(*words):
+    # In one piece, or processes print into each other's lines.
+    line = ' '.join(map(str, ('PROBE', *words)))
+    os.write(1, f'\\n{line}\\n'.encode())
+
+
 @HOOKS.register_module()
 class Probe(Hook):
     def before_train(self, runner):
         mean = buffers(runner, 'teachers')['backbone.bn1.running_mean']
-        print('PROBE at first', mean.sum().item(), flush=True)
+        say('at first', mean.sum().item())
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         for part, name in (
@@ -135,10 +143,7 @@ class Probe(Hook):
     def after_train_iter(self, runner, batch_idx, **kwargs):
         mean = buffers(runner, 'teachers')['backbone.bn1.running_mean']
         steps = buffers(runner, 'student')['backbone.bn1.num_batches_tracked']
-        print(
-            'PROBE', get_rank(), (mean == 999).all().item(), steps.item(),
-            flush=True,
-        )
+        say(get_rank(), (mean == 999).all().item(), steps.item())
 """
 
 
@@ -171,7 +176,7 @@ CSDDistillation._build_teachers = built
     assert done.status == [0, 0], done.output[-3000:]
     first, second = re.findall('PROBE at first (.*)', done.output)
     assert first == second
-    steps = re.findall(r'PROBE (\d) (\w+) (\d+)', done.output)
+    steps = re.findall(r'PROBE (\d) (\w+) (\d+)\n', done.output)
     # The student's are those of the first process.
     assert {(rank, step) for rank, _, step in steps} == {
         (rank, str(step)) for rank in '01' for step in range(1, 5)
