@@ -1,4 +1,5 @@
-# ResNet-56 > ResNet-20 on CIFAR-10: what did best for 150 TFLOP of passes.
+# ResNet-56 > ResNet-20 on CIFAR-10, 150 TFLOP of passes: the settings that did
+# best with the term off (docs/results.md). With it, no whole run was made yet.
 # csd_resnet56_resnet20_cifar10.py has the paper's schedule for the pair. What
 # is different, and why:
 # - The student starts from blocks of its teacher, chosen by synthetic images.
