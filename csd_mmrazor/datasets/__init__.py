@@ -6,6 +6,7 @@ from .digits import Digits
 from .dummy_images import DummyImages
 from .folder_images import FolderImages, LentImages
 from .image_bank import ImageBank
+from .imagenet import ImageNetImages
 from .real_images import CIFAR10Images, CIFAR100Images, SVHNImages
 from .tiny_imagenet import TinyImageNet
 
@@ -19,6 +20,7 @@ __all__ = [
     'Digits',
     'FolderImages',
     'ImageBank',
+    'ImageNetImages',
     'LentImages',
     'SVHNImages',
     'TinyImageNet',

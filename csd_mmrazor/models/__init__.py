@@ -5,10 +5,12 @@ from .backbones import VGG_CIFAR, CIFARResNet
 from .classifiers import SelfSupervisedClassifier, TorchClassifier
 from .connectors import AlignConnector
 from .generators import (
+    ConditionalGenerator,
     CSDGenerator,
     GeneratorAdapter,
     NoisyLayerGenerator,
     PixelGenerator,
+    PyramidGenerator,
 )
 from .heads import SelfSupervisedAuxHead
 from .losses import (
@@ -53,6 +55,7 @@ __all__ = [
     'FlipTask',
     'HalfShiftTask',
     'CompetitionLoss',
+    'ConditionalGenerator',
     'ContrastiveLoss',
     'GeneratorAdapter',
     'ImageSynthesizer',
@@ -66,6 +69,7 @@ __all__ = [
     'NonFiniteSynthesisError',
     'OneHotLoss',
     'PixelGenerator',
+    'PyramidGenerator',
     'RandomCropFlip',
     'RandomResizedCropFlip',
     'RandomRoll',

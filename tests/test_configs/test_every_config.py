@@ -91,9 +91,17 @@ FACTS = {
         [70.635, 68.621, 71.936],
         64,
     ),
+    'imagenet': (
+        1000,
+        [123.675, 116.28, 103.53],
+        [58.395, 57.12, 57.375],
+        224,
+    ),
     'digits': (10, [77.9], [95.9], 8),
     'digits16': (10, [77.9], [81.3], 16),
 }
+# Height and width in place of 224, which would take minutes.
+SMALL = (32, 32)
 # Mean and std of strangers' teachers, where they are not the data set's.
 OF_STRANGERS = {
     name: ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
@@ -221,6 +229,14 @@ def place(tmp_path_factory):
                 folder.mkdir(parents=True)
                 pixels = rng.integers(0, 256, (size, size, 3), np.uint8)
                 Image.fromarray(pixels).save(folder / '0.png')
+    for path in ('val/0.JPEG', 'val/1.JPEG', 'meta/val.txt'):
+        path = place / 'data/imagenet' / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == '.txt':
+            path.write_text('0.JPEG 0\n1.JPEG 999\n')
+        else:
+            pixels = rng.integers(0, 256, (100, 80, 3), np.uint8)
+            Image.fromarray(pixels).save(path)
     yield place
     shutil.rmtree(place)  # teachers are large
 
@@ -248,6 +264,8 @@ def put_teachers(cfg, place):
         elif str(path).startswith('https:'):
             target = place / 'downloaded' / path.name
             made_by = 'resnet34_cifar10'
+            if 'in1k' in path.name:
+                made_by = 'resnet50_imagenet'
             options[f'model.teachers.{name}.ckpt_path'] = str(target)
         else:
             continue
@@ -260,6 +278,7 @@ def put_teachers(cfg, place):
                 layer.momentum = None
             _, mean, _, size = FACTS[data_set_of(made_by)]
             with torch.no_grad():
+                size = min(size, 64)
                 model.train()(torch.randn(8, len(mean), size, size))
             torch.save(model.state_dict(), target)
     return options
@@ -269,6 +288,8 @@ def cut(name, cfg):
     """Options for a short run of a config."""
     folder = name.split('/')[0]
     options = dict(CUT, **CUT_OF_FOLDER[folder])
+    if data_set_of(name) == 'imagenet':
+        options['model.image_shape'] = (3, *SMALL)
     kept = {}
     for key, value in options.items():
         part = cfg
@@ -319,7 +340,8 @@ def test_one_step_of_each_kind(name, place, monkeypatch):
         num_classes, mean, _, size = FACTS[data_set_of(name)]
         mean, _ = OF_STRANGERS.get(name, (mean, None))
         assert bank.num_classes == num_classes and len(bank) == 4
-        assert bank.image_shape == (len(mean), size, size)
+        sizes = SMALL if size == 224 else (size, size)
+        assert bank.image_shape == (len(mean), *sizes)
         plain = Config.fromfile(work_dir / 'student/student.py').model
         assert plain.head.num_classes == num_classes
         assert plain.data_preprocessor.mean == mean

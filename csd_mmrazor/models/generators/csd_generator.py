@@ -117,20 +117,17 @@ class CSDGenerator(BaseGenerator):
         """Make the layers for images of (C, H, W)."""
         self.image_shape = image_shape
         channels, height, width = image_shape
-        hidden_channels = self.hidden_channels
         stages = num_upsamples(height, width)
         self.init_size = tuple(
             -(-size // (1 << stages)) for size in (height, width)
         )
-        wide = 2 * hidden_channels
-        in_channels = self.first_channels or wide
+        in_channels, *widths = self._widths(stages)
         self.linear = nn.Linear(
             self.latent_dim,
             in_channels * self.init_size[0] * self.init_size[1],
         )
         layers = [nn.BatchNorm2d(in_channels)]
-        for stage in range(stages):
-            out_channels = hidden_channels if stage == stages - 1 else wide
+        for out_channels in widths:
             layers += [
                 nn.Upsample(scale_factor=2),
                 nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
@@ -143,6 +140,12 @@ class CSDGenerator(BaseGenerator):
             nn.Sigmoid(),
         ]
         self.layers = nn.Sequential(*layers)
+
+    def _widths(self, stages: int) -> List[int]:
+        """Channels of the first map and after each stage."""
+        wide = 2 * self.hidden_channels
+        first = self.first_channels or wide
+        return [first, *[wide] * (stages - 1), self.hidden_channels]
 
     def reset_first_layer(self) -> None:
         """Draw the first layer and its normalisation from N(0, 0.02).

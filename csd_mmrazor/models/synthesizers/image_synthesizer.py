@@ -217,7 +217,15 @@ class ImageSynthesizer(nn.Module):
         # What optimizers that last remember, by what they train.
         self.moments: Dict[str, Dict[str, Tensor]] = {}
         self.memory = FeatureMemory(self.objective.memory_capacity)
-        if hasattr(self.generator, 'latents_of') and (
+        of_classes = hasattr(self.generator, 'latents_of')
+        is_conditional = getattr(self.generator, 'trains_latents', False)
+        if is_conditional and labels not in ('random', 'balanced'):
+            raise ValueError(
+                f'{type(self.generator).__name__} makes images of the classes '
+                'that are asked for: set labels="random" or "balanced" of '
+                f'ImageSynthesizer, but got labels={labels!r}.'
+            )
+        if (of_classes and not is_conditional) and (
             (labels, latents) != ('balanced', 'trained')
         ):
             raise ValueError(
@@ -320,6 +328,8 @@ class ImageSynthesizer(nn.Module):
             )
         of_bn = needs & {'bn_statistics', *OF_LAYERS}
         found = check_networks(networks, self.generator, bool(of_bn))
+        if hasattr(self.generator, 'check_classes'):
+            self.generator.check_classes(found[0])
         weights = self.class_weights
         if weights is not None and len(weights) != found[0]:
             raise ValueError(
@@ -502,11 +512,12 @@ class ImageSynthesizer(nn.Module):
         if hasattr(self.generator, 'renew'):
             self.generator.renew()
         labels = self._draw_labels(num_classes, device)
-        if hasattr(self.generator, 'latents_of'):
-            latent, trained = self.generator.latents_of(labels), False
-        else:
-            latent = self._draw_latents(self.batch_size, device)
-            trained = self.latents == 'trained'
+        latent = self._draw_latents(labels)
+        trained = self.latents == 'trained' and getattr(
+            self.generator,
+            'trains_latents',
+            not hasattr(self.generator, 'latents_of'),
+        )
         params = [
             *self.generator.parameters(),
             *self.objective.active_parameters(with_student),
@@ -544,7 +555,7 @@ class ImageSynthesizer(nn.Module):
             generate = torch.compile(generate, dynamic=False)
         for step in range(iters):
             if step and self.latents == 'fresh':
-                latent = self._draw_latents(self.batch_size, device)
+                latent = self._draw_latents(labels)
             with torch.autocast(
                 device.type,
                 getattr(torch, self.amp or 'bfloat16'),
@@ -613,8 +624,14 @@ class ImageSynthesizer(nn.Module):
         weights = torch.tensor(self.class_weights, device=device)
         return weights.multinomial(self.batch_size, replacement=True)
 
-    def _draw_latents(self, number: int, device: torch.device) -> Tensor:
-        return torch.randn(number, self.generator.latent_dim, device=device)
+    def _draw_latents(self, labels: Tensor) -> Tensor:
+        """New latents for images of such classes, (N, latent_dim)."""
+        if hasattr(self.generator, 'latents_of'):
+            latents: Tensor = self.generator.latents_of(labels)
+            return latents
+        return torch.randn(
+            len(labels), self.generator.latent_dim, device=labels.device
+        )
 
     def _draw_memory(self, device: torch.device) -> Tensor:
         """Features of both views of images of the bank, (M, 2 * D)."""
@@ -631,9 +648,9 @@ class ImageSynthesizer(nn.Module):
         """A batch with the images that the generator makes in the end."""
         labels = batch.labels
         if self.latents == 'fresh':
-            number = self.images_of(iters)
-            latent = self._draw_latents(number, device)
-            labels = labels.new_zeros(number)
+            if not hasattr(self.generator, 'latents_of'):
+                labels = labels.new_zeros(self.images_of(iters))
+            latent = self._draw_latents(labels)
         self.generator.eval()
         images = torch.cat(
             [

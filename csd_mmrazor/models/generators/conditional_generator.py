@@ -1,0 +1,97 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Any, Dict, Optional, Sequence
+
+import torch
+import torch.nn as nn
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+from ...utils import check_integer
+
+
+@MODELS.register_module()
+class ConditionalGenerator(nn.Module):
+    """Tells a generator which class each image is asked for.
+
+    A latent is noise and, after it, an embedding of the class (Mirza and
+    Osindero, 2014). Both are trained like any other latents.
+
+    Args:
+        generator (dict): Makes images of such latents, such as a
+            ``PyramidGenerator``. Its ``latent_dim`` is filled in.
+        num_classes (int): Classes K.
+        noise_dim (int): Width of the noise. Defaults to 256.
+        embed_dim (int): Width of the embeddings, drawn from N(0, 1), the same
+            in every run. Defaults to 50, as in Fast-Datafree's code.
+
+    Raises:
+        ValueError: If a number makes no sense.
+    """
+
+    makes = 'images'
+    # Those of classes, too.
+    trains_latents = True
+    embeddings: Tensor
+
+    def __init__(
+        self,
+        generator: Dict[str, Any],
+        num_classes: int,
+        noise_dim: int = 256,
+        embed_dim: int = 50,
+    ) -> None:
+        super().__init__()
+        for name, value in dict(
+            num_classes=num_classes, noise_dim=noise_dim, embed_dim=embed_dim
+        ).items():
+            check_integer(f'{name} of ConditionalGenerator', value)
+        self.noise_dim = noise_dim
+        self.latent_dim = noise_dim + embed_dim
+        source = torch.Generator().manual_seed(0)
+        rows = torch.randn(num_classes, embed_dim, generator=source)
+        self.register_buffer('embeddings', rows, persistent=False)
+        self.generator = MODELS.build(
+            dict(generator, latent_dim=self.latent_dim)
+        )
+
+    def fit(self, image_shape: Sequence[int]) -> None:
+        """Make images of (C, H, W), as far as the arguments leave it open."""
+        if hasattr(self.generator, 'fit'):
+            self.generator.fit(image_shape)
+
+    def check_classes(self, num_classes: int) -> None:
+        """Check that it has as many classes as the networks.
+
+        Raises:
+            ValueError: If it has not.
+        """
+        if len(self.embeddings) != num_classes:
+            raise ValueError(
+                'num_classes of ConditionalGenerator should be that of the '
+                f'networks, {num_classes}, but got {len(self.embeddings)}.'
+            )
+
+    def latents_of(self, labels: Tensor) -> Tensor:
+        """New latents of classes: (N, ) to (N, latent_dim)."""
+        noise = torch.randn(len(labels), self.noise_dim, device=labels.device)
+        return torch.cat([noise, self.embeddings[labels]], 1)
+
+    def forward(
+        self, data: Optional[Tensor] = None, batch_size: int = 1
+    ) -> Tensor:
+        """Make images.
+
+        Args:
+            data (Tensor, optional): Latents, (N, latent_dim). Those of the
+                classes in turn if None.
+            batch_size (int): How many to make if ``data`` is None.
+
+        Returns:
+            Tensor: Images in [0, 1], (N, C, H, W).
+        """
+        if data is None:
+            device = self.embeddings.device
+            labels = torch.arange(batch_size, device=device)
+            data = self.latents_of(labels % len(self.embeddings))
+        images: Tensor = self.generator(data, len(data))
+        return images
