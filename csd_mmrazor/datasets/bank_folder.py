@@ -1,181 +1,41 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import hashlib
 import io
-import json
-import math
 import os.path as osp
-import re
 from pathlib import Path
-from typing import (
-    Dict,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Set,
-    Tuple,
-    Union,
-)
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..utils.files import own_file, write_file
+from .manifest import (
+    DRAWS,
+    IMPORTED,
+    INITIAL,
+    MANIFEST,
+    MOST_VIEWS,
+    Manifest,
+    ManifestFile,
+    Shard,
+    TargetKind,
+)
 
-# What ``Shard.epoch`` is for images that no training epoch asked for.
-IMPORTED = -2
-INITIAL = -1
+__all__ = [
+    'BankError',
+    'BankFolder',
+    'IMPORTED',
+    'INITIAL',
+    'MOST_VIEWS',
+    'Shard',
+    'TargetKind',
+]
 
-
-class BankError(RuntimeError):
-    """A bank on disk that cannot be used; says what to do."""
-
-
-class Shard(NamedTuple):
-    """One file of a bank: the images of one round."""
-
-    name: str
-    count: int  # type: ignore[assignment]  # no tuple's method is meant
-    sha256: str
-    epoch: int  # of the training, or INITIAL or IMPORTED
-    # Of the round among those of its epoch.
-    index: int  # type: ignore[assignment]
-
-
-class TargetKind(NamedTuple):
-    """What the targets of a bank's images are of."""
-
-    teacher: str  # SHA-256 of it
-    # How many views of each image they are of. 0 for the image as it is.
-    views: int
-    augment: str  # what the views are drawn by; '' for none
-
-
-class Manifest(NamedTuple):
-    """What the manifest of a bank says."""
-
-    image_shape: List[int]
-    num_classes: int
-    shards: List[Shard]
-    states: Dict[str, str]  # SHA-256 of what else is in the folder, by name
-    classes: List[str]  # names in the order of the labels; empty if unknown
-    target_kind: Optional[TargetKind]  # None for a bank without targets
-    targets: Dict[str, str]  # SHA-256 of shards' targets, by the shard's name
-
-
-_VERSION = 1
-_SHARD_NAME = re.compile(r'[0-9]{6}\.npy')
-_STATE_NAME = re.compile(r'state_[0-9]{6}_[0-9]{6}\.pth')
-_SHA256 = re.compile(r'[0-9a-f]{64}')
-_MOST_SHARDS = 10**6  # as many as there are names
-_MOST_BYTES = 2**31 - 1  # of a record, for NumPy
-# Numbers that a view is drawn by, in a byte each; views of an image at most.
-_DRAWS, MOST_VIEWS = 3, 1000
 # Bytes of an .npy file before its records, at most.
 _MOST_HEADER = 2**17
 
 
-def parse_manifest(content: bytes) -> Manifest:
-    """Read a manifest, and nothing but what a bank can have.
-
-    Args:
-        content (bytes): Of the file.
-
-    Raises:
-        ValueError: If it is something else; says what is wrong.
-    """
-    text, depth = content.decode(), 0
-    for bracket in re.findall(r'[][{}]', text):
-        # The parser recurses without a limit of its own: it would crash.
-        depth += 1 if bracket in '[{' else -1
-        if depth > 9:
-            raise ValueError('nested too deeply')
-    found = json.loads(text)
-    keys = {'version', 'image_shape', 'num_classes', 'shards'}
-    _check(isinstance(found, dict), 'what it holds', found)
-    known = keys | {'states', 'classes', 'targets'}
-    _check(keys <= set(found) <= known, 'the keys', list(found))
-    _integer('version', found['version'], _VERSION, _VERSION)
-    shape = found['image_shape']
-    _check(isinstance(shape, list) and len(shape) == 3, 'image_shape', shape)
-    for size in shape:
-        _integer('image_shape', size, 1, _MOST_BYTES)
-    _check(math.prod(shape) <= _MOST_BYTES - 8, 'image_shape', shape)
-    _integer('num_classes', found['num_classes'], 1, _MOST_BYTES)
-    _check(isinstance(found['shards'], list), 'shards', found['shards'])
-    shards = [_parse_shard(entry) for entry in found['shards']]
-    last, rounds = '', set()
-    for shard in shards:
-        # Each has a later name, for a round that no other has.
-        _check(shard.name > last, f'shard name after {last}', shard.name)
-        number = (shard.epoch, shard.index)
-        _check(number not in rounds, 'second shard of (epoch, index)', number)
-        last = shard.name
-        rounds.add(number)
-    states = found.get('states', {})
-    _check(isinstance(states, dict), 'states', states)
-    for name, checksum in states.items():
-        _text('state name', name, _STATE_NAME)
-        _text('sha256', checksum, _SHA256)
-    classes = found.get('classes', [])
-    _check(isinstance(classes, list), 'classes', classes)
-    for name in classes:
-        _check(isinstance(name, str), 'class name', name)
-    count = len(classes)
-    _check(count in (0, found['num_classes']), 'number of class names', count)
-    kind: Optional[TargetKind] = None
-    targets: Dict[str, str] = {}
-    if 'targets' in found:
-        names = {shard.name for shard in shards}
-        kind, targets = _parse_targets(found['targets'], names)
-        size = max(kind.views, 1) * (2 * found['num_classes'] + _DRAWS)
-        _check(size <= _MOST_BYTES, 'views', kind.views)
-    return Manifest(
-        shape, found['num_classes'], shards, states, classes, kind, targets
-    )
-
-
-def _parse_targets(
-    entry: object, shards: Set[str]
-) -> Tuple[TargetKind, Dict[str, str]]:
-    fields = dict(entry) if isinstance(entry, dict) else {}
-    _check(set(fields) == {*TargetKind._fields, 'files'}, 'targets', entry)
-    files = fields.pop('files')
-    kind = TargetKind(**fields)
-    _text('sha256', kind.teacher, _SHA256)
-    _integer('views', kind.views, 0, MOST_VIEWS)
-    _check(isinstance(kind.augment, str), 'augment', kind.augment)
-    _check(isinstance(files, dict), 'files of targets', files)
-    for name, checksum in files.items():
-        _check(name in shards, 'shard of targets', name)
-        _text('sha256', checksum, _SHA256)
-    return kind, files
-
-
-def _parse_shard(entry: object) -> Shard:
-    fields = entry if isinstance(entry, dict) else {}
-    _check(set(fields) == set(Shard._fields), 'a shard', entry)
-    shard = Shard(**fields)
-    # Names are not to lead out of the folder.
-    _text('shard name', shard.name, _SHARD_NAME)
-    _text('sha256', shard.sha256, _SHA256)
-    _integer('count', shard.count, 1, _MOST_BYTES)
-    _integer('epoch', shard.epoch, IMPORTED, _MOST_SHARDS - 1)
-    _integer('index', shard.index, 0, _MOST_SHARDS - 1)
-    return shard
-
-
-def _check(is_right: bool, name: str, value: object) -> None:
-    if not is_right:
-        raise ValueError(f'{name} {value!r:.200}')
-
-
-def _integer(name: str, value: object, low: int, high: int) -> None:
-    _check(type(value) is int and low <= value <= high, name, value)
-
-
-def _text(name: str, value: object, pattern: 're.Pattern[str]') -> None:
-    is_right = isinstance(value, str) and bool(pattern.fullmatch(value))
-    _check(is_right, name, value)
+class BankError(RuntimeError):
+    """A bank on disk that cannot be used; says what to do."""
 
 
 def _beside(name: str) -> str:
@@ -197,9 +57,10 @@ class BankFolder:
     """A bank's images on disk: shards, and a manifest that lists them.
 
     A shard is an ``.npy`` file of records (label, image); reading one runs no
-    code from it. Shards are only ever added. The manifest names each with its
-    checksum and is rewritten last, so a writer that is killed loses the round
-    it was writing and no other.
+    code from it. Shards are only ever added. The manifest's log names each
+    with its checksum, and the manifest is replaced last, so a writer that is
+    killed loses the round it was writing and no other. A round costs the same
+    however many there are.
 
     Shards may have targets beside them, in files of their own: what a teacher
     says of their images. Until :meth:`add_targets` was called for each, some
@@ -218,7 +79,7 @@ class BankFolder:
             manifest is damaged, of another shape or of other classes.
     """
 
-    manifest_name = 'manifest.json'
+    manifest_name = MANIFEST
 
     def __init__(
         self,
@@ -229,6 +90,7 @@ class BankFolder:
     ) -> None:
         self.path = Path(path)
         self.classes = list(classes or ())
+        self._manifest = ManifestFile(self.path)
         self.shards: List[Shard] = []
         self.states: Dict[str, str] = {}
         self.target_kind: Optional[TargetKind] = None
@@ -261,6 +123,7 @@ class BankFolder:
                 f'There is no image bank in {self.path}: it has '
                 f'no {self.manifest_name}.'
             )
+        self._count_rounds()
         self.image_shape = tuple(image_shape)
         self.num_classes = num_classes
         self.dtype = np.dtype(
@@ -285,14 +148,16 @@ class BankFolder:
         return osp.lexists(Path(path, cls.manifest_name))
 
     def __len__(self) -> int:
-        return sum(shard.count for shard in self.shards)
+        return self._length
+
+    def _count_rounds(self) -> None:
+        """Note what would take a pass over all shards again and again."""
+        self._length = sum(shard.count for shard in self.shards)
+        self._rounds = {(shard.epoch, shard.index) for shard in self.shards}
 
     def has(self, epoch: int, index: int) -> bool:
         """Whether the round of that epoch and index is there."""
-        return any(
-            (shard.epoch, shard.index) == (epoch, index)
-            for shard in self.shards
-        )
+        return (epoch, index) in self._rounds
 
     def append(
         self,
@@ -338,7 +203,8 @@ class BankFolder:
         beside = b''
         if targets is not None:
             beside = self._as_file(targets, len(images))
-        number = 1 + max((int(s.name[:6]) for s in self.shards), default=-1)
+        # Names ascend.
+        number = int(self.shards[-1].name[:6]) + 1 if self.shards else 0
         shard = Shard(
             f'{number:06d}.npy',
             len(images),
@@ -350,6 +216,10 @@ class BankFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_file(self.path / shard.name, content)
         self.shards.append(shard)
+        self._length += shard.count
+        self._rounds.add((epoch, index))
+        if write:
+            self._manifest.add(shard._asdict())
         if beside:
             self._note_targets(shard, beside, write)
         if write:
@@ -370,7 +240,7 @@ class BankFolder:
         return np.dtype(
             [
                 ('targets', '<f2', (views, self.num_classes)),
-                ('draws', 'u1', (views, _DRAWS)),
+                ('draws', 'u1', (views, DRAWS)),
             ]
         )
 
@@ -386,7 +256,7 @@ class BankFolder:
         outdated = [_beside(name) for name in self.targets]
         self.target_kind, self.targets = kind, {}
         if write and self.shards:
-            self.write_manifest()
+            self.write_manifest(anew=True)
             for name in outdated:
                 (self.path / name).unlink(missing_ok=True)
 
@@ -436,18 +306,22 @@ class BankFolder:
         return _as_file(targets, dtype)
 
     def _note_targets(self, shard: Shard, content: bytes, write: bool) -> None:
+        checksum = hashlib.sha256(content).hexdigest()
         if write:
             write_file(self.path / _beside(shard.name), content)
-        self.targets[shard.name] = hashlib.sha256(content).hexdigest()
+            self._manifest.add(dict(targets=shard.name, sha256=checksum))
+        self.targets[shard.name] = checksum
 
     def keep(self, shards: Sequence[Shard], write: bool) -> None:
         """Drop all shards but these."""
-        dropped = [shard for shard in self.shards if shard not in shards]
+        kept = {*shards}
+        dropped = [shard for shard in self.shards if shard not in kept]
         self.shards = list(shards)
+        self._count_rounds()
         for shard in dropped:
             self.targets.pop(shard.name, None)
         if write and dropped:
-            self.write_manifest()
+            self.write_manifest(anew=True)
             for shard in dropped:
                 for name in (shard.name, _beside(shard.name)):
                     (self.path / name).unlink(missing_ok=True)
@@ -507,9 +381,8 @@ class BankFolder:
             )
         path = self.path / _beside(shard.name)
         advice = (
-            f'Restore {path} from a copy, or delete its name from the '
-            f'"files" in {self.path / self.manifest_name} to have it '
-            'computed again.'
+            f'Restore {path} from a copy, or resume with another '
+            'target_views, by which all are computed again.'
         )
         # In the place of the shard's own file.
         beside = shard._replace(sha256=self.targets[shard.name])
@@ -578,35 +451,32 @@ class BankFolder:
         return hashlib.sha256(joined.encode()).hexdigest()
 
     def _read_manifest(self) -> Manifest:
-        path = self.path / self.manifest_name
         try:
-            if own_file(self.path, self.manifest_name) is None:
-                raise ValueError('no file, or a link that leads elsewhere')
-            return parse_manifest(path.read_bytes())
+            return self._manifest.read()
         except ValueError as error:
+            path = self.path / self.manifest_name
             raise BankError(
                 f'The manifest of the image bank, {path}, cannot be used '
                 f'({error}). Restore it from a copy, or delete its folder '
                 'to make all images again.'
             ) from error
 
-    def write_manifest(self) -> None:
-        """Write what the folder holds."""
-        content = dict(
-            version=_VERSION,
-            image_shape=self.image_shape,
-            num_classes=self.num_classes,
-            shards=[shard._asdict() for shard in self.shards],
-        )
-        if self.states:
-            content['states'] = self.states
-        if self.classes:
-            content['classes'] = self.classes
-        if self.target_kind is not None:
-            content['targets'] = dict(
-                self.target_kind._asdict(), files=self.targets
-            )
-        write_file(
-            self.path / self.manifest_name,
-            json.dumps(content, indent=1).encode(),
+    def write_manifest(self, anew: bool = False) -> None:
+        """Write what the folder holds.
+
+        Args:
+            anew (bool): Whether shards or targets were dropped. Defaults to
+                False, where some may have been added.
+        """
+        self._manifest.write(
+            Manifest(
+                list(self.image_shape),
+                self.num_classes,
+                self.shards,
+                self.states,
+                self.classes,
+                self.target_kind,
+                self.targets,
+            ),
+            anew,
         )

@@ -23,6 +23,23 @@ def batch(num=5, seed=0):
     )
 
 
+def as_before(folder):
+    """Give a bank the one manifest file that earlier releases wrote."""
+    content = dict(
+        version=1,
+        image_shape=folder.image_shape,
+        num_classes=folder.num_classes,
+        shards=[shard._asdict() for shard in folder.shards],
+    )
+    if folder.target_kind is not None:
+        kind = folder.target_kind._asdict()
+        content['targets'] = dict(kind, files=folder.targets)
+    (folder.path / 'manifest.json').write_text(json.dumps(content, indent=1))
+    for log in folder.path.glob('log_*.jsonl'):
+        log.unlink()
+    return BankFolder(folder.path)
+
+
 @pytest.fixture
 def folder(tmp_path):
     folder = BankFolder(tmp_path / 'bank', SHAPE, 10)
@@ -50,7 +67,11 @@ def test_what_is_written_is_read(folder, mmap):
 
 def test_nothing_else_is_left_in_the_folder(folder):
     names = {path.name for path in folder.path.iterdir()}
-    assert names == {'manifest.json', *(s.name for s in folder.shards)}
+    assert names == {
+        'manifest.json',
+        'log_000000.jsonl',
+        *(s.name for s in folder.shards),
+    }
 
 
 def test_a_process_that_does_not_write_takes_note(folder, tmp_path):
@@ -99,7 +120,7 @@ def test_names_that_are_none(tmp_path, classes):
 
 
 def test_killed_between_shard_and_manifest(folder, monkeypatch):
-    def fail(self):
+    def fail(self, anew=False):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(BankFolder, 'write_manifest', fail)
@@ -189,6 +210,7 @@ def test_damaged_shards_are_found(folder, spoil, message, mmap):
     'name', ['../../secret.npy', '/etc/passwd', '000000.npy/../x', 'a.npy']
 )
 def test_shard_names_cannot_leave_the_folder(folder, name):
+    as_before(folder)
     path = folder.path / 'manifest.json'
     manifest = json.loads(path.read_text())
     manifest['shards'][0]['name'] = name
@@ -241,7 +263,8 @@ def top(**values):
         (crafted(lambda m, s: 7), 'what it holds'),
         (top(extra=1), 'the keys'),
         (top(version=True), 'version True'),
-        (top(version=2), 'version 2'),
+        (top(version=3), 'version 3'),
+        (top(version=2), 'the log None'),
         (top(version='1'), 'version'),
         (top(shards={}), 'shards'),
         (top(shards=None), 'shards'),
@@ -319,6 +342,7 @@ def top(**values):
     ],
 )
 def test_crafted_manifests_are_refused(folder, change, message):
+    as_before(folder)
     path = folder.path / 'manifest.json'
     content = change(path.read_text())
     path.write_bytes(content.encode(errors='surrogatepass'))
@@ -365,6 +389,7 @@ def craft_shard(folder, content, **values):
     """Put other bytes in the place of a shard, with their checksum."""
     import hashlib
 
+    as_before(folder)
     path = folder.path / 'manifest.json'
     manifest = json.loads(path.read_text())
     manifest['shards'][1].update(
@@ -539,6 +564,7 @@ def test_targets_go_with_their_shards(with_targets):
     names = [s.name for s in kept]
     assert {path.name for path in with_targets.path.iterdir()} == {
         'manifest.json',
+        'log_000002.jsonl',  # written again as the kind and these changed
         *names,
         *(name.replace('.npy', '.targets.npy') for name in names),
     }
@@ -567,7 +593,7 @@ def test_some_shards_without_targets(with_targets):
 def test_killed_between_targets_and_manifest(with_targets, monkeypatch):
     views, digest = with_targets.target_kind.views, with_targets.digest()
 
-    def fail(self):
+    def fail(self, anew=False):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
