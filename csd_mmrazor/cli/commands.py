@@ -10,6 +10,7 @@ COMMANDS = dict(
     plan=('distill', 'say what distill would do, and how long it takes'),
     report=('report', 'make the report of a run, or compare several'),
     export=('export_student', 'take the student out of a run'),
+    quantize=('quantize', 'make a network small by integers, without data'),
     train=('train', 'train by a config'),
     test=('test', 'test a trained run'),
 )

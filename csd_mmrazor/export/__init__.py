@@ -1,28 +1,49 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .calibration import calibration_images
 from .network import own_network
 from .onnx import export_onnx
 from .program import export_program
+from .quantized import (
+    BITS,
+    Quantized,
+    check_quantization,
+    decisions,
+    is_quantized,
+    quantize_onnx,
+)
+from .rounding import distil_rounded
 from .source import find_checkpoint, find_config, read_run_config
 from .student import (
     ExportedStudent,
     export_student,
+    image_shape_of,
     is_export,
     notes,
     plain_student,
 )
-from .student_config import plain_config
+from .student_config import class_names, plain_config
 
 __all__ = [
+    'BITS',
     'ExportedStudent',
+    'Quantized',
+    'calibration_images',
+    'check_quantization',
+    'class_names',
+    'decisions',
+    'distil_rounded',
     'export_onnx',
     'export_program',
     'export_student',
     'find_checkpoint',
     'find_config',
+    'image_shape_of',
     'is_export',
+    'is_quantized',
     'notes',
     'own_network',
     'plain_config',
     'plain_student',
+    'quantize_onnx',
     'read_run_config',
 ]

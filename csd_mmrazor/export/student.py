@@ -100,7 +100,7 @@ def export_student(
     classes = _class_names(meta) or class_names(cfg)
     meta = {key: meta[key] for key in ('epoch', 'iter') if key in meta}
     network = own_network(model)
-    image_shape = _image_shape(cfg)
+    image_shape = image_shape_of(cfg)
     if image_shape is None and (onnx or program):
         raise ValueError(
             'ONNX and torch.export need the shape of the images: set '
@@ -181,7 +181,7 @@ def _check_names(
         check_program()
 
 
-def _image_shape(cfg: Config) -> Optional[Tuple[int, ...]]:
+def image_shape_of(cfg: Config) -> Optional[Tuple[int, ...]]:
     """(C, H, W) of the student's images; None if the config does not say."""
     data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     shape = cfg.model.get('image_shape') or data.get('image_shape')

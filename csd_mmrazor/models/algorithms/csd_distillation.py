@@ -24,7 +24,6 @@ from ...utils import (
     check_integer,
     check_teachers,
     to_device,
-    without_own_weights,
 )
 from ...utils.error_text import named_error
 from ...utils.modules import exclude_from_checkpoints, switch_inplace_off
@@ -32,9 +31,9 @@ from ..connectors import infer_connectors
 from ..preprocessors import BankDataPreprocessor, check_preprocessor
 from ..utils import (
     as_in_training,
+    build_teacher,
     check_mappings,
     check_recorders,
-    check_weights,
     count_classes,
     distill_losses,
     evaluating,
@@ -368,20 +367,9 @@ class CSDDistillation(BaseAlgorithm):
         check_teachers(teachers)
         models = nn.ModuleDict()
         for name, cfg in teachers.items():
-            models[name] = MODELS.build(
-                without_own_weights(cfg['build_cfg'], cfg.get('ckpt_path'))
-            )
+            models[name] = build_teacher(name, cfg)
             if cfg.get('ckpt_path', NO_FILE) != NO_FILE:
-                load_weights(
-                    models[name],
-                    cfg['ckpt_path'],
-                    f'model.teachers.{name}.ckpt_path',
-                    cfg.get('revise_keys', ()),
-                )
                 exclude_from_checkpoints(self, f'teachers.{name}')
-            else:
-                models[name].init_weights()
-            check_weights(models[name], f'teacher "{name}"')
         # Or recorders would see what the layer after theirs makes of it.
         switch_inplace_off(models)
         return models.requires_grad_(False).eval()

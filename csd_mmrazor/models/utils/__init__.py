@@ -40,6 +40,7 @@ from .teacher_blocks import (
     passes_of,
     skipped,
 )
+from .teachers import build_teacher
 
 __all__ = [
     'BNStatistics',
@@ -47,6 +48,7 @@ __all__ = [
     'Choice',
     'CollectedStatistics',
     'bn_layers',
+    'build_teacher',
     'fast_frozen_bn',
     'as_in_training',
     'as_map',

@@ -1,0 +1,406 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Make a network of a run smaller and faster by integers, without data."""
+
+import argparse
+import copy
+import json
+import math
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn as nn
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+from ..datasets import BankFolder
+from ..export import (
+    BITS,
+    Quantized,
+    calibration_images,
+    check_quantization,
+    class_names,
+    decisions,
+    distil_rounded,
+    find_checkpoint,
+    find_config,
+    image_shape_of,
+    is_quantized,
+    plain_student,
+    quantize_onnx,
+    read_run_config,
+)
+from ..models.preprocessors import normalize_images
+from ..models.utils import (
+    build_teacher,
+    check_weights,
+    load_weights,
+    logits_of,
+)
+from ..utils import check_integer, check_teachers, write_file
+from ..version import __version__
+from .config_files import read_config
+from .errors import concise_errors
+from .processes import speak_utf8
+
+# Images that calibrate a network, that it is compared by at most, and that a
+# step of distillation is of.
+_IMAGES, _COMPARED, _BATCH = 512, 2000, 128
+# Numbers in the images that it is compared by, at most.
+_MOST_NUMBERS = 2**26
+_NOISE = 'noise'
+# Share of images decided on as before below which a warning is given.
+_DOUBTFUL = 0.9
+_WRITTEN_BY = f'csd_mmrazor {__version__}'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Quantize a network by synthetic images'
+    )
+    parser.add_argument(
+        'source',
+        metavar='RUN_OR_BANK',
+        help='the work dir of a run, or its image bank',
+    )
+    parser.add_argument(
+        '--model',
+        default='student',
+        help='student, teacher (or teachers.NAME), or a file with weights of '
+        "the student's network. Default: student",
+    )
+    parser.add_argument(
+        '--to',
+        required=True,
+        choices=[*BITS],
+        help='bits of the weights; activations get 8',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='OUT.onnx',
+        help='default: quantized/MODEL_int8.onnx in the work dir',
+    )
+    parser.add_argument(
+        '--images',
+        type=int,
+        default=_IMAGES,
+        help=f'how many calibrate it. Default: {_IMAGES}',
+    )
+    parser.add_argument(
+        '--calibrate-on',
+        metavar='FOLDER',
+        help='another image bank, or a folder of images, <class>/*.png; '
+        f'"{_NOISE}" takes Gaussian noise, for comparison',
+    )
+    parser.add_argument(
+        '--distil-steps',
+        type=int,
+        default=0,
+        help='first train the network for so many steps to compute with '
+        'rounded weights what it did before. Default: 0',
+    )
+    parser.add_argument(
+        '--test',
+        action='store_true',
+        help="test it on the config's validation images",
+    )
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--config', help="the run's config, if it is not in the work dir"
+    )
+    return parser.parse_args()
+
+
+def quantize(args: argparse.Namespace) -> Dict[str, Any]:
+    """Quantize the network that the arguments name.
+
+    Returns:
+        dict: What ``OUT.json`` says.
+    """
+    check_integer('--images', args.images)
+    check_integer('--distil-steps', args.distil_steps, 0)
+    bits = BITS[args.to]
+    check_quantization(bits)
+    run = _Run(args.source, args.config)
+    out = _out(args, run)
+    loader = _validation(run.cfg) if args.test else None
+    scope = run.cfg.get('default_scope', 'mmpretrain')
+    with DefaultScope.overwrite_default_scope(
+        run.cfg.model.get('_scope_', scope)
+    ):
+        preprocessor = MODELS.build(run.preprocessor)
+        model = _network(args.model, run)
+    images = _Images(args, run, preprocessor)
+    quantized = model
+    if args.distil_steps:
+        print(f'Distillation: {args.distil_steps} steps')
+        batches = images.batches()
+        quantized = distil_rounded(
+            model, lambda: next(batches), args.distil_steps, bits
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    written = quantize_onnx(
+        quantized,
+        images.calibrating(),
+        images.comparing(),
+        out,
+        bits,
+        model if args.distil_steps else None,
+    )
+    told = dict(
+        quantized_by=_WRITTEN_BY,
+        model=args.model,
+        to=args.to,
+        calibrated_on=images.source,
+        distil_steps=args.distil_steps,
+        seed=args.seed,
+        inputs='normalised',
+        **written._asdict(),
+    )
+    if loader is not None:
+        told.update(_tested(loader, preprocessor, model, out))
+    text = json.dumps(told, indent=2, ensure_ascii=False)
+    write_file(out.with_suffix('.json'), f'{text}\n'.encode())
+    print('\n'.join(_notes(out, written, told)))
+    return told
+
+
+class _Run:
+    """A run's config, bank and checkpoints.
+
+    Args:
+        source (str): Its work dir, a checkpoint in it, or its bank.
+        config (str, optional): Its config, if that is not in the work dir.
+    """
+
+    def __init__(self, source: str, config: Optional[str]) -> None:
+        path, given = Path(source), None
+        if not path.exists():
+            raise FileNotFoundError(
+                f'{source} does not exist: give the work dir of a run, or its '
+                'image bank.'
+            )
+        self.checkpoint, self.work_dir = path, path
+        if BankFolder.exists(path):
+            given = path
+            self.checkpoint = self.work_dir = path.absolute().parent
+        elif path.is_file():
+            self.work_dir = path.parent
+        if config is None:
+            self.cfg = read_run_config(find_config(self.work_dir / 'any'))
+        else:
+            self.cfg = read_config(config)
+        if not isinstance(self.cfg.get('model'), dict):
+            raise ValueError('The config of the run has no model.')
+        hook = self.cfg.get('default_hooks', {}).get('synthesis') or {}
+        self.bank = given or self.work_dir / hook.get('bank_dir', 'bank')
+
+    @property
+    def preprocessor(self) -> Dict[str, Any]:
+        """What makes inputs of images, for all networks."""
+        found = self.cfg.model.get('data_preprocessor')
+        return dict(found or self.cfg.get('data_preprocessor') or {})
+
+    def about_images(self) -> Tuple[Any, Optional[int], Optional[List[str]]]:
+        """Shape of the images, number of classes, and their names."""
+        if BankFolder.exists(self.bank):
+            bank = BankFolder(self.bank)
+            return bank.image_shape, bank.num_classes, bank.classes
+        shape = image_shape_of(self.cfg)
+        if shape is None:
+            raise ValueError(
+                f'There is no image bank in {self.bank}, and the config does '
+                'not say what shape images have: set model.image_shape='
+                '(C, H, W) in it.'
+            )
+        classes = class_names(self.cfg)
+        return shape, self.preprocessor.get('num_classes'), classes
+
+
+class _Images:
+    """Images by which a network is calibrated, trained and compared.
+
+    None of those that it is compared by is among the others.
+    """
+
+    def __init__(
+        self, args: argparse.Namespace, run: _Run, preprocessor: nn.Module
+    ) -> None:
+        self.source = args.calibrate_on or str(run.bank)
+        self.number, self.preprocessor = args.images, preprocessor
+        shape, *classes = run.about_images()
+        if self.source == _NOISE:
+            self.total, self._take = _noise(shape, args.seed)
+        else:
+            self.total, take = calibration_images(
+                self.source, shape, *classes, seed=args.seed
+            )
+            self._take = lambda start, end: normalize_images(
+                take(start, end), preprocessor
+            )
+        most = min(_COMPARED, _MOST_NUMBERS // math.prod(shape))
+        self.compared = min(most, self.total // 5)
+        if self.number > self.total:
+            if self.number != _IMAGES:
+                raise ValueError(
+                    f'--images is {self.number}, but {self.source} has '
+                    f'{self.total}.'
+                )
+            self.number = self.total - self.compared
+        self.compared = min(self.compared, self.total - self.number)
+
+    def calibrating(self) -> Tensor:
+        """Inputs, (N, C, H, W)."""
+        return self._take(0, self.number)
+
+    def comparing(self) -> Tensor:
+        """Inputs, (M, C, H, W), M from 0 on."""
+        return self._take(self.total - self.compared, self.total)
+
+    def batches(self) -> Iterator[Tensor]:
+        """Inputs, (N, C, H, W), without end."""
+        last, start = self.total - self.compared, 0
+        size = min(_BATCH, last)
+        while True:
+            if start + size > last:
+                start = 0
+            yield self._take(start, start + size)
+            start += size
+
+
+def _noise(shape: Sequence[int], seed: int) -> Tuple[int, Any]:
+    """As :func:`calibration_images`, but normalised."""
+
+    def take(start: int, end: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed + start)
+        return torch.randn(end - start, *shape, generator=generator)
+
+    return 2**20, take
+
+
+def _network(name: str, run: _Run) -> nn.Module:
+    """The network that ``--model`` names, with its weights."""
+    teachers = run.cfg.model.get('teachers')
+    if name == 'teacher' or name.startswith('teachers.'):
+        check_teachers(teachers)
+        key = name.partition('.')[2] or 'teacher'
+        if name == 'teacher' and len(teachers) == 1:
+            (key,) = teachers
+        if key not in teachers:
+            known = ', '.join(f'teachers.{each}' for each in teachers)
+            raise ValueError(f'--model {name}: the run has {known}.')
+        return build_teacher(key, teachers[key]).cpu().eval()
+    path, argument = Path(name), '--model'
+    if name == 'student':
+        path, argument = find_checkpoint(run.checkpoint), 'checkpoint'
+    elif not path.is_file():
+        raise FileNotFoundError(
+            f'--model {name}: there is no such file. It may be student, '
+            "teacher, or a file with weights of the student's network."
+        )
+    _, model = plain_student(run.cfg)
+    load_weights(model, str(path), argument)
+    check_weights(model, str(path))
+    return model
+
+
+def _out(args: argparse.Namespace, run: _Run) -> Path:
+    """Where the file is to be, which is free or of an earlier call."""
+    stem = args.model.rpartition('teachers.')[2]
+    if Path(args.model).is_file():
+        stem = Path(args.model).stem
+    name = f'{stem}_{args.to}.onnx'
+    out = Path(args.out or run.work_dir / 'quantized' / name)
+    if out.suffix != '.onnx':
+        raise ValueError(
+            f'--out {out}: it becomes an ONNX file, so give it the suffix '
+            '.onnx.'
+        )
+    beside = out.with_suffix('.json')
+    for each, is_ours in ((out, is_quantized), (beside, _is_ours)):
+        if each.exists() and not is_ours(each):
+            raise ValueError(
+                f'{each} is there, and was not written by this command: it '
+                'would be overwritten. Choose another name by --out.'
+            )
+    return out
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether an earlier call wrote what is beside its file."""
+    try:
+        return 'quantized_by' in json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _validation(cfg: Config) -> Any:
+    """The loader of the validation images."""
+    loader = cfg.get('val_dataloader') or cfg.get('test_dataloader')
+    if not loader:
+        raise ValueError(
+            '--test: the config of the run has no validation images. Leave it '
+            'out, or give val_dataloader in a config, --config CONFIG.py.'
+        )
+    scope = cfg.get('default_scope', 'mmpretrain')
+    with DefaultScope.overwrite_default_scope(scope):
+        return Runner.build_dataloader(copy.deepcopy(loader), seed=0)
+
+
+def _tested(
+    loader: Any, preprocessor: nn.Module, model: nn.Module, out: Path
+) -> Dict[str, Any]:
+    """Accuracies before and after, in percent."""
+    decide = decisions(out)
+    right, count = dict(float_top1=0, top1=0), 0
+    for data in loader:
+        batch = preprocessor(data, False)
+        labels = torch.cat([s.gt_label for s in batch['data_samples']])
+        with torch.no_grad():
+            expected = logits_of(model(batch['inputs'], mode='tensor'))
+        right['float_top1'] += int((expected.argmax(1) == labels).sum())
+        right['top1'] += int((decide(batch['inputs']) == labels).sum())
+        count += len(labels)
+    return {
+        **{key: round(100 * n / count, 2) for key, n in right.items()},
+        'tested_on': count,
+    }
+
+
+def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
+    """What to tell who quantized a network."""
+    lines = [
+        f'Written: {out}, {found.bytes / 1000:.0f} kB where it was '
+        f'{found.float_bytes / 1000:.0f} kB. One image takes '
+        f'{found.relative_time:.2f} times as long as before on this CPU.'
+    ]
+    if found.agreement is None:
+        lines.append(
+            'No images were left to compare it by: give fewer by --images.'
+        )
+    else:
+        lines.append(
+            f'It decides as before on {100 * found.agreement:.1f} % of '
+            f'{found.compared_images} images that it was not calibrated by.'
+        )
+        if found.agreement < _DOUBTFUL:
+            lines.append(
+                'WARNING: that is little. Let it be distilled '
+                '(--distil-steps 500), or take int8.'
+            )
+    if 'top1' in told:
+        lines.append(
+            f'Accuracy on {told["tested_on"]} validation images: '
+            f'{told["top1"]:.2f} %, before {told["float_top1"]:.2f} %.'
+        )
+    return lines
+
+
+def main() -> None:
+    """Run the command line."""
+    speak_utf8()
+    with concise_errors():
+        quantize(parse_args())

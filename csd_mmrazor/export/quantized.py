@@ -1,0 +1,246 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""A classifier with integers for weights and activations, as an ONNX file."""
+
+import logging
+import statistics
+import tempfile
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import (
+    Any,
+    Callable,
+    Iterator,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Union,
+)
+
+import numpy as np
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from ..utils import write_file
+from .onnx import check_onnx, export_onnx
+
+# Bits of the weights by what the command line calls them.
+BITS = dict(int8=8, int4=4)
+# Images of a pass, and passes that are timed.
+_BATCH, _PASSES = 64, 30
+# What the files say of who wrote them.
+_PRODUCER = 'csd_mmrazor quantize'
+
+
+class Quantized(NamedTuple):
+    """What a network became."""
+
+    bits: int  # of a weight; activations have 8
+    calibration_images: int
+    bytes: int  # of the file
+    float_bytes: int  # of the file of the network as it was
+    # Images, of those that did not calibrate it, for which both decide alike,
+    # 0..1; None if there were none.
+    agreement: Optional[float]
+    compared_images: int
+    # Time of one image on one core, where that of the network as it was is 1.
+    relative_time: float
+
+
+def quantize_onnx(
+    model: nn.Module,
+    inputs: Tensor,
+    others: Tensor,
+    out: Union[str, Path],
+    bits: int = 8,
+    float_model: Optional[nn.Module] = None,
+) -> Quantized:
+    """Write a classifier for ONNX with integers in place of its numbers.
+
+    Weights of convolutions and matrix products get ``bits`` bits and a scale
+    for each output channel, activations get 8 bits. What activations reach on
+    ``inputs`` is their range. No label is needed. Integers are stored as
+    such, between ``QuantizeLinear`` and ``DequantizeLinear``.
+
+    Args:
+        model (nn.Module): In eval mode, on the CPU.
+        inputs (Tensor): What it is calibrated by, (N, C, H, W), normalised.
+        others (Tensor): What it is compared by, (M, C, H, W), M from 0 on.
+        out (str | Path): Where to, a name with .onnx.
+        bits (int): 8 or 4. Defaults to 8.
+        float_model (nn.Module, optional): What it is compared with. Defaults
+            to None, ``model``.
+
+    Raises:
+        ImportError: If what it needs is not installed; says what.
+        ValueError: If ``bits`` is another number.
+    """
+    check_quantization(bits)
+    import onnx
+    import onnxruntime.quantization as ort
+
+    weights = {8: ort.QuantType.QInt8, 4: getattr(ort.QuantType, 'QInt4', 0)}
+    image_shape = inputs.shape[1:]
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        paths = [str(Path(folder, f'{n}.onnx')) for n in 'abcd']
+        export_onnx(model, image_shape, paths[0])
+        original = paths[0]
+        if float_model is not None:
+            original = paths[3]
+            export_onnx(float_model, image_shape, original)
+        # Shapes are inferred by onnx alone; batches of any size stop ORT's.
+        ort.quant_pre_process(paths[0], paths[1], skip_symbolic_shape=True)
+        ort.quantize_static(
+            paths[1],
+            paths[2],
+            _Batches(inputs),
+            quant_format=ort.QuantFormat.QDQ,
+            per_channel=True,
+            weight_type=weights[bits],
+            activation_type=ort.QuantType.QUInt8,
+            # Scales of weights around 0, as of what they are trained with.
+            extra_options=dict(WeightSymmetric=True),
+        )
+        content, float_content = (
+            _stripped(onnx.load(path)) for path in (paths[2], original)
+        )
+    sessions = [_session(each) for each in (content, float_content)]
+    found = Quantized(
+        bits,
+        len(inputs),
+        len(content),
+        len(float_content),
+        _agreement(sessions, others) if len(others) else None,
+        len(others),
+        _relative_time(sessions, inputs[:1].numpy()),
+    )
+    write_file(out, content)
+    return found
+
+
+def check_quantization(bits: int) -> None:
+    """Check that what quantization needs is installed.
+
+    Raises:
+        ImportError: If not; says what to install.
+        ValueError: If weights cannot have so many bits.
+    """
+    if bits not in BITS.values():
+        raise ValueError(
+            'Weights have 8 bits (int8) or 4 (int4) in the file, but got '
+            f'bits={bits!r}.'
+        )
+    check_onnx()
+    if find_spec('onnxruntime') is None:
+        raise ImportError(
+            'Quantization needs ONNX Runtime: pip install onnxruntime'
+        )
+    from onnxruntime.quantization import QuantType
+
+    if bits == 4 and not hasattr(QuantType, 'QInt4'):
+        raise ImportError(
+            'int4 needs a later onnxruntime: pip install -U onnxruntime'
+        )
+
+
+def is_quantized(path: Union[str, Path]) -> bool:
+    """Whether :func:`quantize_onnx` wrote a file."""
+    import onnx
+
+    try:
+        return bool(onnx.load(path).producer_name == _PRODUCER)
+    except Exception:  # whatever its bytes make of the parser
+        return False
+
+
+def decisions(path: Union[str, Path]) -> Callable[[Tensor], Tensor]:
+    """What an ONNX file decides on.
+
+    Args:
+        path (str | Path): The file.
+
+    Returns:
+        callable: Takes inputs, (N, C, H, W), normalised, and returns classes,
+        (N, ), int64.
+    """
+    session = _session(Path(path).read_bytes())
+    return lambda inputs: _decisions(session, inputs)
+
+
+class _Batches:
+    """Inputs as ONNX Runtime asks for them."""
+
+    def __init__(self, inputs: Tensor) -> None:
+        self._parts = iter(inputs.split(_BATCH))
+
+    def get_next(self) -> Optional[dict]:
+        part = next(self._parts, None)
+        return None if part is None else dict(inputs=part.numpy())
+
+    def __iter__(self) -> Iterator[dict]:
+        return iter(self.get_next, None)
+
+    def __len__(self) -> int:
+        return 0
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        raise NotImplementedError
+
+
+def _session(content: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        content, options, providers=['CPUExecutionProvider']
+    )
+
+
+def _decisions(session: Any, inputs: Tensor) -> Tensor:
+    logits = [
+        session.run(None, dict(inputs=part.numpy()))[0]
+        for part in inputs.split(_BATCH)
+    ]
+    return torch.from_numpy(np.concatenate(logits)).argmax(1)
+
+
+def _agreement(sessions: Sequence[Any], inputs: Tensor) -> float:
+    found, expected = (_decisions(each, inputs) for each in sessions)
+    return (found == expected).double().mean().item()
+
+
+def _relative_time(sessions: Sequence[Any], image: np.ndarray) -> float:
+    """Median over passes in turns, of the first over the second."""
+    times: Sequence[list] = ([], [])
+    for _ in range(_PASSES):
+        for session, found in zip(sessions, times):
+            start = time.perf_counter()
+            session.run(None, dict(inputs=image))
+            found.append(time.perf_counter() - start)
+    first, second = map(statistics.median, times)
+    return first / second
+
+
+def _stripped(model: Any) -> bytes:
+    """An ONNX file without what says where its nodes came from."""
+    for entry in (*model.graph.node, *model.graph.value_info, model.graph):
+        entry.doc_string = ''
+        if hasattr(entry, 'metadata_props'):
+            del entry.metadata_props[:]
+    model.producer_name, model.producer_version = _PRODUCER, ''
+    return model.SerializeToString()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back advice on steps that are done here."""
+    root, level = logging.getLogger(), logging.getLogger().level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,125 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Weights that lose little when they are rounded to a few bits."""
+
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Callable, Iterator, List
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from ..models.utils import frozen, logits_of
+
+_ROUNDED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+class Rounded(nn.Module):
+    """Weights as integers of ``bits`` bits hold them, and ONNX Runtime rounds.
+
+    One scale for each output channel, around 0, of the largest weight of the
+    channel. Gradients pass as if nothing was rounded.
+
+    Args:
+        bits (int): From 2 to 8.
+    """
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.high = 2 ** (bits - 1) - 1
+        # With 8 bits, the lowest integer is not used.
+        self.low = -self.high if bits == 8 else -self.high - 1
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Weights, (out, ...), of the same shape."""
+        own = weight.detach()
+        span = own.flatten(1).abs().amax(1)
+        scale = 2 * span / (self.high - self.low)
+        # A channel of zeros has any scale.
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        scale = scale.view(-1, *[1] * (weight.ndim - 1))
+        whole = (own / scale).round().clamp(self.low, self.high)
+        return weight + (whole * scale - own)
+
+
+@contextmanager
+def rounded(model: nn.Module, bits: int) -> Iterator[List[str]]:
+    """Round the weights of convolutions and linear layers in a context.
+
+    Args:
+        model (nn.Module): The network. Its own weights can be trained
+            meanwhile, and are there again afterwards.
+        bits (int): Of :class:`Rounded`.
+
+    Yields:
+        list[str]: Names of the layers.
+    """
+    layers = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, _ROUNDED)
+        and not parametrize.is_parametrized(layer, 'weight')
+    }
+    for layer in layers.values():
+        parametrize.register_parametrization(layer, 'weight', Rounded(bits))
+    try:
+        yield [*layers]
+    finally:
+        for layer in layers.values():
+            parametrize.remove_parametrizations(
+                layer, 'weight', leave_parametrized=False
+            )
+
+
+def distil_rounded(
+    model: nn.Module,
+    draw: Callable[[], Tensor],
+    steps: int,
+    bits: int,
+    lr: float = 1e-3,
+) -> nn.Module:
+    """Train a network to compute with rounded weights what it did before.
+
+    Args:
+        model (nn.Module): A classifier; it stays as it is, and is the
+            teacher. Its statistics of BN layers stay, too.
+        draw (callable): Returns inputs of a step, (N, C, H, W), normalised.
+        steps (int): How many there are.
+        bits (int): Of a weight.
+        lr (float): Adam's learning rate at the start; it falls to 0 along a
+            cosine. Defaults to 0.001.
+
+    Returns:
+        nn.Module: A copy in eval mode, with weights that are not rounded yet.
+
+    Raises:
+        ValueError: If the loss becomes NaN or Inf.
+    """
+    student = deepcopy(model).requires_grad_(True).eval()
+    with frozen(model), rounded(student, bits):
+        optimizer = torch.optim.Adam(student.parameters(), lr)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for step in range(steps):
+            inputs = draw()
+            with torch.no_grad():
+                expected = logits_of(model(inputs, mode='tensor'))
+            found = logits_of(student(inputs, mode='tensor'))
+            loss = F.kl_div(
+                found.log_softmax(1),
+                expected.log_softmax(1),
+                reduction='batchmean',
+                log_target=True,
+            )
+            if not loss.isfinite():
+                raise ValueError(
+                    f'The loss of step {step} of distillation with rounded '
+                    f'weights is {loss.item()}: take int8, which needs none, '
+                    'or fewer steps.'
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return student

@@ -1,0 +1,116 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""``python -m csd_mmrazor quantize``, on what a real run left."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip('onnxruntime')
+
+
+@pytest.fixture
+def quantize(tiny_runner, forked, tmp_path):
+    """Run the command on a run of its own."""
+    tiny_runner().train()
+
+    def quantize(*argv):
+        return forked('quantize', *argv, module='csd_mmrazor')
+
+    return quantize
+
+
+def folder(root, number):
+    """Grey images of ten classes."""
+    for label in range(10):
+        for index in range(number):
+            path = root / str(label) / f'{index}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            levels = np.random.default_rng(index).integers(256, size=(8, 8))
+            Image.fromarray(levels.astype(np.uint8)).save(path)
+    return root
+
+
+def test_from_a_run_to_integers(quantize, tmp_path):
+    run = tmp_path / 'run'
+    done = quantize(run, '--to', 'int8', '--test')
+    assert done.status == [0], done.output
+    out = run / 'quantized/student_int8.onnx'
+    told = json.loads(out.with_suffix('.json').read_text())
+    assert told['bytes'] == out.stat().st_size
+    # A fifth of the bank's 64 images is what it is compared by.
+    assert (told['calibration_images'], told['compared_images']) == (52, 12)
+    assert f'{100 * told["agreement"]:.1f} %' in done.stdout
+    assert told['tested_on'] == 360 and 0 <= told['top1'] <= 100
+    assert f'{told["top1"]:.2f} %' in done.stdout
+
+    # The bank by itself; the teacher; with distillation; over the last one.
+    before = out.read_bytes()
+    done = quantize(
+        *(run / 'bank', '--model', 'teacher', '--to', 'int4'),
+        *('--distil-steps', '2', '--images', '20', '--out', 't.onnx'),
+    )
+    assert done.status == [0], done.output
+    told = json.loads((tmp_path / 't.json').read_text())
+    assert (told['bits'], told['calibration_images']) == (4, 20)
+    assert told['distil_steps'] == 2 and 'top1' not in told
+
+    # Weights of their own, a folder of images. A call that was killed left
+    # the file without what is beside it.
+    (tmp_path / 't.json').unlink()
+    weights = run / 'student/student.pth'
+    images = folder(tmp_path / 'real', 2)
+    argv = (run, '--to', 'int8', '--images', '10', '--calibrate-on', images)
+    done = quantize(*argv, '--model', weights, '--out', 't.onnx')
+    assert done.status == [0], done.output
+    told = json.loads((tmp_path / 't.json').read_text())
+    assert told['calibrated_on'] == str(images) and told['bits'] == 8
+    assert out.read_bytes() == before
+
+    # What is wrong is told by name, and nothing is written.
+    other = tmp_path / 'other.onnx'
+    other.write_text('mine')
+    (tmp_path / 'empty').mkdir()
+    large = folder(tmp_path / 'few/x', 1).parent
+    torch.save(dict(a=torch.zeros(2)), tmp_path / 'a.pth')
+    bank = shutil.copytree(run / 'bank', tmp_path / 'moved/bank')
+    damaged = shutil.copytree(run / 'bank', tmp_path / 'damaged')
+    shard = damaged / '000000.npy'
+    shard.write_bytes(shard.read_bytes()[:-9])
+    common = ('--to', 'int8', '--out', 'new.onnx')
+    for argv, message in (
+        ((tmp_path / 'none', *common), 'none does not exist'),
+        ((tmp_path / 'empty', *common), 'no config beside'),
+        ((bank, *common), 'no config beside'),
+        ((run, *common, '--images', '0'), '--images should be a positive'),
+        ((run, *common, '--images', '999'), '--images is 999, but'),
+        ((run, *common, '--distil-steps', '-1'), '--distil-steps should be'),
+        ((run, *common, '--model', 'techer'), '--model techer'),
+        ((run, *common, '--model', 'teachers.a'), 'teachers.teacher'),
+        ((run, *common, '--model', 'a.pth'), '--model=a.pth'),
+        ((run, *common, '--calibrate-on', 'nowhere'), 'nowhere is neither'),
+        ((run, *common, '--calibrate-on', large), 'few'),
+        ((run, *common, '--calibrate-on', damaged), 'cut short'),
+        ((run, '--to', 'int8', '--out', 'a.pt'), '.onnx'),
+        ((run, '--to', 'int8', '--out', other), 'would be overwritten'),
+        ((run, '--to', 'int2'), 'invalid choice'),
+    ):
+        done = quantize(*argv)
+        assert done.status[0], argv
+        assert message in done.stderr, (argv, done.stderr)
+        assert 'Traceback (' not in done.stderr
+        assert not (tmp_path / 'new.onnx').exists()
+    assert other.read_text() == 'mine'
+
+
+def test_without_onnx_runtime(monkeypatch):
+    from csd_mmrazor.export import check_quantization
+
+    monkeypatch.setattr(
+        'csd_mmrazor.export.quantized.find_spec', lambda name: None
+    )
+    with pytest.raises(ImportError, match='pip install onnxruntime'):
+        check_quantization(8)

@@ -1,0 +1,117 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn as nn
+from helpers import build, network
+
+from csd_mmrazor.export import decisions, quantize_onnx
+from csd_mmrazor.export.calibration import balanced_order
+from csd_mmrazor.export.rounding import Rounded
+
+pytest.importorskip('onnxruntime')
+# A process that has ONNX Runtime and nothing of ours.
+ALONE = """
+import sys, numpy as np, onnxruntime
+sys.modules['csd_mmrazor'] = sys.modules['torch'] = None
+session = onnxruntime.InferenceSession('q.onnx')
+inputs = np.load('inputs.npy')
+for part in (inputs[:1], inputs):  # batches of any size
+    (logits,) = session.run(None, dict(inputs=part))
+np.save('logits.npy', logits)
+"""
+
+
+@pytest.fixture(scope='module')
+def model():
+    torch.manual_seed(0)
+    model = build(network(base_channels=8))
+    model.init_weights()
+    model.train()
+    for _ in range(3):
+        model(torch.randn(32, 1, 8, 8), mode='tensor')
+    return model.eval()
+
+
+@pytest.mark.parametrize('bits', [8, 4])
+def test_a_file_of_integers(bits, model, tmp_path, run):
+    onnx = pytest.importorskip('onnx')
+    inputs = torch.randn(96, 1, 8, 8)
+    out = tmp_path / 'q.onnx'
+    found = quantize_onnx(model, inputs[:64], inputs[64:], out, bits)
+    assert found.bytes == out.stat().st_size < found.float_bytes
+    assert found.calibration_images == 64 and found.compared_images == 32
+    np.save(tmp_path / 'inputs.npy', inputs.numpy())
+    run(sys.executable, '-c', ALONE)
+    logits = torch.from_numpy(np.load(tmp_path / 'logits.npy'))
+    with torch.no_grad():
+        expected = model(inputs, mode='tensor')
+    error = (logits - expected).norm() / expected.norm()
+    assert error < {8: 0.1, 4: 0.5}[bits]
+    assert torch.equal(decisions(out)(inputs), logits.argmax(1))
+    same = (logits.argmax(1) == expected.argmax(1))[64:].float().mean().item()
+    assert found.agreement == pytest.approx(same)
+    # Integers of that many bits are in the file, and no float copy of them.
+    kinds = {8: onnx.TensorProto.INT8, 4: onnx.TensorProto.INT4}
+    tensors = onnx.load(out).graph.initializer
+    number = sum(w.numel() for w in model.parameters() if w.ndim > 1)
+    integers = [t for t in tensors if t.data_type == kinds[bits] and t.dims]
+    held = [t for t in integers if len(t.dims) > 1]
+    assert sum(int(np.prod(t.dims)) for t in held) == number
+    floats = [t for t in tensors if t.data_type == onnx.TensorProto.FLOAT]
+    assert all(len(t.dims) < 2 for t in floats)
+
+
+class Plain(nn.Linear):
+    """A classifier of one layer."""
+
+    def forward(self, inputs, mode='tensor'):
+        return super().forward(inputs.flatten(1))
+
+
+def test_the_file_rounds_as_distillation_does(tmp_path):
+    onnx = pytest.importorskip('onnx')
+    model = Plain(16, 5).eval()
+    out = tmp_path / 'q.onnx'
+    inputs = torch.randn(20, 1, 4, 4)
+    quantize_onnx(model, inputs, inputs[:0], out, 4)
+    values = {
+        t.name: onnx.numpy_helper.to_array(t)
+        for t in onnx.load(out).graph.initializer
+    }
+    (name,) = (n for n, v in values.items() if v.ndim == 2)
+    scale = next(
+        v
+        for n, v in values.items()
+        if n.startswith(name.replace('_quantized', '_scale'))
+    )
+    weight = values[name].astype(np.float32)
+    axis = weight.shape.index(5)
+    weight = weight * (scale[:, None] if axis == 0 else scale)
+    weight = torch.from_numpy(weight if axis == 0 else weight.T.copy())
+    torch.testing.assert_close(weight, Rounded(4)(model.weight).detach())
+
+
+def test_without_images_to_compare_by_nothing_is_claimed(model, tmp_path):
+    inputs = torch.randn(8, 1, 8, 8)
+    found = quantize_onnx(model, inputs, inputs[:0], tmp_path / 'q.onnx')
+    assert found.agreement is None and found.compared_images == 0
+
+
+def test_other_numbers_of_bits_are_refused(model, tmp_path):
+    inputs = torch.randn(8, 1, 8, 8)
+    with pytest.raises(ValueError, match='bits=3'):
+        quantize_onnx(model, inputs, inputs, tmp_path / 'q.onnx', 3)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_each_class_comes_as_often_as_it_can():
+    labels = np.array([0] * 50 + [1] * 3 + [2] * 10)
+    order = balanced_order(labels, 0)
+    assert sorted(order) == [*range(63)]
+    assert sorted(labels[order[:9]]) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert set(labels[order[9:23]]) == {0, 2}
+    assert not np.array_equal(order, balanced_order(labels, 1))
+    assert np.array_equal(order, balanced_order(labels, 0))

@@ -1,0 +1,90 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import copy
+
+import pytest
+import torch
+import torch.nn as nn
+from helpers import build, network
+
+from csd_mmrazor.export import distil_rounded
+from csd_mmrazor.export.rounding import Rounded, rounded
+
+
+@pytest.mark.parametrize('bits', [2, 4, 8])
+@pytest.mark.parametrize('shape', [(5, 7), (4, 3, 3, 3), (2, 1, 3, 3, 3)])
+def test_rounded_weights_are_whole_numbers_of_steps(bits, shape):
+    weight = torch.randn(shape, dtype=torch.float32)
+    weight[1] = 0  # a channel that does nothing
+    found = Rounded(bits)(weight)
+    for channel, given in zip(found, weight):
+        # 2 ** bits - 1 steps from minus to plus the largest; 8 bits leave
+        # one integer out.
+        steps = 254 if bits == 8 else 2**bits - 1
+        step = 2 * given.abs().max().double() / steps
+        if not step:
+            assert not channel.any()
+            continue
+        whole = channel.double() / step
+        torch.testing.assert_close(whole, whole.round(), rtol=0, atol=1e-4)
+        lowest = -127 if bits == 8 else -(2 ** (bits - 1))
+        assert whole.round().min() >= lowest
+        assert whole.round().max() <= 2 ** (bits - 1) - 1
+        # The nearest: the largest weight may be half a step above the last.
+        error = (channel.double() - given.double()).abs() / step
+        assert error.max() <= 0.5 + 1e-4
+
+
+def test_gradients_pass_as_if_nothing_was_rounded():
+    weight = torch.randn(3, 4, requires_grad=True)
+    factors = torch.randn(3, 4)
+    (Rounded(4)(weight) * factors).sum().backward()
+    assert torch.equal(weight.grad, factors)
+
+
+def test_own_weights_come_back():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(4, 3))
+    before = copy.deepcopy(net.state_dict())
+    with rounded(net, 4) as names:
+        assert names == ['0', '2']
+        assert not torch.equal(net[0].weight, before['0.weight'])
+    assert net.state_dict().keys() == before.keys()
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def gap(net, reference, inputs, bits):
+    """KL(reference || net) with rounded weights."""
+    with torch.no_grad(), rounded(net, bits):
+        expected, found = (
+            m(inputs, mode='tensor').double().log_softmax(1)
+            for m in (reference, net)
+        )
+    return (expected.exp() * (expected - found)).sum(1).mean().item()
+
+
+def test_distillation_makes_rounding_cost_less():
+    model = build(network(base_channels=8)).eval()
+    model.init_weights()
+    with torch.no_grad():
+        model.head.fc.weight.mul_(100)  # decisions that rounding changes
+    before = copy.deepcopy(model.state_dict())
+    inputs = torch.randn(64, 1, 8, 8)
+    found = distil_rounded(model, lambda: inputs, 30, 2, lr=3e-3)
+    reference = copy.deepcopy(model)
+    assert gap(found, reference, inputs, 2) < 0.5 * gap(
+        model, reference, inputs, 2
+    )
+    assert not found.training
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+    for key, value in found.state_dict().items():
+        # Statistics are not estimated from synthetic images.
+        if 'running' in key:
+            assert torch.equal(value, before[key])
+
+
+def test_a_loss_that_diverges_is_told():
+    model = build(network()).eval()
+    inputs = torch.full((2, 1, 8, 8), float('nan'))
+    with pytest.raises(ValueError, match='step 0 .*take int8'):
+        distil_rounded(model, lambda: inputs, 2, 4)
