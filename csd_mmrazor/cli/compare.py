@@ -6,6 +6,7 @@
 The list is a YAML file. Every run is one of ``tools/train.py``::
 
     seeds: [0, 1, 2]
+    budget: small             # a column of the results; may be left out
     options:                  # --cfg-options of all runs; may be left out
       train_cfg.max_epochs: 20
     methods:
@@ -19,7 +20,8 @@ The list is a YAML file. Every run is one of ``tools/train.py``::
 
 ``{seed}`` in an option becomes the run's seed. After each run OUT.csv, OUT.md
 and OUT.png are rewritten. A run that has its row in OUT.csv is not made
-again, and one that was interrupted is resumed.
+again, and one that was interrupted is resumed. Lists of several budgets may
+share OUT, one after the other: methods are compared within each budget.
 """
 
 import argparse
@@ -40,7 +42,7 @@ import uuid
 from datetime import datetime
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import mmengine
 import torch
@@ -62,6 +64,7 @@ from .processes import speak_utf8
 
 COLUMNS = (
     'method',
+    'budget',  # of operations, as the list names it
     'seed',
     'top1',  # after the last epoch
     'best',
@@ -87,6 +90,7 @@ class Run(NamedTuple):
     options: Dict[str, str]
     work_dir: Path
     against: Optional[str] = None  # another method, to be compared with
+    budget: str = ''
 
     @property
     def arguments(self) -> List[str]:
@@ -144,13 +148,15 @@ def read_list(args: argparse.Namespace, work_dir: Path) -> List[Run]:
     )
     if not isinstance(plan, dict) or not isinstance(plan.get('methods'), dict):
         raise ValueError(f'{args.list} names no methods: write {shape}.')
-    unknown = set(plan) - {'methods', 'seeds', 'options'}
+    unknown = set(plan) - {'methods', 'seeds', 'options', 'budget'}
     if unknown:
         raise ValueError(
-            f'{args.list} has {sorted(unknown)}, but only methods, seeds and '
-            'options mean something.'
+            f'{args.list} has {sorted(unknown)}, but only methods, seeds, '
+            'options and budget mean something.'
         )
-    for name, kinds in dict(seeds=(list,), options=(dict,)).items():
+    for name, kinds in dict(
+        seeds=(list,), options=(dict,), budget=(str,)
+    ).items():
         kinds = (*kinds, NoneType)
         check_value(f'{name} of {args.list}', plan.get(name), kinds)
     seeds = args.seeds or plan.get('seeds') or [0]
@@ -194,6 +200,7 @@ def read_list(args: argparse.Namespace, work_dir: Path) -> List[Run]:
                     options,
                     path,
                     method.get('against'),
+                    plan.get('budget') or '',
                 )
             )
     if len({run.work_dir for run in runs}) < len(runs):
@@ -308,6 +315,7 @@ def result(run: Run, cfg: Config, commit: str) -> Dict:
     )
     return dict(
         method=run.method,
+        budget=run.budget,
         seed=run.seed,
         top1=f'{curve[-1]:.2f}',
         best=f'{max(curve):.2f}',
@@ -367,7 +375,11 @@ def is_done(run: Run, rows: List[Dict]) -> bool:
         ValueError: If the row is of a run with other settings.
     """
     for row in rows:
-        if (row['method'], row['seed']) == (run.method, str(run.seed)):
+        if (row['method'], row['budget'], row['seed']) == (
+            run.method,
+            run.budget,
+            str(run.seed),
+        ):
             for key, value in run.settings.items():
                 if row[key] != value:
                     raise ValueError(
@@ -381,7 +393,7 @@ def is_done(run: Run, rows: List[Dict]) -> bool:
 
 
 def table(rows: List[Dict]) -> str:
-    """Mean and standard deviation of each method, the best one first."""
+    """Mean and deviation of each method, the best one of a budget first."""
     lines = [
         '| method | top-1, % | runs | seconds | CPU seconds | images '
         '| synthesis steps | GFLOP |',
@@ -389,7 +401,13 @@ def table(rows: List[Dict]) -> str:
     ]
     groups = by_method(rows)
     top1 = {m: [float(r['top1']) for r in g] for m, g in groups.items()}
-    for method in sorted(top1, key=lambda m: -statistics.mean(top1[m])):
+    first = {row['budget']: i for i, row in reversed([*enumerate(rows)])}
+
+    def rank(method: str) -> Tuple[int, float]:
+        budget = groups[method][0]['budget']
+        return first[budget], -statistics.mean(top1[method])
+
+    for method in sorted(top1, key=rank):
         values = top1[method]
         spread = (
             f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
@@ -427,9 +445,14 @@ def paired_differences(rows: List[Dict], pairs: Dict[str, str]) -> str:
     """
     top1: Dict[str, Dict[str, float]] = {}
     for row in rows:
-        top1.setdefault(row['method'], {})[row['seed']] = float(row['top1'])
+        top1.setdefault(label(row), {})[row['seed']] = float(row['top1'])
     lines = []
-    for method, other in pairs.items():
+    compared = {
+        label({**row, 'method': m}): label({**row, 'method': pairs[m]})
+        for row in rows
+        for m in pairs
+    }
+    for method, other in compared.items():
         a, b = top1.get(method, {}), top1.get(other, {})
         seeds = [seed for seed in a if seed in b]
         if len(seeds) < 2:
@@ -459,11 +482,16 @@ def _cost(rows: List[Dict]) -> float:
     return statistics.mean(float(row['gflop']) for row in rows)
 
 
+def label(row: Dict) -> str:
+    """A method, with its budget if it has one."""
+    return ', '.join(filter(None, [row['method'], row['budget']]))
+
+
 def by_method(rows: List[Dict]) -> Dict[str, List[Dict]]:
-    """Rows of each method."""
+    """Rows of each method with each budget."""
     groups: Dict[str, List[Dict]] = {}
     for row in rows:
-        groups.setdefault(row['method'], []).append(row)
+        groups.setdefault(label(row), []).append(row)
     return groups
 
 

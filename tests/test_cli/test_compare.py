@@ -136,7 +136,7 @@ def test_paired_differences_by_hand():
         a={3: 91.0, 1: 90.0, 2: 92.0, 9: 10.0}, b={1: 88, 2: 91, 3: 88}
     )
     rows = [
-        dict(method=method, seed=str(seed), top1=str(value))
+        dict(method=method, budget='', seed=str(seed), top1=str(value))
         for method, values in top1.items()
         for seed, value in values.items()
     ]
@@ -151,6 +151,41 @@ def test_paired_differences_by_hand():
         f'| a | b | 3 | +2.00 | {low:+.2f} to {high:+.2f} | {p:.3f} |'
     )
     assert not compare.paired_differences(rows[:1], dict(a='b'))
+
+
+def test_budgets_are_compared_apart(tmp_path):
+    """Lists of two budgets share a file of results, read back as written."""
+    top1 = dict(
+        large=dict(a=(93.0, 95.0), b=(90.0, 91.0)),
+        small=dict(a=(50.0, 51.0), b=(70.0, 72.0)),
+    )
+    rows = [
+        dict.fromkeys(compare.COLUMNS, '1')
+        | dict(method=m, budget=budget, seed=str(seed), top1=str(value))
+        | dict(config='c.py', options='{}')
+        for budget, methods in top1.items()
+        for m, values in methods.items()
+        for seed, value in enumerate(values)
+    ]
+    out = tmp_path / 'both'
+    compare.write(rows, '', out)
+    assert compare.read_rows(out.with_name('both.csv')) == rows
+    table = compare.table(rows).splitlines()[2:]
+    assert [line.split(' | ')[:2] for line in table] == [
+        ['| a, large', '94.00 ± 1.41'],
+        ['| b, large', '90.50 ± 0.71'],
+        ['| b, small', '71.00 ± 1.41'],
+        ['| a, small', '50.50 ± 0.71'],
+    ]
+    large, small = compare.paired_differences(rows, dict(a='b')).splitlines()[
+        2:
+    ]
+    assert large.startswith('| a, large | b, large | 2 | +3.50 |')
+    assert small.startswith('| a, small | b, small | 2 | -20.50 |')
+
+    run = compare.Run('a', 0, 'c.py', {}, tmp_path, budget='large')
+    assert compare.is_done(run, rows)
+    assert not compare.is_done(run._replace(budget='medium'), rows)
 
 
 def test_a_killed_comparison_goes_on(tmp_path, text, run, main):
@@ -190,6 +225,7 @@ def test_bad_lists(tmp_path, text, main):
 
     for content, message in (
         ('seeds: [0]', 'names no methods: write methods: {NAME: {config'),
+        (text + '\nbudget: 150', 'budget of bad.yml should be'),
         (text + '\nseed: [1]', r"has \['seed'\], but only methods, seeds"),
         ('methods: {A: {confg: b.py}}', 'method "A" of .* should be as in'),
         (text.replace('against: CSD', 'against: DSC'), 'against: NAME'),
