@@ -22,6 +22,8 @@ default_hooks = dict(
         # kept: 24 * 128.
         init_rounds=6,
         init_iters=24,
+        # The teacher's feature maps are kept as well, 57 KB an image.
+        target_maps=True,
         synthesizer=dict(
             batch_size=128,
             iters=24,
@@ -68,12 +70,44 @@ custom_hooks = [dict(type='mmrazor.TeacherBlocksHook')]
 model = dict(
     # The images of the bank are seen as the teacher saw them.
     data_preprocessor=dict(augment=None),
-    aux_head=dict(scale=10, views_per_image=1),
+    # Its weights are drawn as torch does. From the authors' N(0, 0.02), the
+    # first steps on normalised logits make them so large that it hardly
+    # learns.
+    aux_head=dict(scale=10, views_per_image=1, init_cfg=None),
     # The teacher's logits say all that a label does.
     student_loss=None,
     distiller=dict(
-        student_recorders=dict(feature=None),
-        distill_losses=dict(loss_kd=dict(tau=4)),
+        # Maps of all three stages, which are of the teacher's shape.
+        student_recorders=dict(
+            feature=None,
+            stage1=dict(type='ModuleOutputs', source='backbone.layer1'),
+            stage2=dict(type='ModuleOutputs', source='backbone.layer2'),
+            stage3=dict(type='ModuleOutputs', source='backbone.layer3'),
+        ),
+        teacher_recorders=dict(
+            stage1=dict(
+                type='ModuleOutputs', source='teacher.backbone.layer1'
+            ),
+            stage2=dict(
+                type='ModuleOutputs', source='teacher.backbone.layer2'
+            ),
+            stage3=dict(
+                type='ModuleOutputs', source='teacher.backbone.layer3'
+            ),
+        ),
+        distill_losses=dict(
+            loss_kd=dict(tau=4),
+            loss_stage1=dict(type='RelativeL2Loss'),
+            loss_stage2=dict(type='RelativeL2Loss'),
+            loss_stage3=dict(type='RelativeL2Loss'),
+        ),
+        loss_forward_mappings={
+            f'loss_stage{i}': dict(
+                s_feature=dict(from_student=True, recorder=f'stage{i}'),
+                t_feature=dict(from_student=False, recorder=f'stage{i}'),
+            )
+            for i in (1, 2, 3)
+        },
     ),
 )
 optim_wrapper = dict(

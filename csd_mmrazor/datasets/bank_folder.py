@@ -3,7 +3,7 @@ import hashlib
 import io
 import os.path as osp
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -232,17 +232,19 @@ class BankFolder:
 
         ``targets`` are logits, (K, ) for an image as it is; for V views of
         it, (V, K), with ``draws``, (V, 3), which say what views these are.
+        ``maps`` are what else of the teacher is kept, (L, ) or (V, L).
         """
         assert self.target_kind is not None, 'there are no targets'
-        views = self.target_kind.views
-        if not views:
-            return np.dtype([('targets', '<f2', (self.num_classes,))])
-        return np.dtype(
-            [
-                ('targets', '<f2', (views, self.num_classes)),
-                ('draws', 'u1', (views, DRAWS)),
-            ]
-        )
+        views, size = self.target_kind.views, self.target_kind.map_size
+        each = (views,) if views else ()
+        fields: List[Tuple[Any, ...]] = [
+            ('targets', '<f2', (*each, self.num_classes))
+        ]
+        if size:
+            fields.append(('maps', '<f2', (*each, size)))
+        if views:
+            fields.append(('draws', 'u1', (views, DRAWS)))
+        return np.dtype(fields)
 
     def expect_targets(self, kind: Optional[TargetKind], write: bool) -> None:
         """Say what targets shards are to have; others are dropped.
@@ -295,14 +297,16 @@ class BankFolder:
                 f'The targets of the bank in {self.path} have the shapes '
                 f'{expected}, but got {found}.'
             )
-        logits = targets['targets']
-        if not np.isfinite(logits).all():
-            raise ValueError(
-                'What the teacher says of images of the bank is NaN or Inf: '
-                f'{(~np.isfinite(logits)).sum()} of {logits.size} logits. '
-                'Check its checkpoint, and mean and std of '
-                'model.data_preprocessor.'
-            )
+        for name in ('targets', 'maps') if 'maps' in targets else ('targets',):
+            values = targets[name]
+            if not np.isfinite(values).all():
+                kinds = dict(targets='logits', maps='numbers of its maps')
+                raise ValueError(
+                    'What the teacher says of images of the bank is NaN or '
+                    f'Inf: {(~np.isfinite(values)).sum()} of {values.size} '
+                    f'{kinds[name]}. Check its checkpoint, and mean and std '
+                    'of model.data_preprocessor.'
+                )
         return _as_file(targets, dtype)
 
     def _note_targets(self, shard: Shard, content: bytes, write: bool) -> None:

@@ -41,6 +41,10 @@ class TargetKind(NamedTuple):
     # How many views of each image they are of. 0 for the image as it is.
     views: int
     augment: str  # what the views are drawn by; '' for none
+    # What else of the teacher is kept, by layers with their shapes, and how
+    # many numbers of a view that is.
+    maps: str = ''
+    map_size: int = 0
 
 
 class Manifest(NamedTuple):
@@ -278,7 +282,8 @@ def _parse_manifest(found: Any) -> Manifest:
     if 'targets' in found:
         names = {shard.name for shard in shards}
         kind, targets = _parse_targets(found['targets'], names)
-        size = max(kind.views, 1) * (2 * found['num_classes'] + DRAWS)
+        numbers = found['num_classes'] + kind.map_size
+        size = max(kind.views, 1) * (2 * numbers + DRAWS)
         _check(size <= MOST_BYTES, 'views', kind.views)
     return Manifest(
         shape, found['num_classes'], shards, states, classes, kind, targets
@@ -289,12 +294,16 @@ def _parse_targets(
     entry: object, shards: Set[str]
 ) -> Tuple[TargetKind, Dict[str, str]]:
     fields = dict(entry) if isinstance(entry, dict) else {}
+    # Older manifests have none.
+    fields = {'maps': '', 'map_size': 0, **fields}
     _check(set(fields) == {*TargetKind._fields, 'files'}, 'targets', entry)
     files = fields.pop('files')
     kind = TargetKind(**fields)
     _text('sha256', kind.teacher, _SHA256)
     _integer('views', kind.views, 0, MOST_VIEWS)
     _check(isinstance(kind.augment, str), 'augment', kind.augment)
+    _check(isinstance(kind.maps, str), 'maps', kind.maps)
+    _integer('map_size', kind.map_size, 0, MOST_BYTES)
     _check(isinstance(files, dict), 'files of targets', files)
     for name, checksum in files.items():
         _check(name in shards, 'shard of targets', name)

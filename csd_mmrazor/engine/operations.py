@@ -229,9 +229,13 @@ def _batch(runner: Runner) -> Dict[str, Any]:
     hook = _synthesis_hook(runner)
     views = (hook.target_views,) if hook and hook.target_views else ()
     if views or (hook and hook.synthesizer.keep_targets):
-        model.check_targets()  # runs the teacher, once
+        # Runs the teacher, once.
+        kept_maps = model.check_targets(hook.target_maps)
         classes = hook.synthesizer.check(Networks.from_algorithm(model))[0]
         batch['targets'] = torch.zeros(size, *views, classes).half()
+        if kept_maps is not None:
+            # Losses may divide by the size of maps.
+            batch['maps'] = torch.ones(size, *views, kept_maps.size).half()
     if views:
         batch['draws'] = torch.zeros(size, *views, 3, dtype=torch.uint8)
     return batch

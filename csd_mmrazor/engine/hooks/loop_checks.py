@@ -7,7 +7,7 @@ would train on nothing, or on less than the config says, without a word.
 
 import logging
 from functools import partial
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from mmengine.hooks import CheckpointHook
@@ -26,6 +26,7 @@ from ...models.preprocessors import (
     check_scale,
 )
 from ...models.synthesizers import ImageSynthesizer, Networks
+from ...models.utils import KeptMaps
 
 # Tops and lefts of views are 0..2 * padding, in a byte.
 _MOST_PADDING = 127
@@ -125,20 +126,25 @@ def check_labels(model: Any, synthesizer: ImageSynthesizer) -> None:
 
 
 def check_targets(
-    model: Any, synthesizer: ImageSynthesizer, views: int
-) -> None:
+    model: Any, synthesizer: ImageSynthesizer, views: int, with_maps: bool
+) -> Optional[KeptMaps]:
     """Check that targets of the teacher can be kept, and suffice.
 
     Args:
         model (nn.Module): The algorithm, wrapped or not.
         synthesizer (ImageSynthesizer): What makes the images.
         views (int): ``target_views`` of the hook.
+        with_maps (bool): ``target_maps`` of the hook.
+
+    Returns:
+        KeptMaps | None: What is kept besides the teacher's logits, if
+        anything is.
 
     Raises:
         ValueError: If not; says what to set.
     """
     if not (synthesizer.keep_targets or views):
-        return
+        return None
     model = getattr(model, 'module', model)
     option = (
         f'target_views={views} of SynthesisHook'
@@ -175,7 +181,13 @@ def check_targets(
             'model.data_preprocessor.augment can be up to '
             f'{_MOST_PADDING}, but got {augment.padding}.'
         )
-    model.check_targets()
+    if with_maps and synthesizer.keep_targets and synthesizer.with_compile:
+        raise ValueError(
+            'target_maps=True of SynthesisHook records layers of the teacher '
+            'in synthesis, which compile=True of the synthesizer cannot: set '
+            'compile=False, or target_views in place of keep_targets.'
+        )
+    return model.check_targets(with_maps)
 
 
 def check_loader(loader: DataLoader[Any]) -> None:

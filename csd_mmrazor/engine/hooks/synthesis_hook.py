@@ -15,6 +15,7 @@ from ...datasets.bank_folder import IMPORTED, INITIAL, MOST_VIEWS
 from ...models.synthesizers import Networks
 from ...models.utils import contiguous, reset_weights
 from ...utils import check_integer, derive_seed, seeded
+from ...utils.arguments import check_value
 from ...utils.run_clock import RunClock
 from ..rehearsal import rehearse
 from ..run_plan import run_clock
@@ -87,6 +88,10 @@ class SynthesisHook(Hook):
             are kept with the bank; student steps draw among them and need no
             pass of the teacher. They take 2K + 3 bytes a view and image, for
             K classes. 0 keeps none. Defaults to 0.
+        target_maps (bool): Whether what the student's losses look at of the
+            teacher besides its logits, such as feature maps, is kept with
+            them (by ``target_views``, or ``keep_targets`` of the
+            synthesizer): 2 bytes a number, view and image. Defaults to False.
         rehearsal (bool): Whether the run is first tried on a small scale, so
             that what would stop it later does so immediately. Defaults to
             True.
@@ -107,6 +112,7 @@ class SynthesisHook(Hook):
         progress_interval: float = 10,
         grid_images: int = 100,
         target_views: int = 0,
+        target_maps: bool = False,
         rehearsal: bool = True,
     ) -> None:
         for name, value in dict(
@@ -132,7 +138,15 @@ class SynthesisHook(Hook):
                 'its synthesizer keeps what it said when they were made: '
                 'leave out one of them.'
             )
+        check_value('target_maps of SynthesisHook', target_maps, (bool,))
+        if target_maps and not (target_views or self.synthesizer.keep_targets):
+            raise ValueError(
+                'target_maps=True of SynthesisHook keeps maps beside the '
+                "teacher's logits, but these are not kept: set "
+                'target_views, or keep_targets=True of the synthesizer.'
+            )
         self.target_views = target_views
+        self.target_maps = target_maps
         self.rounds = rounds
         self.init_rounds = init_rounds
         self.init_iters = init_iters or self.synthesizer.iters
@@ -155,7 +169,13 @@ class SynthesisHook(Hook):
         )
         check_images(runner.model, networks, image_shape)
         check_labels(runner.model, self.synthesizer)
-        check_targets(runner.model, self.synthesizer, self.target_views)
+        kept_maps = check_targets(
+            runner.model,
+            self.synthesizer,
+            self.target_views,
+            self.target_maps,
+        )
+        networks = networks._replace(kept_maps=kept_maps)
         seed = _shared_seed(runner)
         if self.rehearsal:
             rehearse(runner)

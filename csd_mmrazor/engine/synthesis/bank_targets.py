@@ -26,8 +26,8 @@ from ...models.synthesizers import (
     ImageSynthesizer,
     Networks,
     teacher_logits,
-    to_float16,
 )
+from ...models.utils import to_float16
 from ...utils import derive_seed, seeded
 
 
@@ -35,7 +35,8 @@ class BankTargets(NamedTuple):
     """Computes the targets of images, the same whenever it does.
 
     Args:
-        networks (Networks): Of which the first teacher is asked.
+        networks (Networks): Of which the first teacher is asked, with the
+            ``kept_maps`` that ``kind`` says.
         kind (TargetKind): What targets are of.
         augment (nn.Module, optional): What views are drawn by; None for
             images as they are.
@@ -59,7 +60,7 @@ class BankTargets(NamedTuple):
             dict[str, Tensor]: As of ``BankFolder.target_dtype``.
         """
         if self.augment is None:
-            return dict(targets=to_float16(self._logits(images)))
+            return self._answers(images)
         seed = derive_seed(*self.seeds, epoch + 2, index)
         with seeded(seed, torch.device('cpu')):
             draws = torch.stack(
@@ -69,15 +70,31 @@ class BankTargets(NamedTuple):
                 ],
                 1,
             )
-        targets = [
-            self._logits(self.augment.replay(images, each.to(images.device)))
+        answers = [
+            self._answers(self.augment.replay(images, each.to(images.device)))
             for each in draws.unbind(1)
         ]
-        draws = draws.to(targets[0].device)
-        return dict(targets=to_float16(torch.stack(targets, 1)), draws=draws)
+        stacked = {
+            name: torch.stack([answer[name] for answer in answers], 1)
+            for name in answers[0]
+        }
+        device = stacked['targets'].device
+        return dict(stacked, draws=draws.to(device))
 
-    def _logits(self, images: Tensor) -> Tensor:
-        return teacher_logits(self.networks, images)
+    def _answers(self, images: Tensor) -> Dict[str, Tensor]:
+        """What is kept of one pass, without ``draws``."""
+        kept_maps = self.networks.kept_maps
+        if kept_maps is None:
+            return dict(
+                targets=to_float16(teacher_logits(self.networks, images))
+            )
+        targets, maps = [], []
+        for part in images.split(256):
+            with kept_maps.manager:
+                logits_t = teacher_logits(self.networks, part)
+            targets.append(to_float16(logits_t))
+            maps.append(kept_maps.recorded())
+        return dict(targets=torch.cat(targets), maps=torch.cat(maps))
 
 
 def targets_of(
@@ -100,7 +117,14 @@ def targets_of(
         return None
     augment = model.data_preprocessor.augment if views else None
     checksum = fingerprint(networks.each_teacher[0], model.data_preprocessor)
-    kind = TargetKind(checksum, views, str(augment) if views else '')
+    kept_maps = networks.kept_maps
+    kind = TargetKind(
+        checksum,
+        views,
+        str(augment) if views else '',
+        '' if kept_maps is None else str(kept_maps),
+        0 if kept_maps is None else kept_maps.size,
+    )
     return BankTargets(networks, kind, augment, seeds)
 
 
@@ -135,7 +159,7 @@ def complete_targets(bank: ImageBank, targets: Optional[BankTargets]) -> None:
             changed = [
                 name
                 for name, old, new in zip(kind._fields, before, kind)
-                if old != new
+                if old != new and name != 'map_size'
             ]
             change = f'were of another {" and ".join(changed)}: they are '
             change += 'computed again'

@@ -262,7 +262,10 @@ class RoundRunner:
         if self.targets is None:
             return columns
         if batch.targets is not None:
-            return dict(columns, targets=batch.targets)
+            columns['targets'] = batch.targets
+            if batch.maps is not None:
+                columns['maps'] = batch.maps
+            return columns
         return {**columns, **self.targets.of(batch.images, epoch, index)}
 
     def _gathered(

@@ -30,6 +30,7 @@ from ...utils.modules import exclude_from_checkpoints, switch_inplace_off
 from ..connectors import infer_connectors
 from ..preprocessors import BankDataPreprocessor, check_preprocessor
 from ..utils import (
+    KeptMaps,
     as_in_training,
     build_teacher,
     check_mappings,
@@ -120,6 +121,7 @@ class CSDDistillation(BaseAlgorithm):
         self.log_interval = log_interval
         # Once it is known, see :meth:`check_targets`.
         self._records: Dict[str, Tuple[int, int]] = {}
+        self._kept_maps: Optional[KeptMaps] = None
         self.student_ckpt = student_ckpt
         self.aux_feature = aux_feature
         self.teachers = self._build_teachers(teachers)
@@ -166,6 +168,7 @@ class CSDDistillation(BaseAlgorithm):
         mode: str = 'tensor',
         labels: Optional[Tensor] = None,
         targets: Optional[Tensor] = None,
+        maps: Optional[Tensor] = None,
     ) -> Any:
         """Forward in one of MMEngine's modes, or in mode 'aux_loss'.
 
@@ -178,23 +181,33 @@ class CSDDistillation(BaseAlgorithm):
             labels (Tensor, optional): Classes, (N, ), for the losses.
             targets (Tensor, optional): The teacher's logits of the inputs,
                 (N, K), for 'loss'; without them the teachers run.
+            maps (Tensor, optional): What else of the teacher is kept, see
+                :meth:`loss`.
         """
         if mode == 'loss':
             # A class of one's own may have a loss without targets.
-            given = {} if targets is None else dict(targets=targets)
+            given = dict(targets=targets, maps=maps)
+            given = {k: v for k, v in given.items() if v is not None}
             return self.loss(inputs, labels, **given)
         if mode == 'aux_loss':
             return self.aux_loss(inputs, labels)
         return super().forward(inputs, data_samples, mode)
 
-    def check_targets(self) -> None:
-        """Check that the teacher's logits are all that is needed of it.
+    def check_targets(self, with_maps: bool = False) -> Optional[KeptMaps]:
+        """Check that what is kept of the teacher is all that is needed of it.
+
+        Args:
+            with_maps (bool): Whether that is more than its logits. Defaults
+                to False.
+
+        Returns:
+            KeptMaps | None: What else is kept, if anything is.
 
         Raises:
             ValueError: If a loss looks at something else; says what to do.
         """
-        if self._records:
-            return
+        if self._records and with_maps == (self._kept_maps is not None):
+            return self._kept_maps
         if len(self.teachers) > 1:
             raise ValueError(
                 'The targets of an image bank are of one teacher, but '
@@ -216,13 +229,18 @@ class CSDDistillation(BaseAlgorithm):
         inputs = inputs.view(2, *self.image_shape).to(device)
         with torch.no_grad(), distiller.teacher_recorders:
             logits = logits_of(teacher(inputs, mode='tensor'))
-        self._records = records_of_logits(distiller, logits)
+        self._records, kept_maps = records_of_logits(
+            distiller, logits, with_maps
+        )
+        self._kept_maps = kept_maps if with_maps else None
+        return self._kept_maps
 
     def loss(
         self,
         inputs: Tensor,
         labels: Tensor,
         targets: Optional[Tensor] = None,
+        maps: Optional[Tensor] = None,
     ) -> Dict[str, Tensor]:
         """Losses of the student.
 
@@ -231,6 +249,8 @@ class CSDDistillation(BaseAlgorithm):
             labels (Tensor): Classes, (N, ).
             targets (Tensor, optional): The teacher's logits of the inputs,
                 (N, K), which spare its pass. Defaults to None.
+            maps (Tensor, optional): Beside them, what :meth:`check_targets`
+                says, (N, L). Defaults to None.
 
         Returns:
             dict[str, Tensor]: By name, scalars.
@@ -238,8 +258,10 @@ class CSDDistillation(BaseAlgorithm):
         distiller = self.distiller
         distiller.set_deliveries_override(False)
         if targets is not None:
-            self.check_targets()
+            kept_maps = self.check_targets(maps is not None)
             record_logits(distiller, self._records, full_precision(targets))
+            if kept_maps is not None and maps is not None:
+                kept_maps.record(maps)
         else:
             with distiller.teacher_recorders, distiller.deliveries:
                 with torch.no_grad():
@@ -315,8 +337,9 @@ class CSDDistillation(BaseAlgorithm):
             optimizers = dict(architecture=optim_wrapper)
         check_optimizers(optimizers, self.aux_head is not None)
         given = {}
-        if 'targets' in data:
-            given = dict(targets=to_device(data['targets'], inputs.device))
+        for name in ('targets', 'maps'):
+            if name in data:
+                given[name] = to_device(data[name], inputs.device)
         steps = [('architecture', 'loss', given)]
         if self.aux_head is not None:
             steps.append(('aux_head', 'aux_loss', {}))

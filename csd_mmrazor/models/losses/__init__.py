@@ -11,6 +11,7 @@ from .prior_losses import (
     MeanTotalVariationLoss,
     TotalVariationLoss,
 )
+from .relative_l2_loss import RelativeL2Loss
 
 __all__ = [
     'AdversarialLoss',
@@ -22,6 +23,7 @@ __all__ = [
     'MeanTotalVariationLoss',
     'MovingBNStatisticsLoss',
     'OneHotLoss',
+    'RelativeL2Loss',
     'TotalVariationLoss',
     'WeightedLoss',
 ]

@@ -229,7 +229,8 @@ class BankDataPreprocessor(ClsDataPreprocessor):
 
         Returns:
             dict: As ``data``, with ``inputs`` (N, C, H, W), float32,
-            normalised, and ``targets``, (N, K), of exactly these.
+            normalised, and ``targets``, (N, K), and ``maps``, (N, L), of
+            exactly these.
 
         Raises:
             ValueError: If images would be augmented in another way than
@@ -269,5 +270,6 @@ class BankDataPreprocessor(ClsDataPreprocessor):
             which = torch.randint(views, (number,), device=images.device)
             rows = torch.arange(number, device=images.device)
             images = self.augment.replay(images, draws[rows, which])
-            data['targets'] = data['targets'][rows, which]
+            for name in {'targets', 'maps'} & {*data}:
+                data[name] = data[name][rows, which]
         return images, data

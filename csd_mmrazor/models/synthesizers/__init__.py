@@ -1,5 +1,4 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .all_steps import to_float16
 from .best_step import NonFiniteSynthesisError, SynthesisBatch
 from .image_synthesizer import ImageSynthesizer
 from .lasting_generator import LastingGenerator
@@ -35,5 +34,4 @@ __all__ = [
     'diversity_metrics',
     'teacher_decisions',
     'teacher_logits',
-    'to_float16',
 ]

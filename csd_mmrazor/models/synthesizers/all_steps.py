@@ -5,10 +5,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ..utils import KeptMaps, to_float16
 from .best_step import SynthesisBatch, to_uint8
-
-# The largest number of float16.
-_LARGEST = torch.finfo(torch.float16).max
 
 
 class RoundToLevels(nn.Module):
@@ -35,17 +33,24 @@ class AllSteps:
         labels (Tensor, optional): Classes that each step asks for, (N, ).
             None labels images as the teacher decides.
         keep_targets (bool): Whether to keep the teacher's logits.
+        kept_maps (KeptMaps, optional): What else of it is kept.
     """
 
     def __init__(
-        self, iters: int, labels: Optional[Tensor], keep_targets: bool
+        self,
+        iters: int,
+        labels: Optional[Tensor],
+        keep_targets: bool,
+        kept_maps: Optional[KeptMaps] = None,
     ) -> None:
         self.iters = iters
         self.asked = labels
         self.keep_targets = keep_targets
         self.images: Tensor  # from the first step on
         self.labels: Tensor
+        self.kept_maps = kept_maps
         self.targets: Optional[Tensor] = None
+        self.maps: Optional[Tensor] = None
 
     @torch.no_grad()
     def update(self, step: int, images: Tensor, logits_t: Tensor) -> None:
@@ -67,6 +72,10 @@ class AllSteps:
                 self.targets = logits_t.new_empty(
                     (total, logits_t.shape[1]), dtype=torch.float16
                 )
+            if self.kept_maps is not None:
+                self.maps = logits_t.new_empty(
+                    (total, self.kept_maps.size), dtype=torch.float16
+                )
         place = slice(step * num, (step + 1) * num)
         self.images[place] = to_uint8(images)
         self.labels[place] = (
@@ -74,14 +83,14 @@ class AllSteps:
         )
         if self.targets is not None:
             self.targets[place] = to_float16(logits_t)
+        if self.maps is not None and self.kept_maps is not None:
+            self.maps[place] = self.kept_maps.recorded()
 
     def batch(self, best: SynthesisBatch) -> SynthesisBatch:
         """The batch of a round in place of its best step's."""
         return best._replace(
-            images=self.images, labels=self.labels, targets=self.targets
+            images=self.images,
+            labels=self.labels,
+            targets=self.targets,
+            maps=self.maps,
         )
-
-
-def to_float16(logits: Tensor) -> Tensor:
-    """Logits in float16, the largest of them as large as it can hold."""
-    return logits.clamp(-_LARGEST, _LARGEST).half()

@@ -14,6 +14,8 @@ class SynthesisBatch(NamedTuple):
     step: int  # the step that was kept
     # The teacher's logits of each image, (N, K), float16, if they are kept.
     targets: Optional[Tensor] = None
+    # What else of it is kept, (N, L), float16; see ``KeptMaps``.
+    maps: Optional[Tensor] = None
 
 
 class NonFiniteSynthesisError(FloatingPointError):

@@ -549,7 +549,12 @@ class ImageSynthesizer(nn.Module):
         every = None
         if self.keep == 'all':
             asked = None if self.labels in ('teacher', 'none') else labels
-            every = AllSteps(iters, asked, self.keep_targets)
+            every = AllSteps(
+                iters,
+                asked,
+                self.keep_targets,
+                observer.networks.kept_maps if self.keep_targets else None,
+            )
         generate = self.generator
         if self.with_compile:
             generate = torch.compile(generate, dynamic=False)

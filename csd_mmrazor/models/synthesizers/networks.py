@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..preprocessors import normalize_images
 from ..pretext_tasks import chosen_views
-from ..utils import full_precision, pooled_features
+from ..utils import KeptMaps, full_precision, pooled_features
 
 
 class Networks(NamedTuple):
@@ -25,6 +25,8 @@ class Networks(NamedTuple):
     aux_feature: Optional[str] = None
     # (C, H, W) of the algorithm's images, if it says.
     image_shape: Optional[Tuple[int, ...]] = None
+    # What is kept of a teacher's pass besides its logits, if anything is.
+    kept_maps: Optional[KeptMaps] = None
 
     @classmethod
     def from_algorithm(cls, algorithm: Any) -> 'Networks':

@@ -275,7 +275,10 @@ class Observer:
         """
         self.means.clear()
         found = []
-        with self.distiller.teacher_recorders:
+        with ExitStack() as stack:
+            stack.enter_context(self.distiller.teacher_recorders)
+            if self.networks.kept_maps is not None:
+                stack.enter_context(self.networks.kept_maps.manager)
             for teacher, collected in zip(
                 self.networks.each_teacher, self.statistics
             ):

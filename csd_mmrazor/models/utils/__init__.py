@@ -21,6 +21,7 @@ from .modes import as_in_training, evaluating, frozen, reset_weights
 from .optimizer_state import load_optimizer_state, optimizer_state
 from .outputs import full_precision, logits_of
 from .recorders import (
+    KeptMaps,
     attached,
     check_mappings,
     check_recorders,
@@ -28,6 +29,7 @@ from .recorders import (
     record_labels,
     record_logits,
     records_of_logits,
+    to_float16,
 )
 from .teacher_blocks import (
     Chain,
@@ -80,6 +82,8 @@ __all__ = [
     'record_logits',
     'recorded_outputs',
     'records_of_logits',
+    'KeptMaps',
+    'to_float16',
     'reset_weights',
     'same_classes',
     'set_memory_format',

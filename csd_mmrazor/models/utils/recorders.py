@@ -1,7 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import math
 from contextlib import contextmanager
 from inspect import Parameter, signature
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -125,28 +126,85 @@ def check_mappings(distiller: ConfigurableDistiller) -> None:
             )
 
 
+class KeptMaps(NamedTuple):
+    """What losses look at of a teacher besides its logits, to be kept."""
+
+    manager: Any  # a ``RecorderManager`` that listens to the teacher
+    shapes: Dict[str, Tuple[int, ...]]  # of an image's maps, by recorder
+
+    @property
+    def size(self) -> int:
+        """Numbers of an image."""
+        return sum(map(math.prod, self.shapes.values()))
+
+    def __str__(self) -> str:
+        """What they are of, which is kept with them."""
+        return ', '.join(
+            f'{self.manager.recorders[name].source} '
+            + 'x'.join(map(str, shape))
+            for name, shape in self.shapes.items()
+        )
+
+    def recorded(self) -> Tensor:
+        """Those of the last pass in whose context the manager was.
+
+        Returns:
+            Tensor: (N, L), float16, one map after the other.
+        """
+        maps = [
+            self.manager.get_recorder(name).get_record_data()
+            for name in self.shapes
+        ]
+        return torch.cat([to_float16(m.detach().flatten(1)) for m in maps], 1)
+
+    def record(self, maps: Tensor) -> None:
+        """Let the recorders have maps without a pass of the teacher.
+
+        Args:
+            maps (Tensor): (N, L), as of :meth:`recorded`.
+        """
+        parts = maps.split([*map(math.prod, self.shapes.values())], 1)
+        for (name, shape), part in zip(self.shapes.items(), parts):
+            recorder = self.manager.get_recorder(name)
+            with recorder:
+                recorder.data_buffer.append(
+                    full_precision(part).view(-1, *shape)
+                )
+
+
+def to_float16(values: Tensor) -> Tensor:
+    """In float16, the largest as large as it can hold."""
+    largest = torch.finfo(torch.float16).max
+    return values.clamp(-largest, largest).half()
+
+
 def records_of_logits(
-    distiller: ConfigurableDistiller, logits: Tensor
-) -> Dict[str, Tuple[int, int]]:
-    """What a distiller takes of a teacher, if that is its logits alone.
+    distiller: ConfigurableDistiller, logits: Tensor, with_maps: bool = False
+) -> Tuple[Dict[str, Tuple[int, int]], KeptMaps]:
+    """What a distiller takes of a teacher, if that can be kept.
 
     Args:
         distiller (ConfigurableDistiller): Its recorders have recorded one
             pass of the teacher.
         logits (Tensor): Of that pass, (N, K).
+        with_maps (bool): Whether it may be more than the logits. Defaults to
+            False.
 
     Returns:
-        dict[str, tuple[int, int]]: For each of the teacher's recorders that
-        losses look at, how many passes it has to have recorded, and how many
-        items of each, or 0 where the logits are no item of something; for
-        :func:`record_logits`.
+        tuple[dict[str, tuple[int, int]], KeptMaps]: For each of the teacher's
+        recorders whose logits losses look at, how many passes it has to have
+        recorded, and how many items of each, or 0 where the logits are no
+        item of something; for :func:`record_logits`. Then what else of it
+        they look at.
 
     Raises:
-        ValueError: If a loss looks at something else of the teacher, or none
-            looks at it; says which and what to do.
+        ValueError: If a loss looks at what is not kept, none looks at the
+            logits, or, ``with_maps``, none at anything else; says which and
+            what to do.
     """
     recorders = distiller.teacher_recorders.recorders
     found: Dict[str, Tuple[int, int]] = {}
+    shapes: Dict[str, Tuple[int, ...]] = {}
     for loss, mapping in distiller.loss_forward_mappings.items():
         for record in mapping.values():
             if record['from_student']:
@@ -159,15 +217,25 @@ def records_of_logits(
                 or data.shape != logits.shape
                 or not torch.equal(data, logits)
             ):
+                if (
+                    with_maps
+                    and torch.is_tensor(data)
+                    and data.is_floating_point()
+                    and data.shape[:1] == logits.shape[:1]
+                    and (index, item) == (0, None)
+                ):
+                    shapes[name] = tuple(data.shape[1:])
+                    continue
+                advice = '' if with_maps else 'target_maps=True of the hook, '
                 raise ValueError(
                     "The targets of the image bank are the teacher's logits, "
                     f'but {loss} of model.distiller looks at something else '
                     f'of it, by the recorder "{name}" '
                     f'({type(recorders[name]).__name__} of '
                     f'{recorders[name].source}). Turn that loss off, by '
-                    f'model.distiller.distill_losses.{loss}=None, or keep no '
-                    'targets (keep_targets of the synthesizer, target_views '
-                    'of SynthesisHook).'
+                    f'model.distiller.distill_losses.{loss}=None, {advice}or '
+                    'keep no targets (keep_targets of the synthesizer, '
+                    'target_views of SynthesisHook).'
                 )
             passes, items = found.get(name, (1, 0))
             items = items if item is None else max(items, item + 1)
@@ -179,7 +247,14 @@ def records_of_logits(
             'KLDivergence, or keep no targets (keep_targets of the '
             'synthesizer, target_views of SynthesisHook).'
         )
-    return found
+    if with_maps and not shapes:
+        raise ValueError(
+            'target_maps=True of SynthesisHook would keep nothing, since no '
+            'loss of model.distiller looks at more of the teacher than its '
+            'logits: leave it out, or add a loss of feature maps, such as '
+            'RelativeL2Loss.'
+        )
+    return found, KeptMaps(distiller.teacher_recorders, shapes)
 
 
 def record_logits(

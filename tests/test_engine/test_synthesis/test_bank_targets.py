@@ -42,6 +42,14 @@ VIEWS = {
     'model.data_preprocessor.augment': dict(type='RandomCropFlip', padding=1),
     f'{SYNTHESIS}.target_views': 2,
 }
+# With the teacher's last feature map, which the student is trained on.
+FEATURE = 'model.distiller.student_recorders.feature'
+MAPS = {f'{SYNTHESIS}.target_maps': True}
+KEPT_MAPS = {k: v for k, v in {**KEPT, **MAPS}.items() if k != FEATURE}
+VIEWS_MAPS = {k: v for k, v in {**VIEWS, **MAPS}.items() if k != FEATURE}
+BY_NAME = dict(
+    kept=KEPT, views=VIEWS, kept_maps=KEPT_MAPS, views_maps=VIEWS_MAPS
+)
 
 
 class Stop(BaseException):
@@ -93,7 +101,8 @@ def assert_of_teacher(runner):
     for shard in folder.shards:
         images = torch.from_numpy(folder.read(shard)[0].copy())
         found = folder.read_targets(shard)
-        views = [(found['targets'], images)]
+        answers = {k: v for k, v in found.items() if k != 'draws'}
+        views = [(answers, images)]
         if 'draws' in found:
             views = []
             padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
@@ -103,20 +112,24 @@ def assert_of_teacher(runner):
                     image[:, top : top + 8, left : left + 8].flip([2] * flip)
                     for image, (top, left, flip) in zip(padded, draws)
                 ]
-                views.append((found['targets'][:, view], torch.stack(made)))
-        for targets, seen in views:
+                answer = {k: v[:, view] for k, v in answers.items()}
+                views.append((answer, torch.stack(made)))
+        for answer, seen in views:
             inputs = (seen.float() - preprocessor.mean) / preprocessor.std
             with torch.no_grad():
+                (feature,) = teacher.backbone(inputs)
                 logits = teacher(inputs, mode='tensor')
-            torch.testing.assert_close(
-                torch.from_numpy(targets.copy()).float(),
-                logits,
-                rtol=2**-10,
-                atol=1e-3,
-            )
+            expected = dict(targets=logits, maps=feature.flatten(1))
+            for name, value in answer.items():
+                torch.testing.assert_close(
+                    torch.from_numpy(value.copy()).float(),
+                    expected[name],
+                    rtol=2**-10,
+                    atol=1e-3,
+                )
 
 
-@pytest.mark.parametrize('options', [KEPT, VIEWS], ids=['kept', 'views'])
+@pytest.mark.parametrize('options', BY_NAME.values(), ids=BY_NAME)
 def test_no_pass_of_the_teacher_in_student_steps(tiny_runner, options):
     runner = tiny_runner(**options)
     passes, steps = [], []
@@ -136,9 +149,16 @@ def test_no_pass_of_the_teacher_in_student_steps(tiny_runner, options):
     assert steps == [0] * 6
     assert passes
     assert_of_teacher(runner)
+    kind = folder_of(runner).target_kind
+    if f'{SYNTHESIS}.target_maps' in options:
+        assert kind.maps == 'teacher.backbone 16x4x4'
+        assert kind.map_size == 16 * 4 * 4
+    else:
+        assert (kind.maps, kind.map_size) == ('', 0)
+    is_kept = f'{SYNTHESIS}.synthesizer.keep_targets' in options
     counts = [shard.count for shard in folder_of(runner).shards]
-    assert counts == ([24, 24, 16, 16] if options is KEPT else [16] * 4)
-    if options is KEPT:
+    assert counts == ([24, 24, 16, 16] if is_kept else [16] * 4)
+    if is_kept:
         # With labels, though no classes were asked for.
         folder = folder_of(runner)
         for shard in folder.shards:
@@ -146,7 +166,9 @@ def test_no_pass_of_the_teacher_in_student_steps(tiny_runner, options):
             assert np.array_equal(folder.read(shard)[1], targets.argmax(1))
 
 
-@pytest.mark.parametrize('options', [KEPT, VIEWS], ids=['kept', 'views'])
+@pytest.mark.parametrize(
+    'options', [KEPT, VIEWS, KEPT_MAPS], ids=['kept', 'views', 'kept_maps']
+)
 def test_resumes_where_it_was(tiny_runner, options):
     whole = tiny_runner('whole', **options)
     whole.train()
@@ -243,6 +265,41 @@ def test_targets_that_do_not_suffice(tiny_runner):
     assert not Path(runner.work_dir, 'bank').exists()
 
 
+def test_kept_maps_train_as_a_pass_does(tiny_runner):
+    """Losses and gradients, but for the rounding of float16."""
+    runner = tiny_runner(**VIEWS_MAPS)
+    model = runner.model.train()
+    inputs, labels = torch.randn(8, 1, 8, 8), torch.arange(8)
+    with torch.no_grad():
+        (feature,) = model.teachers['teacher'].backbone(inputs)
+        targets = model.teachers['teacher'](inputs, mode='tensor')
+    maps = feature.flatten(1).half()
+    found = []
+    for given in ({}, dict(targets=targets.half(), maps=maps)):
+        losses = model(inputs, labels=labels, mode='loss', **given)
+        model.zero_grad()
+        sum(losses.values()).backward()
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        found.append([*losses.values(), *map(torch.clone, grads)])
+    for a, b in zip(*found):
+        torch.testing.assert_close(a, b, rtol=0.02, atol=1e-4)
+    assert losses['distill.loss_feature'] > 0
+
+
+def test_other_maps_are_computed_again(tiny_runner):
+    options = {**VIEWS_MAPS, 'train_cfg.max_epochs': 1}
+    tiny_runner(**options).train()
+    options['train_cfg.max_epochs'] = 2
+    options['model.distiller.teacher_recorders.feature.source'] = (
+        'teacher.backbone.layer2'
+    )
+    runner = tiny_runner(resume=True, **options)
+    runner.train()
+    kind = folder_of(runner).target_kind
+    assert kind.maps.startswith('teacher.backbone.layer2 ')
+    assert 'were of another maps: they are computed again' in log_of(runner)
+
+
 @pytest.fixture(scope='module')
 def algorithm(teacher_file):
     cfg = Config.fromfile(ROOT / 'configs/csd/csd_quickstart_digits.py').model
@@ -251,6 +308,16 @@ def algorithm(teacher_file):
     cfg.teachers.teacher.ckpt_path = str(teacher_file)
     cfg.distiller.student_recorders.feature = None
     return build(cfg)
+
+
+def test_maps_that_nobody_looks_at(algorithm):
+    algorithm.data_preprocessor.augment = None
+    synthesizer = SimpleNamespace(keep_targets=True, with_compile=False)
+    with pytest.raises(ValueError, match='target_maps=True .* keep nothing'):
+        check_targets(algorithm, synthesizer, 0, True)
+    synthesizer.with_compile = True
+    with pytest.raises(ValueError, match='target_maps=True .* compile=False'):
+        check_targets(algorithm, synthesizer, 0, True)
 
 
 @pytest.mark.parametrize(
@@ -276,16 +343,16 @@ def test_augmentation_and_targets(
     algorithm.data_preprocessor.augment = augment and build(cfg)
     synthesizer = SimpleNamespace(keep_targets=keep_targets)
     if message is None:
-        check_targets(algorithm, synthesizer, views)
+        check_targets(algorithm, synthesizer, views, False)
         return
     with pytest.raises(ValueError, match=message):
-        check_targets(algorithm, synthesizer, views)
+        check_targets(algorithm, synthesizer, views, False)
 
 
 def test_algorithms_that_run_their_teacher():
     synthesizer = SimpleNamespace(keep_targets=True)
     with pytest.raises(ValueError, match='CSDDistillation, .* is Linear'):
-        check_targets(torch.nn.Linear(1, 1), synthesizer, 0)
+        check_targets(torch.nn.Linear(1, 1), synthesizer, 0, False)
 
 
 @pytest.mark.parametrize(
@@ -298,10 +365,12 @@ def test_algorithms_that_run_their_teacher():
             dict(target_views=1, keep='all', keep_targets=True),
             'target_views=1 .* keep_targets=True .* leave out one',
         ),
+        (dict(target_maps=True), 'target_maps=True .* are not kept: set'),
+        (dict(target_maps=1), 'target_maps of SynthesisHook .* got 1'),
     ],
 )
 def test_arguments_that_make_no_sense(scope, options, message):
-    views = options.pop('target_views')
+    of_hook = {k: options.pop(k) for k in [*options] if 'target_' in k}
     synthesizer = dict(
         type='ImageSynthesizer',
         generator=dict(type='CSDGenerator', img_size=8),
@@ -309,4 +378,4 @@ def test_arguments_that_make_no_sense(scope, options, message):
         **options,
     )
     with pytest.raises(ValueError, match=message):
-        SynthesisHook(synthesizer, target_views=views)
+        SynthesisHook(synthesizer, **of_hook)

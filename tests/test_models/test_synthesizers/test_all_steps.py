@@ -8,11 +8,9 @@ from helpers import build, network
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from csd_mmrazor.models import Networks
-from csd_mmrazor.models.synthesizers.all_steps import (
-    RoundToLevels,
-    to_float16,
-)
+from csd_mmrazor.models.synthesizers.all_steps import RoundToLevels
 from csd_mmrazor.models.synthesizers.observer import observing
+from csd_mmrazor.models.utils import to_float16
 
 LASTING = dict(
     labels='none',
