@@ -48,7 +48,10 @@ class SelfSupervisedAuxHead(BaseModule):
             loss on all of them, at a part of the student's passes. Defaults
             to None, all.
         init_cfg (dict | list[dict], optional): Defaults to N(0, 0.02) and
-            zero biases (authors' code, reset_model).
+            zero biases (authors' code, reset_model). Set None, torch's own,
+            with a larger ``scale``: gradients of normalised logits are
+            divided by their length, so that small weights become very large
+            in the first steps of SGD, and then hardly learn.
     """
 
     def __init__(
