@@ -1,13 +1,27 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import hashlib
 import io
+import json
+import os
 import os.path as osp
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 
 from ..utils.files import own_file, write_file
+from ..utils.threads import in_threads
+from .image_codec import ImageCodec, decode
 from .manifest import (
     DRAWS,
     IMPORTED,
@@ -18,6 +32,14 @@ from .manifest import (
     ManifestFile,
     Shard,
     TargetKind,
+    parse_json,
+)
+from .shard_files import (
+    INDEX,
+    MOST_HEADER,
+    BankError,
+    ShardFile,
+    read_index,
 )
 
 __all__ = [
@@ -29,13 +51,6 @@ __all__ = [
     'Shard',
     'TargetKind',
 ]
-
-# Bytes of an .npy file before its records, at most.
-_MOST_HEADER = 2**17
-
-
-class BankError(RuntimeError):
-    """A bank on disk that cannot be used; says what to do."""
 
 
 def _beside(name: str) -> str:
@@ -53,14 +68,47 @@ def _as_file(columns: Dict[str, np.ndarray], dtype: np.dtype) -> bytes:
     return buffer.getvalue()
 
 
+_RAW = ImageCodec()
+_VERIFIED = 'verified.json'
+
+
+def _mark(file: ShardFile) -> List[object]:
+    """What tells that a file is the one that was checked."""
+    try:
+        found = file.path.stat()
+    except OSError:
+        return [None]  # which none is
+    return [file.sha256, found.st_size, found.st_mtime_ns]
+
+
+def _bring(source: ShardFile, target: Path, link: bool) -> None:
+    """Link to a file, or copy it, over what a killed run left there."""
+    path = source.path
+    if own_file(path.parent, path.name) is None:
+        raise source.error('is lost, or a link that leads out of its folder')
+    if not link:
+        write_file(target, source.content())
+        return
+    target.unlink(missing_ok=True)
+    try:
+        os.link(path, target)
+    except OSError as error:
+        raise BankError(
+            f'{path} of init_bank cannot be linked to as {target} '
+            f'({error.strerror}): put both on one file system that has hard '
+            'links, or set link_init_bank=False of ImageBank to copy them.'
+        ) from error
+
+
 class BankFolder:
     """A bank's images on disk: shards, and a manifest that lists them.
 
-    A shard is an ``.npy`` file of records (label, image); reading one runs no
-    code from it. Shards are only ever added. The manifest's log names each
-    with its checksum, and the manifest is replaced last, so a writer that is
-    killed loses the round it was writing and no other. A round costs the same
-    however many there are.
+    A shard is an ``.npy`` file of records (label, image), or of records
+    (label, size) that files of that size in a common format follow, one of
+    each image; reading one runs no code from it. Shards are only ever added.
+    The manifest's log names each with its checksum, and the manifest is
+    replaced last, so a writer that is killed loses the round it was writing
+    and no other. A round costs the same however many there are.
 
     Shards may have targets beside them, in files of their own: what a teacher
     says of their images. Until :meth:`add_targets` was called for each, some
@@ -73,6 +121,8 @@ class BankFolder:
         num_classes (int, optional): None takes that of the manifest.
         classes (sequence[str], optional): Names of the classes in the order
             of the labels. None takes those of the manifest, if it has any.
+        codec (ImageCodec): How new shards are written. Those that are there
+            are read whatever they are. Defaults to raw images.
 
     Raises:
         BankError: If there is no manifest and no shape is given, or the
@@ -87,8 +137,10 @@ class BankFolder:
         image_shape: Optional[Sequence[int]] = None,
         num_classes: Optional[int] = None,
         classes: Optional[Sequence[str]] = None,
+        codec: ImageCodec = _RAW,
     ) -> None:
         self.path = Path(path)
+        self.codec = codec
         self.classes = list(classes or ())
         self._manifest = ManifestFile(self.path)
         self.shards: List[Shard] = []
@@ -199,14 +251,20 @@ class BankFolder:
                 f'0..{self.num_classes - 1}, but got {len(labels)}: '
                 f'{np.unique(labels)[:20]}.'
             )
-        content = _as_file(dict(label=labels, image=images), self.dtype)
+        name = f'{self._next_number():06d}.npy'
+        if self.codec.name == 'raw':
+            content = _as_file(dict(label=labels, image=images), self.dtype)
+        else:
+            name = name.replace('.npy', f'.{self.codec.name}.npy')
+            files = self.codec.encode(images)
+            sizes = np.array([len(each) for each in files])
+            content = _as_file(dict(label=labels, size=sizes), INDEX)
+            content += b''.join(files)
         beside = b''
         if targets is not None:
             beside = self._as_file(targets, len(images))
-        # Names ascend.
-        number = int(self.shards[-1].name[:6]) + 1 if self.shards else 0
         shard = Shard(
-            f'{number:06d}.npy',
+            name,
             len(images),
             hashlib.sha256(content).hexdigest(),
             epoch,
@@ -225,6 +283,142 @@ class BankFolder:
         if write:
             self.write_manifest()
         return shard
+
+    def _next_number(self) -> int:
+        """Of the next shard; names ascend."""
+        return int(self.shards[-1].name[:6]) + 1 if self.shards else 0
+
+    def adopt(self, source: 'BankFolder', link: bool, write: bool) -> None:
+        """Add the shards of another bank, with their targets, as IMPORTED.
+
+        Args:
+            source (BankFolder): The other bank. Of its targets those are
+                added that are of ``target_kind``, if all its shards have some.
+            link (bool): Whether its files are linked to, not copied: both
+                banks then have them, in the place of one, until both have
+                dropped them.
+            write (bool): As of :meth:`append`.
+
+        Raises:
+            BankError: If they cannot be linked to.
+        """
+        with_targets = (
+            self.target_kind is not None
+            and source.target_kind == self.target_kind
+            and not source.without_targets
+        )
+        number = self._next_number()
+        for index, shard in enumerate(source.shards):
+            if self.has(IMPORTED, index):
+                continue
+            name = f'{number:06d}{shard.name[6:]}'
+            number += 1
+            if write:
+                self.path.mkdir(parents=True, exist_ok=True)
+                _bring(source.file_of(shard), self.path / name, link)
+            if write and with_targets:
+                file = source.file_of(shard, with_targets=True)
+                _bring(file, self.path / _beside(name), link)
+            self.shards.append(
+                shard._replace(name=name, epoch=IMPORTED, index=index)
+            )
+            if write:
+                self._manifest.add(self.shards[-1]._asdict())
+            if with_targets:
+                checksum = source.targets[shard.name]
+                self.targets[name] = checksum
+                if write:
+                    self._manifest.add(dict(targets=name, sha256=checksum))
+        self._count_rounds()
+        if write:
+            self.write_manifest()
+
+    def verify(self, everything: bool, part: slice) -> List[str]:
+        """Check files by their checksums, those that were not before.
+
+        A file counts as checked as long as its size and time of change are
+        those of then, which ``verified.json`` beside it says.
+
+        Args:
+            everything (bool): Whether to check all again.
+            part (slice): Which of those, where processes share the work.
+
+        Returns:
+            list[str]: What is wrong with the first that is lost, cut short
+            or altered; empty if nothing is.
+        """
+        known = {} if everything else self._verified()
+        new = [
+            (shard, with_targets)
+            for shard, with_targets in self._all_files()
+            if not self._is_marked(known, shard, with_targets)
+        ]
+        for message in in_threads(self._fault, new[part]):
+            if message:
+                return [message]
+        return []
+
+    def _all_files(self) -> Iterator[Tuple[Shard, bool]]:
+        """Shards, and those with targets once more, for these."""
+        for shard in self.shards:
+            yield shard, False
+            if shard.name in self.targets:
+                yield shard, True
+
+    def _is_marked(
+        self, known: Dict[str, object], shard: Shard, with_targets: bool
+    ) -> bool:
+        file = self.file_of(shard, with_targets)
+        return known.get(file.path.name) == _mark(file)
+
+    def note_verified(self) -> None:
+        """Note that all files were found to be right."""
+        files = [self.file_of(*each) for each in self._all_files()]
+        marks = {each.path.name: _mark(each) for each in files}
+        if files and marks != self._verified():
+            with suppress(OSError):  # it is checked again then
+                write_file(self.path / _VERIFIED, json.dumps(marks).encode())
+
+    def _verified(self) -> Dict[str, object]:
+        try:
+            found = parse_json((self.path / _VERIFIED).read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _fault(self, item: Tuple[Shard, bool]) -> str:
+        """What is wrong with a file; empty if nothing is."""
+        shard, with_targets = item
+        try:
+            if with_targets:
+                self.read_targets(shard)
+            elif shard.format == 'raw':
+                self.read(shard)
+            else:
+                self._read_files(shard)
+        except BankError as error:
+            return str(error)
+        return ''
+
+    def file_of(self, shard: Shard, with_targets: bool = False) -> ShardFile:
+        """The file of a shard, or the one with its targets.
+
+        Args:
+            shard (Shard): One of ``shards``.
+            with_targets (bool): Which. Defaults to False, the images.
+        """
+        name, checksum = shard.name, shard.sha256
+        dtype = self.dtype if shard.format == 'raw' else INDEX
+        if with_targets:
+            name, checksum = _beside(name), self.targets[name]
+            dtype = self.target_dtype
+        return ShardFile(
+            self.path / name,
+            shard.count,
+            checksum,
+            dtype,
+            'raw' if with_targets else shard.format,
+        )
 
     @property
     def target_dtype(self) -> np.dtype:
@@ -330,14 +524,11 @@ class BankFolder:
                 for name in (shard.name, _beside(shard.name)):
                     (self.path / name).unlink(missing_ok=True)
 
-    def read(
-        self, shard: Shard, mmap: bool = False
-    ) -> Tuple[np.ndarray, np.ndarray]:
+    def read(self, shard: Shard) -> Tuple[np.ndarray, np.ndarray]:
         """Images and labels of a shard, checked.
 
         Args:
             shard (Shard): One of ``shards``.
-            mmap (bool): Whether to map the file instead of reading it.
 
         Returns:
             tuple[ndarray, ndarray]: (N, C, H, W), uint8, and (N, ), int64.
@@ -345,29 +536,65 @@ class BankFolder:
         Raises:
             BankError: If the file is lost, cut short or altered.
         """
-        path = self.path / shard.name
-        advice = (
-            f'Restore {path} from a copy, or delete the folder '
-            f'{self.path} to make all images again.'
+        path, advice = self.path / shard.name, self._advice(shard)
+        if shard.format == 'raw':
+            records = self._read(path, shard, self.dtype, advice)
+            self._check_labels(records['label'], shard)
+            return records['image'], records['label']
+        content, labels, ends = self._read_files(shard)
+        images: np.ndarray = np.empty(
+            (shard.count, *self.image_shape), np.uint8
         )
-        records = self._read(path, shard, self.dtype, mmap, advice)
-        labels = records['label']
+        # From the end, where there are no bytes but theirs.
+        starts: np.ndarray = len(content) - int(ends[-1]) + np.append(0, ends)
+        try:
+            for row, image in enumerate(images):
+                part = content[starts[row] : starts[row + 1]]
+                decode(shard.format, part, image)
+        except ValueError as error:
+            raise BankError(
+                f'Shard {path} holds something else than images: {error}. '
+                f'{advice}'
+            ) from error
+        return images, labels
+
+    def _advice(self, shard: Shard) -> str:
+        return (
+            f'Restore {self.path / shard.name} from a copy, or delete the '
+            f'folder {self.path} to make all images again.'
+        )
+
+    def _check_labels(self, labels: np.ndarray, shard: Shard) -> None:
         if labels.min() < 0 or labels.max() >= self.num_classes:
             raise BankError(
-                f'Shard {path} holds labels {labels.min()}..{labels.max()}, '
-                f'but the bank has classes 0..{self.num_classes - 1}. '
-                f'{advice}'
+                f'Shard {self.path / shard.name} holds labels {labels.min()}.'
+                f'.{labels.max()}, but the bank has classes 0..'
+                f'{self.num_classes - 1}. {self._advice(shard)}'
             )
-        return records['image'], records['label']
 
-    def read_targets(
-        self, shard: Shard, mmap: bool = False
-    ) -> Dict[str, np.ndarray]:
+    def _read_files(
+        self, shard: Shard
+    ) -> Tuple[bytes, np.ndarray, np.ndarray]:
+        """A shard of images in a common format, with labels and ends."""
+        path, advice = self.path / shard.name, self._advice(shard)
+        # No format makes twice as much of an image, but for a head.
+        most = shard.count * (2 * self.dtype.itemsize + 4096)
+        content = self._content(path, shard, most, advice)
+        try:
+            labels, ends = read_index(io.BytesIO(content), shard.count)
+        except ValueError as error:
+            raise BankError(
+                f'Shard {path} holds something else than images: {error}. '
+                f'{advice}'
+            ) from error
+        self._check_labels(labels, shard)
+        return content, labels, ends
+
+    def read_targets(self, shard: Shard) -> Dict[str, np.ndarray]:
         """Targets beside a shard, checked.
 
         Args:
             shard (Shard): One of ``shards``.
-            mmap (bool): Whether to map the file instead of reading it.
 
         Returns:
             dict[str, ndarray]: What ``target_dtype`` names, of N images.
@@ -376,13 +603,7 @@ class BankFolder:
             BankError: If there are none, or the file is lost, cut short or
                 altered.
         """
-        if shard.name not in self.targets:
-            raise BankError(
-                f'{len(self.without_targets)} of {len(self.shards)} shards '
-                f'of the image bank in {self.path}, such as {shard.name}, '
-                'have no targets of a teacher, and the others have. Let '
-                'SynthesisHook compute them.'
-            )
+        self.check_targets(shard)
         path = self.path / _beside(shard.name)
         advice = (
             f'Restore {path} from a copy, or resume with another '
@@ -390,27 +611,31 @@ class BankFolder:
         )
         # In the place of the shard's own file.
         beside = shard._replace(sha256=self.targets[shard.name])
-        records = self._read(path, beside, self.target_dtype, mmap, advice)
+        records = self._read(path, beside, self.target_dtype, advice)
         return {name: records[name] for name in records.dtype.names or ()}
 
-    def _read(
-        self,
-        path: Path,
-        shard: Shard,
-        dtype: np.dtype,
-        mmap: bool,
-        advice: str,
-    ) -> np.ndarray:
-        """Records of a shard or of its targets."""
+    def check_targets(self, shard: Shard) -> None:
+        """Raise an error if a shard has none."""
+        if shard.name not in self.targets:
+            raise BankError(
+                f'{len(self.without_targets)} of {len(self.shards)} shards '
+                f'of the image bank in {self.path}, such as {shard.name}, '
+                'have no targets of a teacher, and the others have. Let '
+                'SynthesisHook compute them.'
+            )
+
+    def _content(
+        self, path: Path, shard: Shard, most: int, advice: str
+    ) -> bytes:
+        """What a file holds, by its checksum."""
         if own_file(self.path, path.name) is None:
             raise BankError(
                 f'Shard {path} of the image bank is lost, or a link that '
                 f'leads out of the folder. {advice}'
             )
-        # Not to read what cannot be it.
-        largest = shard.count * dtype.itemsize + _MOST_HEADER
         content = b''
-        if path.stat().st_size <= largest:
+        if path.stat().st_size <= most + MOST_HEADER:
+            # Not to read what cannot be it.
             content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != shard.sha256:
             raise BankError(
@@ -418,12 +643,16 @@ class BankFolder:
                 'altered: its checksum is not that of the '
                 f'manifest. {advice}'
             )
+        return content
+
+    def _read(
+        self, path: Path, shard: Shard, dtype: np.dtype, advice: str
+    ) -> np.ndarray:
+        """Records of a shard or of its targets."""
+        size = shard.count * dtype.itemsize
+        content = self._content(path, shard, size, advice)
         try:
-            records = np.load(
-                path if mmap else io.BytesIO(content),
-                mmap_mode='r' if mmap else None,
-                allow_pickle=False,
-            )
+            records = np.load(io.BytesIO(content), allow_pickle=False)
             found = f'records {records.dtype} of shape {records.shape}'
         except Exception as error:  # whatever the bytes make NumPy raise
             raise BankError(

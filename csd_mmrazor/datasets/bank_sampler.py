@@ -1,10 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Iterator, Optional, Sized
+from typing import Any, Iterator, Optional, Sequence, Sized
 
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmrazor.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
+
+from ..utils import check_integer
 
 
 def balanced_draws(
@@ -26,6 +28,45 @@ def balanced_draws(
     )[:num_samples]
 
 
+def block_draws(
+    counts: Sequence[int],
+    num_samples: int,
+    buffer_shards: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Random indices like :func:`balanced_draws`, of few shards at a time.
+
+    Shards lie on a circle in random order. Each image is drawn at a random
+    place of the ``buffer_shards`` that its shard begins, so at any time those
+    of so many shards are mixed, and a shard comes in, and another goes, as the
+    images of one were drawn. With a buffer of all shards each order is as
+    likely as any other.
+
+    Args:
+        counts (sequence[int]): Images of each shard.
+        num_samples (int): How many to draw.
+        buffer_shards (int): Shards whose images are mixed.
+        generator (torch.Generator): Source of randomness.
+
+    Returns:
+        Tensor: (num_samples, ), one pass after the other.
+    """
+    sizes = torch.as_tensor(counts)
+    shards, length = len(sizes), int(sizes.sum())
+    shard_of = torch.arange(shards).repeat_interleave(sizes)
+    span = min(buffer_shards, shards)
+
+    def draw_pass() -> torch.Tensor:
+        places = torch.randperm(shards, generator=generator)
+        within = torch.rand(length, generator=generator, dtype=torch.float64)
+        # Round the circle, so that none begins or ends with few shards.
+        times = (places[shard_of] + span * within) % shards
+        return times.argsort()
+
+    passes = -(-num_samples // length)
+    return torch.cat([draw_pass() for _ in range(passes)])[:num_samples]
+
+
 @DATA_SAMPLERS.register_module()
 class BankSampler(Sampler[int]):
     """A fixed number of draws an epoch from a bank that grows.
@@ -39,10 +80,17 @@ class BankSampler(Sampler[int]):
         num_samples (int): Draws an epoch, over all processes together.
         seed (int, optional): Random seed. None draws one that all processes
             share. Defaults to None.
+        buffer_shards (int): Shards whose images are mixed at a time, in
+            random order of the shards. Each is then read as a whole, where
+            the bank is on disk. 0 mixes all images. Defaults to 0.
     """
 
     def __init__(
-        self, dataset: Sized, num_samples: int, seed: Optional[int] = None
+        self,
+        dataset: Sized,
+        num_samples: int,
+        seed: Optional[int] = None,
+        buffer_shards: int = 0,
     ) -> None:
         self.rank, self.world_size = get_dist_info()
         if type(num_samples) is not int or num_samples < self.world_size:
@@ -51,6 +99,14 @@ class BankSampler(Sampler[int]):
                 f'least one for each of {self.world_size} processes, but got '
                 f'{num_samples!r}.'
             )
+        check_integer('buffer_shards of BankSampler', buffer_shards, 0)
+        if buffer_shards and not hasattr(dataset, 'opened'):
+            raise ValueError(
+                f'buffer_shards={buffer_shards} of BankSampler is for the '
+                f'shards of an ImageBank, but dataset is a '
+                f'{type(dataset).__name__}: leave it out.'
+            )
+        self.buffer_shards = buffer_shards
         self.dataset = dataset
         self.num_samples = num_samples
         self.seed = sync_random_seed() if seed is None else seed
@@ -64,10 +120,20 @@ class BankSampler(Sampler[int]):
                 'it an init_bank.'
             )
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        draws = balanced_draws(
-            len(self.dataset), len(self) * self.world_size, generator
-        )
-        return iter(draws[self.rank :: self.world_size].tolist())
+        bank: Any = self.dataset
+        number = len(self) * self.world_size
+        if self.buffer_shards:
+            # Processes take turns shard by shard, not image by image.
+            counts = [shard.count for shard in bank.opened.shards]
+            draws = block_draws(counts, number, self.buffer_shards, generator)
+            own = slice(self.rank * len(self), (self.rank + 1) * len(self))
+        else:
+            draws = balanced_draws(len(bank), number, generator)
+            own = slice(self.rank, None, self.world_size)
+        order = draws[own].tolist()
+        if hasattr(bank, 'expect'):
+            bank.expect(order, self.buffer_shards)
+        return iter(order)
 
     def __len__(self) -> int:
         return self.num_samples // self.world_size

@@ -6,16 +6,23 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 import numpy as np
 import torch
 from mmengine.device import get_device
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    barrier,
+    get_dist_info,
+    is_main_process,
+)
 from mmengine.logging import print_log
 from mmrazor.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..utils import check_integer
+from ..utils.threads import in_threads
 from .bank_folder import IMPORTED, BankError, BankFolder, Shard, TargetKind
+from .image_codec import ImageCodec
 from .image_folder import list_image_folder
-from .image_store import MappedStore, MemoryStore
+from .image_store import DiskStore, MemoryStore
 from .pictures import read_picture
 
 GIB = 2**30
@@ -39,16 +46,30 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         init_bank (str, optional): Images to start with: another run's bank,
             or a folder of images in ImageFolder layout. They are copied.
             Defaults to None.
+        link_init_bank (bool): Whether the files of another bank are linked
+            to, not copied (hard links). Defaults to False.
         storage (str): Where images are kept for training: 'host' memory,
-            'device' memory, or 'disk', memory-mapped. Defaults to 'host'.
+            'device' memory, or 'disk', from where threads read the batches
+            ahead. Defaults to 'host'.
         memory_limit (float): GiB of images above which 'host' and 'device'
             become 'disk'. Defaults to 8.
         capacity (int, optional): Older images are dropped as long as at least
             so many newer ones are left. Defaults to None, none are.
+        image_format (str): How new images are written to disk: 'raw', 'png',
+            which keeps them as they are, or 'jpeg' or 'webp', which change
+            them. Those that are there are read whatever they are. Defaults to
+            'raw'.
+        quality (int, optional): Of 'jpeg' and 'webp', 1..100. Defaults to
+            None, 95.
+        read_ahead (int): Batches that 'disk' reads ahead. Defaults to 8.
+        verify (str): What 'disk' compares with its checksum as it is opened:
+            'new' files, which were not before or have changed their size or
+            time of change, or 'all'. Memory takes in nothing that was not
+            compared. Defaults to 'new'.
         metainfo (dict, optional): As in other datasets. Defaults to None.
 
     Raises:
-        ValueError: If ``storage`` or ``memory_limit`` makes no sense.
+        ValueError: If an argument makes no sense.
         FileNotFoundError: If ``init_bank`` does not exist.
     """
 
@@ -60,7 +81,20 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         memory_limit: float = 8,
         capacity: Optional[int] = None,
         metainfo: Optional[Dict[str, Any]] = None,
+        link_init_bank: bool = False,
+        image_format: str = 'raw',
+        quality: Optional[int] = None,
+        read_ahead: int = 8,
+        verify: str = 'new',
     ) -> None:
+        self.codec = ImageCodec(image_format, quality)
+        self.codec.check()
+        check_integer('read_ahead of ImageBank', read_ahead, 0)
+        if verify not in ('new', 'all'):
+            raise ValueError(
+                'verify of ImageBank should be "new" or "all" files, but got '
+                f'{verify!r}.'
+            )
         if capacity is not None:
             check_integer('capacity of ImageBank', capacity)
         self.capacity = capacity
@@ -86,16 +120,28 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 'train on) or init_bank (images to start a new '
                 'one with), not both.'
             )
+        if link_init_bank and (
+            init_bank is None or not BankFolder.exists(init_bank)
+        ):
+            raise ValueError(
+                f'link_init_bank=True of ImageBank, but init_bank={init_bank} '
+                'is not the bank of another run (a folder with '
+                f'{BankFolder.manifest_name}): give one, or leave it out.'
+            )
         self.init_bank = init_bank
+        self.link_init_bank = link_init_bank
+        self.read_ahead = read_ahead
+        self.verify = verify
         self.storage = storage
         self.memory_limit = memory_limit * GIB
         self.metainfo = dict(metainfo or {})
         self.folder: Optional[BankFolder] = None
-        self._store: Union[MappedStore, MemoryStore]
+        self._store: Union[DiskStore, MemoryStore]
         # Whether batches bring targets of a teacher.
         self.with_targets = False
         if data_root is not None:
             self.folder = BankFolder(data_root)
+            self._verify()
             self._load()
             if self.folder.classes:
                 self.metainfo.setdefault('classes', (*self.folder.classes,))
@@ -121,16 +167,18 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         Raises:
             BankError: If what is there is damaged or of another kind.
         """
-        self.folder = BankFolder(path, image_shape, num_classes, classes)
+        self.folder = BankFolder(
+            path, image_shape, num_classes, classes, self.codec
+        )
+        self._verify()
         self._load()
         if self.init_bank is not None:
             before = list(self.folder.shards)
             try:
-                for index, (images, labels, targets) in enumerate(
-                    self._imported(self.init_bank)
-                ):
-                    if not self.folder.has(IMPORTED, index):
-                        self.append(images, labels, IMPORTED, index, targets)
+                if BankFolder.exists(self.init_bank):
+                    self._adopt(self.init_bank)
+                else:
+                    self._import(self.init_bank)
             except Exception:
                 self.keep(before)  # a part of them is no bank
                 raise
@@ -195,14 +243,15 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         shard = self.opened.append(
             images, labels, epoch, index, is_main_process(), beside or None
         )
-        if self._mapped:
+        if isinstance(self._store, DiskStore):
             barrier()  # the main process has written it
-            self._store.add(self._read(shard))
+            self._add_file(shard)
         elif self._exceeds(len(self.opened)):
             barrier()
             self._load()
         else:
-            self._store.add(dict(beside, inputs=images, labels=labels))
+            kept = self.codec.as_kept(images)
+            self._store.add(dict(beside, inputs=kept, labels=labels))
         if self.capacity is not None:
             self._drop_old(self.capacity)
 
@@ -250,36 +299,68 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         if not self._exceeds(length):
             self._store.reserve(length)
 
+    def expect(self, order: Sequence[int], whole_shards: int) -> None:
+        """Say in what order images are taken next, so that they are there.
+
+        Args:
+            order (sequence[int]): Of the images of one epoch.
+            whole_shards (int): As ``buffer_shards`` of ``BankSampler``.
+        """
+        if self.folder is not None:
+            self._store.expect(order, whole_shards)
+
+    def _verify(self) -> None:
+        """Check what training reads image by image. All processes share it."""
+        if not self._is_on_disk:
+            return  # all is read, and checked then
+        rank, world_size = get_dist_info()
+        part = slice(rank, None, world_size)
+        found = self.opened.verify(self.verify == 'all', part)
+        for messages in all_gather_object(found):
+            if messages:
+                raise BankError(messages[0])
+        if is_main_process():
+            self.opened.note_verified()
+
+    @property
+    def _is_on_disk(self) -> bool:
+        return self.storage == 'disk' or self._exceeds(len(self.opened))
+
     def _load(self) -> None:
         """Bring what is on disk to where it is kept for training."""
-        self._mapped = self.storage == 'disk' or self._exceeds(
-            len(self.opened)
-        )
-        if self._mapped:
+        if self._is_on_disk:
             if self.storage != 'disk':
                 print_log(
                     f'{len(self.opened)} images exceed the memory_limit of '
                     f'ImageBank, {self.memory_limit / GIB:g} GiB: from now on '
-                    'they are mapped from disk.',
+                    'they are read from disk.',
                     logger='current',
                     level=logging.WARNING,
                 )
-            self._store = MappedStore(self.columns(0))
-        else:
-            device = get_device() if self.storage == 'device' else 'cpu'
-            self._store = MemoryStore(self.columns(0), device)
-            self._store.reserve(
-                min(len(self.opened), self.opened.room_on_disk())
-            )
-        for shard in self.opened.shards:
-            self._store.add(self._read(shard))
+            self._store = DiskStore(self.columns(0), self.read_ahead)
+            for shard in self.opened.shards:
+                self._add_file(shard)
+            return
+        device = get_device() if self.storage == 'device' else 'cpu'
+        self._store = MemoryStore(self.columns(0), device)
+        self._store.reserve(min(len(self.opened), self.opened.room_on_disk()))
+        for columns in in_threads(self._read, self.opened.shards):
+            self._store.add(columns)
+
+    def _add_file(self, shard: Shard) -> None:
+        files = [self.opened.file_of(shard)]
+        if self.with_targets:
+            self.opened.check_targets(shard)
+            files.append(self.opened.file_of(shard, with_targets=True))
+        assert isinstance(self._store, DiskStore)
+        self._store.add(files)
 
     def _read(self, shard: Shard) -> Dict[str, np.ndarray]:
-        """What a shard adds to the store."""
-        images, labels = self.opened.read(shard, self._mapped)
+        """What a shard adds to memory."""
+        images, labels = self.opened.read(shard)
         columns = dict(inputs=images, labels=labels)
         if self.with_targets:
-            columns.update(self.opened.read_targets(shard, self._mapped))
+            columns.update(self.opened.read_targets(shard))
         return columns
 
     def columns(self, length: int) -> Dict[str, np.ndarray]:
@@ -324,30 +405,47 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         names = self.opened.classes
         return names if folders and folders <= {*names} else None
 
-    def _imported(self, root: str) -> Iterator[Tuple[Any, ...]]:
-        """Batches of another bank or of a folder in ImageFolder layout.
-
-        They are images, labels, and targets if all of that bank have them.
-        """
-        if BankFolder.exists(root):
-            source = BankFolder(
-                root,
-                self.opened.image_shape,
-                self.opened.num_classes,
-                self.opened.classes,
-            )
-            if not source.shards:
-                raise BankError(f'init_bank={root} is empty.')
-            self.opened.classes = list(source.classes)
-            kind, copied = source.target_kind, False
-            if not source.without_targets:
-                if not self.opened.shards:
-                    self.opened.expect_targets(kind, is_main_process())
-                copied = self.opened.target_kind == kind
-            for shard in source.shards:
-                targets = source.read_targets(shard) if copied else None
-                yield (*source.read(shard), targets)
+    def _adopt(self, root: str) -> None:
+        """Take over the shards of another bank, and targets if all have."""
+        source = BankFolder(
+            root,
+            self.opened.image_shape,
+            self.opened.num_classes,
+            self.opened.classes,
+        )
+        if not source.shards:
+            raise BankError(f'init_bank={root} is empty.')
+        self.opened.classes = list(source.classes)
+        if all(
+            self.opened.has(IMPORTED, i) for i in range(len(source.shards))
+        ):
             return
+        if self.link_init_bank:
+            rank, world_size = get_dist_info()
+            part = slice(rank, None, world_size)
+            for messages in all_gather_object(source.verify(False, part)):
+                if messages:
+                    raise BankError(messages[0])
+        if not source.without_targets and not self.opened.shards:
+            self.opened.expect_targets(source.target_kind, is_main_process())
+        try:
+            self.opened.adopt(source, self.link_init_bank, is_main_process())
+        finally:
+            barrier()  # the main process has them all, or failed
+        if is_main_process() and self._is_on_disk:
+            self.opened.note_verified()
+        self._load()
+        if self.capacity is not None:
+            self._drop_old(self.capacity)
+
+    def _import(self, root: str) -> None:
+        """Copy a folder of images in ImageFolder layout."""
+        for index, (images, labels) in enumerate(self._imported(root)):
+            if not self.opened.has(IMPORTED, index):
+                self.append(images, labels, IMPORTED, index)
+
+    def _imported(self, root: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Batches of a folder of images: images and labels."""
         samples = list_image_folder(
             root, self.opened.num_classes, self._names_of(root)
         )
@@ -367,7 +465,6 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             yield (
                 np.stack(images).transpose(0, 3, 1, 2).copy(),
                 np.array(labels, np.int64),
-                None,
             )
 
 

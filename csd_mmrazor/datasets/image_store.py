@@ -1,11 +1,17 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, List, Union
+import os
+from collections import OrderedDict, deque
+from concurrent.futures import Future
+from threading import Lock
+from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..utils import to_device
+from ..utils.threads import pool
+from .shard_files import ShardFile
 
 
 class MemoryStore:
@@ -46,6 +52,9 @@ class MemoryStore:
                 new[: self.length] = old[: self.length]
                 self._columns[name] = new
 
+    def expect(self, order: Sequence[int], whole_shards: int) -> None:
+        """Nothing to read ahead."""
+
     def take(self, indices: List[int]) -> Dict[str, Tensor]:
         """What belongs to the images of a batch, by name."""
         device = self._columns['inputs'].device
@@ -60,43 +69,140 @@ class MemoryStore:
         return self._columns['labels'][: self.length].cpu().numpy()
 
 
-class MappedStore:
-    """Images and what belongs to them in memory-mapped arrays.
+class DiskStore:
+    """Images and what belongs to them, read from disk batch by batch.
+
+    Where :meth:`expect` told the order, the next batches are read in threads
+    meanwhile, into pinned memory where there is a GPU.
 
     Args:
         columns (dict[str, ndarray]): As of :class:`MemoryStore`.
+        read_ahead (int): Batches that are read ahead at most.
     """
 
-    def __init__(self, columns: Dict[str, np.ndarray]) -> None:
+    def __init__(
+        self, columns: Dict[str, np.ndarray], read_ahead: int
+    ) -> None:
         self.length = 0
         self._columns = columns
-        self._maps: List[Dict[str, np.ndarray]] = []
-        self._starts: np.ndarray = np.zeros(0, np.int64)
+        self._read_ahead = read_ahead
+        self._files: List[Sequence[ShardFile]] = []
+        self._ends: List[int] = []
+        self.expect([], 0)
 
-    def add(self, columns: Dict[str, np.ndarray]) -> None:
-        """Add mapped arrays, N of each."""
-        self._maps.append(columns)
-        self._starts = np.append(self._starts, self.length)
-        self.length += len(columns['inputs'])
+    def __getstate__(self) -> Dict[str, Any]:
+        """For workers that are spawned: threads are not theirs."""
+        state = dict(self.__dict__, _ahead=deque(), _order=np.zeros(0, int))
+        return dict(state, _whole=OrderedDict(), _lock=None)
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock())
+
+    def add(self, files: Sequence[ShardFile]) -> None:
+        """Add a shard: its file, and the one with its targets."""
+        for file in files:
+            file.note_size()
+        self._files.append(files)
+        self.length += files[0].count
+        self._ends.append(self.length)
 
     def reserve(self, length: int) -> None:
         """Nothing to make room for."""
 
+    def expect(self, order: Sequence[int], whole_shards: int) -> None:
+        """Say in what order images are taken next.
+
+        Args:
+            order (sequence[int]): Of the images of one epoch.
+            whole_shards (int): How many shards lie in memory at a time, for
+                an order that takes their images together. 0 reads each image
+                by itself.
+        """
+        for future in getattr(self, '_ahead', ()):
+            future[1].cancel()
+        self._order = np.asarray(order, np.int64)
+        self._taken = self._asked = 0
+        # Batches that are read ahead, with where they end in the order.
+        self._ahead: Deque[Tuple[int, Future[Dict[str, Tensor]]]] = deque()
+        # Those that are at their end stay while others come.
+        self._most = whole_shards and whole_shards + whole_shards // 4 + 4
+        self._whole: OrderedDict[int, Future[List[bytes]]] = OrderedDict()
+        self._lock = Lock()
+        self._pid = os.getpid()
+
     def take(self, indices: List[int]) -> Dict[str, Tensor]:
         """What belongs to the images of a batch, by name."""
-        places = np.asarray(indices)
-        batch: Dict[str, np.ndarray] = {
-            name: np.empty((len(indices), *value.shape[1:]), value.dtype)
+        number = len(indices)
+        end = self._taken + number
+        if (
+            not number
+            or self._pid != os.getpid()  # a worker has no threads
+            or not np.array_equal(self._order[self._taken : end], indices)
+        ):
+            return self._gather(np.asarray(indices, np.int64))
+        self._taken = end
+        if not self._ahead or self._ahead[0][0] != end:
+            for _, future in self._ahead:
+                future.cancel()
+            self._ahead.clear()
+            self._asked = end
+            self._submit(end - number, end)
+        while len(self._ahead) <= self._read_ahead and self._asked < len(
+            self._order
+        ):
+            start, self._asked = self._asked, self._asked + number
+            self._asked = min(self._asked, len(self._order))
+            self._submit(start, self._asked)
+        return self._ahead.popleft()[1].result()
+
+    def _submit(self, start: int, end: int) -> None:
+        indices = self._order[start:end]
+        self._ahead.append((end, pool().submit(self._gather, indices)))
+
+    def _gather(self, indices: np.ndarray) -> Dict[str, Tensor]:
+        """A batch, from disk."""
+        pinned = torch.cuda.is_available() and torch.cuda.is_initialized()
+        batch = {
+            name: torch.empty(
+                (len(indices), *value.shape[1:]),
+                dtype=torch.from_numpy(value).dtype,
+                pin_memory=pinned,
+            )
             for name, value in self._columns.items()
         }
-        which = np.searchsorted(self._starts, places, 'right') - 1
+        out = {name: value.numpy() for name, value in batch.items()}
+        which = np.searchsorted(self._ends, indices, 'right')
         for number in np.unique(which):
-            rows = np.flatnonzero(which == number)
-            local = places[rows] - self._starts[number]
-            for name, values in batch.items():
-                values[rows] = self._maps[number][name][local]
-        return {name: torch.from_numpy(v) for name, v in batch.items()}
+            places = np.flatnonzero(which == number)
+            files = self._files[number]
+            local = indices[places] - self._ends[number] + files[0].count
+            # In the order of the file.
+            rows = sorted(zip(local.tolist(), places.tolist()))
+            contents: Sequence[Optional[bytes]] = [None] * len(files)
+            if self._most and self._pid == os.getpid():
+                contents = self._contents(int(number))
+            for file, content in zip(files, contents):
+                file.take(rows, out, content)
+        return batch
+
+    def _contents(self, number: int) -> List[bytes]:
+        """The files of a shard, of which as many are held as are needed."""
+        with self._lock:
+            future, mine = self._whole.get(number), False
+            if future is None:
+                future, mine = Future(), True
+                self._whole[number] = future
+            self._whole.move_to_end(number)
+            if len(self._whole) > self._most:
+                self._whole.popitem(last=False)
+        if mine:
+            try:
+                files = self._files[number]
+                future.set_result([file.content() for file in files])
+            except BaseException as error:  # of whoever waits for it, too
+                future.set_exception(error)
+        return future.result()
 
     def labels(self) -> np.ndarray:
         """All labels, (length, )."""
-        return np.concatenate([each['labels'] for each in self._maps])
+        return np.concatenate([files[0].labels() for files in self._files])

@@ -33,6 +33,12 @@ class Shard(NamedTuple):
     # Of the round among those of its epoch.
     index: int  # type: ignore[assignment]
 
+    @property
+    def format(self) -> str:
+        """Of its images: 'raw', 'png', 'jpeg' or 'webp'."""
+        parts = self.name.split('.')
+        return parts[1] if len(parts) == 3 else 'raw'
+
 
 class TargetKind(NamedTuple):
     """What the targets of a bank's images are of."""
@@ -68,7 +74,8 @@ class LogPart(NamedTuple):
 
 
 MANIFEST = 'manifest.json'
-_SHARD_NAME = re.compile(r'[0-9]{6}\.npy')
+# Images in a common format are named after it.
+_SHARD_NAME = re.compile(r'[0-9]{6}(?:\.(png|jpeg|webp))?\.npy')
 _STATE_NAME = re.compile(r'state_[0-9]{6}_[0-9]{6}\.pth')
 _LOG_NAME = re.compile(r'log_[0-9]{6}\.jsonl')
 _SHA256 = re.compile(r'[0-9a-f]{64}')
@@ -88,8 +95,12 @@ class ManifestFile:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._part: Optional[LogPart] = None  # None for a log to be started
-        self._digest = hashlib.sha256()
+        # Of what counts of it; None where it has to be read for that.
+        self._digest: Any = None
         self._lines: List[str] = []  # not written yet
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return dict(self.__dict__, _digest=None)
 
     def read(self) -> Manifest:
         """What the manifest and its log say.
@@ -98,15 +109,15 @@ class ManifestFile:
             ValueError: If it is not what a bank can have; says what is wrong.
         """
         content = self._content(MANIFEST)
-        found = _parse_json(content.decode())
+        found = parse_json(content.decode())
         self._part, log = None, b''
         if isinstance(found, dict) and found.get('version') != 1:
             self._part = _parse_part(found)
             log = self._content(self._part.name, self._part.bytes)
-            self._digest = hashlib.sha256(log)
+            self._digest = digest = hashlib.sha256(log)
             if (
                 len(log) != self._part.bytes
-                or self._digest.hexdigest() != self._part.sha256
+                or digest.hexdigest() != self._part.sha256
             ):
                 raise ValueError(
                     f'its log {self._part.name} was cut short or altered'
@@ -134,7 +145,7 @@ class ManifestFile:
             anew (bool): Whether more than :meth:`add` was told has changed,
                 so that the log is written again. Defaults to False.
         """
-        part, digest, outdated = self._part, self._digest.copy(), None
+        part, outdated = self._part, None
         if part is None or anew:
             number = int(part.name[4:10]) + 1 if part else 0
             outdated = part
@@ -147,10 +158,15 @@ class ManifestFile:
             digest = hashlib.sha256(log)
             part = LogPart(f'log_{number % 10**6:06d}.jsonl', len(log), '')
             write_file(self.folder / part.name, log)
-        elif self._lines:
+        else:
+            if self._digest is None:
+                log = self._content(part.name, part.bytes)
+                self._digest = hashlib.sha256(log)
+            digest = self._digest.copy()
             log = ''.join(self._lines).encode()
             digest.update(log)
-            _append(self.folder / part.name, part.bytes, log)
+            if log:
+                _append(self.folder / part.name, part.bytes, log)
             part = part._replace(bytes=part.bytes + len(log))
         part = part._replace(sha256=digest.hexdigest())
         content: Dict[str, Any] = dict(
@@ -187,7 +203,12 @@ def _append(path: Path, start: int, content: bytes) -> None:
         ) from error
 
 
-def _parse_json(text: str) -> Any:
+def parse_json(text: str) -> Any:
+    """Read a text that anybody may have written.
+
+    Raises:
+        ValueError: If it is no JSON, or nested too deeply.
+    """
     depth = 0
     for bracket in re.findall(r'[][{}]', text):
         # The parser recurses without a limit of its own: it would crash.
@@ -215,7 +236,7 @@ def _parse_log(log: bytes) -> Tuple[List[object], Dict[object, object]]:
     text = ','.join(log.decode().splitlines())
     shards: List[object] = []
     files: Dict[object, object] = {}
-    for entry in _parse_json(f'[{text}]'):
+    for entry in parse_json(f'[{text}]'):
         if isinstance(entry, dict) and 'targets' in entry:
             _check(set(entry) == {'targets', 'sha256'}, 'targets', entry)
             _text('shard of targets', entry['targets'], _SHARD_NAME)

@@ -355,6 +355,7 @@ def _cut_down(
         for name in ('init_bank', 'data_root'):
             if name in train.dataset:
                 train.dataset[name] = None
+        train.dataset.pop('link_init_bank', None)
     for name in ('num_workers', 'persistent_workers', 'prefetch_factor'):
         train.pop(name, None)
     train.num_workers = 0

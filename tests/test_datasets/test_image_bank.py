@@ -67,7 +67,7 @@ def test_grows_in_memory_beyond_what_was_reserved(bank):
     assert torch.equal(everything(bank)[0][:60], first)
 
 
-def test_is_mapped_from_disk_above_the_limit(tmp_path):
+def test_is_read_from_disk_above_the_limit(tmp_path):
     size = np.prod(SHAPE)
     bank = ImageBank(memory_limit=50 * size / 2**30)
     bank.open(tmp_path / 'bank', SHAPE, 10)
@@ -76,7 +76,7 @@ def test_is_mapped_from_disk_above_the_limit(tmp_path):
     assert type(bank._store).__name__ == 'MemoryStore'
     before = everything(bank)[0].clone()
     fill(bank, 1, epoch=0)
-    assert type(bank._store).__name__ == 'MappedStore'
+    assert type(bank._store).__name__ == 'DiskStore'
     assert torch.equal(everything(bank)[0][:40], before)
     fill(bank, 1, epoch=1)
     assert len(everything(bank)[0]) == 80
@@ -310,7 +310,7 @@ def test_targets_count_for_the_limit_of_memory(tmp_path, views):
     images = torch.zeros(1, *SHAPE, dtype=torch.uint8)
     new = targets_of(1, views, 0)
     bank.append(images, torch.zeros(1, dtype=torch.int64), 0, 0, new)
-    assert type(bank._store).__name__ == 'MappedStore'
+    assert type(bank._store).__name__ == 'DiskStore'
     for name, value in bank.__getitems__([*range(60)]).items():
         assert torch.equal(value, before[name])
 

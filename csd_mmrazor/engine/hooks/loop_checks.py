@@ -17,7 +17,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.engine.hooks import SwitchRecipeHook
 from torch.utils.data import DataLoader
 
-from ...datasets import BankSampler
+from ...datasets import BankSampler, ImageBank
 from ...models.algorithms import CSDDistillation
 from ...models.augments import RandomCropFlip
 from ...models.preprocessors import (
@@ -188,6 +188,42 @@ def check_targets(
             'compile=False, or target_views in place of keep_targets.'
         )
     return model.check_targets(with_maps)
+
+
+def check_format(
+    bank: ImageBank,
+    image_shape: Tuple[int, ...],
+    synthesizer: ImageSynthesizer,
+    views: int,
+) -> None:
+    """Check that images can be written in the format of a bank.
+
+    Args:
+        bank (ImageBank): What is trained on.
+        image_shape (tuple[int]): (C, H, W) that the generator makes.
+        synthesizer (ImageSynthesizer): What makes the images.
+        views (int): ``target_views`` of the hook.
+
+    Raises:
+        ValueError: If not, or if something is noted of images as they were
+            before they were written, and these are others.
+    """
+    codec = bank.codec
+    codec.check_channels(image_shape[0])
+    if not codec.is_lossy:
+        return
+    uses = {
+        'keep_targets=True of the synthesizer': synthesizer.keep_targets,
+        f'target_views={views} of SynthesisHook': views,
+        'a loss of the synthesizer': synthesizer.memory_size,
+    }
+    for name, is_used in uses.items():
+        if is_used:
+            raise ValueError(
+                f'image_format={codec.name!r} of ImageBank changes images as '
+                f'they are written, but {name} remembers them as they were '
+                'made: set it to "png" or "raw".'
+            )
 
 
 def check_loader(loader: DataLoader[Any]) -> None:

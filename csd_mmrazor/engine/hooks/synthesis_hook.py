@@ -33,6 +33,7 @@ from ..synthesis import (
     targets_of,
 )
 from .loop_checks import (
+    check_format,
     check_images,
     check_labels,
     check_loop,
@@ -161,7 +162,7 @@ class SynthesisHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check everything, open the bank and make the initial images."""
-        bank_of(runner)
+        bank = bank_of(runner)
         check_loop(runner)
         networks = Networks.from_algorithm(runner.model)
         num_classes, image_shape = self.synthesizer.check(
@@ -176,6 +177,7 @@ class SynthesisHook(Hook):
             self.target_maps,
         )
         networks = networks._replace(kept_maps=kept_maps)
+        check_format(bank, image_shape, self.synthesizer, self.target_views)
         seed = _shared_seed(runner)
         if self.rehearsal:
             rehearse(runner)
