@@ -9,6 +9,7 @@ from helpers import ROOT, build
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
+from csd_mmrazor.cli.config import enable_amp
 from csd_mmrazor.engine.calls import becomes_kernel, kernel_calls
 from csd_mmrazor.models import Networks
 
@@ -60,11 +61,13 @@ def test_backward_passes_count_and_views_do_not():
     assert not kernel_calls(lambda: torch.empty(3).new_empty(2).t().item)
 
 
-@pytest.fixture(scope='module')
-def wide_resnets():
+@pytest.fixture(scope='module', params=[None, 'bfloat16'])
+def wide_resnets(request):
     """WRN-40-2 > WRN-16-1 on small batches, whose calls are the same."""
     cfg = Config.fromfile(ROOT / 'configs/csd/csd_wrn40-2_wrn16-1_cifar10.py')
     cfg.model.teachers.teacher.ckpt_path = 'none'
+    if request.param:
+        enable_amp(cfg, request.param)
     model = build(cfg.model)
     synthesizer = build(
         dict(cfg.default_hooks.synthesis.synthesizer, batch_size=2)

@@ -1,11 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Iterator, List
 
 import torch
 import torch.nn as nn
 from mmengine.optim import OptimWrapper
 from mmrazor.registry import OPTIM_WRAPPERS
+
+from ...models.utils import cast_together
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -24,5 +26,21 @@ class AutocastOptimWrapper(OptimWrapper):
         with (
             super().optim_context(model),
             torch.autocast(device, torch.bfloat16),
+            cast_together(*_parts(model)),
         ):
             yield
+
+
+def _parts(model: nn.Module) -> List[nn.Module]:
+    """Parts of which all weights are cast together.
+
+    With several processes, not those that are trained: their gradients are
+    sent while others are still computed.
+    """
+    inner = getattr(model, 'module', model)
+    trained: List[nn.Module] = []
+    others: List[nn.Module] = []
+    for part in inner.children():
+        is_trained = any(param.requires_grad for param in part.parameters())
+        (trained if is_trained else others).append(part)
+    return [*others, nn.ModuleList(trained)] if inner is model else others

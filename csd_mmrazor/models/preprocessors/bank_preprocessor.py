@@ -28,8 +28,28 @@ def normalize_images(images: Tensor, preprocessor: nn.Module) -> Tensor:
     images = images.float()
     if not getattr(preprocessor, '_enable_normalize', False):
         return images * scale if scale != 1.0 else images
+    return torch.addcmul(*_line(preprocessor, images, scale))
+
+
+def _line(
+    preprocessor: nn.Module, images: Tensor, scale: float
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """What ``addcmul`` normalises images by; computed once.
+
+    Mean and std may be moved, exchanged or altered meanwhile.
+    """
     mean, std = preprocessor.mean, preprocessor.std
-    return torch.addcmul(-mean / std, images, scale / std)
+    known = preprocessor.__dict__.setdefault('_lines', {})
+    versions = mean._version, std._version
+    found = known.get(scale)
+    if found is None or not (
+        found[0] is mean and found[1] is std and found[2] == versions
+    ):
+        # Steps of training may use what is computed in validation.
+        with torch.inference_mode(False), torch.no_grad():
+            found = mean, std, versions, -mean / std, scale / std
+        known[scale] = found
+    return found[3], images, found[4]
 
 
 def check_preprocessor(

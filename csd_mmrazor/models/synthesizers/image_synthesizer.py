@@ -11,6 +11,7 @@ from ...utils import check_integer, seeded
 from ...utils.arguments import check_value
 from ..pretext_tasks import check_views_per_image
 from ..utils import (
+    cast_together,
     load_optimizer_state,
     optimizer_state,
     reset_weights,
@@ -475,6 +476,7 @@ class ImageSynthesizer(nn.Module):
                 self.compiled,
                 self.views_per_image,
             ) as observer,
+            cast_together(*self._cast_together(*networks.modules)),
         ):
             try:
                 batch = self._optimize(
@@ -561,10 +563,13 @@ class ImageSynthesizer(nn.Module):
         for step in range(iters):
             if step and self.latents == 'fresh':
                 latent = self._draw_latents(labels)
-            with torch.autocast(
-                device.type,
-                getattr(torch, self.amp or 'bfloat16'),
-                enabled=self.amp is not None,
+            with (
+                torch.autocast(
+                    device.type,
+                    getattr(torch, self.amp or 'bfloat16'),
+                    enabled=self.amp is not None,
+                ),
+                cast_together(*self._cast_together(self.generator)),
             ):
                 images = generate(latent, self.batch_size)
                 # Autocast's last layers return half precision.
@@ -611,6 +616,10 @@ class ImageSynthesizer(nn.Module):
         elif every is not None:
             batch = every.batch(batch)
         return batch
+
+    def _cast_together(self, *modules: nn.Module) -> Sequence[nn.Module]:
+        """Those of which the weights are cast; a compiler does so itself."""
+        return () if self.amp is None or self.with_compile else modules
 
     def _draw_labels(self, num_classes: int, device: torch.device) -> Tensor:
         """The classes that are asked for, (batch_size, )."""

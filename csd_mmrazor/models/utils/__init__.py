@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .cast_weights import cast_together
 from .checkpoints import load_weights
 from .classes import count_classes, same_classes
 from .fast_frozen_bn import (
@@ -55,6 +56,7 @@ __all__ = [
     'as_in_training',
     'as_map',
     'attached',
+    'cast_together',
     'check_mappings',
     'check_recorders',
     'check_statistics',

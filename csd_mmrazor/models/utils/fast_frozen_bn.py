@@ -209,7 +209,11 @@ class _ScaleShift(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tuple:
         (scale,) = ctx.saved_tensors
-        return (grad * _channels(scale, grad)).to(grad.dtype), None
+        found = None
+        if grad.dtype != scale.dtype:
+            # In the precision of the maps, without another call.
+            found = torch.empty_like(grad)
+        return torch.mul(grad, _channels(scale, grad), out=found), None
 
 
 class _ScaleShiftSums(torch.autograd.Function):
@@ -245,8 +249,10 @@ class _ScaleShiftSums(torch.autograd.Function):
             _channels(grad_second, maps),
             value=2,
         )
-        grad.addcmul_(grad_outputs, _channels(scale, maps))
-        return grad.to(maps.dtype), None, None
+        # In the precision of the maps, without another call.
+        found = grad if grad.dtype == maps.dtype else torch.empty_like(maps)
+        torch.addcmul(grad, grad_outputs, _channels(scale, maps), out=found)
+        return found, None, None
 
 
 def _sums(maps: Tensor, center: Tensor) -> Tuple[Tensor, Tensor]:

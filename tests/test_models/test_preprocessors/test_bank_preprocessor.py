@@ -39,6 +39,35 @@ def test_same_for_uint8_and_for_images_in_0_1():
         )
 
 
+def test_mean_and_std_may_change():
+    """What is kept of them is of those that a preprocessor has now."""
+    cfg = dict(type='BankDataPreprocessor', mean=[100.0], std=[50.0])
+    preprocessor = build(cfg)
+    images = torch.rand(2, 1, 4, 4, requires_grad=True)
+
+    def check():
+        mean, std = preprocessor.mean, preprocessor.std
+        for raw, expected in (
+            (images, (images * 255 - mean) / std),
+            ((images * 255).byte(), ((images * 255).byte() - mean) / std),
+        ):
+            got = normalize_images(raw, preprocessor)
+            torch.testing.assert_close(got, expected.to(got.dtype))
+        return got
+
+    with torch.inference_mode():
+        check()
+    normalize_images(images, preprocessor).sum().backward()
+    assert images.grad is not None
+    preprocessor.mean.fill_(20)  # in place
+    check()
+    preprocessor.std = preprocessor.std * 2  # another one
+    check()
+    assert check().dtype == torch.float32
+    preprocessor.double()
+    check()
+
+
 @pytest.mark.parametrize('training', [True, False])
 def test_augments_in_training_only(training):
     module = preprocessor(
