@@ -165,6 +165,18 @@ def round_cost(
     Returns:
         RoundCost: The same for every number of steps.
     """
+    # Compiled code is not counted, and there is a limit to how often torch
+    # compiles the same function.
+    with_compile, synthesizer.with_compile = synthesizer.with_compile, False
+    try:
+        return _round_cost(synthesizer, networks, with_student)
+    finally:
+        synthesizer.with_compile = with_compile
+
+
+def _round_cost(
+    synthesizer: ImageSynthesizer, networks: Networks, with_student: bool
+) -> RoundCost:
     num_classes, shape = synthesizer.check(networks, with_student)
     synthesizer.prepare(networks, 0)
     capacity, width = synthesizer.memory.capacity, sum(synthesizer.widths)

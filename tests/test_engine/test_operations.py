@@ -88,6 +88,20 @@ def test_a_run_costs_what_its_passes_do(runner):
     assert count_operations(runner) == pytest.approx(expected / 1e9)
 
 
+def test_compiled_code_costs_the_same(tiny_runner):
+    """It is not counted in itself, nor copied with the graph of a step."""
+    key = 'default_hooks.synthesis.synthesizer.compile'
+    options = {'train_cfg.max_epochs': 3}
+    plain, compiled = (
+        tiny_runner(name, **{**options, key: name == 'compiled'})
+        for name in ('plain', 'compiled')
+    )
+    assert count_operations(compiled) == count_operations(plain)
+    (hook,) = (h for h in compiled.hooks if hasattr(h, 'synthesizer'))
+    assert hook.synthesizer.with_compile
+    assert hook.synthesizer.compiled is None
+
+
 def test_images_of_the_bank_cost_in_each_step(tiny_runner):
     """Twice through the head, and each with each."""
     key = 'default_hooks.synthesis.synthesizer.losses.loss_cr'

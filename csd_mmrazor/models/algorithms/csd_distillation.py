@@ -38,6 +38,7 @@ from ..utils import (
     count_classes,
     distill_losses,
     evaluating,
+    forget_records,
     full_precision,
     load_weights,
     logits_of,
@@ -282,6 +283,8 @@ class CSDDistillation(BaseAlgorithm):
         losses.update(
             add_prefix(distill_losses(distiller, mappings), 'distill')
         )
+        # Copies of networks have their hooks, and could not copy a graph.
+        forget_records(distiller)
         return losses
 
     def aux_loss(self, inputs: Tensor, labels: Tensor) -> Dict[str, Tensor]:

@@ -336,6 +336,11 @@ def attached(
         for module, kept in zip(modules, before):
             for key in set(module._forward_hooks) - kept:
                 del module._forward_hooks[key]
-        for manager, _ in managers:
-            for recorder in manager.recorders.values():
-                recorder.reset_data_buffer()
+        forget_records(distiller)
+
+
+def forget_records(distiller: ConfigurableDistiller) -> None:
+    """Let go of what a distiller's recorders have recorded, and its graph."""
+    for manager in (distiller.student_recorders, distiller.teacher_recorders):
+        for recorder in manager.recorders.values():
+            recorder.reset_data_buffer()
