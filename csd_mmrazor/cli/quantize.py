@@ -5,6 +5,7 @@ import argparse
 import copy
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -122,6 +123,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     """
     check_integer('--images', args.images)
     check_integer('--distil-steps', args.distil_steps, 0)
+    check_integer('--seed', args.seed, 0)
     bits = BITS[args.to]
     check_quantization(bits)
     run = _Run(args.source, args.config)
@@ -141,7 +143,6 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         quantized = distil_rounded(
             model, lambda: next(batches), args.distil_steps, bits
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
     written = quantize_onnx(
         quantized,
         images.calibrating(),
@@ -326,6 +327,12 @@ def _out(args: argparse.Namespace, run: _Run) -> Path:
                 f'{each} is there, and was not written by this command: it '
                 'would be overwritten. Choose another name by --out.'
             )
+    # What cannot be written is told before the work.
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(
+            f'--out {out}: {out.parent} cannot be written to.'
+        )
     return out
 
 

@@ -12,6 +12,7 @@ from typing import (
     Any,
     Callable,
     Iterator,
+    List,
     NamedTuple,
     Optional,
     Sequence,
@@ -45,7 +46,7 @@ class Quantized(NamedTuple):
     # 0..1; None if there were none.
     agreement: Optional[float]
     compared_images: int
-    # Time of one image on one core, where that of the network as it was is 1.
+    # Processor time of one image, where that of the network as it was is 1.
     relative_time: float
 
 
@@ -214,13 +215,16 @@ def _agreement(sessions: Sequence[Any], inputs: Tensor) -> float:
 
 
 def _relative_time(sessions: Sequence[Any], image: np.ndarray) -> float:
-    """Median over passes in turns, of the first over the second."""
-    times: Sequence[list] = ([], [])
+    """Median over passes in turns, of the first over the second.
+
+    It is of the processor's time: what else runs on it does not count.
+    """
+    times: Sequence[List[float]] = ([], [])
     for _ in range(_PASSES):
         for session, found in zip(sessions, times):
-            start = time.perf_counter()
+            start = time.thread_time()
             session.run(None, dict(inputs=image))
-            found.append(time.perf_counter() - start)
+            found.append(time.thread_time() - start)
     first, second = map(statistics.median, times)
     return first / second
 

@@ -88,6 +88,8 @@ def test_from_a_run_to_integers(quantize, tmp_path):
         ((run, *common, '--images', '0'), '--images should be a positive'),
         ((run, *common, '--images', '999'), '--images is 999, but'),
         ((run, *common, '--distil-steps', '-1'), '--distil-steps should be'),
+        ((run, *common, '--seed', '-1'), '--seed should be'),
+        ((run, '--to', 'int8', '--out', other / 'a.onnx'), 'other.onnx'),
         ((run, *common, '--model', 'techer'), '--model techer'),
         ((run, *common, '--model', 'teachers.a'), 'teachers.teacher'),
         ((run, *common, '--model', 'a.pth'), '--model=a.pth'),

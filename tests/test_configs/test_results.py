@@ -75,3 +75,16 @@ def test_metafiles_say_what_was_measured():
             statistics.mean(values), abs=0.005
         )
         assert result['Metrics']['Runs'] == len(values)
+
+
+def test_the_page_has_the_rows_of_quantization():
+    page = (ROOT / 'docs/quantize.md').read_text()
+    with (RESULTS / 'quantization_cifar10.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    shown = (
+        *('network', 'bits', 'calibrated_on', 'images', 'distil_steps'),
+        *('float_top1', 'top1', 'float_kilobytes', 'kilobytes'),
+    )
+    for row in rows:
+        assert f'| {" | ".join(row[key] for key in shown)} |' in page
