@@ -398,9 +398,9 @@ def test_published_numbers_have_a_source():
 @pytest.mark.parametrize(
     'budget, methods',
     [
-        ('small', 15),
+        ('small', 16),
         ('large', 12),
-        ('quarter', 2),
+        ('quarter', 6),
         ('sixteenth', 1),
         ('gpu', 2),
     ],
