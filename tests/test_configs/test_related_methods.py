@@ -416,7 +416,7 @@ def test_the_lists_set_what_there_is(budget, methods):
         for key in {**plan['options'], **method['options']}:
             part, _, last = key.rpartition('.')
             node = cfg
-            for name in part.split('.'):
+            for name in part.split('.') if part else ():
                 node = node[name]
             # What configs do not name is off.
             unnamed = ('type', 'amp', 'compile', 'storage')
