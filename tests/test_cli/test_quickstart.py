@@ -2,9 +2,12 @@
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 from helpers import ROOT
+
+from csd_mmrazor.cli import quickstart_summary
 
 
 def test_quickstart():
@@ -19,7 +22,8 @@ def test_quickstart():
     assert done.returncode == 0, done.stderr[-3000:]
     last = done.stdout.strip().splitlines()[-1]
     match = re.fullmatch(
-        r'teacher_top1=([\d.]+) student_top1=([\d.]+) seconds=(\d+) seed=0',
+        r'teacher_top1=([\d.]+) student_top1=([\d.]+) seconds=(\d+) seed=0'
+        r' steps_per_second=[1-9]\d*',
         last,
     )
     assert match, last
@@ -31,3 +35,13 @@ def test_quickstart():
     grid = re.search(r'its last synthetic images +(\S+)', done.stdout)[1]
     assert Path(checkpoint).is_file()
     assert cv2.imread(str(ROOT / grid)).shape == (342, 342, 3)
+
+
+def test_the_speed_of_the_machine(monkeypatch):
+    """The median of steps that take 2, 1 and 4 seconds; the first is none."""
+    times = iter([0, 9, 10, 12, 12, 13, 20, 24])
+    clock = SimpleNamespace(perf_counter=lambda: next(times))
+    monkeypatch.setattr(quickstart_summary, 'time', clock)
+    config = ROOT / 'configs/csd/csd_quickstart_digits.py'
+    assert quickstart_summary.bare_steps_per_second(config, 3) == 1 / 2
+    assert not [*times]
