@@ -1,9 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Loads mutants of a checkpoint; see test_utils/test_plain_pickle.py.
+"""Loads mutants of checkpoints; see test_utils/test_plain_pickle.py.
 
-Prints the exit status of each batch, which is a process of its own, and how
-many mutants were loaded and refused. A mutant that was loaded is printed,
-copied, pickled and its tensors are summed up, and no class is another then.
+    fuzz_checkpoints.py SEED BATCHES NUMBER PATH KIND [PATH KIND ...]
+
+Prints a line for each file: the exit status of each batch, which is a process
+of its own, and how many mutants were loaded and refused. A mutant that was
+loaded is printed, copied, pickled and its tensors are summed up, and no class
+is another then.
 """
 
 import copy
@@ -247,4 +250,5 @@ def main(path, kind, seed, batches, number):
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:])
+    for path, kind in zip(sys.argv[4::2], sys.argv[5::2]):
+        main(path, kind, *sys.argv[1:4])

@@ -450,8 +450,9 @@ def test_mutants_are_loaded_as_data_or_refused(tiny_runner, tmp_path):
     runner = tiny_runner(**{'train_cfg.max_epochs': 1})
     runner.train()
     content = shortened(Path(runner.work_dir, 'epoch_1.pth'))
-    counts = {}
-    for kind in ('archive', 'legacy', 'bytes', 'pickle'):
+    kinds = ('archive', 'legacy', 'bytes', 'pickle')
+    files = []
+    for kind in kinds:
         path = tmp_path / f'{kind}.pth'
         torch.save(
             content, path, _use_new_zipfile_serialization=kind != 'legacy'
@@ -459,23 +460,15 @@ def test_mutants_are_loaded_as_data_or_refused(tiny_runner, tmp_path):
         if kind == 'pickle':
             content['more'] = UserList([1, {2}, np.ones(2)])
             path.write_bytes(pickle.dumps(content, 5))
-        done = subprocess.run(
-            [
-                sys.executable,
-                '-W',
-                'ignore',
-                FUZZ,
-                path,
-                kind,
-                '0',
-                '4',
-                '250',
-            ],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        counts[kind] = json.loads(done.stdout.splitlines()[-1])
+        files += [path, kind]
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', FUZZ, '0', '4', '250', *files],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    counts = dict(zip(kinds, map(json.loads, done.stdout.splitlines()[-4:])))
+    for kind in kinds:
         assert counts[kind].pop('status') == [0] * 4, done.stderr[-3000:]
         assert sum(counts[kind].values()) == 1000
         assert counts[kind]['refused'] > 500
