@@ -4,7 +4,6 @@
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,27 +79,28 @@ def cifar(tmp_path_factory):
     return root
 
 
-def test_the_papers_config_reads_no_training_image(run, tmp_path, cifar):
+def test_the_papers_config_reads_no_training_image(forked, tmp_path, cifar):
     """Trained, tested and resumed on the CPU with a reduced schedule."""
-    audit = tmp_path / 'audit'
-    audit.mkdir()
-    (audit / 'sitecustomize.py').write_text(AUDIT)
     # As the README names the teacher and the images.
     own = command('README.md', 'data_root=FOLDER')
     own = ' '.join(own[own.index('--cfg-options') + 1 :])
     own = own.replace('resnet34.pth', str(cifar / 'teacher.pth'))
     own = own.replace('FOLDER', str(cifar))
     options = ('--cfg-options', *REDUCED, *own.split())
-    env = dict(
-        PYTHONPATH=f'{audit}:{ROOT}', FORBIDDEN=str(cifar / 'train'), **OFFLINE
-    )
+    env = dict(OFFLINE, FORBIDDEN=str(cifar / 'train'))
+    audit = f'os.environ.update({env!r})\n{AUDIT}'
     # The audit sees what it is to see: images in Python are read with open.
     look = f'from PIL import Image; Image.open("{cifar}/train/cat/1.png")'
-    seen = run(sys.executable, '-c', look, check=False, **env)
-    assert seen.returncode == 66 and 'OPENED' in seen.stderr
+    seen = forked(setup=f'{audit}\n{look}')
+    assert seen.status == [66] and 'OPENED' in seen.stderr
 
-    train = (TRAIN, PAPER, '--work-dir', 'run')
-    run(*train, *options, 'train_cfg.max_epochs=1', **env)
+    def run(*args, **request):
+        done = forked(*args, setup=audit, **request)
+        assert done.status == [0], done.output[-6000:]
+        return done.stdout
+
+    train = (PAPER, '--work-dir', 'run')
+    run(*train, *options, 'train_cfg.max_epochs=1')
     work = tmp_path / 'run'
     bank = BankFolder(work / 'bank')
     assert bank.image_shape == (3, 32, 32) and len(bank) == 12
@@ -109,30 +109,21 @@ def test_the_papers_config_reads_no_training_image(run, tmp_path, cifar):
     assert keys == {'architecture', 'distiller', 'aux_head'}
     assert len(top1(work)) == 1
 
-    run(*train, '--resume', *options, 'train_cfg.max_epochs=2', **env)
+    # The first start has rehearsed the same.
+    more = ('--resume', '--no-rehearsal', *options, 'train_cfg.max_epochs=2')
+    run(*train, *more)
     assert len(BankFolder(work / 'bank')) == 18
-    # A teacher's file is not needed to test a student.
-    tested = run(
-        TEST,
-        PAPER,
-        work / 'epoch_2.pth',
-        '--cfg-options',
-        f'val_dataloader.dataset.data_root={cifar}',
-        **env,
-    )
-    found = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
-    assert float(found[-1]) == pytest.approx(top1(work)[-1], abs=1e-3)
-    # Nor a run's checkpoint: the exported student is the best one.
-    tested = run(
-        TEST,
-        PAPER,
-        work / 'student/student.pth',
-        '--cfg-options',
-        f'val_dataloader.dataset.data_root={cifar}',
-        **env,
-    )
-    found = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
-    assert float(found[-1]) == pytest.approx(max(top1(work)), abs=1e-3)
+    # A teacher's file is not needed to test a student, nor a run's
+    # checkpoint: the exported student is the best one.
+    for file, expected in (
+        ('epoch_2.pth', top1(work)[-1]),
+        ('student/student.pth', max(top1(work))),
+    ):
+        root = f'val_dataloader.dataset.data_root={cifar}'
+        args = (PAPER, work / file, '--cfg-options', root)
+        tested = run(*args, tool='test.py')
+        found = re.findall(r'accuracy/top1: ([\d.]+)', tested)
+        assert float(found[-1]) == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize(
