@@ -68,8 +68,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         measure = dict(formats=formats, shards=shards, memory=memory)
         found = measure[args.what](args, Path(folder))
-    for row in found:
-        print(json.dumps(row))
     if args.out:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(json.dumps(found, indent=1) + '\n')
@@ -112,13 +110,13 @@ def formats(args: argparse.Namespace, folder: Path) -> List[Dict[str, Any]]:
             if name == 'raw':
                 coder = np.ndarray.tobytes, _from_raw(images.shape[1:])
             label = f'{name} {quality or ""}'.strip()
-            rows.append(
-                dict(images=kind, format=label, **_time(coder, images))
-            )
+            row = dict(images=kind, format=label, **_time(coder, images))
+            rows.append(row)
+            print(json.dumps(row), flush=True)
         for label, coder in others.items():
-            rows.append(
-                dict(images=kind, format=label, **_time(coder, images))
-            )
+            row = dict(images=kind, format=label, **_time(coder, images))
+            rows.append(row)
+            print(json.dumps(row), flush=True)
     return rows
 
 
