@@ -39,12 +39,12 @@ class RunClock:
 
     def remaining(self) -> float:
         """Seconds until the run is done."""
-        return sum(left * self._pace(kind) for kind, left in self.left.items())
+        return sum(left * self.pace(kind) for kind, left in self.left.items())
 
-    def _pace(self, kind: str) -> float:
+    def pace(self, kind: str) -> float:
         """Seconds of a unit."""
         if self._units[kind]:
             return self.seconds[kind] / self._units[kind]
         other = self.like.get(kind)
-        more = self._pace(other) if other else 0.0
+        more = self.pace(other) if other else 0.0
         return self.expected.get(kind, 0.0) + more

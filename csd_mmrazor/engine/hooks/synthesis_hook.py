@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 from mmengine.dist import (
     broadcast,
@@ -17,6 +17,7 @@ from ...models.utils import contiguous, reset_weights
 from ...utils import check_integer, derive_seed, seeded
 from ...utils.arguments import check_value
 from ...utils.run_clock import RunClock
+from ..estimate import LEVERS, estimate, timed_steps
 from ..rehearsal import rehearse
 from ..run_plan import run_clock
 from ..synthesis import (
@@ -157,6 +158,8 @@ class SynthesisHook(Hook):
         self.progress_interval = progress_interval
         self.grid_images = grid_images
         self.rehearsal = rehearsal
+        # Whether a run is to say what it would do, and end.
+        self.plan_only = False
         self.round_runner: Optional[RoundRunner] = None
         self.clock = RunClock()
 
@@ -181,6 +184,8 @@ class SynthesisHook(Hook):
         seed = _shared_seed(runner)
         if self.rehearsal:
             rehearse(runner)
+        if self.plan_only:
+            self._say_plan(runner, networks, image_shape, num_classes)
         bank = open_bank(
             runner, self.bank_dir, image_shape, num_classes, self.rounds > 0
         )
@@ -201,6 +206,16 @@ class SynthesisHook(Hook):
         self.clock = run_clock(
             runner, self.synthesizer, networks, image_shape, targets is None
         )
+        for line in estimate(
+            runner,
+            self,
+            {kind: self.clock.pace(kind) for kind in LEVERS},
+            self.clock.left,
+            image_shape,
+            num_classes,
+            bank.opened.shards,
+        ).lines():
+            runner.logger.info(line)
         self.clock.left['synthesis'] = self._steps_after(runner, runner.epoch)
         self.round_runner = RoundRunner(
             self.synthesizer,
@@ -221,6 +236,36 @@ class SynthesisHook(Hook):
         self._make(
             runner, 'initial', INITIAL, self.init_rounds, self.init_iters
         )
+
+    def _say_plan(
+        self,
+        runner: Runner,
+        networks: Networks,
+        image_shape: Tuple[int, ...],
+        num_classes: int,
+    ) -> None:
+        """Time some steps, say what the run would cost, and end."""
+        with_targets = bool(self.synthesizer.keep_targets or self.target_views)
+        clock = run_clock(
+            runner, self.synthesizer, networks, image_shape, not with_targets
+        )
+        seconds = {kind: clock.pace(kind) for kind in LEVERS}
+        seconds.update(
+            timed_steps(
+                runner,
+                self.synthesizer,
+                networks,
+                num_classes,
+                image_shape,
+                with_targets,
+            )
+        )
+        plan = estimate(
+            runner, self, seconds, clock.left, image_shape, num_classes
+        )
+        for line in plan.lines():
+            runner.logger.info(line)
+        raise SystemExit(0)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Make images for the student as it is, then re-initialise the head.
