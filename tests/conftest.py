@@ -27,11 +27,14 @@ MARKS = dict(
     kill=(
         'test_cli/test_disks.py',
         'test_cli/test_kills.py',
+        'test_cli/test_requeue.py',
         'test_datasets/test_bank_folder.py::test_killed_while_writing',
         'test_engine/test_rehearsal.py',
     ),
     dist=(
         'test_cli/test_distributed.py',
+        'test_cli/test_elastic.py',
+        'test_cli/test_scaling.py',
         'test_cli/test_train_and_test.py::test_two_processes_on_the_cpu',
         'test_engine/test_synthesis/test_bank_targets.py',
         'test_engine/test_synthesis/test_persistent_state.py',
@@ -60,6 +63,7 @@ MARKS = dict(
         'test_docs.py',
         'test_engine/test_amp.py',
         'test_engine/test_checkpoint_hook.py',
+        'test_engine/test_estimate.py',
         'test_engine/test_hook_states.py',
         'test_engine/test_loop_checks.py',
         'test_engine/test_memory.py',

@@ -12,6 +12,7 @@ from typing import Iterator, Optional, Sequence
 from mmengine.logging import MMLogger
 
 from ..utils.error_text import error_text
+from ..utils.stopping import REQUEUE, is_asked_to_stop
 
 # What wrong configs, files and disks raise. Anything else is our own fault,
 # and shows its traceback.
@@ -67,6 +68,10 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
             print(f'\nInterrupted. {go_on}'.rstrip(), file=sys.stderr)
         sys.exit(130)
     except USER_ERRORS as error:
+        if is_asked_to_stop():
+            # Most likely of the others, which have stopped.
+            _kept(traceback.format_exc())
+            sys.exit(REQUEUE)
         path = _kept(traceback.format_exc())
         if path:
             print(f'The traceback is in {path}', file=sys.stderr)

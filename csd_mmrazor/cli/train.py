@@ -5,11 +5,14 @@ import argparse
 import os
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..engine import SynthesisHook
 from ..utils.files import work_dir_lock
+from ..utils.stopping import REQUEUE, stop_if_asked, stop_on_signals
 from ..utils.validation import check_validation
 from .config import (
     AMP_DTYPES,
@@ -50,6 +53,19 @@ def parse_args() -> argparse.Namespace:
         help='resume from the latest checkpoint in the work dir, or from PATH',
     )
     parser.add_argument(
+        '--plan',
+        action='store_true',
+        help='say what the run will do and cost, from a few timed steps, and '
+        'end before any work',
+    )
+    parser.add_argument(
+        '--requeue',
+        action='store_true',
+        help='for jobs with a time limit: end between two steps on SIGUSR1 '
+        f'or SIGTERM, with status {REQUEUE}, and continue what is there at '
+        'the next start',
+    )
+    parser.add_argument(
         '--no-rehearsal',
         action='store_true',
         help='start without a rehearsal of the run',
@@ -73,6 +89,9 @@ def train(args: argparse.Namespace) -> None:
                 'dict(base_batch_size=...) in the config.'
             )
         cfg.auto_scale_lr.enable = True
+    if args.requeue:
+        stop_on_signals()
+        args.resume = args.resume or 'auto'
     if args.resume:
         if args.resume != 'auto' and Path(args.resume).is_dir():
             raise IsADirectoryError(
@@ -88,10 +107,25 @@ def train(args: argparse.Namespace) -> None:
         synthesis = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
         for hook in synthesis:
             hook.rehearsal = hook.rehearsal and not args.no_rehearsal
+            hook.plan_only = args.plan
+        if args.plan and not synthesis:
+            raise ValueError(
+                '--plan is for runs with SynthesisHook, which this config '
+                'does not have.'
+            )
         if not synthesis and not args.no_rehearsal:
             check_validation(runner)
+        if args.requeue:
+            runner.register_hook(StopHook())
         runner.train()
     leave_together()
+
+
+class StopHook(Hook):
+    """Ends a run that is asked to between two steps of any kind."""
+
+    def _after_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        stop_if_asked()
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from ..utils.files import own_file, write_file
 from ..utils.threads import in_threads
 from .image_codec import ImageCodec, decode
+from .loose_rounds import Round, remove_note, targets_name
 from .manifest import (
     DRAWS,
     IMPORTED,
@@ -48,14 +49,10 @@ __all__ = [
     'IMPORTED',
     'INITIAL',
     'MOST_VIEWS',
+    'Round',
     'Shard',
     'TargetKind',
 ]
-
-
-def _beside(name: str) -> str:
-    """The file with the targets of a shard, by the shard's name."""
-    return name.replace('.npy', '.targets.npy')
 
 
 def _as_file(columns: Dict[str, np.ndarray], dtype: np.dtype) -> bytes:
@@ -220,10 +217,10 @@ class BankFolder:
         write: bool,
         targets: Optional[Dict[str, np.ndarray]] = None,
     ) -> Shard:
-        """Add a round.
+        """Add a round: write its files, and put it into the manifest.
 
         Args:
-            images (ndarray): (N, C, H, W), uint8.
+            images (ndarray): As of :meth:`write_round`, like those below.
             labels (ndarray): (N, ), classes.
             epoch (int): The epoch that asked for it, INITIAL or IMPORTED.
             index (int): Its place among the rounds of that epoch.
@@ -231,6 +228,37 @@ class BankFolder:
                 run does; the others only take note.
             targets (dict[str, ndarray], optional): As of
                 :meth:`add_targets`. Defaults to None.
+        """
+        made = self.write_round(
+            images, labels, epoch, index, targets, None, write
+        )
+        self.add_rounds([made], write)
+        return made.shard
+
+    def write_round(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        epoch: int,
+        index: int,
+        targets: Optional[Dict[str, np.ndarray]] = None,
+        number: Optional[int] = None,
+        write: bool = True,
+    ) -> Round:
+        """Write the files of a round, which is not in the manifest yet.
+
+        Args:
+            images (ndarray): (N, C, H, W), uint8.
+            labels (ndarray): (N, ), classes.
+            epoch (int): The epoch that asked for it, INITIAL or IMPORTED.
+            index (int): Its place among the rounds of that epoch.
+            targets (dict[str, ndarray], optional): As of
+                :meth:`add_targets`. Defaults to None.
+            number (int, optional): Of the shard. Defaults to None, the next.
+            write (bool): Whether there are to be files. Defaults to True.
+
+        Returns:
+            Round: For :meth:`add_rounds`.
 
         Raises:
             ValueError: If images, labels or targets are not of the bank's
@@ -251,42 +279,70 @@ class BankFolder:
                 f'0..{self.num_classes - 1}, but got {len(labels)}: '
                 f'{np.unique(labels)[:20]}.'
             )
-        name = f'{self._next_number():06d}.npy'
-        if self.codec.name == 'raw':
-            content = _as_file(dict(label=labels, image=images), self.dtype)
-        else:
+        made = self._files_of(images, labels, targets)
+        name = f'{self.next_number if number is None else number:06d}.npy'
+        if self.codec.name != 'raw':
             name = name.replace('.npy', f'.{self.codec.name}.npy')
-            files = self.codec.encode(images)
-            sizes = np.array([len(each) for each in files])
-            content = _as_file(dict(label=labels, size=sizes), INDEX)
-            content += b''.join(files)
-        beside = b''
-        if targets is not None:
-            beside = self._as_file(targets, len(images))
         shard = Shard(
             name,
             len(images),
-            hashlib.sha256(content).hexdigest(),
+            hashlib.sha256(made[0]).hexdigest(),
             epoch,
             index,
         )
         if write:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_file(self.path / shard.name, content)
-        self.shards.append(shard)
-        self._length += shard.count
-        self._rounds.add((epoch, index))
-        if write:
-            self._manifest.add(shard._asdict())
-        if beside:
-            self._note_targets(shard, beside, write)
-        if write:
-            self.write_manifest()
-        return shard
+            write_file(self.path / shard.name, made[0])
+            if made[1]:
+                write_file(self.path / targets_name(shard.name), made[1])
+        if not made[1]:
+            return Round(shard)
+        checksum = hashlib.sha256(made[1]).hexdigest()
+        return Round(shard, checksum, self.target_kind)
 
-    def _next_number(self) -> int:
+    def _files_of(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        targets: Optional[Dict[str, np.ndarray]],
+    ) -> Tuple[bytes, bytes]:
+        """What the files of a round hold; the second one may be empty."""
+        if self.codec.name == 'raw':
+            content = _as_file(dict(label=labels, image=images), self.dtype)
+        else:
+            files = self.codec.encode(images)
+            sizes = np.array([len(each) for each in files])
+            content = _as_file(dict(label=labels, size=sizes), INDEX)
+            content += b''.join(files)
+        if targets is None:
+            return content, b''
+        return content, self._as_file(targets, len(images))
+
+    @property
+    def next_number(self) -> int:
         """Of the next shard; names ascend."""
         return int(self.shards[-1].name[:6]) + 1 if self.shards else 0
+
+    def add_rounds(self, rounds: Sequence[Round], write: bool) -> None:
+        """Put rounds into the manifest whose files are there.
+
+        Args:
+            rounds (sequence[Round]): In the order of their names, which are
+                later than those of the manifest.
+            write (bool): As of :meth:`append`.
+        """
+        for shard, checksum, _ in rounds:
+            self.shards.append(shard)
+            self._length += shard.count
+            self._rounds.add((shard.epoch, shard.index))
+            if write:
+                self._manifest.add(shard._asdict())
+            if checksum:
+                self._note_targets(shard, checksum, write)
+        if write and rounds:
+            self.write_manifest()
+            for shard, _, _ in rounds:
+                remove_note(self.path, shard)
 
     def adopt(self, source: 'BankFolder', link: bool, write: bool) -> None:
         """Add the shards of another bank, with their targets, as IMPORTED.
@@ -307,7 +363,7 @@ class BankFolder:
             and source.target_kind == self.target_kind
             and not source.without_targets
         )
-        number = self._next_number()
+        number = self.next_number
         for index, shard in enumerate(source.shards):
             if self.has(IMPORTED, index):
                 continue
@@ -318,7 +374,7 @@ class BankFolder:
                 _bring(source.file_of(shard), self.path / name, link)
             if write and with_targets:
                 file = source.file_of(shard, with_targets=True)
-                _bring(file, self.path / _beside(name), link)
+                _bring(file, self.path / targets_name(name), link)
             self.shards.append(
                 shard._replace(name=name, epoch=IMPORTED, index=index)
             )
@@ -410,7 +466,7 @@ class BankFolder:
         name, checksum = shard.name, shard.sha256
         dtype = self.dtype if shard.format == 'raw' else INDEX
         if with_targets:
-            name, checksum = _beside(name), self.targets[name]
+            name, checksum = targets_name(name), self.targets[name]
             dtype = self.target_dtype
         return ShardFile(
             self.path / name,
@@ -449,7 +505,7 @@ class BankFolder:
         """
         if kind == self.target_kind:
             return
-        outdated = [_beside(name) for name in self.targets]
+        outdated = [targets_name(name) for name in self.targets]
         self.target_kind, self.targets = kind, {}
         if write and self.shards:
             self.write_manifest(anew=True)
@@ -476,7 +532,10 @@ class BankFolder:
             ValueError: If they are not of the bank's kind.
         """
         content = self._as_file(targets, shard.count)
-        self._note_targets(shard, content, write)
+        if write:
+            write_file(self.path / targets_name(shard.name), content)
+        checksum = hashlib.sha256(content).hexdigest()
+        self._note_targets(shard, checksum, write)
         if write:
             self.write_manifest()
 
@@ -503,10 +562,8 @@ class BankFolder:
                 )
         return _as_file(targets, dtype)
 
-    def _note_targets(self, shard: Shard, content: bytes, write: bool) -> None:
-        checksum = hashlib.sha256(content).hexdigest()
+    def _note_targets(self, shard: Shard, checksum: str, write: bool) -> None:
         if write:
-            write_file(self.path / _beside(shard.name), content)
             self._manifest.add(dict(targets=shard.name, sha256=checksum))
         self.targets[shard.name] = checksum
 
@@ -521,7 +578,7 @@ class BankFolder:
         if write and dropped:
             self.write_manifest(anew=True)
             for shard in dropped:
-                for name in (shard.name, _beside(shard.name)):
+                for name in (shard.name, targets_name(shard.name)):
                     (self.path / name).unlink(missing_ok=True)
 
     def read(self, shard: Shard) -> Tuple[np.ndarray, np.ndarray]:
@@ -604,7 +661,7 @@ class BankFolder:
                 altered.
         """
         self.check_targets(shard)
-        path = self.path / _beside(shard.name)
+        path = self.path / targets_name(shard.name)
         advice = (
             f'Restore {path} from a copy, or resume with another '
             'target_views, by which all are computed again.'

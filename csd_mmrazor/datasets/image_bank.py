@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
+import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -19,10 +20,18 @@ from torch.utils.data import Dataset
 
 from ..utils import check_integer
 from ..utils.threads import in_threads
-from .bank_folder import IMPORTED, BankError, BankFolder, Shard, TargetKind
+from .bank_folder import (
+    IMPORTED,
+    BankError,
+    BankFolder,
+    Round,
+    Shard,
+    TargetKind,
+)
 from .image_codec import ImageCodec
 from .image_folder import list_image_folder
 from .image_store import DiskStore, MemoryStore
+from .loose_rounds import write_note
 from .pictures import read_picture
 
 GIB = 2**30
@@ -240,18 +249,76 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 'The batches of this ImageBank bring targets of a teacher, '
                 'but these images have none.'
             )
-        shard = self.opened.append(
-            images, labels, epoch, index, is_main_process(), beside or None
+        made = self.opened.write_round(
+            images,
+            labels,
+            epoch,
+            index,
+            beside or None,
+            None,
+            is_main_process(),
         )
+        barrier()  # the main process has written it
+        kept = self.codec.as_kept(images)
+        held = {made.shard.name: dict(beside, inputs=kept, labels=labels)}
+        self.add_rounds([made], held)
+
+    def write_round(
+        self,
+        columns: Dict[str, Tensor],
+        epoch: int,
+        index: int,
+        number: int,
+    ) -> Tuple[Round, Dict[str, np.ndarray]]:
+        """Write a round that this process alone has, for :meth:`add_rounds`.
+
+        Args:
+            columns (dict[str, Tensor]): ``inputs``, (N, C, H, W), uint8,
+                ``labels``, (N, ), and targets, if batches bring any.
+            epoch (int): The epoch that asked for it, or INITIAL.
+            index (int): Its place among the rounds of that epoch.
+            number (int): Of its shard.
+
+        Returns:
+            tuple[Round, dict[str, ndarray]]: Its files, and the columns.
+        """
+        held = {name: _array(value) for name, value in columns.items()}
+        targets = dict(held)
+        images, labels = targets.pop('inputs'), targets.pop('labels')
+        made = self.opened.write_round(
+            images, labels, epoch, index, targets or None, number
+        )
+        write_note(self.opened.path, made)
+        held['inputs'] = self.codec.as_kept(images)
+        return made, held
+
+    def add_rounds(
+        self,
+        rounds: Sequence[Round],
+        held: Optional[Dict[str, Dict[str, np.ndarray]]] = None,
+    ) -> None:
+        """Add rounds whose files are there, to the manifest and in memory.
+
+        All processes call this together; the main one writes the manifest.
+
+        Args:
+            rounds (sequence[Round]): In the order of their shards.
+            held (dict[str, dict], optional): What this process has of them
+                in memory, by the name of the shard; the others are read.
+        """
+        held = held or {}
+        for made in rounds:
+            if made.shard.name not in held:
+                _await(self.opened.path / made.shard.name)
+        self.opened.add_rounds(rounds, is_main_process())
         if isinstance(self._store, DiskStore):
-            barrier()  # the main process has written it
-            self._add_file(shard)
+            for shard, *_ in rounds:
+                self._add_file(shard)
         elif self._exceeds(len(self.opened)):
-            barrier()
             self._load()
         else:
-            kept = self.codec.as_kept(images)
-            self._store.add(dict(beside, inputs=kept, labels=labels))
+            for shard, *_ in rounds:
+                self._store.add(held.get(shard.name) or self._read(shard))
         if self.capacity is not None:
             self._drop_old(self.capacity)
 
@@ -466,6 +533,14 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 np.stack(images).transpose(0, 3, 1, 2).copy(),
                 np.array(labels, np.int64),
             )
+
+
+def _await(path: Path, seconds: int = 60) -> None:
+    """Wait for a file of another node, which network disks may show late."""
+    for _ in range(seconds):
+        if path.exists():
+            return
+        time.sleep(1)
 
 
 def _array(values: Union[Tensor, np.ndarray]) -> np.ndarray:

@@ -278,7 +278,7 @@ def _parse_manifest(found: Any) -> Manifest:
     _check(math.prod(shape) <= MOST_BYTES - 8, 'image_shape', shape)
     _integer('num_classes', found['num_classes'], 1, MOST_BYTES)
     _check(isinstance(found['shards'], list), 'shards', found['shards'])
-    shards = [_parse_shard(entry) for entry in found['shards']]
+    shards = [parse_shard(entry) for entry in found['shards']]
     last, rounds = '', set()
     for shard in shards:
         # Each has a later name, for a round that no other has.
@@ -332,7 +332,12 @@ def _parse_targets(
     return kind, files
 
 
-def _parse_shard(entry: object) -> Shard:
+def parse_shard(entry: object) -> Shard:
+    """Take from an entry of a shard nothing but what a bank can have.
+
+    Raises:
+        ValueError: If it is something else; says what is wrong.
+    """
     fields = entry if isinstance(entry, dict) else {}
     _check(set(fields) == set(Shard._fields), 'a shard', entry)
     shard = Shard(**fields)

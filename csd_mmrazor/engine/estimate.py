@@ -2,7 +2,6 @@
 """What a run has still to do and what it costs, for people."""
 
 import math
-import resource
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
@@ -214,6 +213,10 @@ def _memory(device: torch.device) -> str:
     if device.type == 'cuda':
         peak = torch.cuda.max_memory_allocated(device)
         return f'{_size(peak)} of GPU memory at its peak so far'
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 'and no GPU'
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return f'{_size(peak)} of memory so far, and no GPU'
 

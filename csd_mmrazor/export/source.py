@@ -1,8 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Which checkpoint and which config of a run."""
 
+import re
 from pathlib import Path
-from typing import Union
+from typing import Tuple, Union
 
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
@@ -22,9 +23,8 @@ def find_checkpoint(source: Union[str, Path]) -> Path:
     """
     source = path = Path(source)
     if source.is_dir():
-        found = sorted(
-            source.glob('best_*.pth'), key=lambda path: path.stat().st_mtime
-        )
+        # Each is better than those of its kind before it.
+        found = sorted(source.glob('best_*.pth'), key=_step)
         found = found[-1:] or [
             path
             for path in list_checkpoints(source)
@@ -38,6 +38,15 @@ def find_checkpoint(source: Union[str, Path]) -> Path:
             'or one of its checkpoints.'
         )
     return path
+
+
+def _step(path: Path) -> Tuple[int, str]:
+    """The epoch (or iteration) in the name of a checkpoint.
+
+    Network disks do not always keep the order of times.
+    """
+    match = re.search(r'_(?:epoch|iter)_(\d+)\.pth$', path.name)
+    return (int(match[1]) if match else -1, path.name)
 
 
 def find_config(checkpoint: Path) -> Path:

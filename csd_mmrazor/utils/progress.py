@@ -7,6 +7,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 
 from .run_clock import RunClock
+from .stopping import stop_if_asked
 
 
 class Progress:
@@ -49,7 +50,12 @@ class Progress:
         self._leave(0)
 
     def step(self, done: int) -> None:
-        """Note that ``done`` steps of the round are done."""
+        """Note that ``done`` steps of the round are done.
+
+        Raises:
+            SystemExit: If the run is asked to stop.
+        """
+        stop_if_asked()
         now = time.monotonic()
         self.clock.spend(self.kind, 1, now - self.last)
         self._leave(done)

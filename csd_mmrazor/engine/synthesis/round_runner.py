@@ -1,19 +1,16 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from datetime import timedelta
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
-from mmengine.dist import (
-    all_gather,
-    all_gather_object,
-    get_dist_info,
-    is_main_process,
-)
+import torch.distributed as dist
+from mmengine.dist import all_gather_object, get_dist_info, is_main_process
 from mmengine.logging import MMLogger
 from torch import Tensor
 
 from ...datasets import BankError, ImageBank
-from ...datasets.bank_folder import INITIAL
+from ...datasets.bank_folder import INITIAL, Round, Shard
 from ...models.synthesizers import (
     ImageSynthesizer,
     Networks,
@@ -21,7 +18,6 @@ from ...models.synthesizers import (
     SynthesisBatch,
     count_unrecognised,
 )
-from ...models.utils import contiguous
 from ...utils import Progress, derive_seed
 from ...utils.run_clock import RunClock
 from .bank_targets import BankTargets
@@ -31,19 +27,24 @@ from .persistent_state import (
     save_state,
     shared_state,
 )
+from .run_bank import loose_rounds
 
 # What seeds are derived for, from the run's.
 ROUND, EPOCH, HEAD, PERSISTENT, MEMORY, SAMPLE, TARGETS = range(7)
+# How long a process waits for the rounds of others.
+PATIENCE = timedelta(hours=6)
 
 
 @dataclass
 class RoundRunner:
     """Makes rounds of synthesis and adds their images to a bank.
 
-    The processes share the rounds; each gets all their images. A round has a
-    seed of its own, derived from the run's, so it is the same whichever
-    process makes it, and those that the bank has are not made again. One that
-    diverges is tried again with another seed.
+    The processes share the rounds. Each writes its own, and waits for the
+    others only when it has made all of its share, or, where a round depends
+    on those before it, one. Then all read what the others wrote.
+    A round has a seed of its own, derived from the run's, so it is the same
+    whichever process makes it, and those that are on the disk are not made
+    again. One that diverges is tried again with another seed.
 
     Args:
         synthesizer (ImageSynthesizer): How images are made.
@@ -69,6 +70,8 @@ class RoundRunner:
     progress_interval: float = 10
     clock: Optional[RunClock] = None
     targets: Optional[BankTargets] = None
+    # Of all processes, to wait for each other in.
+    group: Any = None
     # Of the images that were made last, those that the first teacher does not
     # recognise, and all of them.
     unrecognised: Tuple[int, int] = (0, 0)
@@ -80,6 +83,9 @@ class RoundRunner:
             BankError: If the state beside the bank is lost, damaged, or that
                 of another synthesizer.
         """
+        if get_dist_info()[1] > 1:
+            # Before any round: to connect, all have to be there.
+            self.group = dist.new_group(backend='gloo', timeout=PATIENCE)
         self.synthesizer.prepare(
             self.networks, derive_seed(self.seed, PERSISTENT)
         )
@@ -129,9 +135,19 @@ class RoundRunner:
         rank, world_size = get_dist_info()
         folder = self.bank.opened
         lacking = [i for i in range(total) if not folder.has(epoch, i)]
+        # Whichever process makes a round, its shard has the same name.
+        numbers = {
+            index: folder.next_number + place
+            for place, index in enumerate(lacking)
+        }
+        size, ready = world_size, {}
+        if self._rounds_are_apart:
+            size = len(lacking) if world_size > 1 else 1
+            ready = self._ready(epoch, numbers)
+        to_make = [i for i in lacking if i not in ready]
         progress = Progress(
             what,
-            -(-len(lacking) // world_size),
+            -(-len(to_make) // world_size),
             iters,
             self.progress_interval,
             self.clock,
@@ -139,27 +155,40 @@ class RoundRunner:
             later,
         )
         batch, wrong, made_here = None, 0, 0
-        for start in range(0, len(lacking), world_size):
-            group = lacking[start : start + world_size]
-            made = columns = None
-            if rank < len(group):
+        for start in range(0, len(lacking), size or 1):
+            group = lacking[start : start + size]
+            to_make = [i for i in group if i not in ready]
+            own: List[Round] = []
+            held = {}
+            for index in to_make[rank::world_size]:
                 made = batch = self._make_round(
-                    f'{what}, round {group[rank] + 1}/{total}',
+                    f'{what}, round {index + 1}/{total}',
                     epoch,
-                    group[rank],
+                    index,
                     iters,
                     progress,
                 )
-                columns = self._columns(made, epoch, group[rank])
                 if self.asks_for_classes:
                     made_here += len(made.labels)
                     wrong += self._count_unrecognised(made)
-            self._share_state(made is not None, len(group))
-            for index, each in zip(group, self._gathered(columns, iters)):
-                images, labels = each.pop('inputs'), each.pop('labels')
-                self.bank.append(images, labels, epoch, index, each)
-                self._remember(images, epoch, index)
-            progress.end_round()
+                written, columns = self.bank.write_round(
+                    self._columns(made, epoch, index),
+                    epoch,
+                    index,
+                    numbers[index],
+                )
+                own.append(written)
+                if len(group) <= world_size:
+                    held[written.shard.name] = columns
+                progress.end_round()
+            gathered = self._gather_patiently(own)
+            self._share_state(bool(own), len(group))
+            rounds = [ready[index] for index in group if index in ready]
+            rounds += [made for each in gathered for made in each]
+            rounds.sort(key=lambda made: made.shard.name)
+            self.bank.add_rounds(rounds, held)
+            for shard, *_ in rounds:
+                self._remember_shard(shard)
         counts = all_gather_object((wrong, made_here))
         self.unrecognised = (
             sum(count for count, _ in counts),
@@ -219,12 +248,52 @@ class RoundRunner:
             f'{len(self.bank)} images; --resume starts with this round.'
         )
 
+    @property
+    def _rounds_are_apart(self) -> bool:
+        """Whether rounds of an epoch do not depend on each other."""
+        synthesizer = self.synthesizer
+        return not (synthesizer.persistent_state() or synthesizer.memory_size)
+
+    def _ready(self, epoch: int, numbers: Dict[int, int]) -> Dict[int, Round]:
+        """Rounds of an epoch that are on the disk, by index.
+
+        Args:
+            epoch (int): As of :meth:`make`.
+            numbers (dict[int, int]): Of the shards that are to be, by index.
+        """
+        return {
+            made.shard.index: made
+            for made in loose_rounds(self.bank)
+            if made.shard.epoch == epoch
+            and numbers.get(made.shard.index) == int(made.shard.name[:6])
+        }
+
+    def _gather_patiently(self, own: List[Round]) -> List[List[Round]]:
+        """What each process made.
+
+        It is where the fastest wait for the slowest, for hours if need be;
+        the default timeouts are of single operations. A process that is lost
+        ends the wait at once.
+        """
+        world_size = get_dist_info()[1]
+        if world_size == 1:
+            return [own]
+        gathered: List[Any] = [None] * world_size
+        dist.all_gather_object(gathered, own, group=self.group)
+        return gathered
+
     def _remember(self, images: Tensor, epoch: int, index: int) -> None:
         """Note images of the bank for losses that compare with them."""
+        # INITIAL and IMPORTED are negative.
+        seed = derive_seed(self.seed, MEMORY, epoch + 2, index)
+        self.synthesizer.remember(self.networks, images, seed)
+
+    def _remember_shard(self, shard: Shard) -> None:
         if self.synthesizer.memory_size:
-            # INITIAL and IMPORTED are negative.
-            seed = derive_seed(self.seed, MEMORY, epoch + 2, index)
-            self.synthesizer.remember(self.networks, images, seed)
+            images = self.bank.opened.read(shard)[0]
+            self._remember(
+                torch.from_numpy(images.copy()), shard.epoch, shard.index
+            )
 
     def _remember_bank(self) -> None:
         """Note the images that a bank has, as when they were made."""
@@ -235,8 +304,7 @@ class RoundRunner:
             if left >= memory.capacity:
                 memory.skip(shard.count)
                 continue
-            images = torch.from_numpy(folder.read(shard)[0].copy())
-            self._remember(images, shard.epoch, shard.index)
+            self._remember_shard(shard)
 
     def _share_state(self, took_part: bool, rounds: int) -> None:
         """Agree with the other processes on it, before images are added."""
@@ -267,24 +335,3 @@ class RoundRunner:
                 columns['maps'] = batch.maps
             return columns
         return {**columns, **self.targets.of(batch.images, epoch, index)}
-
-    def _gathered(
-        self, columns: Optional[Dict[str, Tensor]], iters: int
-    ) -> List[Dict[str, Tensor]]:
-        """What the rounds of all processes add, in order of rank.
-
-        NCCL sends memory as it lies, so what is sent has the plain layout.
-        """
-        if columns is None:  # this process had nothing to make
-            device = next(self.networks.teachers.parameters()).device
-            columns = {
-                name: torch.from_numpy(value).to(device)
-                for name, value in self.bank.columns(
-                    self.synthesizer.images_of(iters)
-                ).items()
-            }
-        gathered = {
-            name: all_gather(contiguous(columns[name]))
-            for name in sorted(columns)
-        }
-        return [dict(zip(gathered, each)) for each in zip(*gathered.values())]

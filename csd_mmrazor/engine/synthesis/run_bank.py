@@ -1,13 +1,22 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """The image bank of a run: found in its loader, opened in its work dir."""
 
-from typing import Sequence
+import uuid
+from pathlib import Path
+from typing import Any, List, Sequence
 
-from mmengine.dist import all_gather_object, barrier
+from mmengine.dist import (
+    all_gather_object,
+    barrier,
+    broadcast_object_list,
+    get_dist_info,
+    is_main_process,
+)
 from mmengine.runner import Runner
 
 from ...datasets import BankError, BankFolder, ImageBank
-from ...datasets.bank_folder import Shard
+from ...datasets.bank_folder import Round, Shard
+from ...datasets.loose_rounds import read_notes, remove_note
 from ...utils import path_below
 from .class_names import class_names
 
@@ -65,7 +74,9 @@ def open_bank(
     """
     bank = bank_of(runner)
     path = path_below(runner.work_dir, bank_dir, 'bank_dir of SynthesisHook')
-    is_used = BankFolder.exists(path) and BankFolder(path).shards
+    is_used = read_notes(path) or (
+        BankFolder.exists(path) and BankFolder(path).shards
+    )
     barrier()  # before the first process writes to it
     if is_used and not runner._resume:
         raise BankError(
@@ -78,7 +89,7 @@ def open_bank(
     bank.open(path, image_shape, num_classes, classes)
     folder = bank.opened
     digests = all_gather_object(folder.digest())
-    if len(set(digests)) > 1:
+    if len(set(digests)) > 1 or not _is_shared(path):
         raise BankError(
             f'The processes see different image banks in {path}: '
             'the work dir has to be on a disk that all nodes share.'
@@ -94,7 +105,47 @@ def open_bank(
         )
     # Later epochs are there if an older checkpoint is resumed.
     bank.keep(shards)
+    if is_main_process():
+        for made in read_notes(path):
+            known = folder.has(made.shard.epoch, made.shard.index)
+            if known or made.shard.epoch > runner.epoch:
+                remove_note(path, made.shard)
     return bank
+
+
+def loose_rounds(bank: ImageBank) -> List[Round]:
+    """What earlier processes made and the manifest does not have yet.
+
+    Args:
+        bank (ImageBank): Open.
+
+    Returns:
+        list[Round]: The same on every process.
+    """
+    found: List[Any] = [None]
+    if is_main_process():
+        kind = bank.opened.target_kind
+        found = [[r for r in read_notes(bank.opened.path) if r.kind == kind]]
+    broadcast_object_list(found)
+    rounds: List[Round] = found[0]
+    return rounds
+
+
+def _is_shared(path: Path) -> bool:
+    """Whether all processes see what the first one writes in a folder."""
+    if get_dist_info()[1] == 1:
+        return True
+    name: List[Any] = [None]
+    if is_main_process():
+        path.mkdir(parents=True, exist_ok=True)
+        # Swept away with what a killed writer left.
+        name = [f'.shared.{uuid.uuid4().int}.tmp']
+        (path / name[0]).touch()
+    broadcast_object_list(name)
+    seen = all_gather_object((path / name[0]).exists())
+    if is_main_process():
+        (path / name[0]).unlink()
+    return all(seen)
 
 
 def _is_full(bank: ImageBank, shards: Sequence[Shard], epoch: int) -> bool:

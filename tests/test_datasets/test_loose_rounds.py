@@ -1,0 +1,161 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Rounds that are on the disk and not in the manifest yet."""
+
+import json
+
+import numpy as np
+import pytest
+from test_bank_folder import SHAPE, batch, kind_of, targets_of
+
+from csd_mmrazor.datasets import BankError, BankFolder, ImageBank
+from csd_mmrazor.datasets import image_bank as module
+from csd_mmrazor.datasets.loose_rounds import (
+    Round,
+    read_notes,
+    remove_note,
+    write_note,
+)
+from csd_mmrazor.models import ImageSynthesizer
+
+
+def put(folder, index, number, targets=None):
+    made = folder.write_round(*batch(seed=index), 0, index, targets, number)
+    write_note(folder.path, made)
+    return made
+
+
+@pytest.mark.parametrize('views', [None, 0, 2])
+def test_rounds_of_others_are_adopted_in_their_order(tmp_path, views):
+    plain = BankFolder(tmp_path / 'plain', SHAPE, 10)
+    folder = BankFolder(tmp_path / 'bank', SHAPE, 10)
+    targets = [None] * 3
+    if views is not None:
+        for each in (plain, folder):
+            each.expect_targets(kind_of(views), write=True)
+        targets = [targets_of(5, views, index) for index in range(3)]
+    for index in range(3):
+        plain.append(*batch(seed=index), 0, index, True, targets[index])
+    made = [put(folder, index, index, targets[index]) for index in (2, 0, 1)]
+    assert not BankFolder.exists(folder.path)
+    noted = read_notes(folder.path)
+    assert noted == sorted(made, key=lambda each: each.shard.name)
+    folder.add_rounds(noted, write=True)
+    assert read_notes(folder.path) == []
+    again = BankFolder(folder.path)
+    assert again.shards == plain.shards and again.targets == plain.targets
+    assert again.digest() == plain.digest() and len(again) == len(plain)
+    for shard in again.shards:
+        again.read(shard)
+        if views is not None:
+            again.read_targets(shard)
+
+
+def spoil(path, **changes):
+    note = json.loads(path.read_text())
+    note['shard'].update(changes)
+    path.write_text(json.dumps(note))
+
+
+@pytest.mark.parametrize(
+    'how',
+    [
+        lambda path: spoil(path, name='../000000.npy'),
+        lambda path: spoil(path, name='000001.npy'),
+        lambda path: spoil(path, sha256='x'),
+        lambda path: spoil(path, count=0),
+        lambda path: spoil(path, epoch=True),
+        lambda path: path.write_text('[' * 90_000),
+        lambda path: path.write_text('{}'),
+        lambda path: path.write_text('null'),
+        lambda path: path.write_bytes(b'\xff' * 10),
+        lambda path: path.with_name('000000.npy').unlink(),
+        lambda path: path.write_text(
+            path.read_text()[:-1] + ', "kind": {}, "targets": "x"}'
+        ),
+    ],
+)
+def test_a_note_that_cannot_be_used_is_passed_over(tmp_path, how):
+    folder = BankFolder(tmp_path / 'bank', SHAPE, 10)
+    put(folder, 0, 0)
+    kept = put(folder, 2, 2)
+    how(folder.path / 'note_000000.json')
+    assert read_notes(folder.path) == [kept]
+
+
+def test_no_bank_has_no_notes(tmp_path):
+    assert read_notes(tmp_path / 'none') == []
+    made = Round(
+        BankFolder(tmp_path, SHAPE, 10)
+        .write_round(*batch(), 0, 0, write=False)
+        .shard
+    )
+    remove_note(tmp_path, made.shard)
+    assert not [*tmp_path.glob('*.npy')]
+
+
+def test_an_altered_shard_of_another_process_is_found(tmp_path):
+    folder = BankFolder(tmp_path / 'bank', SHAPE, 10)
+    made = put(folder, 0, 0)
+    (folder.path / made.shard.name).write_bytes(b'cut')
+    bank = ImageBank()
+    bank.open(folder.path, SHAPE, 10)
+    with pytest.raises(BankError, match='cut short or altered'):
+        bank.add_rounds([made])
+
+
+def test_a_disk_that_shows_files_late(tmp_path, monkeypatch):
+    other = BankFolder(tmp_path / 'bank', SHAPE, 10)
+    made = put(other, 0, 0)
+    path = other.path / made.shard.name
+    hidden = path.rename(path.with_suffix('.hidden'))
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            hidden.rename(path)
+
+    monkeypatch.setattr(module.time, 'sleep', sleep)
+    bank = ImageBank()
+    bank.open(other.path, SHAPE, 10)
+    bank.add_rounds([made])
+    assert len(waits) == 3 and len(bank) == made.shard.count
+    assert np.array_equal(
+        bank.__getitems__([0])['inputs'][0].numpy(), batch(seed=0)[0][0]
+    )
+
+
+def test_what_was_written_before_the_manifest_is_not_made_again(
+    tiny_runner, tmp_path, monkeypatch
+):
+    """The process is gone between the files of a round and the manifest."""
+    made, add_rounds = [], ImageBank.add_rounds
+    synthesize = ImageSynthesizer.synthesize
+
+    def counted(*args, **kwargs):
+        made.append(kwargs['seed'])
+        return synthesize(*args, **kwargs)
+
+    monkeypatch.setattr(ImageSynthesizer, 'synthesize', counted)
+    tiny_runner('whole').train()
+    whole, seeds = BankFolder(tmp_path / 'whole/bank'), list(made)
+    made.clear()
+
+    def gone(self, rounds, held=None):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        add_rounds(self, rounds, held)
+
+    monkeypatch.setattr(ImageBank, 'add_rounds', gone)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_runner('run').train()
+    monkeypatch.setattr(ImageBank, 'add_rounds', add_rounds)
+    folder = tmp_path / 'run/bank'
+    assert len(BankFolder(folder).shards) == 1
+    assert [each.shard.index for each in read_notes(folder)] == [1]
+    with pytest.raises(BankError, match='holds images of an earlier run'):
+        tiny_runner('run').train()
+    tiny_runner('run', resume=True).train()
+    assert made == seeds
+    assert BankFolder(folder).shards == whole.shards
+    assert read_notes(folder) == []
