@@ -77,8 +77,11 @@ def same_result(work, whole):
     """A run that was killed ended as the one that was not."""
     banks = [BankFolder(folder / 'bank') for folder in (work, whole)]
     assert banks[0].shards == banks[1].shards
+    assert banks[0].digest() == banks[1].digest()  # targets included
     for shard in banks[0].shards:
         banks[0].read(shard)  # checks its bytes
+        if banks[0].targets:
+            banks[0].read_targets(shard)
     a, b = (
         CheckpointLoader.load_checkpoint(str(folder / f'epoch_{EPOCHS}.pth'))
         for folder in (work, whole)
@@ -113,9 +116,28 @@ def state(work):
     return shards, int(Path(path).stem[6:]) if path else 0
 
 
-@pytest.mark.parametrize('processes, kills', [(1, 20), (2, 12)])
-def test_killed_at_random_moments(forked, config, tmp_path, processes, kills):
-    config()
+# One generator goes on, and what the teacher says is kept with the bank, its
+# last feature map included.
+KEPT_TARGETS = {
+    f'{SYNTHESIS}.target_maps': True,
+    'model.data_preprocessor.augment': None,
+    f'{SYNTHESIS}.synthesizer.meta': dict(type='LastingGenerator'),
+    f'{SYNTHESIS}.synthesizer.optimizer_lasts': True,
+    f'{SYNTHESIS}.synthesizer.latents': 'fresh',
+    f'{SYNTHESIS}.synthesizer.keep': 'all',
+    f'{SYNTHESIS}.synthesizer.keep_targets': True,
+}
+
+
+@pytest.mark.parametrize(
+    'processes, kills, options',
+    [(1, 20, {}), (2, 12, {}), (1, 10, KEPT_TARGETS)],
+    ids=['one', 'two', 'kept_targets'],
+)
+def test_killed_at_random_moments(
+    forked, config, tmp_path, processes, kills, options
+):
+    config(**options)
     command = dict(processes=processes, timeout=TIMEOUT)
     whole = forked(
         *('config.py', '--work-dir', 'whole'),
@@ -123,6 +145,7 @@ def test_killed_at_random_moments(forked, config, tmp_path, processes, kills):
         setup=AT_FILE.format(work='whole', number=-1),
     )
     assert whole.status == [0] * processes, whole.output[-3000:]
+    assert bool(BankFolder(tmp_path / 'whole/bank').targets) == bool(options)
     events = whole.output.count('[FILE EVENT]') // processes
 
     rng = np.random.default_rng(processes)
