@@ -380,7 +380,7 @@ def _tested(
 def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
     """What to tell who quantized a network."""
     lines = [
-        f'Written: {out}, {found.bytes / 1000:.0f} kB where it was '
+        f'Written: {out}, {found.file_bytes / 1000:.0f} kB where it was '
         f'{found.float_bytes / 1000:.0f} kB. One image takes '
         f'{found.relative_time:.2f} times as long as before on this CPU.'
     ]

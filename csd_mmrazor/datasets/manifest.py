@@ -69,7 +69,7 @@ class LogPart(NamedTuple):
     """What of a log counts."""
 
     name: str
-    bytes: int
+    length: int
     sha256: str
 
 
@@ -113,10 +113,10 @@ class ManifestFile:
         self._part, log = None, b''
         if isinstance(found, dict) and found.get('version') != 1:
             self._part = _parse_part(found)
-            log = self._content(self._part.name, self._part.bytes)
+            log = self._content(self._part.name, self._part.length)
             self._digest = digest = hashlib.sha256(log)
             if (
-                len(log) != self._part.bytes
+                len(log) != self._part.length
                 or digest.hexdigest() != self._part.sha256
             ):
                 raise ValueError(
@@ -160,14 +160,14 @@ class ManifestFile:
             write_file(self.folder / part.name, log)
         else:
             if self._digest is None:
-                log = self._content(part.name, part.bytes)
+                log = self._content(part.name, part.length)
                 self._digest = hashlib.sha256(log)
             digest = self._digest.copy()
             log = ''.join(self._lines).encode()
             digest.update(log)
             if log:
-                _append(self.folder / part.name, part.bytes, log)
-            part = part._replace(bytes=part.bytes + len(log))
+                _append(self.folder / part.name, part.length, log)
+            part = part._replace(length=part.length + len(log))
         part = part._replace(sha256=digest.hexdigest())
         content: Dict[str, Any] = dict(
             version=2,
@@ -226,7 +226,7 @@ def _parse_part(found: Dict[str, Any]) -> LogPart:
     _check(set(fields) == set(LogPart._fields), 'the log', entry)
     part = LogPart(**fields)
     _text('log name', part.name, _LOG_NAME)
-    _integer('bytes of the log', part.bytes, 0, MOST_BYTES)
+    _integer('bytes of the log', part.length, 0, MOST_BYTES)
     _text('sha256', part.sha256, _SHA256)
     return part
 

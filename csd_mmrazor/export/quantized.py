@@ -40,7 +40,7 @@ class Quantized(NamedTuple):
 
     bits: int  # of a weight; activations have 8
     calibration_images: int
-    bytes: int  # of the file
+    file_bytes: int  # of the file
     float_bytes: int  # of the file of the network as it was
     # Images, of those that did not calibrate it, for which both decide alike,
     # 0..1; None if there were none.

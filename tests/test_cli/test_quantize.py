@@ -40,7 +40,7 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert done.status == [0], done.output
     out = run / 'quantized/student_int8.onnx'
     told = json.loads(out.with_suffix('.json').read_text())
-    assert told['bytes'] == out.stat().st_size
+    assert told['file_bytes'] == out.stat().st_size
     # A fifth of the bank's 64 images is what it is compared by.
     assert (told['calibration_images'], told['compared_images']) == (52, 12)
     assert f'{100 * told["agreement"]:.1f} %' in done.stdout

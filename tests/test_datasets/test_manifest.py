@@ -217,7 +217,7 @@ def craft(folder, lines=None, **values):
         log.write_bytes(lines)
     content = log.read_bytes()
     manifest['log'].update(
-        bytes=len(content), sha256=hashlib.sha256(content).hexdigest()
+        length=len(content), sha256=hashlib.sha256(content).hexdigest()
     )
     for name, value in values.items():
         part, _, key = name.rpartition('__')
@@ -271,11 +271,11 @@ ENTRY = shard(1)._asdict()
         (None, dict(log__extra=1), 'the log'),
         (None, dict(log__name='../log_000000.jsonl'), 'log name'),
         (None, dict(log__name='000000.npy'), 'log name'),
-        (None, dict(log__bytes=-1), 'bytes of the log -1'),
-        (None, dict(log__bytes=True), 'bytes of the log True'),
-        (None, dict(log__bytes=10**30), 'bytes of the log'),
-        (None, dict(log__bytes=2**31 - 1), 'cut short'),
-        (None, dict(log__bytes=7), 'cut short'),
+        (None, dict(log__length=-1), 'bytes of the log -1'),
+        (None, dict(log__length=True), 'bytes of the log True'),
+        (None, dict(log__length=10**30), 'bytes of the log'),
+        (None, dict(log__length=2**31 - 1), 'cut short'),
+        (None, dict(log__length=7), 'cut short'),
         (None, dict(log__sha256='0' * 64), 'cut short'),
         (None, dict(log__sha256=0), 'sha256 0'),
         (None, dict(targets__files={}), 'targets'),
