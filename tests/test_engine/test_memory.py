@@ -10,20 +10,21 @@ PROBE = """
 import gc, json, os, torch
 from csd_mmrazor.datasets import ImageBank
 
-append = ImageBank.append
+add_rounds = ImageBank.add_rounds
 
 
-def probed(self, images, labels, epoch, index, *targets):
-    append(self, images, labels, epoch, index, *targets)
-    if index % 50:
+def probed(self, rounds, held):
+    add_rounds(self, rounds, held)
+    ((shard, *_),) = rounds
+    if shard.index % 50:
         return
     gc.collect()
     modules = [x for x in gc.get_objects() if isinstance(x, torch.nn.Module)]
     with open('/proc/self/statm') as file:
         pages = int(file.read().split()[1])
     print('PROBE', json.dumps(dict(
-        epoch=epoch,
-        index=index,
+        epoch=shard.epoch,
+        index=shard.index,
         bank=self._store.length * 64,  # bytes of 8x8 grey images
         resident=pages * os.sysconf('SC_PAGE_SIZE'),
         files=len(os.listdir('/proc/self/fd')),
@@ -36,7 +37,7 @@ def probed(self, images, labels, epoch, index, *targets):
     )), flush=True)
 
 
-ImageBank.append = probed
+ImageBank.add_rounds = probed
 """
 
 

@@ -41,7 +41,7 @@ def test_a_file_of_integers(bits, model, tmp_path, run):
     inputs = torch.randn(96, 1, 8, 8)
     out = tmp_path / 'q.onnx'
     found = quantize_onnx(model, inputs[:64], inputs[64:], out, bits)
-    assert found.bytes == out.stat().st_size < found.float_bytes
+    assert found.file_bytes == out.stat().st_size < found.float_bytes
     assert found.calibration_images == 64 and found.compared_images == 32
     np.save(tmp_path / 'inputs.npy', inputs.numpy())
     run(sys.executable, '-c', ALONE)

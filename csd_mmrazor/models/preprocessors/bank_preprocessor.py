@@ -39,6 +39,9 @@ def _line(
     Mean and std may be moved, exchanged or altered meanwhile.
     """
     mean, std = preprocessor.mean, preprocessor.std
+    if torch.compiler.is_compiling() or type(mean) is not Tensor:
+        # An export traces the computation, with tensors that hold nothing.
+        return -mean / std, images, scale / std
     known = preprocessor.__dict__.setdefault('_lines', {})
     versions = mean._version, std._version
     found = known.get(scale)

@@ -184,15 +184,15 @@ def test_killed_between_state_and_images(tiny_runner, monkeypatch):
     """The state is there already, its images are not."""
     whole = tiny_runner('whole', **OPTIONS)
     whole.train()
-    append = BankFolder.append
+    add_rounds = BankFolder.add_rounds
 
     def killed(self, *args, **kwargs):
         if len(self.shards) == 4:
             raise Stop
-        return append(self, *args, **kwargs)
+        return add_rounds(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(BankFolder, 'append', killed)
+        patch.setattr(BankFolder, 'add_rounds', killed)
         with pytest.raises(Stop):
             tiny_runner('cut', **OPTIONS).train()
     resumed = tiny_runner('cut', resume=True, **OPTIONS)
