@@ -94,12 +94,14 @@ def estimate(
     initial = 0 if imported else max(hook.init_rounds - done, 0)
     epochs = max(runner.max_epochs - runner.epoch, 0)
     later = hook.rounds * epochs
-    bytes_of_targets = 0
-    if synthesizer.keep_targets:
-        bytes_of_targets = 2 * num_classes
-    elif hook.target_views:
-        bytes_of_targets = hook.target_views * (2 * num_classes + 3)
     model = getattr(runner.model, 'module', runner.model)
+    numbers, bytes_of_targets = num_classes, 0
+    if hook.target_maps:
+        numbers += model.check_targets(True).size
+    if synthesizer.keep_targets:
+        bytes_of_targets = 2 * numbers
+    elif hook.target_views:
+        bytes_of_targets = hook.target_views * (2 * numbers + 3)
     return Estimate(
         dict(
             initial=-(-initial // world_size) * hook.init_iters,

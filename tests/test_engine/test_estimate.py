@@ -45,6 +45,26 @@ def shard(epoch, count):
 
 
 @pytest.mark.parametrize(
+    'options, expected',
+    [
+        ({}, 64 + 8),
+        # 10 logits of 2 bytes and 3 numbers that a view is drawn by.
+        (dict(target_views=2), 64 + 8 + 2 * (2 * 10 + 3)),
+        # The last map is (16, 4, 4).
+        (
+            dict(target_views=2, target_maps=True),
+            64 + 8 + 2 * (2 * (10 + 16 * 4 * 4) + 3),
+        ),
+    ],
+)
+def test_bytes_of_an_image(tiny_runner, options, expected):
+    found = {f'default_hooks.synthesis.{k}': v for k, v in options.items()}
+    runner = tiny_runner(**found)
+    plan = estimate(runner, the_hook(runner), SECONDS, {}, (1, 8, 8), 10)
+    assert plan.image_bytes == expected
+
+
+@pytest.mark.parametrize(
     'made, initial, rounds, images',
     [
         # 2 initial rounds and one for each of 2 epochs, of 16 images.
