@@ -31,7 +31,7 @@ from .bank_folder import (
 from .image_codec import ImageCodec
 from .image_folder import list_image_folder
 from .image_store import DiskStore, MemoryStore
-from .loose_rounds import write_note
+from .loose_rounds import targets_name, write_note
 from .pictures import read_picture
 
 GIB = 2**30
@@ -310,6 +310,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         for made in rounds:
             if made.shard.name not in held:
                 _await(self.opened.path / made.shard.name)
+                if made.targets:
+                    _await(self.opened.path / targets_name(made.shard.name))
         self.opened.add_rounds(rounds, is_main_process())
         if isinstance(self._store, DiskStore):
             for shard, *_ in rounds:
@@ -357,6 +359,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
     def bring_targets(self) -> None:
         """Let batches bring the targets that all shards have by now."""
         self.with_targets = True
+        self._verify()  # what is read from disk with them alone
         self._load()
 
     def reserve(self, length: int) -> None:
@@ -483,14 +486,17 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         if not source.shards:
             raise BankError(f'init_bank={root} is empty.')
         self.opened.classes = list(source.classes)
-        if all(
-            self.opened.has(IMPORTED, i) for i in range(len(source.shards))
+        # All of it joins at once; what a capacity dropped stays dropped.
+        made = self.opened.shards
+        if any(shard.epoch == IMPORTED for shard in made) or (
+            self.capacity is not None and made
         ):
             return
         if self.link_init_bank:
             rank, world_size = get_dist_info()
             part = slice(rank, None, world_size)
-            for messages in all_gather_object(source.verify(False, part)):
+            found = source.verify(self.verify == 'all', part)
+            for messages in all_gather_object(found):
                 if messages:
                     raise BankError(messages[0])
         if not source.without_targets and not self.opened.shards:
@@ -507,6 +513,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
 
     def _import(self, root: str) -> None:
         """Copy a folder of images in ImageFolder layout."""
+        if any(shard.epoch != IMPORTED for shard in self.opened.shards):
+            return  # it was complete, and a capacity may have dropped some
         for index, (images, labels) in enumerate(self._imported(root)):
             if not self.opened.has(IMPORTED, index):
                 self.append(images, labels, IMPORTED, index)

@@ -210,8 +210,10 @@ def parse_json(text: str) -> Any:
         ValueError: If it is no JSON, or nested too deeply.
     """
     depth = 0
-    for bracket in re.findall(r'[][{}]', text):
-        # The parser recurses without a limit of its own: it would crash.
+    # The parser recurses without a limit of its own: it would crash. What is
+    # in strings does not count.
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"?', '', text, flags=re.DOTALL)
+    for bracket in re.findall(r'[][{}]', bare):
         depth += 1 if bracket in '[{' else -1
         if depth > 9:
             raise ValueError('nested too deeply')

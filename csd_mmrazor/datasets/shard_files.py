@@ -163,7 +163,7 @@ def read_index(file: BinaryIO, count: int) -> Tuple[np.ndarray, np.ndarray]:
     # Not to make room for what a file only says that it has.
     head = io.BytesIO(file.read(MOST_HEADER + count * INDEX.itemsize))
     try:
-        records = np.load(head, allow_pickle=False)
+        records = np.lib.format.read_array(head, allow_pickle=False)
     except Exception as error:  # whatever the bytes make NumPy raise
         raise ValueError(f'no index: {error}') from error
     if records.dtype != INDEX or records.shape != (count,):

@@ -347,3 +347,41 @@ def test_targets_of_a_part_are_not_imported(bank, tmp_path):
     assert len(other.expect_targets(kind_of(0))) == 4
     with pytest.raises(BankError, match='4 of 4 shards'):
         other.bring_targets()
+
+
+@pytest.mark.parametrize('link', [False, True])
+def test_dropped_imports_stay_dropped(tmp_path, link):
+    """They would push out the newest rounds when a run is resumed."""
+    source = BankFolder(tmp_path / 'source', (1, 4, 4), 3)
+    images = np.zeros((4, 1, 4, 4), np.uint8)
+    labels = np.zeros(4, np.int64)
+    for index in range(3):
+        source.append(images, labels, INITIAL, index, True)
+
+    def opened():
+        bank = ImageBank(
+            capacity=8, init_bank=str(source.path), link_init_bank=link
+        )
+        bank.open(tmp_path / 'run', (1, 4, 4), 3)
+        return bank
+
+    bank = opened()
+    for epoch in range(3):
+        bank.append(images, labels, epoch, 0)
+    shards = bank.opened.shards
+    assert [shard.epoch for shard in shards] == [1, 2]
+    assert opened().opened.shards == shards
+
+
+def test_a_bank_that_grew_is_not_imported_again(tmp_path):
+    source = BankFolder(tmp_path / 'source', (1, 4, 4), 3)
+    images = np.zeros((4, 1, 4, 4), np.uint8)
+    labels = np.zeros(4, np.int64)
+    source.append(images, labels, INITIAL, 0, True)
+    sizes = []
+    for _ in range(2):
+        bank = ImageBank(init_bank=str(source.path))
+        bank.open(tmp_path / 'run', (1, 4, 4), 3)
+        sizes.append(len(bank))
+        source.append(images, labels, INITIAL, len(sizes), True)
+    assert sizes == [4, 4]

@@ -15,6 +15,7 @@ from csd_mmrazor.datasets.loose_rounds import (
     remove_note,
     write_note,
 )
+from csd_mmrazor.engine.synthesis.run_bank import loose_rounds
 from csd_mmrazor.models import ImageSynthesizer
 
 
@@ -159,3 +160,47 @@ def test_what_was_written_before_the_manifest_is_not_made_again(
     assert made == seeds
     assert BankFolder(folder).shards == whole.shards
     assert read_notes(folder) == []
+
+
+@pytest.mark.parametrize('what', ['label', 'targets', 'shape'])
+def test_rounds_that_were_altered_are_made_again(tmp_path, what):
+    """Before the manifest says that they are there, which would be final."""
+    path = tmp_path / 'bank'
+    folder = BankFolder(path, SHAPE, 10)
+    folder.expect_targets(kind_of(0), write=True)
+    for index in range(2):
+        put(folder, index, index, targets_of(5, 0, index))
+    shape = SHAPE
+    if what == 'shape':
+        shape = (SHAPE[0], SHAPE[1] + 4, SHAPE[2])
+    else:
+        name = dict(label='000001.npy', targets='000001.targets.npy')[what]
+        content = bytearray((path / name).read_bytes())
+        content[-1] ^= 1
+        (path / name).write_bytes(content)
+    bank = ImageBank()
+    bank.open(path, shape, 10)
+    bank.opened.target_kind = kind_of(0)
+    found = loose_rounds(bank)
+    assert [made.shard.index for made in found] == (
+        [] if what == 'shape' else [0]
+    )
+    assert [made.shard.index for made in read_notes(path)] == (
+        [] if what == 'shape' else [0]
+    )
+
+
+def test_waits_for_targets_as_well(tmp_path, monkeypatch):
+    awaited = []
+    folder = BankFolder(tmp_path / 'bank', SHAPE, 10)
+    folder.expect_targets(kind_of(0), write=True)
+    made = put(folder, 0, 0, targets_of(5, 0, 0))
+    bank = ImageBank()
+    bank.open(tmp_path / 'bank', SHAPE, 10)
+    bank.expect_targets(kind_of(0))
+    monkeypatch.setattr(module, '_await', lambda path: awaited.append(path))
+    bank.add_rounds([made])
+    assert [path.name for path in awaited] == [
+        '000000.npy',
+        '000000.targets.npy',
+    ]

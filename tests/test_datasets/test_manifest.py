@@ -317,3 +317,20 @@ def test_kinds_of_a_bank_without_shards(tmp_path):
     assert not BankFolder.exists(tmp_path)
     folder.append(*batch(), 0, 0, True, targets_of(5, 0))
     assert contents(BankFolder(tmp_path)) == contents(folder)
+
+
+CLOSED, OPEN, QUOTE = ']' * 10**5, '[' * 10**5, '\\"'
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        f'{{"a": "{CLOSED}", "b": {OPEN}}}',
+        f'{{"a": "{QUOTE}{CLOSED}", "b": {OPEN}}}',
+        OPEN,
+    ],
+)
+def test_brackets_in_strings_do_not_count(text):
+    """Or the parser would recurse until the process crashes."""
+    with pytest.raises(ValueError, match='nested too deeply'):
+        module.parse_json(text)

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """The image bank of a run: found in its loader, opened in its work dir."""
 
+import hashlib
 import uuid
 from pathlib import Path
 from typing import Any, List, Sequence
@@ -12,11 +13,12 @@ from mmengine.dist import (
     get_dist_info,
     is_main_process,
 )
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from ...datasets import BankError, BankFolder, ImageBank
 from ...datasets.bank_folder import Round, Shard
-from ...datasets.loose_rounds import read_notes, remove_note
+from ...datasets.loose_rounds import read_notes, remove_note, targets_name
 from ...utils import path_below
 from .class_names import class_names
 
@@ -125,10 +127,29 @@ def loose_rounds(bank: ImageBank) -> List[Round]:
     found: List[Any] = [None]
     if is_main_process():
         kind = bank.opened.target_kind
-        found = [[r for r in read_notes(bank.opened.path) if r.kind == kind]]
+        noted = [r for r in read_notes(bank.opened.path) if r.kind == kind]
+        found = [[made for made in noted if _is_whole(bank.opened, made)]]
     broadcast_object_list(found)
     rounds: List[Round] = found[0]
     return rounds
+
+
+def _is_whole(folder: BankFolder, made: Round) -> bool:
+    """Whether the files of a round can be used; its note goes, if not."""
+    try:
+        folder.read(made.shard)
+        if made.targets:
+            content = folder.path / targets_name(made.shard.name)
+            found = hashlib.sha256(content.read_bytes()).hexdigest()
+            if found != made.targets:
+                raise BankError(f'{content} was altered.')
+    except (BankError, OSError) as error:
+        MMLogger.get_current_instance().warning(
+            f'{error} It is not in the manifest yet: the round is made again.'
+        )
+        remove_note(folder.path, made.shard)
+        return False
+    return True
 
 
 def _is_shared(path: Path) -> bool:
