@@ -90,6 +90,12 @@ def train(args: argparse.Namespace) -> None:
             )
         cfg.auto_scale_lr.enable = True
     if args.requeue:
+        if args.resume not in (None, 'auto'):
+            raise ValueError(
+                f'--requeue continues what is in the work dir, but --resume='
+                f'{args.resume} would start from that file at every start: '
+                'leave out its path.'
+            )
         stop_on_signals()
         args.resume = args.resume or 'auto'
     if args.resume:

@@ -140,3 +140,15 @@ def test_the_job_is_requeued(tmp_path, code, signalled, requeued):
         'python -u tools/train.py config.py --work-dir=work '
         '--launcher=slurm --requeue --amp'
     )
+
+
+def test_a_job_does_not_start_from_one_file_each_time(
+    forked, tiny_config, tmp_path
+):
+    """It would drop what it made, and might never end."""
+    cfg = tiny_config()
+    cfg.dump(tmp_path / 'config.py')
+    done = forked('config.py', '--requeue', '--resume', 'epoch_1.pth')
+    assert done.status == [1], done.output
+    assert '--requeue continues what is in the work dir' in done.output
+    assert 'leave out its path' in done.output
