@@ -21,6 +21,7 @@ import numpy as np
 
 from ..utils.files import own_file, write_file
 from ..utils.threads import in_threads
+from .held_out import HeldOut
 from .image_codec import ImageCodec, decode
 from .loose_rounds import Round, remove_note, targets_name
 from .manifest import (
@@ -97,6 +98,10 @@ def _bring(source: ShardFile, target: Path, link: bool) -> None:
         ) from error
 
 
+def _listed(values: Dict[str, Any]) -> str:
+    return ', '.join(f'{key} {value}' for key, value in values.items())
+
+
 class BankFolder:
     """A bank's images on disk: shards, and a manifest that lists them.
 
@@ -144,11 +149,13 @@ class BankFolder:
         self.states: Dict[str, str] = {}
         self.target_kind: Optional[TargetKind] = None
         self.targets: Dict[str, str] = {}
+        self.held_out: Optional[HeldOut] = None
         if self.exists(path):
             manifest = self._read_manifest()
             self.shards, self.states = manifest.shards, manifest.states
             self.target_kind = manifest.target_kind
             self.targets = manifest.targets
+            self.held_out = manifest.held_out
             found = manifest._asdict()
             if manifest.classes:
                 self._check_classes(manifest.classes)
@@ -512,6 +519,30 @@ class BankFolder:
             for name in outdated:
                 (self.path / name).unlink(missing_ok=True)
 
+    def hold_out(self, held_out: Optional[HeldOut]) -> None:
+        """Say which images are held out from training, once and for all.
+
+        Args:
+            held_out (HeldOut, optional): None for none.
+
+        Raises:
+            BankError: If there are images of which others are held out.
+        """
+        if self.shards and held_out != self.held_out:
+            was, now = (
+                (HeldOut(0) if each is None else each)._asdict()
+                for each in (self.held_out, held_out)
+            )
+            raise BankError(
+                f'The bank in {self.path} has images of which others are held '
+                f'out from training ({_listed(was)}) than held_out of '
+                f'ImageBank says ({_listed(now)}): a student may have been '
+                'trained on those. Set train_dataloader.dataset.held_out='
+                f'{was["share"]}, with the synthesizer of that run, or choose '
+                'another --work-dir.'
+            )
+        self.held_out = held_out
+
     @property
     def without_targets(self) -> List[Shard]:
         """Shards that lack them."""
@@ -767,6 +798,7 @@ class BankFolder:
                 self.classes,
                 self.target_kind,
                 self.targets,
+                self.held_out,
             ),
             anew,
         )

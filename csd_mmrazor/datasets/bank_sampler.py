@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from typing import Any, Iterator, Optional, Sequence, Sized
 
+import numpy as np
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmrazor.registry import DATA_SAMPLERS
@@ -74,6 +75,7 @@ class BankSampler(Sampler[int]):
     MMEngine's loop and samplers take the number of steps from the size of the
     dataset when they are built; a bank is empty then. Each epoch draws from
     all images there are by then, evenly: one shuffled pass after the other.
+    Those that the bank holds out are never drawn.
 
     Args:
         dataset (Sized): The bank.
@@ -122,14 +124,22 @@ class BankSampler(Sampler[int]):
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         bank: Any = self.dataset
         number = len(self) * self.world_size
+        held_out = getattr(bank, 'held_out', None)
+        places = bank.places(held_out=False) if held_out else None
         if self.buffer_shards:
             # Processes take turns shard by shard, not image by image.
             counts = [shard.count for shard in bank.opened.shards]
+            if places is not None:
+                ends = np.cumsum(counts)
+                counts = np.diff(np.searchsorted(places, ends), prepend=0)
             draws = block_draws(counts, number, self.buffer_shards, generator)
             own = slice(self.rank * len(self), (self.rank + 1) * len(self))
         else:
-            draws = balanced_draws(len(bank), number, generator)
+            length = len(bank) if places is None else len(places)
+            draws = balanced_draws(length, number, generator)
             own = slice(self.rank, None, self.world_size)
+        if places is not None:
+            draws = torch.from_numpy(places)[draws]
         order = draws[own].tolist()
         if hasattr(bank, 'expect'):
             bank.expect(order, self.buffer_shards)

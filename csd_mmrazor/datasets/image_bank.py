@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..utils import check_integer
+from ..utils.arguments import fits
 from ..utils.threads import in_threads
 from .bank_folder import (
     IMPORTED,
@@ -28,6 +29,7 @@ from .bank_folder import (
     Shard,
     TargetKind,
 )
+from .held_out import HeldOut
 from .image_codec import ImageCodec
 from .image_folder import list_image_folder
 from .image_store import DiskStore, MemoryStore
@@ -75,6 +77,9 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             'new' files, which were not before or have changed their size or
             time of change, or 'all'. Memory takes in nothing that was not
             compared. Defaults to 'new'.
+        held_out (float): Share of each round, 0 to less than 1, that the
+            sampler never draws, so that no student is trained on it: images
+            to measure it by. It cannot be changed later. Defaults to 0.
         metainfo (dict, optional): As in other datasets. Defaults to None.
 
     Raises:
@@ -95,6 +100,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         quality: Optional[int] = None,
         read_ahead: int = 8,
         verify: str = 'new',
+        held_out: float = 0,
     ) -> None:
         self.codec = ImageCodec(image_format, quality)
         self.codec.check()
@@ -103,6 +109,11 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             raise ValueError(
                 'verify of ImageBank should be "new" or "all" files, but got '
                 f'{verify!r}.'
+            )
+        if not fits(held_out, float) or not 0 <= held_out < 1:
+            raise ValueError(
+                'held_out of ImageBank should be a share of the images, 0 to '
+                f'less than 1, such as 0.1, but got {held_out!r}.'
             )
         if capacity is not None:
             check_integer('capacity of ImageBank', capacity)
@@ -144,12 +155,18 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         self.storage = storage
         self.memory_limit = memory_limit * GIB
         self.metainfo = dict(metainfo or {})
+        self.held_out_share = float(held_out)
+        self.held_out: Optional[HeldOut] = None
+        # Of shards, by checksum and number of images.
+        self._masks: Dict[Tuple[str, int], np.ndarray] = {}
         self.folder: Optional[BankFolder] = None
         self._store: Union[DiskStore, MemoryStore]
         # Whether batches bring targets of a teacher.
         self.with_targets = False
         if data_root is not None:
             self.folder = BankFolder(data_root)
+            known = self.folder.held_out
+            self._hold_out(known.group if known else 0)
             self._verify()
             self._load()
             if self.folder.classes:
@@ -161,6 +178,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         image_shape: Sequence[int],
         num_classes: int,
         classes: Optional[Sequence[str]] = None,
+        group: int = 0,
     ) -> None:
         """Open the bank in a folder, or start one there.
 
@@ -172,6 +190,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             num_classes (int): Labels are 0..num_classes-1.
             classes (sequence[str], optional): Their names. Defaults to None,
                 those of the bank, if it has any.
+            group (int): Images that a round optimises and keeps at several
+                steps, as of ``HeldOut``. Defaults to 0, images are single.
 
         Raises:
             BankError: If what is there is damaged or of another kind.
@@ -179,6 +199,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         self.folder = BankFolder(
             path, image_shape, num_classes, classes, self.codec
         )
+        self._hold_out(group)
+        self.folder.hold_out(self.held_out)
         self._verify()
         self._load()
         if self.init_bank is not None:
@@ -219,6 +241,30 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
     def labels(self) -> np.ndarray:
         """All labels, (len, ), int64."""
         return self._store.labels()
+
+    def _hold_out(self, group: int) -> None:
+        if self.held_out_share:
+            self.held_out = HeldOut(self.held_out_share, group)
+
+    def places(self, held_out: bool) -> np.ndarray:
+        """Which images are held out from training, or are not.
+
+        Args:
+            held_out (bool): Which of them.
+
+        Returns:
+            ndarray: Indices of 0..len-1, ascending.
+        """
+        if self.held_out is None:
+            return np.arange(0 if held_out else len(self))
+        masks = []
+        for shard in self.opened.shards:
+            key = shard.sha256, shard.count
+            if key not in self._masks:
+                self._masks[key] = self.held_out.mask(shard.count, key[0])
+            masks.append(self._masks[key])
+        mask = np.concatenate(masks) if masks else np.zeros(0, bool)
+        return np.flatnonzero(mask == held_out)
 
     def append(
         self,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ..utils.files import own_file, write_file
+from .held_out import HeldOut
 
 # What ``Shard.epoch`` is for images that no training epoch asked for.
 IMPORTED = -2
@@ -63,6 +64,7 @@ class Manifest(NamedTuple):
     classes: List[str]  # names in the order of the labels; empty if unknown
     target_kind: Optional[TargetKind]  # None for a bank without targets
     targets: Dict[str, str]  # SHA-256 of shards' targets, by the shard's name
+    held_out: Optional[HeldOut] = None  # from training; None for no image
 
 
 class LogPart(NamedTuple):
@@ -181,6 +183,8 @@ class ManifestFile:
             content['classes'] = manifest.classes
         if manifest.target_kind is not None:
             content['targets'] = manifest.target_kind._asdict()
+        if manifest.held_out is not None:
+            content['held_out'] = manifest.held_out._asdict()
         text = json.dumps(content, indent=1)
         write_file(self.folder / MANIFEST, text.encode())
         self._part, self._digest, self._lines = part, digest, []
@@ -270,7 +274,7 @@ def _parse_manifest(found: Any) -> Manifest:
     """Take from a manifest nothing but what a bank can have."""
     keys = {'version', 'image_shape', 'num_classes', 'shards'}
     _check(isinstance(found, dict), 'what it holds', found)
-    known = keys | {'states', 'classes', 'targets'}
+    known = keys | {'states', 'classes', 'targets', 'held_out'}
     _check(keys <= set(found) <= known, 'the keys', list(found))
     _integer('version', found['version'], 1, 1)
     shape = found['image_shape']
@@ -309,8 +313,25 @@ def _parse_manifest(found: Any) -> Manifest:
         size = max(kind.views, 1) * (2 * numbers + DRAWS)
         _check(size <= MOST_BYTES, 'views', kind.views)
     return Manifest(
-        shape, found['num_classes'], shards, states, classes, kind, targets
+        shape,
+        found['num_classes'],
+        shards,
+        states,
+        classes,
+        kind,
+        targets,
+        _parse_held_out(found['held_out']) if 'held_out' in found else None,
     )
+
+
+def _parse_held_out(entry: object) -> HeldOut:
+    fields = entry if isinstance(entry, dict) else {}
+    _check(set(fields) == set(HeldOut._fields), 'held_out', entry)
+    held_out = HeldOut(**fields)
+    share = held_out.share
+    _check(type(share) is float and 0 < share < 1, 'share', share)
+    _integer('group', held_out.group, 0, MOST_BYTES)
+    return held_out
 
 
 def _parse_targets(

@@ -356,6 +356,8 @@ def _cut_down(
             if name in train.dataset:
                 train.dataset[name] = None
         train.dataset.pop('link_init_bank', None)
+        if train.dataset.get('held_out'):
+            train.dataset.held_out = 0.5  # of few images
     for name in ('num_workers', 'persistent_workers', 'prefetch_factor'):
         train.pop(name, None)
     train.num_workers = 0

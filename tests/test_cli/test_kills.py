@@ -46,6 +46,7 @@ def config(tiny_config, tmp_path):
                 f'{SYNTHESIS}.init_iters': 4,
                 f'{SYNTHESIS}.synthesizer.iters': 4,
                 'train_dataloader.sampler.num_samples': 128,
+                'train_dataloader.dataset.held_out': 0.25,
                 'custom_hooks': [dict(type='EMAHook', momentum=0.1)],
                 **options,
             }
@@ -77,6 +78,7 @@ def same_result(work, whole):
     """A run that was killed ended as the one that was not."""
     banks = [BankFolder(folder / 'bank') for folder in (work, whole)]
     assert banks[0].shards == banks[1].shards
+    assert banks[0].held_out == banks[1].held_out is not None
     assert banks[0].digest() == banks[1].digest()  # targets included
     for shard in banks[0].shards:
         banks[0].read(shard)  # checks its bytes

@@ -77,6 +77,17 @@ def replaced(name, **value):
             'collate_fn should be .*bank_collate.* but got own_collate',
         ),
         (
+            {'train_dataloader.dataset.held_out': 0.05},
+            'held_out=0.05 .* none of the 16 images .* 0.063 or more',
+        ),
+        (
+            {
+                'train_dataloader.dataset.held_out': 0.5,
+                'default_hooks.synthesis.synthesizer.batch_size': 1,
+            },
+            'held_out=0.5 .* a round has one image: raise batch_size',
+        ),
+        (
             {'default_hooks.checkpoint.by_epoch': False},
             'by_epoch=False of DurableCheckpointHook .* cannot be resumed',
         ),

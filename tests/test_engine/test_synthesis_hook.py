@@ -142,6 +142,40 @@ def test_the_grid_shows_the_images():
     assert cv2.imencode('.png', grid)[0]
 
 
+@pytest.mark.parametrize('keep', ['best', 'all'])
+def test_what_is_held_out_is_never_trained_on(tiny_runner, monkeypatch, keep):
+    runner = tiny_runner(
+        rehearsal=True,
+        **{
+            'train_dataloader.dataset.held_out': 0.25,
+            'default_hooks.synthesis.synthesizer.keep': keep,
+        },
+    )
+    model, seen = type(runner.model), set()
+    step = model.train_step
+
+    def train_step(self, data, *args, **kwargs):
+        if self is runner.model:
+            seen.update(each.numpy().tobytes() for each in data['inputs'])
+        return step(self, data, *args, **kwargs)
+
+    monkeypatch.setattr(model, 'train_step', train_step)
+    runner.train()
+    bank = runner.train_dataloader.dataset
+    held, drawn = (
+        {
+            each.numpy().tobytes()
+            for each in bank.__getitems__(bank.places(is_held))['inputs']
+        }
+        for is_held in (True, False)
+    )
+    # Four rounds of 16 images, each at one step or at two.
+    assert len(held) == 16 * (1 + (keep == 'all'))
+    assert seen and seen <= drawn and not seen & held
+    mask = BankFolder(bank.opened.path).held_out.mask(32, 'a' * 64)
+    assert (mask[:16] == mask[16:]).all() == (keep == 'all')
+
+
 def test_the_head_is_re_initialised(tiny_runner, monkeypatch):
     def heads(reset):
         seen = []

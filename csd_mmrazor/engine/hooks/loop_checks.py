@@ -6,6 +6,7 @@ would train on nothing, or on less than the config says, without a word.
 """
 
 import logging
+import math
 from functools import partial
 from typing import Any, Optional, Tuple
 
@@ -18,6 +19,7 @@ from mmpretrain.engine.hooks import SwitchRecipeHook
 from torch.utils.data import DataLoader
 
 from ...datasets import BankSampler, ImageBank
+from ...datasets.held_out import HeldOut
 from ...models.algorithms import CSDDistillation
 from ...models.augments import RandomCropFlip
 from ...models.preprocessors import (
@@ -224,6 +226,32 @@ def check_format(
                 f'they are written, but {name} remembers them as they were '
                 'made: set it to "png" or "raw".'
             )
+
+
+def check_held_out(bank: ImageBank, synthesizer: ImageSynthesizer) -> None:
+    """Check that a share of the rounds that is held out is an image or more.
+
+    Args:
+        bank (ImageBank): What is trained on.
+        synthesizer (ImageSynthesizer): What makes the images.
+
+    Raises:
+        ValueError: If it is none; says what to set.
+    """
+    share = bank.held_out_share
+    single = synthesizer.kept_together or synthesizer.images_of(1)
+    if share and not HeldOut(share).number(single):
+        raise ValueError(
+            f'held_out={share} of ImageBank holds out none of the {single} '
+            'images that a round optimises: set it to '
+            f'{math.ceil(1000 / single) / 1000} or more, or to 0, or raise '
+            'batch_size of the '
+            'synthesizer.'
+            if single > 1
+            else f'held_out={share} of ImageBank holds out a part of each '
+            'round, but a round has one image: raise batch_size of the '
+            'synthesizer, or set held_out=0.'
+        )
 
 
 def check_loader(loader: DataLoader[Any]) -> None:

@@ -35,6 +35,7 @@ from ..synthesis import (
 )
 from .loop_checks import (
     check_format,
+    check_held_out,
     check_images,
     check_labels,
     check_loop,
@@ -181,13 +182,19 @@ class SynthesisHook(Hook):
         )
         networks = networks._replace(kept_maps=kept_maps)
         check_format(bank, image_shape, self.synthesizer, self.target_views)
+        check_held_out(bank, self.synthesizer)
         seed = _shared_seed(runner)
         if self.rehearsal:
             rehearse(runner)
         if self.plan_only:
             self._say_plan(runner, networks, image_shape, num_classes)
         bank = open_bank(
-            runner, self.bank_dir, image_shape, num_classes, self.rounds > 0
+            runner,
+            self.bank_dir,
+            image_shape,
+            num_classes,
+            self.rounds > 0,
+            self.synthesizer.kept_together,
         )
         targets = targets_of(
             getattr(runner.model, 'module', runner.model),

@@ -105,10 +105,12 @@ class TeacherBlocksHook(Hook):
             # A run that is started again may have those of its first epoch.
             shards = bank.opened.shards
             count = sum(shard.count for shard in shards if shard.epoch < 0)
+        places = bank.places(held_out=False)
+        places = places[places < count]
+        count = len(places)
         chosen = np.linspace(0, count - 1, min(self.images, count)).round()
-        images: Tensor = bank.__getitems__(chosen.astype(int).tolist())[
-            'inputs'
-        ]
+        chosen = places[chosen.astype(int)]
+        images: Tensor = bank.__getitems__(chosen.tolist())['inputs']
         return images
 
 

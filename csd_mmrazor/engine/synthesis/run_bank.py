@@ -60,6 +60,7 @@ def open_bank(
     image_shape: Sequence[int],
     num_classes: int,
     with_rounds: bool,
+    group: int = 0,
 ) -> ImageBank:
     """Open the bank of a run, on all processes, as its checkpoint knew it.
 
@@ -69,6 +70,7 @@ def open_bank(
         image_shape (sequence[int]): (C, H, W) of the images.
         num_classes (int): Classes K.
         with_rounds (bool): Whether each epoch adds images.
+        group (int): As of ``ImageBank.open``. Defaults to 0.
 
     Raises:
         BankError: If it holds another run's images, lacks some of this one's,
@@ -88,7 +90,7 @@ def open_bank(
             f'dataset.init_bank={path}, or delete the folder.'
         )
     classes = class_names(runner, num_classes)
-    bank.open(path, image_shape, num_classes, classes)
+    bank.open(path, image_shape, num_classes, classes, group)
     folder = bank.opened
     digests = all_gather_object(folder.digest())
     if len(set(digests)) > 1 or not _is_shared(path):

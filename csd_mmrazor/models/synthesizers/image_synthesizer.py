@@ -274,6 +274,14 @@ class ImageSynthesizer(nn.Module):
         return self.num_images or self.batch_size
 
     @property
+    def kept_together(self) -> int:
+        """How many images a round keeps at each of its steps; 0 for one step.
+
+        Those of one place are alike.
+        """
+        return self.batch_size if self.keep == 'all' else 0
+
+    @property
     def has_labels(self) -> bool:
         """Whether images have labels that something can be learnt from."""
         return self.labels != 'none' or self.keep == 'all'
