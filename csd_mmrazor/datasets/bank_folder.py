@@ -68,6 +68,7 @@ def _as_file(columns: Dict[str, np.ndarray], dtype: np.dtype) -> bytes:
 
 _RAW = ImageCodec()
 _VERIFIED = 'verified.json'
+MOST_MARK = 400  # bytes of what it says of a file
 
 
 def _mark(file: ShardFile) -> List[object]:
@@ -76,7 +77,15 @@ def _mark(file: ShardFile) -> List[object]:
         found = file.path.stat()
     except OSError:
         return [None]  # which none is
-    return [file.sha256, found.st_size, found.st_mtime_ns]
+    # A copy is another file, and has another time of change of its own. The
+    # device is left out: each mount of a network disk has another number.
+    return [
+        file.sha256,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+        found.st_ino,
+    ]
 
 
 def _bring(source: ShardFile, target: Path, link: bool) -> None:
@@ -328,7 +337,7 @@ class BankFolder:
     @property
     def next_number(self) -> int:
         """Of the next shard; names ascend."""
-        return int(self.shards[-1].name[:6]) + 1 if self.shards else 0
+        return self.shards[-1].number + 1 if self.shards else 0
 
     def add_rounds(self, rounds: Sequence[Round], write: bool) -> None:
         """Put rounds into the manifest whose files are there.
@@ -374,7 +383,8 @@ class BankFolder:
         for index, shard in enumerate(source.shards):
             if self.has(IMPORTED, index):
                 continue
-            name = f'{number:06d}{shard.name[6:]}'
+            suffix = shard.name.partition('.')[2]
+            name = f'{number:06d}.{suffix}'
             number += 1
             if write:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -396,30 +406,42 @@ class BankFolder:
         if write:
             self.write_manifest()
 
-    def verify(self, everything: bool, part: slice) -> List[str]:
-        """Check files by their checksums, those that were not before.
+    def unverified(self, everything: bool) -> List[Tuple[Shard, bool]]:
+        """Files that are to be checked.
 
-        A file counts as checked as long as its size and time of change are
-        those of then, which ``verified.json`` beside it says.
+        A file counts as checked as long as it is the one of then, with the
+        size and the times of change of then, which ``verified.json`` beside
+        it says.
 
         Args:
             everything (bool): Whether to check all again.
-            part (slice): Which of those, where processes share the work.
 
         Returns:
-            list[str]: What is wrong with the first that is lost, cut short
-            or altered; empty if nothing is.
+            list[tuple[Shard, bool]]: Shards, and whether the targets beside
+            it are meant.
         """
         known = {} if everything else self._verified()
-        new = [
+        return [
             (shard, with_targets)
             for shard, with_targets in self._all_files()
             if not self._is_marked(known, shard, with_targets)
         ]
-        for message in in_threads(self._fault, new[part]):
+
+    def verify(self, files: Sequence[Tuple[Shard, bool]]) -> str:
+        """Check files by their checksums.
+
+        Args:
+            files (sequence[tuple[Shard, bool]]): Some of
+                :meth:`unverified`.
+
+        Returns:
+            str: What is wrong with the first that is lost, cut short or
+            altered; empty if nothing is.
+        """
+        for message in in_threads(self._fault, files):
             if message:
-                return [message]
-        return []
+                return str(message)
+        return ''
 
     def _all_files(self) -> Iterator[Tuple[Shard, bool]]:
         """Shards, and those with targets once more, for these."""
@@ -443,8 +465,14 @@ class BankFolder:
                 write_file(self.path / _VERIFIED, json.dumps(marks).encode())
 
     def _verified(self) -> Dict[str, object]:
+        """What is noted, if that is what :meth:`note_verified` can write."""
+        most = MOST_MARK * (2 * len(self.shards) + 1)
+        if own_file(self.path, _VERIFIED) is None:
+            return {}  # none, or no regular file of the folder
         try:
-            found = parse_json((self.path / _VERIFIED).read_text())
+            with open(self.path / _VERIFIED, 'rb') as file:
+                content = file.read(most + 1)
+            found = parse_json(content.decode()) if len(content) <= most else 0
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}

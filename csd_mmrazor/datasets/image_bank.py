@@ -10,6 +10,7 @@ from mmengine.device import get_device
 from mmengine.dist import (
     all_gather_object,
     barrier,
+    broadcast_object_list,
     get_dist_info,
     is_main_process,
 )
@@ -37,6 +38,8 @@ from .loose_rounds import targets_name, write_note
 from .pictures import read_picture
 
 GIB = 2**30
+# Of ``read_ahead``: more than threads can use, each batch in memory.
+MOST_AHEAD = 256
 _SHARD_SIZE = 1000  # images a shard when a folder of images is imported
 
 
@@ -72,11 +75,12 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             'raw'.
         quality (int, optional): Of 'jpeg' and 'webp', 1..100. Defaults to
             None, 95.
-        read_ahead (int): Batches that 'disk' reads ahead. Defaults to 8.
+        read_ahead (int): Batches that 'disk' reads ahead, at most 256.
+            Defaults to 8.
         verify (str): What 'disk' compares with its checksum as it is opened:
-            'new' files, which were not before or have changed their size or
-            time of change, or 'all'. Memory takes in nothing that was not
-            compared. Defaults to 'new'.
+            'new' files, which were not before or are not the same files with
+            the same size and times of change, or 'all'. Memory takes in
+            nothing that was not compared. Defaults to 'new'.
         held_out (float): Share of each round, 0 to less than 1, that the
             sampler never draws, so that no student is trained on it: images
             to measure it by. It cannot be changed later. Defaults to 0.
@@ -105,6 +109,11 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         self.codec = ImageCodec(image_format, quality)
         self.codec.check()
         check_integer('read_ahead of ImageBank', read_ahead, 0)
+        if read_ahead > MOST_AHEAD:
+            raise ValueError(
+                f'read_ahead of ImageBank should be at most {MOST_AHEAD} '
+                f'batches, which all lie in memory, but got {read_ahead}.'
+            )
         if verify not in ('new', 'all'):
             raise ValueError(
                 'verify of ImageBank should be "new" or "all" files, but got '
@@ -429,12 +438,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         """Check what training reads image by image. All processes share it."""
         if not self._is_on_disk:
             return  # all is read, and checked then
-        rank, world_size = get_dist_info()
-        part = slice(rank, None, world_size)
-        found = self.opened.verify(self.verify == 'all', part)
-        for messages in all_gather_object(found):
-            if messages:
-                raise BankError(messages[0])
+        _verify_together(self.opened, self.verify == 'all')
         if is_main_process():
             self.opened.note_verified()
 
@@ -539,12 +543,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         ):
             return
         if self.link_init_bank:
-            rank, world_size = get_dist_info()
-            part = slice(rank, None, world_size)
-            found = source.verify(self.verify == 'all', part)
-            for messages in all_gather_object(found):
-                if messages:
-                    raise BankError(messages[0])
+            _verify_together(source, self.verify == 'all')
         if not source.without_targets and not self.opened.shards:
             self.opened.expect_targets(source.target_kind, is_main_process())
         try:
@@ -587,6 +586,23 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 np.stack(images).transpose(0, 3, 1, 2).copy(),
                 np.array(labels, np.int64),
             )
+
+
+def _verify_together(folder: BankFolder, everything: bool) -> None:
+    """Check a bank's files, each process a part of them.
+
+    Raises:
+        BankError: If one is lost, cut short or altered.
+    """
+    new: List[Any] = [None]
+    if is_main_process():
+        # Nodes need not see the same times and numbers of files.
+        new = [folder.unverified(everything)]
+    broadcast_object_list(new)
+    rank, world_size = get_dist_info()
+    for message in all_gather_object(folder.verify(new[0][rank::world_size])):
+        if message:
+            raise BankError(message)
 
 
 def _await(path: Path, seconds: int = 60) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 from ..utils.files import own_file, write_file
-from .manifest import Shard, TargetKind, parse_json, parse_shard
+from .manifest import NUMBER, Shard, TargetKind, parse_json, parse_shard
 
-_NOTE_NAME = re.compile(r'note_[0-9]{6}\.json')
+_NOTE_NAME = re.compile(rf'note_{NUMBER}\.json')
 _SHA256 = re.compile(r'[0-9a-f]{64}')
 _MOST_BYTES = 100_000  # of a note
 
@@ -29,7 +29,7 @@ class Round(NamedTuple):
 
 
 def _note(folder: Path, shard: Shard) -> Path:
-    return folder / f'note_{shard.name[:6]}.json'
+    return folder / f'note_{shard.number:06d}.json'
 
 
 def write_note(folder: Path, made: Round) -> None:
@@ -59,7 +59,7 @@ def read_notes(folder: Union[str, Path]) -> List[Round]:
         folder (str | Path): Of the bank; it need not exist.
     """
     found = []
-    for path in sorted(Path(folder).glob('note_*.json')):
+    for path in Path(folder).glob('note_*.json'):
         made = _read_note(path)
         if made is None:
             continue
@@ -68,7 +68,7 @@ def read_notes(folder: Union[str, Path]) -> List[Round]:
             names.append(targets_name(made.shard.name))
         if all(own_file(folder, name) for name in names):
             found.append(made)
-    return found
+    return sorted(found, key=lambda made: made.shard.number)
 
 
 def _read_note(path: Path) -> Optional[Round]:

@@ -35,6 +35,11 @@ class Shard(NamedTuple):
     index: int  # type: ignore[assignment]
 
     @property
+    def number(self) -> int:
+        """What its name begins with. Later shards have larger ones."""
+        return int(self.name.split('.')[0])
+
+    @property
     def format(self) -> str:
         """Of its images: 'raw', 'png', 'jpeg' or 'webp'."""
         parts = self.name.split('.')
@@ -76,12 +81,14 @@ class LogPart(NamedTuple):
 
 
 MANIFEST = 'manifest.json'
+# Six digits, or more without zeros before them.
+NUMBER = '(?:[0-9]{6}|[1-9][0-9]{6,8})'
 # Images in a common format are named after it.
-_SHARD_NAME = re.compile(r'[0-9]{6}(?:\.(png|jpeg|webp))?\.npy')
-_STATE_NAME = re.compile(r'state_[0-9]{6}_[0-9]{6}\.pth')
+_SHARD_NAME = re.compile(rf'{NUMBER}(?:\.(png|jpeg|webp))?\.npy')
+_STATE_NAME = re.compile(rf'state_{NUMBER}_{NUMBER}\.pth')
 _LOG_NAME = re.compile(r'log_[0-9]{6}\.jsonl')
 _SHA256 = re.compile(r'[0-9a-f]{64}')
-_MOST_SHARDS = 10**6  # as many as there are names
+_MOST_SHARDS = 10**9  # as many as there are names
 MOST_BYTES = 2**31 - 1  # of a record, for NumPy
 # Numbers that a view is drawn by, in a byte each; views of an image at most.
 DRAWS, MOST_VIEWS = 3, 1000
@@ -285,14 +292,16 @@ def _parse_manifest(found: Any) -> Manifest:
     _integer('num_classes', found['num_classes'], 1, MOST_BYTES)
     _check(isinstance(found['shards'], list), 'shards', found['shards'])
     shards = [parse_shard(entry) for entry in found['shards']]
-    last, rounds = '', set()
+    last, rounds = -1, set()
     for shard in shards:
         # Each has a later name, for a round that no other has.
-        _check(shard.name > last, f'shard name after {last}', shard.name)
-        number = (shard.epoch, shard.index)
-        _check(number not in rounds, 'second shard of (epoch, index)', number)
-        last = shard.name
-        rounds.add(number)
+        _check(shard.number > last, f'shard name after {last}', shard.name)
+        made_for = (shard.epoch, shard.index)
+        _check(
+            made_for not in rounds, 'second shard of (epoch, index)', made_for
+        )
+        last = shard.number
+        rounds.add(made_for)
     states = found.get('states', {})
     _check(isinstance(states, dict), 'states', states)
     for name, checksum in states.items():

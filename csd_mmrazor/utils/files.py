@@ -1,8 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import hashlib
 import os
 import os.path as osp
 import re
 import socket
+import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator, Optional, Union
@@ -12,12 +14,59 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+_ATTEMPTS = 3
+# The writer's host and process, and what no two writers share. Earlier
+# releases had the process alone.
+_TEMPORARY = re.compile(r'\..+\.(?:([0-9a-f]{8})-(\d+)-[0-9a-f]{8}|\d+)\.tmp')
+
+
+def temporary_name(name: str) -> str:
+    """A name for what a file is called while it is written.
+
+    Args:
+        name (str): Of the file, without a folder.
+    """
+    return f'.{name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp'
+
+
+def _host() -> str:
+    """Stands for this machine in the names of files."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file is what a writer left who is gone, as far as known.
+
+    Of this machine's processes it is known which are gone. A writer on
+    another one whose file is taken away writes it again.
+
+    Args:
+        name (str): Of the file, without a folder.
+    """
+    match = _TEMPORARY.fullmatch(name)
+    if match is None:
+        return False
+    if (
+        match[1] != _host()
+        or int(match[2]) == os.getpid()  # which has not written anything yet
+        or os.name == 'nt'  # where it cannot be asked
+    ):
+        return True
+    try:
+        os.kill(int(match[2]), 0)
+    except PermissionError:
+        return False  # somebody else's process
+    except (OSError, OverflowError):
+        return True
+    return False
+
 
 def write_file(path: Union[str, Path], content: bytes) -> None:
     """Write a file atomically.
 
     The content goes to a temporary name beside ``path``, reaches the disk and
     is renamed, so whoever is killed meanwhile leaves the old file as it was.
+    No two writers share a temporary name, on whatever node they are.
 
     Args:
         path (str | Path): Where to.
@@ -27,13 +76,20 @@ def write_file(path: Union[str, Path], content: bytes) -> None:
         OSError: If the disk is full or cannot be written to; names the file.
     """
     path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary = path.with_name(temporary_name(path.name))
     try:
-        with open(temporary, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for attempt in range(_ATTEMPTS):
+            with open(temporary, 'wb') as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.replace(temporary, path)
+                return
+            except FileNotFoundError:
+                # Another node took it for what a killed writer had left.
+                if attempt == _ATTEMPTS - 1:
+                    raise
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
@@ -108,9 +164,10 @@ def work_dir_lock(path: Union[str, Path]) -> Iterator[None]:
             ) from None
         except OSError:
             pass  # a file system without locks
-        for pattern in ('.*.[0-9]*.tmp', '*/.*.[0-9]*.tmp'):
-            for leftover in path.glob(pattern):
-                leftover.unlink(missing_ok=True)
+        for pattern in ('.*.tmp', '*/.*.tmp'):
+            for found in path.glob(pattern):
+                if is_leftover(found.name):
+                    found.unlink(missing_ok=True)
         with suppress(OSError):  # on a full disk, the process is not named
             file.truncate(0)
             file.write(f'process {os.getpid()} on {socket.gethostname()}')

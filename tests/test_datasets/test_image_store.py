@@ -275,6 +275,7 @@ def test_results_are_in_order_and_few_are_held():
         (dict(image_format='bmp'), 'image_format .*bmp'),
         (dict(quality=90), 'quality=90 .*raw'),
         (dict(read_ahead=-1), 'read_ahead .*-1'),
+        (dict(read_ahead=257), 'read_ahead .*at most 256 .*257'),
         (dict(read_ahead=1.5), r'read_ahead .*1\.5'),
         (dict(verify='old'), 'verify .*old'),
         (dict(verify=None), 'verify .*None'),

@@ -14,7 +14,10 @@ from test_bank_folder import (
 
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.datasets import manifest as module
+from csd_mmrazor.datasets.loose_rounds import read_notes, write_note
 from csd_mmrazor.datasets.manifest import ManifestFile, Shard, TargetKind
+
+from csd_mmrazor.engine.synthesis.persistent_state import _files
 
 
 @pytest.fixture
@@ -334,3 +337,49 @@ def test_brackets_in_strings_do_not_count(text):
     """Or the parser would recurse until the process crashes."""
     with pytest.raises(ValueError, match='nested too deeply'):
         module.parse_json(text)
+
+
+def test_more_shards_than_six_digits_have(tmp_path):
+    """Older ones may be dropped, and numbers only grow."""
+    folder = BankFolder(tmp_path / 'bank', SHAPE, 10)
+    folder.expect_targets(kind_of(0), write=True)
+    for index, number in enumerate((999_998, 999_999, 10**6, 10**6 + 1)):
+        made = folder.write_round(
+            *batch(seed=index), 0, index, targets_of(5, 0, index), number
+        )
+        write_note(folder.path, made)
+        name = f'state_{number:06d}_{number:06d}.pth'
+        (folder.path / name).touch()
+    names = ['999998', '999999', '1000000', '1000001']
+    noted = read_notes(folder.path)
+    assert [made.shard.name for made in noted] == [f'{n}.npy' for n in names]
+    folder.add_rounds(noted[:3], write=True)
+    again = BankFolder(folder.path)
+    assert again.next_number == 10**6 + 1
+    again.add_rounds(noted[3:], write=True)
+    again.append(*batch(seed=9), 1, 0, True, targets_of(5, 0, 9))
+    third = BankFolder(folder.path)
+    assert contents(third) == contents(again)
+    assert third.shards[-1].name == '1000002.npy'
+    assert not read_notes(folder.path)
+    states = [path.name.split('_')[1] for path, *_ in _files(third)]
+    assert states == names
+    other = BankFolder(tmp_path / 'other', SHAPE, 10)
+    other.shards = third.shards[:1]
+    other.adopt(third, link=False, write=True)
+    assert [s.number for s in other.shards[1:]] == [
+        *range(999_999, 10**6 + 4)
+    ]
+    for each in BankFolder(other.path).shards[1:]:
+        other.read(each)
+
+
+@pytest.mark.parametrize(
+    'name', ['0999999.npy', '00001.npy', '1000000000.npy', '9999990.jpg.npy']
+)
+def test_names_that_no_shard_has(folder, name):
+    folder.shards[-1] = folder.shards[-1]._replace(name=name)
+    folder.targets.pop('000003.npy', None)
+    folder.write_manifest(anew=True)
+    with pytest.raises(BankError, match='shard name'):
+        BankFolder(folder.path)

@@ -5,7 +5,13 @@ import sys
 
 import pytest
 
-from csd_mmrazor.utils import path_below, work_dir_lock, write_file
+from csd_mmrazor.utils import (
+    files,
+    path_below,
+    work_dir_lock,
+    write_file,
+)
+from csd_mmrazor.utils.files import is_leftover, temporary_name
 
 
 def test_writes_whole_or_not_at_all(tmp_path):
@@ -76,3 +82,53 @@ def test_a_path_that_is_not_below(tmp_path, name):
     (work / 'link').symlink_to(tmp_path / 'elsewhere')
     with pytest.raises(ValueError, match='x of y should be a path below'):
         path_below(work, name, 'x of y')
+
+
+def test_no_two_writers_share_a_temporary_name(tmp_path, monkeypatch):
+    """Nor do nodes whose processes have the same number and host name."""
+    seen, replace = [], os.replace
+
+    def noting(source, target):
+        seen.append(source.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, 'replace', noting)
+    for host in ('node1', 'node2', 'node2'):
+        monkeypatch.setattr(files.socket, 'gethostname', lambda h=host: h)
+        write_file(tmp_path / 'file', b'')
+    assert len({*seen}) == 3
+    assert len({name.split('.')[2].split('-')[0] for name in seen}) == 2
+    assert all(f'-{os.getpid()}-' in name for name in seen)
+
+
+def test_who_left_a_temporary_file(monkeypatch):
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    name = temporary_name('a.b')
+    mine, parent = str(os.getpid()), str(os.getppid())
+    assert is_leftover(name)  # of one of this number before
+    assert is_leftover(name.replace(f'-{mine}-', f'-{gone.pid}-'))
+    assert not is_leftover(name.replace(f'-{mine}-', f'-{parent}-'))
+    assert not is_leftover(name.replace(f'-{mine}-', '-1-'))
+    assert is_leftover(name.replace(f'-{mine}-', f'-{10**30}-'))
+    monkeypatch.setattr(files.socket, 'gethostname', lambda: 'another')
+    assert is_leftover(name)
+    for other in ('.a.tmp', 'a.1.tmp', '.a.1b.tmp', '.a.1.tmp2', name[1:]):
+        assert not is_leftover(other)
+
+
+def test_a_file_that_another_node_swept_away_is_written_again(
+    tmp_path, monkeypatch
+):
+    path, swept, replace = tmp_path / 'file', [], os.replace
+
+    def sweeping(source, target):
+        if len(swept) < 2:
+            source.unlink()
+            swept.append(source)
+        replace(source, target)
+
+    monkeypatch.setattr(os, 'replace', sweeping)
+    write_file(path, b'new')
+    assert path.read_bytes() == b'new' and len(swept) == 2
+    assert os.listdir(tmp_path) == ['file']

@@ -20,10 +20,11 @@ from mmengine.logging import MMLogger
 from torch import Tensor
 
 from ...datasets import BankError
-from ...datasets.bank_folder import IMPORTED, BankFolder, Shard
+from ...datasets.bank_folder import IMPORTED, BankFolder
+from ...datasets.manifest import NUMBER
 from ...utils import load_file, own_file, verify_archive, write_file
 
-_NAME = re.compile(r'state_(\d{6})_(\d{6})\.pth')
+_NAME = re.compile(rf'state_({NUMBER})_({NUMBER})\.pth')
 # Epochs whose last state is kept, for resuming older checkpoints.
 KEPT_EPOCHS = 3
 
@@ -67,7 +68,7 @@ def save_state(
         folder (BankFolder): The bank, before these are added.
         rounds (int): How many there will be.
     """
-    first = 1 + max((_number(shard) for shard in folder.shards), default=-1)
+    first = 1 + max((shard.number for shard in folder.shards), default=-1)
     _write(state, folder, first, first + rounds - 1)
 
 
@@ -122,7 +123,7 @@ def import_state(
         f'What the rounds of init_bank={source} left to later ones goes on.'
     )
     if is_main_process():
-        last = _number(folder.shards[-1])
+        last = folder.shards[-1].number
         _write(state, folder, last, last)
         folder.write_manifest()
     return state
@@ -148,7 +149,7 @@ def load_state(
     """
     if not folder.shards:
         return None
-    last = _number(folder.shards[-1])
+    last = folder.shards[-1].number
     for path, first, end in reversed(_files(folder)):
         if first <= last <= end:
             return _read(path, folder.states.get(path.name), expected)
@@ -239,19 +240,16 @@ def _fits_moment(
     )
 
 
-def _number(shard: Shard) -> int:
-    return int(shard.name[:6])
-
-
 def _files(folder: BankFolder) -> List[Tuple[Path, int, int]]:
     """Files with the first and the last shard they are for, in order."""
     found = [
         (path, _NAME.fullmatch(path.name))
-        for path in sorted(folder.path.glob('state_*.pth'))
+        for path in folder.path.glob('state_*.pth')
     ]
-    return [
-        (path, int(match[1]), int(match[2])) for path, match in found if match
-    ]
+    return sorted(
+        [(path, int(m[1]), int(m[2])) for path, m in found if m],
+        key=lambda each: each[1:],
+    )
 
 
 def _drop_old(folder: BankFolder, newest: Path, number: int) -> None:
@@ -260,7 +258,7 @@ def _drop_old(folder: BankFolder, newest: Path, number: int) -> None:
     Those from ``number`` on, where the newest starts, are of images that were
     dropped when an older checkpoint was resumed.
     """
-    ends = {shard.epoch: _number(shard) for shard in folder.shards}
+    ends = {shard.epoch: shard.number for shard in folder.shards}
     # What came along with imported images might have changed there.
     late_epochs = {IMPORTED, *sorted(ends)[-KEPT_EPOCHS:]} & {*ends}
     kept = [ends[epoch] for epoch in late_epochs]

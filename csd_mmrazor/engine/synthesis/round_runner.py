@@ -185,7 +185,7 @@ class RoundRunner:
             self._share_state(bool(own), len(group))
             rounds = [ready[index] for index in group if index in ready]
             rounds += [made for each in gathered for made in each]
-            rounds.sort(key=lambda made: made.shard.name)
+            rounds.sort(key=lambda made: made.shard.number)
             self.bank.add_rounds(rounds, held)
             for shard, *_ in rounds:
                 self._remember_shard(shard)
@@ -265,7 +265,7 @@ class RoundRunner:
             made.shard.index: made
             for made in loose_rounds(self.bank)
             if made.shard.epoch == epoch
-            and numbers.get(made.shard.index) == int(made.shard.name[:6])
+            and numbers.get(made.shard.index) == made.shard.number
         }
 
     def _gather_patiently(self, own: List[Round]) -> List[List[Round]]:
