@@ -8,7 +8,12 @@ from typing import Tuple, Union
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
-from ..utils import list_checkpoints, own_file, parse_config
+from ..utils import (
+    configs_of_starts,
+    list_checkpoints,
+    own_file,
+    parse_config,
+)
 
 
 def find_checkpoint(source: Union[str, Path]) -> Path:
@@ -52,18 +57,27 @@ def _step(path: Path) -> Tuple[int, str]:
 def find_config(checkpoint: Path) -> Path:
     """The config that the runner left beside a checkpoint, the latest.
 
+    Each start writes its config there, under the name that it was given, so
+    the only one is the latest. Of several, or none, it is the one in the
+    folder of the last start.
+
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is none, or which one is not known.
     """
-    found = sorted(
-        checkpoint.parent.glob('*.py'), key=lambda path: path.stat().st_mtime
+    beside = sorted(checkpoint.parent.glob('*.py'))
+    if len(beside) == 1:
+        return beside[0]
+    starts = configs_of_starts(checkpoint.parent)
+    if starts:
+        return starts[0]
+    what = 'no config'
+    if beside:
+        names = ', '.join(path.name for path in beside)
+        what = f'more than one config ({names}), and no folder of the run,'
+    raise FileNotFoundError(
+        f'There is {what} beside {checkpoint}: name that of the run, '
+        '--config CONFIG.py'
     )
-    if not found:
-        raise FileNotFoundError(
-            f'There is no config beside {checkpoint}: name that of the run, '
-            '--config CONFIG.py'
-        )
-    return found[-1]
 
 
 def read_run_config(path: Path) -> Config:

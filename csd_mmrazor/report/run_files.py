@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 from ..datasets.bank_folder import BankError, BankFolder
-from ..utils import latest_checkpoint, load_file, parse_config
+from ..utils import (
+    configs_of_starts,
+    latest_checkpoint,
+    load_file,
+    parse_config,
+)
 from ..utils.scalars import scan_scalars
 from .advice import advise
 from .measurements import Measurements, read_measurements
@@ -168,10 +173,10 @@ def _logs(path: Path) -> List[Path]:
 
 def _config(path: Path, missing: List[str]) -> Dict[str, Any]:
     """The config of the last attempt."""
-    candidates = sorted(path.glob('*/vis_data/config.py'), reverse=True)
-    candidates += sorted(
-        path.glob('*.py'), key=lambda p: p.stat().st_mtime, reverse=True
-    )
+    candidates = configs_of_starts(path)
+    beside = [*path.glob('*.py')]
+    if len(beside) == 1:  # of several, which one is the last is not known
+        candidates += beside
     wrong = ''
     for candidate in candidates:
         try:

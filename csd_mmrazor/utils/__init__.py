@@ -12,7 +12,11 @@ from .checkpoints import (
 )
 from .downloads import download_to
 from .files import own_file, path_below, work_dir_lock, write_file
-from .plain_config import config_of_checkpoint, parse_config
+from .plain_config import (
+    config_of_checkpoint,
+    configs_of_starts,
+    parse_config,
+)
 from .progress import Progress
 from .seeds import derive_seed, seeded
 from .teachers import (
@@ -34,6 +38,7 @@ __all__ = [
     'Progress',
     'verify_archive',
     'config_of_checkpoint',
+    'configs_of_starts',
     'derive_seed',
     'download_to',
     'keep_own_pointers',

@@ -2,7 +2,9 @@
 """Configs out of files, read without running them."""
 
 import ast
-from typing import Any, Dict, Optional
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Union
 
 # A config is some ten thousand letters; parsing takes a hundred times a
 # text's size.
@@ -111,3 +113,21 @@ def _not_plain(node: ast.AST) -> ValueError:
         f'line {node.lineno} is not a name for numbers, texts, lists or '
         'dicts, and nothing out of such a file is run'
     )
+
+
+def configs_of_starts(work_dir: Union[str, Path]) -> List[Path]:
+    """The configs of each start of a run, that of the last start first.
+
+    Their folders are named after the time of the start. Times of files say
+    nothing on network disks, or once a work dir was copied.
+
+    Args:
+        work_dir (str | Path): Of the run.
+    """
+    found = Path(work_dir).glob('*/vis_data/config.py')
+    starts = [
+        path
+        for path in found
+        if re.fullmatch(r'\d{8}_\d{6}', path.parent.parent.name)
+    ]
+    return sorted(starts, reverse=True)

@@ -83,28 +83,42 @@ def test_all_processes_of_a_job_stop(forked, config, tmp_path):  # noqa: F811
 
 SRUN = """#!/usr/bin/env bash
 printf "%s\\n" "$@" > args
-echo $$ > pid
-trap 'exit {code}' USR1
+trap 'exit {code}' {traps}
 touch begun
 for _ in {{1..6000}}; do [ -e end ] && exit {code}; sleep 0.1; done
 """
 
 
 @pytest.mark.parametrize(
-    'code, signalled, requeued',
+    'code, signals, state, requeued',
     [
-        (75, True, True),
-        (137, True, True),  # one that srun killed after the others
-        (0, True, False),  # it was done meanwhile
-        (1, False, False),
-        (75, False, True),  # its processes were signalled themselves
+        (75, ['SIGUSR1'], '', True),
+        # One that srun killed after the others.
+        (137, ['SIGUSR1'], '', True),
+        (143, ['SIGUSR1'], '', True),
+        # At the limit Slurm sends TERM, too.
+        (143, ['SIGUSR1', 'SIGTERM'], 'COMPLETING', True),
+        (0, ['SIGUSR1'], 'RUNNING', False),  # it was done meanwhile
+        (1, ['SIGUSR1'], 'RUNNING', False),  # it has failed
+        (75, ['SIGTERM'], 'RUNNING', False),  # cancelled, the script as well
+        (143, ['SIGTERM'], 'RUNNING', False),
+        (75, [], 'RUNNING', True),  # its processes were signalled themselves
+        (75, [], 'COMPLETING', False),  # by scancel
+        (75, [], '', False),  # squeue says nothing
+        (0, [], 'RUNNING', False),
+        (1, [], 'RUNNING', False),
+        (143, [], 'RUNNING', False),
     ],
 )
-def test_the_job_is_requeued(tmp_path, code, signalled, requeued):
-    """srun and scontrol, which are not to be had here, are stand-ins."""
+def test_the_job_is_requeued(tmp_path, code, signals, state, requeued):
+    """srun, squeue and scontrol, which are not to be had, are stand-ins."""
+    traps = 'TERM' if signals[1:] else 'USR1 TERM'
+    if signals[1:]:
+        traps += '; trap "" USR1'  # still within its step
     for name, text in dict(
-        srun=SRUN.format(code=code),
+        srun=SRUN.format(code=code, traps=traps),
         scontrol='#!/bin/sh\necho "$@" > requeued\n',
+        squeue=f'#!/bin/sh\n[ "$*" = "-h -j 42 -o %T" ] && echo {state}\n',
     ).items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
@@ -123,9 +137,10 @@ def test_the_job_is_requeued(tmp_path, code, signalled, requeued):
             assert job.poll() is None
             assert time.monotonic() - start < TIMEOUT
             time.sleep(0.02)
-        if signalled:
-            job.send_signal(signal.SIGUSR1)
-        else:
+        for name in signals:
+            job.send_signal(getattr(signal, name))
+            time.sleep(0.1 * len(signals[1:]))
+        if not signals:
             (tmp_path / 'end').touch()
         status = job.wait(TIMEOUT)
     finally:

@@ -16,7 +16,6 @@ from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.datasets import manifest as module
 from csd_mmrazor.datasets.loose_rounds import read_notes, write_note
 from csd_mmrazor.datasets.manifest import ManifestFile, Shard, TargetKind
-
 from csd_mmrazor.engine.synthesis.persistent_state import _files
 
 
@@ -367,9 +366,7 @@ def test_more_shards_than_six_digits_have(tmp_path):
     other = BankFolder(tmp_path / 'other', SHAPE, 10)
     other.shards = third.shards[:1]
     other.adopt(third, link=False, write=True)
-    assert [s.number for s in other.shards[1:]] == [
-        *range(999_999, 10**6 + 4)
-    ]
+    assert [s.number for s in other.shards[1:]] == [*range(999_999, 10**6 + 4)]
     for each in BankFolder(other.path).shards[1:]:
         other.read(each)
 

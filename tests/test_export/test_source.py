@@ -1,7 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import os
+
 import pytest
 
 from csd_mmrazor.export import find_checkpoint, find_config
+from csd_mmrazor.report.run_files import read_run
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,24 @@ def test_which_checkpoint_and_config(tmp_path):
         find_config(tmp_path / 'epoch_2.pth')
     (tmp_path / 'config.py').touch()
     assert find_config(tmp_path / 'epoch_2.pth').name == 'config.py'
+    (tmp_path / 'another.py').touch()
+    with pytest.raises(FileNotFoundError, match='another.py, config.py.*--co'):
+        find_config(tmp_path / 'epoch_2.pth')
+
+
+@pytest.mark.parametrize('beside', [(), ('b.py', 'a.py'), ('a.py', 'b.py')])
+@pytest.mark.parametrize('newest', [0, 1, 2])
+def test_times_of_files_do_not_matter(tmp_path, beside, newest):
+    """On network disks, and in copies, they are in any order."""
+    starts = ('20260101_235959', '20260102_000000', 'x20260103_000000')
+    for number, start in enumerate(starts):
+        config = tmp_path / start / 'vis_data/config.py'
+        config.parent.mkdir(parents=True)
+        config.write_text(f'start = {number}')
+        os.utime(config, (0, 10 if number == newest else 5))
+    for number, name in enumerate(beside):
+        (tmp_path / name).write_text('start = 9')
+        os.utime(tmp_path / name, (0, 20 + number))
+    assert find_config(tmp_path / 'epoch_2.pth').read_text() == 'start = 1'
+    (tmp_path / 'epoch_2.pth').touch()
+    assert read_run(tmp_path).config == dict(start=1)
