@@ -13,7 +13,7 @@ python -m mypy
 # As many tests at a time as there are processors, of one thread each.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 workers=$(python -c 'import os; print(min(4, len(os.sched_getaffinity(0))))')
-pytest=(python -m pytest -n "$workers" --dist worksteal)
+pytest=(python -m pytest -n "$workers" --dist worksteal --durations=40)
 if [ "${1:-}" = --fast ]; then
     exec "${pytest[@]}" -m "not slow and not dist and not kill" "${@:2}"
 fi
