@@ -143,6 +143,7 @@ def distill(
     device: Optional[str] = None,
     amp: Optional[str] = None,
     init_bank: Optional[str] = None,
+    init_labels: str = 'folders',
     teacher_blocks: Optional[bool] = None,
     plan_only: bool = False,
 ) -> Union[Run, Plan]:
@@ -218,6 +219,9 @@ def distill(
         amp (str, optional): 'bfloat16' or 'float16' for mixed precision.
         init_bank (str, optional): Images to start with: the bank of another
             run, or a folder of images with one folder for each class.
+        init_labels (str): 'teacher' if the images of ``init_bank`` have no
+            labels: they lie in any folders, and the teacher says what they
+            are. Defaults to 'folders'.
         teacher_blocks (bool, optional): Whether the student starts from
             blocks of the teacher, of which it has fewer and all else alike,
             such as ResNet-56 > ResNet-20. Defaults to None: if it can, and
@@ -308,6 +312,7 @@ def distill(
         init_bank=None
         if init_bank is None
         else str(Path(init_bank).resolve()),
+        init_labels=init_labels,
     )
 
     blocks = bool(chains)

@@ -255,6 +255,7 @@ def make_config(
     seed: int = 0,
     amp: Optional[str] = None,
     init_bank: Optional[str] = None,
+    init_labels: str = 'folders',
     blocks: bool = False,
 ) -> Dict[str, Any]:
     """Make the config of a run; a pure function.
@@ -279,6 +280,7 @@ def make_config(
         seed (int): Of all random numbers. Defaults to 0.
         amp (str, optional): 'bfloat16' or 'float16'.
         init_bank (str, optional): Images to start with.
+        init_labels (str): Where their labels come from.
         blocks (bool): Whether the student starts from blocks of the teacher.
             Defaults to False.
 
@@ -374,7 +376,10 @@ def make_config(
             batch_size=schedule.batch,
             num_workers=0,
             dataset=dict(
-                type='mmrazor.ImageBank', storage='host', init_bank=init_bank
+                type='mmrazor.ImageBank',
+                storage='host',
+                init_bank=init_bank,
+                init_labels=init_labels,
             ),
             sampler=dict(
                 type='mmrazor.BankSampler',

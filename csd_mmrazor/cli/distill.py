@@ -116,6 +116,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         metavar='FOLDER',
         help='images to start with: the bank of another run, or a folder',
     )
+    group.add_argument(
+        '--init-labels',
+        default='folders',
+        help='"teacher" if those images have no labels, so that their folders '
+        'mean nothing; default: %(default)s',
+    )
     group = parser.add_argument_group('the run')
     group.add_argument(
         '--budget',

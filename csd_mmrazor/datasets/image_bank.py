@@ -2,7 +2,17 @@
 import logging
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 import torch
@@ -32,7 +42,7 @@ from .bank_folder import (
 )
 from .held_out import HeldOut
 from .image_codec import ImageCodec
-from .image_folder import list_image_folder
+from .image_folder import list_image_folder, list_pictures
 from .image_store import DiskStore, MemoryStore
 from .loose_rounds import targets_name, write_note
 from .pictures import read_picture
@@ -60,6 +70,10 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         init_bank (str, optional): Images to start with: another run's bank,
             or a folder of images in ImageFolder layout. They are copied.
             Defaults to None.
+        init_labels (str): Where the labels of a folder of images come from:
+            'folders', one of each class, or 'teacher', whose classes the
+            images need not be of. Then the names of folders, at any depth,
+            mean nothing. Defaults to 'folders'.
         link_init_bank (bool): Whether the files of another bank are linked
             to, not copied (hard links). Defaults to False.
         storage (str): Where images are kept for training: 'host' memory,
@@ -105,6 +119,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         read_ahead: int = 8,
         verify: str = 'new',
         held_out: float = 0,
+        init_labels: str = 'folders',
     ) -> None:
         self.codec = ImageCodec(image_format, quality)
         self.codec.check()
@@ -157,7 +172,21 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 'is not the bank of another run (a folder with '
                 f'{BankFolder.manifest_name}): give one, or leave it out.'
             )
+        if init_labels not in ('folders', 'teacher'):
+            raise ValueError(
+                'init_labels of ImageBank should be "folders" or "teacher", '
+                f'but got {init_labels!r}.'
+            )
+        if init_labels == 'teacher' and (
+            init_bank is None or BankFolder.exists(init_bank)
+        ):
+            raise ValueError(
+                'init_labels="teacher" of ImageBank is for images in '
+                f'init_bank that have no labels, but init_bank={init_bank}'
+                + (' is a bank, which has them.' if init_bank else '.')
+            )
         self.init_bank = init_bank
+        self.init_labels = init_labels
         self.link_init_bank = link_init_bank
         self.read_ahead = read_ahead
         self.verify = verify
@@ -188,6 +217,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         num_classes: int,
         classes: Optional[Sequence[str]] = None,
         group: int = 0,
+        labeller: Optional[Callable[[Tensor], Tensor]] = None,
     ) -> None:
         """Open the bank in a folder, or start one there.
 
@@ -201,6 +231,9 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 those of the bank, if it has any.
             group (int): Images that a round optimises and keeps at several
                 steps, as of ``HeldOut``. Defaults to 0, images are single.
+            labeller (callable, optional): Gives the labels, (N, ), of images,
+                (N, C, H, W), uint8, for ``init_labels='teacher'``. Defaults
+                to None.
 
         Raises:
             BankError: If what is there is damaged or of another kind.
@@ -218,7 +251,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 if BankFolder.exists(self.init_bank):
                     self._adopt(self.init_bank)
                 else:
-                    self._import(self.init_bank)
+                    self._import(self.init_bank, labeller)
             except Exception:
                 self.keep(before)  # a part of them is no bank
                 raise
@@ -556,19 +589,29 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         if self.capacity is not None:
             self._drop_old(self.capacity)
 
-    def _import(self, root: str) -> None:
-        """Copy a folder of images in ImageFolder layout."""
+    def _import(
+        self, root: str, labeller: Optional[Callable[[Tensor], Tensor]]
+    ) -> None:
+        """Copy a folder of images."""
         if any(shard.epoch != IMPORTED for shard in self.opened.shards):
             return  # it was complete, and a capacity may have dropped some
         for index, (images, labels) in enumerate(self._imported(root)):
             if not self.opened.has(IMPORTED, index):
+                if self.init_labels == 'teacher':
+                    assert labeller is not None, 'there is no teacher to ask'
+                    found = [_array(labeller(torch.from_numpy(images)))]
+                    broadcast_object_list(found)  # all have the same
+                    labels = found[0].astype(np.int64)
                 self.append(images, labels, IMPORTED, index)
 
     def _imported(self, root: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Batches of a folder of images: images and labels."""
-        samples = list_image_folder(
-            root, self.opened.num_classes, self._names_of(root)
-        )
+        if self.init_labels == 'teacher':
+            samples = [(path, 0) for path in list_pictures(root)]
+        else:
+            samples = list_image_folder(
+                root, self.opened.num_classes, self._names_of(root)
+            )
         channels, height, width = self.opened.image_shape
         for start in range(0, len(samples), _SHARD_SIZE):
             images, labels = [], []

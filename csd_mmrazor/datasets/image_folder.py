@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
+import os
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -63,6 +64,43 @@ def list_image_folder(
         )
     _check_complete(root, images, labels, limit, classes)
     return [(path, labels[name]) for name in names for path in images[name]]
+
+
+def list_pictures(root: Union[str, Path]) -> List[Path]:
+    """All images below a folder, whatever its folders mean.
+
+    Notes (.txt, .csv, ...) and what is hidden are left out.
+
+    Args:
+        root (str | Path): The folder.
+
+    Returns:
+        list[Path]: Sorted.
+
+    Raises:
+        FileNotFoundError: If there are no images.
+        ValueError: If there are files that are no images.
+    """
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        for name in files:
+            path = Path(folder, name)
+            suffix = path.suffix.lower()
+            if suffix in _SUFFIXES:
+                found.append(path)
+            elif not name.startswith('.') and suffix not in _NOTES:
+                raise ValueError(
+                    f'{path} is not an image ({", ".join(sorted(_SUFFIXES))})'
+                    ': convert it, or move it elsewhere.'
+                )
+    found = [path for path in found if not path.name.startswith('.')]
+    if not found:
+        raise FileNotFoundError(
+            f'There are no images in {root} or its folders: they are looked '
+            f'for as {", ".join(sorted(_SUFFIXES))}.'
+        )
+    return sorted(found)
 
 
 def _labels(

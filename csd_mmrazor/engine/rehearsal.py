@@ -355,7 +355,8 @@ def _cut_down(
         for name in ('init_bank', 'data_root'):
             if name in train.dataset:
                 train.dataset[name] = None
-        train.dataset.pop('link_init_bank', None)
+        for name in ('link_init_bank', 'init_labels'):
+            train.dataset.pop(name, None)
         if train.dataset.get('held_out'):
             train.dataset.held_out = 0.5  # of few images
     for name in ('num_workers', 'persistent_workers', 'prefetch_factor'):

@@ -13,6 +13,7 @@ from helpers import ROOT, TINY, network
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
+from PIL import Image
 
 from csd_mmrazor.api.config import is_normalised
 from csd_mmrazor.datasets import BankFolder
@@ -370,6 +371,25 @@ def test_a_bank_to_start_with(finished, teacher, net, call):
     assert len(after.shards) >= len(before.shards)
 
 
+def test_foreign_images_to_start_with(teacher, net, call, tmp_path):
+    """They lie in any folders, and the teacher labels them."""
+    rng, root = np.random.default_rng(0), tmp_path / 'foreign'
+    (root / 'a/b').mkdir(parents=True)
+    for place in range(20):
+        image = rng.integers(0, 256, (12, 12), np.uint8)
+        Image.fromarray(image).save(root / f'a/b/{place:02}.png')
+    run = call(
+        teacher, net(4), budget=3, init_bank=root, init_labels='teacher'
+    )
+    bank = BankFolder(run.work_dir / 'bank')
+    images, labels = bank.read(bank.shards[0])
+    assert len(images) == 20
+    inputs = (torch.from_numpy(images / 255.0).float() - 0.4) / 0.3
+    with torch.no_grad():
+        expected = teacher.eval()(inputs).argmax(1)
+    assert labels.tolist() == expected.tolist()
+
+
 def test_a_teacher_without_bn_layers(net, call):
     plain = torch.nn.Sequential(
         torch.nn.Conv2d(1, 6, 3),
@@ -476,6 +496,7 @@ def test_students_with_bn_layers_are_not_clipped(finished):
                 dict(teacher_args='width=3'),
                 dict(teacher_weights=3),
                 dict(init_bank=3),
+                dict(init_labels=3),
                 dict(seed='0'),
                 dict(device=0),
                 dict(plan_only='no'),
@@ -493,6 +514,8 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(teacher_args=dict(width=3)), 'teacher_args.* made already'),
         (dict(teacher_weights='no.pth'), 'teacher_weights=no.pth'),
         (dict(init_bank='nowhere'), 'init_bank'),
+        (dict(init_labels='teacher'), 'init_labels="teacher"'),
+        (dict(init_labels='x'), 'init_labels'),
         (dict(image_shape=(3, 12, 12), mean=0.4, std=0.3), 'teacher does not'),
     ],
 )

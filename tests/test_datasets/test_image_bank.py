@@ -172,6 +172,46 @@ def test_starts_from_a_folder_of_images(tmp_path, names, channels):
     assert sorted(found) == sorted(expected)
 
 
+def test_images_without_labels(bank, tmp_path):
+    """Whatever their folders say, the labels are the teacher's."""
+    rng = np.random.default_rng(0)
+    expected = {}
+    for name in ('a.png', 'frogs/b.png', 'frogs/more/c.png', '1/d.png'):
+        image = rng.integers(0, 256, (4, 4, 3), np.uint8)
+        path = tmp_path / 'images' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+        expected[image.transpose(2, 0, 1).tobytes()] = int(image[0, 0, 0]) % 3
+    (tmp_path / 'images/frogs/LICENSE.txt').touch()
+    (tmp_path / 'images/.hidden').mkdir()
+    (tmp_path / 'images/.hidden/e.png').touch()
+
+    def labeller(images):
+        assert images.dtype == torch.uint8
+        return images[:, 0, 0, 0] % 3
+
+    def start(where, root='images'):
+        bank = ImageBank(init_bank=str(tmp_path / root), init_labels='teacher')
+        bank.open(tmp_path / where, (3, 4, 4), 3, labeller=labeller)
+        return bank
+
+    images, labels = everything(start('new'))
+    found = {i.numpy().tobytes(): n.item() for i, n in zip(images, labels)}
+    assert found == expected
+    assert labels.dtype == torch.int64
+    again = everything(start('new'))
+    assert all(torch.equal(a, b) for a, b in zip(again, (images, labels)))
+
+    with pytest.raises(ValueError, match='.* is a bank, which has them'):
+        start('x', 'new')
+    (tmp_path / 'empty/folder').mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match='no images in .*empty'):
+        start('x', 'empty')
+    (tmp_path / 'empty/folder/clip.mp4').touch()
+    with pytest.raises(ValueError, match=r'clip\.mp4 is not an image'):
+        start('x', 'empty')
+
+
 def test_bad_imports(bank, tmp_path):
     def start(root, shape=SHAPE, num_classes=10):
         ImageBank(init_bank=str(root)).open(tmp_path / 'x', shape, num_classes)

@@ -279,6 +279,9 @@ def test_results_are_in_order_and_few_are_held():
         (dict(read_ahead=1.5), r'read_ahead .*1\.5'),
         (dict(verify='old'), 'verify .*old'),
         (dict(verify=None), 'verify .*None'),
+        (dict(init_labels='none'), 'init_labels .*none'),
+        (dict(init_labels=None), 'init_labels .*None'),
+        (dict(init_labels='teacher'), 'init_labels="teacher" .*=None'),
         (dict(link_init_bank=True), 'link_init_bank=True .*init_bank=None'),
     ],
 )

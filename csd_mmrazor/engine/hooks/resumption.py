@@ -141,7 +141,9 @@ def _reason(item: Difference, cfg: Any) -> str:
         )
     if item.key.endswith('.num_classes'):
         return 'the bank has labels of these classes'
-    if item.key == 'train_dataloader.dataset.init_bank' and item.new != 'None':
+    if item.new != 'None' and re.fullmatch(
+        r'train_dataloader\.dataset\.init_(bank|labels)', item.key
+    ):
         return 'images are imported when a run starts'
     match = re.match(r'(optim_wrapper\b.*)\.?\boptimizer\.(\w+)', item.key)
     if match:

@@ -12,7 +12,7 @@ from mmengine.runner import Runner, set_random_seed
 from mmrazor.registry import HOOKS, MODELS
 
 from ...datasets.bank_folder import IMPORTED, INITIAL, MOST_VIEWS
-from ...models.synthesizers import Networks
+from ...models.synthesizers import Networks, teacher_logits
 from ...models.utils import contiguous, reset_weights
 from ...utils import check_integer, derive_seed, seeded
 from ...utils.arguments import check_value
@@ -195,6 +195,7 @@ class SynthesisHook(Hook):
             num_classes,
             self.rounds > 0,
             self.synthesizer.kept_together,
+            lambda images: teacher_logits(networks, images).argmax(1),
         )
         targets = targets_of(
             getattr(runner.model, 'module', runner.model),

@@ -4,7 +4,7 @@
 import hashlib
 import uuid
 from pathlib import Path
-from typing import Any, List, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
 from mmengine.dist import (
     all_gather_object,
@@ -15,6 +15,7 @@ from mmengine.dist import (
 )
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from torch import Tensor
 
 from ...datasets import BankError, BankFolder, ImageBank
 from ...datasets.bank_folder import Round, Shard
@@ -61,6 +62,7 @@ def open_bank(
     num_classes: int,
     with_rounds: bool,
     group: int = 0,
+    labeller: Optional[Callable[[Tensor], Tensor]] = None,
 ) -> ImageBank:
     """Open the bank of a run, on all processes, as its checkpoint knew it.
 
@@ -71,6 +73,7 @@ def open_bank(
         num_classes (int): Classes K.
         with_rounds (bool): Whether each epoch adds images.
         group (int): As of ``ImageBank.open``. Defaults to 0.
+        labeller (callable, optional): Likewise. Defaults to None.
 
     Raises:
         BankError: If it holds another run's images, lacks some of this one's,
@@ -90,7 +93,7 @@ def open_bank(
             f'dataset.init_bank={path}, or delete the folder.'
         )
     classes = class_names(runner, num_classes)
-    bank.open(path, image_shape, num_classes, classes, group)
+    bank.open(path, image_shape, num_classes, classes, group, labeller)
     folder = bank.opened
     digests = all_gather_object(folder.digest())
     if len(set(digests)) > 1 or not _is_shared(path):
