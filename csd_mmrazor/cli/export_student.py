@@ -48,6 +48,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='let these two take images in [0, 1], and normalise them',
     )
+    parser.add_argument(
+        '--teacher-license',
+        metavar='ID',
+        help='what the teacher may be used under, such as apache-2.0, for the '
+        "model card. Default: what the run's ExportStudentHook has",
+    )
     args = parser.parse_args()
     if args.normalize and not (args.onnx or args.program):
         parser.error('--normalize is for --onnx and --program')
@@ -61,8 +67,15 @@ def export(args: argparse.Namespace) -> None:
     config = args.config or find_config(checkpoint)
     print(f'Checkpoint: {checkpoint}\nConfig: {config}')
     cfg = read_config(config) if args.config else read_run_config(config)
+    hook = (cfg.get('default_hooks') or {}).get('export') or {}
     exported = export_student(
-        cfg, checkpoint, args.out, args.onnx, args.program, args.normalize
+        cfg,
+        checkpoint,
+        args.out,
+        args.onnx,
+        args.program,
+        args.normalize,
+        args.teacher_license or hook.get('teacher_license'),
     )
     print('\n'.join(notes(exported)))
 
@@ -84,6 +97,7 @@ def check_free(out: str, *others: Optional[str]) -> None:
     beside = (
         path.with_suffix('.json'),
         path.with_suffix('.py'),
+        path.with_suffix('.safetensors'),
         path.with_name(f'{path.stem}_mmpretrain.pth'),
     )
     for each in (path, *beside, *(Path(o) for o in others if o)):

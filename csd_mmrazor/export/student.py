@@ -24,8 +24,9 @@ from mmrazor.registry import MODELS
 
 from ..models.classifiers import TorchClassifier
 from ..models.utils import load_weights
-from ..utils import write_file
+from ..utils import write_file, write_safetensors
 from ..version import __version__
+from .card import accuracy_of, card_path, model_card
 from .network import Logits, own_network
 from .onnx import OPSET, check_onnx, export_onnx
 from .program import check_program, export_program
@@ -43,6 +44,10 @@ class ExportedStudent(NamedTuple):
     network: nn.Module  # the same without what OpenMMLab needs around it
     weights: Path  # the state dict of ``network``
     description: Path
+    card: Path
+    # The same weights; None, and why, where the format cannot hold them.
+    safetensors: Optional[Path] = None
+    not_safetensors: str = ''
     # mmpretrain's form, where it can build the student.
     checkpoint: Optional[Path] = None
     config: Optional[Path] = None
@@ -60,13 +65,17 @@ def export_student(
     onnx: Optional[PathLike] = None,
     program: Optional[PathLike] = None,
     normalize: bool = False,
+    teacher_license: Optional[str] = None,
 ) -> ExportedStudent:
     """Write the student in the forms in which it is used elsewhere.
 
     - ``OUT.pth``, the state dict of the network, under the names that its own
-      class has: ``Net().load_state_dict(torch.load('OUT.pth'))``.
+      class has: ``Net().load_state_dict(torch.load('OUT.pth'))``; and
+      ``OUT.safetensors``, the same for programs that trust no pickle.
     - ``OUT.json``, what else is needed to use it: image shape, mean, std,
       names of the classes.
+    - ``README.md``, a model card in the form of the Hugging Face Hub, or
+      ``OUT.md`` if there is one of something else.
     - For a student of mmpretrain's, ``OUT_mmpretrain.pth`` with the names of
       the classes and ``OUT.py``, a config with network, preprocessing and,
       if mmpretrain has such a data set, the test data.
@@ -74,7 +83,7 @@ def export_student(
 
     Args:
         cfg (Config): The run's config, or any whose ``model.architecture`` is
-            a classifier.
+            a classifier, or whose ``model`` is, such as that of a teacher.
         checkpoint (str | Path): The run's checkpoint.
         out (str | Path): Where to, a name with .pth.
         onnx (str | Path, optional): Where the ONNX file is to be. Defaults
@@ -83,6 +92,8 @@ def export_student(
             with .pt2. Defaults to None.
         normalize (bool): Whether ONNX file and program take images in [0, 1]
             and normalise them, or take normalised ones. Defaults to False.
+        teacher_license (str, optional): What the teacher may be used under,
+            for the card. Defaults to None, not given.
 
     Raises:
         ValueError: If ``cfg`` is not the config of a distillation, ``out``
@@ -106,12 +117,17 @@ def export_student(
             'ONNX and torch.export need the shape of the images: set '
             'model.image_shape=(C, H, W) in the config.'
         )
-    content = _saved(network.state_dict())
+    state = network.state_dict()
+    content = _saved(state)
+    safe, why_not = _safe(state)
     exported = ExportedStudent(
         model,
         network,
         out,
         out.with_suffix('.json'),
+        card_path(out),
+        safetensors=out.with_suffix('.safetensors') if safe else None,
+        not_safetensors=why_not,
         onnx=None if onnx is None else Path(onnx),
         program=None if program is None else Path(program),
         image_shape=image_shape,
@@ -138,6 +154,13 @@ def export_student(
     # before what may fail.
     text = json.dumps(description, indent=2, ensure_ascii=False, default=str)
     write_file(exported.description, f'{text}\n'.encode())
+    accuracy = accuracy_of(cfg, Path(checkpoint), meta.get('epoch'))
+    card = model_card(
+        cfg, out, description, accuracy, teacher_license, bool(safe)
+    )
+    write_file(exported.card, card.encode())
+    if safe and exported.safetensors is not None:
+        write_file(exported.safetensors, safe)
     if not isinstance(model, TorchClassifier):
         exported = _for_mmpretrain(exported, plain, meta, classes)
     write_file(out, content)
@@ -260,6 +283,14 @@ def _saved(content: Dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def _safe(state: Dict[str, Any]) -> Tuple[bytes, str]:
+    """A state dict as safetensors, or why not."""
+    try:
+        return write_safetensors(state), ''
+    except ValueError as error:
+        return b'', f'{error}'
+
+
 def plain_student(cfg: Config) -> Tuple[Config, nn.Module]:
     """The student as it is exported, with new weights.
 
@@ -294,6 +325,13 @@ def notes(exported: ExportedStudent) -> List[str]:
         f'dict of a {name}; {exported.description.name} beside it has its '
         'image shape, mean, std and classes.'
     ]
+    lines.append(
+        f'The same weights as safetensors: {exported.safetensors.name}; '
+        f'model card: {exported.card.name}'
+        if exported.safetensors is not None
+        else f'No safetensors are written, since {exported.not_safetensors}; '
+        f'model card: {exported.card.name}'
+    )
     if exported.config is not None and exported.checkpoint is not None:
         needed = (
             ", with mmrazor and csd_mmrazor, since parts of it are MMRazor's"

@@ -37,6 +37,9 @@ def plain_config(cfg: Config) -> Config:
     """
     algorithm = cfg.get('model', {})
     student = algorithm.get('architecture')
+    if student is None and not {'teacher', 'teachers'} & {*algorithm}:
+        # A classifier by itself, such as a teacher.
+        student = algorithm if algorithm.get('type') else None
     if not isinstance(student, dict):
         raise ValueError(
             'The config has no model.architecture, the student of a '

@@ -18,6 +18,7 @@ from .plain_config import (
     parse_config,
 )
 from .progress import Progress
+from .safe_tensors import write_safetensors
 from .seeds import derive_seed, seeded
 from .teachers import (
     NO_FILE,
@@ -55,4 +56,5 @@ __all__ = [
     'work_dir_lock',
     'without_own_weights',
     'write_file',
+    'write_safetensors',
 ]

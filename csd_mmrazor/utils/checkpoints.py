@@ -28,6 +28,7 @@ from .plain_pickle import (
     read_pickle,
     read_storage_alone,
 )
+from .safe_tensors import is_safetensors, read_safetensors
 
 _ZIP = b'PK\x03\x04'
 # How ``torch.save`` began files before torch 1.6; see torch.serialization.
@@ -46,7 +47,8 @@ def load_file(
     """Load what ``torch.save`` wrote, if it is data, in place of torch.load.
 
     Nothing in it is run, whatever the release of torch; its sizes and
-    checksums are looked at before any memory is taken.
+    checksums are looked at before any memory is taken. A file of safetensors
+    is a state dict.
 
     Args:
         file (str | Path | BinaryIO): Where it is.
@@ -111,10 +113,19 @@ def load_pickle(
 
 
 def _load(file: BinaryIO, name: str, device: torch.device) -> Any:
-    start = file.read(len(_ZIP))
+    start = file.read(9)
     file.seek(0)
+    is_zip = start.startswith(_ZIP)
+    if not is_zip and is_safetensors(start, name):
+        try:
+            return read_safetensors(file.read(), device)
+        except ValueError as error:
+            raise CheckpointError(
+                f'{name} is not a file of safetensors, or was cut short or '
+                f'altered: {error}.'
+            ) from error
     try:
-        if start != _ZIP:
+        if not is_zip:
             return _load_legacy(file, device)
         with _opened_archive(file, name) as archive:
             return _load_archive(archive, device)

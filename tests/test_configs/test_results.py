@@ -7,8 +7,11 @@ import re
 import statistics
 
 import pytest
+import torch
 import yaml
 from helpers import ROOT
+
+from csd_mmrazor.utils import load_file
 
 RESULTS = ROOT / 'docs/results'
 SUMS = [line.split() for line in (RESULTS / 'weights/SHA256SUMS').open()]
@@ -37,24 +40,38 @@ def test_the_page_has_the_rows_of_the_pair():
 
 
 def test_all_weights_are_listed_and_small():
-    files = {*(RESULTS / 'weights').glob('*.pth')}
-    assert {path.name for path in files} == {name for _, name in SUMS}
-    assert sum(path.stat().st_size for path in files) < 5e6
+    files = {*(RESULTS / 'weights').iterdir()}
+    assert {path.name for path in files} == {
+        'SHA256SUMS',
+        *(name for _, name in SUMS),
+    }
+    assert sum(path.stat().st_size for path in files) < 1e7
+    # Each in two formats, with the same numbers.
+    for path in files:
+        if path.suffix == '.pth':
+            found = load_file(path)['state_dict']
+            safe = load_file(path.with_suffix('.safetensors'))
+            assert found.keys() == safe.keys()
+            for key, value in found.items():
+                assert torch.equal(value, safe[key])
 
 
 @pytest.mark.parametrize('sha256, name', SUMS)
 def test_weights_are_what_they_were(sha256, name):
     content = (RESULTS / 'weights' / name).read_bytes()
     assert hashlib.sha256(content).hexdigest() == sha256
+    name = name.replace('.safetensors', '.pth')
     assert f'| `{name}` |' in (ROOT / 'docs/results.md').read_text()
 
 
-@pytest.mark.parametrize('method', ['csd', 'csd_off'])
-def test_weights_reach_their_row(run, method):
+@pytest.mark.parametrize(
+    'method, suffix', [('csd', 'pth'), ('csd_off', 'safetensors')]
+)
+def test_weights_reach_their_row(run, method, suffix):
     tested = run(
         ROOT / 'tools/test.py',
         ROOT / 'configs/csd/csd_digits16.py',
-        RESULTS / f'weights/digits16_{method}_seed0.pth',
+        RESULTS / f'weights/digits16_{method}_seed0.{suffix}',
     )
     (found,) = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
     assert float(found) == pytest.approx(top1('digits', method)['0'], abs=0.01)

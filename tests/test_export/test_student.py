@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import inspect
 import json
 import os
 import re
@@ -83,6 +84,8 @@ def test_a_run_leaves_its_best_student(tiny_runner, tmp_path, plain_python):
     images = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
     logits = student((images.float() - 77.9) / 95.9, mode='tensor')
     torch.save(dict(images=images, logits=logits), tmp_path / 'expected.pth')
+    # So do the weights as safetensors, in mmpretrain's network.
+    (tmp_path / 'net.py').write_text(f'model = {network()!r}')
     (tmp_path / 'load.py').write_text("""
 import torch
 from mmpretrain import get_model
@@ -94,6 +97,11 @@ for model in (get_model(args[0], pretrained=args[1]), init_model(*args)):
     logits = model.eval()(data['inputs'], mode='tensor')
     torch.testing.assert_close(logits, expected['logits'])
     assert model._dataset_meta['classes'] == tuple('0123456789')
+from safetensors.torch import load_file
+model = get_model('net.py').eval()
+model.load_state_dict(load_file('run/student/student.safetensors'))
+logits = model(data['inputs'], mode='tensor')
+torch.testing.assert_close(logits, expected['logits'])
 print('the same')
 """)
     assert plain_python('load.py').split()[-2:] == ['the', 'same']
@@ -156,7 +164,9 @@ def own_student(monkeypatch):
     }
 
 
-def test_an_own_module_as_student(tiny_runner, tmp_path, own_student):
+def test_an_own_module_as_student(
+    tiny_runner, tmp_path, own_student, plain_python
+):
     """Down to files that its own class, ONNX and torch.export take."""
     onnxruntime = pytest.importorskip('onnxruntime')
     runner = tiny_runner(
@@ -171,7 +181,11 @@ def test_an_own_module_as_student(tiny_runner, tmp_path, own_student):
     runner.train()
     folder = tmp_path / 'run/student'
     assert {path.name for path in folder.iterdir()} == {
-        f'student.{suffix}' for suffix in ('pth', 'json', 'onnx', 'pt2')
+        'README.md',
+        *(
+            f'student.{suffix}'
+            for suffix in ('pth', 'safetensors', 'json', 'onnx', 'pt2')
+        ),
     }
     network = OwnNetwork(5)
     network.load_state_dict(
@@ -182,6 +196,20 @@ def test_an_own_module_as_student(tiny_runner, tmp_path, own_student):
     logits = network.eval()(inputs)
     student = runner.model.architecture.eval()
     torch.testing.assert_close(logits, student(inputs))
+    # In a process that has nothing of this package.
+    torch.save((inputs, logits), tmp_path / 'expected.pth')
+    source = inspect.getsource(OwnNetwork)
+    (tmp_path / 'load.py').write_text(f"""
+import torch
+from safetensors.torch import load_file
+{source}
+inputs, logits = torch.load('expected.pth')
+network = OwnNetwork(5)
+network.load_state_dict(load_file('run/student/student.safetensors'))
+torch.testing.assert_close(network.eval()(inputs), logits)
+print('the same')
+""")
+    assert plain_python('load.py').split()[-2:] == ['the', 'same']
     told = json.loads((folder / 'student.json').read_text())
     assert told['factory'] == 'torch.nn.OwnNetwork'
     assert told['arguments'] == dict(width=5)
@@ -232,7 +260,9 @@ def test_mmpretrains_own_test_runs_it(run, tmp_path, cifar, plain_python):
     assert float(re.search(r'at most (\S+) from', told)[1]) < 1e-4
     # Each is whole in itself.
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {
+        'README.md',
         'student.pth',
+        'student.safetensors',
         'student.json',
         'student.py',
         'student_mmpretrain.pth',

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import pytest
-from helpers import ROOT, network
+from helpers import ROOT
 from mmengine.config import Config
 
 from csd_mmrazor.export import plain_config
@@ -25,6 +25,7 @@ def test_the_preprocessing_is_that_of_the_algorithm(own, swap):
     assert plain.get('to_rgb', False) == (swap is not None)
 
 
-def test_only_of_a_distillation():
-    with pytest.raises(ValueError, match='no model.architecture'):
-        plain_config(Config(dict(model=network())))
+def test_of_a_distillation_or_a_classifier():
+    for model in ({}, dict(type='DAFLDataFreeDistillation', teachers={})):
+        with pytest.raises(ValueError, match='no model.architecture'):
+            plain_config(Config(dict(model=model)))

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -37,6 +37,9 @@ class ExportStudentHook(Hook):
             well, .pt2. Defaults to False.
         normalize (bool): Whether these two take images in [0, 1] and
             normalise them, or take normalised ones. Defaults to False.
+        teacher_license (str, optional): What the teacher may be used under,
+            such as 'apache-2.0', for the model card. Defaults to None, not
+            given.
     """
 
     # After the last checkpoint.
@@ -48,6 +51,7 @@ class ExportStudentHook(Hook):
         onnx: bool = False,
         program: bool = False,
         normalize: bool = False,
+        teacher_license: Optional[str] = None,
     ) -> None:
         if not out.endswith('.pth'):
             raise ValueError(
@@ -59,7 +63,14 @@ class ExportStudentHook(Hook):
                 'normalize=True of ExportStudentHook is for the ONNX file and '
                 'the program: set onnx=True or program=True as well.'
             )
-        self.out = out
+        if teacher_license is not None and not (
+            isinstance(teacher_license, str) and teacher_license.strip()
+        ):
+            raise ValueError(
+                'teacher_license of ExportStudentHook should be a text such '
+                f"as 'apache-2.0', but got {teacher_license!r}."
+            )
+        self.out, self.teacher_license = out, teacher_license
         self.onnx, self.program, self.normalize = onnx, program, normalize
 
     def before_run(self, runner: Runner) -> None:
@@ -84,6 +95,7 @@ class ExportStudentHook(Hook):
             out.with_suffix('.onnx') if self.onnx else None,
             out.with_suffix('.pt2') if self.program else None,
             self.normalize,
+            self.teacher_license,
         )
 
     def after_train(self, runner: Runner) -> None:
