@@ -351,7 +351,9 @@ def _cut_down(
         'num_samples' in train.sampler
     ):
         train.sampler.num_samples = (first + last) * get_dist_info()[1]
+    imports = False
     if isinstance(train.get('dataset'), dict):
+        imports = bool(train.dataset.get('init_bank'))
         for name in ('init_bank', 'data_root'):
             if name in train.dataset:
                 train.dataset[name] = None
@@ -367,7 +369,7 @@ def _cut_down(
     # So that something is due in the few steps there are.
     loop.update(val_begin=1, val_interval=1)
     hooks = {
-        path: _short(hook)
+        path: _short(hook, imports)
         for path, hook in _hook_cfgs(cfg).items()
         if _takes_part(hook)
     }
@@ -449,11 +451,14 @@ def _takes_part(hook: Dict[str, Any]) -> bool:
     )
 
 
-def _short(hook: ConfigDict) -> ConfigDict:
-    """A hook's config with little to do."""
+def _short(hook: ConfigDict, imports: bool) -> ConfigDict:
+    """A hook's config with little to do.
+
+    An initial round takes the place of images that would be imported.
+    """
     if 'synthesizer' in hook:
         hook.rehearsal = False
-        hook.init_rounds = min(hook.get('init_rounds', 0), 1)
+        hook.init_rounds = min(hook.get('init_rounds', 0) or int(imports), 1)
         hook.rounds = min(hook.get('rounds', 1), 1)
         if not hook.init_rounds:
             hook.rounds = 1
