@@ -61,6 +61,7 @@ MARKS = dict(
         'test_configs/test_related_methods.py',
         'test_configs/test_results.py',
         'test_docs.py',
+        'test_engine/test_agreement_hook.py',
         'test_engine/test_amp.py',
         'test_engine/test_checkpoint_hook.py',
         'test_engine/test_estimate.py',

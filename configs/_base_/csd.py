@@ -148,6 +148,7 @@ train_dataloader = dict(
     batch_size=batch_size,
     num_workers=0,
     # init_bank='work_dirs/.../bank' starts from the images of another run.
+    # held_out=0.1 never draws a tenth of each round.
     dataset=dict(type='mmrazor.ImageBank', storage='host', init_bank=None),
     sampler=dict(type='mmrazor.BankSampler', num_samples=steps * batch_size),
     collate_fn=dict(type='bank_collate'),
@@ -169,6 +170,9 @@ default_hooks = dict(
     # Stops a run whose weights became NaN or Inf.
     divergence=dict(type='mmrazor.DivergenceHook'),
     synthesis=synthesis,
+    # Without validation, chooses the student by its agreement with the teacher
+    # on images that train_dataloader.dataset.held_out keeps out of training.
+    agreement=dict(type='mmrazor.AgreementHook'),
     # Logs how often the auxiliary head is right on real images.
     aux_probe=dict(type='mmrazor.AuxProbeHook'),
     # Writes the best student to the work dir, as a state dict of its own

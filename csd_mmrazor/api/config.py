@@ -2,7 +2,7 @@
 """The config of a run, made of plain arguments."""
 
 from copy import deepcopy
-from math import isfinite
+from math import ceil, isfinite
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch.nn as nn
@@ -58,6 +58,8 @@ TASKS = dict(
     channels=('ChannelPermutationTask', False, True),
     rotation_channels=('RotationPermutationTask', True, True),
 )
+# Share of each round by which a student is chosen without validation.
+HELD_OUT = 0.1
 # Terms that need BN layers in the teacher.
 _OF_BN = ('loss_bn',)
 
@@ -380,6 +382,8 @@ def make_config(
                 storage='host',
                 init_bank=init_bank,
                 init_labels=init_labels,
+                # By which the student is chosen where nothing else can tell.
+                held_out=_held_out(schedule) if val is None else 0,
             ),
             sampler=dict(
                 type='mmrazor.BankSampler',
@@ -416,6 +420,12 @@ def make_config(
             cfg[f'{name}_evaluator'] = dict(evaluator)
             cfg[f'{name}_cfg'] = dict()
     return cfg
+
+
+def _held_out(schedule: Schedule) -> float:
+    """``HELD_OUT``, or an image of each round, if it has two."""
+    batch = schedule.synthesis_batch
+    return max(HELD_OUT, ceil(1000 / batch) / 1000) if batch > 1 else 0.0
 
 
 def _generation(
@@ -605,6 +615,7 @@ def _run(seed: int) -> Dict[str, Any]:
             ),
             sampler_seed=dict(type='DistSamplerSeedHook'),
             divergence=dict(type='mmrazor.DivergenceHook'),
+            agreement=dict(type='mmrazor.AgreementHook'),
             export=dict(type='mmrazor.ExportStudentHook'),
             stall=dict(type='mmrazor.StallHook'),
             report=dict(type='mmrazor.ReportHook'),

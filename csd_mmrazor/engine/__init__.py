@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .hooks import (
+    AgreementHook,
     AuxProbeHook,
     DivergenceHook,
     DurableCheckpointHook,
@@ -17,6 +18,7 @@ from .optimizers import (
 )
 
 __all__ = [
+    'AgreementHook',
     'AuxProbeHook',
     'AutocastOptimWrapper',
     'DistillationOptimWrapperConstructor',

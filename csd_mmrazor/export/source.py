@@ -15,6 +15,9 @@ from ..utils import (
     parse_config,
 )
 
+# In the names of students that were chosen without real images.
+_AGREEMENT = 'best_agreement_'
+
 
 def find_checkpoint(source: Union[str, Path]) -> Path:
     """The checkpoint of a run.
@@ -28,8 +31,12 @@ def find_checkpoint(source: Union[str, Path]) -> Path:
     """
     source = path = Path(source)
     if source.is_dir():
-        # Each is better than those of its kind before it.
-        found = sorted(source.glob('best_*.pth'), key=_step)
+        # Each is better than those of its kind before it; what was chosen
+        # by real images counts more.
+        found = sorted(
+            source.glob('best_*.pth'),
+            key=lambda path: (_AGREEMENT not in path.name, _step(path)),
+        )
         found = found[-1:] or [
             path
             for path in list_checkpoints(source)

@@ -13,6 +13,16 @@ _PATIENCE, _PATIENT_SHARE = 5, 0.25
 _COLLAPSE = 0.7
 # Validations after which a student should be above chance.
 _START = 3
+# What may be wrong with a student at chance, by what is known of it.
+_TO_CHECK = {
+    'accuracy': 'Check that the classes of the validation images have the '
+    'order of the teacher, and mean and std; look at the '
+    "teacher's own accuracy and at the images of the bank.",
+    'agreement with the teacher': 'If the losses rose in the first epochs, '
+    'the rate is too high for this student: lower '
+    'optim_wrapper.architecture.optimizer.lr (lr in the schedule of '
+    'distill()). Else it had too few steps.',
+}
 
 
 def advise(
@@ -22,6 +32,7 @@ def advise(
     num_classes: Optional[int] = None,
     epochs: Optional[int] = None,
     teacher_top1: Optional[float] = None,
+    agreement: Optional[Curve] = None,
 ) -> Dict[str, str]:
     """What is wrong with the course of a run, and what to try.
 
@@ -35,6 +46,9 @@ def advise(
         epochs (int, optional): Of the whole run. Defaults to None.
         teacher_top1 (float, optional): The teacher's accuracy on the same
             images as the student's, in %. Defaults to None.
+        agreement (dict[int, float], optional): Share of held-out synthetic
+            images on which student and teacher decide alike, by epoch, in %:
+            in place of the accuracy where that is unknown. Defaults to None.
 
     Returns:
         dict[str, str]: Texts by what they are about: 'initial', 'recognised',
@@ -54,11 +68,16 @@ def advise(
     text = _recognition(_finite(recognised), few)
     if text:
         found['recognised'] = text
+    what = 'accuracy'
+    if not top1 and agreement:
+        # Which the teacher has with itself on all images.
+        top1, teacher_top1 = agreement, 100.0
+        what = 'agreement with the teacher'
     curve = _finite(top1)
     broken = sorted(set(top1) - set(curve))
     if broken:
         found['collapse'] = (
-            f'The accuracy of epoch {broken[-1]} is not a number: see the '
+            f'The {what} of epoch {broken[-1]} is not a number: see the '
             "run's log."
         )
     if not curve:
@@ -66,10 +85,10 @@ def advise(
     last, best = max(curve), max(curve, key=lambda e: (curve[e], -e))
     if chance and curve[best] < 1.5 * chance and len(curve) >= _START:
         found['chance'] = (
-            f'After {last} epochs the student is at {_percent(curve[best])}, '
-            f'close to chance ({_percent(chance)}). '
+            f'After {last} epochs the {what} of the student is '
+            f'{_percent(curve[best])}, close to chance ({_percent(chance)}). '
         )
-        if teacher_top1 and teacher_top1 > 1.5 * chance:
+        if what == 'accuracy' and teacher_top1 and teacher_top1 > 1.5 * chance:
             found['chance'] += (
                 f'The teacher is at {_percent(teacher_top1)}, so mean, std '
                 'and the order of the classes are right. If the losses rose '
@@ -78,14 +97,10 @@ def advise(
                 'schedule of distill()). Else it had too few steps.'
             )
         else:
-            found['chance'] += (
-                'Check that the classes of the validation images have the '
-                'order of the teacher, and mean and std; look at the '
-                "teacher's own accuracy and at the images of the bank."
-            )
+            found['chance'] += _TO_CHECK[what]
     elif curve[last] < _COLLAPSE * curve[best]:
         found['collapse'] = (
-            f'The accuracy fell from {_percent(curve[best])} (epoch {best}) '
+            f'The {what} fell from {_percent(curve[best])} (epoch {best}) '
             f'to {_percent(curve[last])} (epoch {last}). One low value is '
             'common while the learning rate is high. If the next ones stay '
             'low, set optim_wrapper.architecture.clip_grad=dict(max_norm=5) '
@@ -94,7 +109,7 @@ def advise(
         )
     elif _stalls(curve, best, epochs, teacher_top1):
         found['stall'] = (
-            f'No accuracy since epoch {best} was above '
+            f'No {what} since epoch {best} was above '
             f'{_percent(curve[best])}, and epoch {last} has '
             f'{_percent(curve[last])}. With a falling learning rate the last '
             'epochs often bring more: wait for them. If the rate is low '

@@ -24,6 +24,8 @@ _LOGGED = re.compile(
 _ENVIRONMENT = re.compile(
     r'\s+(Python|PyTorch|TorchVision|MMEngine|GPU 0): (.{1,100})'
 )
+# The curve by which students are told apart without real images.
+AGREEMENT = 'agreement/held_out_top1'
 # Of a log: letters of a line, lines that are shown.
 _MOST_LETTERS, _MOST_LINES = 2000, 200
 _MOST_LOG = 50_000_000
@@ -151,6 +153,7 @@ def advice_of(run: RunFiles) -> Dict[str, str]:
         run.bank.num_classes if run.bank else None,
         epochs_of(run.config),
         run.teacher_top1(),
+        run.scalars.get(AGREEMENT, {}),
     )
 
 

@@ -17,6 +17,19 @@ _PLOTS = (
         {'accuracy/top1': 'student', 'aux/top1': 'auxiliary head'},
     ),
     (
+        'Agreement with the teacher on synthetic images',
+        'epoch',
+        'decided alike, %',
+        {
+            f'{kind}/{name}_top1': f'{who}, {name.replace("_", " ")}'
+            for name in ('held_out', 'initial', 'views', 'mixed', 'fresh')
+            for kind, who in (
+                ('agreement', 'student'),
+                ('agreement_mean', 'running mean'),
+            )
+        },
+    ),
+    (
         'Who recognises the new images, before they are trained on',
         'epoch',
         'top-1, %',
@@ -226,6 +239,17 @@ def _facts(run: RunFiles) -> List[Tuple[str, str]]:
             ('student, best', f'{top1[best]:.2f} % (epoch {best})'),
             ('student, last', f'{top1[max(top1)]:.2f} %'),
         ]
+    chosen = run.scalars.get('agreement/chosen_epoch')
+    if chosen:
+        last = max(chosen)
+        mean = run.scalars.get('agreement/chosen_mean', {}).get(last)
+        facts.append(
+            (
+                'student, chosen without real images',
+                f'{"running mean" if mean else "weights"} of epoch '
+                f'{chosen[last]:.0f}',
+            )
+        )
     if teacher is not None:
         facts.append(('teacher', f'{teacher:.2f} %'))
     networks = run.measured.get('networks', {})

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .agreement_hook import AgreementHook
 from .aux_probe_hook import AuxProbeHook
 from .checkpoint_hook import DurableCheckpointHook
 from .divergence_hook import DivergenceHook
@@ -11,6 +12,7 @@ from .synthesis_hook import SynthesisHook
 from .teacher_blocks_hook import TeacherBlocksHook
 
 __all__ = [
+    'AgreementHook',
     'AuxProbeHook',
     'DivergenceHook',
     'DurableCheckpointHook',

@@ -39,7 +39,9 @@ def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict[str, Any]]:
             state = {key: getattr(hook, key) for key in attributes}
         else:
             state = hook.state_dict()
-        states[name] = _plain(state, f'{name}.state_dict()')
+        plain = _plain(state, f'{name}.state_dict()')
+        if plain != {}:
+            states[name] = plain
     return states
 
 

@@ -9,7 +9,7 @@ from mmrazor.registry import HOOKS
 
 from ...datasets import ImageBank
 from ...report import advise
-from ...report.run_files import answers_top1
+from ...report.run_files import AGREEMENT, answers_top1
 from ...utils.scalars import read_scalars
 from ..run_plan import is_training
 from .report_hook import ReportHook
@@ -20,10 +20,11 @@ class StallHook(Hook):
     """Warns while a run does not do well, and says what to try.
 
     It looks at what was logged: whether the teacher recognises new images,
-    and whether the student's accuracy is above chance, collapses or no longer
-    rises; see ``csd_mmrazor.report.advise``. Each of it is said when it
-    begins. It reads MMEngine's local log, so it knows of earlier starts of
-    the run, and says nothing without a ``LocalVisBackend``.
+    and whether the student's accuracy, or without validation its agreement
+    with the teacher, is above chance, collapses or no longer rises; see
+    ``csd_mmrazor.report.advise``. Each of it is said when it begins. It reads
+    MMEngine's local log, so it knows of earlier starts of the run, and says
+    nothing without a ``LocalVisBackend``.
     """
 
     # After the values were logged.
@@ -35,6 +36,11 @@ class StallHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Look at the images of the epoch."""
         self._look(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Look at the agreement, where no validation follows."""
+        if runner.val_loop is None:
+            self._look(runner)
 
     def after_val_epoch(
         self, runner: Runner, metrics: Optional[Dict[str, Any]] = None
@@ -69,4 +75,5 @@ class StallHook(Hook):
             bank.opened.num_classes if is_open else None,
             runner.max_epochs if is_epochs else None,
             answers_top1(measured, 'teacher'),
+            scalars.get(AGREEMENT, {}),
         )

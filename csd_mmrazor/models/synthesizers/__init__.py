@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .agreement import agreement, calibration_error
 from .best_step import NonFiniteSynthesisError, SynthesisBatch
 from .image_synthesizer import ImageSynthesizer
 from .lasting_generator import LastingGenerator
@@ -27,7 +28,9 @@ __all__ = [
     'Observer',
     'OfTeacher',
     'SynthesisBatch',
+    'agreement',
     'aux_answers',
+    'calibration_error',
     'count_unrecognised',
     'image_grid',
     'recognition_metrics',

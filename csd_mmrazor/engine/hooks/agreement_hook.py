@@ -1,0 +1,419 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import logging
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import torch
+import torch.nn as nn
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.hooks import EMAHook, Hook
+from mmengine.logging import print_log
+from mmengine.model import MomentumAnnealingEMA
+from mmengine.runner import Runner, save_checkpoint
+from mmrazor.registry import HOOKS
+
+from ...datasets import ImageBank
+from ...models.synthesizers import Networks, NonFiniteSynthesisError
+from ...utils import check_integer, load_file, own_file
+from ...utils.arguments import check_value
+from ..agreement_images import bank_images, compare, fresh_images
+from ..run_plan import is_training
+from ..student_choice import (
+    CANDIDATES,
+    SETS,
+    Choice,
+    History,
+    choose,
+    is_stalled,
+    parse_rule,
+)
+from .synthesis_hook import SynthesisHook
+
+# Of a run's best student by agreement; the epoch goes between.
+BEST = 'best_agreement_epoch_', '.pth'
+# Updates of the running mean in an epoch, at most, and the share of all that
+# it remembers.
+_UPDATES, _REMEMBERED = 50, 0.1
+
+
+@HOOKS.register_module()
+class AgreementHook(Hook):
+    """Chooses the student of a run without any real image.
+
+    After each epoch it compares the student, and the running mean of its
+    weights, with the first teacher on synthetic images, and logs how alike
+    they are. A run without validation ends with the best one: its weights are
+    in ``best_agreement_epoch_*.pth``, they are exported, and the model has
+    them in the end. Where there is validation, it does nothing unless
+    ``always`` is set, and chooses nothing.
+
+    What it knows is in each checkpoint. The student itself is trained as
+    without this hook.
+
+    Args:
+        rule (str): What students are compared by: a set of images and a
+            metric (``engine/student_choice.py`` lists them), or 'last' or
+            'mean' for the last one of its kind. Defaults to
+            'held_out.kl'.
+        sets (sequence[str]): Sets of images that are measured besides.
+            Defaults to ('held_out', 'views').
+        images (int): Images of a set, at most. Defaults to 512.
+        patience (int, optional): The run ends early when no student was
+            better for so many epochs. Defaults to None, it does not.
+        always (bool): Whether to measure where there is validation, too.
+            Defaults to False.
+    """
+
+    # After weights were found to be finite, before the checkpoint.
+    priority = 80
+
+    def __init__(
+        self,
+        rule: str = 'held_out.kl',
+        sets: Sequence[str] = ('held_out', 'views'),
+        images: int = 512,
+        patience: Optional[int] = None,
+        always: bool = False,
+    ) -> None:
+        self.rule = parse_rule(rule)
+        for name in [sets] if isinstance(sets, str) else sets:
+            if name not in SETS:
+                raise ValueError(
+                    'sets of AgreementHook should be some of '
+                    f'{", ".join(SETS)}, but got {name!r}.'
+                )
+        check_integer('images of AgreementHook', images)
+        if patience is not None:
+            check_integer('patience of AgreementHook', patience)
+            if self.rule.images is None:
+                raise ValueError(
+                    f'patience={patience} of AgreementHook ends a run when '
+                    f'students do not become better, but rule={rule!r} '
+                    'compares none: set a rule such as "held_out.kl".'
+                )
+        check_value('always of AgreementHook', always, (bool,))
+        wanted = {self.rule.images, *sets} - {None}
+        self.sets = [name for name in SETS if name in wanted]
+        self.images, self.patience, self.always = images, patience, always
+        self.history: History = {}
+        self._mean: Optional[nn.Module] = None
+        self._loaded: Dict[str, Any] = {}
+        self._is_active = self._chooses = False
+        # Of what the last checkpoint knows as the best.
+        self._saved: Optional[int] = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Refuse to start where another run's best student is."""
+        if not is_training(runner) or runner._resume:
+            return
+        found = self._files(runner)
+        if found and runner.val_loop is None:
+            raise FileExistsError(
+                f'{found[0]} is the best student of another run: continue '
+                'that run with --resume, choose another --work-dir, or delete '
+                'the file.'
+            )
+
+    def before_train(self, runner: Runner) -> None:
+        """Find out what there is to do, and go on with it."""
+        self._chooses = runner.val_loop is None
+        bank = getattr(runner.train_dataloader, 'dataset', None)
+        self._is_active = self._chooses or self.always
+        if not self._is_active:
+            return
+        if not isinstance(bank, ImageBank) or not self._has_images(bank):
+            self._is_active = self._chooses = False
+            runner.logger.warning(
+                'Without validation, and without images that are held out '
+                'from training, nothing tells which student is the best: the '
+                'run ends with its last one. Set '
+                'train_dataloader.dataset.held_out=0.1 of an ImageBank to let '
+                'AgreementHook choose.'
+            )
+            return
+        self._start_mean(runner)
+        if runner._resume:
+            self._forget_others(runner)
+        if self._is_over():
+            runner.train_loop.stop_training = True
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Optional[Dict[str, Any]] = None,
+        outputs: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        """Take the student into the running mean."""
+        if isinstance(self._mean, MomentumAnnealingEMA):
+            steps = len(runner.train_dataloader)
+            if batch_idx % max(steps // _UPDATES, 1) == 0:
+                student = Networks.from_algorithm(runner.model).student
+                self._mean.update_parameters(student)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Measure the students, keep the best, and stop if none is better."""
+        if not self._is_active:
+            return
+        epoch = runner.epoch + 1
+        found: List[Any] = [None]
+        if is_main_process():
+            found = [self._measure(runner)]
+        broadcast_object_list(found)
+        self.history[epoch] = found[0]
+        best = choose(self.history, self.rule)
+        assert best is not None, 'this epoch was measured'
+        if is_main_process():
+            self._report(runner, best)
+            if self._chooses and best.epoch == epoch:
+                self._save(runner, best)
+        barrier()
+        if self._is_over():
+            runner.logger.warning(
+                f'No student was better than that of epoch {best.epoch} for '
+                f'{self.patience} epochs: training ends early.'
+            )
+            runner.train_loop.stop_training = True
+
+    def before_save_checkpoint(
+        self, runner: Runner, checkpoint: Dict[str, Any]
+    ) -> None:
+        """Note what the checkpoint will know as the best student."""
+        best = choose(self.history, self.rule)
+        if 'optimizer' in checkpoint and best is not None:
+            self._saved = best.epoch
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Remove students that no checkpoint knows as the best any more."""
+        if self._is_active and self._chooses and is_main_process():
+            best = choose(self.history, self.rule)
+            kept = {self._saved, best and best.epoch}
+            for path in self._files(runner):
+                if _epoch_of(path) not in kept:
+                    path.unlink()
+
+    def after_train(self, runner: Runner) -> None:
+        """Give the model the weights of the chosen student."""
+        best = choose(self.history, self.rule)
+        if not self._is_active or not self._chooses or best is None:
+            return
+        if is_main_process():
+            for path in self._files(runner):
+                if _epoch_of(path) != best.epoch:
+                    path.unlink()
+        barrier()
+        path = self._file(runner, best.epoch)
+        model = getattr(runner.model, 'module', runner.model)
+        weights = load_file(path)['state_dict']
+        model.load_state_dict(weights, strict=False)
+        runner.logger.info(
+            f'The run ends with {_describe(best, self.rule)}: {path}'
+        )
+
+    def state_dict(self) -> Dict[str, Any]:
+        """What a checkpoint has to know."""
+        state: Dict[str, Any] = {}
+        if self.history:
+            state['history'] = self.history
+        if isinstance(self._mean, MomentumAnnealingEMA):
+            state['mean'] = self._mean.state_dict()
+        return state
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Take over what a checkpoint knows.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        self.history = _parse(state.get('history', {}))
+        self._saved = None
+        self._loaded = state.get('mean', {})
+
+    def _has_images(self, bank: ImageBank) -> bool:
+        needs = {*self.sets} - {'seen', 'fresh'}
+        return not needs or len(bank.places(held_out=True)) > 0
+
+    def _start_mean(self, runner: Runner) -> None:
+        """Go on with the running mean, or with that of an ``EMAHook``."""
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                averaged = hook.ema_model.module
+                self._mean = Networks.from_algorithm(averaged).student
+                return
+        student = Networks.from_algorithm(runner.model).student
+        steps = len(runner.train_dataloader)
+        updates = runner.max_epochs * min(steps, _UPDATES)
+        self._mean = MomentumAnnealingEMA(
+            student,
+            momentum=min(1 / max(_REMEMBERED * updates, 2), 0.5),
+            gamma=1,
+            update_buffers=True,
+        )
+        if self._loaded:
+            self._mean.load_state_dict(self._loaded)
+            self._loaded = {}
+
+    def _forget_others(self, runner: Runner) -> None:
+        """Let the folder and what was measured tell of the same students."""
+        best = choose(self.history, self.rule)
+        if not self._chooses:
+            return
+        if best is not None and not self._file(runner, best.epoch).is_file():
+            runner.logger.warning(
+                f'The best student so far, {self._file(runner, best.epoch)}, '
+                'is not in the work dir: the best of the epochs from here on '
+                'is taken.'
+            )
+            self.history, best = {}, None
+        barrier()  # before a file goes that others look for
+        if is_main_process():
+            for path in self._files(runner):
+                if best is None or _epoch_of(path) != best.epoch:
+                    path.unlink()
+        self._saved = best and best.epoch
+
+    def _is_over(self) -> bool:
+        return self.patience is not None and is_stalled(
+            self.history, self.rule, self.patience
+        )
+
+    def _measure(self, runner: Runner) -> Dict[str, Dict[str, Any]]:
+        """What is measured of an epoch's students, by set and metric."""
+        model = getattr(runner.model, 'module', runner.model)
+        networks = Networks.from_algorithm(model)
+        students = self.students(runner)
+        augment = getattr(model.data_preprocessor, 'augment', None)
+        found: Dict[str, Dict[str, Any]] = {name: {} for name in students}
+        for name in self.sets:
+            if name == 'fresh':
+                images = self._fresh(runner)
+            else:
+                images = bank_images(
+                    runner.train_dataloader.dataset,
+                    name,
+                    self.images,
+                    augment,
+                )
+            if len(images):
+                for who, each in compare(networks, students, images).items():
+                    found[who][name] = each
+        return found
+
+    def students(self, runner: Runner) -> Dict[str, Any]:
+        """The candidates of an epoch, by name."""
+        student = Networks.from_algorithm(runner.model).student
+        return dict(zip(CANDIDATES, (student, self._averaged)))
+
+    @property
+    def _averaged(self) -> Any:
+        """The student with the mean of its weights."""
+        if isinstance(self._mean, MomentumAnnealingEMA):
+            return self._mean.module
+        return self._mean
+
+    def _fresh(self, runner: Runner) -> torch.Tensor:
+        rounds = [
+            hook.round_runner
+            for hook in runner.hooks
+            if isinstance(hook, SynthesisHook) and hook.round_runner
+        ]
+        try:
+            if rounds:
+                return fresh_images(rounds[0], self.images, runner.epoch)
+        except NonFiniteSynthesisError as error:
+            print_log(str(error), 'current', logging.WARNING)
+        return torch.empty(0)
+
+    def _report(self, runner: Runner, best: Choice) -> None:
+        """Log what was measured, and which student is the best."""
+        epoch = runner.epoch + 1
+        scalars = {
+            f'{dict(last="agreement", mean="agreement_mean")[who]}/'
+            f'{name}_{metric}': value
+            for who, sets in self.history[epoch].items()
+            for name, metrics in sets.items()
+            for metric, value in metrics.items()
+        }
+        if self._chooses:
+            scalars['agreement/chosen_epoch'] = best.epoch
+            scalars['agreement/chosen_mean'] = int(best.candidate == 'mean')
+        runner.visualizer.add_scalars(scalars, step=epoch)
+        listed = ', '.join(f'{k}: {v:.4g}' for k, v in scalars.items())
+        runner.logger.info(f'Epoch {epoch}: {listed}')
+
+    def _save(self, runner: Runner, best: Choice) -> None:
+        """Write the student of this epoch, atomically."""
+        model = getattr(runner.model, 'module', runner.model)
+        state = dict(model.state_dict())
+        if best.candidate == 'mean':
+            student = Networks.from_algorithm(model).student
+            (prefix,) = (k for k, m in model.named_modules() if m is student)
+            for name, value in self._averaged.state_dict().items():
+                state[f'{prefix}.{name}'] = value
+        meta = dict(
+            epoch=best.epoch,
+            iter=runner.iter + 1,
+            cfg=runner.cfg.pretty_text,
+            seed=runner.seed,
+            experiment_name=runner.experiment_name,
+            dataset_meta=dict(runner.train_dataloader.dataset.metainfo),
+            student=best.candidate,
+        )
+        save_checkpoint(
+            dict(
+                meta=meta,
+                state_dict={k: v.detach().cpu() for k, v in state.items()},
+            ),
+            str(self._file(runner, best.epoch)),
+        )
+
+    def _file(self, runner: Runner, epoch: int) -> Path:
+        return Path(runner.work_dir, f'{BEST[0]}{epoch}{BEST[1]}')
+
+    def _files(self, runner: Runner) -> List[Path]:
+        """Those of this kind in the work dir."""
+        found = sorted(Path(runner.work_dir).glob('*'.join(BEST)))
+        return [
+            path
+            for path in found
+            if _epoch_of(path) and own_file(runner.work_dir, path.name)
+        ]
+
+
+def _epoch_of(path: Path) -> int:
+    number = path.name[len(BEST[0]) : -len(BEST[1])]
+    return int(number) if number.isdecimal() else 0
+
+
+def _describe(best: Choice, rule: Any) -> str:
+    kind = 'the running mean' if best.candidate == 'mean' else 'the student'
+    text = f'{kind} of epoch {best.epoch}'
+    if rule.images is not None:
+        text += f', the best by {rule.images}.{rule.metric}'
+    return text
+
+
+def _parse(history: Any) -> History:
+    """What was measured, if it is that.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    try:
+        parsed: History = {}
+        for epoch, students in history.items():
+            parsed[epoch] = {
+                who: {
+                    name: {key: float(value) for key, value in each.items()}
+                    for name, each in sets.items()
+                }
+                for who, sets in students.items()
+            }
+            if type(epoch) is not int or not {*students} <= {*CANDIDATES}:
+                raise ValueError
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            'The history of AgreementHook should hold numbers by epoch, '
+            f'student, set and metric, but is {history!r:.100}.'
+        ) from error
+    return parsed

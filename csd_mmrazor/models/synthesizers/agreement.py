@@ -1,0 +1,56 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""How much a student is like its teacher, told without labels."""
+
+from typing import Dict
+
+from torch import Tensor
+
+# Of confidence, of the same width.
+_BINS = 15
+
+
+def agreement(logits_s: Tensor, logits_t: Tensor) -> Dict[str, float]:
+    """Compare what student and teacher say of the same images.
+
+    Args:
+        logits_s (Tensor): The student's, (N, K).
+        logits_t (Tensor): The teacher's, (N, K).
+
+    Returns:
+        dict[str, float]: ``top1``, the share of images on which they decide
+        alike, in %; ``kl``, the mean KL divergence of the student's
+        probabilities from the teacher's, in nats; ``ece``, the
+        :func:`calibration_error` of the student with the teacher's decisions
+        for labels, in %. NaN for a student whose logits are not finite.
+    """
+    log_s, log_t = (
+        logits.double().log_softmax(1) for logits in (logits_s, logits_t)
+    )
+    if not logits_s.isfinite().all():
+        return dict.fromkeys(('top1', 'kl', 'ece'), float('nan'))
+    confidence, decided = log_s.exp().max(1)
+    same = decided == log_t.argmax(1)
+    kl = (log_t.exp() * (log_t - log_s)).sum(1).mean()
+    return dict(
+        top1=100 * same.double().mean().item(),
+        kl=max(kl.item(), 0.0),  # not below by rounding
+        ece=100 * calibration_error(confidence, same),
+    )
+
+
+def calibration_error(confidence: Tensor, right: Tensor) -> float:
+    """The expected calibration error (Guo et al., ICML 2017).
+
+    Args:
+        confidence (Tensor): In the decision on each image, 0..1, (N, ).
+        right (Tensor): Whether it is right, (N, ), bool.
+
+    Returns:
+        float: By how much confidence and the share of right decisions differ,
+        0..1, averaged over 15 bins of confidence by their images.
+    """
+    bins = (confidence * _BINS).ceil().long().clamp(1, _BINS) - 1
+    gaps = confidence.new_zeros(_BINS).index_add_(
+        0, bins, right.to(confidence.dtype) - confidence
+    )
+    return gaps.abs().sum().item() / len(confidence)

@@ -1,0 +1,359 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Students that are chosen without a real image."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import build, network
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from csd_mmrazor.engine import agreement_images
+from csd_mmrazor.engine.hooks import AgreementHook
+from csd_mmrazor.export import find_checkpoint
+from csd_mmrazor.report import write_report
+from csd_mmrazor.utils import load_file
+from csd_mmrazor.utils.scalars import read_scalars
+
+HOOK = 'default_hooks.agreement'
+SYNTHESIS = 'default_hooks.synthesis'
+# One generator goes on from round to round, and so does its optimizer.
+LASTING = {
+    f'{SYNTHESIS}.synthesizer.meta': dict(type='LastingGenerator'),
+    f'{SYNTHESIS}.synthesizer.optimizer_lasts': True,
+    f'{SYNTHESIS}.synthesizer.latents': 'fresh',
+}
+
+
+@pytest.fixture
+def unvalidated(tiny_config):
+    """A Runner of three epochs that holds images out, without validation."""
+
+    def make(work_dir='run', resume=False, rehearsal=False, **options):
+        cfg = tiny_config(
+            work_dir,
+            **{
+                'train_cfg.max_epochs': 3,
+                'train_dataloader.dataset.held_out': 0.25,
+                f'{SYNTHESIS}.grid_images': 0,
+                'default_hooks.report.images': 0,
+                **LASTING,
+                **options,
+            },
+        )
+        for split in ('val', 'test'):
+            for part in ('dataloader', 'evaluator', 'cfg'):
+                cfg.pop(f'{split}_{part}')
+        cfg.resume = resume
+        cfg.default_hooks.synthesis.rehearsal = rehearsal
+        return Runner.from_cfg(cfg)
+
+    return make
+
+
+def hook_of(runner):
+    (hook,) = (h for h in runner.hooks if isinstance(h, AgreementHook))
+    return hook
+
+
+def log_of(runner):
+    return Path(runner._log_dir, f'{runner.timestamp}.log').read_text()
+
+
+class Course(Hook):
+    """Makes students as good as a test wants, and notes their weights."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, monkeypatch, runner, last, mean=None):
+        self.weights, self.iters = {}, []
+        mean = mean or [-v for v in last]
+
+        def compare(networks, students, images):
+            kl = dict(last=last, mean=mean)
+            return {
+                who: dict(top1=50, ece=0, kl=-kl[who][runner.epoch])
+                for who in students
+            }
+
+        monkeypatch.setattr(
+            'csd_mmrazor.engine.hooks.agreement_hook.compare', compare
+        )
+
+    def after_train_iter(self, runner, **_):
+        self.iters.append(copied(runner.model.architecture))
+
+    def after_train_epoch(self, runner):
+        self.weights[runner.epoch + 1] = copied(runner.model.architecture)
+
+
+def copied(module):
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def assert_equal(found, expected, exactly=True):
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        if exactly:
+            assert torch.equal(found[key], value), key
+        else:
+            torch.testing.assert_close(found[key], value)
+
+
+def test_a_run_ends_with_the_best_student(unvalidated, monkeypatch):
+    runner = unvalidated(rehearsal=True, **{f'{HOOK}.rule': 'held_out.kl'})
+    course = Course(monkeypatch, runner, [1, 5, 4])
+    runner.register_hook(course)
+    runner.train()
+    work = Path(runner.work_dir)
+    path = work / 'best_agreement_epoch_2.pth'
+    assert [*work.glob('best_*')] == [path] == [find_checkpoint(work)]
+    saved = load_file(path)
+    prefix = 'architecture.'
+    student = {
+        key[len(prefix) :]: value
+        for key, value in saved['state_dict'].items()
+        if key.startswith(prefix)
+    }
+    assert_equal(student, course.weights[2])
+    assert (saved['meta']['epoch'], saved['meta']['student']) == (2, 'last')
+    # What a caller gets, and what is exported; the last one is resumed.
+    assert_equal(copied(runner.model.architecture), student)
+    assert_equal(load_file(work / 'student/student.pth'), student)
+    latest = load_file(work / 'epoch_3.pth')
+    assert_equal(
+        {
+            key[len(prefix) :]: value
+            for key, value in latest['state_dict'].items()
+            if key.startswith(prefix)
+        },
+        course.weights[3],
+    )
+    # A student that was chosen by real images counts more.
+    best = work / 'best_accuracy_top1_epoch_1.pth'
+    path.rename(best)
+    (work / 'best_agreement_epoch_9.pth').write_bytes(best.read_bytes())
+    assert find_checkpoint(work) == best
+    scalars = read_scalars(work)
+    assert scalars['agreement/chosen_epoch'] == {1: 1, 2: 2, 3: 2}
+    page = write_report([work]).read_text()
+    assert 'student, chosen without real images' in page
+    assert 'weights of epoch 2' in page
+
+
+def test_the_running_mean_may_be_the_best(unvalidated, monkeypatch):
+    runner = unvalidated()
+    course = Course(monkeypatch, runner, [1, 2, 3], [4, 6, 5])
+    runner.register_hook(course)
+    runner.train()
+    # By hand, of all steps up to then: 3 of an epoch, 9 of the run.
+    mean = course.iters[0]
+    for step, weights in enumerate(course.iters[1:6], 1):
+        rate = max(0.5, 1 / (1 + step))
+        mean = {
+            key: value + rate * (weights[key] - value)
+            if value.is_floating_point()
+            else value
+            for key, value in mean.items()
+        }
+    found = copied(runner.model.architecture)
+    assert_equal(found, mean, exactly=False)
+    (path,) = Path(runner.work_dir).glob('best_*')
+    assert path.name == 'best_agreement_epoch_2.pth'
+    assert load_file(path)['meta']['student'] == 'mean'
+    page = write_report([runner.work_dir]).read_text()
+    assert 'running mean of epoch 2' in page
+
+
+SETS = ['held_out', 'initial', 'views', 'mixed', 'seen', 'fresh']
+
+
+def test_it_leaves_the_run_as_it_is(unvalidated):
+    """Whether it measures all there is or nothing."""
+    found = []
+    for options in (
+        {f'{HOOK}.sets': SETS},
+        {HOOK: dict(type='mmrazor.DivergenceHook', _delete_=True)},
+    ):
+        runner = unvalidated(f'run{len(found)}', **options)
+        runner.train()
+        found.append(load_file(Path(runner.work_dir, 'epoch_3.pth')))
+        bank = runner.train_dataloader.dataset.opened
+        found.append((bank.shards, bank.digest(), bank.states))
+        if len(found) == 2:
+            history = hook_of(runner).history
+    for key in ('state_dict', 'optimizer'):
+        torch.testing.assert_close(
+            found[0][key], found[2][key], rtol=0, atol=0
+        )
+    assert found[1] == found[3]
+    assert [*history] == [1, 2, 3]
+    for students in history.values():
+        assert [*students] == ['last', 'mean']
+        for sets in students.values():
+            assert [*sets] == SETS
+    # Fresh images are other ones than those of the bank.
+    assert len({e['last']['fresh']['kl'] for e in history.values()}) == 3
+
+
+class Stop(Exception):
+    pass
+
+
+class Stopper(Hook):
+    """Ends a run in an epoch, as a kill would."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def after_train_iter(self, runner, batch_idx, **_):
+        if (runner.epoch, batch_idx) == (self.epoch, 1):
+            raise Stop
+
+
+@pytest.mark.parametrize('killed_in', [1, 2])
+def test_a_stopped_run_chooses_the_same(unvalidated, killed_in):
+    whole = unvalidated('whole')
+    whole.train()
+    runner = unvalidated()
+    runner.register_hook(Stopper(killed_in))
+    with pytest.raises(Stop):
+        runner.train()
+    # Left by an epoch whose checkpoint was not written.
+    late = Path(runner.work_dir, f'best_agreement_epoch_{killed_in + 1}.pth')
+    late.write_bytes(b'')
+    again = unvalidated(resume=True)
+    again.train()
+    assert hook_of(again).history == hook_of(whole).history
+    names, states = [], []
+    for each in (again, whole):
+        (path,) = Path(each.work_dir).glob('best_*')
+        names.append(path.name)
+        states.append(load_file(path)['state_dict'])
+        states.append(load_file(Path(each.work_dir, 'epoch_3.pth'))['hooks'])
+    assert names[0] == names[1]
+    torch.testing.assert_close(states[:2], states[2:], rtol=0, atol=0)
+
+
+def test_a_best_student_that_is_lost(unvalidated, monkeypatch):
+    runner = unvalidated(**{'train_cfg.max_epochs': 2})
+    Course(monkeypatch, runner, [5, 1])
+    runner.train()
+    Path(runner.work_dir, 'best_agreement_epoch_1.pth').unlink()
+    again = unvalidated(resume=True)
+    Course(monkeypatch, again, [0, 0, 1])
+    again.train()
+    assert 'is not in the work dir: the best of the epochs' in log_of(again)
+    (path,) = Path(runner.work_dir).glob('best_*')
+    assert path.name == 'best_agreement_epoch_3.pth'
+
+
+def test_it_ends_early(unvalidated, monkeypatch):
+    options = {f'{HOOK}.patience': 2, 'train_cfg.max_epochs': 9}
+    runner = unvalidated(**options)
+    Course(monkeypatch, runner, [1, 5, 4, 3, 9])
+    runner.train()
+    assert runner.epoch == 4
+    # A run that is over stays so.
+    again = unvalidated(resume=True, **options)
+    Course(monkeypatch, again, [0] * 9)
+    again.train()
+    assert again.epoch == 4
+    (path,) = Path(runner.work_dir).glob('best_*')
+    assert path.name == 'best_agreement_epoch_2.pth'
+
+
+def test_a_collapse_is_told(unvalidated, monkeypatch):
+    runner = unvalidated()
+    values = iter([90.0, 90.0, 91.0, 91.0, 20.0, 20.0])
+    compare = agreement_images.compare
+
+    def drop(networks, students, images):
+        found = compare(networks, students, images)
+        value = next(values) if len(images) else 0
+        return {k: dict(v, top1=value) for k, v in found.items()}
+
+    monkeypatch.setattr(
+        'csd_mmrazor.engine.hooks.agreement_hook.compare', drop
+    )
+    runner.train()
+    assert 'agreement with the teacher fell from 91.0 % (ep' in log_of(runner)
+
+
+def test_with_validation_nothing_is_chosen(tiny_runner, monkeypatch):
+    option = {
+        'train_dataloader.dataset.held_out': 0.25,
+        f'{HOOK}.always': True,
+        f'{SYNTHESIS}.grid_images': 0,
+    }
+    runner = tiny_runner(**option)
+    runner.train()
+    work = Path(runner.work_dir)
+    assert not [*work.glob('best_agreement*')]
+    assert 'best_accuracy' in find_checkpoint(work).name
+    scalars = read_scalars(work)
+    assert [*scalars['agreement/held_out_top1']] == [1, 2]
+    assert [*scalars['agreement_mean/views_kl']] == [1, 2]
+    assert 'agreement/chosen_epoch' not in scalars
+
+
+def test_without_held_out_images_the_last_one_is_left(unvalidated):
+    runner = unvalidated(
+        **{'train_dataloader.dataset.held_out': 0, 'train_cfg.max_epochs': 1}
+    )
+    runner.train()
+    assert 'the run ends with its last one. Set' in log_of(runner)
+    assert not [*Path(runner.work_dir).glob('best_*')]
+    # Nor where others lie.
+    Path(runner.work_dir, 'best_agreement_epoch_1.pth').touch()
+    with pytest.raises(FileExistsError, match='of another run'):
+        unvalidated().train()
+
+
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(rule='best'), 'rule should be one of'),
+        (dict(sets=['val']), "sets of AgreementHook .* got 'val'"),
+        (dict(sets='val'), "sets of AgreementHook .* got 'val'"),
+        (dict(images=0), 'images of AgreementHook'),
+        (dict(patience=0), 'patience of AgreementHook'),
+        (dict(patience=1, rule='last'), "rule='last' compares none"),
+        (dict(always='yes'), 'always of AgreementHook'),
+    ],
+)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        AgreementHook(**kwargs)
+
+
+@pytest.mark.parametrize(
+    'history',
+    [[], {1: []}, {'1': {}}, {1: dict(best={})}, {1: dict(last=dict(a=[1]))}],
+)
+def test_states_that_are_none(history):
+    with pytest.raises(ValueError, match='history of AgreementHook'):
+        AgreementHook().load_state_dict(dict(history=history))
+
+
+def test_images_are_compared_as_networks_see_them():
+    from csd_mmrazor.models.synthesizers import Networks, agreement
+
+    torch.manual_seed(0)
+    teacher, student = (build(network()) for _ in range(2))
+    networks = Networks(teacher, student, None, lambda x: x.float() / 128 - 1)
+    images = torch.randint(256, (300, 1, 8, 8), dtype=torch.uint8)
+    student.train()
+    found = agreement_images.compare(networks, dict(a=student), images)
+    assert student.training
+    for each in (teacher, student):
+        each.eval()
+    with torch.no_grad():
+        inputs = images.float() / 128 - 1
+        expected = agreement(
+            *(m(inputs, mode='tensor') for m in (student, teacher))
+        )
+    assert found['a'] == pytest.approx(expected, rel=1e-4)

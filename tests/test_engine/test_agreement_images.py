@@ -1,0 +1,83 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import numpy as np
+import pytest
+import torch
+
+from csd_mmrazor.datasets import ImageBank
+from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL
+from csd_mmrazor.engine.agreement_images import bank_images, spread
+from csd_mmrazor.models.augments import RandomCropFlip
+
+
+@pytest.fixture
+def bank(tmp_path):
+    bank = ImageBank(held_out=0.25)
+    bank.open(tmp_path / 'bank', (1, 8, 8), 10)
+    for number, epoch in enumerate((IMPORTED, INITIAL, 0, 1)):
+        seed = np.random.default_rng(number)
+        images = seed.integers(256, size=(16, 1, 8, 8)).astype(np.uint8)
+        bank.append(images, seed.integers(10, size=16), epoch, 0)
+    return bank
+
+
+def as_set(images):
+    return {image.numpy().tobytes() for image in images}
+
+
+def at(bank, places):
+    return bank.__getitems__(places.tolist())['inputs']
+
+
+@pytest.mark.parametrize('length', [0, 1, 5, 10, 11])
+def test_places_from_all_over(length):
+    places = 3 * np.arange(length)
+    found = spread(places, 5)
+    assert set(found) <= set(places) and len(found) == min(length, 5)
+    assert len(set(found)) == len(found)
+    if length:
+        assert (found[0], found[-1]) == (places[0], places[-1])
+
+
+def test_sets_of_images(bank):
+    held, seen = bank.places(True), bank.places(False)
+    assert as_set(bank_images(bank, 'held_out', 99)) == as_set(at(bank, held))
+    assert as_set(bank_images(bank, 'seen', 99)) == as_set(at(bank, seen))
+    initial = bank_images(bank, 'initial', 99)
+    assert torch.equal(initial, at(bank, held[held < 32]))
+    assert len(initial) == 8
+    for name in ('held_out', 'initial', 'views', 'mixed', 'seen'):
+        assert bank_images(bank, name, 3).shape == (3, 1, 8, 8)
+        # The same in each epoch, whatever was drawn meanwhile.
+        state = torch.random.get_rng_state()
+        first = bank_images(bank, name, 99)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        torch.rand(1)
+        assert torch.equal(bank_images(bank, name, 99), first)
+
+
+def test_views_and_pairs_by_hand(bank):
+    images = bank_images(bank, 'held_out', 99)
+    shifted = RandomCropFlip(padding=1, flip_prob=0)
+    for augment in (None, shifted):
+        views = bank_images(bank, 'views', 99, augment)
+        padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
+        for view, each in zip(views, padded):
+            crops = [
+                each[:, top : top + 8, left : left + 8]
+                for top in range(3)
+                for left in range(3)
+            ]
+            assert any(torch.equal(view, crop) for crop in crops)
+    mixed = bank_images(bank, 'mixed', 99).int()
+    partners = (2 * mixed - images.int()).clamp(0, 255)
+    for partner in partners:
+        # Half of an odd sum is rounded up.
+        assert min((partner - other.int()).abs().max() for other in images) < 2
+
+
+def test_nothing_is_held_out(tmp_path, bank):
+    other = ImageBank(data_root=str(bank.opened.path))
+    assert len(bank_images(other, 'held_out', 9)) == 0
+    assert len(bank_images(other, 'views', 9)) == 0
+    assert len(bank_images(other, 'mixed', 9)) == 0
+    assert len(bank_images(other, 'seen', 9)) == 9
