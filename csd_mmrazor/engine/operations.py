@@ -165,13 +165,14 @@ def round_cost(
     Returns:
         RoundCost: The same for every number of steps.
     """
-    # Compiled code is not counted, and there is a limit to how often torch
-    # compiles the same function.
-    with_compile, synthesizer.with_compile = synthesizer.with_compile, False
+    # Compiled code and graphs are not counted, and there is a limit to how
+    # often torch compiles the same function.
+    before = synthesizer.with_compile, synthesizer.graph
+    synthesizer.with_compile = synthesizer.graph = False
     try:
         return _round_cost(synthesizer, networks, with_student)
     finally:
-        synthesizer.with_compile = with_compile
+        synthesizer.with_compile, synthesizer.graph = before
 
 
 def _round_cost(

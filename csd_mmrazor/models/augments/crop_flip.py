@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from functools import partial
 from typing import Tuple
 
 import torch
@@ -8,6 +9,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...utils import check_integer, check_probability
+from ..utils import drawn
 
 
 def crop_flip(
@@ -63,8 +65,8 @@ class RandomCropFlip(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Augment a batch, (N, C, H, W), any dtype."""
-        drawn = self._draw(len(images), images.device)
-        return crop_flip(images, *drawn, self.padding)
+        draw = partial(self._draw, len(images), images.device)
+        return crop_flip(images, *drawn(draw), self.padding)
 
     def draws(self, num: int) -> Tensor:
         """Draw views that :meth:`replay` makes of images, now or later.

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import math
-from typing import Sequence
+from functools import partial
+from typing import Sequence, Tuple
 
 import torch
 import torch.nn as nn
@@ -9,6 +10,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...utils import check_probability
+from ..utils import drawn
 
 
 def resized_crop(
@@ -80,7 +82,12 @@ class RandomResizedCropFlip(nn.Module):
         """Augment a batch, (N, C, H, W); uint8 becomes float in [0, 1]."""
         if images.dtype == torch.uint8:
             images = images / 255.0
-        num, device = len(images), images.device
+        draw = partial(self._draw, len(images), images.device)
+        return resized_crop(images, *drawn(draw))
+
+    def _draw(
+        self, num: int, device: torch.device
+    ) -> Tuple[Tensor, Tensor, Tensor]:
         area, log_ratio = torch.rand(2, num, device=device)
         area = self.scale[0] + area * (self.scale[1] - self.scale[0])
         low, high = map(math.log, self.ratio)
@@ -91,7 +98,7 @@ class RandomResizedCropFlip(nn.Module):
         # Anywhere, as long as the box is within the image.
         centers = (2 * torch.rand(num, 2, device=device) - 1) * (1 - sizes)
         flips = torch.rand(num, device=device) < self.flip_prob
-        return resized_crop(images, centers, sizes, flips)
+        return centers, sizes, flips
 
     def extra_repr(self) -> str:
         return (

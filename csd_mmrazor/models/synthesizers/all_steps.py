@@ -25,8 +25,8 @@ class RoundToLevels(nn.Module):
 class AllSteps:
     """The images of every step of a round, as the networks saw them.
 
-    They have their place on the device from the first step on, and no step
-    waits for its images.
+    They have their place on the device from the first step on: no step waits
+    for its images, and a graph can replay it.
 
     Args:
         iters (int): Steps of the round.
@@ -53,17 +53,18 @@ class AllSteps:
         self.maps: Optional[Tensor] = None
 
     @torch.no_grad()
-    def update(self, step: int, images: Tensor, logits_t: Tensor) -> None:
-        """Keep a step.
+    def update(self, images: Tensor, logits_t: Tensor) -> None:
+        """Keep the next step.
 
         Args:
-            step (int): Its number, from 0.
             images (Tensor): What the networks saw, in [0, 1], (N, C, H, W).
             logits_t (Tensor): What the teacher said of it, (N, K).
         """
         num = len(images)
         if not hasattr(self, 'images'):
             total = self.iters * num
+            # Where the images of this step belong.
+            self.rows = torch.arange(num, device=images.device)
             self.images = images.new_empty(
                 (total, *images.shape[1:]), dtype=torch.uint8
             )
@@ -76,15 +77,14 @@ class AllSteps:
                 self.maps = logits_t.new_empty(
                     (total, self.kept_maps.size), dtype=torch.float16
                 )
-        place = slice(step * num, (step + 1) * num)
-        self.images[place] = to_uint8(images)
-        self.labels[place] = (
-            logits_t.argmax(1) if self.asked is None else self.asked
-        )
+        self.images.index_copy_(0, self.rows, to_uint8(images))
+        labels = logits_t.argmax(1) if self.asked is None else self.asked
+        self.labels.index_copy_(0, self.rows, labels)
         if self.targets is not None:
-            self.targets[place] = to_float16(logits_t)
+            self.targets.index_copy_(0, self.rows, to_float16(logits_t))
         if self.maps is not None and self.kept_maps is not None:
-            self.maps[place] = self.kept_maps.recorded()
+            self.maps.index_copy_(0, self.rows, self.kept_maps.recorded())
+        self.rows += num
 
     def batch(self, best: SynthesisBatch) -> SynthesisBatch:
         """The batch of a round in place of its best step's."""

@@ -31,7 +31,8 @@ class BestStep:
     """The step of lowest loss so far.
 
     All of it stays on the device until the round ends: no step waits for its
-    loss.
+    loss. It has memory of its own that stays where it is, so that what a
+    step made may be overwritten by the next, and a graph can replay it.
 
     Args:
         device (torch.device): The networks'.
@@ -40,41 +41,44 @@ class BestStep:
 
     def __init__(self, device: torch.device, iters: int) -> None:
         self.iters = iters
-        self.loss = torch.full((), float('inf'), device=device)
         self.step = torch.full((), -1, device=device)
+        self.now = torch.zeros((), dtype=torch.int64, device=device)
         self.images: Optional[Tensor] = None
         self.names: List[str] = []
 
     @torch.no_grad()
     def update(
-        self,
-        step: int,
-        loss: Tensor,
-        images: Tensor,
-        terms: Dict[str, Tensor],
+        self, loss: Tensor, images: Tensor, terms: Dict[str, Tensor]
     ) -> None:
-        """Keep a step if it is the best.
+        """Keep the next step if it is the best.
 
         Args:
-            step (int): Its number, from 0.
             loss (Tensor): Total loss, a scalar.
             images (Tensor): In [0, 1], (N, C, H, W).
             terms (dict[str, Tensor]): All terms by name, scalars.
         """
         values = torch.stack([term.float() for term in terms.values()])
         if self.images is None:
-            self.images, self.names = images, [*terms]
-            self.values = values
+            self.images, self.names = images.clone(), [*terms]
+            self.values = values.clone()
+            self.loss = torch.full_like(loss, float('inf'))
             # The step in which each term was first not finite.
             self.first_bad = torch.full_like(values, self.iters)
         better = loss < self.loss
-        self.loss = torch.where(better, loss, self.loss)
-        self.step = torch.where(better, step, self.step)
-        self.values = torch.where(better, values, self.values)
-        self.images = torch.where(better, images, self.images)
-        self.first_bad = torch.where(
-            values.isfinite(), self.first_bad, self.first_bad.clamp(max=step)
+        for kept, value in (
+            (self.loss, loss),
+            (self.step, self.now),
+            (self.values, values),
+            (self.images, images),
+        ):
+            torch.where(better, value, kept, out=kept)
+        torch.where(
+            values.isfinite(),
+            self.first_bad,
+            self.first_bad.minimum(self.now),
+            out=self.first_bad,
         )
+        self.now += 1
 
     def batch(self, labels: Tensor) -> SynthesisBatch:
         """The batch of the best step; waits for the device.

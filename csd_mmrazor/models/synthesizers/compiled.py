@@ -5,7 +5,7 @@ import sysconfig
 from copy import deepcopy
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, List, Tuple
+from typing import Any, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -29,9 +29,12 @@ class CompiledCopy(nn.Module):
         model (nn.Module): The classifier.
         with_statistics (bool): Whether ``statistics`` are those of the last
             pass, as in :func:`fast_frozen_bn`.
+        mode (str, optional): Of ``torch.compile``. Defaults to None.
     """
 
-    def __init__(self, model: Any, with_statistics: bool) -> None:
+    def __init__(
+        self, model: Any, with_statistics: bool, mode: Optional[str] = None
+    ) -> None:
         super().__init__()
         self.model = deepcopy(model).requires_grad_(False).eval()
         self.statistics = CollectedStatistics([])
@@ -40,7 +43,9 @@ class CompiledCopy(nn.Module):
             self._open = fast_frozen_bn(self.model, True)
             self.statistics = self._open.__enter__()
         # Shapes never change; each pass is one graph or an error.
-        compiled = partial(torch.compile, dynamic=False, fullgraph=True)
+        compiled = partial(
+            torch.compile, dynamic=False, fullgraph=True, mode=mode
+        )
         self._logits = compiled(self._forward)
         self._features = compiled(self._extract_feat)
 
@@ -101,12 +106,13 @@ class CompiledNetworks:
 
     Args:
         networks (Networks): What is copied.
+        mode (str, optional): Of ``torch.compile``. Defaults to None.
 
     Raises:
         ValueError: If they cannot be compiled here.
     """
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, networks: Networks, mode: Optional[str] = None) -> None:
         if not hasattr(torch.compiler, 'is_compiling'):
             raise ValueError(
                 'compile=True of ImageSynthesizer needs torch 2.3 or newer, '
@@ -120,12 +126,14 @@ class CompiledNetworks:
                 'or model.aux_feature=None.'
             )
         check_compiler(next(networks.teachers.parameters()).device)
-        copies = [CompiledCopy(each, True) for each in networks.each_teacher]
+        copies = [
+            CompiledCopy(each, True, mode) for each in networks.each_teacher
+        ]
         self.statistics = [copy.statistics for copy in copies]
         self.teachers = nn.ModuleDict(
             {str(index): copy for index, copy in enumerate(copies)}
         )
-        self.student = CompiledCopy(networks.student, False)
+        self.student = CompiledCopy(networks.student, False, mode)
 
     def follow(
         self, networks: Networks

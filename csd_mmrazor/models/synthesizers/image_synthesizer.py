@@ -1,8 +1,23 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+import logging
+from contextlib import contextmanager
+from functools import partial
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 import torch
 import torch.nn as nn
+from mmengine.logging import print_log
 from mmengine.registry import OPTIMIZERS
 from mmrazor.registry import MODELS
 from torch import Tensor
@@ -31,6 +46,14 @@ from .feature_memory import FeatureMemory
 from .networks import Networks
 from .objective import Objective
 from .observer import OF_LAYERS, Observer, bn_widths, observing
+from .round_step import RoundStep
+from .step_graph import (
+    WARM_UP,
+    CudaGraph,
+    ReplayedSteps,
+    foreign_hooks,
+    with_capturable,
+)
 
 # Loss scale under float16, so that small gradients of the images survive.
 # Adam forgets it, and an overflow is caught like any other.
@@ -71,8 +94,10 @@ class ImageSynthesizer(nn.Module):
             (authors' code).
         amp (str, optional): 'bfloat16' or 'float16' for mixed precision;
             statistics and losses stay in float32. Defaults to None.
-        compile (bool): Whether the passes are compiled by ``torch.compile``,
-            which takes a minute or two once a run. Defaults to False.
+        compile (bool | str): Whether the passes are compiled by
+            ``torch.compile``, which takes a minute or two once a run.
+            'reduce-overhead' lets torch replay each pass as a CUDA graph.
+            Defaults to False.
         latent_lr (float, optional): Learning rate of the latents, where it is
             not the optimizer's. Defaults to None.
         meta (dict, optional): A ``MetaGenerator`` or ``LastingGenerator``,
@@ -106,11 +131,17 @@ class ImageSynthesizer(nn.Module):
         class_weights (sequence[float], optional): How often each class is
             drawn, relative to the others; 0 or more. Defaults to None, all
             alike.
+        graph (bool): Whether whole steps are replayed as a CUDA graph, which
+            is captured in each round, after the first steps. Where there can
+            be none, steps run one by one, and the log says why. Defaults to
+            False.
 
     Raises:
         ValueError: If no term is on, or a number makes no sense.
         TypeError: If a loss asks for a quantity that does not exist.
     """
+
+    graph_type = CudaGraph
 
     def __init__(
         self,
@@ -124,7 +155,7 @@ class ImageSynthesizer(nn.Module):
             type='Adam', lr=1e-3, betas=(0.5, 0.999)
         ),
         amp: Optional[str] = None,
-        compile: bool = False,
+        compile: Union[bool, str] = False,
         latent_lr: Optional[float] = None,
         meta: Optional[Dict[str, Any]] = None,
         view_augment: Optional[Dict[str, Any]] = None,
@@ -136,6 +167,7 @@ class ImageSynthesizer(nn.Module):
         optimizer_lasts: bool = False,
         views_per_image: Optional[int] = None,
         class_weights: Optional[Sequence[float]] = None,
+        graph: bool = False,
     ) -> None:
         super().__init__()
         for name, value, known in (
@@ -249,7 +281,19 @@ class ImageSynthesizer(nn.Module):
                 f'that record layers, such as {", ".join(recorded)}: set '
                 'compile=False, or leave them out.'
             )
+        kinds: Tuple[Any, ...] = (bool, 'reduce-overhead')
+        check_value('compile of ImageSynthesizer', compile, kinds)
+        check_value('graph of ImageSynthesizer', graph, (bool,))
+        if graph and compile == 'reduce-overhead':
+            raise ValueError(
+                'graph=True of ImageSynthesizer replays whole steps, and '
+                'compile="reduce-overhead" parts of them: set compile=True, '
+                'or graph=False.'
+            )
         self.with_compile = compile  # nn.Module has a method ``compile``
+        self.graph = graph
+        # Why there was no graph, which is said once.
+        self.told: Set[str] = set()
         self.compiled: Optional[CompiledNetworks] = None
         self.prepared = False
         # Of the first teacher's BN layers, for losses that look at them.
@@ -466,7 +510,7 @@ class ImageSynthesizer(nn.Module):
         self.prepare(networks, seed)
         self.to(device)
         if self.with_compile and self.compiled is None:
-            self.compiled = CompiledNetworks(networks)
+            self.compiled = CompiledNetworks(networks, self.compile_mode)
         before = {k: v.clone() for k, v in self.losses.state_dict().items()}
         augment = self.augment
         if self.keep == 'all':
@@ -538,23 +582,20 @@ class ImageSynthesizer(nn.Module):
             groups.append(dict(params=[latent]))
             if self.latent_lr is not None:
                 groups[1]['lr'] = self.latent_lr
-        optimizer = OPTIMIZERS.build(
-            dict(with_foreach(self.optimizer), params=groups)
+        of_losses = self.objective.optimizers(with_student)
+        cfgs = [self.optimizer, *(cfg for cfg, _ in of_losses.values())]
+        can_replay = self._can_replay(observer.networks, cfgs, iters)
+        optimizer, *others = (
+            OPTIMIZERS.build(
+                dict(self._prepared(cfg, can_replay), params=params)
+            )
+            for cfg, params in [(self.optimizer, groups), *of_losses.values()]
         )
-        optimizers = self.objective.optimizers(with_student)
-        lasting = dict(optimizers)
+        lasting = dict(zip(of_losses, others))
         if self.optimizer_lasts:
             lasting['generator'] = optimizer
         for owner, each in lasting.items():
             load_optimizer_state(each, self.moments.get(owner, {}))
-        steppers = [optimizer, *optimizers.values()]
-        params = [
-            param
-            for each in steppers
-            for group in each.param_groups
-            for param in group['params']
-        ]
-        scale = FLOAT16_SCALE if self.amp == 'float16' else 1
         best = BestStep(device, iters)
         every = None
         if self.keep == 'all':
@@ -565,49 +606,32 @@ class ImageSynthesizer(nn.Module):
                 self.keep_targets,
                 observer.networks.kept_maps if self.keep_targets else None,
             )
-        generate = self.generator
-        if self.with_compile:
-            generate = torch.compile(generate, dynamic=False)
-        for step in range(iters):
-            if step and self.latents == 'fresh':
-                latent = self._draw_latents(labels)
-            with (
-                torch.autocast(
-                    device.type,
-                    getattr(torch, self.amp or 'bfloat16'),
-                    enabled=self.amp is not None,
-                ),
-                cast_together(*self._cast_together(self.generator)),
-            ):
-                images = generate(latent, self.batch_size)
-                # Autocast's last layers return half precision.
-                images = images.to(latent.dtype)
-                observation = observer.observe(
-                    images,
-                    latent,
-                    None if self.labels == 'teacher' else labels,
-                )
-                terms = self.objective(observation, with_student)
-            loss = self.objective.total(terms)
-            for each in steppers:
-                each.zero_grad()
-            (loss * scale).backward()
-            if scale != 1:
-                torch._foreach_div_(
-                    [p.grad for p in params if p.grad is not None], scale
-                )
-            if self.meta is not None:
-                self.meta.after_backward(self.generator)
-            for each in steppers:
-                each.step()
-            if hasattr(self.generator, 'after_step'):
-                self.generator.after_step(latent)
-            best.update(step, loss, images, terms)
-            if every is not None:
-                logits_t = observation.of_teachers[0].logits_t
-                every.update(step, observation.seen, logits_t)
+        step: Callable[[], None] = RoundStep(
+            generate=self._generate(),
+            generator=self.generator,
+            observer=observer,
+            objective=self.objective,
+            with_student=with_student,
+            latent=latent,
+            labels=None if self.labels == 'teacher' else labels,
+            optimizers=[optimizer, *others],
+            precision=partial(self._precision, device),
+            scale=FLOAT16_SCALE if self.amp == 'float16' else 1,
+            after_backward=getattr(self.meta, 'after_backward', None),
+            best=best,
+            every=every,
+        )
+        if can_replay:
+            step = ReplayedSteps(step, self.graph_type(device), self._tell)
+        for number in range(iters):
+            if number and self.latents == 'fresh':
+                latent.copy_(self._draw_latents(labels))
+            if self.compile_mode is not None:
+                # What passes of the last step returned may be overwritten.
+                torch.compiler.cudagraph_mark_step_begin()
+            step()
             if on_step is not None:
-                on_step(step + 1)
+                on_step(number + 1)
         batch = best.batch(labels)
         # What lasts is of a round that did not diverge.
         self.moments.update(
@@ -624,6 +648,73 @@ class ImageSynthesizer(nn.Module):
         elif every is not None:
             batch = every.batch(batch)
         return batch
+
+    @contextmanager
+    def _precision(self, device: torch.device) -> Iterator[None]:
+        """That of the passes of a step."""
+        with (
+            torch.autocast(
+                device.type,
+                getattr(torch, self.amp or 'bfloat16'),
+                enabled=self.amp is not None,
+            ),
+            cast_together(*self._cast_together(self.generator)),
+        ):
+            yield
+
+    @property
+    def compile_mode(self) -> Optional[str]:
+        """What ``torch.compile`` calls its mode."""
+        mode = self.with_compile
+        return mode if isinstance(mode, str) else None
+
+    def _generate(self) -> Callable[..., Any]:
+        if not self.with_compile:
+            return self.generator
+        compiled: Callable[..., Any] = torch.compile(
+            self.generator, dynamic=False, mode=self.compile_mode
+        )
+        return compiled
+
+    def _can_replay(
+        self,
+        networks: Networks,
+        optimizers: Sequence[Dict[str, Any]],
+        iters: int,
+    ) -> bool:
+        """Whether steps are replayed; the log says why not."""
+        if not self.graph or iters <= WARM_UP:
+            return False
+        device = next(networks.teachers.parameters()).device
+        hooked = foreign_hooks([*networks.modules, self.generator])
+        reason = self.graph_type.lacks(device)
+        if hooked:
+            reason = f'a replay would not call the hooks of {hooked[0]}'
+        for cfg in optimizers:
+            if with_capturable(cfg) is None:
+                reason = f'the optimizer {cfg["type"]} is not capturable'
+        if reason is not None:
+            self._tell(reason)
+        return reason is None
+
+    def _prepared(
+        self, optimizer: Dict[str, Any], can_replay: bool
+    ) -> Dict[str, Any]:
+        """The config of an optimizer that takes few calls."""
+        optimizer = with_foreach(optimizer)
+        if can_replay and self.graph_type.capturable:
+            optimizer = with_capturable(optimizer) or optimizer
+        return optimizer
+
+    def _tell(self, reason: str) -> None:
+        if reason not in self.told:
+            self.told.add(reason)
+            print_log(
+                'graph=True of ImageSynthesizer: steps run one by one, since '
+                f'{reason}.',
+                'current',
+                logging.WARNING,
+            )
 
     def _cast_together(self, *modules: nn.Module) -> Sequence[nn.Module]:
         """Those of which the weights are cast; a compiler does so itself."""

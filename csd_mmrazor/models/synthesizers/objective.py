@@ -4,18 +4,15 @@ from inspect import Parameter, signature
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import torch.nn as nn
-from mmengine.registry import OPTIMIZERS
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.registry import MODELS
 from torch import Tensor
-from torch.optim import Optimizer
 
 from ..losses import WeightedLoss
 from ..utils import (
     check_mappings,
     check_recorders,
     distill_losses,
-    with_foreach,
 )
 from .networks import Networks
 from .observer import (
@@ -227,12 +224,17 @@ class Objective(nn.Module):
             for param in self.losses[name].parameters()
         ]
 
-    def optimizers(self, with_student: bool) -> Dict[str, Optimizer]:
-        """New optimizers of the losses that count and have their own."""
+    def optimizers(
+        self, with_student: bool
+    ) -> Dict[str, Tuple[Dict[str, Any], List[nn.Parameter]]]:
+        """Of the losses that count and have their own optimizer.
+
+        Returns:
+            dict[str, tuple[dict, list[nn.Parameter]]]: The optimizer's config
+            and what it trains, by name of the loss.
+        """
         return {
-            name: OPTIMIZERS.build(
-                dict(with_foreach(optimizer), params=params)
-            )
+            name: (optimizer, params)
             for name in self.active(with_student)[0]
             if (optimizer := getattr(self.losses[name], 'optimizer', None))
             and (params := [*self.losses[name].parameters()])

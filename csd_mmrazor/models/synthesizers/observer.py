@@ -6,7 +6,7 @@ To give the losses of synthesis a new quantity, add one :func:`quantity` to
 """
 
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import (
     Any,
     Callable,
@@ -30,6 +30,7 @@ from ..utils import (
     BNStatistics,
     CollectedStatistics,
     attached,
+    drawn,
     evaluating,
     fast_frozen_bn,
     frozen,
@@ -154,7 +155,8 @@ class Observation:
     @cached_property
     def _memory(self) -> Tuple[Tensor, ...]:
         # Others in each step.
-        return self._observer.draw_memory(self.images.device).chunk(2, 1)
+        draw = partial(self._observer.draw_memory, self.images.device)
+        return drawn(lambda: (draw(),))[0].chunk(2, 1)
 
     @quantity(of_layers=True)
     def memory_features_t(self) -> Tensor:
@@ -249,12 +251,14 @@ class Observer:
         """Views of each image for the auxiliary head, (N, V), if not all."""
         if self.views_per_image is None:
             return None
-        return draw_views(
+        draw = partial(
+            draw_views,
             len(images),
             self.networks.aux_head.task.num_views,
             self.views_per_image,
             images.device,
         )
+        return drawn(lambda: (draw(),))[0]
 
     def inputs(self, images: Tensor) -> Tensor:
         """What the networks see of images."""

@@ -2,6 +2,7 @@
 from .cast_weights import cast_together
 from .checkpoints import load_weights
 from .classes import count_classes, same_classes
+from .draws import Draws, drawn
 from .fast_frozen_bn import (
     BNStatistics,
     CollectedStatistics,
@@ -51,6 +52,7 @@ __all__ = [
     'Chain',
     'Choice',
     'CollectedStatistics',
+    'Draws',
     'bn_layers',
     'build_teacher',
     'fast_frozen_bn',
@@ -68,6 +70,7 @@ __all__ = [
     'copy_blocks',
     'count_classes',
     'distill_losses',
+    'drawn',
     'forget_records',
     'evaluating',
     'find_chains',

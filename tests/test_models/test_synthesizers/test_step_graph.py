@@ -1,0 +1,591 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Steps that a CUDA graph can replay, seen without a GPU."""
+
+import warnings
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn as nn
+from helpers import build, network
+from torch.optim import adam
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from csd_mmrazor.models import Networks
+from csd_mmrazor.models.synthesizers import image_synthesizer, step_graph
+from csd_mmrazor.models.synthesizers.step_graph import (
+    CudaGraph,
+    ReplayedSteps,
+    foreign_hooks,
+    with_capturable,
+)
+
+
+class EagerGraph:
+    """Calls the captured function where a graph would be replayed."""
+
+    capturable = False
+
+    def __init__(self, device):
+        self.replays = 0
+
+    @staticmethod
+    def lacks(device):
+        return None
+
+    def warm_up(self, step):
+        step()
+
+    def capture(self, step):
+        self.step = step
+
+    def replay(self):
+        self.replays += 1
+        self.step()
+
+
+def storages(values):
+    return {
+        value.untyped_storage().data_ptr()
+        for value in tree_leaves(values)
+        if torch.is_tensor(value)
+    }
+
+
+class Recorder(TorchDispatchMode):
+    """Notes all calls, and what was in memory that they write to."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.saved = [], {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if 'local_scalar_dense' in str(func):
+            raise RuntimeError('operation not permitted: item')
+        for argument, value in (
+            *zip(func._schema.arguments, args),
+            *((a, kwargs.get(a.name)) for a in func._schema.arguments),
+        ):
+            # Of the statistics that BN layers write, the schema says nothing.
+            if 'running' in argument.name or (
+                argument.alias_info and argument.alias_info.is_write
+            ):
+                for tensor in tree_leaves(value):
+                    if torch.is_tensor(tensor):
+                        storage = tensor.untyped_storage()
+                        self.saved.setdefault(
+                            storage.data_ptr(), (storage, storage.clone())
+                        )
+        result = func(*args, **kwargs)
+        given = storages([args, kwargs])
+        made = [
+            value
+            for value in tree_leaves(result)
+            if torch.is_tensor(value)
+            and value.untyped_storage().data_ptr() not in given
+        ]
+        self.calls.append((func, args, kwargs, result, made))
+        return result
+
+
+class RecordedGraph(EagerGraph):
+    """A graph on a CPU: calls on the same memory, without any Python.
+
+    As on a GPU, nothing is computed while it is captured, and each replay
+    overwrites what the last one made: here with NaN at first, so that
+    whoever reads it before it is written again is found out.
+    """
+
+    capturable = True
+
+    def capture(self, step):
+        with Recorder() as recorder:
+            step()
+        self.calls = recorder.calls
+        for storage, before in recorder.saved.values():
+            storage.copy_(before)
+
+    @torch.no_grad()
+    def replay(self):
+        self.replays += 1
+        for *_, made in self.calls:
+            for value in made:
+                is_float = value.is_floating_point()
+                value.detach().fill_(float('nan') if is_float else 1)
+        for func, args, kwargs, result, made in self.calls:
+            new = func(*args, **kwargs)
+            for old, value in zip(tree_leaves(result), tree_leaves(new)):
+                if any(old is each for each in made):
+                    old.detach().copy_(value)
+
+
+@pytest.fixture(autouse=True)
+def _few_steps_to_warm_up(monkeypatch):
+    for module in (step_graph, image_synthesizer):
+        monkeypatch.setattr(module, 'WARM_UP', 2)
+
+
+@pytest.fixture(params=[torch.float32])
+def networks(request):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(request.param)
+    try:
+        yield make_networks()
+    finally:
+        torch.set_default_dtype(before)
+
+
+# Libraries for matrices round by where the memory is.
+in_float64 = pytest.mark.parametrize(
+    'networks', [torch.float64], indirect=True
+)
+
+
+def make_networks():
+    torch.manual_seed(0)
+    parts = [build(network(base_channels=width)) for width in (8, 4)]
+    for part in parts:
+        part.init_weights()
+        part.train()
+        part(torch.randn(64, 1, 8, 8), mode='tensor')
+        part.eval()
+    head = build(
+        dict(type='SelfSupervisedAuxHead', num_classes=10, in_channels=8)
+    )
+    head.init_weights()
+    return Networks(
+        nn.ModuleDict(dict(teacher=parts[0])),
+        parts[1],
+        head,
+        lambda images: (images - 0.3) / 0.4,
+    )
+
+
+OH, BN = dict(type='OneHotLoss'), dict(type='BNStatisticsLoss')
+CSD = dict(type='CSDLoss', loss_weight=10)
+SGD = dict(type='SGD', lr=0.1, momentum=0.9)
+CONFIGS = dict(
+    # The paper's.
+    csd=dict(losses=dict(loss_oh=OH, loss_bn=BN, loss_csd=CSD)),
+    # csd_fast_*: one generator, all images with what the teacher said.
+    fast=dict(
+        losses=dict(loss_oh=OH, loss_bn=BN, loss_csd=CSD),
+        labels='teacher',
+        latents='fresh',
+        keep='all',
+        keep_targets=True,
+        views_per_image=1,
+        meta=dict(type='LastingGenerator'),
+        optimizer_lasts=True,
+        distiller=dict(
+            type='ConfigurableDistiller',
+            teacher_recorders=dict(
+                logits=dict(type='ModuleOutputs', source='teacher.head')
+            ),
+            distill_losses=dict(
+                loss_balance=dict(type='InformationEntropyLoss', gather=False)
+            ),
+            loss_forward_mappings=dict(
+                loss_balance=dict(
+                    preds_T=dict(from_student=False, recorder='logits')
+                )
+            ),
+        ),
+    ),
+    cmi=dict(
+        losses=dict(
+            loss_oh=OH,
+            loss_bn=BN,
+            loss_view=dict(
+                type='ContrastiveLoss', memory_size=4, memory_capacity=8
+            ),
+        ),
+        view_augment=dict(type='RandomResizedCropFlip'),
+    ),
+    deepinversion=dict(
+        generator=dict(type='PixelGenerator', img_size=8, channels=1),
+        losses=dict(
+            loss_oh=OH,
+            loss_bn=BN,
+            loss_js=dict(type='CompetitionLoss'),
+            loss_tv=dict(type='TotalVariationLoss'),
+            loss_l2=dict(type='L2PriorLoss'),
+        ),
+        augment=dict(type='RandomRoll', shift=1, flip_prob=0.5),
+        latent_lr=0.05,
+    ),
+    fast_datafree=dict(
+        losses=dict(
+            loss_bn=dict(type='MovingBNStatisticsLoss'),
+            loss_adv=dict(type='AdversarialLoss', agreed_only=True),
+            loss_oh=OH,
+        ),
+        meta=dict(type='MetaGenerator'),
+    ),
+    dfq=dict(
+        losses=dict(loss_bn=BN, loss_adv=dict(type='AdversarialLoss')),
+        labels='none',
+        latents='fresh',
+        keep='last',
+        num_images=5,
+        optimizer=SGD,
+    ),
+    bfloat16=dict(
+        losses=dict(loss_oh=OH, loss_bn=BN, loss_csd=CSD), amp='bfloat16'
+    ),
+    float16=dict(losses=dict(loss_oh=OH), amp='float16', optimizer=SGD),
+)
+
+
+def synthesizer(name='csd', **options):
+    cfg = dict(
+        type='ImageSynthesizer',
+        generator=dict(
+            type='CSDGenerator',
+            img_size=8,
+            latent_dim=6,
+            hidden_channels=4,
+            channels=1,
+        ),
+        augment=dict(type='RandomCropFlip', padding=1),
+        batch_size=6,
+        iters=4,
+    )
+    return build({**cfg, **deepcopy(CONFIGS[name]), **options})
+
+
+def rounds(parts, networks, count=2):
+    """Rounds with a student that changes; all that comes of them."""
+    student = deepcopy(networks.student)
+    networks = networks._replace(student=student)
+    found = []
+    for seed in range(count):
+        batch = parts.synthesize(networks, 10, seed, with_student=seed > 0)
+        if parts.memory_size:
+            parts.remember(networks, batch.images, seed)
+        found.append((batch, deepcopy(parts.persistent_state())))
+        for param in student.parameters():
+            param.data.mul_(0.9)
+    return found
+
+
+def assert_same(found, expected, tolerance=0):
+    """Batches and persistent states, to the bit."""
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@contextmanager
+def counting_on_cpus(monkeypatch):
+    """Let optimizers keep their counts on the device, which is a CPU."""
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            adam, '_get_capturable_supported_devices', lambda **_: ['cpu']
+        )
+        yield
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What is logged."""
+    texts = []
+    monkeypatch.setattr(
+        image_synthesizer, 'print_log', lambda text, *_: texts.append(text)
+    )
+    return texts
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_captured_function_equals_todays_step(networks, name, said):
+    """Called as a graph would be replayed, over several rounds."""
+    parts, graphs = synthesizer(name, graph=True), []
+
+    def graph_type(device):
+        graphs.append(EagerGraph(device))
+        return graphs[-1]
+
+    graph_type.lacks, graph_type.capturable = EagerGraph.lacks, False
+    parts.graph_type = graph_type
+    found = rounds(parts, networks)
+    assert_same(found, rounds(synthesizer(name), networks))
+    assert [graph.replays for graph in graphs] == [2, 2]
+    assert said == []
+
+
+@in_float64
+@pytest.mark.parametrize('name', [n for n in CONFIGS if 'float' not in n])
+def test_nothing_of_an_earlier_replay_is_read(
+    networks, name, said, monkeypatch
+):
+    """Replays without Python, which overwrite what the last one made.
+
+    Optimizers keep their counts on the device, which changes the rounding.
+    """
+    parts = synthesizer(name, graph=True)
+    parts.graph_type = RecordedGraph
+    plain = synthesizer(name)
+    for cfg in (
+        plain.optimizer,
+        *(
+            loss.optimizer
+            for loss in plain.losses.values()
+            if getattr(loss, 'optimizer', None)
+        ),
+    ):
+        cfg.update(with_capturable(cfg))
+    with counting_on_cpus(monkeypatch):
+        found = rounds(parts, networks)
+        assert_same(found, rounds(plain, networks), 1e-6)
+    assert said == []
+
+
+def test_the_graph_of_the_tests_finds_what_is_kept():
+    """A step that is not done in place, and one that reads a number."""
+
+    class Sum:
+        def __init__(self, in_place):
+            self.in_place = in_place
+            self.total, self.last = torch.zeros(()), torch.zeros(())
+
+        def __call__(self):
+            new = torch.ones(()) * 2
+            if self.in_place:
+                self.total += self.last + new
+                self.last.copy_(new)
+            else:
+                self.total, self.last = self.total + self.last + new, new
+
+    totals = []
+    for in_place in (True, False):
+        step = Sum(in_place)
+        steps = ReplayedSteps(step, RecordedGraph(None), pytest.fail)
+        for _ in range(6):
+            steps()
+        totals.append(step.total.item())
+    # 6 * 2 + 5 * 2; where it is replayed, the second always sees two steps.
+    assert totals == [22, 2 + 4 + 4]
+    graph = RecordedGraph(None)
+    with pytest.raises(RuntimeError, match='not permitted: item'):
+        graph.capture(lambda: torch.ones(()).item())
+
+
+class Noise(nn.Module):
+    """Draws by itself."""
+
+    def __init__(self, every=1):
+        super().__init__()
+        self.calls = 0
+        self.every = every
+
+    def forward(self, images):
+        return images + 0.01 * torch.rand(len(images), 1, 1, 1)
+
+
+class FailingGraph(RecordedGraph):
+    def capture(self, step):
+        raise RuntimeError('operation not permitted\nwhen it is capturing')
+
+
+class WaitingGraph(RecordedGraph):
+    def warm_up(self, step):
+        step()
+        return 'the step waits'
+
+
+HOOK = 'a replay would not call the hooks of '
+FALLBACKS = {
+    'a CPU': (
+        dict(),
+        CudaGraph,
+        'networks are on cpu, and graphs are of CUDA',
+    ),
+    'an optimizer': (
+        dict(optimizer=dict(type='Adagrad', lr=0.1)),
+        RecordedGraph,
+        'the optimizer Adagrad is not capturable',
+    ),
+    'a capture that fails': (
+        dict(optimizer=SGD),
+        FailingGraph,
+        'it cannot be captured: operation not permitted.',
+    ),
+    'a wait': (dict(optimizer=SGD), WaitingGraph, 'the step waits.'),
+    'draws of its own': (
+        dict(optimizer=SGD),
+        RecordedGraph,
+        'something in the step draws random numbers by itself',
+    ),
+    'a hook': (dict(optimizer=SGD), RecordedGraph, HOOK + 'backbone.conv1'),
+}
+
+
+@pytest.mark.parametrize('name', FALLBACKS)
+def test_it_falls_back_and_says_why_once(networks, name, said):
+    options, graph_type, message = FALLBACKS[name]
+    networks = networks._replace(student=deepcopy(networks.student))
+    parts, plain = synthesizer(graph=True, **options), synthesizer(**options)
+    parts.graph_type = graph_type
+    if name == 'draws of its own':
+        parts.augment = plain.augment = Noise()
+    if name == 'a hook':
+        conv = networks.student.backbone.conv1
+        conv.register_forward_hook(lambda *_: None)
+    assert_same(rounds(parts, networks), rounds(plain, networks))
+    (text,) = said
+    assert message in text
+    assert text.startswith('graph=True of ImageSynthesizer: steps run one by')
+
+
+def test_short_rounds_are_as_they_are(networks, said):
+    parts, plain = (synthesizer(graph=g, iters=2) for g in (True, False))
+    parts.graph_type = FailingGraph
+    assert_same(rounds(parts, networks, 1), rounds(plain, networks, 1))
+    assert said == []
+
+
+def test_which_hooks_are_foreign():
+    net = nn.Sequential(nn.Linear(2, 2), nn.utils.weight_norm(nn.Linear(2, 2)))
+    assert foreign_hooks([net]) == []
+    net[0].register_full_backward_hook(lambda *_: None)
+    assert foreign_hooks([net]) == ['0']
+    net.register_forward_pre_hook(print)
+    assert foreign_hooks([net]) == ['Sequential', '0']
+
+
+@pytest.mark.parametrize(
+    'cfg, expected',
+    [
+        (dict(type='Adam'), dict(type='Adam', capturable=True)),
+        (
+            dict(type='Adam', foreach=True),
+            dict(type='Adam', foreach=True, capturable=True),
+        ),
+        (
+            dict(type=torch.optim.AdamW),
+            dict(type=torch.optim.AdamW, capturable=True),
+        ),
+        (SGD, SGD),
+        (dict(type='Adagrad'), None),
+        (dict(type='LBFGS'), None),
+    ],
+    ids=str,
+)
+def test_which_optimizers_are_capturable(cfg, expected):
+    assert with_capturable(cfg) == expected
+
+
+def test_options_that_exclude_each_other():
+    with pytest.raises(ValueError, match='graph=True .* set compile=True'):
+        synthesizer(graph=True, compile='reduce-overhead')
+    with pytest.raises(ValueError, match="compile .*'reduce-overhead', but"):
+        synthesizer(compile='fast')
+
+
+@in_float64
+def test_compiled_passes_may_overwrite_what_they_returned(
+    networks, monkeypatch
+):
+    """As torch.compile(mode='reduce-overhead') does from step to step."""
+    returned, modes = [], set()
+
+    def compiled(function, mode=None, **_):
+        modes.add(mode)
+
+        def call(*args, **kwargs):
+            outputs = function(*args, **kwargs)
+            returned.append(outputs)
+            return outputs
+
+        return call
+
+    def begin():
+        for outputs in returned:
+            outputs.detach().fill_(float('nan'))
+        returned.clear()
+
+    monkeypatch.setattr(torch, 'compile', compiled)
+    monkeypatch.setattr(torch.compiler, 'cudagraph_mark_step_begin', begin)
+    monkeypatch.setattr(
+        'csd_mmrazor.models.synthesizers.compiled.check_compiler', id
+    )
+    for name in ('csd', 'fast', 'fast_datafree'):
+        # A distiller records layers, which compiled code cannot.
+        options = dict(distiller=None) if name == 'fast' else {}
+        parts = synthesizer(name, compile='reduce-overhead', **options)
+        found = rounds(parts, networks)
+        begin()
+        expected = rounds(synthesizer(name, **options), networks)
+        assert_same(found, expected, 1e-6)
+    assert modes == {'reduce-overhead'}
+
+
+def test_the_graph_of_cuda(monkeypatch):
+    """With stand-ins for what torch has for a GPU: in which order."""
+    did = []
+
+    def note(name, result=None):
+        def call(*args, **kwargs):
+            did.append((name, *args, *kwargs.items()))
+            return result
+
+        return call
+
+    @contextmanager
+    def within(name, *args, **kwargs):
+        did.append((name, *args, *kwargs.items()))
+        yield
+        did.append('end')
+
+    side = SimpleNamespace(wait_stream=note('side waits'))
+    current = SimpleNamespace(wait_stream=note('current waits'))
+    graph = SimpleNamespace(replay=note('replay'))
+    for name, value in dict(
+        Stream=lambda device: side,
+        CUDAGraph=lambda: graph,
+        current_stream=lambda device: current,
+        stream=lambda stream: within('stream', stream),
+        device=lambda device: nullcontext(),
+        graph=lambda *args, **kwargs: within('graph', *args, **kwargs),
+        get_sync_debug_mode=lambda: 0,
+        set_sync_debug_mode=note('debug'),
+    ).items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    device = torch.device('cuda', 0)
+    assert CudaGraph.lacks(device) is None
+    subject = CudaGraph(device)
+
+    def waiting():
+        did.append('step')
+        warnings.warn('called a synchronizing CUDA operation', stacklevel=1)
+
+    reason = subject.warm_up(waiting)
+    assert __file__ in reason and 'waits for the GPU' in reason
+    assert (
+        subject.warm_up(lambda: warnings.warn('other', stacklevel=1)) is None
+    )
+    assert did[:7] == [
+        ('side waits', current),
+        ('debug', 'warn'),
+        ('stream', side),
+        'step',
+        'end',
+        ('debug', 0),
+        ('current waits', side),
+    ]
+    did.clear()
+    subject.capture(note('step'))
+    subject.replay()
+    assert did == [
+        (
+            'graph',
+            graph,
+            ('stream', side),
+            ('capture_error_mode', 'thread_local'),
+        ),
+        ('step',),
+        'end',
+        ('replay',),
+    ]
