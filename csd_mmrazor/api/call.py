@@ -638,8 +638,9 @@ def _about(
     lines.append(f'inputs: {shape}, {inputs.note}')
     if not traced['teacher'].has_bn:
         lines.append(
-            'WARNING: the teacher has no BN layers, so images follow its '
-            'classes alone and less of its training data'
+            'WARNING: the teacher has no BN layers, whose statistics tell of '
+            'its training data; in place of loss_bn, images are held to what '
+            'natural ones have in common, which says less'
         )
     if val is None:
         lines.append('val: none, so nothing is known of the accuracy')

@@ -60,8 +60,6 @@ TASKS = dict(
 )
 # Share of each round by which a student is chosen without validation.
 HELD_OUT = 0.1
-# Terms that need BN layers in the teacher.
-_OF_BN = ('loss_bn',)
 
 
 class Inputs(NamedTuple):
@@ -292,9 +290,7 @@ def make_config(
     Raises:
         ValueError: If an argument names something that there is not.
     """
-    losses, of_student = _losses(
-        method, dict(loss_weights or {}), schedule, traced_teacher.has_bn
-    )
+    losses, of_student = _losses(method, dict(loss_weights or {}), schedule)
     task = pretext_task(aux_task, inputs.image_shape)
     augment_cfg = augmentation(augment, inputs.image_shape)
     has_head = 'loss_csd' in losses
@@ -494,7 +490,6 @@ def _losses(
     method: str,
     given: Dict[str, float],
     schedule: Schedule,
-    has_bn: bool,
 ) -> Tuple[Dict[str, Dict[str, Any]], Dict[str, float]]:
     """Terms of synthesis, and weights of the student's losses."""
     if method not in METHODS:
@@ -527,8 +522,6 @@ def _losses(
             of_student[name] = float(value)
         else:
             losses[f'loss_{name}']['loss_weight'] = value
-    if not has_bn:
-        losses = {k: v for k, v in losses.items() if k not in _OF_BN}
     losses = {k: v for k, v in losses.items() if v['loss_weight']}
     return losses, of_student
 

@@ -19,10 +19,12 @@ from .losses import (
     CompetitionLoss,
     ContrastiveLoss,
     CSDLoss,
+    FeatureNormLoss,
     L2PriorLoss,
     MeanTotalVariationLoss,
     MovingBNStatisticsLoss,
     OneHotLoss,
+    PatchSimilarityLoss,
     TotalVariationLoss,
 )
 from .preprocessors import BankDataPreprocessor
@@ -52,6 +54,7 @@ __all__ = [
     'CSDGenerator',
     'CSDLoss',
     'ChannelPermutationTask',
+    'FeatureNormLoss',
     'FlipTask',
     'HalfShiftTask',
     'CompetitionLoss',
@@ -68,6 +71,7 @@ __all__ = [
     'NoisyLayerGenerator',
     'NonFiniteSynthesisError',
     'OneHotLoss',
+    'PatchSimilarityLoss',
     'PixelGenerator',
     'PyramidGenerator',
     'RandomCropFlip',

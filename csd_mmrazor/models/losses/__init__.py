@@ -12,6 +12,7 @@ from .prior_losses import (
     TotalVariationLoss,
 )
 from .relative_l2_loss import RelativeL2Loss
+from .token_losses import FeatureNormLoss, PatchSimilarityLoss
 
 __all__ = [
     'AdversarialLoss',
@@ -19,10 +20,12 @@ __all__ = [
     'CSDLoss',
     'CompetitionLoss',
     'ContrastiveLoss',
+    'FeatureNormLoss',
     'L2PriorLoss',
     'MeanTotalVariationLoss',
     'MovingBNStatisticsLoss',
     'OneHotLoss',
+    'PatchSimilarityLoss',
     'RelativeL2Loss',
     'TotalVariationLoss',
     'WeightedLoss',

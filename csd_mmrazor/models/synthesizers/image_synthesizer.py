@@ -274,13 +274,6 @@ class ImageSynthesizer(nn.Module):
                 'needs them: set labels="random".'
             )
         self.amp = amp
-        recorded = self.objective.of_layers
-        if compile and recorded:
-            raise ValueError(
-                'compile=True of ImageSynthesizer cannot be used with losses '
-                f'that record layers, such as {", ".join(recorded)}: set '
-                'compile=False, or leave them out.'
-            )
         kinds: Tuple[Any, ...] = (bool, 'reduce-overhead')
         check_value('compile of ImageSynthesizer', compile, kinds)
         check_value('graph of ImageSynthesizer', graph, (bool,))
@@ -291,6 +284,7 @@ class ImageSynthesizer(nn.Module):
                 'or graph=False.'
             )
         self.with_compile = compile  # nn.Module has a method ``compile``
+        self._check_recorded()
         self.graph = graph
         # Why there was no graph, which is said once.
         self.told: Set[str] = set()
@@ -364,6 +358,7 @@ class ImageSynthesizer(nn.Module):
         if self.with_compile:
             check_compiler(next(networks.teachers.parameters()).device)
         self._fit_generator(networks)
+        self._fit_losses(networks)
         needs = self.objective.needs(with_student)
         self.objective.check(networks)
         needs |= self.objective.needs()
@@ -402,6 +397,7 @@ class ImageSynthesizer(nn.Module):
         if self.prepared:
             return
         self._fit_generator(networks)
+        self._fit_losses(networks)
         device = next(networks.teachers.parameters()).device
         if self.objective.looks_at_bn_layers:
             self.widths = bn_widths(networks, self.generator)
@@ -411,6 +407,30 @@ class ImageSynthesizer(nn.Module):
             if self.meta is not None:
                 self.meta.prepare(self.generator)
         self.prepared = True
+
+    def _fit_losses(self, networks: Networks) -> None:
+        """Take other priors where no teacher has BN layers, and say so."""
+        added = self.objective.fit(networks)
+        if added:
+            print_log(
+                'No teacher has BN layers, whose statistics images could be '
+                f'matched to. In place of that term: {", ".join(added)}. To '
+                'choose others, set loss_weight=0 of BNStatisticsLoss '
+                '(losses.loss_bn in the configs) and add yours to losses.',
+                'current',
+                logging.WARNING,
+            )
+            self._check_recorded()
+
+    def _check_recorded(self) -> None:
+        """Check that compiled networks show what losses look at."""
+        recorded = self.objective.of_layers
+        if self.with_compile and recorded:
+            raise ValueError(
+                'compile=True of ImageSynthesizer cannot be used with losses '
+                f'that record layers, such as {", ".join(recorded)}: set '
+                'compile=False, or leave them out.'
+            )
 
     def _fit_generator(self, networks: Networks) -> None:
         """Let it make images of the algorithm's shape, where it says none."""

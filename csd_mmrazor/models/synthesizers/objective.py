@@ -10,18 +10,28 @@ from torch import Tensor
 
 from ..losses import WeightedLoss
 from ..utils import (
+    bn_layers,
     check_mappings,
     check_recorders,
     distill_losses,
+    token_layers,
 )
 from .networks import Networks
 from .observer import (
+    BY_HOOKS,
     NAMES,
     OF_LAYERS,
     OF_STUDENT,
     QUANTITIES,
     Observation,
     OfTeacher,
+)
+
+# In place of BN statistics, for teachers that have none: weights of PSAQ-ViT
+# (Li et al., ECCV 2022).
+PRIORS_WITHOUT_BN: Dict[str, Dict[str, Any]] = dict(
+    loss_patch=dict(type='mmrazor.PatchSimilarityLoss', loss_weight=1.0),
+    loss_tv=dict(type='mmrazor.MeanTotalVariationLoss', loss_weight=0.05),
 )
 
 
@@ -89,6 +99,39 @@ class Objective(nn.Module):
                 'Give at least one a positive loss_weight.'
             )
 
+    def fit(self, networks: Networks) -> List[str]:
+        """Take other priors where no teacher has BN layers.
+
+        Args:
+            networks (Networks): What images are to be synthesised for.
+
+        Returns:
+            list[str]: Names of the terms that were taken in place of those
+            that look at BN statistics; none if nothing was changed.
+        """
+        teachers = networks.each_teacher
+        of_bn = [
+            name
+            for name, wanted in self.wanted.items()
+            if wanted == ['bn_statistics']
+        ]
+        if not of_bn or any(bn_layers(each) for each in teachers):
+            return []
+        for name in of_bn:
+            del self.losses[name], self.wanted[name]
+            self.reported_only.discard(name)
+        added = []
+        for name, cfg in PRIORS_WITHOUT_BN.items():
+            loss = MODELS.build(dict(cfg))
+            wanted = _arguments(name, loss)
+            has_tokens = all(map(token_layers, teachers))
+            if name not in self.losses and (
+                has_tokens or 'tokens' not in wanted
+            ):
+                self.losses[name], self.wanted[name] = loss, wanted
+                added.append(name)
+        return added
+
     def active(self, with_student: bool) -> Tuple[List[str], Dict[str, Any]]:
         """Terms that count.
 
@@ -137,7 +180,7 @@ class Objective(nn.Module):
             *(
                 name
                 for name in self.losses
-                if not OF_LAYERS.isdisjoint(self.wanted[name])
+                if not BY_HOOKS.isdisjoint(self.wanted[name])
             ),
         ]
 
@@ -186,6 +229,18 @@ class Objective(nn.Module):
                 'A loss of ImageSynthesizer needs the auxiliary head, and the '
                 'algorithm has none: set model.aux_head, or the loss_weight '
                 'of CSDLoss (losses.loss_csd in the configs) to 0.'
+            )
+        lacking = [
+            role
+            for role, teacher in networks.by_role.items()
+            if role != 'the student' and not token_layers(teacher)
+        ]
+        if 'tokens' in needs and lacking:
+            names = [n for n, w in self.wanted.items() if 'tokens' in w]
+            raise ValueError(
+                f'{", ".join(names)} of ImageSynthesizer looks at what '
+                f'LayerNorm and GroupNorm are given, but {lacking[0]} has '
+                'neither: set its loss_weight to 0.'
             )
         check_recorders(self.distiller.student_recorders, networks.student)
         check_recorders(self.distiller.teacher_recorders, networks.teachers)

@@ -36,6 +36,7 @@ from ..utils import (
     frozen,
     full_precision,
     layer_means,
+    layer_tokens,
     logits_of,
     record_labels,
 )
@@ -78,6 +79,8 @@ class OfTeacher(NamedTuple):
 
     logits_t: Tensor  # (N, K), float32
     bn_statistics: Sequence[BNStatistics]  # one a BN layer that runs
+    # (N, L, D), one a layer that normalises each image by itself
+    tokens: Sequence[Tensor] = ()
 
 
 class Observation:
@@ -202,6 +205,8 @@ QUANTITIES: Dict[str, Quantity] = {
 NAMES = (*QUANTITIES, *OfTeacher._fields)
 OF_STUDENT = {name for name, q in QUANTITIES.items() if q.of_student}
 OF_LAYERS = {name for name, q in QUANTITIES.items() if q.of_layers}
+# What hooks on a teacher's layers see, which compiled networks cannot show.
+BY_HOOKS = OF_LAYERS | {'tokens'}
 
 
 class Observer:
@@ -215,6 +220,8 @@ class Observer:
         statistics (sequence[CollectedStatistics]): What each teacher's BN
             layers collect.
         means (list[Tensor]): What the first teacher's BN layers are given.
+        tokens (sequence[list[Tensor]]): What each teacher's other norm
+            layers are given, as tokens.
         draw_memory (Callable): Features of both views of images of the bank,
             (M, 2 * D), of a device.
         views_per_image (int, optional): How many views of each image the
@@ -229,6 +236,7 @@ class Observer:
         view_augment: Optional[nn.Module],
         statistics: Sequence[CollectedStatistics],
         means: List[Tensor],
+        tokens: Sequence[List[Tensor]],
         draw_memory: Callable[[torch.device], Tensor],
         views_per_image: Optional[int],
     ) -> None:
@@ -238,6 +246,7 @@ class Observer:
         self.view_augment = view_augment
         self.statistics = statistics
         self.means = means
+        self.tokens = tokens
         self.draw_memory = draw_memory
         self.views_per_image = views_per_image
 
@@ -283,13 +292,16 @@ class Observer:
             stack.enter_context(self.distiller.teacher_recorders)
             if self.networks.kept_maps is not None:
                 stack.enter_context(self.networks.kept_maps.manager)
-            for teacher, collected in zip(
-                self.networks.each_teacher, self.statistics
+            for teacher, collected, tokens in zip(
+                self.networks.each_teacher, self.statistics, self.tokens
             ):
                 collected.clear()
+                tokens.clear()
                 logits_t = logits_of(teacher(inputs, mode='tensor'))
                 found.append(
-                    OfTeacher(full_precision(logits_t), list(collected))
+                    OfTeacher(
+                        full_precision(logits_t), list(collected), list(tokens)
+                    )
                 )
         return found, list(self.means)
 
@@ -381,6 +393,12 @@ def observing(
         means = []
         if needs & OF_LAYERS:
             means = stack.enter_context(layer_means(networks.each_teacher[0]))
+        tokens: List[List[Tensor]] = [[] for _ in networks.each_teacher]
+        if 'tokens' in needs:
+            tokens = [
+                stack.enter_context(layer_tokens(teacher))
+                for teacher in networks.each_teacher
+            ]
         observer = Observer(
             networks,
             distiller,
@@ -388,6 +406,7 @@ def observing(
             view_augment,
             statistics,
             means,
+            tokens,
             draw_memory,
             views_per_image,
         )

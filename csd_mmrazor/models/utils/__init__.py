@@ -46,6 +46,7 @@ from .teacher_blocks import (
     skipped,
 )
 from .teachers import build_teacher
+from .tokens import layer_tokens, token_layers
 
 __all__ = [
     'BNStatistics',
@@ -77,6 +78,8 @@ __all__ = [
     'frozen',
     'full_precision',
     'layer_means',
+    'layer_tokens',
+    'token_layers',
     'left_out',
     'load_optimizer_state',
     'load_weights',
