@@ -136,15 +136,19 @@ TASKS = [
 
 
 @pytest.mark.parametrize(
-    'task, storage, kept',
+    'task, storage, kept, clip',
     [
-        *((task, 'cpu', False) for task in TASKS),
-        (TASKS[0], 'cpu', True),
-        (TASKS[0], 'meta', True),
+        *((task, 'cpu', False, None) for task in TASKS),
+        (TASKS[0], 'cpu', True, None),
+        (TASKS[0], 'meta', True, None),
+        (TASKS[0], 'meta', True, dict(max_norm=1)),
+        (TASKS[0], 'cpu', False, dict(type='value', clip_value=1)),
     ],
 )
-def test_steps_of_the_student(task, storage, kept):
+def test_steps_of_the_student(task, storage, kept, clip):
     options = {'model.aux_head.task.type': task}
+    for name in ('architecture', 'aux_head') if clip else ():
+        options[f'optim_wrapper.{name}.clip_grad'] = clip
     if kept:  # logits alone
         options['model.distiller.distill_losses.loss_feature'] = None
     cfg, model, _ = parts(**options)
@@ -172,6 +176,10 @@ def test_steps_of_the_student(task, storage, kept):
     # All that belongs to the images, or which of them.
     assert seen.copies == (len(columns) if storage == 'cpu' else 1)
     assert {loss.device for loss in losses.values()} == {META}
+    norms = {'grad_norm', 'aux_head.grad_norm'}
+    assert norms & {*losses} == (
+        norms if 'max_norm' in (clip or ()) else set()
+    )
 
 
 class Enough(Exception):

@@ -40,6 +40,7 @@ from ..utils import (
     evaluating,
     forget_records,
     full_precision,
+    keep_norm,
     load_weights,
     logits_of,
     pooled_features,
@@ -321,8 +322,9 @@ class CSDDistillation(BaseAlgorithm):
                 this module.
 
         Returns:
-            dict[str, Tensor]: The losses, scalars on the device, without
-            graph. Nothing here waits for it.
+            dict[str, Tensor]: The losses, and norms of gradients that are
+            clipped, scalars on the device, without graph. Nothing here waits
+            for it.
 
         Raises:
             ValueError: If an optimizer is lacking.
@@ -352,9 +354,13 @@ class CSDDistillation(BaseAlgorithm):
             with optimizer.optim_context(forward):
                 losses = forward(inputs, labels=labels, mode=mode, **given)
             loss, part_vars = self.parse_losses(losses)
+            norm = keep_norm(optimizer)
             optimizer.update_params(loss)
             if mode == 'aux_loss':
                 part_vars.pop('loss')  # the sum; ``loss`` is the student's
+            if norm is not None and norm.value is not None:
+                prefix = 'aux_head.' if mode == 'aux_loss' else ''
+                part_vars[prefix + optimizer.grad_name] = norm.value
             log_vars.update(part_vars)
         return {name: value.detach() for name, value in log_vars.items()}
 

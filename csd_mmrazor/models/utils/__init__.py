@@ -18,6 +18,7 @@ from .features import (
 )
 from .foreach import with_foreach
 from .healthy import check_statistics, check_weights
+from .kept_norm import keep_norm
 from .memory_format import contiguous, memory_format, set_memory_format
 from .modes import as_in_training, evaluating, frozen, reset_weights
 from .optimizer_state import load_optimizer_state, optimizer_state
@@ -93,6 +94,7 @@ __all__ = [
     'recorded_outputs',
     'records_of_logits',
     'KeptMaps',
+    'keep_norm',
     'to_float16',
     'reset_weights',
     'same_classes',

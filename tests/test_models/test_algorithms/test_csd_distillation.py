@@ -594,3 +594,37 @@ def test_targets_that_do_not_suffice(algorithm, options, message):
     ):
         with pytest.raises(ValueError, match=message):
             check()
+
+
+def test_norms_of_clipped_gradients_are_returned(algorithm):
+    """Of each step, as MMEngine would log it, and none of steps between."""
+    model = algorithm()
+    wrappers = optimizers(model)
+    student = wrappers['architecture']
+    student.clip_grad_kwargs = dict(max_norm=0.01)
+    student.clip_func = torch.nn.utils.clip_grad_norm_
+    student.grad_name = 'grad_norm'
+    expected = []
+    step = student.optimizer.step
+
+    def seen(*args, **kwargs):
+        clipped = torch.stack(
+            [
+                p.grad.norm()
+                for group in student.optimizer.param_groups
+                for p in group['params']
+                if p.grad is not None
+            ]
+        ).norm()
+        expected.append(clipped)
+        return step(*args, **kwargs)
+
+    student.optimizer.step = seen
+    for batch in batches(2):
+        log_vars = model.train_step(batch, wrappers)
+        assert log_vars['grad_norm'] > 0.01
+        assert 'aux_head.grad_norm' not in log_vars
+    assert [each.item() for each in expected] == [pytest.approx(0.01)] * 2
+    student._accumulative_counts, student._inner_count = 2, 0
+    log_vars = model.train_step(batches(1)[0], wrappers)
+    assert 'grad_norm' not in log_vars
