@@ -5,12 +5,16 @@ import argparse
 import os
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..engine import SynthesisHook
+from ..engine.hooks.synthesis_hook import Planned
+from ..utils import latest_checkpoint
 from ..utils.files import work_dir_lock
 from ..utils.stopping import REQUEUE, stop_if_asked, stop_on_signals
 from ..utils.validation import check_validation
@@ -107,24 +111,55 @@ def train(args: argparse.Namespace) -> None:
             )
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.plan:
+        _plan(cfg)
+        return
     is_first = is_first_process(cfg.launcher)
     with work_dir_lock(cfg.work_dir) if is_first else nullcontext():
         runner = Runner.from_cfg(cfg)
         synthesis = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
         for hook in synthesis:
             hook.rehearsal = hook.rehearsal and not args.no_rehearsal
-            hook.plan_only = args.plan
-        if args.plan and not synthesis:
-            raise ValueError(
-                '--plan is for runs with SynthesisHook, which this config '
-                'does not have.'
-            )
         if not synthesis and not args.no_rehearsal:
             check_validation(runner)
         if args.requeue:
             runner.register_hook(StopHook())
         runner.train()
     leave_together()
+
+
+def _plan(cfg: Config) -> None:
+    """Say what a run will do and cost; writes nothing to its work dir.
+
+    What a runner writes as it is built goes to a temporary folder.
+
+    Args:
+        cfg (Config): Of the run.
+    """
+    work_dir = cfg.work_dir
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from = latest_checkpoint(work_dir)
+    cfg.visualizer = dict(
+        type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]
+    )
+    with TemporaryDirectory(prefix='csd_mmrazor_plan_') as folder:
+        cfg.work_dir = folder
+        runner = Runner.from_cfg(cfg)
+        synthesis = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
+        if not synthesis:
+            raise ValueError(
+                '--plan is for runs with SynthesisHook, which this config '
+                'does not have.'
+            )
+        for hook in synthesis:
+            hook.rehearsal, hook.plan_for = False, work_dir
+        try:
+            runner.train()
+        except Planned:
+            leave_together()
+        finally:
+            for handler in runner.logger.handlers:
+                handler.close()
 
 
 class StopHook(Hook):

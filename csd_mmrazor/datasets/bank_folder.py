@@ -20,10 +20,17 @@ from typing import (
 import numpy as np
 
 from ..utils.files import own_file, write_file
+from ..utils.stopping import stop_if_asked
 from ..utils.threads import in_threads
 from .held_out import HeldOut
 from .image_codec import ImageCodec, decode
-from .loose_rounds import Round, remove_note, targets_name
+from .loose_rounds import (
+    Round,
+    is_note,
+    note_name,
+    remove_note,
+    targets_name,
+)
 from .manifest import (
     DRAWS,
     IMPORTED,
@@ -34,6 +41,7 @@ from .manifest import (
     ManifestFile,
     Shard,
     TargetKind,
+    is_own_name,
     parse_json,
 )
 from .shard_files import (
@@ -347,7 +355,7 @@ class BankFolder:
                 later than those of the manifest.
             write (bool): As of :meth:`append`.
         """
-        for shard, checksum, _ in rounds:
+        for shard, checksum, *_ in rounds:
             self.shards.append(shard)
             self._length += shard.count
             self._rounds.add((shard.epoch, shard.index))
@@ -357,8 +365,43 @@ class BankFolder:
                 self._note_targets(shard, checksum, write)
         if write and rounds:
             self.write_manifest()
-            for shard, _, _ in rounds:
+            for shard, *_ in rounds:
                 remove_note(self.path, shard)
+
+    def forget(self, made: Round) -> None:
+        """Remove a round that is not in the manifest, with its note."""
+        remove_note(self.path, made.shard)
+        known = {shard.name for shard in self.shards}
+        if made.shard.name not in known:  # under that name, another may be
+            for name in (made.shard.name, targets_name(made.shard.name)):
+                (self.path / name).unlink(missing_ok=True)
+
+    def sweep(self, noted: Sequence[Round]) -> List[str]:
+        """Remove what killed writers left: files that nothing knows of.
+
+        Args:
+            noted (sequence[Round]): Those of :func:`read_notes`.
+
+        Returns:
+            list[str]: What they were called.
+        """
+        if not self.exists(self.path):
+            return []  # what they belong to is not known
+        known = {self._manifest.log_name}
+        known.update(shard.name for shard in self.shards)
+        known.update(map(targets_name, self.targets))
+        for shard, checksum, *_ in noted:
+            known.update([note_name(shard), shard.name])
+            if checksum:
+                known.add(targets_name(shard.name))
+        found = [
+            name
+            for name in sorted(os.listdir(self.path))
+            if name not in known and (is_note(name) or is_own_name(name))
+        ]
+        for name in found:
+            (self.path / name).unlink(missing_ok=True)
+        return found
 
     def adopt(self, source: 'BankFolder', link: bool, write: bool) -> None:
         """Add the shards of another bank, with their targets, as IMPORTED.
@@ -383,6 +426,7 @@ class BankFolder:
         for index, shard in enumerate(source.shards):
             if self.has(IMPORTED, index):
                 continue
+            stop_if_asked()
             suffix = shard.name.partition('.')[2]
             name = f'{number:06d}.{suffix}'
             number += 1

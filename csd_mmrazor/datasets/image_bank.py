@@ -31,6 +31,7 @@ from torch.utils.data import Dataset
 
 from ..utils import check_integer
 from ..utils.arguments import fits
+from ..utils.stopping import stop_if_asked
 from ..utils.threads import in_threads
 from .bank_folder import (
     IMPORTED,
@@ -357,6 +358,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         epoch: int,
         index: int,
         number: int,
+        run: str,
     ) -> Tuple[Round, Dict[str, np.ndarray]]:
         """Write a round that this process alone has, for :meth:`add_rounds`.
 
@@ -366,6 +368,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             epoch (int): The epoch that asked for it, or INITIAL.
             index (int): Its place among the rounds of that epoch.
             number (int): Of its shard.
+            run (str): SHA-256 of what it was made from.
 
         Returns:
             tuple[Round, dict[str, ndarray]]: Its files, and the columns.
@@ -376,6 +379,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         made = self.opened.write_round(
             images, labels, epoch, index, targets or None, number
         )
+        made = made._replace(run=run)
         write_note(self.opened.path, made)
         held['inputs'] = self.codec.as_kept(images)
         return made, held
@@ -614,6 +618,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             )
         channels, height, width = self.opened.image_shape
         for start in range(0, len(samples), _SHARD_SIZE):
+            stop_if_asked()
             images, labels = [], []
             for path, label in samples[start : start + _SHARD_SIZE]:
                 image = read_picture(path, grey=channels == 1)

@@ -39,8 +39,11 @@ class MemoryStore:
         if end > capacity:
             self.reserve(max(end, 2 * capacity))
         for name, held in self._columns.items():
+            values = columns[name]
+            # One of a single record counts as contiguous, with its stride.
+            values = values.copy() if len(values) == 1 else values
             held[self.length : end] = torch.from_numpy(
-                np.ascontiguousarray(columns[name])
+                np.ascontiguousarray(values)
             )
         self.length = end
 

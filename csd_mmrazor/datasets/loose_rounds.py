@@ -4,7 +4,8 @@
 Each process writes the rounds that it makes itself: a shard, what is beside
 it, and last a note of them, ``note_000012.json``. Once all of a group are
 there, the first process puts them into the manifest, in their order. Whoever
-is killed in between leaves notes, and what is noted is not made again.
+is killed in between leaves notes, and what is noted is not made again, if it
+is of the same run: a note says what its round was made from.
 """
 
 import json
@@ -26,10 +27,12 @@ class Round(NamedTuple):
     shard: Shard
     targets: str = ''  # SHA-256 of what is beside the shard; '' for nothing
     kind: Optional[TargetKind] = None  # of the targets
+    run: str = ''  # SHA-256 of what it was made from; '' if it is not known
 
 
-def _note(folder: Path, shard: Shard) -> Path:
-    return folder / f'note_{shard.number:06d}.json'
+def note_name(shard: Shard) -> str:
+    """What the note of a round is called."""
+    return f'note_{shard.number:06d}.json'
 
 
 def write_note(folder: Path, made: Round) -> None:
@@ -39,15 +42,15 @@ def write_note(folder: Path, made: Round) -> None:
         folder (Path): Of the bank.
         made (Round): What to note.
     """
-    content: Dict[str, Any] = dict(shard=made.shard._asdict())
+    content: Dict[str, Any] = dict(shard=made.shard._asdict(), run=made.run)
     if made.kind is not None:
         content.update(targets=made.targets, kind=made.kind._asdict())
-    write_file(_note(folder, made.shard), json.dumps(content).encode())
+    write_file(folder / note_name(made.shard), json.dumps(content).encode())
 
 
 def remove_note(folder: Path, shard: Shard) -> None:
     """Forget a note, if there is one."""
-    _note(folder, shard).unlink(missing_ok=True)
+    (folder / note_name(shard)).unlink(missing_ok=True)
 
 
 def read_notes(folder: Union[str, Path]) -> List[Round]:
@@ -71,6 +74,11 @@ def read_notes(folder: Union[str, Path]) -> List[Round]:
     return sorted(found, key=lambda made: made.shard.number)
 
 
+def is_note(name: str) -> bool:
+    """Whether a file is called as a note is."""
+    return bool(_NOTE_NAME.fullmatch(name))
+
+
 def _read_note(path: Path) -> Optional[Round]:
     try:
         if (
@@ -80,7 +88,10 @@ def _read_note(path: Path) -> Optional[Round]:
             return None
         with open(path, 'rb') as file:
             content = parse_json(file.read(_MOST_BYTES).decode())
-        made = Round(parse_shard(content['shard']))
+        run = content['run']
+        if not isinstance(run, str) or not _SHA256.fullmatch(run):
+            return None
+        made = Round(parse_shard(content['shard']), run=run)
         if 'kind' in content:
             kind = TargetKind(**content['kind'])
             checksum = content['targets']
@@ -89,7 +100,7 @@ def _read_note(path: Path) -> Optional[Round]:
             made = made._replace(targets=checksum, kind=kind)
     except (ValueError, TypeError, KeyError):
         return None
-    is_its_own = _note(path.parent, made.shard) == path
+    is_its_own = note_name(made.shard) == path.name
     return made if is_its_own else None
 
 

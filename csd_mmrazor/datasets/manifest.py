@@ -111,6 +111,11 @@ class ManifestFile:
     def __getstate__(self) -> Dict[str, Any]:
         return dict(self.__dict__, _digest=None)
 
+    @property
+    def log_name(self) -> str:
+        """Of the log that counts; empty if none does."""
+        return self._part.name if self._part else ''
+
     def read(self) -> Manifest:
         """What the manifest and its log say.
 
@@ -197,6 +202,12 @@ class ManifestFile:
         self._part, self._digest, self._lines = part, digest, []
         if outdated is not None:
             (self.folder / outdated.name).unlink(missing_ok=True)
+
+
+def is_own_name(name: str) -> bool:
+    """Whether a file is called as a bank's shards, targets and logs are."""
+    shard = name.replace('.targets.npy', '.npy')
+    return bool(_SHARD_NAME.fullmatch(shard) or _LOG_NAME.fullmatch(name))
 
 
 def _append(path: Path, start: int, content: bytes) -> None:

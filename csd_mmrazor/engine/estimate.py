@@ -3,14 +3,32 @@
 
 import math
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from collections import deque
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
+import numpy as np
 import torch
 import torch.nn as nn
 from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 
+from ..datasets import BankFolder, ImageBank
+from ..datasets.bank_folder import INITIAL, Shard
+from ..datasets.image_codec import ImageCodec
+from ..datasets.image_folder import list_pictures
+from ..datasets.shard_files import INDEX
 from ..models.synthesizers import ImageSynthesizer, Networks
+from .synthesis.bank_targets import BankTargets
 
 # What makes each kind of work less.
 LEVERS = dict(
@@ -22,6 +40,11 @@ LEVERS = dict(
 )
 # Steps that are timed, after one that is not.
 _TIMED = 2
+# Shards whose files are looked at for the size of those to come.
+_LOOKED_AT = 16
+# Of the picture that stands for images where there are none, of 255. Those
+# of docs/large.md with so much noise take 0.79 of their size as PNG.
+_NOISE = 12
 
 
 class Estimate(NamedTuple):
@@ -31,7 +54,7 @@ class Estimate(NamedTuple):
     seconds: Dict[str, float]  # of a unit
     rounds: int  # of all processes
     images: int  # in the bank in the end
-    image_bytes: int  # of one with all that belongs to it
+    bank_bytes: int  # of the bank with all that belongs to it, at most
     checkpoint_bytes: int  # of all that are kept
     memory: str
 
@@ -60,11 +83,17 @@ class Estimate(NamedTuple):
         return [
             f'Estimate: {sum(hours.values()):.2f} h on this machine '
             f'({listed}), {self.rounds} rounds, {self.images} images in the '
-            f'end, {_size(self.images * self.image_bytes)} of disk for the '
-            f'bank and {_size(self.checkpoint_bytes)} for checkpoints, '
-            f'{self.memory}.',
+            f'end, {_size(self.bank_bytes)} of disk for the bank and '
+            f'{_size(self.checkpoint_bytes)} for checkpoints, {self.memory}.',
             f'To make it fit: {levers}.',
         ]
+
+
+class _Part(NamedTuple):
+    """Shards that a bank has, or gets at once."""
+
+    images: int
+    bytes: float
 
 
 def estimate(
@@ -74,7 +103,7 @@ def estimate(
     left: Dict[str, float],
     image_shape: Sequence[int],
     num_classes: int,
-    made: Sequence[Any] = (),
+    folder: Optional[BankFolder] = None,
 ) -> Estimate:
     """Estimate what is left of a run.
 
@@ -85,39 +114,142 @@ def estimate(
         left (dict[str, float]): Student steps and validations left.
         image_shape (sequence[int]): (C, H, W).
         num_classes (int): Classes K.
-        made (sequence[Shard]): What the bank has. Defaults to nothing.
+        folder (BankFolder, optional): What there is of its bank. Defaults to
+            None, nothing.
     """
     world_size = get_world_size()
     synthesizer = hook.synthesizer
-    imported = bool(runner.train_dataloader.dataset.init_bank)
-    done = sum(shard.epoch == -1 for shard in made)
-    initial = 0 if imported else max(hook.init_rounds - done, 0)
-    epochs = max(runner.max_epochs - runner.epoch, 0)
-    later = hook.rounds * epochs
+    bank: ImageBank = runner.train_dataloader.dataset
     model = getattr(runner.model, 'module', runner.model)
-    numbers, bytes_of_targets = num_classes, 0
+    numbers, beside = num_classes, 0
     if hook.target_maps:
         numbers += model.check_targets(True).size
     if synthesizer.keep_targets:
-        bytes_of_targets = 2 * numbers
+        beside = 2 * numbers
     elif hook.target_views:
-        bytes_of_targets = hook.target_views * (2 * numbers + 3)
+        beside = hook.target_views * (2 * numbers + 3)
+    made = [] if folder is None else _made(folder, runner.epoch, beside)
+    each = image_bytes(bank.codec, image_shape, folder) + beside
+    if not made and bank.init_bank:
+        made = _imported(bank, each, beside, image_shape, num_classes)
+    shards = [] if folder is None else folder.shards
+    done = sum(shard.epoch == INITIAL for shard in shards)
+    initial = 0 if bank.init_bank else max(hook.init_rounds - done, 0)
+    epochs = max(runner.max_epochs - runner.epoch, 0)
+    done = sum(shard.epoch == runner.epoch for shard in shards)
+    later = max(hook.rounds * epochs * world_size - done, 0)
+
+    def parts(rounds: int, iters: int, at_once: int) -> List[_Part]:
+        count = synthesizer.images_of(iters)
+        sizes = [at_once] * (rounds // at_once) + [rounds % at_once]
+        return [_Part(n * count, n * count * each) for n in sizes if n]
+
+    at_once = max(hook.rounds * world_size, 1)
+    images, size = _kept(
+        [
+            *made,
+            # Processes add all of the initial rounds together.
+            *parts(initial, hook.init_iters, initial if world_size > 1 else 1),
+            *parts(later, synthesizer.iters, at_once),
+        ],
+        bank.capacity,
+    )
     return Estimate(
         dict(
             initial=-(-initial // world_size) * hook.init_iters,
-            synthesis=later * synthesizer.iters,
+            synthesis=-(-later // world_size) * synthesizer.iters,
             student=int(left.get('student', 0)),
             validation=int(left.get('validation', 0)),
         ),
         seconds,
-        initial + later * world_size,
-        sum(shard.count for shard in made)
-        + initial * synthesizer.images_of(hook.init_iters)
-        + later * world_size * synthesizer.images_of(synthesizer.iters),
-        math.prod(image_shape) + 8 + bytes_of_targets,
+        initial + later,
+        images,
+        math.ceil(size),
         _kept_checkpoints(runner) * _checkpoint_bytes(model),
         _memory(next(model.parameters()).device),
     )
+
+
+def image_bytes(
+    codec: ImageCodec,
+    image_shape: Sequence[int],
+    folder: Optional[BankFolder] = None,
+) -> float:
+    """Bytes of an image as a bank keeps it, with its label.
+
+    Of a common format it is what those take that the bank has, or else a
+    picture with some noise.
+
+    Args:
+        codec (ImageCodec): How images are written.
+        image_shape (sequence[int]): (C, H, W).
+        folder (BankFolder, optional): What there is of the bank. Defaults to
+            None, nothing.
+    """
+    if codec.name == 'raw':
+        return math.prod(image_shape) + 8
+    shards = [] if folder is None else folder.shards
+    known = [s for s in shards if s.format == codec.name][-_LOOKED_AT:]
+    if folder is not None and known:
+        size = sum(_file_bytes(folder, shard) for shard in known)
+        return size / sum(shard.count for shard in known)
+    height, width = image_shape[1:]
+    slopes = np.add.outer(
+        np.linspace(40, 140, height), np.linspace(0, 80, width)
+    )
+    noise = np.random.default_rng(0).normal(0, _NOISE, image_shape)
+    picture = (slopes + noise).clip(0, 255).astype(np.uint8)
+    return len(codec.encode(picture[None])[0]) + INDEX.itemsize
+
+
+def _file_bytes(folder: BankFolder, shard: Shard) -> int:
+    try:
+        return (folder.path / shard.name).stat().st_size
+    except OSError:
+        return 0  # which is said when the bank is opened
+
+
+def _made(folder: BankFolder, epoch: int, beside: int) -> List[_Part]:
+    """What a bank has that a run goes on with, with targets."""
+    return [
+        _Part(s.count, _file_bytes(folder, s) + s.count * beside)
+        for s in folder.shards
+        if s.epoch <= epoch
+    ]
+
+
+def _imported(
+    bank: ImageBank,
+    each: float,
+    beside: int,
+    image_shape: Sequence[int],
+    num_classes: int,
+) -> List[_Part]:
+    """What a run is about to start from."""
+    root = str(bank.init_bank)
+    if not BankFolder.exists(root):
+        count = len(list_pictures(root))
+        return [_Part(count, count * each)]
+    parts = _made(BankFolder(root, image_shape, num_classes), 10**9, beside)
+    if bank.link_init_bank:  # in the place of one
+        parts = [_Part(n, n * beside) for n, _ in parts]
+    return parts
+
+
+def _kept(
+    parts: Sequence[_Part], capacity: Optional[int]
+) -> Tuple[int, float]:
+    """Images that a bank has in the end, and bytes that it has at most."""
+    kept: Deque[_Part] = deque()
+    images, size, most = 0, 0.0, 0.0
+    for part in parts:
+        kept.append(part)
+        images, size = images + part.images, size + part.bytes
+        most = max(most, size)
+        while capacity is not None and images - kept[0].images >= capacity:
+            gone = kept.popleft()
+            images, size = images - gone.images, size - gone.bytes
+    return images, most
 
 
 def timed_steps(
@@ -126,7 +258,7 @@ def timed_steps(
     networks: Networks,
     num_classes: int,
     image_shape: Sequence[int],
-    with_targets: bool,
+    targets: Optional[BankTargets],
 ) -> Dict[str, float]:
     """Seconds of a step of each kind. The networks are changed by them.
 
@@ -136,8 +268,8 @@ def timed_steps(
         networks (Networks): Likewise.
         num_classes (int): Classes K.
         image_shape (sequence[int]): (C, H, W).
-        with_targets (bool): Whether student steps read the teacher's logits
-            from the bank: they are not timed then.
+        targets (BankTargets, optional): What student steps read of the
+            teacher with the images; None where they run it.
     """
     device = next(networks.teachers.parameters()).device
 
@@ -159,13 +291,19 @@ def timed_steps(
                 ),
                 labels=torch.randint(num_classes, (number,)),
             )
+            batch.update(beside)
             runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
 
+    beside: Dict[str, torch.Tensor] = {}
+    if targets is not None:
+        number = runner.train_dataloader.batch_size
+        images = torch.zeros(number, *image_shape, dtype=torch.uint8)
+        made = targets.of(images.to(device), 0, 0)
+        # As a bank gives them.
+        beside = {name: value.cpu() for name, value in made.items()}
     kinds: Dict[str, Callable[[int], object]] = dict(
-        synthesis=rounds(True), initial=rounds(False)
+        synthesis=rounds(True), initial=rounds(False), student=student
     )
-    if not with_targets:
-        kinds['student'] = student
     found = {}
     for kind, run in kinds.items():
         run(1)  # makes what is made once

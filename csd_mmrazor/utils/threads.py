@@ -6,6 +6,8 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Deque, Iterable, Iterator, Tuple
 
+from .stopping import stop_if_asked
+
 _MOST = 16
 _pool: Tuple[int, Any] = (0, None)
 
@@ -46,11 +48,15 @@ def in_threads(
 
     Yields:
         Any: A result.
+
+    Raises:
+        SystemExit: If the run is asked to stop, before the next item.
     """
     waiting: Deque[Future[Any]] = deque()
     threads, most = pool(), 2 * thread_count()
     try:
         for item in items:
+            stop_if_asked()
             if len(waiting) == most:
                 yield waiting.popleft().result()
             waiting.append(threads.submit(function, item))

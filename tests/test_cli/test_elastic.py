@@ -40,8 +40,8 @@ def worker():
             os.kill(os.getpid(), signal.SIGKILL)
         return synthesize(*args, **kwargs)
 
-    def written(self, columns, epoch, index, number):
-        made = write(self, columns, epoch, index, number)
+    def written(self, columns, epoch, index, *args):
+        made = write(self, columns, epoch, index, *args)
         say('made', os.environ['WORLD_SIZE'], epoch, index)
         return made
 

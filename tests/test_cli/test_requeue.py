@@ -2,15 +2,21 @@
 """Jobs with a time limit: asked to stop, ended, started again."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
+import numpy as np
 import pytest
-from helpers import ROOT, TIMEOUT
+from helpers import ROOT, TIMEOUT, free_port
+from PIL import Image
 from test_kills import SYNTHESIS, config, same_result  # noqa: F401
 
 from csd_mmrazor.datasets import BankFolder
+from csd_mmrazor.datasets.loose_rounds import read_notes
 
 # Sends itself a signal at the n-th call of a function.
 AT_CALL = """
@@ -64,6 +70,78 @@ def test_a_run_that_is_asked_to_stop_goes_on(
     same_result(tmp_path / 'run', whole / 'run')
 
 
+# Long work that is no step: what is between two shards.
+SHARDS = dict(
+    targets=('engine.synthesis.bank_targets', '_of_shard', 'host'),
+    load=('datasets', 'BankFolder.read', 'host'),
+    verify=('datasets.bank_folder', 'BankFolder._fault', 'disk'),
+    adopt=('datasets.bank_folder', '_bring', 'disk'),
+    imported=('datasets.image_bank', 'read_picture', 'disk'),
+)
+
+
+@pytest.fixture(scope='module')
+def many(tmp_path_factory):
+    """A bank of forty shards, and a folder of as many pictures."""
+    path = tmp_path_factory.mktemp('many')
+    folder = BankFolder(path / 'bank', (1, 8, 8), 10)
+    images = np.random.default_rng(0).integers(0, 255, (40, 1, 8, 8))
+    for index, image in enumerate(images.astype(np.uint8)):
+        label = index % 10
+        folder.append(image[None], np.array([label]), -2, index, True)
+        picture = path / f'pictures/{label}/{index}.png'
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(picture)
+    return path
+
+
+@pytest.mark.parametrize('what', SHARDS)
+def test_it_stops_between_shards(
+    forked,
+    config,  # noqa: F811
+    tmp_path,
+    many,
+    what,
+):
+    module, name, storage = SHARDS[what]
+    options = {
+        'train_dataloader.dataset.storage': storage,
+        'train_dataloader.dataset.held_out': 0,
+        'train_cfg.max_epochs': 1,
+        f'{SYNTHESIS}.target_views': int(what == 'targets'),
+        f'{SYNTHESIS}.target_maps': what == 'targets',
+    }
+    if what in ('adopt', 'imported'):
+        source = dict(adopt='bank', imported='pictures')[what]
+        options['train_dataloader.dataset.init_bank'] = str(many / source)
+    else:
+        shutil.copytree(many / 'bank', tmp_path / 'run/bank')
+    config(**options)
+    setup = AT_CALL.format(
+        module=module, name=name, number=3, signal='SIGUSR1'
+    )
+    small = """
+import csd_mmrazor.datasets.image_bank
+csd_mmrazor.datasets.image_bank._SHARD_SIZE = 4
+"""
+    setup += f"""{small}
+leave = os._exit
+os._exit = lambda code: (os.write(1, b'CALLS %d.' % count[0]), leave(code))
+"""
+    argv = ('config.py', '--work-dir', 'run', '--requeue', '--no-rehearsal')
+    first = forked(*argv, setup=setup)
+    assert first.status == [75], first.output[-3000:]
+    calls = int(re.search(r'CALLS (\d+)\.', first.output)[1])
+    # A few are under way in threads by then.
+    assert 3 <= calls < 30 and 'Traceback' not in first.output
+    second = forked(*argv, setup=small)
+    assert second.status == [0], second.output[-3000:]
+    folder = BankFolder(tmp_path / 'run/bank')
+    imported = [s for s in folder.shards if s.epoch == -2]
+    assert sum(shard.count for shard in imported) == 40
+    assert bool(folder.targets) == (what == 'targets')
+
+
 def test_all_processes_of_a_job_stop(forked, config, tmp_path):  # noqa: F811
     """The second one a step later: it finds the first one gone."""
     config()
@@ -79,6 +157,106 @@ def test_all_processes_of_a_job_stop(forked, config, tmp_path):  # noqa: F811
     assert 75 in done.status and {*done.status} <= {75, -9}, done.output
     again = forked(*argv, processes=2)
     assert again.status == [0, 0], again.output[-3000:]
+
+
+# A process that waits for signals, as --requeue does; rank 0 sends one.
+WORKER = """
+import os, signal, sys, time
+from pathlib import Path
+rank, got = os.environ['RANK'], []
+for number in (signal.SIGUSR1, signal.SIGTERM):
+    signal.signal(number, lambda number, _: got.append(number))
+with open('starts' + rank, 'a') as file:
+    file.write('x')
+while not (Path('starts0').exists() and Path('starts1').exists()):
+    time.sleep(0.01)
+how = sys.argv[1]
+if how.startswith('SIG') and rank == '0':
+    os.kill(os.getppid(), getattr(signal, how))
+elif not how.startswith('SIG') and rank == '1':
+    sys.exit(int(how))
+while not got:
+    time.sleep(0.01)
+Path('got' + rank).write_text(signal.Signals(got[0]).name)
+sys.exit(75)
+"""
+
+
+@pytest.mark.parametrize(
+    'how, options, restarts, status',
+    [
+        ('SIGUSR1', ['--requeue'], 0, 75),
+        ('SIGTERM', ['--requeue'], 0, 75),
+        ('SIGUSR1', ['--requeue'], 3, 75),
+        ('SIGTERM', ['--requeue'], 3, 75),
+        ('SIGTERM', [], 0, 143),
+        ('75', ['--requeue'], 0, 75),  # one that was signalled itself
+        ('1', ['--requeue'], 0, 1),
+        ('75', [], 0, 1),
+    ],
+)
+def test_torchrun_passes_on_signals_and_status(
+    forked, tmp_path, how, options, restarts, status
+):
+    (tmp_path / 'worker.py').write_text(WORKER)
+    done = forked(
+        f'--master_port={free_port()}',
+        '--nproc_per_node=2',
+        f'--max_restarts={restarts}',
+        '--monitor_interval=0.1',
+        *('worker.py', how, *options),
+        tool='launch.py',
+        timeout=60,
+    )
+    assert done.status == [status], done.output[-3000:]
+    for rank in '01':  # none is started again
+        assert (tmp_path / f'starts{rank}').read_text() == 'x'
+        if how.startswith('SIG'):
+            assert (tmp_path / f'got{rank}').read_text() == how
+            assert 'Traceback' not in done.output
+
+
+def test_a_job_of_torchrun_goes_on(forked, config, tmp_path):  # noqa: F811
+    """tools/dist_train.sh with two processes, and a signal to its own."""
+    config(**{f'{SYNTHESIS}.init_rounds': 10**5})
+    out = tmp_path / 'out'
+    argv = ('config.py', '--work-dir', 'run', '--requeue', '--no-rehearsal')
+    with open(out, 'w') as file:
+        process = subprocess.Popen(
+            [
+                'bash',
+                str(ROOT / 'tools/dist_train.sh'),
+                argv[0],
+                '2',
+                *argv[1:],
+            ],
+            cwd=tmp_path,
+            env=dict(os.environ, OMP_NUM_THREADS='1', PORT=str(free_port())),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        end = time.monotonic() + TIMEOUT
+        while not (tmp_path / 'run/bank/note_000001.json').exists():
+            assert process.poll() is None, out.read_text()
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        process.send_signal(signal.SIGUSR1)
+        assert process.wait(TIMEOUT) == 75, out.read_text()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert 'Traceback' not in out.read_text()
+    made = [note.shard for note in read_notes(tmp_path / 'run/bank')]
+    assert len(made) >= 2
+    rounds = max(shard.index for shard in made) + 1
+    config(**{f'{SYNTHESIS}.init_rounds': rounds, 'train_cfg.max_epochs': 1})
+    again = forked(*argv, processes=2)
+    assert again.status == [0, 0], again.output[-3000:]
+    folder = BankFolder(tmp_path / 'run/bank')
+    assert {*made} <= {*folder.shards}
+    assert [s.index for s in folder.shards if s.epoch < 0] == [*range(rounds)]
 
 
 SRUN = """#!/usr/bin/env bash

@@ -5,22 +5,28 @@ import json
 
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 from test_bank_folder import SHAPE, batch, kind_of, targets_of
 
 from csd_mmrazor.datasets import BankError, BankFolder, ImageBank
 from csd_mmrazor.datasets import image_bank as module
+from csd_mmrazor.datasets.image_codec import ImageCodec
 from csd_mmrazor.datasets.loose_rounds import (
     Round,
     read_notes,
     remove_note,
     write_note,
 )
+from csd_mmrazor.engine.synthesis import round_runner as round_module
 from csd_mmrazor.engine.synthesis.run_bank import loose_rounds
 from csd_mmrazor.models import ImageSynthesizer
+
+RUN = 'a' * 64
 
 
 def put(folder, index, number, targets=None):
     made = folder.write_round(*batch(seed=index), 0, index, targets, number)
+    made = made._replace(run=RUN)
     write_note(folder.path, made)
     return made
 
@@ -67,6 +73,8 @@ def spoil(path, **changes):
         lambda path: spoil(path, epoch=True),
         lambda path: path.write_text('[' * 90_000),
         lambda path: path.write_text('{}'),
+        lambda path: path.write_text(path.read_text().replace(RUN, 'b')),
+        lambda path: path.write_text(path.read_text().replace('run', 'x')),
         lambda path: path.write_text('null'),
         lambda path: path.write_bytes(b'\xff' * 10),
         lambda path: path.with_name('000000.npy').unlink(),
@@ -181,10 +189,8 @@ def test_rounds_that_were_altered_are_made_again(tmp_path, what):
     bank = ImageBank()
     bank.open(path, shape, 10)
     bank.opened.target_kind = kind_of(0)
-    found = loose_rounds(bank)
-    assert [made.shard.index for made in found] == (
-        [] if what == 'shape' else [0]
-    )
+    found = loose_rounds(bank, 0, {0: 0, 1: 1}, RUN)
+    assert [*found] == ([] if what == 'shape' else [0])
     assert [made.shard.index for made in read_notes(path)] == (
         [] if what == 'shape' else [0]
     )
@@ -204,3 +210,139 @@ def test_waits_for_targets_as_well(tmp_path, monkeypatch):
         '000000.npy',
         '000000.targets.npy',
     ]
+
+
+@pytest.mark.parametrize(
+    'reason, changes',
+    [
+        ('seed, student, teacher or synth', dict(run='b' * 64)),
+        ('other targets', dict(kind=kind_of(0, 'c'))),
+        ('no process has such a round', dict(numbers={0: 0, 1: 2})),
+        ('no process has such a round', dict(numbers={0: 0})),
+    ],
+)
+def test_rounds_that_are_not_of_the_run_are_left_out(
+    tmp_path, monkeypatch, reason, changes
+):
+    """They are removed and named, and those of other epochs are not."""
+    folder = BankFolder(tmp_path / 'bank', SHAPE, 10)
+    kind = kind_of(0)
+    folder.expect_targets(kind, write=True)
+    folder.append(*batch(), -1, 0, True, targets_of(5, 0, 0))
+    folder.expect_targets(kind, write=True)
+    made = [
+        put(folder, index, 5 + index, targets_of(5, 0, index))
+        for index in range(2)
+    ]
+    spoilt = made[1]._replace(
+        **{k: v for k, v in changes.items() if k != 'numbers'}
+    )
+    write_note(folder.path, spoilt)
+    later = folder.write_round(*batch(), 3, 0, targets_of(5, 0, 0), 9)
+    write_note(folder.path, later._replace(run='d' * 64))
+    bank = ImageBank()
+    bank.open(folder.path, SHAPE, 10)
+    said = []
+    monkeypatch.setattr(
+        MMLogger, 'warning', lambda self, text, *_: said.append(text)
+    )
+    numbers = changes.get('numbers', {0: 0, 1: 1})
+    numbers = {index: number + 5 for index, number in numbers.items()}
+    found = loose_rounds(bank, 0, numbers, RUN)
+    assert found == {0: made[0]}
+    (text,) = said
+    assert text.startswith('1 rounds in') and reason in text
+    left = {path.name for path in folder.path.glob('*0000*')}
+    assert left == {
+        *('000000.npy', '000000.targets.npy', 'log_000000.jsonl'),
+        *('000005.npy', '000005.targets.npy', 'note_000005.json'),
+        *('000009.npy', '000009.targets.npy', 'note_000009.json'),
+    }
+
+
+@pytest.mark.parametrize(
+    'option, is_same',
+    [
+        ({}, True),
+        ({'randomness.seed': 5}, False),
+        ({'synthesizer.batch_size': 8}, False),
+        ({'synthesizer.optimizer.lr': 0.5}, False),
+        ({'init_iters': 3}, False),
+        ({'max_retries': 5}, True),
+        ({'teacher': 1}, False),
+    ],
+)
+def test_what_a_note_says_of_its_run(
+    tiny_runner, tmp_path, monkeypatch, option, is_same
+):
+    """Two rounds of one start, and another one that would go on with them."""
+    runs = []
+
+    def noted(bank, epoch, numbers, run):
+        runs.append(run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(round_module, 'loose_rounds', noted)
+    for changes in ({}, option):
+        runner = tiny_runner(
+            resume=True,
+            **{
+                key
+                if '.' in key and 'synth' not in key
+                else f'default_hooks.synthesis.{key}': value
+                for key, value in changes.items()
+                if key != 'teacher'
+            },
+        )
+        if 'teacher' in changes:
+            next(runner.model.teachers.parameters()).data.add_(1)
+        with pytest.raises(KeyboardInterrupt):
+            runner.train()
+    assert (runs[0] == runs[1]) == is_same
+
+
+def test_rounds_for_a_student_are_of_that_student(tiny_runner, monkeypatch):
+    runs, found = [], round_module.loose_rounds
+
+    def noted(bank, epoch, numbers, run):
+        runs.append(run)
+        return found(bank, epoch, numbers, run)
+
+    monkeypatch.setattr(round_module, 'loose_rounds', noted)
+    tiny_runner('a').train()
+    tiny_runner('b').train()
+    tiny_runner(
+        'c', **{'optim_wrapper.architecture.optimizer.lr': 0.02}
+    ).train()
+    first, again, other = runs[:3], runs[3:6], runs[6:]
+    assert len({*first}) == 3 and first == again
+    # Before its first epoch the student is the same.
+    assert first[:2] == other[:2] and first[2] != other[2]
+
+
+def test_a_run_of_fewer_processes_leaves_nothing(tiny_runner, tmp_path):
+    """Of four processes that were killed, in another format than now."""
+    tiny_runner(**{'train_cfg.max_epochs': 1}).train()
+    path = tmp_path / 'run/bank'
+    folder = BankFolder(path)
+    shape, number = folder.image_shape, folder.next_number
+    images = np.zeros((16, *shape), np.uint8)
+    labels = np.zeros(16, np.int64)
+    png = BankFolder(path, codec=ImageCodec('png'))
+    for index in range(4):
+        for epoch in (0, 1):
+            made = png.write_round(
+                images, labels, epoch, index, None, number + 4 * epoch + index
+            )
+            write_note(path, made._replace(run=RUN))
+    for name in ('000099.png.npy', '000098.targets.npy', 'log_000007.jsonl'):
+        (path / name).touch()
+    (path / 'note_000077.json').write_text('{')
+    (path / 'of the user.npy').touch()
+    tiny_runner(resume=True).train()
+    folder = BankFolder(path)
+    assert {p.name for p in path.iterdir()} == {
+        *(shard.name for shard in folder.shards),
+        *('manifest.json', 'log_000000.jsonl', 'of the user.npy'),
+    }
+    assert [s.format for s in folder.shards] == ['raw'] * 4

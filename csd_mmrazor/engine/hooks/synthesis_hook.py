@@ -1,4 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import json
+from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
 from mmengine.dist import (
@@ -6,12 +8,18 @@ from mmengine.dist import (
     broadcast_object_list,
     get_dist_info,
     get_rank,
+    is_main_process,
 )
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
 from mmrazor.registry import HOOKS, MODELS
 
-from ...datasets.bank_folder import IMPORTED, INITIAL, MOST_VIEWS
+from ...datasets.bank_folder import (
+    IMPORTED,
+    INITIAL,
+    MOST_VIEWS,
+    BankFolder,
+)
 from ...models.synthesizers import Networks, teacher_logits
 from ...models.utils import contiguous, reset_weights
 from ...utils import check_integer, derive_seed, seeded
@@ -28,6 +36,7 @@ from ..synthesis import (
     bank_of,
     complete_targets,
     describe_plan,
+    fingerprint,
     open_bank,
     report_imported,
     report_round,
@@ -41,6 +50,10 @@ from .loop_checks import (
     check_loop,
     check_targets,
 )
+
+
+class Planned(Exception):
+    """A run has said what it would do, which was all it should."""
 
 
 @HOOKS.register_module()
@@ -128,6 +141,10 @@ class SynthesisHook(Hook):
         ).items():
             lowest = 1 if name == 'init_iters' else 0
             check_integer(f'{name} of SynthesisHook', value, lowest)
+        # What images follow from, for rounds that another start has made.
+        self._described = json.dumps(
+            synthesizer, sort_keys=True, default=_name_of
+        )
         self.synthesizer = MODELS.build({'_scope_': 'mmrazor', **synthesizer})
         if target_views > MOST_VIEWS:
             raise ValueError(
@@ -159,8 +176,8 @@ class SynthesisHook(Hook):
         self.progress_interval = progress_interval
         self.grid_images = grid_images
         self.rehearsal = rehearsal
-        # Whether a run is to say what it would do, and end.
-        self.plan_only = False
+        # The work dir of which a run is to say what it would do, and end.
+        self.plan_for: Optional[str] = None
         self.round_runner: Optional[RoundRunner] = None
         self.clock = RunClock()
 
@@ -186,7 +203,7 @@ class SynthesisHook(Hook):
         seed = _shared_seed(runner)
         if self.rehearsal:
             rehearse(runner)
-        if self.plan_only:
+        if self.plan_for is not None:
             self._say_plan(runner, networks, image_shape, num_classes)
         bank = open_bank(
             runner,
@@ -221,7 +238,7 @@ class SynthesisHook(Hook):
             self.clock.left,
             image_shape,
             num_classes,
-            bank.opened.shards,
+            bank.opened,
         ).lines():
             runner.logger.info(line)
         self.clock.left['synthesis'] = self._steps_after(runner, runner.epoch)
@@ -235,6 +252,7 @@ class SynthesisHook(Hook):
             self.progress_interval,
             self.clock,
             targets,
+            self._made_from(runner, networks),
         )
         self.round_runner.resume()
         runner.logger.info(describe_plan(runner))
@@ -245,6 +263,17 @@ class SynthesisHook(Hook):
             runner, 'initial', INITIAL, self.init_rounds, self.init_iters
         )
 
+    def _made_from(self, runner: Runner, networks: Networks) -> str:
+        """What rounds of the run follow from, but for the student."""
+        if not is_main_process():
+            return ''  # which is who looks at it
+        model = getattr(runner.model, 'module', runner.model)
+        teachers = [
+            fingerprint(teacher, model.data_preprocessor)
+            for teacher in networks.each_teacher
+        ]
+        return f'{self._described} {teachers}'
+
     def _say_plan(
         self,
         runner: Runner,
@@ -253,9 +282,16 @@ class SynthesisHook(Hook):
         num_classes: int,
     ) -> None:
         """Time some steps, say what the run would cost, and end."""
-        with_targets = bool(self.synthesizer.keep_targets or self.target_views)
+        model = getattr(runner.model, 'module', runner.model)
+        targets = targets_of(
+            model,
+            networks,
+            self.synthesizer,
+            self.target_views,
+            (0, TARGETS),
+        )
         clock = run_clock(
-            runner, self.synthesizer, networks, image_shape, not with_targets
+            runner, self.synthesizer, networks, image_shape, targets is None
         )
         seconds = {kind: clock.pace(kind) for kind in LEVERS}
         seconds.update(
@@ -265,15 +301,30 @@ class SynthesisHook(Hook):
                 networks,
                 num_classes,
                 image_shape,
-                with_targets,
+                targets,
             )
         )
+        folder, path = None, Path(str(self.plan_for), self.bank_dir)
+        if BankFolder.exists(path):
+            folder = BankFolder(path, image_shape, num_classes)
+        if folder is not None and folder.shards and not runner._resume:
+            runner.logger.warning(
+                f'{path} holds images of an earlier run, so this one needs '
+                'another --work-dir, which is what is estimated, or --resume.'
+            )
+            folder = None
         plan = estimate(
-            runner, self, seconds, clock.left, image_shape, num_classes
+            runner,
+            self,
+            seconds,
+            clock.left,
+            image_shape,
+            num_classes,
+            folder,
         )
         for line in plan.lines():
             runner.logger.info(line)
-        raise SystemExit(0)
+        raise Planned
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Make images for the student as it is, then re-initialise the head.
@@ -344,6 +395,12 @@ class SynthesisHook(Hook):
                 max(epoch, 0),
                 self.grid_images,
             )
+
+
+def _name_of(part: Any) -> str:
+    """Stands for what a config holds beside plain data."""
+    named = part if hasattr(part, '__qualname__') else type(part)
+    return f'{named.__module__}.{named.__qualname__}'
 
 
 def _shared_seed(runner: Runner) -> int:

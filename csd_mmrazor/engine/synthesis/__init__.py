@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .bank_targets import complete_targets, targets_of
+from .bank_targets import complete_targets, fingerprint, targets_of
 from .report import describe_plan, report_imported, report_round
 from .round_runner import EPOCH, HEAD, TARGETS, RoundRunner
 from .run_bank import bank_of, open_bank
@@ -12,6 +12,7 @@ __all__ = [
     'bank_of',
     'complete_targets',
     'describe_plan',
+    'fingerprint',
     'open_bank',
     'report_imported',
     'report_round',

@@ -29,6 +29,7 @@ from ...models.synthesizers import (
 )
 from ...models.utils import to_float16
 from ...utils import derive_seed, seeded
+from ...utils.stopping import stop_if_asked
 
 
 class BankTargets(NamedTuple):
@@ -128,16 +129,29 @@ def targets_of(
     return BankTargets(networks, kind, augment, seeds)
 
 
-def fingerprint(teacher: nn.Module, preprocessor: nn.Module) -> str:
-    """SHA-256 of a teacher's weights, buffers and normalisation of inputs."""
+def fingerprint(
+    network: nn.Module, preprocessor: Optional[nn.Module] = None
+) -> str:
+    """SHA-256 of a network's weights and buffers.
+
+    Args:
+        network (nn.Module): The network.
+        preprocessor (nn.Module, optional): How its inputs are normalised, to
+            be a part of it. Defaults to None.
+    """
     digest = hashlib.sha256()
-    named: Iterable[Tuple[str, Tensor]] = (
-        *teacher.state_dict().items(),
-        *preprocessor.named_buffers(),
+    named: Iterable[Tuple[str, Any]] = (
+        *network.state_dict().items(),
+        *(preprocessor.named_buffers() if preprocessor is not None else ()),
     )
     for name, value in named:
+        if not torch.is_tensor(value):  # of get_extra_state()
+            digest.update(f'{name} {value!r}'.encode())
+            continue
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        plain = value.detach().cpu().contiguous().flatten()
+        # NumPy has no bfloat16.
+        digest.update(plain.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -173,6 +187,7 @@ def complete_targets(bank: ImageBank, targets: Optional[BankTargets]) -> None:
         logger.info(f'The targets of {number} images are computed.')
     rank, world_size = get_dist_info()
     for start in range(0, len(lacking), world_size):
+        stop_if_asked()
         group = lacking[start : start + world_size]
         made = None
         if rank < len(group):

@@ -1,11 +1,17 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 import torch.distributed as dist
-from mmengine.dist import all_gather_object, get_dist_info, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_dist_info,
+    is_main_process,
+)
 from mmengine.logging import MMLogger
 from torch import Tensor
 
@@ -20,7 +26,8 @@ from ...models.synthesizers import (
 )
 from ...utils import Progress, derive_seed
 from ...utils.run_clock import RunClock
-from .bank_targets import BankTargets
+from ...utils.stopping import stop_if_asked
+from .bank_targets import BankTargets, fingerprint
 from .persistent_state import (
     import_state,
     load_state,
@@ -59,6 +66,8 @@ class RoundRunner:
         clock (RunClock, optional): Of the whole run. Defaults to None.
         targets (BankTargets, optional): What the teacher says of the images,
             to be kept with them. Defaults to None.
+        made_from (str): What else rounds depend on, as text or checksum: the
+            teachers and the synthesizer's config. Defaults to ''.
     """
 
     synthesizer: ImageSynthesizer
@@ -70,6 +79,7 @@ class RoundRunner:
     progress_interval: float = 10
     clock: Optional[RunClock] = None
     targets: Optional[BankTargets] = None
+    made_from: str = ''
     # Of all processes, to wait for each other in.
     group: Any = None
     # Of the images that were made last, those that the first teacher does not
@@ -140,10 +150,12 @@ class RoundRunner:
             index: folder.next_number + place
             for place, index in enumerate(lacking)
         }
-        size, ready = world_size, {}
+        run = self._made_from(epoch, iters) if lacking else ''
+        size, known = world_size, {}
         if self._rounds_are_apart:
             size = len(lacking) if world_size > 1 else 1
-            ready = self._ready(epoch, numbers)
+            known = numbers
+        ready = loose_rounds(self.bank, epoch, known, run)
         to_make = [i for i in lacking if i not in ready]
         progress = Progress(
             what,
@@ -176,6 +188,7 @@ class RoundRunner:
                     epoch,
                     index,
                     numbers[index],
+                    run,
                 )
                 own.append(written)
                 if len(group) <= world_size:
@@ -254,19 +267,18 @@ class RoundRunner:
         synthesizer = self.synthesizer
         return not (synthesizer.persistent_state() or synthesizer.memory_size)
 
-    def _ready(self, epoch: int, numbers: Dict[int, int]) -> Dict[int, Round]:
-        """Rounds of an epoch that are on the disk, by index.
-
-        Args:
-            epoch (int): As of :meth:`make`.
-            numbers (dict[int, int]): Of the shards that are to be, by index.
-        """
-        return {
-            made.shard.index: made
-            for made in loose_rounds(self.bank)
-            if made.shard.epoch == epoch
-            and numbers.get(made.shard.index) == made.shard.number
-        }
+    def _made_from(self, epoch: int, iters: int) -> str:
+        """SHA-256 of what the rounds of an epoch follow from."""
+        parts = [self.made_from, self.seed, self.num_classes, epoch, iters]
+        parts.append(self.bank.opened.image_shape)
+        if epoch != INITIAL:  # which is made without these
+            networks = self.networks
+            for network in (networks.student, networks.aux_head):
+                if network is not None:
+                    parts.append(fingerprint(network))
+        found = [hashlib.sha256(repr(parts).encode()).hexdigest()]
+        broadcast_object_list(found)
+        return str(found[0])
 
     def _gather_patiently(self, own: List[Round]) -> List[List[Round]]:
         """What each process made.
@@ -300,6 +312,7 @@ class RoundRunner:
         folder, left = self.bank.opened, len(self.bank)
         memory = self.synthesizer.memory
         for shard in folder.shards if self.synthesizer.memory_size else ():
+            stop_if_asked()
             left -= shard.count
             if left >= memory.capacity:
                 memory.skip(shard.count)

@@ -3,8 +3,9 @@
 
 import hashlib
 import uuid
+from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from mmengine.dist import (
     all_gather_object,
@@ -18,7 +19,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ...datasets import BankError, BankFolder, ImageBank
-from ...datasets.bank_folder import Round, Shard
+from ...datasets.bank_folder import INITIAL, Round, Shard
 from ...datasets.loose_rounds import read_notes, remove_note, targets_name
 from ...utils import path_below
 from .class_names import class_names
@@ -113,29 +114,84 @@ def open_bank(
     # Later epochs are there if an older checkpoint is resumed.
     bank.keep(shards)
     if is_main_process():
-        for made in read_notes(path):
-            known = folder.has(made.shard.epoch, made.shard.index)
-            if known or made.shard.epoch > runner.epoch:
-                remove_note(path, made.shard)
+        _clean(folder, runner.epoch)
     return bank
 
 
-def loose_rounds(bank: ImageBank) -> List[Round]:
+def _clean(folder: BankFolder, epoch: int) -> None:
+    """Remove what earlier starts left in a bank and nobody will use.
+
+    Args:
+        folder (BankFolder): As the run goes on with it.
+        epoch (int): That the run goes on with.
+    """
+    noted = []
+    for made in read_notes(folder.path):
+        if folder.has(made.shard.epoch, made.shard.index):
+            remove_note(folder.path, made.shard)
+        elif made.shard.epoch in (INITIAL, epoch):
+            noted.append(made)
+        else:
+            folder.forget(made)
+    swept = folder.sweep(noted)
+    if swept:
+        MMLogger.get_current_instance().info(
+            f'{len(swept)} files in {folder.path} that no round has, such as '
+            f'{swept[0]}, were removed: runs that were killed left them.'
+        )
+
+
+def loose_rounds(
+    bank: ImageBank, epoch: int, numbers: Dict[int, int], run: str
+) -> Dict[int, Round]:
     """What earlier processes made and the manifest does not have yet.
+
+    Those of the epoch that cannot be used are removed, which a warning says:
+    they were made from something else, such as another seed, or by more
+    processes than there are now.
 
     Args:
         bank (ImageBank): Open.
+        epoch (int): Of the rounds.
+        numbers (dict[int, int]): Of the shards that are to be, by the index
+            of the round.
+        run (str): SHA-256 of what rounds are made from now.
 
     Returns:
-        list[Round]: The same on every process.
+        dict[int, Round]: By index, the same on every process.
     """
     found: List[Any] = [None]
     if is_main_process():
-        kind = bank.opened.target_kind
-        noted = [r for r in read_notes(bank.opened.path) if r.kind == kind]
-        found = [[made for made in noted if _is_whole(bank.opened, made)]]
+        folder = bank.opened
+        usable, reasons = {}, Counter[str]()
+        for made in read_notes(folder.path):
+            index = made.shard.index
+            if made.shard.epoch != epoch or folder.has(epoch, index):
+                continue
+            if numbers.get(index) != made.shard.number:
+                reason = 'no process has such a round to make now'
+            elif made.run != run:
+                reason = (
+                    'their seed, student, teacher or synthesizer is not that '
+                    'of this run'
+                )
+            elif made.kind != folder.target_kind:
+                reason = 'they have other targets of the teacher'
+            elif _is_whole(folder, made):
+                usable[index] = made
+                continue
+            else:
+                continue
+            reasons[reason] += 1
+            folder.forget(made)
+        for reason, count in reasons.items():
+            MMLogger.get_current_instance().warning(
+                f'{count} rounds in {folder.path} that an earlier start had '
+                f'made and not added yet are left out: {reason}.'
+            )
+        found = [usable]
     broadcast_object_list(found)
-    rounds: List[Round] = found[0]
+    rounds: Dict[int, Round] = found[0]
     return rounds
 
 
