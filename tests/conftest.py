@@ -81,6 +81,7 @@ MARKS = dict(
         'test_export/test_source.py',
         'test_export/test_student.py',
         'test_export/test_student_config.py',
+        'test_models/test_classifiers/test_pruned_network.py',
         'test_models/test_families.py',
         'test_models/test_synthesizers/test_compiled.py',
         'test_models/test_utils/test_fast_frozen_bn_networks.py',

@@ -17,7 +17,7 @@ from typing import (
 
 import torch
 import torch.nn as nn
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 from mmrazor.registry import MODELS
@@ -30,7 +30,12 @@ from .card import accuracy_of, card_path, model_card
 from .network import Logits, own_network
 from .onnx import OPSET, check_onnx, export_onnx
 from .program import check_program, export_program
-from .student_config import class_names, config_text, plain_config
+from .student_config import (
+    class_names,
+    config_text,
+    is_pruned,
+    plain_config,
+)
 
 # What the description of an export says of who wrote it.
 EXPORTED_BY = f'csd_mmrazor {__version__}'
@@ -221,7 +226,12 @@ def _describe(
         network=f'{type(network).__module__}.{type(network).__qualname__}',
     )
     if isinstance(model, TorchClassifier):
-        arguments = cfg.model.architecture.to_dict()
+        student = cfg.model.get('architecture') or cfg.model
+        arguments = ConfigDict(student).to_dict()
+        if is_pruned(arguments):
+            arguments = arguments['network']
+            # Of its weights, where they differ from what that makes.
+            description.update(pruned=True)
         for name in ('type', '_scope_', 'init_cfg', 'data_preprocessor'):
             arguments.pop(name, None)
         description.update(factory=arguments.pop('factory', None))
@@ -266,7 +276,8 @@ def _for_mmpretrain(
     exported = exported._replace(
         checkpoint=out.with_name(f'{out.stem}_mmpretrain.pth'),
         config=out.with_suffix('.py'),
-        needs_plugin=any(
+        needs_plugin=is_pruned(plain.model)
+        or any(
             type(module).__module__.split('.')[0] in ('mmrazor', 'csd_mmrazor')
             for module in exported.model.modules()
         ),
@@ -303,7 +314,13 @@ def plain_student(cfg: Config) -> Tuple[Config, nn.Module]:
     """
     plain = plain_config(cfg)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        return plain, MODELS.build(plain.model).cpu().eval()
+        model = MODELS.build(plain.model).cpu().eval()
+    if is_pruned(plain.model):
+        # The file that said so may be elsewhere by then.
+        plain.model.shapes = {
+            name: [*value.shape] for name, value in model.state_dict().items()
+        }
+    return plain, model
 
 
 def is_export(out: PathLike) -> bool:

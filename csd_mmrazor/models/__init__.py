@@ -2,7 +2,11 @@
 from .algorithms import CSDDistillation, CSDDistributedDataParallel
 from .augments import RandomCropFlip, RandomResizedCropFlip, RandomRoll
 from .backbones import VGG_CIFAR, CIFARResNet
-from .classifiers import SelfSupervisedClassifier, TorchClassifier
+from .classifiers import (
+    SelfSupervisedClassifier,
+    TorchClassifier,
+    pruned_network,
+)
 from .connectors import AlignConnector
 from .generators import (
     ConditionalGenerator,
@@ -84,6 +88,7 @@ __all__ = [
     'SynthesisBatch',
     'TorchClassifier',
     'TotalVariationLoss',
+    'pruned_network',
     'CIFARResNet',
     'VGG_CIFAR',
 ]

@@ -106,7 +106,7 @@ SMALL = (32, 32)
 OF_STRANGERS = {
     name: ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
     for name in CONFIGS
-    if 'resnet56_resnet20_cifar10' in name
+    if 'resnet56_resnet20_cifar10' in name or 'resnet56_pruned_cifar10' in name
 }
 CLASSES = {
     'cifar10': CIFAR10_CATEGORIES,

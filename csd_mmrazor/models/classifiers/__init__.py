@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .pruned_network import pruned_network
 from .self_supervised_classifier import SelfSupervisedClassifier
 from .torch_classifier import TorchClassifier
 
-__all__ = ['SelfSupervisedClassifier', 'TorchClassifier']
+__all__ = ['SelfSupervisedClassifier', 'TorchClassifier', 'pruned_network']

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .cast_weights import cast_together
-from .checkpoints import load_weights
+from .checkpoints import find_weights, load_weights
 from .classes import count_classes, same_classes
 from .draws import Draws, drawn
 from .fast_frozen_bn import (
@@ -21,6 +21,7 @@ from .healthy import check_statistics, check_weights
 from .kept_norm import keep_norm
 from .memory_format import contiguous, memory_format, set_memory_format
 from .modes import as_in_training, evaluating, frozen, reset_weights
+from .narrowing import narrow
 from .optimizer_state import load_optimizer_state, optimizer_state
 from .outputs import full_precision, logits_of
 from .recorders import (
@@ -83,7 +84,9 @@ __all__ = [
     'token_layers',
     'left_out',
     'load_optimizer_state',
+    'find_weights',
     'load_weights',
+    'narrow',
     'logits_of',
     'memory_format',
     'optimizer_state',

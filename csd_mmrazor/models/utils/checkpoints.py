@@ -77,15 +77,8 @@ def load_weights(
         ValueError: If it is not a checkpoint of this network.
         TypeError: If ``path`` or ``revise_keys`` is of another type.
     """
-    if not isinstance(path, (str, os.PathLike)) or not str(path):
-        raise TypeError(
-            f'{argument} should be the path or URL of a checkpoint, but got '
-            f'{path!r}.'
-        )
+    found = _find(model, path, argument, revise_keys)
     path = str(path)
-    found = _best_fit(
-        _read(path, argument), model, path, argument, revise_keys
-    )
     what = f'{argument}={path}'
     network = type(model).__name__
     own = model.state_dict()
@@ -138,6 +131,41 @@ def load_weights(
         )
 
 
+def find_weights(
+    model: nn.Module, path: str, argument: str
+) -> Dict[str, Tensor]:
+    """What a file has of the weights of a network, whatever their shapes.
+
+    Args:
+        model (nn.Module): The network.
+        path (str): As of :func:`load_weights`.
+        argument (str): Name of the argument that ``path`` came from.
+
+    Returns:
+        dict[str, Tensor]: By the network's own names.
+
+    Raises:
+        FileNotFoundError, CheckpointError, ValueError, TypeError: As of
+            :func:`load_weights`.
+    """
+    return _find(model, path, argument).weights
+
+
+def _find(
+    model: nn.Module,
+    path: str,
+    argument: str,
+    revise_keys: Sequence[Tuple[str, str]] = (),
+) -> _Found:
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        raise TypeError(
+            f'{argument} should be the path or URL of a checkpoint, but got '
+            f'{path!r}.'
+        )
+    path = str(path)
+    return _best_fit(_read(path, argument), model, path, argument, revise_keys)
+
+
 def _load(model: nn.Module, weights: Dict[str, Tensor]) -> Any:
     try:
         return model.load_state_dict(weights, strict=False)
@@ -164,7 +192,11 @@ def _read(path: str, argument: str) -> Dict[str, Any]:
                 checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
             _check_hash(target)
         elif Path(path).expanduser().is_dir():
-            there = sorted(Path(path).expanduser().glob('*.pth'))
+            there = sorted(
+                file
+                for file in Path(path).expanduser().iterdir()
+                if file.suffix in ('.pth', '.safetensors')
+            )
             found = _some([file.name for file in there]) or 'none (.pth)'
             raise IsADirectoryError(
                 f'{argument}={path} is a folder, where a checkpoint is meant. '

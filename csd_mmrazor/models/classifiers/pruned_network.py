@@ -1,0 +1,59 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Any, Dict, Optional, Sequence, Union
+
+import torch.nn as nn
+from mmrazor.registry import MODELS
+
+from ..utils import find_weights, narrow
+
+
+@MODELS.register_module(name='PrunedNetwork')
+def pruned_network(
+    network: Dict[str, Any],
+    shapes: Union[str, Dict[str, Sequence[int]]],
+    data_preprocessor: Optional[Dict[str, Any]] = None,
+) -> nn.Module:
+    """Build a network whose channels were pruned, from one that was not.
+
+    It is of the class of the whole network and has the names of its layers.
+    Its weights are not loaded: ``student_ckpt`` of the algorithm, or
+    ``ckpt_path`` of a teacher, names the same file for them.
+
+    Args:
+        network (dict): Config of the network before it was pruned.
+        shapes (str | dict[str, sequence[int]]): A file with the weights of
+            the pruned one, of which the shapes are looked at; or these
+            shapes, by the names of the weights.
+        data_preprocessor (dict, optional): Of the network. Defaults to None,
+            what its config says.
+
+    Returns:
+        nn.Module: The narrowed network; see :func:`narrow`.
+
+    Raises:
+        TypeError: If ``shapes`` is of another type.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not of that network, pruned.
+    """
+    if data_preprocessor is not None:
+        network = dict(network, data_preprocessor=data_preprocessor)
+    model = MODELS.build(network)
+    argument = 'shapes of PrunedNetwork'
+    if isinstance(shapes, dict):
+        wrong = [
+            f'{name}={shape!r}'
+            for name, shape in shapes.items()
+            if not isinstance(shape, (list, tuple))
+            or not all(type(n) is int for n in shape)
+        ]
+        if wrong:
+            raise TypeError(
+                f'{argument} should be lists of integers by the names of '
+                f'weights, but got {wrong[0]}.'
+            )
+        return narrow(model, shapes)
+    weights = find_weights(model, shapes, argument)
+    try:
+        return narrow(model, {k: v.shape for k, v in weights.items()})
+    except ValueError as error:
+        raise ValueError(f'{argument}={shapes}: {error}') from error

@@ -1,0 +1,160 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Networks narrowed by shapes against networks that were made narrow."""
+
+import pytest
+import torch
+from torch import nn
+
+from csd_mmrazor.models.utils import narrow
+
+
+def shapes_of(network):
+    return {k: tuple(v.shape) for k, v in network.state_dict().items()}
+
+
+def blocks(width, out=8, inner=None):
+    """Convolutions, BN and a linear layer."""
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, out, 1),
+        nn.Flatten(),
+        nn.Linear(out * 16, inner or 12),
+        nn.Linear(inner or 12, 5),
+    )
+
+
+def depthwise(width):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 1),
+        nn.Conv2d(width, width, 3, padding=1, groups=width),
+        nn.Conv2d(width, 2 * width, 3, groups=width),
+    )
+
+
+def grouped(inside, width, groups=2):
+    return nn.Sequential(
+        nn.Conv2d(3, inside, 1), nn.Conv2d(inside, width, 3, groups=groups)
+    )
+
+
+def norms(width, groups=2):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 1),
+        nn.GroupNorm(groups, width),
+        nn.PReLU(width),
+        nn.InstanceNorm2d(width, affine=True, track_running_stats=True),
+        nn.BatchNorm2d(width, affine=False),
+        nn.Flatten(2),
+        nn.Linear(16, 16),
+    )
+
+
+def layer_norm(width):
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(48, width), nn.LayerNorm(width)
+    )
+
+
+@pytest.mark.parametrize(
+    'whole, pruned',
+    [
+        (blocks(16), blocks(16)),
+        (blocks(16), blocks(5, 3, 7)),
+        (depthwise(8), depthwise(3)),
+        # Each group becomes narrower, or there are fewer of them.
+        (grouped(8, 8), grouped(4, 6)),
+        (grouped(8, 8, 4), grouped(4, 4, 2)),
+        (norms(8), norms(6)),
+        (layer_norm(8), layer_norm(5)),
+    ],
+)
+@pytest.mark.parametrize('training', [False, True])
+def test_as_if_it_was_made_so(whole, pruned, training):
+    for value in pruned.state_dict().values():
+        if value.is_floating_point():
+            value.uniform_(0.5, 1.5)
+    narrow(whole, shapes_of(pruned))
+    whole.load_state_dict(pruned.state_dict())
+    images = torch.randn(2, 3, 4, 4)
+    whole.train(training), pruned.train(training)
+    assert torch.equal(whole(images), pruned(images))
+    assert str(whole) == str(pruned)
+    (loss := whole(images).sum()).backward()
+    assert loss.isfinite() and all(
+        p.grad.shape == p.shape for p in whole.parameters()
+    )
+
+
+def test_shared_weights_stay_shared():
+    def tied(width):
+        first, last = nn.Linear(width, 4), nn.Linear(width, 4)
+        last.weight = first.weight
+        return nn.ModuleList([first, last])
+
+    found = narrow(tied(6), shapes_of(tied(3)))
+    assert found[0].weight is found[1].weight
+    assert found[1].in_features == 3
+
+
+def test_counters_may_be_lacking():
+    shapes = shapes_of(blocks(5))
+    del shapes['1.num_batches_tracked']
+    assert narrow(blocks(16), shapes)[0].out_channels == 5
+
+
+class Attention(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.inner = nn.MultiheadAttention(width, 2)
+
+
+@pytest.mark.parametrize(
+    'whole, shapes, message',
+    [
+        (blocks(5), shapes_of(blocks(16)), '0.weight .* nowhere wider'),
+        (blocks(5), shapes_of(blocks(5)[:5]), '4 weights are in one .* 5.bi'),
+        (blocks(5), {}, 'is not the network that was pruned'),
+        (
+            blocks(5),
+            {**shapes_of(blocks(5)), 'more': (1,)},
+            '1 weights are in one of the two alone, such as more',
+        ),
+        (
+            blocks(5),
+            {**shapes_of(blocks(5)), '0.weight': (5, 3, 1, 1)},
+            '0 is a Conv2d whose pruned',
+        ),
+        (
+            blocks(5),
+            {**shapes_of(blocks(5)), '0.weight': (0, 3, 3, 3)},
+            '0.weight of .* nowhere wider',
+        ),
+        (
+            blocks(5),
+            {**shapes_of(blocks(5)), '0.weight': (5, 3)},
+            '0.weight of .* is of shape',
+        ),
+        (norms(8), shapes_of(norms(5, 1)), '1 has 2 groups, .* 5 channels'),
+        (
+            grouped(8, 8),
+            {**shapes_of(grouped(4, 8)), '1.weight': (5, 2, 3, 3)},
+            '1 has 2 groups, into which its 5',
+        ),
+        (
+            grouped(9, 9, 3),
+            {**shapes_of(grouped(9, 9, 3)), '1.weight': (4, 3, 3, 3)},
+            '1 is left with 4 of 9',
+        ),
+        (
+            nn.ConvTranspose2d(4, 4, 2),
+            shapes_of(nn.ConvTranspose2d(4, 3, 2)),
+            'is a ConvTranspose2d whose pruned',
+        ),
+        (Attention(8), shapes_of(Attention(4)), 'inner is a Multihead.* head'),
+    ],
+)
+def test_what_shapes_do_not_tell(whole, shapes, message):
+    with pytest.raises(ValueError, match=message):
+        narrow(whole, shapes)
