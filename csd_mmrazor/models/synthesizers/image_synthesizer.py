@@ -45,7 +45,7 @@ from .compiled import CompiledNetworks, check_compiler
 from .feature_memory import FeatureMemory
 from .networks import Networks
 from .objective import Objective
-from .observer import OF_LAYERS, Observer, bn_widths, observing
+from .observer import OF_LAYERS, Observer, bn_widths, has_bn, observing
 from .round_step import RoundStep
 from .step_graph import (
     WARM_UP,
@@ -410,8 +410,8 @@ class ImageSynthesizer(nn.Module):
 
     def _fit_losses(self, networks: Networks) -> None:
         """Take other priors where no teacher has BN layers, and say so."""
-        added = self.objective.fit(networks)
-        if added:
+        if self.objective.of_bn and not has_bn(networks, self.generator):
+            added = self.objective.fit(networks)
             print_log(
                 'No teacher has BN layers, whose statistics images could be '
                 f'matched to. In place of that term: {", ".join(added)}. To '

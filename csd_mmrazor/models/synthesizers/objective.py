@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..losses import WeightedLoss
 from ..utils import (
-    bn_layers,
     check_mappings,
     check_recorders,
     distill_losses,
@@ -99,25 +98,23 @@ class Objective(nn.Module):
                 'Give at least one a positive loss_weight.'
             )
 
+    @property
+    def of_bn(self) -> List[str]:
+        """Terms that look at BN statistics and nothing else."""
+        return [n for n, w in self.wanted.items() if w == ['bn_statistics']]
+
     def fit(self, networks: Networks) -> List[str]:
-        """Take other priors where no teacher has BN layers.
+        """Take other priors in place of those that look at BN statistics.
 
         Args:
-            networks (Networks): What images are to be synthesised for.
+            networks (Networks): Without BN layers that run in a teacher.
 
         Returns:
             list[str]: Names of the terms that were taken in place of those
-            that look at BN statistics; none if nothing was changed.
+            that look at BN statistics.
         """
         teachers = networks.each_teacher
-        of_bn = [
-            name
-            for name, wanted in self.wanted.items()
-            if wanted == ['bn_statistics']
-        ]
-        if not of_bn or any(bn_layers(each) for each in teachers):
-            return []
-        for name in of_bn:
+        for name in self.of_bn:
             del self.losses[name], self.wanted[name]
             self.reported_only.discard(name)
         added = []

@@ -30,6 +30,7 @@ from ..utils import (
     BNStatistics,
     CollectedStatistics,
     attached,
+    bn_layers,
     drawn,
     evaluating,
     fast_frozen_bn,
@@ -436,6 +437,25 @@ def bn_widths(networks: Networks, generator: Any) -> List[int]:
         latent = torch.zeros(2, generator.latent_dim, device=device)
         teacher(networks.normalize(generator(latent, 2)), mode='tensor')
     return [mean.shape[1] for mean in means]
+
+
+def has_bn(networks: Networks, generator: Any) -> bool:
+    """Whether BN layers run in a pass of a teacher.
+
+    Args:
+        networks (Networks): Of which all teachers are asked.
+        generator (nn.Module): Makes the images of that pass.
+    """
+    teachers = networks.each_teacher
+    if not any(map(bn_layers, teachers)):
+        return False
+    try:
+        return any(
+            bn_widths(networks._replace(teachers=teacher), generator)
+            for teacher in teachers
+        )
+    except Exception:  # who checks the networks says what does not fit
+        return True
 
 
 def _inputs(

@@ -271,6 +271,25 @@ def test_the_prior_is_chosen_by_the_teacher(teacher, losses, terms, caplog):
         assert kind == 'TotalVariationLoss'
 
 
+class WithHead(nn.Module):
+    """Its only BN layer is in a head that does not run."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = build(GROUPS)
+        self.auxiliary = nn.BatchNorm1d(10)
+
+    def forward(self, inputs, mode='tensor'):
+        return self.net(inputs, mode='tensor')
+
+
+def test_bn_layers_that_do_not_run_are_none():
+    given = networks(GROUPS)._replace(teachers=WithHead().eval())
+    parts = synthesizer(**BN)
+    parts.check(given)
+    assert {*parts.losses} == {'loss_oh', 'loss_patch', 'loss_tv'}
+
+
 def test_what_cannot_be_had():
     with pytest.raises(ValueError, match='loss_patch .* has neither: set its'):
         synthesizer(loss_patch=dict(type='PatchSimilarityLoss')).check(
