@@ -105,3 +105,20 @@ def test_the_page_has_the_rows_of_quantization():
     )
     for row in rows:
         assert f'| {" | ".join(row[key] for key in shown)} |' in page
+
+
+def test_the_page_has_the_rows_of_pruning():
+    page = (ROOT / 'docs/pruned.md').read_text()
+    with (RESULTS / 'pruned_resnet56_cifar10.csv').open(newline='') as file:
+        rows = {row['method']: row for row in csv.DictReader(file)}
+    shown = ('method', 'times_fewer_operations', 'seed', 'top1_whole')
+    shown += ('top1_pruned', 'top1', 'steps', 'images', 'cpu_seconds')
+    for row in rows.values():
+        assert f'| {" | ".join(row[key] for key in shown)} |' in page
+    back = {
+        name: float(row['top1']) - float(row['top1_pruned'])
+        for name, row in rows.items()
+    }
+    said = f'{back["csd"]:.1f} points come back, of the '
+    said += f'{back["real_images"]:.1f} that real images win\nback: '
+    assert f'{said}{100 * back["csd"] / back["real_images"]:.0f} %' in page
