@@ -122,3 +122,17 @@ def test_the_page_has_the_rows_of_pruning():
     said = f'{back["csd"]:.1f} points come back, of the '
     said += f'{back["real_images"]:.1f} that real images win\nback: '
     assert f'{said}{100 * back["csd"] / back["real_images"]:.0f} %' in page
+
+
+def test_the_page_has_the_rows_of_a_teacher_without_bn():
+    page = (ROOT / 'docs/results.md').read_text()
+    for name, shown in (('prior', 'with the prior'), ('no_prior', 'without')):
+        values = ', '.join(
+            f'{v:.2f}' for v in top1('vit_digits', name).values()
+        )
+        assert f'| {shown} | {values} |' in page
+    differences = [
+        top1('vit_digits', 'prior')[seed] - value
+        for seed, value in top1('vit_digits', 'no_prior').items()
+    ]
+    assert f'{statistics.mean(differences):.2f} points, with' in page
