@@ -49,6 +49,8 @@ MARKS = dict(
         'test_cli/test_commands.py',
         'test_cli/test_compare.py',
         'test_cli/test_crafted_checkpoints.py',
+        'test_cli/test_estimate_command.py',
+        'test_cli/test_label_free.py',
         'test_cli/test_locale_and_ctrl_c.py',
         'test_cli/test_plot_rounds.py',
         'test_cli/test_quantize.py',

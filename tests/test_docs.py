@@ -154,3 +154,23 @@ def test_every_registered_part_is_listed():
     }
     assert len(ours) > 30
     assert {ALIASES.get(name, name) for name in ours} <= listed
+
+
+@pytest.mark.parametrize(
+    'page',
+    [
+        path.relative_to(ROOT)
+        for path in [ROOT / 'README.md', *(ROOT / 'docs').rglob('*.md')]
+        if re.search(r'^\|.*\btop-?1\b', path.read_text(), re.MULTILINE)
+    ],
+    ids=str,
+)
+def test_tables_say_which_student_they_are_of(page):
+    """The last one, the running mean, or one that was chosen, and how."""
+    text = (ROOT / page).read_text()
+    known = r'last\s+epoch|last\s+step|is chosen|mean of its weights'
+    start, *sections = re.split(r'^## ', text, flags=re.MULTILINE)
+    for section in [start, *sections]:
+        heads = re.findall(r'^(\|.*\n)\| ---', section, re.MULTILINE)
+        if any(re.search(r'\btop-1\b', head) for head in heads):
+            assert re.search(known, start + section), (page, heads)

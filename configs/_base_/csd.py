@@ -170,8 +170,9 @@ default_hooks = dict(
     # Stops a run whose weights became NaN or Inf.
     divergence=dict(type='mmrazor.DivergenceHook'),
     synthesis=synthesis,
-    # Without validation, chooses the student by its agreement with the teacher
-    # on images that train_dataloader.dataset.held_out keeps out of training.
+    # Without validation, compares student and teacher on images that
+    # train_dataloader.dataset.held_out keeps out of training, and chooses the
+    # student by its rule, see docs/label_free.md.
     agreement=dict(type='mmrazor.AgreementHook'),
     # Logs how often the auxiliary head is right on real images.
     aux_probe=dict(type='mmrazor.AuxProbeHook'),

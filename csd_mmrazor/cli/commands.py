@@ -11,6 +11,7 @@ COMMANDS = dict(
     report=('report', 'make the report of a run, or compare several'),
     export=('export_student', 'take the student out of a run'),
     quantize=('quantize', 'make a network small by integers, without data'),
+    estimate=('estimate', "estimate a student's accuracy without labels"),
     train=('train', 'train by a config'),
     test=('test', 'test a trained run'),
 )

@@ -395,8 +395,8 @@ def is_done(run: Run, rows: List[Dict]) -> bool:
 def table(rows: List[Dict]) -> str:
     """Mean and deviation of each method, the best one of a budget first."""
     lines = [
-        '| method | top-1, % | runs | seconds | CPU seconds | images '
-        '| synthesis steps | GFLOP |',
+        '| method | top-1, last epoch, % | runs | seconds | CPU seconds '
+        '| images | synthesis steps | GFLOP |',
         '| --- | --- | --- | --- | --- | --- | --- | --- |',
     ]
     groups = by_method(rows)

@@ -28,7 +28,8 @@ written by `python tools/ledger.py`, as is [one file of all rows](ledger.csv),
 and a test keeps both up to date. What a row is, how it was made and what it
 does not show, the pages tell: [results](results.md),
 [comparison](comparison/README.md), [quantization](quantize.md), [pruned
-networks](pruned.md). Top-1 is in percent of real test images.
+networks](pruned.md). Top-1 is in percent of real test images, of a student
+after its last epoch where the row names no other.
 """
 
 

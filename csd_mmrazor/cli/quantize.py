@@ -7,7 +7,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import torch
 import torch.nn as nn
@@ -17,35 +17,25 @@ from mmengine.runner import Runner
 from mmrazor.registry import MODELS
 from torch import Tensor
 
-from ..datasets import BankFolder
 from ..export import (
     BITS,
     Quantized,
     calibration_images,
     check_quantization,
-    class_names,
     decisions,
     distil_rounded,
-    find_checkpoint,
-    find_config,
-    image_shape_of,
     is_quantized,
-    plain_student,
     quantize_onnx,
-    read_run_config,
 )
 from ..models.preprocessors import normalize_images
 from ..models.utils import (
-    build_teacher,
-    check_weights,
-    load_weights,
     logits_of,
 )
-from ..utils import check_integer, check_teachers, write_file
+from ..utils import check_integer, write_file
 from ..version import __version__
-from .config_files import read_config
 from .errors import concise_errors
 from .processes import speak_utf8
+from .run_source import Run, network_of
 
 # Images that calibrate a network, that it is compared by at most, and that a
 # step of distillation is of.
@@ -126,7 +116,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     check_integer('--seed', args.seed, 0)
     bits = BITS[args.to]
     check_quantization(bits)
-    run = _Run(args.source, args.config)
+    run = Run(args.source, args.config)
     out = _out(args, run)
     loader = _validation(run.cfg) if args.test else None
     scope = run.cfg.get('default_scope', 'mmpretrain')
@@ -134,7 +124,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         run.cfg.model.get('_scope_', scope)
     ):
         preprocessor = MODELS.build(run.preprocessor)
-        model = _network(args.model, run)
+        model = network_of(args.model, run)
     images = _Images(args, run, preprocessor)
     quantized = model
     if args.distil_steps:
@@ -169,58 +159,6 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     return told
 
 
-class _Run:
-    """A run's config, bank and checkpoints.
-
-    Args:
-        source (str): Its work dir, a checkpoint in it, or its bank.
-        config (str, optional): Its config, if that is not in the work dir.
-    """
-
-    def __init__(self, source: str, config: Optional[str]) -> None:
-        path, given = Path(source), None
-        if not path.exists():
-            raise FileNotFoundError(
-                f'{source} does not exist: give the work dir of a run, or its '
-                'image bank.'
-            )
-        self.checkpoint, self.work_dir = path, path
-        if BankFolder.exists(path):
-            given = path
-            self.checkpoint = self.work_dir = path.absolute().parent
-        elif path.is_file():
-            self.work_dir = path.parent
-        if config is None:
-            self.cfg = read_run_config(find_config(self.work_dir / 'any'))
-        else:
-            self.cfg = read_config(config)
-        if not isinstance(self.cfg.get('model'), dict):
-            raise ValueError('The config of the run has no model.')
-        hook = self.cfg.get('default_hooks', {}).get('synthesis') or {}
-        self.bank = given or self.work_dir / hook.get('bank_dir', 'bank')
-
-    @property
-    def preprocessor(self) -> Dict[str, Any]:
-        """What makes inputs of images, for all networks."""
-        found = self.cfg.model.get('data_preprocessor')
-        return dict(found or self.cfg.get('data_preprocessor') or {})
-
-    def about_images(self) -> Tuple[Any, Optional[int], Optional[List[str]]]:
-        """Shape of the images, number of classes, and their names."""
-        if BankFolder.exists(self.bank):
-            bank = BankFolder(self.bank)
-            return bank.image_shape, bank.num_classes, bank.classes
-        shape = image_shape_of(self.cfg)
-        if shape is None:
-            raise ValueError(
-                f'There is no image bank in {self.bank}, and the config does '
-                'not say what shape images have: set model.image_shape='
-                '(C, H, W) in it.'
-            )
-        classes = class_names(self.cfg)
-        return shape, self.preprocessor.get('num_classes'), classes
-
-
 class _Images:
     """Images by which a network is calibrated, trained and compared.
 
@@ -228,7 +166,7 @@ class _Images:
     """
 
     def __init__(
-        self, args: argparse.Namespace, run: _Run, preprocessor: nn.Module
+        self, args: argparse.Namespace, run: Run, preprocessor: nn.Module
     ) -> None:
         self.source = args.calibrate_on or str(run.bank)
         self.number, self.preprocessor = args.images, preprocessor
@@ -282,33 +220,7 @@ def _noise(shape: Sequence[int], seed: int) -> Tuple[int, Any]:
     return 2**20, take
 
 
-def _network(name: str, run: _Run) -> nn.Module:
-    """The network that ``--model`` names, with its weights."""
-    teachers = run.cfg.model.get('teachers')
-    if name == 'teacher' or name.startswith('teachers.'):
-        check_teachers(teachers)
-        key = name.partition('.')[2] or 'teacher'
-        if name == 'teacher' and len(teachers) == 1:
-            (key,) = teachers
-        if key not in teachers:
-            known = ', '.join(f'teachers.{each}' for each in teachers)
-            raise ValueError(f'--model {name}: the run has {known}.')
-        return build_teacher(key, teachers[key]).cpu().eval()
-    path, argument = Path(name), '--model'
-    if name == 'student':
-        path, argument = find_checkpoint(run.checkpoint), 'checkpoint'
-    elif not path.is_file():
-        raise FileNotFoundError(
-            f'--model {name}: there is no such file. It may be student, '
-            "teacher, or a file with weights of the student's network."
-        )
-    _, model = plain_student(run.cfg)
-    load_weights(model, str(path), argument)
-    check_weights(model, str(path))
-    return model
-
-
-def _out(args: argparse.Namespace, run: _Run) -> Path:
+def _out(args: argparse.Namespace, run: Run) -> Path:
     """Where the file is to be, which is free or of an earlier call."""
     stem = args.model.rpartition('teachers.')[2]
     if Path(args.model).is_file():

@@ -11,7 +11,12 @@ from torch import Tensor
 from ..datasets import ImageBank
 from ..datasets.bank_folder import INITIAL
 from ..models.augments import RandomCropFlip
-from ..models.synthesizers import Networks, agreement, teacher_logits
+from ..models.synthesizers import (
+    Networks,
+    agreement,
+    count_unrecognised,
+    teacher_logits,
+)
 from ..models.utils import logits_of
 from ..utils import derive_seed, seeded
 from .measure import unnoticed
@@ -30,6 +35,34 @@ def spread(places: np.ndarray, number: int) -> np.ndarray:
     return places[chosen]
 
 
+def bank_places(bank: ImageBank, name: str, number: int) -> np.ndarray:
+    """Where the images of a set are in a bank, see :func:`bank_images`."""
+    places = bank.places(held_out=name != 'seen')
+    if name == 'initial':
+        shards = bank.opened.shards
+        places = places[
+            places < sum(s.count for s in shards if s.epoch <= INITIAL)
+        ]
+    return spread(places, number)
+
+
+def recognised(
+    networks: Networks, bank: ImageBank, name: str, number: int
+) -> float:
+    """Share of images that the first teacher takes for their label, in %.
+
+    Args:
+        networks (Networks): With the teacher.
+        bank (ImageBank): Open.
+        name (str): A set of images, as of :func:`bank_images`, not empty.
+        number (int): How many at most.
+    """
+    places = bank_places(bank, name, number)
+    found = bank.__getitems__(places.tolist())
+    wrong = count_unrecognised(networks, found['inputs'], found['labels'])
+    return 100 - 100 * wrong / len(places)
+
+
 def bank_images(
     bank: ImageBank, name: str, number: int, augment: Any = None
 ) -> Tensor:
@@ -45,15 +78,10 @@ def bank_images(
     Returns:
         Tensor: (N, C, H, W), uint8; N may be 0.
     """
-    places = bank.places(held_out=name != 'seen')
-    if name == 'initial':
-        shards = bank.opened.shards
-        places = places[
-            places < sum(s.count for s in shards if s.epoch <= INITIAL)
-        ]
+    places = bank_places(bank, name, number)
     if not len(places):
         return torch.from_numpy(bank.columns(0)['inputs'])
-    images = bank.__getitems__(spread(places, number).tolist())['inputs']
+    images = bank.__getitems__(places.tolist())['inputs']
     if name == 'views':
         side = min(images.shape[2:])
         augment = augment or RandomCropFlip(max(side // 8, 1), 0)

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from csd_mmrazor.engine import agreement_images
 from csd_mmrazor.engine.hooks import AgreementHook
+from csd_mmrazor.engine.student_choice import choose, parse_rule
 from csd_mmrazor.export import find_checkpoint
 from csd_mmrazor.report import write_report
 from csd_mmrazor.utils import load_file
@@ -30,7 +31,7 @@ LASTING = {
 def unvalidated(tiny_config):
     """A Runner of three epochs that holds images out, without validation."""
 
-    def make(work_dir='run', resume=False, rehearsal=False, **options):
+    def config(work_dir='run', **options):
         cfg = tiny_config(
             work_dir,
             **{
@@ -38,6 +39,7 @@ def unvalidated(tiny_config):
                 'train_dataloader.dataset.held_out': 0.25,
                 f'{SYNTHESIS}.grid_images': 0,
                 'default_hooks.report.images': 0,
+                f'{HOOK}.rule': 'held_out.kl',
                 **LASTING,
                 **options,
             },
@@ -45,10 +47,15 @@ def unvalidated(tiny_config):
         for split in ('val', 'test'):
             for part in ('dataloader', 'evaluator', 'cfg'):
                 cfg.pop(f'{split}_{part}')
+        return cfg
+
+    def make(work_dir='run', resume=False, rehearsal=False, **options):
+        cfg = config(work_dir, **options)
         cfg.resume = resume
         cfg.default_hooks.synthesis.rehearsal = rehearsal
         return Runner.from_cfg(cfg)
 
+    make.config = config
     return make
 
 
@@ -102,7 +109,7 @@ def assert_equal(found, expected, exactly=True):
 
 
 def test_a_run_ends_with_the_best_student(unvalidated, monkeypatch):
-    runner = unvalidated(rehearsal=True, **{f'{HOOK}.rule': 'held_out.kl'})
+    runner = unvalidated(rehearsal=True)
     course = Course(monkeypatch, runner, [1, 5, 4])
     runner.register_hook(course)
     runner.train()
@@ -266,6 +273,26 @@ def test_it_ends_early(unvalidated, monkeypatch):
     assert path.name == 'best_agreement_epoch_2.pth'
 
 
+def test_two_processes_choose_together(unvalidated, forked, tmp_path):
+    cfg = unvalidated.config(
+        **{f'{HOOK}.patience': 1, 'train_cfg.max_epochs': 4}
+    )
+    for name in ('experiment_name', 'work_dir', 'launcher'):
+        cfg.pop(name)
+    cfg.dump(tmp_path / 'config.py')
+    done = forked(
+        *('config.py', '--work-dir', 'two', '--no-rehearsal'), processes=2
+    )
+    assert done.status == [0, 0], done.output[-3000:]
+    (path,) = (tmp_path / 'two').glob('best_*')
+    last = load_file(sorted((tmp_path / 'two').glob('epoch_*'))[-1])
+    history = last['hooks']['AgreementHook']['history']
+    assert [*history] == [*range(1, last['meta']['epoch'] + 1)]
+    best = choose(history, parse_rule('held_out.kl'))
+    assert path.name == f'best_agreement_epoch_{best.epoch}.pth'
+    assert load_file(path)['meta']['student'] == best.candidate
+
+
 def test_a_collapse_is_told(unvalidated, monkeypatch):
     runner = unvalidated()
     values = iter([90.0, 90.0, 91.0, 91.0, 20.0, 20.0])
@@ -296,7 +323,7 @@ def test_with_validation_nothing_is_chosen(tiny_runner, monkeypatch):
     assert 'best_accuracy' in find_checkpoint(work).name
     scalars = read_scalars(work)
     assert [*scalars['agreement/held_out_top1']] == [1, 2]
-    assert [*scalars['agreement_mean/views_kl']] == [1, 2]
+    assert [*scalars['agreement_mean/initial_kl']] == [1, 2]
     assert 'agreement/chosen_epoch' not in scalars
 
 

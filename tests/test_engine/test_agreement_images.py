@@ -5,8 +5,13 @@ import torch
 
 from csd_mmrazor.datasets import ImageBank
 from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL
-from csd_mmrazor.engine.agreement_images import bank_images, spread
+from csd_mmrazor.engine.agreement_images import (
+    bank_images,
+    recognised,
+    spread,
+)
 from csd_mmrazor.models.augments import RandomCropFlip
+from csd_mmrazor.models.synthesizers import Networks
 
 
 @pytest.fixture
@@ -73,6 +78,26 @@ def test_views_and_pairs_by_hand(bank):
     for partner in partners:
         # Half of an odd sum is rounded up.
         assert min((partner - other.int()).abs().max() for other in images) < 2
+
+
+def test_what_the_teacher_recognises(bank):
+    class Teacher(torch.nn.Module):
+        """Sees the class 3 in every image."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, inputs, mode):
+            return torch.eye(10)[3].expand(len(inputs), 10)
+
+    networks = Networks(Teacher(), None, None, lambda images: images)
+    labels = bank.labels()
+    for name, is_held in (('held_out', True), ('seen', False)):
+        chosen = labels[bank.places(is_held)]
+        assert recognised(networks, bank, name, 99) == pytest.approx(
+            100 * (chosen == 3).mean()
+        )
 
 
 def test_nothing_is_held_out(tmp_path, bank):

@@ -1,0 +1,231 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Estimate a student's accuracy without a label."""
+
+import argparse
+import json
+import math
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any, Dict, List
+
+from mmengine.registry import DefaultScope
+from mmrazor.registry import MODELS
+
+from ..datasets import BankFolder, ImageBank
+from ..engine.accuracy import (
+    COVERAGE,
+    FITS,
+    RECOGNISED,
+    estimate_accuracy,
+)
+from ..engine.agreement_images import bank_images, compare, recognised
+from ..models.preprocessors import normalize_images
+from ..models.synthesizers import Networks
+from ..utils import check_integer, check_teachers, write_file
+from ..version import __version__
+from .errors import concise_errors
+from .processes import speak_utf8
+from .run_source import Run, network_of
+
+_IMAGES = 2000
+_WRITTEN_BY = f'csd_mmrazor {__version__}'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Estimate a student's accuracy by synthetic images"
+    )
+    parser.add_argument(
+        'source',
+        metavar='RUN_OR_BANK',
+        help='the work dir of a run, one of its checkpoints, or its bank',
+    )
+    parser.add_argument(
+        '--teacher-accuracy',
+        type=float,
+        metavar='PERCENT',
+        help="the teacher's, where the student is to work, such as 93.4; "
+        'without it, the estimate is a share of it',
+    )
+    parser.add_argument(
+        '--model',
+        default='student',
+        help="student, or a file with weights of the student's network. "
+        'Default: student',
+    )
+    parser.add_argument(
+        '--images',
+        type=int,
+        default=_IMAGES,
+        help=f'how many are looked at, at most. Default: {_IMAGES}',
+    )
+    parser.add_argument(
+        '--out', metavar='OUT.json', help='write what is told as JSON, too'
+    )
+    parser.add_argument(
+        '--config', help="the run's config, if it is not in the work dir"
+    )
+    return parser.parse_args()
+
+
+def estimate(args: argparse.Namespace) -> Dict[str, Any]:
+    """Estimate the accuracy of the network that the arguments name.
+
+    Returns:
+        dict: What ``OUT.json`` says.
+    """
+    check_integer('--images', args.images)
+    accuracy = args.teacher_accuracy
+    if accuracy is not None and not 1 < accuracy <= 100:
+        raise ValueError(
+            '--teacher-accuracy should be in percent, above 1 and up to 100, '
+            f'such as 93.4, but got {accuracy}.'
+        )
+    if args.model == 'teacher' or args.model.startswith('teachers.'):
+        raise ValueError(
+            f'--model {args.model}: the accuracy of a teacher cannot be told '
+            'from its agreement with itself. Name a student, or leave it out.'
+        )
+    _check_out(args.out)
+    run = Run(args.source, args.config)
+    bank = _bank(run)
+    scope = run.cfg.get('default_scope', 'mmpretrain')
+    with DefaultScope.overwrite_default_scope(
+        run.cfg.model.get('_scope_', scope)
+    ):
+        preprocessor = MODELS.build(run.preprocessor)
+        teachers = run.cfg.model.get('teachers')
+        check_teachers(teachers)
+        teacher = network_of(f'teachers.{next(iter(teachers))}', run)
+        student = network_of(args.model, run)
+    name = 'held_out' if len(bank.places(held_out=True)) else 'seen'
+    images = bank_images(bank, name, args.images)
+    networks = Networks(
+        teacher,
+        student,
+        None,
+        partial(normalize_images, preprocessor=preprocessor),
+    )
+    found = compare(networks, dict(student=student), images)['student']
+    if not math.isfinite(found['top1']):
+        raise ValueError(
+            f'--model {args.model} computes NaN or Inf on images of '
+            f'{run.bank}: its training diverged. Take an earlier checkpoint.'
+        )
+    fit = FITS[name]
+    share = recognised(networks, bank, name, args.images)
+    told = dict(
+        estimated_by=_WRITTEN_BY,
+        model=args.model,
+        images=len(images),
+        are_held_out=name == 'held_out',
+        agreement=round(found['top1'], 2),
+        kl=round(found['kl'], 4),
+        ece=round(found['ece'], 2),
+        recognised=round(share, 1),
+        teacher_accuracy=accuracy,
+        of='real images' if accuracy else "the teacher's accuracy",
+        **{
+            key: round(value, 1)
+            for key, value in estimate_accuracy(fit, found['top1'], accuracy)
+            ._asdict()
+            .items()
+        },
+        interval=COVERAGE,
+        mean_error=round(fit.mean_error, 1),
+        worst_error=round(fit.worst_error, 1),
+        fitted_on=dict(tasks=fit.tasks, students=fit.students),
+    )
+    if args.out:
+        text = json.dumps(told, indent=2)
+        write_file(args.out, f'{text}\n'.encode())
+    print('\n'.join(_notes(told)))
+    return told
+
+
+def _check_out(out: Any) -> None:
+    """Check that the file can be written, and is free or of this command."""
+    if out is None:
+        return
+    path = Path(out)
+    if path.suffix != '.json':
+        raise ValueError(
+            f'--out {out}: it becomes JSON, so give it the suffix .json.'
+        )
+    if path.exists() and not _is_ours(path):
+        raise ValueError(
+            f'--out {out} is there, and was not written by this command: it '
+            'would be overwritten. Choose another name.'
+        )
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(
+            f'--out {out}: {path.parent} is no folder that can be written to.'
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return 'estimated_by' in json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _bank(run: Run) -> ImageBank:
+    """The bank of a run, with what it holds out."""
+    if not BankFolder.exists(run.bank):
+        raise FileNotFoundError(
+            f'There is no image bank in {run.bank}, by which the student '
+            'could be compared with its teacher. Give the bank itself, with '
+            '--config of its run.'
+        )
+    held_out = BankFolder(run.bank).held_out
+    bank = ImageBank(
+        data_root=str(run.bank), held_out=held_out.share if held_out else 0
+    )
+    if not len(bank):
+        raise FileNotFoundError(f'The image bank in {run.bank} is empty.')
+    return bank
+
+
+def _notes(told: Dict[str, Any]) -> List[str]:
+    """What to tell who asked."""
+    kind = 'held-out' if told['are_held_out'] else 'synthetic'
+    of = ' %' if told['teacher_accuracy'] else " % of the teacher's"
+    lines = [
+        f'The student decides like its teacher on {told["agreement"]:.1f} % '
+        f'of {told["images"]} {kind} images.',
+        f'Estimated accuracy: {told["top1"]:.1f}{of}, '
+        f'{told["low"]:.1f} to {told["high"]:.1f}.',
+        f'On {told["fitted_on"]["tasks"]} tasks, each left out of the fit, '
+        f'such estimates were off by {told["mean_error"]:.1f} points in the '
+        f'mean, and by {told["worst_error"]:.1f} on the worst task; '
+        f'{100 * told["interval"]:.0f} % of the students were within the '
+        'interval.',
+    ]
+    if not told['are_held_out']:
+        lines.append(
+            'WARNING: no images of this bank are held out from training '
+            '(train_dataloader.dataset.held_out), so the student was trained '
+            'on those that it is measured by.'
+        )
+    if told['recognised'] < RECOGNISED:
+        lines.append(
+            f'WARNING: the teacher takes only {told["recognised"]:.1f} % of '
+            'these images for the class of their label. They are none of its '
+            'classes, and the estimate does not hold: it was measured where '
+            f'{RECOGNISED:.0f} % or more are.'
+        )
+    if told['teacher_accuracy'] is None:
+        lines.append(
+            "Give the teacher's accuracy for a figure in points: "
+            '--teacher-accuracy 93.4'
+        )
+    return lines
+
+
+def main() -> None:
+    """Run the command line."""
+    speak_utf8()
+    with concise_errors():
+        estimate(parse_args())

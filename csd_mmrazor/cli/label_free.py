@@ -1,0 +1,413 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Measure how far choices without labels are from the truth.
+
+    python tools/label_free.py LIST.yml --out docs/results/label_free.csv
+
+The list is a YAML file of tasks, each a config of a run with validation::
+
+    seeds: [0, 1]
+    variants:                 # options of all tasks, by name
+      cosine: {}
+    tasks:
+      digits:
+        config: configs/csd/csd_quickstart_digits.py
+        options: {train_cfg.max_epochs: 10}
+        teacher:              # trained first, if its checkpoint is not there
+          config: configs/teachers/resnet_digits.py
+          options: {train_cfg.max_epochs: 3}
+          checkpoint: epoch_3.pth
+
+After each epoch the student and the running mean of its weights are compared
+with the teacher on synthetic images, by ``AgreementHook``, and tested on the
+validation images, which nothing else looks at. OUT.csv gets a row for each
+epoch and student; runs that are in it are not made again. What the rules cost
+is printed from the rows: --summary does only that.
+"""
+
+import argparse
+import csv
+import io
+import math
+import uuid
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import mmengine
+import numpy as np
+import torch
+import torch.nn as nn
+import yaml
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from scipy import stats
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from ..engine import AgreementHook
+from ..engine.accuracy import RECOGNISED, Student, fit_accuracy
+from ..engine.agreement_images import recognised, spread
+from ..engine.measure import unnoticed
+from ..engine.student_choice import (
+    CANDIDATES,
+    METRICS,
+    SETS,
+    History,
+    choose,
+    parse_rule,
+)
+from ..models.synthesizers import Networks
+from ..models.utils import logits_of
+from ..utils import write_file
+from ..version import __version__
+from .compare import git_commit
+from .config_files import read_config
+from .errors import concise_errors
+from .processes import speak_utf8
+
+SIGNALS = [f'{name}_{metric}' for name in SETS for metric in METRICS]
+COLUMNS = [
+    'task',
+    'variant',
+    'student',  # last or mean
+    'epoch',
+    'seed',
+    'top1',  # on real images, which chose nothing
+    'teacher_top1',
+    'classes',
+    'recognised',  # held-out images that the teacher takes for their label
+    *SIGNALS,
+    'commit',
+    'versions',
+]
+Row = Dict[str, Any]
+# Real images by which a student is tested, at most, from all over.
+_TESTED = 2000
+
+
+class TruthHook(Hook):
+    """Tests the students of each epoch on real images, for the rows."""
+
+    # After AgreementHook.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.rows: List[Row] = []
+        self._batches: List[Tuple[Tensor, Tensor]] = []
+        self._teacher_top1: Optional[float] = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Read the images, and test the teacher."""
+        preprocessor = runner.model.data_preprocessor
+        loader = runner.val_dataloader
+        chosen = spread(np.arange(len(loader.dataset)), _TESTED).tolist()
+        images = Subset(loader.dataset, chosen)
+        for data in DataLoader(images, 250, collate_fn=loader.collate_fn):
+            batch = preprocessor(data, False)
+            labels = torch.cat([s.gt_label for s in batch['data_samples']])
+            self._batches.append((batch['inputs'], labels))
+        networks = Networks.from_algorithm(runner.model)
+        self._teacher_top1 = self._top1(networks.each_teacher[0])
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Test the students that were measured."""
+        (hook,) = (h for h in runner.hooks if isinstance(h, AgreementHook))
+        epoch, bank = runner.epoch + 1, runner.train_dataloader.dataset
+        networks = Networks.from_algorithm(runner.model)
+        share = recognised(networks, bank, 'held_out', hook.images)
+        for who, student in hook.students(runner).items():
+            signals = {
+                f'{name}_{metric}': f'{value:.5g}'
+                for name, found in hook.history[epoch][who].items()
+                for metric, value in found.items()
+            }
+            row = dict(
+                epoch=epoch,
+                student=who,
+                top1=f'{self._top1(student):.2f}',
+                teacher_top1=f'{self._teacher_top1:.2f}',
+                classes=bank.opened.num_classes,
+                recognised=f'{share:.1f}',
+                **signals,
+            )
+            self.rows.append(row)
+
+    def _top1(self, model: nn.Module) -> float:
+        right = count = 0
+        with unnoticed(model):
+            for inputs, labels in self._batches:
+                decided = logits_of(model(inputs, mode='tensor')).argmax(1)
+                right += int((decided == labels).sum())
+                count += len(labels)
+        return 100 * right / count
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('list', nargs='?', help='YAML file of tasks')
+    parser.add_argument('--out', required=True, metavar='OUT.csv')
+    parser.add_argument(
+        '--work-dir',
+        default='work_dirs/label_free',
+        help='of all runs; default: work_dirs/label_free',
+    )
+    parser.add_argument('--summary', action='store_true', help='make no runs')
+    args = parser.parse_args()
+    if (args.list is None) != args.summary:
+        parser.error('give a LIST.yml, or --summary for the rows there are')
+    return args
+
+
+def read_tasks(path: str) -> List[Dict[str, Any]]:
+    """The runs that a list asks for.
+
+    Raises:
+        ValueError: If the list makes no sense; says where.
+    """
+    plan = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    shape = 'tasks: {NAME: {config: FILE, options: {}, teacher: {}}}'
+    tasks = plan.get('tasks') if isinstance(plan, dict) else None
+    if not isinstance(tasks, dict) or not tasks:
+        raise ValueError(f'{path} names no tasks: write {shape}.')
+    known = {'config', 'options', 'teacher'}
+    unknown = set(plan) - {'tasks', 'seeds', 'variants'}
+    for name, task in tasks.items():
+        if not isinstance(task, dict) or 'config' not in task:
+            raise ValueError(
+                f'Task {name} of {path} is {task!r:.100}, but should be as in '
+                f'{shape}.'
+            )
+        unknown |= set(task) - known
+        teacher = task.get('teacher')
+        if teacher and not {'config', 'checkpoint'} <= set(teacher):
+            raise ValueError(
+                f'The teacher of {name} of {path} needs a config, and the '
+                'name of the checkpoint that it leaves.'
+            )
+    if unknown:
+        raise ValueError(
+            f'{path} has {", ".join(sorted(unknown))}, which means nothing: '
+            'it has seeds, variants and tasks, and each task config, options '
+            'and teacher.'
+        )
+    variants = plan.get('variants') or {'': {}}
+    return [
+        dict(
+            task=name,
+            variant=variant,
+            seed=seed,
+            config=task['config'],
+            teacher=task.get('teacher'),
+            options={
+                **(task.get('options') or {}),
+                **(options or {}),
+                'randomness.seed': seed,
+            },
+        )
+        for seed in plan.get('seeds') or [0]
+        for variant, options in variants.items()
+        for name, task in tasks.items()
+    ]
+
+
+def train_teacher(task: Dict[str, Any], work_dir: Path) -> Dict[str, Any]:
+    """Options that name the teacher of a task, which is trained first."""
+    teacher = task['teacher']
+    if not teacher:
+        return {}
+    folder = work_dir / f'{task["task"]}_teacher'
+    path = folder / teacher['checkpoint']
+    if not path.is_file():
+        cfg = read_config(teacher['config'])
+        cfg.merge_from_dict(teacher.get('options') or {})
+        _start(cfg, folder).train()
+    return {'model.teachers.teacher.ckpt_path': str(path)}
+
+
+def train(task: Dict[str, Any], work_dir: Path) -> List[Row]:
+    """Make a run, and return its rows."""
+    options = train_teacher(task, work_dir)
+    cfg = read_config(task['config'])
+    cfg.merge_from_dict({**task['options'], **options})
+    cfg.default_hooks.agreement = dict(
+        type='mmrazor.AgreementHook', sets=list(SETS), always=True
+    )
+    # The truth is for the rows alone.
+    cfg.train_cfg.val_begin = cfg.train_cfg.max_epochs + 1
+    cfg.default_hooks.synthesis.rehearsal = False
+    cfg.default_hooks.checkpoint.save_best = None
+    for name in ('report', 'export', 'stall', 'aux_probe'):
+        cfg.default_hooks.pop(name, None)
+    names = task['task'], task['variant'], str(task['seed'])
+    runner = _start(cfg, work_dir / '_'.join(names))
+    truth = TruthHook()
+    runner.register_hook(truth)
+    runner.train()
+    return truth.rows
+
+
+def _start(cfg: Config, folder: Path) -> Runner:
+    cfg.work_dir, cfg.launcher = str(folder), 'none'
+    cfg.experiment_name = uuid.uuid4().hex
+    return Runner.from_cfg(cfg)
+
+
+def read_rows(path: Path) -> List[Row]:
+    """Rows of a CSV file, if it is there."""
+    if not path.is_file():
+        return []
+    with open(path, encoding='utf-8', newline='') as file:
+        rows = [*csv.DictReader(file)]
+    if rows and set(rows[0]) != set(COLUMNS):
+        raise ValueError(f'{path} has other columns than these runs.')
+    return rows
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write a CSV file, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, text.getvalue().encode())
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Make the runs that have no rows yet."""
+    out, work_dir = Path(args.out), Path(args.work_dir)
+    rows = read_rows(out)
+    versions = ' '.join(
+        f'{name} {version}'
+        for name, version in dict(
+            torch=torch.__version__,
+            mmengine=mmengine.__version__,
+            csd_mmrazor=__version__,
+        ).items()
+    )
+    for task in read_tasks(args.list):
+        about = {key: str(task[key]) for key in ('task', 'variant', 'seed')}
+        if any(about.items() <= row.items() for row in rows):
+            continue
+        about.update(commit=git_commit(), versions=versions)
+        rows += [{**row, **about} for row in train(task, work_dir)]
+        write_rows(out, rows)
+
+
+class Cost(NamedTuple):
+    """What a rule costs, over runs."""
+
+    rule: str
+    regret: float  # points below the best student of a run, in the mean
+    worst: float  # of one run
+    # Spearman's, over the epochs of a run, of its last students; the mean of
+    # runs. NaN for a rule that compares nothing.
+    correlation: float
+
+
+def runs_of(rows: Sequence[Row]) -> Dict[Tuple[str, str, str], List[Row]]:
+    """Rows of each run."""
+    runs: Dict[Tuple[str, str, str], List[Row]] = {}
+    for row in rows:
+        key = row['task'], row['variant'], row['seed']
+        runs.setdefault(key, []).append(row)
+    return runs
+
+
+def cost_of(rule: str, runs: Sequence[Sequence[Row]]) -> Cost:
+    """How far a rule is from the truth.
+
+    Args:
+        rule (str): As of ``AgreementHook``.
+        runs (sequence[sequence[dict]]): Rows of each run.
+    """
+    parsed, regrets, correlations = parse_rule(rule), [], []
+    for rows in runs:
+        history: History = {}
+        truth = {}
+        for row in rows:
+            epoch, who = int(row['epoch']), row['student']
+            truth[epoch, who] = float(row['top1'])
+            sets = history.setdefault(epoch, {}).setdefault(who, {})
+            for signal in SIGNALS:
+                if row[signal]:
+                    name, _, metric = signal.rpartition('_')
+                    sets.setdefault(name, {})[metric] = float(row[signal])
+        chosen = choose(history, parsed)
+        assert chosen is not None, 'a run has epochs'
+        best = max(truth.values())
+        regrets.append(best - truth[chosen.epoch, chosen.candidate])
+        if parsed.images is not None:
+            epochs = sorted(history)
+            scores = [parsed.score(history[e]['last']) for e in epochs]
+            found = stats.spearmanr(scores, [truth[e, 'last'] for e in epochs])
+            correlations.append(float(found.statistic))
+    mean = float(np.mean(correlations)) if correlations else math.nan
+    return Cost(rule, float(np.mean(regrets)), max(regrets), mean)
+
+
+def students_of(rows: Sequence[Row], images: str) -> List[Student]:
+    """What the estimate of accuracy is fitted on."""
+    return [
+        Student(
+            row['task'],
+            float(row[f'{images}_top1']),
+            float(row['top1']),
+            float(row['teacher_top1']),
+        )
+        for row in rows
+        if float(row['recognised']) >= RECOGNISED
+    ]
+
+
+def summary(rows: Sequence[Row]) -> List[str]:
+    """What the rows say, in Markdown."""
+    runs = runs_of(rows)
+    kinds = {'all': [*runs.values()]}
+    for (_, variant, _), each in runs.items():
+        kinds.setdefault(variant, []).append(each)
+    rules = [*CANDIDATES, *(f'{s}.{m}' for s in SETS for m in METRICS)]
+    table = {
+        kind: {rule: cost_of(rule, some) for rule in rules}
+        for kind, some in kinds.items()
+    }
+    head = [f'regret, {k} ({len(v)} runs)' for k, v in kinds.items()]
+    lines = [
+        f'| rule | {" | ".join(head)} | worst run | rank correlation |',
+        '| --- |' + ' --- |' * (len(kinds) + 2),
+    ]
+    for rule in sorted(rules, key=lambda r: table['all'][r].regret):
+        cost = table['all'][rule]
+        cells = [f'{table[kind][rule].regret:.2f}' for kind in kinds]
+        correlation = (
+            '' if math.isnan(cost.correlation) else f'{cost.correlation:.2f}'
+        )
+        lines.append(
+            f'| `{rule}` | {" | ".join(cells)} | {cost.worst:.2f} | '
+            f'{correlation} |'
+        )
+    for images in ('held_out', 'seen'):
+        fit = fit_accuracy(students_of(rows, images))
+        values = ', '.join(
+            f'{value:.4g}' if isinstance(value, float) else str(value)
+            for value in fit
+        )
+        lines += ['', f"    '{images}': Fit({values}),"]
+    return lines
+
+
+def main() -> None:
+    """Run the command line."""
+    speak_utf8()
+    with concise_errors():
+        args = parse_args()
+        if not args.summary:
+            measure(args)
+        rows = read_rows(Path(args.out))
+        if not rows:
+            raise FileNotFoundError(
+                f'{args.out} has no rows: give a LIST.yml to make some.'
+            )
+        print('\n'.join(summary(rows)))

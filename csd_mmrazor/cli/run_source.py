@@ -1,0 +1,109 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""The run that a command is given, and its networks."""
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch.nn as nn
+
+from ..datasets import BankFolder
+from ..export import (
+    class_names,
+    find_checkpoint,
+    find_config,
+    image_shape_of,
+    plain_student,
+    read_run_config,
+)
+from ..models.utils import build_teacher, check_weights, load_weights
+from ..utils import check_teachers
+from .config_files import read_config
+
+
+class Run:
+    """A run's config, bank and checkpoints.
+
+    Args:
+        source (str): Its work dir, a checkpoint in it, or its bank.
+        config (str, optional): Its config, if that is not in the work dir.
+    """
+
+    def __init__(self, source: str, config: Optional[str]) -> None:
+        path, given = Path(source), None
+        if not path.exists():
+            raise FileNotFoundError(
+                f'{source} does not exist: give the work dir of a run, or its '
+                'image bank.'
+            )
+        self.checkpoint, self.work_dir = path, path
+        if BankFolder.exists(path):
+            given = path
+            self.checkpoint = self.work_dir = path.absolute().parent
+        elif path.is_file():
+            self.work_dir = path.parent
+        if config is None:
+            self.cfg = read_run_config(find_config(self.work_dir / 'any'))
+        else:
+            self.cfg = read_config(config)
+        if not isinstance(self.cfg.get('model'), dict):
+            raise ValueError('The config of the run has no model.')
+        hook = self.cfg.get('default_hooks', {}).get('synthesis') or {}
+        self.bank = given or self.work_dir / hook.get('bank_dir', 'bank')
+
+    @property
+    def preprocessor(self) -> Dict[str, Any]:
+        """What makes inputs of images, for all networks."""
+        found = self.cfg.model.get('data_preprocessor')
+        return dict(found or self.cfg.get('data_preprocessor') or {})
+
+    def about_images(self) -> Tuple[Any, Optional[int], Optional[List[str]]]:
+        """Shape of the images, number of classes, and their names."""
+        if BankFolder.exists(self.bank):
+            bank = BankFolder(self.bank)
+            return bank.image_shape, bank.num_classes, bank.classes
+        shape = image_shape_of(self.cfg)
+        if shape is None:
+            raise ValueError(
+                f'There is no image bank in {self.bank}, and the config does '
+                'not say what shape images have: set model.image_shape='
+                '(C, H, W) in it.'
+            )
+        classes = class_names(self.cfg)
+        return shape, self.preprocessor.get('num_classes'), classes
+
+
+def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
+    """A network of a run, with its weights, in eval mode on the CPU.
+
+    Args:
+        name (str): 'student', 'teacher' (or 'teachers.NAME'), or a file with
+            weights of the student's network.
+        run (Run): The run.
+        argument (str): Where ``name`` is set. Defaults to '--model'.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no network of the run, or of another kind.
+    """
+    teachers = run.cfg.model.get('teachers')
+    if name == 'teacher' or name.startswith('teachers.'):
+        check_teachers(teachers)
+        key = name.partition('.')[2] or 'teacher'
+        if name == 'teacher' and len(teachers) == 1:
+            (key,) = teachers
+        if key not in teachers:
+            known = ', '.join(f'teachers.{each}' for each in teachers)
+            raise ValueError(f'{argument} {name}: the run has {known}.')
+        return build_teacher(key, teachers[key]).cpu().eval()
+    path = Path(name)
+    if name == 'student':
+        path, argument = find_checkpoint(run.checkpoint), 'checkpoint'
+    elif not path.is_file():
+        raise FileNotFoundError(
+            f'{argument} {name}: there is no such file. It may be student, '
+            "teacher, or a file with weights of the student's network."
+        )
+    _, model = plain_student(run.cfg)
+    load_weights(model, str(path), argument)
+    check_weights(model, str(path))
+    return model

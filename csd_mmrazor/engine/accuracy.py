@@ -1,0 +1,143 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""A student's accuracy from its agreement with the teacher, without labels.
+
+Of the teacher's accuracy, a student keeps a share, which is a line of the
+agreement on synthetic images where both are log-odds. The line is fitted on
+tasks with labels (docs/label_free.md). What it is off by is measured on tasks
+that are left out of the fit, and makes the interval.
+"""
+
+import math
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+# Shares are kept so far from 0 and 1, where log-odds are infinite.
+_EDGE = 0.005
+# Share of the images, in %, that a teacher has to take for their label. Where
+# it does not, they are none of its classes, and agreement tells nothing.
+RECOGNISED = 30.0
+# Of tasks that are left out, the share of students that intervals are for.
+COVERAGE = 0.9
+
+
+class Fit(NamedTuple):
+    """A line, and how far it is off on tasks that it was not fitted on."""
+
+    intercept: float
+    slope: float
+    # In log-odds: which COVERAGE of the errors of left-out tasks are within.
+    spread: float
+    # In points of accuracy, over students of left-out tasks.
+    mean_error: float
+    # Of the task with the largest.
+    worst_error: float
+    tasks: int
+    students: int
+
+
+# By set of images. Fitted on docs/results/label_free.csv, which
+# ``tools/label_free.py --summary`` does again.
+FITS: Dict[str, Fit] = {
+    'held_out': Fit(0.230137, 0.829984, 0.900533, 8.19404, 11.9603, 3, 60),
+    'seen': Fit(0.198083, 0.97725, 0.95991, 8.82382, 11.4237, 3, 60),
+}
+
+
+class Accuracy(NamedTuple):
+    """An accuracy, in %, and the interval that it is in."""
+
+    top1: float
+    low: float
+    high: float
+
+
+def estimate_accuracy(
+    fit: Fit, agreement: float, teacher_top1: Optional[float] = None
+) -> Accuracy:
+    """Estimate the accuracy of a student.
+
+    Args:
+        fit (Fit): Of the kind of images that ``agreement`` is of.
+        agreement (float): Share of the images on which student and teacher
+            decide alike, in %.
+        teacher_top1 (float, optional): The teacher's accuracy, in %. Defaults
+            to None: the estimate is a share of it, in %.
+    """
+    teacher = 100.0 if teacher_top1 is None else teacher_top1
+    middle = fit.intercept + fit.slope * log_odds(agreement / 100)
+    top1, low, high = (
+        teacher / (1 + math.exp(-value))
+        for value in (middle, middle - fit.spread, middle + fit.spread)
+    )
+    return Accuracy(top1, low, high)
+
+
+def log_odds(share: float) -> float:
+    """Of a share, 0..1, that is kept off both ends."""
+    share = min(max(share, _EDGE), 1 - _EDGE)
+    return math.log(share / (1 - share))
+
+
+class Student(NamedTuple):
+    """What is known of a student with labels, in %."""
+
+    task: str
+    agreement: float
+    top1: float
+    teacher_top1: float
+
+
+def fit_accuracy(students: Sequence[Student]) -> Fit:
+    """Fit the line, and measure it on each task by the others.
+
+    Each task counts as much as any other.
+
+    Args:
+        students (sequence[Student]): Of three tasks or more.
+    """
+    tasks = sorted({student.task for student in students})
+    errors: Dict[str, List[float]] = {}
+    residuals: List[float] = []
+    for task in tasks:
+        others = [s for s in students if s.task != task]
+        line = _line(others)
+        left_out = [s for s in students if s.task == task]
+        errors[task] = []
+        for student in left_out:
+            fit = Fit(line[0], line[1], 0, 0, 0, 0, 0)
+            found = estimate_accuracy(
+                fit, student.agreement, student.teacher_top1
+            )
+            errors[task].append(abs(found.top1 - student.top1))
+            expected = line[0] + line[1] * log_odds(student.agreement / 100)
+            residuals.append(abs(_kept(student) - expected))
+    means = [float(np.mean(errors[task])) for task in tasks]
+    intercept, slope = _line(students)
+    return Fit(
+        intercept,
+        slope,
+        spread=float(np.quantile(residuals, COVERAGE, method='higher')),
+        mean_error=float(np.mean(means)),
+        worst_error=max(means),
+        tasks=len(tasks),
+        students=len(students),
+    )
+
+
+def _kept(student: Student) -> float:
+    """Log-odds of the share of the teacher's accuracy that a student has."""
+    return log_odds(student.top1 / student.teacher_top1)
+
+
+def _line(students: Sequence[Student]) -> Tuple[float, float]:
+    """Intercept and slope by least squares."""
+    numbers = {s.task: 0 for s in students}
+    for student in students:
+        numbers[student.task] += 1
+    weights = np.sqrt([1 / numbers[s.task] for s in students])
+    x = np.array([log_odds(s.agreement / 100) for s in students])
+    design = np.stack([np.ones_like(x), x], 1) * weights[:, None]
+    wanted = np.array([_kept(s) for s in students]) * weights
+    solution = np.linalg.lstsq(design, wanted, rcond=None)[0]
+    return float(solution[0]), float(solution[1])

@@ -1,0 +1,103 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""``python -m csd_mmrazor estimate``, on what a real run left."""
+
+import json
+
+import pytest
+import torch
+
+from csd_mmrazor.engine.accuracy import (
+    FITS,
+    RECOGNISED,
+    estimate_accuracy,
+)
+from csd_mmrazor.utils.scalars import read_scalars
+
+
+def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
+    runner = tiny_runner(
+        **{
+            'train_dataloader.dataset.held_out': 0.25,
+            'train_cfg.max_epochs': 1,
+            'default_hooks.agreement.always': True,
+            'default_hooks.synthesis.grid_images': 0,
+        }
+    )
+    runner.train()
+
+    def estimate(*argv):
+        return forked('estimate', *argv, module='csd_mmrazor')
+
+    run = tmp_path / 'run'
+    done = estimate(run, '--teacher-accuracy', '93.4', '--out', 'a.json')
+    assert done.status == [0], done.output
+    told = json.loads((tmp_path / 'a.json').read_text())
+    # What the run logged of the same images.
+    scalars = read_scalars(run)
+    for name in ('top1', 'kl', 'ece'):
+        logged = scalars[f'agreement/held_out_{name}'][1]
+        key = 'agreement' if name == 'top1' else name
+        assert told[key] == pytest.approx(logged, abs=0.01)
+    assert told['images'] == 12 and told['are_held_out']
+    expected = estimate_accuracy(
+        FITS['held_out'], scalars['agreement/held_out_top1'][1], 93.4
+    )
+    for key, value in expected._asdict().items():
+        assert told[key] == pytest.approx(value, abs=0.051)
+    assert told['mean_error'] == round(FITS['held_out'].mean_error, 1)
+    assert (
+        f'Estimated accuracy: {told["top1"]:.1f} %, {told["low"]:.1f} to '
+        f'{told["high"]:.1f}.' in done.stdout
+    )
+    assert 'in the mean' in done.stdout and 'held out' not in done.stdout
+    # An untrained teacher takes few images for what they are to be.
+    assert ('WARNING: the teacher takes only' in done.stdout) == (
+        told['recognised'] < RECOGNISED
+    )
+
+    # The bank and weights by themselves, over the last one.
+    argv = (run / 'bank', '--model', run / 'student/student.pth')
+    done = estimate(*argv, '--images', '5', '--out', 'a.json')
+    assert done.status == [0], done.output
+    told = json.loads((tmp_path / 'a.json').read_text())
+    assert told['images'] == 5 and told['teacher_accuracy'] is None
+    assert "% of the teacher's" in done.stdout
+    assert '--teacher-accuracy 93.4' in done.stdout
+
+    # Nothing is held out.
+    path = run / 'bank/manifest.json'
+    manifest = json.loads(path.read_text())
+    del manifest['held_out']
+    path.write_text(json.dumps(manifest))
+    done = estimate(run)
+    assert 'WARNING: no images of this bank are held out' in done.stdout
+
+    # What is wrong is told by name, and nothing is written.
+    (tmp_path / 'mine.json').write_text('{}')
+    (tmp_path / 'empty').mkdir()
+    torch.save(dict(a=torch.zeros(2)), tmp_path / 'a.pth')
+    common = ('--out', 'new.json')
+    for argv, message in (
+        ((tmp_path / 'none', *common), 'none does not exist'),
+        ((tmp_path / 'empty', *common), 'no config beside'),
+        ((run, '--teacher-accuracy', '0.934', *common), 'in percent'),
+        ((run, '--teacher-accuracy', '101', *common), 'in percent'),
+        ((run, '--teacher-accuracy', 'nan', *common), 'in percent'),
+        ((run, '--teacher-accuracy', 'x', *common), 'invalid float'),
+        ((run, '--images', '0', *common), '--images should be a positive'),
+        ((run, '--model', 'teacher', *common), '--model teacher: the accu'),
+        ((run, '--model', 'none.pth', *common), '--model none.pth'),
+        ((run, '--model', 'a.pth', *common), '--model=a.pth'),
+        ((run, '--out', 'new.txt'), 'suffix .json'),
+        ((run, '--out', 'mine.json'), 'would be overwritten'),
+        ((run, '--out', 'nowhere/new.json'), 'nowhere is no folder'),
+    ):
+        done = estimate(*argv)
+        assert done.status[0], argv
+        assert message in done.stderr, (argv, done.stderr)
+        assert 'Traceback (' not in done.stderr
+        assert not (tmp_path / 'new.json').exists()
+    (run / 'bank').rename(tmp_path / 'bank')
+    done = estimate(run)
+    assert 'There is no image bank in' in done.stderr
+    assert (tmp_path / 'mine.json').read_text() == '{}'

@@ -1,0 +1,177 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""``tools/label_free.py``, on runs of seconds and on rows by hand."""
+
+import sys
+from math import nan
+
+import pytest
+import torch
+from helpers import ROOT, build, network
+
+from csd_mmrazor.cli import label_free
+from csd_mmrazor.datasets import Digits
+from csd_mmrazor.engine.hooks import AgreementHook
+from csd_mmrazor.engine.student_choice import parse_rule
+from csd_mmrazor.utils import load_file
+
+
+def row(task, epoch, student, top1, **signals):
+    empty = dict.fromkeys(label_free.COLUMNS, '')
+    values = dict(task=task, variant='v', seed='0', epoch=str(epoch))
+    values.update(student=student, top1=str(top1), teacher_top1='90')
+    values['recognised'] = '55.0'
+    return {**empty, **values, **{k: str(v) for k, v in signals.items()}}
+
+
+# The best student is the mean of epoch 2, and of the last ones the third.
+ROWS = [
+    row('a', 1, 'last', 10, held_out_top1=30, held_out_kl=3, seen_top1=nan),
+    row('a', 1, 'mean', 5, held_out_top1=20, held_out_kl=4, seen_top1=nan),
+    row('a', 2, 'last', 40, held_out_top1=80, held_out_kl=1, seen_top1=1),
+    row('a', 2, 'mean', 60, held_out_top1=70, held_out_kl=0.5, seen_top1=2),
+    row('a', 3, 'last', 50, held_out_top1=60, held_out_kl=2, seen_top1=9),
+    row('a', 3, 'mean', 55, held_out_top1=60, held_out_kl=2, seen_top1=9),
+]
+
+
+@pytest.mark.parametrize(
+    'rule, regret, correlation',
+    [
+        ('last', 10, nan),
+        ('mean', 5, nan),
+        # Ranks of the last ones: 1, 3, 2 against 1, 2, 3.
+        ('held_out.top1', 20, 0.5),
+        ('held_out.kl', 0, 0.5),
+        # As good: the mean. NaN is the worst.
+        ('seen.top1', 5, 1),
+    ],
+)
+def test_what_a_rule_costs(rule, regret, correlation):
+    found = label_free.cost_of(rule, [ROWS])
+    assert (found.regret, found.worst) == (regret, regret)
+    assert found.correlation == pytest.approx(correlation, nan_ok=True)
+    # Over runs.
+    halved = [dict(r, top1=f'{float(r["top1"]) / 2}') for r in ROWS]
+    found = label_free.cost_of(rule, [ROWS, halved])
+    assert (found.regret, found.worst) == (0.75 * regret, regret)
+    assert found.correlation == pytest.approx(correlation, nan_ok=True)
+
+
+def test_runs_and_students():
+    other = [dict(r, seed='1') for r in ROWS]
+    assert [len(r) for r in label_free.runs_of(ROWS + other).values()] == [
+        6,
+        6,
+    ]
+    found = label_free.students_of(ROWS, 'held_out')
+    assert found[2] == ('a', 80, 40, 90) and len(found) == 6
+    # Images that are none of the teacher's classes tell nothing.
+    poor = [dict(r, recognised='29.9') for r in ROWS[:4]]
+    found = label_free.students_of(poor + ROWS[4:], 'held_out')
+    assert [s.top1 for s in found] == [50, 55]
+
+
+@pytest.fixture
+def listed(tiny_config, tmp_path, monkeypatch):
+    """Run the tool on a list of one tiny task."""
+    cfg = tiny_config(
+        **{
+            'train_dataloader.dataset.held_out': 0.25,
+            'default_hooks.synthesis.grid_images': 0,
+        }
+    )
+    for name in ('experiment_name', 'work_dir', 'launcher'):
+        cfg.pop(name)
+    cfg.dump(tmp_path / 'config.py')
+    (tmp_path / 'list.yml').write_text(
+        'seeds: [3]\nvariants: {v: {train_cfg.max_epochs: 2}}\n'
+        f'tasks: {{a: {{config: {tmp_path / "config.py"}}}}}\n'
+    )
+
+    def run(*argv):
+        out = tmp_path / 'rows.csv'
+        monkeypatch.setattr(
+            sys, 'argv', ['tool', *map(str, argv), '--out', str(out)]
+        )
+        label_free.measure(label_free.parse_args())
+        return label_free.read_rows(out)
+
+    return run
+
+
+def test_the_rows_of_a_run(listed, tmp_path):
+    argv = (tmp_path / 'list.yml', '--work-dir', tmp_path / 'runs')
+    rows = listed(*argv)
+    about = [(r['task'], r['variant'], r['seed'], r['epoch']) for r in rows]
+    assert about == 2 * [('a', 'v', '3', '1')] + 2 * [('a', 'v', '3', '2')]
+    assert [r['student'] for r in rows] == 2 * ['last', 'mean']
+    for each in rows:
+        for signal in label_free.SIGNALS:
+            assert float(each[signal]) >= 0
+    # The truth, by other means.
+    (work,) = (tmp_path / 'runs').glob('a_v_3')
+    saved = load_file(work / 'epoch_2.pth')
+    student = build(network()).eval()
+    prefix = 'architecture.'
+    student.load_state_dict(
+        {
+            key[len(prefix) :]: value
+            for key, value in saved['state_dict'].items()
+            if key.startswith(prefix)
+        }
+    )
+    digits = Digits(split='test', pipeline=[])
+    items = [digits[i] for i in range(len(digits))]
+    images = torch.stack([torch.as_tensor(i['img']) for i in items]).float()
+    labels = torch.tensor([int(i['gt_label']) for i in items])
+    with torch.no_grad():
+        inputs = (images.reshape(-1, 1, 8, 8) - 77.9) / 95.9
+        right = student(inputs, mode='tensor').argmax(1) == labels
+    assert rows[2]['top1'] == f'{100 * right.double().mean().item():.2f}'
+    # Runs that have rows are not made again.
+    assert listed(*argv) == rows
+    assert len([*work.glob('*/vis_data')]) == 1
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('[]', 'names no tasks'),
+        ('tasks: {}', 'names no tasks'),
+        ('tasks: {a: {}}', 'Task a of'),
+        ('tasks: {a: {config: c, optoins: {}}}', 'has optoins, which means'),
+        ('seed: [1]\ntasks: {a: {config: c}}', 'has seed, which means'),
+        (
+            'tasks: {a: {config: c, teacher: {config: c}}}',
+            'teacher of a .* name of the checkpoint',
+        ),
+    ],
+)
+def test_lists_that_are_none(tmp_path, text, message):
+    path = tmp_path / 'list.yml'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        label_free.read_tasks(path)
+
+
+@pytest.mark.parametrize('argv', [[], ['a.yml', '--summary']])
+def test_a_list_or_the_rows(monkeypatch, capsys, argv):
+    monkeypatch.setattr(sys, 'argv', ['tool', *argv, '--out', 'a.csv'])
+    with pytest.raises(SystemExit):
+        label_free.parse_args()
+    assert 'give a LIST.yml, or --summary' in capsys.readouterr().err
+
+
+def test_the_page_says_what_the_rows_say():
+    page = (ROOT / 'docs/label_free.md').read_text()
+    rows = label_free.read_rows(ROOT / 'docs/results/label_free.csv')
+    lines = label_free.summary(rows)
+    for line in lines:
+        assert line.startswith('    ') or line in page, line
+    runs = [*label_free.runs_of(rows).values()]
+    assert len({r[0]['task'] for r in runs}) >= 3
+    assert len({r[0]['teacher_top1'] for r in runs}) >= 3
+    # The rule that is in use is the one that came nearest to the truth.
+    rules = [line.split('`')[1] for line in lines[2:] if line[:3] == '| `']
+    parsed = AgreementHook().rule
+    assert parse_rule(rules[0]) == parsed

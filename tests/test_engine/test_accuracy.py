@@ -1,0 +1,103 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import numpy as np
+import pytest
+from helpers import ROOT
+from scipy.special import expit, logit
+
+from csd_mmrazor.cli.label_free import read_rows, students_of
+from csd_mmrazor.engine.accuracy import (
+    COVERAGE,
+    FITS,
+    Fit,
+    Student,
+    estimate_accuracy,
+    fit_accuracy,
+    log_odds,
+)
+
+
+@pytest.mark.parametrize('share', [0, 0.001, 0.005, 0.3, 0.5, 0.995, 1])
+def test_log_odds(share):
+    assert log_odds(share) == pytest.approx(
+        logit(np.clip(share, 0.005, 0.995)), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize('agreement', [0, 12.5, 50, 99, 100])
+@pytest.mark.parametrize('teacher', [None, 93.4])
+def test_an_estimate(agreement, teacher):
+    fit = Fit(0.2, 0.7, 0.5, 1, 2, 3, 4)
+    found = estimate_accuracy(fit, agreement, teacher)
+    line = 0.2 + 0.7 * logit(np.clip(agreement / 100, 0.005, 0.995))
+    expected = [
+        (teacher or 100) * expit(v) for v in (line, line - 0.5, line + 0.5)
+    ]
+    assert [*found] == pytest.approx(expected)
+    assert 0 <= found.low < found.top1 < found.high <= (teacher or 100)
+
+
+def drawn(tasks=4):
+    """Tasks of different numbers of students."""
+    seed = np.random.default_rng(0)
+    return [
+        Student(str(task), a, 90 * expit(0.3 + logit(a / 100) + e), 90)
+        for task in range(tasks)
+        for a, e in zip(
+            seed.uniform(5, 98, 5 + 7 * task), seed.normal(size=99)
+        )
+    ]
+
+
+def test_the_fit_by_hand():
+    students = drawn()
+
+    def line_of(some):
+        sizes = [sum(o.task == s.task for o in some) for s in some]
+        x = logit([np.clip(s.agreement / 100, 0.005, 0.995) for s in some])
+        y = logit([s.top1 / s.teacher_top1 for s in some])
+        return np.polyfit(x, y, 1, w=np.sqrt(1 / np.array(sizes)))
+
+    fit = fit_accuracy(students)
+    assert (fit.slope, fit.intercept) == pytest.approx([*line_of(students)])
+    means, off = [], []
+    for task in '0123':
+        slope, intercept = line_of([s for s in students if s.task != task])
+        errors = []
+        for s in students:
+            if s.task == task:
+                x = intercept + slope * logit(s.agreement / 100)
+                errors.append(abs(90 * expit(x) - s.top1))
+                off.append(abs(x - logit(s.top1 / 90)))
+        means.append(np.mean(errors))
+    assert fit.mean_error == pytest.approx(np.mean(means))
+    assert fit.worst_error == pytest.approx(max(means))
+    assert (fit.tasks, fit.students) == (4, len(students))
+    # As many of the left-out students are within the interval.
+    assert np.mean(np.array(off) <= fit.spread + 1e-12) >= COVERAGE
+    assert np.mean(np.array(off) < fit.spread - 1e-12) < COVERAGE
+
+
+def test_a_relation_without_exceptions_has_no_error():
+    students = [
+        Student(task, a, 80 * expit(0.1 + 0.9 * logit(a / 100)), 80)
+        for task in 'abc'
+        for a in (20, 50, 90)
+    ]
+    fit = fit_accuracy(students)
+    assert fit[:5] == pytest.approx((0.1, 0.9, 0, 0, 0), abs=1e-9)
+
+
+@pytest.mark.parametrize('images', [*FITS])
+def test_the_fits_are_those_of_the_rows(images):
+    rows = read_rows(ROOT / 'docs/results/label_free.csv')
+    found = fit_accuracy(students_of(rows, images))
+    assert found == pytest.approx(FITS[images], rel=1e-3)
+    assert found.tasks >= 3
+    # What the page says.
+    page = (ROOT / 'docs/label_free.md').read_text()
+    for value in (found.mean_error, found.worst_error):
+        assert f'{value:.1f}' in page
+
+
+def test_there_is_a_fit_for_each_bank():
+    assert {*FITS} == {'held_out', 'seen'}
