@@ -516,7 +516,8 @@ def plot(rows: List[Dict]) -> bytes:
             color=f'C{number % 10}', ls=('-', '--', ':')[number // 10]
         )
         means = list(map(statistics.mean, points))
-        axes.plot(share, means, label=method, **style)
+        # Markers, since a run that was validated once has no line.
+        axes.plot(share, means, label=method, marker='o', ms=4, **style)
         axes.fill_between(
             share,
             list(map(min, points)),
@@ -525,6 +526,10 @@ def plot(rows: List[Dict]) -> bytes:
             lw=0,
             color=style['color'],
         )
+    if by_cost:
+        costs = [_cost(group) for group in by_method(rows).values()]
+        if max(costs) > 3 * min(costs):
+            axes.set_xscale('log')
     axes.set_xlabel(
         'operations, GFLOP' if by_cost else 'share of the training, %'
     )
