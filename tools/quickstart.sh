@@ -11,9 +11,9 @@ source tools/environment.sh
 
 work=work_dirs/quickstart/$(date +%Y%m%d_%H%M%S)_seed$seed
 start=$SECONDS
-python -W ignore tools/train.py configs/teachers/resnet_digits.py \
+python -W ignore tools/train.py configs/teachers/resnet-onecycle_digits.py \
     --work-dir "$work/teacher" --cfg-options randomness.seed="$seed"
-python -W ignore tools/train.py configs/csd/csd_quickstart_digits.py \
+python -W ignore tools/train.py configs/csd/csd_fast_quickstart_digits.py \
     --work-dir "$work/student" --cfg-options randomness.seed="$seed" \
-    model.teachers.teacher.ckpt_path="$work/teacher/epoch_30.pth"
+    model.teachers.teacher.ckpt_path="$work/teacher/epoch_10.pth"
 python tools/quickstart_summary.py "$work" "$seed" $((SECONDS - start))

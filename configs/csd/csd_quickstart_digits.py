@@ -1,7 +1,7 @@
 # CSD in minutes on two CPU cores: the paper's algorithm, hook and bank on
-# the 8x8 digits of scikit-learn. Train the teacher first:
+# the 8x8 digits of scikit-learn. tools/quickstart.sh takes a faster variant,
+# csd_fast_quickstart_digits.py. Train the teacher first:
 #   python tools/train.py configs/teachers/resnet_digits.py
-# or run tools/quickstart.sh, which does both.
 _base_ = ['../_base_/csd.py', '../_base_/digits.py']
 
 # ---- Frequently modified -------------------------------------------------
