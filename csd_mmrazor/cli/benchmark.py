@@ -21,7 +21,7 @@ from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
-from typing import Optional
+from typing import Dict, Iterator, Optional
 
 import torch
 from mmengine.config import Config, DictAction
@@ -289,6 +289,85 @@ def our_student(parts: Parts):
     return run
 
 
+class KeptStudent:
+    """Student steps on a batch whose targets are kept with the bank.
+
+    Args:
+        parts (Parts): Of which the losses that look at the teacher's logits
+            count.
+        with_maps (bool): Whether its feature maps are kept as well, so that
+            all losses count.
+    """
+
+    views = 2  # that are kept of each image
+
+    def __init__(self, parts: Parts, with_maps: bool) -> None:
+        self.parts, self.with_maps = parts, with_maps
+        model = parts.model
+        kept_maps = model.check_targets(True)
+        of_logits = {*model._records}
+        self.mappings = {
+            loss: mapping
+            for loss, mapping in model.distiller.loss_forward_mappings.items()
+            if with_maps
+            or all(
+                record['from_student'] or record['recorder'] in of_logits
+                for record in mapping.values()
+            )
+        }
+        batch = dict(parts.batch())
+        number, views = len(batch['labels']), ()
+        augment = getattr(model.data_preprocessor, 'augment', None)
+        if augment is not None:
+            views = (self.views,)
+            drawn = [augment.draws(number) for _ in range(self.views)]
+            batch['draws'] = torch.stack(drawn, 1)
+        batch['targets'] = torch.randn(number, *views, parts.num_classes)
+        batch['targets'] = batch['targets'].half()
+        if with_maps:
+            maps = torch.randn(number, *views, kept_maps.size)
+            batch['maps'] = maps.half()
+        self.batch = batch
+        self._forget()
+
+    @classmethod
+    def sides(cls, parts: Parts) -> dict:
+        """Those that there can be: not with several teachers, say."""
+        found = {}
+        for name, with_maps in (('kept_targets', False), ('kept_maps', True)):
+            try:
+                found[f'student_step_{name}'] = cls(parts, with_maps)
+            except ValueError as error:
+                print(f'student_step_{name}: {error}', file=sys.stderr)
+        return found
+
+    def _forget(self) -> None:
+        """Let the algorithm find out again what its losses look at."""
+        self.parts.model._records = {}
+
+    def steps(self, number: int) -> Iterator[None]:
+        """Take so many."""
+        model = self.parts.model
+        distiller = model.distiller
+        before = distiller.loss_forward_mappings
+        distiller.loss_forward_mappings = self.mappings
+        self._forget()
+        model.train()
+        try:
+            for _ in range(number):
+                yield model.train_step(self.batch, self.parts.optim_wrapper)
+        finally:
+            distiller.loss_forward_mappings = before
+            self._forget()
+
+    def __call__(self, steps: int) -> float:
+        """Seconds of a step."""
+        clock = Clock(self.parts)
+        for _ in self.steps(steps + 1):
+            clock.tick()
+        return clock.seconds()
+
+
 def bank_batch(parts: Parts):
     """A random batch of the bank to inputs."""
 
@@ -467,7 +546,7 @@ def images_seen(networks: dict, function) -> Counter:
     return seen
 
 
-def cost_of_steps(parts: Parts) -> dict:
+def cost_of_steps(parts: Parts, kept: Dict[str, KeptStudent]) -> dict:
     """What steps come to by counting, which no machine blurs.
 
     Calls are those that become kernels; operations are of convolutions and
@@ -481,23 +560,26 @@ def cost_of_steps(parts: Parts) -> dict:
         for _ in range(steps):
             parts.model.train_step(batch, parts.optim_wrapper)
 
+    of_batch = len(batch['labels'])
     found = {}
     for name, run, size in (
         (
-            'synthesis',
+            'synthesis_step',
             our_synthesis(parts, True),
             parts.synthesizer.batch_size,
         ),
-        ('student', train, len(batch['labels'])),
+        ('student_step', train, of_batch),
+        *(
+            (name, lambda number, side=side: [*side.steps(number)], of_batch)
+            for name, side in kept.items()
+        ),
     ):
         # What a round does once drops out of the difference.
         fewer, more = partial(run, 1), partial(run, 2)
-        found[f'{name}_step_calls'] = sum(kernel_calls(more).values()) - sum(
+        found[f'{name}_calls'] = sum(kernel_calls(more).values()) - sum(
             kernel_calls(fewer).values()
         )
-        found[f'{name}_step_gflop'] = (
-            operations(more) - operations(fewer)
-        ) / 1e9
+        found[f'{name}_gflop'] = (operations(more) - operations(fewer)) / 1e9
         networks = dict(
             generator=parts.synthesizer.generator,
             teacher=parts.teacher,
@@ -505,7 +587,7 @@ def cost_of_steps(parts: Parts) -> dict:
         )
         seen = images_seen(networks, more)
         seen.subtract(images_seen(networks, fewer))
-        found[f'{name}_step_passes'] = {
+        found[f'{name}_passes'] = {
             network: count / size for network, count in seen.items()
         }
     return found
@@ -581,6 +663,7 @@ def main() -> None:
 
 def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
     """Run all sides; returns what is written to ``--out``."""
+    kept = KeptStudent.sides(parts)
     sides = dict(
         synthesis_bound=synthesis_bound(parts, True),
         synthesis_step=our_synthesis(parts, True),
@@ -588,6 +671,7 @@ def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
         synthesis_step_without_student=our_synthesis(parts, False),
         student_bound=student_bound(parts),
         student_step=our_student(parts),
+        **kept,
         bank_batch=bank_batch(parts),
         round=our_round(parts, *args.round),
     )
@@ -616,6 +700,10 @@ def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
         student_step_over_bound=ratio('student_step', 'student_bound'),
         bank_batch_over_student_step=ratio('bank_batch', 'student_step'),
         round_over_bound=times['round']['median'] / of_round,
+        **{
+            f'{name}_over_student_step': ratio(name, 'student_step')
+            for name in kept
+        },
     )
     if args.against:
         for name in ('synthesis', 'student'):
@@ -626,7 +714,7 @@ def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
     return dict(
         **ratios,
         seconds=times,
-        **cost_of_steps(parts),
+        **cost_of_steps(parts, kept),
         images_per_second=dict(
             synthesis_steps=batch / times['synthesis_step']['median'],
             student_steps=parts.loader.batch_size
@@ -635,7 +723,9 @@ def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
         peak_memory_mib={
             name: peak_memory(side, parts)
             for name, side in sides.items()
-            if name.endswith(('_step', '_bound')) or 'other' in name
+            if name.endswith(('_step', '_bound'))
+            or 'other' in name
+            or name in kept
         },
         time_by_part={
             name: time_by_part(sides[name], parts, args.steps)
@@ -676,8 +766,7 @@ def show(result: dict) -> None:
         elif name.endswith('_calls'):
             print(f'{name:<44}{value:8}')
     for name, digits in (
-        ('synthesis_step_passes', 2),
-        ('student_step_passes', 2),
+        *((name, 2) for name in result if name.endswith('_passes')),
         ('images_per_second', 0),
         ('peak_memory_mib', 0),
     ):

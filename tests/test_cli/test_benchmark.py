@@ -57,9 +57,16 @@ def test_benchmark(run, tmp_path, tiny_config):
         generator=1, teacher=1, student=4
     )
     assert result['student_step_passes'] == dict(teacher=1, student=5)
-    for ours in ('synthesis', 'student'):
-        assert result[f'{ours}_step_calls'] > 50
-        assert result[f'{ours}_step_gflop'] > 1e-3
+    # With what is kept of the teacher, it does not run.
+    for kept in ('student_step_kept_targets', 'student_step_kept_maps'):
+        assert result[f'{kept}_passes'] == dict(teacher=0, student=5)
+        assert result[f'{kept}_gflop'] < result['student_step_gflop']
+        ratio = times[kept]['median'] / times['student_step']['median']
+        assert result[f'{kept}_over_student_step'] == ratio
+        assert result['peak_memory_mib'][kept] > 0
+    for step in ('synthesis_step', 'student_step', 'student_step_kept_maps'):
+        assert result[f'{step}_calls'] > 50
+        assert result[f'{step}_gflop'] > 1e-3
     assert 'synthesis_step_calls' in done.stdout
     # Timed beside other tests: what it comes to is not known from this.
     assert result['startup_over_imports'] > 0
