@@ -13,8 +13,8 @@ from torch import Tensor
 from ...datasets import ImageBank
 from ...models.synthesizers import Networks
 from ...models.utils import (
+    BlockChoice,
     Chain,
-    Choice,
     choose_blocks,
     copy_blocks,
     find_chains,
@@ -82,7 +82,7 @@ class TeacherBlocksHook(Hook):
             inputs = networks.normalize(images.to(device))
             found = [choose_blocks(teacher, inputs, self.chains)]
         broadcast_object_list(found)
-        choice: Choice = found[0]
+        choice: BlockChoice = found[0]
         copy_blocks(teacher, networks.student, self.chains, choice.kept)
         self.seconds = time.perf_counter() - start
         runner.visualizer.add_scalars(
@@ -152,12 +152,12 @@ def example_inputs(runner: Runner, number: int) -> Tensor:
     return inputs
 
 
-def describe(chains: Sequence[Chain], choice: Choice) -> str:
+def describe(chains: Sequence[Chain], choice: BlockChoice) -> str:
     """Which of the teacher's blocks a student starts from.
 
     Args:
         chains (sequence[Chain]): From :func:`chains_of`.
-        choice (Choice): What was chosen.
+        choice (BlockChoice): What was chosen.
     """
     return '; '.join(
         f'{chain.name} '

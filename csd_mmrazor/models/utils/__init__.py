@@ -37,8 +37,8 @@ from .recorders import (
     to_float16,
 )
 from .teacher_blocks import (
+    BlockChoice,
     Chain,
-    Choice,
     chain_output,
     choose_blocks,
     copy_blocks,
@@ -53,7 +53,7 @@ from .tokens import layer_tokens, token_layers
 __all__ = [
     'BNStatistics',
     'Chain',
-    'Choice',
+    'BlockChoice',
     'CollectedStatistics',
     'Draws',
     'bn_layers',

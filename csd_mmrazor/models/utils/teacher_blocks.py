@@ -122,7 +122,7 @@ class Chain(NamedTuple):
         return f'{self.name}.{name}' if self.name else name
 
 
-class Choice(NamedTuple):
+class BlockChoice(NamedTuple):
     """The blocks that are left, and how the teacher is without the others."""
 
     kept: Dict[str, List[int]]  # places of blocks by the name of their chain
@@ -179,7 +179,7 @@ def choose_blocks(
     inputs: Tensor,
     chains: Sequence[Chain],
     tried: int = TRIED,
-) -> Choice:
+) -> BlockChoice:
     """Choose blocks so that maps at the end of their containers change least.
 
     The criterion is the squared error of the map that the last block returns,
@@ -195,7 +195,7 @@ def choose_blocks(
         tried (int): See above. Defaults to 200.
 
     Returns:
-        Choice: What is left, found in as many passes as
+        BlockChoice: What is left, found in as many passes as
         :func:`passes_of` says, and two whole ones.
     """
     kept, passes = {}, 2
@@ -206,7 +206,7 @@ def choose_blocks(
         expected = _log_shares(teacher, inputs)
         with skipped(left_out(teacher, chains, kept)):
             found = _log_shares(teacher, inputs)
-    return Choice(kept, *_compare(expected, found), passes)
+    return BlockChoice(kept, *_compare(expected, found), passes)
 
 
 def _choose(
@@ -302,7 +302,7 @@ def left_out(
     Args:
         teacher (nn.Module): The network.
         chains (sequence[Chain]): From :func:`find_chains`.
-        kept (dict[str, list[int]]): As in :class:`Choice`.
+        kept (dict[str, list[int]]): As in :class:`BlockChoice`.
     """
     return [
         teacher.get_submodule(chain.full(block))
@@ -337,7 +337,7 @@ def student_state(
     Args:
         teacher (nn.Module): The network.
         chains (sequence[Chain]): From :func:`find_chains`.
-        kept (dict[str, list[int]]): As in :class:`Choice`.
+        kept (dict[str, list[int]]): As in :class:`BlockChoice`.
     """
     state = dict(teacher.state_dict())
     for chain in chains:
@@ -367,7 +367,7 @@ def copy_blocks(
         teacher (nn.Module): The network.
         student (nn.Module): Gets weights and statistics of BN layers.
         chains (sequence[Chain]): From :func:`find_chains`.
-        kept (dict[str, list[int]]): As in :class:`Choice`.
+        kept (dict[str, list[int]]): As in :class:`BlockChoice`.
     """
     student.load_state_dict(student_state(teacher, chains, kept))
 
