@@ -2,6 +2,7 @@
 """Train a student by a config of this project, or anything of MMRazor's."""
 
 import argparse
+import logging
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from ..engine import SynthesisHook
@@ -142,24 +144,34 @@ def _plan(cfg: Config) -> None:
     cfg.visualizer = dict(
         type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]
     )
+    # What is asked for is not to drown in what a run says of itself.
+    cfg.log_level = 'WARNING'
     with TemporaryDirectory(prefix='csd_mmrazor_plan_') as folder:
         cfg.work_dir = folder
-        runner = Runner.from_cfg(cfg)
-        synthesis = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
-        if not synthesis:
-            raise ValueError(
-                '--plan is for runs with SynthesisHook, which this config '
-                'does not have.'
-            )
-        for hook in synthesis:
-            hook.rehearsal, hook.plan_for = False, work_dir
         try:
+            runner = Runner.from_cfg(cfg)
+            synthesis = [
+                hook
+                for hook in runner.hooks
+                if isinstance(hook, SynthesisHook)
+            ]
+            if not synthesis:
+                raise ValueError(
+                    '--plan is for runs with SynthesisHook, which this config '
+                    'does not have.'
+                )
+            for hook in synthesis:
+                hook.rehearsal, hook.plan_for = False, work_dir
             runner.train()
         except Planned:
             leave_together()
         finally:
-            for handler in runner.logger.handlers:
-                handler.close()
+            # An error goes to a log that stays.
+            logger = MMLogger.get_current_instance()
+            for handler in [*logger.handlers]:
+                if isinstance(handler, logging.FileHandler):
+                    handler.close()
+                    logger.removeHandler(handler)
 
 
 class StopHook(Hook):

@@ -102,7 +102,8 @@ class BankSampler(Sampler[int]):
                 f'{num_samples!r}.'
             )
         check_integer('buffer_shards of BankSampler', buffer_shards, 0)
-        if buffer_shards and not hasattr(dataset, 'opened'):
+        # Of the class: the bank itself is not open yet.
+        if buffer_shards and not hasattr(type(dataset), 'opened'):
             raise ValueError(
                 f'buffer_shards={buffer_shards} of BankSampler is for the '
                 f'shards of an ImageBank, but dataset is a '

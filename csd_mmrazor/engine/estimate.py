@@ -32,11 +32,13 @@ from .synthesis.bank_targets import BankTargets
 
 # What makes each kind of work less.
 LEVERS = dict(
-    initial='default_hooks.synthesis.init_rounds or init_iters',
-    synthesis='train_cfg.max_epochs or default_hooks.synthesis.synthesizer.'
-    'iters',
-    student='train_dataloader.sampler.num_samples or train_cfg.max_epochs',
-    validation='validations: raise train_cfg.val_interval',
+    initial='half of it with half of default_hooks.synthesis.init_rounds or '
+    'init_iters',
+    synthesis='half of it with half of train_cfg.max_epochs or '
+    'default_hooks.synthesis.synthesizer.iters',
+    student='half of it with half of train_dataloader.sampler.num_samples or '
+    'train_cfg.max_epochs',
+    validation='half of it with twice the train_cfg.val_interval',
 )
 # Steps that are timed, after one that is not.
 _TIMED = 2
@@ -58,35 +60,42 @@ class Estimate(NamedTuple):
     checkpoint_bytes: int  # of all that are kept
     memory: str
 
-    def hours(self) -> Dict[str, float]:
-        """Of each kind of work."""
+    def totals(self) -> Dict[str, float]:
+        """Seconds of each kind of work."""
         return {
-            kind: units * self.seconds.get(kind, 0.0) / 3600
+            kind: units * self.seconds.get(kind, 0.0)
             for kind, units in self.units.items()
         }
 
     def lines(self) -> List[str]:
         """For people: the amounts, the costs and the largest two levers."""
-        hours = self.hours()
+        totals = self.totals()
         listed = ', '.join(
             f'{kind} {self.units[kind]} x {self.seconds.get(kind, 0):.3g} s'
-            for kind in hours
+            for kind in totals
         )
-        largest = sorted(hours, key=lambda kind: -hours[kind])[:2]
+        largest = sorted(totals, key=lambda kind: -totals[kind])[:2]
         levers = '; '.join(
-            f'{kind} takes {hours[kind]:.2f} h, half of it with half of '
-            f'{LEVERS[kind]}'
-            if kind != 'validation'
-            else f'{kind} takes {hours[kind]:.2f} h, {LEVERS[kind]}'
+            f'{kind} takes {_span(totals[kind])}, {LEVERS[kind]}'
             for kind in largest
+            if totals[kind]
         )
         return [
-            f'Estimate: {sum(hours.values()):.2f} h on this machine '
-            f'({listed}), {self.rounds} rounds, {self.images} images in the '
-            f'end, {_size(self.bank_bytes)} of disk for the bank and '
+            f'Estimate: {_span(sum(totals.values()))} on this machine '
+            f'({listed}), {self.rounds} rounds to make, {self.images} images '
+            f'in the end, {_size(self.bank_bytes)} of disk for the bank and '
             f'{_size(self.checkpoint_bytes)} for checkpoints, {self.memory}.',
             f'To make it fit: {levers}.',
         ]
+
+
+def _span(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 90:
+        return f'{seconds:.3g} s'
+    if seconds < 90 * 60:
+        return f'{seconds / 60:.3g} min'
+    return f'{seconds / 3600:.4g} h'
 
 
 class _Part(NamedTuple):

@@ -9,6 +9,10 @@ from typing import Iterator, Union
 TIMEOUT = 20
 
 
+class _NotDownloadedError(FileNotFoundError):
+    """A download failed, and its message says what to do."""
+
+
 @contextmanager
 def download_to(
     path: Union[str, Path], url: str, option: str
@@ -28,7 +32,10 @@ def download_to(
     try:
         yield
     except (OSError, RuntimeError, AssertionError) as error:
-        raise FileNotFoundError(
+        if isinstance(error, _NotDownloadedError):
+            # Of the library's own call: what is asked for here says more.
+            error = error.__cause__ or error
+        raise _NotDownloadedError(
             f'{Path(path).name} is needed, is not here yet and could not be '
             f'downloaded ({type(error).__name__}: {error}).\n'
             f'  Either get {url}\n'

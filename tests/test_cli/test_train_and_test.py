@@ -175,6 +175,7 @@ def test_offline_it_fails_at_once_and_says_what_to_do(
     )[lacking]
     assert f'put it at {tmp_path / file}' in done.stderr
     assert option in done.stderr
+    assert done.stderr.count('put it at') == 1  # not one in another
     assert 'Traceback' not in done.stderr
     assert not list(tmp_path.rglob('manifest.json'))
 

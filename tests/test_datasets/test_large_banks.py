@@ -347,3 +347,19 @@ def test_only_banks_are_linked_to(tmp_path):
     (tmp_path / '0').mkdir()
     with pytest.raises(ValueError, match='link_init_bank=True .*not the bank'):
         ImageBank(init_bank=str(tmp_path), link_init_bank=True)
+
+
+def test_a_run_reads_shards_from_the_disk(tiny_runner):
+    """Images are in the order of few shards, in new and in resumed runs."""
+    options = {
+        'train_dataloader.dataset.storage': 'disk',
+        'train_dataloader.dataset.image_format': 'png',
+        'train_dataloader.sampler.buffer_shards': 2,
+    }
+    for epochs in (1, 2):
+        runner = tiny_runner(
+            resume=epochs == 2, **{'train_cfg.max_epochs': epochs}, **options
+        )
+        runner.train()
+        assert runner.epoch == epochs
+        assert runner.train_dataloader.sampler.buffer_shards == 2

@@ -3,6 +3,7 @@
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,26 +19,26 @@ from csd_mmrazor.engine.hooks.synthesis_hook import Planned
 SECONDS = dict(initial=1.0, synthesis=2.0, student=0.5, validation=60.0)
 
 
-def test_hours_and_levers():
+def test_times_and_levers():
     found = Estimate(
         dict(initial=7200, synthesis=1800, student=3600, validation=6),
         SECONDS,
         *(10, 1000, 3_008_000, 5_000_000, 'little memory'),
     )
-    assert found.hours() == dict(
-        initial=2.0, synthesis=1.0, student=0.5, validation=0.1
+    assert found.totals() == dict(
+        initial=7200.0, synthesis=3600.0, student=1800.0, validation=360.0
     )
     first, second = found.lines()
-    assert first.startswith('Estimate: 3.60 h on this machine')
+    assert first.startswith('Estimate: 3.6 h on this machine')
     for part in (
         'initial 7200 x 1 s',
-        '10 rounds, 1000 images',
+        '10 rounds to make, 1000 images',
         '3.0 MB of disk for the bank and 5.0 MB for checkpoints',
         'little memory',
     ):
         assert part in first
-    assert 'initial takes 2.00 h' in second and 'init_rounds' in second
-    assert 'synthesis takes 1.00 h' in second and 'student' not in second
+    assert 'initial takes 2 h' in second and 'init_rounds' in second
+    assert 'synthesis takes 60 min' in second and 'student' not in second
 
 
 def the_hook(runner):
@@ -205,7 +206,7 @@ def test_it_is_in_the_log_before_any_image(tiny_runner, tmp_path):
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
     assert log.count('Estimate: ') == 1
     assert log.index('Estimate: ') < log.index('initial: ')
-    found = re.search(r'Estimate: ([\d.]+) h .* (\d+) rounds', log)
+    found = re.search(r'Estimate: ([\d.]+) s .* (\d+) rounds to make', log)
     assert found and int(found[2]) == 3
 
 
@@ -256,10 +257,31 @@ os.environ['HOME'] = {str(home)!r}
             rounds = 5 if use == 'used' else 3
             if use == 'used' and options:
                 rounds = 2
-            assert f', {rounds} rounds, ' in line
+            assert f', {rounds} rounds to make, ' in line
+            assert len(done.stdout.splitlines()) < 40, done.stdout
             assert ('needs another --work-dir' in done.output) == (
                 use == 'used' and not options
             )
+
+
+def test_an_error_of_a_plan_is_short(forked, tiny_config, tmp_path):
+    """And its traceback is in a file that stays."""
+    cfg = tiny_config(
+        **{
+            'model.image_shape': (1, 8, 12),
+            'model.aux_head.task': dict(type='FlipTask', _delete_=True),
+        }
+    )
+    for name in ('experiment_name', 'work_dir'):
+        cfg.pop(name)
+    cfg.dump(tmp_path / 'config.py')
+    done = forked('config.py', '--work-dir', 'run', '--plan')
+    assert done.status == [1]
+    assert len(done.stderr.strip().splitlines()) < 12, done.stderr
+    assert 'image_shape' in done.stderr.strip().splitlines()[-1]
+    (path,) = re.findall('The traceback is in (.*)', done.stderr)
+    assert 'Traceback' in Path(path).read_text()
+    assert not (tmp_path / 'run').exists()
 
 
 def test_a_step_is_timed_without_what_a_round_takes(monkeypatch, tiny_runner):

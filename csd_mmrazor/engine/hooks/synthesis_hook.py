@@ -322,8 +322,8 @@ class SynthesisHook(Hook):
             num_classes,
             folder,
         )
-        for line in plan.lines():
-            runner.logger.info(line)
+        if is_main_process():
+            print('\n'.join(plan.lines()))
         raise Planned
 
     def before_train_epoch(self, runner: Runner) -> None:

@@ -155,7 +155,8 @@ def describe_plan(runner: Runner) -> str:
     )
     scaled = (runner.auto_scale_lr or {}).get('enable')
     return (
-        f'{world_size} processes x {batch_size} images: effective '
+        f'{world_size} process{"es" * (world_size > 1)} x {batch_size} '
+        'images: effective '
         f'batch {world_size * batch_size}, {len(loader)} student '
         f'steps an epoch, {runner.max_iters} in all. Rates: {rates}, '
         + (
