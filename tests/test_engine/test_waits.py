@@ -182,6 +182,37 @@ def test_steps_of_the_student(task, storage, kept, clip):
     )
 
 
+@pytest.mark.parametrize(
+    'cfg, shapes',
+    [
+        (dict(type='AdversarialLoss'), [(4, 10)] * 2),
+        (dict(type='CompetitionLoss'), [(4, 10)] * 2),
+        (dict(type='CompetitionLoss', clamped=True), [(4, 10)] * 2),
+        (dict(type='L2PriorLoss'), [(4, 3, 8, 8)]),
+        (dict(type='MeanTotalVariationLoss'), [(4, 3, 8, 8)]),
+        (dict(type='RelativeL2Loss'), [(4, 6)] * 2),
+        (dict(type='TotalVariationLoss'), [(4, 3, 8, 8)]),
+    ],
+    ids=str,
+)
+def test_losses(cfg, shapes):
+    given = [
+        torch.ones(shape, device=META, requires_grad=True) for shape in shapes
+    ]
+    loss = build(cfg).to(META)
+    with listed() as seen:
+        loss(*given).backward()
+    assert (seen.found, seen.copies) == ([], 0)
+
+
+@pytest.mark.parametrize('name', ['FeatureNormLoss', 'PatchSimilarityLoss'])
+def test_losses_of_tokens(name):
+    tokens = torch.ones(4, 64, 6, device=META, requires_grad=True)
+    with listed() as seen:
+        build(dict(type=name)).to(META)([tokens]).backward()
+    assert (seen.found, seen.copies) == ([], 0)
+
+
 class Enough(Exception):
     pass
 
@@ -207,6 +238,10 @@ SYNTHESIS = 'default_hooks.synthesis.synthesizer.'
             0,
         ),
         ({SYNTHESIS + 'meta': dict(type='MetaGenerator')}, 0),
+        (
+            {SYNTHESIS + 'losses.loss_js': dict(type='CompetitionLoss')},
+            0,
+        ),
         (
             {
                 SYNTHESIS + 'losses.loss_view': dict(

@@ -1,4 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import math
+
 import torch
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
@@ -26,7 +28,7 @@ def jensen_shannon(
     """
     log_a = F.log_softmax(logits_a / tau, 1)
     log_b = F.log_softmax(logits_b / tau, 1)
-    log_m = torch.logaddexp(log_a, log_b) - torch.log(log_a.new_tensor(2.0))
+    log_m = torch.logaddexp(log_a, log_b) - math.log(2)
     kl_a, kl_b = (
         F.kl_div(log_m, each, reduction='batchmean', log_target=True)
         for each in (log_a, log_b)
