@@ -58,3 +58,28 @@ def test_every_step_has_losses_and_few_wait(tiny_runner, waits):
     logged = [json.loads(line) for line in path.read_text().splitlines()]
     logged = {v['step'] - 1: v['loss'] for v in logged if 'loss' in v}
     assert logged[0] == pytest.approx(losses[0].item(), rel=1e-5)
+
+
+def test_norms_are_logged_where_gradients_accumulate(tiny_runner):
+    """The optimizers never step at the steps that are reported."""
+    options = dict(accumulative_counts=2, clip_grad=dict(max_norm=1.0))
+    runner = tiny_runner(
+        **{
+            'model.log_interval': 2,
+            'train_cfg.max_epochs': 1,
+            'train_dataloader.sampler.num_samples': 96,
+            **{
+                f'optim_wrapper.{name}.{key}': value
+                for name in ('architecture', 'aux_head')
+                for key, value in options.items()
+            },
+        }
+    )
+    runner.train()
+    path = next(Path(runner.work_dir).glob('*/vis_data/scalars.json'))
+    logged = [json.loads(line) for line in path.read_text().splitlines()]
+    for name in ('grad_norm', 'aux_head.grad_norm'):
+        norms = {v['step']: v[name] for v in logged if name in v}
+        assert {*norms} >= {3, 5} and 1 not in norms
+        assert all(norm > 0 for norm in norms.values())
+        assert norms[3] != norms[5]

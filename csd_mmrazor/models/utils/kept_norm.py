@@ -31,13 +31,12 @@ def keep_norm(optimizer: OptimWrapper) -> Optional[KeptNorm]:
         optimizer (OptimWrapper): Of MMEngine; the same each time.
 
     Returns:
-        KeptNorm | None: Without a value until the next time that it clips.
-        None if it does not clip.
+        KeptNorm | None: Its value is of the last time that it clipped, which
+        is steps ago where gradients accumulate. None if it does not clip.
     """
     if not getattr(optimizer, 'clip_grad_kwargs', None):
         return None
     if not isinstance(optimizer.clip_func, KeptNorm):
         optimizer.clip_func = KeptNorm(optimizer.clip_func)
-    optimizer.clip_func.value = None
     kept: KeptNorm = optimizer.clip_func
     return kept
