@@ -319,6 +319,11 @@ class KeptStudent:
         number, views = len(batch['labels']), ()
         augment = getattr(model.data_preprocessor, 'augment', None)
         if augment is not None:
+            if not hasattr(augment, 'draws'):
+                raise ValueError(
+                    f'views by {type(augment).__name__} of data_preprocessor '
+                    'cannot be kept, those by RandomCropFlip can.'
+                )
             views = (self.views,)
             drawn = [augment.draws(number) for _ in range(self.views)]
             batch['draws'] = torch.stack(drawn, 1)
@@ -332,7 +337,7 @@ class KeptStudent:
 
     @classmethod
     def sides(cls, parts: Parts) -> dict:
-        """Those that there can be: not with several teachers, say."""
+        """Those that there can be; a line says why others cannot."""
         found = {}
         for name, with_maps in (('kept_targets', False), ('kept_maps', True)):
             try:

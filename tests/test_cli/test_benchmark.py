@@ -1,7 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
+from argparse import Namespace
 
-from helpers import ROOT
+import pytest
+from helpers import ROOT, network
+
+from csd_mmrazor.cli.benchmark import KeptStudent, Parts
 
 OTHER = """
 import time
@@ -71,3 +75,45 @@ def test_benchmark(run, tmp_path, tiny_config):
     # Timed beside other tests: what it comes to is not known from this.
     assert result['startup_over_imports'] > 0
     assert 'synthesis_step_over_bound' in done.stdout
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            {
+                'model.data_preprocessor.augment': dict(
+                    type='RandomResizedCropFlip', _delete_=True
+                )
+            },
+            'views by RandomResizedCropFlip of data_preprocessor',
+        ),
+        (
+            {
+                'model.teachers.other': dict(
+                    build_cfg=network(), ckpt_path='none'
+                )
+            },
+            'model.teachers has other, teacher',
+        ),
+    ],
+    ids=['augment', 'teachers'],
+)
+def test_sides_that_cannot_be_are_left_out(
+    tmp_path, tiny_config, capsys, options, message
+):
+    cfg = tiny_config(**options)
+    cfg.dump(tmp_path / 'config.py')
+    args = Namespace(
+        config=str(tmp_path / 'config.py'),
+        cfg_options=None,
+        amp=None,
+        device='cpu',
+        bank=64,
+    )
+    parts = Parts(args, str(tmp_path))
+    assert KeptStudent.sides(parts) == {}
+    said = capsys.readouterr().err
+    for kept in ('kept_targets', 'kept_maps'):
+        assert f'student_step_{kept}: ' in said
+    assert said.count(message) == 2
