@@ -158,7 +158,11 @@ def estimate(
         [
             *made,
             # Processes add all of the initial rounds together.
-            *parts(initial, hook.init_iters, initial if world_size > 1 else 1),
+            *parts(
+                initial,
+                hook.init_iters,
+                max(initial, 1) if world_size > 1 else 1,
+            ),
             *parts(later, synthesizer.iters, at_once),
         ],
         bank.capacity,

@@ -77,7 +77,7 @@ SWITCHES = [
 
 
 def test_there_are_switches():
-    assert {'compile', 'normalize', 'reset_aux_head', 'agreed_only'} <= {
+    assert {'keep_targets', 'normalize', 'reset_aux_head', 'agreed_only'} <= {
         name for _, name in SWITCHES
     }
 

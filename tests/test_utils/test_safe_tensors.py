@@ -11,7 +11,7 @@ from helpers import build, network
 from safetensors.torch import load_file as load_by_library
 from torch import nn
 
-from csd_mmrazor.cli.quantize import _network
+from csd_mmrazor.cli.run_source import network_of
 from csd_mmrazor.models.utils import build_teacher, load_weights
 from csd_mmrazor.utils import CheckpointError, load_file, write_safetensors
 
@@ -160,7 +160,7 @@ def test_loaded_wherever_a_checkpoint_is(files, name, tiny_config):
     assert same(net, model.architecture)
     # --model FILE of quantize
     run = SimpleNamespace(cfg=tiny_config())
-    assert same(net, _network(path, run))
+    assert same(net, network_of(path, run))
 
 
 def test_init_cfg_and_load_from(files, tiny_runner):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import ROOT, build, network
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmrazor.models.mutators import ChannelMutator, DCFFChannelMutator
 from mmrazor.structures.subnet.fix_subnet import _dynamic_to_static
 from torch import nn
@@ -34,6 +35,11 @@ def by_torch_pruning(net):
 
 def by_mmrazor(net, kind, mutator=ChannelMutator):
     """By units of MMRazor, exported as by its own tool."""
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        return _by_mmrazor(net, kind, mutator)
+
+
+def _by_mmrazor(net, kind, mutator):
     mutator = mutator(
         channel_unit_cfg=dict(
             type=kind, default_args=dict(choice_mode='ratio')

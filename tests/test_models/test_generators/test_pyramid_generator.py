@@ -129,6 +129,7 @@ def test_synthesis_asks_for_the_classes_it_is_told(tiny_runner, latents):
     networks = Networks.from_algorithm(runner.model)
     assert hook.synthesizer.check(networks) == (10, (1, 8, 8))
     generator = hook.synthesizer.generator
+    hook.synthesizer.prepare(networks)
     spy = Spy(generator)
     batch = hook.synthesizer.synthesize(networks, 10, seed=0)
     first, second = spy.seen

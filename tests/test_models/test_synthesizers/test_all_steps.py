@@ -74,8 +74,9 @@ def test_keeps_what_the_teacher_saw_and_said(networks, kind, augment):
         seen.append(args[0].detach())
         said.append(out.detach())
 
-    handle = teacher.register_forward_hook(note)
     parts = synthesizer(**kind, **augment)
+    parts.prepare(networks)  # looks for BN layers, by one pass
+    handle = teacher.register_forward_hook(note)
     batch = parts.synthesize(networks, 10, seed=3)
     handle.remove()
     assert len(seen) == 4 == parts.images_of(4) / 6
@@ -214,11 +215,12 @@ def test_several_teachers(networks):
 def test_classes_that_the_teacher_decides_on(networks):
     """Of each step's images, for losses that ask for classes."""
     said = []
-    handle = networks.teachers['teacher'].register_forward_hook(
-        lambda _, args, out: said.append(out.detach())
-    )
     parts = synthesizer(
         **{**ASKED, **CROP}, labels='teacher', latents='fresh', iters=3
+    )
+    parts.prepare(networks)
+    handle = networks.teachers['teacher'].register_forward_hook(
+        lambda _, args, out: said.append(out.detach())
     )
     batch = parts.synthesize(networks, 10, seed=3)
     handle.remove()
