@@ -227,10 +227,24 @@ class BankFolder:
         """Note what would take a pass over all shards again and again."""
         self._length = sum(shard.count for shard in self.shards)
         self._rounds = {(shard.epoch, shard.index) for shard in self.shards}
+        self._newest = max(self._rounds, default=(IMPORTED - 1, 0))
 
     def has(self, epoch: int, index: int) -> bool:
         """Whether the round of that epoch and index is there."""
         return (epoch, index) in self._rounds
+
+    def had(self, epoch: int, index: int) -> bool:
+        """Whether that round is there, or was and has been dropped.
+
+        Rounds come in the order of epochs, and in these of indices. Those
+        that a capacity drops are the oldest, and never all.
+        """
+        return (epoch, index) <= self._newest
+
+    @property
+    def has_dropped(self) -> bool:
+        """Whether the oldest rounds that it had are there no more."""
+        return bool(self.shards) and self.shards[0].number > 0
 
     def append(
         self,
@@ -359,6 +373,7 @@ class BankFolder:
             self.shards.append(shard)
             self._length += shard.count
             self._rounds.add((shard.epoch, shard.index))
+            self._newest = max(self._newest, (shard.epoch, shard.index))
             if write:
                 self._manifest.add(shard._asdict())
             if checksum:

@@ -576,7 +576,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         # All of it joins at once; what a capacity dropped stays dropped.
         made = self.opened.shards
         if any(shard.epoch == IMPORTED for shard in made) or (
-            self.capacity is not None and made
+            made and (self.capacity is not None or self.opened.has_dropped)
         ):
             return
         if self.link_init_bank:
@@ -600,7 +600,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         if any(shard.epoch != IMPORTED for shard in self.opened.shards):
             return  # it was complete, and a capacity may have dropped some
         for index, (images, labels) in enumerate(self._imported(root)):
-            if not self.opened.has(IMPORTED, index):
+            if not self.opened.had(IMPORTED, index):
                 if self.init_labels == 'teacher':
                     assert labeller is not None, 'there is no teacher to ask'
                     found = [_array(labeller(torch.from_numpy(images)))]

@@ -126,7 +126,7 @@ class RoundRunner:
     def make(
         self, what: str, epoch: int, total: int, iters: int, later: int = 0
     ) -> Optional[SynthesisBatch]:
-        """Make the rounds of an epoch that the bank lacks.
+        """Make the rounds of an epoch that the bank never had.
 
         Args:
             what (str): Name of it, for the log.
@@ -144,7 +144,7 @@ class RoundRunner:
         """
         rank, world_size = get_dist_info()
         folder = self.bank.opened
-        lacking = [i for i in range(total) if not folder.has(epoch, i)]
+        lacking = [i for i in range(total) if not folder.had(epoch, i)]
         # Whichever process makes a round, its shard has the same name.
         numbers = {
             index: folder.next_number + place

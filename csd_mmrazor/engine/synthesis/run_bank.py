@@ -112,6 +112,20 @@ def open_bank(
             'bank there.'
         )
     # Later epochs are there if an older checkpoint is resumed.
+    if (
+        len(shards) < len(folder.shards)
+        and folder.has_dropped
+        and not _is_full(bank, shards, runner.epoch)
+    ):  # for later images, some that are needed now were dropped
+        if runner.epoch or bank.init_bank is not None:
+            raise BankError(
+                f'The image bank in {path} is of later epochs than the '
+                f'checkpoint, of epoch {runner.epoch}, and has dropped images '
+                'for them that are needed before (capacity of ImageBank): '
+                'resume from a later checkpoint, or start again in another '
+                '--work-dir.'
+            )
+        shards = []  # all are made again
     bank.keep(shards)
     if is_main_process():
         _clean(folder, runner.epoch)
@@ -232,8 +246,11 @@ def _is_shared(path: Path) -> bool:
 
 def _is_full(bank: ImageBank, shards: Sequence[Shard], epoch: int) -> bool:
     """Whether older images than these would have been dropped."""
+    if not shards or shards[-1].epoch < epoch - 1:
+        return False
+    if bank.opened.has_dropped and [*shards] == bank.opened.shards:
+        return True  # whatever the capacity was
     return (
         bank.capacity is not None
         and sum(shard.count for shard in shards) >= bank.capacity
-        and shards[-1].epoch >= epoch - 1
     )
