@@ -464,6 +464,8 @@ def _short(hook: ConfigDict, imports: bool) -> ConfigDict:
             hook.rounds = 1
         hook.init_iters = hook.synthesizer.iters = _STEPS
         hook.synthesizer.compile = False
+        if hook.synthesizer.get('graph'):
+            hook.synthesizer.graph = False  # it pays in long rounds only
         hook.synthesizer.batch_size = min(
             hook.synthesizer.get('batch_size', 200), _limit()
         )

@@ -133,8 +133,8 @@ class ImageSynthesizer(nn.Module):
             alike.
         graph (bool): Whether whole steps are replayed as a CUDA graph, which
             is captured in each round, after the first steps. Where there can
-            be none, steps run one by one, and the log says why. Defaults to
-            False.
+            be none (as in rounds of 3 steps or fewer), steps run one by one,
+            and the log says why. Defaults to False.
 
     Raises:
         ValueError: If no term is on, or a number makes no sense.
@@ -288,6 +288,8 @@ class ImageSynthesizer(nn.Module):
         self.graph = graph
         # Why there was no graph, which is said once.
         self.told: Set[str] = set()
+        # By ``with_student``: steps of which it turned out.
+        self.not_replayed: Set[bool] = set()
         self.compiled: Optional[CompiledNetworks] = None
         self.prepared = False
         # Of the first teacher's BN layers, for losses that look at them.
@@ -641,8 +643,13 @@ class ImageSynthesizer(nn.Module):
             best=best,
             every=every,
         )
-        if can_replay:
-            step = ReplayedSteps(step, self.graph_type(device), self._tell)
+        # Optimizers are the same in either case, as after a resumption.
+        if can_replay and with_student not in self.not_replayed:
+            step = ReplayedSteps(
+                step,
+                self.graph_type(device),
+                partial(self._tell_of_step, with_student),
+            )
         for number in range(iters):
             if number and self.latents == 'fresh':
                 latent.copy_(self._draw_latents(labels))
@@ -703,16 +710,32 @@ class ImageSynthesizer(nn.Module):
         iters: int,
     ) -> bool:
         """Whether steps are replayed; the log says why not."""
-        if not self.graph or iters <= WARM_UP:
+        if not self.graph:
             return False
         device = next(networks.teachers.parameters()).device
-        hooked = foreign_hooks([*networks.modules, self.generator])
+        parts = [
+            *networks.modules,
+            self.generator,
+            self.augment,
+            self.view_augment,
+            self.losses,
+            self.objective.distiller,
+            self.meta,
+        ]
+        hooked = foreign_hooks(
+            [part for part in parts if isinstance(part, nn.Module)]
+        )
         reason = self.graph_type.lacks(device)
         if hooked:
             reason = f'a replay would not call the hooks of {hooked[0]}'
         for cfg in optimizers:
-            if with_capturable(cfg) is None:
+            # One without a type is an error of the optimizer's.
+            if 'type' in cfg and with_capturable(cfg) is None:
                 reason = f'the optimizer {cfg["type"]} is not capturable'
+        if iters <= WARM_UP:
+            if self.iters > WARM_UP:
+                return False  # a rehearsal, say
+            reason = f'a round of {iters} has none to replay, only the first'
         if reason is not None:
             self._tell(reason)
         return reason is None
@@ -725,6 +748,10 @@ class ImageSynthesizer(nn.Module):
         if can_replay and self.graph_type.capturable:
             optimizer = with_capturable(optimizer) or optimizer
         return optimizer
+
+    def _tell_of_step(self, with_student: bool, reason: str) -> None:
+        self.not_replayed.add(with_student)
+        self._tell(reason)
 
     def _tell(self, reason: str) -> None:
         if reason not in self.told:

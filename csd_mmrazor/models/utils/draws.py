@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Callable, Iterator, List, Optional, Tuple
 
+import torch
 from torch import Tensor
 
 Draw = Callable[[], Tuple[Tensor, ...]]
@@ -31,8 +32,14 @@ class Draws:
 
     def renew(self) -> None:
         """Draw for the next step, in the order of the first."""
-        for draw, kept in self._drawn:
-            for memory, value in zip(kept, draw()):
+        for place, (draw, kept) in enumerate(self._drawn):
+            values = draw()
+            if [_kind(value) for value in values] != [*map(_kind, kept)]:
+                # A copy would broadcast or round it.
+                self.differ = True
+                self._drawn[place] = draw, values
+                continue
+            for memory, value in zip(kept, values):
                 memory.copy_(value)
 
     @contextmanager
@@ -57,6 +64,10 @@ class Draws:
         if self._place > len(self._drawn):
             return draw()
         return self._drawn[self._place - 1][1]
+
+
+def _kind(value: Tensor) -> Tuple[torch.Size, torch.dtype]:
+    return value.shape, value.dtype
 
 
 _current: ContextVar[Optional[Draws]] = ContextVar('draws', default=None)

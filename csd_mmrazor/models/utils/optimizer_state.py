@@ -36,8 +36,18 @@ def load_optimizer_state(
             shapes in the same order.
         state (dict[str, Tensor]): May be empty, that of a new optimizer.
     """
+    current = optimizer.state_dict()
+    on_device = {
+        index
+        for group in current['param_groups']
+        if group.get('capturable') or group.get('fused')
+        for index in group['params']
+    }
     values: Dict[int, Dict[str, Tensor]] = {}
     for name, value in state.items():
         index, key = name.split('.', 1)
+        if key == 'step' and int(index) not in on_device:
+            # Torch leaves it where it was, and would wait for it each step.
+            value = value.cpu()
         values.setdefault(int(index), {})[key] = value.clone()
-    optimizer.load_state_dict(dict(optimizer.state_dict(), state=values))
+    optimizer.load_state_dict(dict(current, state=values))

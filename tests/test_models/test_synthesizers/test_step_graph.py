@@ -1,11 +1,14 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Steps that a CUDA graph can replay, seen without a GPU."""
 
+import random
 import warnings
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn as nn
@@ -15,13 +18,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from csd_mmrazor.models import Networks
-from csd_mmrazor.models.synthesizers import image_synthesizer, step_graph
+from csd_mmrazor.models.synthesizers import image_synthesizer
 from csd_mmrazor.models.synthesizers.step_graph import (
+    WARM_UP,
     CudaGraph,
     ReplayedSteps,
     foreign_hooks,
     with_capturable,
 )
+from csd_mmrazor.models.utils import drawn, load_optimizer_state
 
 
 class EagerGraph:
@@ -29,7 +34,8 @@ class EagerGraph:
 
     capturable = False
 
-    def __init__(self, device):
+    def __init__(self, device=None):
+        self.device = device or torch.device('cpu')
         self.replays = 0
 
     @staticmethod
@@ -121,12 +127,6 @@ class RecordedGraph(EagerGraph):
             for old, value in zip(tree_leaves(result), tree_leaves(new)):
                 if any(old is each for each in made):
                     old.detach().copy_(value)
-
-
-@pytest.fixture(autouse=True)
-def _few_steps_to_warm_up(monkeypatch):
-    for module in (step_graph, image_synthesizer):
-        monkeypatch.setattr(module, 'WARM_UP', 2)
 
 
 @pytest.fixture(params=[torch.float32])
@@ -253,7 +253,7 @@ def synthesizer(name='csd', **options):
         ),
         augment=dict(type='RandomCropFlip', padding=1),
         batch_size=6,
-        iters=4,
+        iters=5,
     )
     return build({**cfg, **deepcopy(CONFIGS[name]), **options})
 
@@ -358,16 +358,23 @@ def test_the_graph_of_the_tests_finds_what_is_kept():
             else:
                 self.total, self.last = self.total + self.last + new, new
 
-    totals = []
+    totals, said = [], []
     for in_place in (True, False):
         step = Sum(in_place)
-        steps = ReplayedSteps(step, RecordedGraph(None), pytest.fail)
+        steps = ReplayedSteps(step, RecordedGraph(), said.append)
         for _ in range(6):
             steps()
         totals.append(step.total.item())
-    # 6 * 2 + 5 * 2; where it is replayed, the second always sees two steps.
-    assert totals == [22, 2 + 4 + 4]
-    graph = RecordedGraph(None)
+        assert len(said) == (not in_place)
+    assert totals == [22, 22]  # 6 * 2 + 5 * 2
+    assert 'differs from step to step, first at aten.add.Tensor' in said[0]
+    step, graph = Sum(False), RecordedGraph()
+    graph.warm_up(step)
+    graph.capture(step)
+    for _ in range(3):
+        graph.replay()
+    assert step.total.item() == 6  # always the second step
+    graph = RecordedGraph()
     with pytest.raises(RuntimeError, match='not permitted: item'):
         graph.capture(lambda: torch.ones(()).item())
 
@@ -375,13 +382,53 @@ def test_the_graph_of_the_tests_finds_what_is_kept():
 class Noise(nn.Module):
     """Draws by itself."""
 
-    def __init__(self, every=1):
-        super().__init__()
-        self.calls = 0
-        self.every = every
-
     def forward(self, images):
         return images + 0.01 * torch.rand(len(images), 1, 1, 1)
+
+
+class OwnState(nn.Module):
+    """Changes by what only Python knows.
+
+    Args:
+        kind (str): Which state.
+    """
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.calls = self.draws = 0
+        self.mean = torch.zeros(1, 1, 8, 8)
+        self.numpy = np.random.default_rng(0)
+        self.python = random.Random(0)
+        self.torch = torch.Generator().manual_seed(0)
+
+    def forward(self, images):
+        self.calls += 1
+        if self.kind == 'a count':
+            return images if self.calls % 2 else images.flip(3)
+        if self.kind == 'a number':
+            return images * (1 + 0.01 * self.calls)
+        if self.kind == 'numpy':
+            return images + 0.01 * self.numpy.random()
+        if self.kind == 'random':
+            return images.roll(self.python.randrange(1, 10**6), 3)
+        if self.kind == 'a generator':
+            shape = (len(images), 1, 1, 1)
+            return images + torch.rand(shape, generator=self.torch) / 100
+        if self.kind == 'a tensor':
+            new = images.detach().mean(0, keepdim=True)
+            self.mean = 0.9 * self.mean + 0.1 * new
+            return images - 0.01 * self.mean
+        (noise,) = drawn(partial(self.draw, len(images)))
+        return images + 0.01 * noise.float()
+
+    def draw(self, num):
+        self.draws += 1
+        num = 1 if self.draws == dict(shapes=2, late=5).get(self.kind) else num
+        dtype = torch.float32
+        if self.kind == 'types' and self.draws == 2:
+            dtype = torch.float64
+        return (torch.rand(num, 1, 1, 1, dtype=dtype),)
 
 
 class FailingGraph(RecordedGraph):
@@ -439,11 +486,105 @@ def test_it_falls_back_and_says_why_once(networks, name, said):
     assert text.startswith('graph=True of ImageSynthesizer: steps run one by')
 
 
-def test_short_rounds_are_as_they_are(networks, said):
-    parts, plain = (synthesizer(graph=g, iters=2) for g in (True, False))
-    parts.graph_type = FailingGraph
+FROZEN = 'what Python does differs from step to step'
+OTHER_DRAWS = 'its steps draw different things at random'
+
+
+@pytest.mark.parametrize(
+    'kind, message',
+    [
+        *(
+            (kind, FROZEN)
+            for kind in (
+                'a count',
+                'a number',
+                'numpy',
+                'random',
+                'a generator',
+                'a tensor',
+            )
+        ),
+        *((kind, OTHER_DRAWS) for kind in ('shapes', 'types', 'late')),
+    ],
+)
+def test_nothing_that_python_knows_is_frozen(networks, kind, message, said):
+    parts, plain = (
+        synthesizer('dfq', graph=graph, iters=6) for graph in (True, False)
+    )
+    parts.graph_type = RecordedGraph
+    parts.augment, plain.augment = OwnState(kind), OwnState(kind)
     assert_same(rounds(parts, networks, 1), rounds(plain, networks, 1))
-    assert said == []
+    (text,) = said
+    assert message in text
+
+
+@pytest.mark.parametrize(
+    'make, is_same',
+    [
+        (lambda rng: torch.tensor(0.5), True),
+        (lambda rng: torch.tensor([1.0, float('nan')]), True),
+        (lambda rng: float('nan'), True),
+        (lambda rng: torch.from_numpy(rng.random(2)), False),
+        (lambda rng: torch.tensor(rng.random()), False),
+        (lambda rng: torch.ones(rng.integers(1, 10**6)), False),
+    ],
+)
+def test_values_from_the_host_are_compared(make, is_same):
+    """Where the networks are on another device: here, on 'meta'."""
+    device, rng, said = torch.device('meta'), np.random.default_rng(0), []
+    memory = torch.ones(2, device=device)
+
+    def step():
+        value = make(rng)
+        if torch.is_tensor(value):
+            memory.sum().add_(value.to(device).sum())
+        else:
+            memory.mul_(value)
+
+    graph = EagerGraph(device)
+    graph.capturable = True
+    steps = ReplayedSteps(step, graph, said.append)
+    for _ in range(WARM_UP + 1):
+        steps()
+    assert (said == []) == is_same, said
+
+
+def test_short_rounds_are_as_they_are(networks, said):
+    parts, plain = (synthesizer(graph=g, iters=3) for g in (True, False))
+    parts.graph_type = FailingGraph
+    assert_same(rounds(parts, networks), rounds(plain, networks))
+    (text,) = said
+    assert 'a round of 3 has none to replay, only the first' in text
+
+
+def test_a_capture_that_fails_is_not_tried_in_each_round(networks, said):
+    tried = []
+
+    class Counting(FailingGraph):
+        def capture(self, step):
+            tried.append(None)
+            super().capture(step)
+
+    parts = synthesizer('dfq', graph=True, iters=WARM_UP + 1)
+    parts.graph_type = Counting
+    rounds(parts, networks, 4)  # one of them without the student
+    assert (len(tried), len(said)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    'part', ['augment', 'view_augment', 'losses', 'distiller', 'meta']
+)
+def test_hooks_of_all_parts_are_called(networks, part, said):
+    name = 'fast' if part in ('distiller', 'meta') else 'cmi'
+    parts, called = synthesizer(name, graph=True), []
+    parts.graph_type = EagerGraph
+    module = dict(
+        losses=parts.losses['loss_oh'], distiller=parts.objective.distiller
+    ).get(part) or getattr(parts, part)
+    module.register_forward_hook(lambda *_: called.append(None))
+    rounds(parts, networks, 1)
+    (text,) = said
+    assert HOOK in text
 
 
 def test_which_hooks_are_foreign():
@@ -453,6 +594,11 @@ def test_which_hooks_are_foreign():
     assert foreign_hooks([net]) == ['0']
     net.register_forward_pre_hook(print)
     assert foreign_hooks([net]) == ['Sequential', '0']
+    nameless = partial(print)
+    nameless.__module__ = None
+    other = nn.Linear(2, 2)
+    other.register_forward_hook(nameless)
+    assert foreign_hooks([other]) == ['Linear']
 
 
 @pytest.mark.parametrize(
@@ -470,11 +616,49 @@ def test_which_hooks_are_foreign():
         (SGD, SGD),
         (dict(type='Adagrad'), None),
         (dict(type='LBFGS'), None),
+        (dict(type='Adam', capturable=False), None),
     ],
     ids=str,
 )
 def test_which_optimizers_are_capturable(cfg, expected):
     assert with_capturable(cfg) == expected
+
+
+@pytest.mark.parametrize('graph', [False, True])
+def test_an_optimizer_without_a_type(networks, graph, said):
+    parts = synthesizer(graph=graph)
+    parts.graph_type = EagerGraph
+    parts.optimizer = dict(lr=0.1)
+    with pytest.raises(KeyError, match='must contain the key "type"'):
+        rounds(parts, networks, 1)
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    'options, device',
+    [
+        (dict(), 'cpu'),
+        (dict(foreach=True), 'cpu'),
+        (dict(capturable=True), 'meta'),
+    ],
+    ids=str,
+)
+def test_counts_are_where_the_optimizer_looks(monkeypatch, options, device):
+    """After a long round, whose optimizer counted on the device."""
+    monkeypatch.setattr(torch.Tensor, 'cpu', lambda t: torch.zeros(t.shape))
+    weight = nn.Parameter(torch.ones(2, device='meta'))
+    optimizer = torch.optim.Adam([weight], **options)
+    names = ('step', 'exp_avg', 'exp_avg_sq')
+    shapes = ((), (2,), (2,))
+    load_optimizer_state(
+        optimizer,
+        {
+            f'0.{name}': torch.ones(shape, device='meta')
+            for name, shape in zip(names, shapes)
+        },
+    )
+    found = {k: v.device.type for k, v in optimizer.state[weight].items()}
+    assert found == dict(step=device, exp_avg='meta', exp_avg_sq='meta')
 
 
 def test_options_that_exclude_each_other():
@@ -545,7 +729,8 @@ def test_the_graph_of_cuda(monkeypatch):
     for name, value in dict(
         Stream=lambda device: side,
         CUDAGraph=lambda: graph,
-        current_stream=lambda device: current,
+        current_stream=lambda device=None: current,
+        set_stream=lambda stream: None,
         stream=lambda stream: within('stream', stream),
         device=lambda device: nullcontext(),
         graph=lambda *args, **kwargs: within('graph', *args, **kwargs),
@@ -563,9 +748,9 @@ def test_the_graph_of_cuda(monkeypatch):
 
     reason = subject.warm_up(waiting)
     assert __file__ in reason and 'waits for the GPU' in reason
-    assert (
-        subject.warm_up(lambda: warnings.warn('other', stacklevel=1)) is None
-    )
+    with pytest.warns(UserWarning, match='^other$'):
+        reason = subject.warm_up(lambda: warnings.warn('other', stacklevel=1))
+    assert reason is None
     assert did[:7] == [
         ('side waits', current),
         ('debug', 'warn'),
@@ -589,3 +774,49 @@ def test_the_graph_of_cuda(monkeypatch):
         'end',
         ('replay',),
     ]
+
+
+def test_a_failed_capture_leaves_the_streams_as_they_were(monkeypatch):
+    """With torch's own context, which leaves its stream current then."""
+    streams = {0: 'first', 1: 'second'}  # by device
+    place = [0]
+
+    class Graph:
+        def capture_begin(self, **_):
+            place.append('capturing')
+
+        def capture_end(self):
+            raise RuntimeError('capture was invalidated')
+
+    @contextmanager
+    def stream_context(stream):
+        before = dict(streams), place[0]
+        streams[1], place[0] = stream, 1
+        yield
+        streams.update(before[0])
+        place[0] = before[1]
+
+    def set_stream(stream):
+        place[0] = 0 if stream == 'first' else 1
+        streams[place[0]] = stream
+
+    for name, value in dict(
+        Stream=lambda device: 'side',
+        CUDAGraph=Graph,
+        current_stream=lambda device=None: streams[
+            place[0] if device is None else device.index
+        ],
+        set_stream=set_stream,
+        stream=stream_context,
+        synchronize=lambda: None,
+        empty_cache=lambda: None,
+    ).items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(
+        torch._C, '_host_emptyCache', lambda: None, raising=False
+    )
+    subject = CudaGraph(torch.device('cuda', 1))
+    with pytest.raises(RuntimeError, match='capture was invalidated'):
+        subject.capture(lambda: 1 / 0)
+    assert 'capturing' in place
+    assert (streams, place[0]) == ({0: 'first', 1: 'second'}, 0)
