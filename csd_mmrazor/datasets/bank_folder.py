@@ -167,12 +167,14 @@ class BankFolder:
         self.target_kind: Optional[TargetKind] = None
         self.targets: Dict[str, str] = {}
         self.held_out: Optional[HeldOut] = None
+        self.made_from: Optional[Dict[str, str]] = None
         if self.exists(path):
             manifest = self._read_manifest()
             self.shards, self.states = manifest.shards, manifest.states
             self.target_kind = manifest.target_kind
             self.targets = manifest.targets
             self.held_out = manifest.held_out
+            self.made_from = manifest.made_from
             found = manifest._asdict()
             if manifest.classes:
                 self._check_classes(manifest.classes)
@@ -630,6 +632,28 @@ class BankFolder:
             )
         self.held_out = held_out
 
+    def bind(self, made_from: Dict[str, str]) -> None:
+        """Say what rounds are made from before the first checkpoint.
+
+        Args:
+            made_from (dict[str, str]): Short checksums by ``ORIGINS``; the
+                next round that is added writes them.
+
+        Raises:
+            BankError: If there are rounds that were made from something else.
+        """
+        known = self.made_from or made_from
+        changed = [name for name in known if known[name] != made_from[name]]
+        if changed and any(s.epoch != IMPORTED for s in self.shards):
+            raise BankError(
+                f'The bank in {self.path} has rounds of a run without a '
+                f'checkpoint, which had another {" and ".join(changed)} '
+                'than this one: its images would be mixed. Resume with what '
+                'that run had, choose another --work-dir, or delete the '
+                'folder.'
+            )
+        self.made_from = made_from
+
     @property
     def without_targets(self) -> List[Shard]:
         """Shards that lack them."""
@@ -886,6 +910,7 @@ class BankFolder:
                 self.target_kind,
                 self.targets,
                 self.held_out,
+                self.made_from,
             ),
             anew,
         )

@@ -70,6 +70,8 @@ class Manifest(NamedTuple):
     target_kind: Optional[TargetKind]  # None for a bank without targets
     targets: Dict[str, str]  # SHA-256 of shards' targets, by the shard's name
     held_out: Optional[HeldOut] = None  # from training; None for no image
+    # Of what the first rounds were made from, by name; None if unknown.
+    made_from: Optional[Dict[str, str]] = None
 
 
 class LogPart(NamedTuple):
@@ -88,6 +90,8 @@ _SHARD_NAME = re.compile(rf'{NUMBER}(?:\.(png|jpeg|webp))?\.npy')
 _STATE_NAME = re.compile(rf'state_{NUMBER}_{NUMBER}\.pth')
 _LOG_NAME = re.compile(r'log_[0-9]{6}\.jsonl')
 _SHA256 = re.compile(r'[0-9a-f]{64}')
+ORIGINS = ('seed', 'init_iters', 'synthesizer', 'teachers')
+_SHORT_SHA256 = re.compile(r'[0-9a-f]{16}')
 _MOST_SHARDS = 10**9  # as many as there are names
 MOST_BYTES = 2**31 - 1  # of a record, for NumPy
 # Numbers that a view is drawn by, in a byte each; views of an image at most.
@@ -197,6 +201,8 @@ class ManifestFile:
             content['targets'] = manifest.target_kind._asdict()
         if manifest.held_out is not None:
             content['held_out'] = manifest.held_out._asdict()
+        if manifest.made_from is not None:
+            content['made_from'] = manifest.made_from
         text = json.dumps(content, indent=1)
         write_file(self.folder / MANIFEST, text.encode())
         self._part, self._digest, self._lines = part, digest, []
@@ -292,7 +298,7 @@ def _parse_manifest(found: Any) -> Manifest:
     """Take from a manifest nothing but what a bank can have."""
     keys = {'version', 'image_shape', 'num_classes', 'shards'}
     _check(isinstance(found, dict), 'what it holds', found)
-    known = keys | {'states', 'classes', 'targets', 'held_out'}
+    known = keys | {'states', 'classes', 'targets', 'held_out', 'made_from'}
     _check(keys <= set(found) <= known, 'the keys', list(found))
     _integer('version', found['version'], 1, 1)
     shape = found['image_shape']
@@ -341,7 +347,16 @@ def _parse_manifest(found: Any) -> Manifest:
         kind,
         targets,
         _parse_held_out(found['held_out']) if 'held_out' in found else None,
+        _parse_origins(found['made_from']) if 'made_from' in found else None,
     )
+
+
+def _parse_origins(entry: object) -> Dict[str, str]:
+    fields = dict(entry) if isinstance(entry, dict) else {}
+    _check(set(fields) == set(ORIGINS), 'made_from', entry)
+    for name, checksum in fields.items():
+        _text(name, checksum, _SHORT_SHA256)
+    return fields
 
 
 def _parse_held_out(entry: object) -> HeldOut:

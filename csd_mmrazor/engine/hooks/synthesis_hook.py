@@ -254,6 +254,8 @@ class SynthesisHook(Hook):
             targets,
             self._made_from(runner, networks),
         )
+        if runner.epoch == 0:  # later, the checkpoint says what differs
+            self.round_runner.bind(self.init_iters)
         self.round_runner.resume()
         runner.logger.info(describe_plan(runner))
         if any(shard.epoch == IMPORTED for shard in bank.opened.shards):
@@ -263,16 +265,16 @@ class SynthesisHook(Hook):
             runner, 'initial', INITIAL, self.init_rounds, self.init_iters
         )
 
-    def _made_from(self, runner: Runner, networks: Networks) -> str:
+    def _made_from(self, runner: Runner, networks: Networks) -> Dict[str, str]:
         """What rounds of the run follow from, but for the student."""
         if not is_main_process():
-            return ''  # which is who looks at it
+            return {}  # which is who looks at it
         model = getattr(runner.model, 'module', runner.model)
         teachers = [
             fingerprint(teacher, model.data_preprocessor)
             for teacher in networks.each_teacher
         ]
-        return f'{self._described} {teachers}'
+        return dict(synthesizer=self._described, teachers=str(teachers))
 
     def _say_plan(
         self,
