@@ -1,11 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
 from argparse import Namespace
+from types import SimpleNamespace
 
 import pytest
 from helpers import ROOT, network
 
-from csd_mmrazor.cli.benchmark import KeptStudent, Parts
+from csd_mmrazor.cli import benchmark
+from csd_mmrazor.cli.benchmark import KeptStudent, Parts, our_synthesis
 
 OTHER = """
 import time
@@ -117,3 +119,23 @@ def test_sides_that_cannot_be_are_left_out(
     for kept in ('kept_targets', 'kept_maps'):
         assert f'student_step_{kept}: ' in said
     assert said.count(message) == 2
+
+
+@pytest.mark.parametrize('graph, first', [(False, 1), (True, 4)])
+def test_the_clock_of_synthesis_starts_with_replays(monkeypatch, graph, first):
+    now = []
+
+    def synthesize(*_, iters, on_step, **__):
+        for step in range(iters):
+            now.append(100 if step < first else 1)
+            on_step(step + 1)
+
+    monkeypatch.setattr(benchmark.time, 'perf_counter', lambda: sum(now))
+    parts = SimpleNamespace(
+        synthesizer=SimpleNamespace(graph=graph, synthesize=synthesize),
+        networks=None,
+        num_classes=10,
+        sync=lambda: None,
+    )
+    assert our_synthesis(parts, True)(3) == 1
+    assert len(now) == first + 3
