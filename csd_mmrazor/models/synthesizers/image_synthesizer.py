@@ -649,6 +649,7 @@ class ImageSynthesizer(nn.Module):
                 step,
                 self.graph_type(device),
                 partial(self._tell_of_step, with_student),
+                compares=not self.with_compile,
             )
         for number in range(iters):
             if number and self.latents == 'fresh':

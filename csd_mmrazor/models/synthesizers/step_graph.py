@@ -208,6 +208,8 @@ class ReplayedSteps:
         step (Callable): Takes a step, in memory that stays where it is.
         graph (CudaGraph): Of the device.
         say (Callable): Is told why there is no graph, if there is none.
+        compares (bool): Whether the first steps are compared; what is
+            compiled would run as it is from then on. Defaults to True.
     """
 
     def __init__(
@@ -215,8 +217,10 @@ class ReplayedSteps:
         step: Callable[[], None],
         graph: Any,
         say: Callable[[str], None],
+        compares: bool = True,
     ) -> None:
         self.step = step
+        self.compares = compares and graph.capturable
         self.graph = graph
         self.say = say
         self.draws = Draws()
@@ -253,7 +257,7 @@ class ReplayedSteps:
         """Take a step as it is, and see whether it can be replayed."""
         before = _host_random_state()
         # What is made once may wait, and is made in the first step.
-        is_noted = self.graph.capturable and self.number + 2 >= WARM_UP
+        is_noted = self.compares and self.number + 2 >= WARM_UP
         step = self._noted_step if is_noted else self._step
         reason: Optional[str] = self.graph.warm_up(step)
         if self.number + 1 < WARM_UP:

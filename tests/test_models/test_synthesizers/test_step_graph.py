@@ -14,7 +14,10 @@ import torch
 import torch.nn as nn
 from helpers import build, network
 from torch.optim import adam
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _get_current_dispatch_mode_stack,
+)
 from torch.utils._pytree import tree_leaves
 
 from csd_mmrazor.models import Networks
@@ -547,6 +550,22 @@ def test_values_from_the_host_are_compared(make, is_same):
     for _ in range(WARM_UP + 1):
         steps()
     assert (said == []) == is_same, said
+
+
+@pytest.mark.parametrize('compares', [True, False])
+def test_compiled_steps_run_without_a_mode(compares):
+    """In which torch would leave out what is compiled, for good."""
+    modes = []
+
+    def step():
+        modes.append(len(_get_current_dispatch_mode_stack()))
+
+    graph = EagerGraph()
+    graph.capturable = True
+    steps = ReplayedSteps(step, graph, pytest.fail, compares)
+    for _ in range(WARM_UP):
+        steps()
+    assert modes == [0, *[int(compares)] * 2]
 
 
 def test_short_rounds_are_as_they_are(networks, said):
