@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
 import time
+from numbers import Real
 from pathlib import Path
 from typing import (
     Any,
@@ -30,7 +31,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..utils import check_integer
-from ..utils.arguments import fits
+from ..utils.arguments import check_value, fits
 from ..utils.stopping import stop_if_asked
 from ..utils.threads import in_threads
 from .bank_folder import (
@@ -148,11 +149,27 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 'storage of ImageBank should be "host", "device" '
                 f'or "disk", but got {storage!r}.'
             )
-        if not memory_limit > 0:
+        is_number = isinstance(memory_limit, Real)
+        if (
+            isinstance(memory_limit, bool)
+            or not is_number
+            or (not memory_limit > 0)
+        ):
             raise ValueError(
                 'memory_limit of ImageBank should be a number of '
                 f'GiB above 0, but got {memory_limit!r}.'
             )
+        check_value('link_init_bank of ImageBank', link_init_bank, (bool,))
+        for name, value in dict(
+            data_root=data_root, init_bank=init_bank
+        ).items():
+            if value is not None and (
+                not isinstance(value, (str, Path)) or not str(value)
+            ):
+                raise ValueError(
+                    f'{name} of ImageBank should be the path of a folder, but '
+                    f'got {value!r}.'
+                )
         if init_bank is not None and not Path(init_bank).is_dir():
             raise FileNotFoundError(
                 f'init_bank={init_bank} of ImageBank is not a folder: give a '
@@ -186,6 +203,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 f'init_bank that have no labels, but init_bank={init_bank}'
                 + (' is a bank, which has them.' if init_bank else '.')
             )
+        self.data_root = data_root
         self.init_bank = init_bank
         self.init_labels = init_labels
         self.link_init_bank = link_init_bank
@@ -242,6 +260,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         self.folder = BankFolder(
             path, image_shape, num_classes, classes, self.codec
         )
+        barrier()  # all have read the manifest that the first one writes next
         self._hold_out(group)
         self.folder.hold_out(self.held_out)
         self._verify()
@@ -603,7 +622,9 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             if not self.opened.had(IMPORTED, index):
                 if self.init_labels == 'teacher':
                     assert labeller is not None, 'there is no teacher to ask'
-                    found = [_array(labeller(torch.from_numpy(images)))]
+                    # As they are trained on.
+                    kept = torch.from_numpy(self.codec.as_kept(images))
+                    found = [_array(labeller(kept))]
                     broadcast_object_list(found)  # all have the same
                     labels = found[0].astype(np.int64)
                 self.append(images, labels, IMPORTED, index)

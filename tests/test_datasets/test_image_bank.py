@@ -1,4 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import multiprocessing
+import os
+import time
+from datetime import timedelta
+
 import numpy as np
 import pytest
 import torch
@@ -248,11 +253,57 @@ def test_bad_imports(bank, tmp_path):
     [
         (dict(storage='gpu'), 'storage .* but got .gpu'),
         (dict(memory_limit=0), 'memory_limit .* but got 0'),
+        (dict(memory_limit='8'), "memory_limit .* but got '8'"),
+        (dict(memory_limit=None), 'memory_limit .* but got None'),
+        (dict(memory_limit=True), 'memory_limit .* but got True'),
+        (dict(memory_limit=float('nan')), 'memory_limit .* but got nan'),
+        (dict(link_init_bank=1), 'link_init_bank .* but got 1'),
+        (dict(init_bank=''), "init_bank .* path .* but got ''"),
+        (dict(init_bank=5), 'init_bank .* path .* but got 5'),
+        (dict(data_root=5), 'data_root .* path .* but got 5'),
     ],
 )
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
         ImageBank(**kwargs)
+
+
+def test_memory_without_a_limit():
+    assert ImageBank(memory_limit=float('inf')).memory_limit == float('inf')
+
+
+def _start_late(path, source, rank):
+    """As a process of two, whose second one is slow."""
+    torch.distributed.init_process_group(
+        'gloo',
+        f'file://{path}.processes',
+        timedelta(seconds=30),
+        world_size=2,
+        rank=rank,
+    )
+    if rank:
+        time.sleep(1)
+    bank = ImageBank(init_bank=source)
+    bank.open(path, SHAPE, 10)
+    assert len(bank) == 60
+    os._exit(7)
+
+
+def test_a_slow_process_imports_as_the_others_do(tmp_path):
+    source = ImageBank()
+    source.open(tmp_path / 'source', SHAPE, 10)
+    fill(source)
+    context = multiprocessing.get_context('fork')
+    args = str(tmp_path / 'bank'), str(tmp_path / 'source')
+    processes = [
+        context.Process(target=_start_late, args=(*args, rank))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [7, 7]
 
 
 def test_an_empty_bank_says_so(tmp_path):
@@ -425,3 +476,23 @@ def test_a_bank_that_grew_is_not_imported_again(tmp_path):
         sizes.append(len(bank))
         source.append(images, labels, INITIAL, len(sizes), True)
     assert sizes == [4, 4]
+
+
+def test_a_teacher_labels_images_as_they_are_kept(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (16, 16, 3))
+    (tmp_path / 'images').mkdir()
+    Image.fromarray(noise.astype(np.uint8)).save(tmp_path / 'images/a.png')
+    seen = []
+
+    def labeller(images):
+        seen.append(images)
+        return torch.zeros(len(images), dtype=torch.int64)
+
+    bank = ImageBank(
+        init_bank=str(tmp_path / 'images'),
+        init_labels='teacher',
+        image_format='jpeg',
+        quality=50,
+    )
+    bank.open(tmp_path / 'bank', (3, 16, 16), 2, labeller=labeller)
+    assert torch.equal(seen[0], bank.__getitems__([0])['inputs'])

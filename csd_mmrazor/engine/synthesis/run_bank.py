@@ -33,7 +33,8 @@ def bank_of(runner: Runner) -> ImageBank:
 
     Raises:
         TypeError: If it is no image bank.
-        ValueError: If the loader has workers that cannot see it grow.
+        ValueError: If it is a finished one (``data_root``), or the loader has
+            workers that cannot see it grow.
     """
     loader = runner.train_dataloader
     if not isinstance(loader.dataset, ImageBank):
@@ -41,6 +42,12 @@ def bank_of(runner: Runner) -> ImageBank:
             'SynthesisHook puts its images into the data set that is trained '
             'on: set train_dataloader.dataset=dict(type="mmrazor.ImageBank")'
             f', but got {type(loader.dataset).__name__}.'
+        )
+    if loader.dataset.data_root is not None:
+        raise ValueError(
+            'SynthesisHook starts a bank of its own, so data_root='
+            f'{loader.dataset.data_root} of ImageBank would not be used: set '
+            'init_bank, which starts with the images of another bank.'
         )
     if loader.num_workers and (
         loader.persistent_workers or loader.dataset.storage == 'device'

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_capacity import stopped
 from test_persistent_state import SYNTHESIS, assert_same, outcome
@@ -47,3 +48,11 @@ def test_rounds_of_another_run_are_not_mixed(tiny_runner):
         path.write_text(json.dumps(dict(content, made_from=wrong)))
         with pytest.raises(BankError, match=re.escape('cannot be used')):
             BankFolder(path.parent)
+
+
+def test_a_finished_bank_is_not_passed_over(tiny_runner, tmp_path):
+    source = BankFolder(tmp_path / 'source', (1, 8, 8), 10)
+    source.append(np.zeros((4, 1, 8, 8), np.uint8), np.arange(4), 0, 0, True)
+    option = {'train_dataloader.dataset.data_root': str(source.path)}
+    with pytest.raises(ValueError, match='data_root=.*source .* init_bank'):
+        tiny_runner(**option).train()
