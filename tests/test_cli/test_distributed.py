@@ -93,7 +93,7 @@ def test_all_have_the_same_bank_and_weights(forked, probed, tmp_path):
     log = log_of(tmp_path / 'one')
     assert 'initial bank: round 4/4' in log
     assert (
-        '1 processes x 16 images: effective batch 16, 8 student steps an '
+        '1 process x 16 images: effective batch 16, 8 student steps an '
         'epoch, 24 in all. Rates: architecture.lr 0.0125, aux_head.lr 0.0125, '
         'scaled with the effective batch.' in log
     )

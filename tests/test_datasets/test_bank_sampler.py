@@ -186,7 +186,10 @@ class Bank:
 
     def __init__(self, counts):
         self.counts, self.orders = counts, []
-        self.opened = self
+
+    @property
+    def opened(self):
+        return self
 
     @property
     def shards(self):
