@@ -224,6 +224,9 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             self.folder = BankFolder(data_root)
             known = self.folder.held_out
             self._hold_out(known.group if known else 0)
+            if known is not None:  # what was held out stays so
+                self.held_out = self.held_out or known
+                self.folder.hold_out(self.held_out)
             self._verify()
             self._load()
             if self.folder.classes:

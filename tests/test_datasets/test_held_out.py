@@ -175,6 +175,15 @@ def test_it_cannot_be_changed(tmp_path, was, now):
     assert len(other.places(True)) == int(20 * was[0])
 
 
+def test_a_finished_bank_keeps_its_own(tmp_path):
+    bank = opened(tmp_path / 'bank', (20, 10), 10, held_out=0.3)
+    finished = ImageBank(data_root=str(tmp_path / 'bank'))
+    expected = bank.places(True).tolist()
+    assert finished.places(True).tolist() == expected and expected
+    with pytest.raises(BankError, match=r'share 0\.3.*share 0\.5'):
+        ImageBank(data_root=str(tmp_path / 'bank'), held_out=0.5)
+
+
 @pytest.mark.parametrize(
     'share', [-0.1, 1, 1.5, float('nan'), float('inf'), True, '0.1', None]
 )
