@@ -14,15 +14,19 @@ from csd_mmrazor.models.augments import RandomCropFlip
 from csd_mmrazor.models.synthesizers import Networks
 
 
-@pytest.fixture
-def bank(tmp_path):
-    bank = ImageBank(held_out=0.25)
-    bank.open(tmp_path / 'bank', (1, 8, 8), 10)
+def filled(path, **kwargs):
+    bank = ImageBank(**kwargs)
+    bank.open(path, (1, 8, 8), 10)
     for number, epoch in enumerate((IMPORTED, INITIAL, 0, 1)):
         seed = np.random.default_rng(number)
         images = seed.integers(256, size=(16, 1, 8, 8)).astype(np.uint8)
         bank.append(images, seed.integers(10, size=16), epoch, 0)
     return bank
+
+
+@pytest.fixture
+def bank(tmp_path):
+    return filled(tmp_path / 'bank', held_out=0.25)
 
 
 def as_set(images):
@@ -100,8 +104,8 @@ def test_what_the_teacher_recognises(bank):
         )
 
 
-def test_nothing_is_held_out(tmp_path, bank):
-    other = ImageBank(data_root=str(bank.opened.path))
+def test_nothing_is_held_out(tmp_path):
+    other = filled(tmp_path / 'bank')
     assert len(bank_images(other, 'held_out', 9)) == 0
     assert len(bank_images(other, 'views', 9)) == 0
     assert len(bank_images(other, 'mixed', 9)) == 0
