@@ -65,6 +65,7 @@ def apply() -> None:
             conveniences.build_from_local_configs,
             conveniences.explain_unknown_types,
             conveniences.format_configs_once,
+            conveniences.read_metafiles_once,
         )
         importing = conveniences.seldom_used_deferred()
     with importing:

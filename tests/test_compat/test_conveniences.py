@@ -45,6 +45,20 @@ def test_what_is_there_already_is_not_deferred(python):
     assert printed.split()[-1] == 'True'
 
 
+def test_metafiles_are_read_once():
+    from mmengine.config import utils
+
+    name = 'mmpretrain::_base_/schedules/cifar10_bs128.py'
+    read = []
+    for _ in '12':
+        get_config('mmpretrain::resnet/resnet18_8xb16_cifar10.py')
+        path, scope = Config._get_cfg_path(name, '')
+        assert path.endswith('schedules/cifar10_bs128.py')
+        read.append(utils.load.cache_info().misses)
+    assert scope == 'mmpretrain'
+    assert read[0] == read[1] > 0
+
+
 def test_configs_are_formatted_once_until_they_change(monkeypatch):
     import mmengine.config.config as module
 
@@ -170,7 +184,7 @@ def test_all_of_them_are_turned_off_by_a_variable(python, local_config):
         names = set(compat.in_force())
         handy = {
             'build_from_local_configs', 'explain_unknown_types',
-            'format_configs_once',
+            'format_configs_once', 'read_metafiles_once',
         }
         assert not names & handy, names
         assert 'load_checkpoints_safely' in names
