@@ -505,29 +505,45 @@ def plot(rows: List[Dict]) -> bytes:
     figure, axes = pyplot.subplots(figsize=(8, 5))
     # Rows of earlier releases have no operations.
     by_cost = all(row['gflop'] for row in rows)
-    for number, (method, group) in enumerate(by_method(rows).items()):
+    groups = by_method(rows)
+    names = list(dict.fromkeys(row['method'] for row in rows))
+    ends: Dict[str, List[Tuple[float, float]]] = {}
+    for group in groups.values():
         curves = [list(map(float, row['curve'].split())) for row in group]
         length = min(map(len, curves))
         points = list(zip(*(curve[:length] for curve in curves)))
         # Methods differ in how often they are validated.
         cost = _cost(group) if by_cost else 100
         share = [cost * (index + 1) / length for index in range(length)]
-        style = dict(
-            color=f'C{number % 10}', ls=('-', '--', ':')[number // 10]
-        )
+        name = group[0]['method']
+        number = names.index(name)
+        color, ls = f'C{number % 10}', ('-', '--', ':')[number // 10 % 3]
         means = list(map(statistics.mean, points))
         # Markers, since a run that was validated once has no line.
-        axes.plot(share, means, label=method, marker='o', ms=4, **style)
+        axes.plot(
+            share,
+            means,
+            label=None if name in ends else name,
+            marker='o',
+            markevery=[-1],
+            color=color,
+            ls=ls,
+        )
         axes.fill_between(
             share,
             list(map(min, points)),
             list(map(max, points)),
             alpha=0.12,
             lw=0,
-            color=style['color'],
+            color=color,
         )
+        axes.vlines(share[-1], min(points[-1]), max(points[-1]), color=color)
+        ends.setdefault(name, []).append((share[-1], means[-1]))
+    for number, points in enumerate(ends.values()):
+        # What a method reaches with more.
+        axes.plot(*zip(*sorted(points)), color=f'C{number % 10}', lw=0.8)
     if by_cost:
-        costs = [_cost(group) for group in by_method(rows).values()]
+        costs = [_cost(group) for group in groups.values()]
         if max(costs) > 3 * min(costs):
             axes.set_xscale('log')
     axes.set_xlabel(
