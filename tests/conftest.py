@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Fixtures that the tests share; helpers.py has what they import."""
 
+import gc
 import importlib
 import json
 import os
@@ -13,13 +14,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import NET, ROOT, TIMEOUT, build, free_port, network
+from helpers import NET, ROOT, TIMEOUT, build, free_port, hasten, network
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
 torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
+hasten()
 
 
 # What `tools/run_tests.sh --fast` leaves out: folders, files, tests in files.
@@ -108,6 +110,11 @@ def pytest_collection_modifyitems(items):
                 is_below = tests / path in (item.path, *item.path.parents)
                 if is_below and test in ('', item.originalname):
                     item.add_marker(mark)
+
+
+def pytest_collection_finish():
+    """Let no collection of garbage look through all that was imported."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

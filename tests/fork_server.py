@@ -27,7 +27,8 @@ import time
 import traceback
 from pathlib import Path
 
-TRAIN = str(Path(__file__).parent.parent / 'tools/train.py')
+ROOT = Path(__file__).parent.parent
+TRAIN = str(ROOT / 'tools/train.py')
 
 
 def child(request, env):
@@ -103,16 +104,18 @@ def main():
     import matplotlib.pyplot  # noqa: F401
     import sklearn.datasets
     import sklearn.model_selection  # noqa: F401
-    from mmengine.config import config
+    from mmengine.config import Config
 
-    sys.path.insert(0, str(Path(TRAIN).parent.parent))
+    sys.path.insert(0, str(ROOT))
+    from helpers import hasten
+
     import csd_mmrazor.cli.train  # noqa: F401
-    from csd_mmrazor.report.page import packed_plotly
+    from csd_mmrazor.report.page import packed_plotly, page_template
 
     packed_plotly()
-
-    # Half of a tiny run's time is yapf's, for the config in the log.
-    config.FormatCode = lambda text, **_: (text, True)
+    page_template()
+    hasten()
+    Config.fromfile(ROOT / 'configs/csd/csd_quickstart_digits.py')
     gc.freeze()  # so that no fork looks through all that was imported
     print('ready', flush=True)
     for line in sys.stdin:

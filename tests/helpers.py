@@ -1,11 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Small real parts that the tests build; conftest.py has the fixtures."""
 
+import functools
 import re
 import shlex
 import socket
 from pathlib import Path
 
+from mmengine.config import config, utils
 from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS
 
@@ -23,6 +25,19 @@ TINY = dict(
     latent_dim=8,
     hidden_channels=8,
 )
+
+
+def hasten():
+    """Leave out what tiny runs spend most of their time on.
+
+    That is laying out their configs for the log, and reading all 85 of
+    MMRazor's lists of configs to find one. Processes that a test starts by
+    itself, such as torchrun's, do both.
+    """
+    config.FormatCode = lambda text, **_: (text, True)
+    utils._get_cfg_metainfo = functools.lru_cache(None)(
+        utils._get_cfg_metainfo
+    )
 
 
 def free_port():

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ..utils import write_file
 from ..version import __version__
@@ -103,15 +103,7 @@ def render(runs: Sequence[RunFiles]) -> str:
         runs=[view.pop('data') for view in views],
         comparison=comparison and comparison['plots'],
     )
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters['duration'] = duration
-    return environment.get_template('page.html').render(
+    return page_template().render(
         runs=views,
         comparison=comparison,
         sprites=sprites,
@@ -122,6 +114,20 @@ def render(runs: Sequence[RunFiles]) -> str:
         hashes=[_hash(script), *([source_hash] if compressed else [])],
         version=__version__,
     )
+
+
+@lru_cache(1)
+def page_template() -> Template:
+    """The page's template, compiled once: each epoch writes a report."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters['duration'] = duration
+    return environment.get_template('page.html')
 
 
 def _names(runs: Sequence[RunFiles]) -> List[str]:

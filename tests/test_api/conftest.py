@@ -8,15 +8,6 @@ import torch
 from helpers import TINY
 
 
-@pytest.fixture(autouse=True, scope='session')
-def _configs_as_they_are():
-    """Half of a tiny run's time is yapf's, for the text of its config."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr('mmengine.config.config.FormatCode', lambda t, **_: (t, 1))
-    yield
-    patch.undo()
-
-
 @pytest.fixture
 def net(home):
     """The user's class."""
