@@ -64,13 +64,21 @@ def contents(work):
     }
 
 
+@pytest.fixture(scope='module')
+def once(tmp_path_factory):
+    """Where the runs are that each test has a copy of."""
+    return tmp_path_factory.mktemp('once')
+
+
 @pytest.fixture
-def whole(forked, config, tmp_path):  # noqa: F811
+def whole(forked, config, once):  # noqa: F811
     """A run that met with nothing."""
     config(**{'default_hooks.checkpoint.max_keep_ckpts': 3})
-    done = forked('config.py', '--work-dir', 'whole')
-    assert done.status == [0], done.output[-3000:]
-    return tmp_path / 'whole'
+    work = once / 'whole'
+    if not work.exists():
+        done = forked('config.py', '--work-dir', work, '--no-rehearsal')
+        assert done.status == [0], done.output[-3000:]
+    return work
 
 
 @pytest.mark.parametrize('name', ['000002.npy', 'epoch_2.pth'])
@@ -97,12 +105,15 @@ def test_a_full_disk(forked, whole, tmp_path, disk, name):
     assert (work / 'epoch_1.pth').exists() == (name == 'epoch_2.pth')
     if disk:
         (disk / 'filler').unlink()
-    resumed = forked('config.py', '--work-dir', work, '--resume')
+    resumed = forked(
+        'config.py', '--work-dir', work, '--resume', '--no-rehearsal'
+    )
     assert resumed.status == [0], resumed.output[-3000:]
     same_result(work, whole)
 
 
-def test_a_read_only_work_dir(forked, whole, tmp_path, disk):
+def test_a_read_only_work_dir(forked, config, tmp_path, disk):  # noqa: F811
+    config()
     if disk:
         work = disk / 'run'
         options = 'mount', '-o', 'remount,ro', str(disk)
@@ -118,7 +129,7 @@ def test_a_read_only_work_dir(forked, whole, tmp_path, disk):
 
 
 @pytest.fixture
-def stopped(forked, whole, tmp_path):
+def stopped(forked, whole, once, tmp_path):
     """A run that was killed when it was to write its last checkpoint."""
     setup = f"""
 def hook(event, args):
@@ -126,10 +137,15 @@ def hook(event, args):
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
 """
-    work = tmp_path / 'run'
-    done = forked('config.py', '--work-dir', work, setup=setup)
-    assert done.status == [-signal.SIGKILL], done.output[-3000:]
-    return work
+    work = once / 'run'
+    if not work.exists():
+        done = forked(
+            *('config.py', '--work-dir', work, '--no-rehearsal'), setup=setup
+        )
+        assert done.status == [-signal.SIGKILL], done.output[-3000:]
+    copy = shutil.copytree(work, tmp_path / 'run')
+    (copy / 'last_checkpoint').write_text(str(copy / 'epoch_2.pth'))
+    return copy
 
 
 @pytest.mark.parametrize('damage', ['lost', 'altered', 'cut'])
@@ -143,13 +159,17 @@ def test_a_shard_that_is_not_what_it_was(forked, stopped, whole, damage):
     else:
         shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     before = contents(stopped)
-    told = forked('config.py', '--work-dir', stopped, '--resume')
+    told = forked(
+        'config.py', '--work-dir', stopped, '--resume', '--no-rehearsal'
+    )
     assert told.status == [1]
     assert f'BankError: Shard {shard} of the image bank' in told.stderr
     assert 'Restore' in told.stderr and len(told.stderr.splitlines()) < 24
     assert contents(stopped) == before
     shard.write_bytes(content)
-    resumed = forked('config.py', '--work-dir', stopped, '--resume')
+    resumed = forked(
+        'config.py', '--work-dir', stopped, '--resume', '--no-rehearsal'
+    )
     assert resumed.status == [0], resumed.output[-3000:]
     same_result(stopped, whole)
 
@@ -162,7 +182,9 @@ def test_a_checkpoint_that_was_cut(forked, stopped, whole):
     assert named.status == [1]
     assert f'{path} was cut short or altered' in named.stderr
     assert contents(stopped) == before
-    resumed = forked('config.py', '--work-dir', stopped, '--resume')
+    resumed = forked(
+        'config.py', '--work-dir', stopped, '--resume', '--no-rehearsal'
+    )
     assert resumed.status == [0], resumed.output[-3000:]
     assert f'{path} was cut short or altered' in resumed.stdout
     assert 'resumed epoch: 1' in resumed.stdout

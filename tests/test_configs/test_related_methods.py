@@ -3,7 +3,6 @@
 
 import json
 import re
-import sys
 import uuid
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ROOT, build, free_port
+from helpers import ROOT, build
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
@@ -326,20 +325,18 @@ def test_those_of_mmrazor_are_unmodified(name, tmp_path):
     assert ours == theirs
 
 
-def test_mmrazors_under_torchrun(files, tmp_path, run):
+def test_mmrazors_in_two_processes(files, tmp_path, forked):
     """DAFL on CIFAR-10 in ImageFolder layout, in two processes with gloo."""
     path = CONFIGS / 'baselines/dafl_resnet34_resnet18_cifar10.py'
     options = reduced(Config.fromfile(path), files)
     options['train_dataloader.dataset.data_root'] = str(files)
     options['train_dataloader.batch_size'] = 2
-    run(
-        sys.executable,
-        *('-m', 'torch.distributed.run', '--nproc_per_node=2'),
-        f'--master_port={free_port()}',
-        ROOT / 'tools/train.py',
-        *(path, '--launcher', 'pytorch', '--work-dir', 'run'),
+    done = forked(
+        *(path, '--work-dir', 'run'),
         *('--cfg-options', *(f'{k}={v}' for k, v in options.items())),
+        processes=2,
     )
+    assert done.status == [0, 0], done.output[-3000:]
     assert (tmp_path / 'run/iter_2.pth').exists()
 
 

@@ -2,13 +2,11 @@
 """What rounds leave to later ones: kept, resumed, and agreed on."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, free_port
 
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.engine.synthesis import persistent_state
@@ -416,13 +414,12 @@ def test_a_failed_round_leaves_nothing(tiny_runner, monkeypatch):
     assert equal(before, synthesizer.persistent_state())
 
 
-def test_processes_agree(run, tmp_path, tiny_config):
+def test_processes_agree(forked, tmp_path, tiny_config):
     """Two processes, of which one has nothing to do in the last group."""
     cfg = tiny_config('two', **OPTIONS)
     cfg.experiment_name = 'two'
     cfg.dump(tmp_path / 'config.py')
     (tmp_path / 'check.py').write_text(
-        f'import sys\nsys.path.insert(0, {str(ROOT)!r})\n'
         """
 import torch
 from mmengine.config import Config
@@ -446,10 +443,7 @@ assert a['losses.loss_bn.rounds'] == 4
 open(f'agreed_{get_rank()}', 'w').write(str(len(hook.round_runner.bank)))
 """
     )
-    run(
-        sys.executable,
-        *('-m', 'torch.distributed.run', '--nproc_per_node=2'),
-        *(f'--master_port={free_port()}', 'check.py'),
-    )
+    done = forked(processes=2, module='check')
+    assert done.status == [0, 0], done.output[-3000:]
     for rank in (0, 1):
         assert (tmp_path / f'agreed_{rank}').read_text() == str(16 * 7)
