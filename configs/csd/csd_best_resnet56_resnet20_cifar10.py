@@ -8,7 +8,10 @@
 #   paid for is thrown away, and student steps need no pass of the teacher.
 # - Nobody asks for a class: the teacher has to be sure of the one it sees, and
 #   the classes of a batch have to be balanced.
-_base_ = './csd_resnet56_resnet20_cifar10.py'
+_base_ = [
+    './csd_resnet56_resnet20_cifar10.py',
+    '../_base_/lasting_generator.py',
+]
 
 # ---- Frequently modified -------------------------------------------------
 # Epochs, with one round of synthesis before each.
@@ -28,40 +31,7 @@ default_hooks = dict(
             batch_size=128,
             iters=24,
             amp='bfloat16',
-            optimizer=dict(lr=2e-3),
-            # Half as wide as the paper's, drawn as torch does.
-            generator=dict(hidden_channels=32, init_cfg=None),
-            meta=dict(type='LastingGenerator'),
-            optimizer_lasts=True,
-            latents='fresh',
-            labels='teacher',
-            keep='all',
-            keep_targets=True,
-            # The term looks at one random rotation of each image, not all 4.
-            views_per_image=1,
-            losses=dict(
-                # Logits of length 10 give the term ten times the gradient.
-                loss_csd=dict(loss_weight=1),
-            ),
-            distiller=dict(
-                type='ConfigurableDistiller',
-                teacher_recorders=dict(
-                    logits=dict(type='ModuleOutputs', source='teacher.head')
-                ),
-                # DAFL's: 11.5129 is its weight of 5 with natural logarithms.
-                distill_losses=dict(
-                    loss_balance=dict(
-                        type='InformationEntropyLoss',
-                        loss_weight=11.5129,
-                        gather=False,
-                    ),
-                ),
-                loss_forward_mappings=dict(
-                    loss_balance=dict(
-                        preds_T=dict(from_student=False, recorder='logits')
-                    ),
-                ),
-            ),
+            **_base_.lasting_generator,
         ),
     ),
     logger=dict(interval=50),

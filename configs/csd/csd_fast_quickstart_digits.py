@@ -11,7 +11,10 @@
 #   several times what the student does.
 # Train the teacher first, or run tools/quickstart.sh, which does both:
 #   python tools/train.py configs/teachers/resnet-onecycle_digits.py
-_base_ = './csd_quickstart_digits.py'
+_base_ = [
+    './csd_quickstart_digits.py',
+    '../_base_/lasting_generator.py',
+]
 
 # ---- Frequently modified -------------------------------------------------
 max_epochs = 8
@@ -27,37 +30,7 @@ default_hooks = dict(
         synthesizer=dict(
             batch_size=64,
             iters=20,
-            optimizer=dict(lr=2e-3),
-            # Drawn as torch does.
-            generator=dict(hidden_channels=32, init_cfg=None),
-            meta=dict(type='LastingGenerator'),
-            optimizer_lasts=True,
-            latents='fresh',
-            labels='teacher',
-            keep='all',
-            keep_targets=True,
-            views_per_image=1,
-            # Logits of length 10 give the term ten times the gradient.
-            losses=dict(loss_csd=dict(loss_weight=1)),
-            distiller=dict(
-                type='ConfigurableDistiller',
-                teacher_recorders=dict(
-                    logits=dict(type='ModuleOutputs', source='teacher.head')
-                ),
-                # DAFL's: 11.5129 is its weight of 5 with natural logarithms.
-                distill_losses=dict(
-                    loss_balance=dict(
-                        type='InformationEntropyLoss',
-                        loss_weight=11.5129,
-                        gather=False,
-                    ),
-                ),
-                loss_forward_mappings=dict(
-                    loss_balance=dict(
-                        preds_T=dict(from_student=False, recorder='logits')
-                    ),
-                ),
-            ),
+            **_base_.lasting_generator,
         ),
     ),
 )
