@@ -7,6 +7,7 @@ import shlex
 import socket
 from pathlib import Path
 
+import yaml
 from mmengine.config import config, utils
 from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS
@@ -131,3 +132,22 @@ class Net(nn.Module):
 def make(width, num_classes=3):
     return Net(width, num_classes)
 """
+
+
+def front_of(path):
+    """The YAML before a model card, and what follows it."""
+    text = path.read_text(encoding='utf-8')
+    nothing, front, body = text.split('---\n', 2)
+    assert nothing == ''
+    try:
+        from huggingface_hub import ModelCard
+    except ImportError:
+        pass
+    else:
+        card = ModelCard(text)
+        (index,) = yaml.safe_load(front)['model-index']
+        assert card.data.model_name == index['name']
+        assert len(card.data.eval_results or []) == sum(
+            len(result['metrics']) for result in index['results']
+        )
+    return yaml.safe_load(front), body

@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..datasets.image_folder import list_image_folder
+from ..export import check_license
 from ..models.classifiers import TorchClassifier
 from ..models.utils import Chain
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
@@ -145,6 +146,7 @@ def distill(
     init_bank: Optional[str] = None,
     init_labels: str = 'folders',
     teacher_blocks: Optional[bool] = None,
+    teacher_license: Optional[str] = None,
     plan_only: bool = False,
 ) -> Union[Run, Plan]:
     """Train a small network to do what a large one does, without its images.
@@ -226,6 +228,9 @@ def distill(
             blocks of the teacher, of which it has fewer and all else alike,
             such as ResNet-56 > ResNet-20. Defaults to None: if it can, and
             its BN layers say that it has not been trained.
+        teacher_license (str, optional): What the teacher may be used under,
+            such as 'apache-2.0', for the model card beside the student.
+            Defaults to None, not given.
         plan_only (bool): Whether to return the plan and train nothing.
             Defaults to False.
 
@@ -244,6 +249,7 @@ def distill(
     check_arguments(distill, given)
     if not isinstance(work_dir, (str, PathLike)) or not str(work_dir).strip():
         raise ValueError(f'work_dir should be a folder, but got {work_dir!r}.')
+    check_license('teacher_license', teacher_license)
     parsed = parse_budget(budget)
     inputs = normalisation(mean, std, image_shape)
     device = _device(device)
@@ -313,6 +319,7 @@ def distill(
         if init_bank is None
         else str(Path(init_bank).resolve()),
         init_labels=init_labels,
+        teacher_license=teacher_license,
     )
 
     blocks = bool(chains)

@@ -257,6 +257,7 @@ def make_config(
     init_bank: Optional[str] = None,
     init_labels: str = 'folders',
     blocks: bool = False,
+    teacher_license: Optional[str] = None,
 ) -> Dict[str, Any]:
     """Make the config of a run; a pure function.
 
@@ -283,6 +284,7 @@ def make_config(
         init_labels (str): Where their labels come from.
         blocks (bool): Whether the student starts from blocks of the teacher.
             Defaults to False.
+        teacher_license (str, optional): What the teacher may be used under.
 
     Returns:
         dict[str, Any]: Plain data.
@@ -396,6 +398,8 @@ def make_config(
         max_retries=2,
         synthesizer=synthesizer,
     )
+    if teacher_license is not None:
+        cfg['default_hooks']['export']['teacher_license'] = teacher_license
     if blocks:
         cfg['custom_hooks'] = [
             dict(type='mmrazor.TeacherBlocksHook', images=256)

@@ -160,6 +160,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
             metavar='key=value',
             help=text,
         )
+    group.add_argument(
+        '--teacher-license',
+        metavar='ID',
+        help='what the teacher may be used under, such as apache-2.0, for '
+        "the student's model card",
+    )
     group.add_argument('--seed', type=int, default=0, help='default: 0')
     group.add_argument(
         '--device', choices=['cpu', 'cuda'], help='default: a GPU if any'

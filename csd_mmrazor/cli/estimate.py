@@ -9,24 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List
 
-from mmengine.registry import DefaultScope
-from mmrazor.registry import MODELS
-
 from ..datasets import BankFolder, ImageBank
-from ..engine.accuracy import (
-    COVERAGE,
-    FITS,
-    RECOGNISED,
-    estimate_accuracy,
-)
 from ..engine.agreement_images import bank_images, compare, recognised
 from ..models.preprocessors import normalize_images
 from ..models.synthesizers import Networks
 from ..utils import check_integer, check_teachers, write_file
+from ..utils.accuracy import (
+    COVERAGE,
+    FITS,
+    RECOGNISED,
+    error_of,
+    estimate_accuracy,
+)
 from ..version import __version__
 from .errors import concise_errors
 from .processes import speak_utf8
-from .run_source import Run, network_of
+from .run_source import Run, add_run_arguments, has_key, is_teacher
 
 _IMAGES = 2000
 _WRITTEN_BY = f'csd_mmrazor {__version__}'
@@ -36,10 +34,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Estimate a student's accuracy by synthetic images"
     )
-    parser.add_argument(
-        'source',
-        metavar='RUN_OR_BANK',
-        help='the work dir of a run, one of its checkpoints, or its bank',
+    add_run_arguments(
+        parser, 'student', _IMAGES, 'how many are looked at, at most'
     )
     parser.add_argument(
         '--teacher-accuracy',
@@ -49,22 +45,7 @@ def parse_args() -> argparse.Namespace:
         'without it, the estimate is a share of it',
     )
     parser.add_argument(
-        '--model',
-        default='student',
-        help="student, or a file with weights of the student's network. "
-        'Default: student',
-    )
-    parser.add_argument(
-        '--images',
-        type=int,
-        default=_IMAGES,
-        help=f'how many are looked at, at most. Default: {_IMAGES}',
-    )
-    parser.add_argument(
         '--out', metavar='OUT.json', help='write what is told as JSON, too'
-    )
-    parser.add_argument(
-        '--config', help="the run's config, if it is not in the work dir"
     )
     return parser.parse_args()
 
@@ -82,7 +63,7 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
             '--teacher-accuracy should be in percent, above 1 and up to 100, '
             f'such as 93.4, but got {accuracy}.'
         )
-    if args.model == 'teacher' or args.model.startswith('teachers.'):
+    if is_teacher(args.model):
         raise ValueError(
             f'--model {args.model}: the accuracy of a teacher cannot be told '
             'from its agreement with itself. Name a student, or leave it out.'
@@ -90,15 +71,11 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
     _check_out(args.out)
     run = Run(args.source, args.config)
     bank = _bank(run)
-    scope = run.cfg.get('default_scope', 'mmpretrain')
-    with DefaultScope.overwrite_default_scope(
-        run.cfg.model.get('_scope_', scope)
-    ):
-        preprocessor = MODELS.build(run.preprocessor)
-        teachers = run.cfg.model.get('teachers')
-        check_teachers(teachers)
-        teacher = network_of(f'teachers.{next(iter(teachers))}', run)
-        student = network_of(args.model, run)
+    teachers = run.cfg.model.get('teachers')
+    check_teachers(teachers)
+    preprocessor, (teacher, student) = run.networks(
+        f'teachers.{next(iter(teachers))}', args.model
+    )
     name = 'held_out' if len(bank.places(held_out=True)) else 'seen'
     images = bank_images(bank, name, args.images)
     networks = Networks(
@@ -153,7 +130,7 @@ def _check_out(out: Any) -> None:
         raise ValueError(
             f'--out {out}: it becomes JSON, so give it the suffix .json.'
         )
-    if path.exists() and not _is_ours(path):
+    if path.exists() and not has_key(path, 'estimated_by'):
         raise ValueError(
             f'--out {out} is there, and was not written by this command: it '
             'would be overwritten. Choose another name.'
@@ -162,13 +139,6 @@ def _check_out(out: Any) -> None:
         raise ValueError(
             f'--out {out}: {path.parent} is no folder that can be written to.'
         )
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        return 'estimated_by' in json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, TypeError):
-        return False
 
 
 def _bank(run: Run) -> ImageBank:
@@ -197,11 +167,7 @@ def _notes(told: Dict[str, Any]) -> List[str]:
         f'of {told["images"]} {kind} images.',
         f'Estimated accuracy: {told["top1"]:.1f}{of}, '
         f'{told["low"]:.1f} to {told["high"]:.1f}.',
-        f'On {told["fitted_on"]["tasks"]} tasks, each left out of the fit, '
-        f'such estimates were off by {told["mean_error"]:.1f} points in the '
-        f'mean, and by {told["worst_error"]:.1f} on the worst task; '
-        f'{100 * told["interval"]:.0f} % of the students were within the '
-        'interval.',
+        error_of(FITS['held_out' if told['are_held_out'] else 'seen']),
     ]
     if not told['are_held_out']:
         lines.append(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..export import (
+    check_license,
     export_student,
     find_checkpoint,
     find_config,
@@ -62,6 +63,7 @@ def parse_args() -> argparse.Namespace:
 
 def export(args: argparse.Namespace) -> None:
     """Export the student that the arguments name."""
+    check_license('--teacher-license', args.teacher_license)
     checkpoint = find_checkpoint(args.source)
     check_free(args.out, args.onnx, args.program)
     config = args.config or find_config(checkpoint)

@@ -45,7 +45,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from ..engine import AgreementHook
-from ..engine.accuracy import RECOGNISED, Student, fit_accuracy
 from ..engine.agreement_images import recognised, spread
 from ..engine.measure import unnoticed
 from ..engine.student_choice import (
@@ -59,6 +58,7 @@ from ..engine.student_choice import (
 from ..models.synthesizers import Networks
 from ..models.utils import logits_of
 from ..utils import write_file
+from ..utils.accuracy import RECOGNISED, Student, fit_accuracy
 from ..version import __version__
 from .compare import git_commit
 from .config_files import read_config

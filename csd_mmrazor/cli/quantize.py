@@ -14,28 +14,38 @@ import torch.nn as nn
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ..export import (
     BITS,
     Quantized,
+    accuracy_on,
     calibration_images,
+    card_path,
+    check_license,
     check_quantization,
     decisions,
     distil_rounded,
+    find_checkpoint,
     is_quantized,
+    normalisation_of,
+    quality_of,
     quantize_onnx,
+    quantized_card,
 )
 from ..models.preprocessors import normalize_images
-from ..models.utils import (
-    logits_of,
-)
-from ..utils import check_integer, write_file
+from ..models.utils import logits_of
+from ..utils import check_integer, load_file, write_file
 from ..version import __version__
 from .errors import concise_errors
 from .processes import speak_utf8
-from .run_source import Run, network_of
+from .run_source import (
+    Run,
+    add_run_arguments,
+    has_key,
+    is_teacher,
+    teacher_of,
+)
 
 # Images that calibrate a network, that it is compared by at most, and that a
 # step of distillation is of.
@@ -52,16 +62,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Quantize a network by synthetic images'
     )
-    parser.add_argument(
-        'source',
-        metavar='RUN_OR_BANK',
-        help='the work dir of a run, or its image bank',
-    )
-    parser.add_argument(
-        '--model',
-        default='student',
-        help='student, teacher (or teachers.NAME), or a file with weights of '
-        "the student's network. Default: student",
+    add_run_arguments(
+        parser,
+        'student, teacher (or teachers.NAME)',
+        _IMAGES,
+        'how many calibrate it',
     )
     parser.add_argument(
         '--to',
@@ -73,12 +78,6 @@ def parse_args() -> argparse.Namespace:
         '--out',
         metavar='OUT.onnx',
         help='default: quantized/MODEL_int8.onnx in the work dir',
-    )
-    parser.add_argument(
-        '--images',
-        type=int,
-        default=_IMAGES,
-        help=f'how many calibrate it. Default: {_IMAGES}',
     )
     parser.add_argument(
         '--calibrate-on',
@@ -100,7 +99,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
-        '--config', help="the run's config, if it is not in the work dir"
+        '--teacher-license',
+        metavar='ID',
+        help='what the teacher may be used under, such as apache-2.0, for the '
+        "model card. Default: what the run's ExportStudentHook has",
     )
     return parser.parse_args()
 
@@ -114,17 +116,13 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     check_integer('--images', args.images)
     check_integer('--distil-steps', args.distil_steps, 0)
     check_integer('--seed', args.seed, 0)
+    check_license('--teacher-license', args.teacher_license)
     bits = BITS[args.to]
     check_quantization(bits)
     run = Run(args.source, args.config)
     out = _out(args, run)
     loader = _validation(run.cfg) if args.test else None
-    scope = run.cfg.get('default_scope', 'mmpretrain')
-    with DefaultScope.overwrite_default_scope(
-        run.cfg.model.get('_scope_', scope)
-    ):
-        preprocessor = MODELS.build(run.preprocessor)
-        model = network_of(args.model, run)
+    preprocessor, (model,) = run.networks(args.model)
     images = _Images(args, run, preprocessor)
     quantized = model
     if args.distil_steps:
@@ -149,13 +147,19 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         distil_steps=args.distil_steps,
         seed=args.seed,
         inputs='normalised',
+        image_shape=[*images.shape],
+        num_classes=images.num_classes,
+        **normalisation_of(preprocessor),
         **written._asdict(),
     )
     if loader is not None:
         told.update(_tested(loader, preprocessor, model, out))
     text = json.dumps(told, indent=2, ensure_ascii=False)
     write_file(out.with_suffix('.json'), f'{text}\n'.encode())
+    card = card_path(out)
+    write_file(card, _card(args, run, out, told).encode())
     print('\n'.join(_notes(out, written, told)))
+    print(f'Model card: {card}')
     return told
 
 
@@ -171,6 +175,7 @@ class _Images:
         self.source = args.calibrate_on or str(run.bank)
         self.number, self.preprocessor = args.images, preprocessor
         shape, *classes = run.about_images()
+        self.shape, self.num_classes = shape, classes[0]
         if self.source == _NOISE:
             self.total, self._take = _noise(shape, args.seed)
         else:
@@ -233,7 +238,8 @@ def _out(args: argparse.Namespace, run: Run) -> Path:
             '.onnx.'
         )
     beside = out.with_suffix('.json')
-    for each, is_ours in ((out, is_quantized), (beside, _is_ours)):
+    ours = {out: is_quantized, beside: lambda p: has_key(p, 'quantized_by')}
+    for each, is_ours in ours.items():
         if each.exists() and not is_ours(each):
             raise ValueError(
                 f'{each} is there, and was not written by this command: it '
@@ -248,17 +254,43 @@ def _out(args: argparse.Namespace, run: Run) -> Path:
     return out
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether an earlier call wrote what is beside its file."""
-    try:
-        return 'quantized_by' in json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, TypeError):
-        return False
+def _card(
+    args: argparse.Namespace, run: Run, out: Path, told: Dict[str, Any]
+) -> str:
+    """The model card."""
+    origin, measured, before = args.model, None, None
+    if is_teacher(origin):
+        origin = f'teachers.{teacher_of(origin, run)}'
+    elif origin == 'student':
+        checkpoint = find_checkpoint(run.checkpoint)
+        meta = load_file(checkpoint).get('meta')
+        before = quality_of(run.cfg, checkpoint, meta or {})
+    if 'top1' in told:
+        data = _validated_on(run.cfg).get('dataset') or {}
+        chosen = getattr(before, 'chosen', False)
+        measured, before = (
+            accuracy_on(data, told[key], chosen)
+            for key in ('top1', 'float_top1')
+        )
+    hook = run.cfg.get('default_hooks', {}).get('export') or {}
+    return quantized_card(
+        run.cfg,
+        out,
+        told,
+        origin,
+        measured,
+        before,
+        args.teacher_license or hook.get('teacher_license'),
+    )
+
+
+def _validated_on(cfg: Config) -> Any:
+    return cfg.get('val_dataloader') or cfg.get('test_dataloader')
 
 
 def _validation(cfg: Config) -> Any:
     """The loader of the validation images."""
-    loader = cfg.get('val_dataloader') or cfg.get('test_dataloader')
+    loader = _validated_on(cfg)
     if not loader:
         raise ValueError(
             '--test: the config of the run has no validation images. Leave it '

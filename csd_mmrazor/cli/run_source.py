@@ -1,10 +1,14 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """The run that a command is given, and its networks."""
 
+import argparse
+import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch.nn as nn
+from mmengine.registry import DefaultScope
+from mmrazor.registry import MODELS
 
 from ..datasets import BankFolder
 from ..export import (
@@ -18,6 +22,47 @@ from ..export import (
 from ..models.utils import build_teacher, check_weights, load_weights
 from ..utils import check_teachers
 from .config_files import read_config
+
+
+def add_run_arguments(
+    parser: argparse.ArgumentParser, networks: str, images: int, purpose: str
+) -> None:
+    """Add the arguments of commands that look at what a run left.
+
+    Args:
+        parser (ArgumentParser): Of the command.
+        networks (str): What --model may be, besides a file.
+        images (int): Default of --images.
+        purpose (str): What these are for.
+    """
+    parser.add_argument(
+        'source',
+        metavar='RUN_OR_BANK',
+        help='the work dir of a run, one of its checkpoints, or its bank',
+    )
+    parser.add_argument(
+        '--model',
+        default='student',
+        help=f"{networks}, or a file with weights of the student's network. "
+        'Default: student',
+    )
+    parser.add_argument(
+        '--images',
+        type=int,
+        default=images,
+        help=f'{purpose}. Default: {images}',
+    )
+    parser.add_argument(
+        '--config', help="the run's config, if it is not in the work dir"
+    )
+
+
+def has_key(path: Path, key: str) -> bool:
+    """Whether a file is JSON that a command wrote, which has such a key."""
+    try:
+        return key in json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 class Run:
@@ -56,6 +101,15 @@ class Run:
         found = self.cfg.model.get('data_preprocessor')
         return dict(found or self.cfg.get('data_preprocessor') or {})
 
+    def networks(self, *names: str) -> Tuple[nn.Module, List[nn.Module]]:
+        """What makes inputs of images, and networks, see `network_of`."""
+        scope = self.cfg.get('default_scope', 'mmpretrain')
+        with DefaultScope.overwrite_default_scope(
+            self.cfg.model.get('_scope_', scope)
+        ):
+            preprocessor = MODELS.build(self.preprocessor)
+            return preprocessor, [network_of(name, self) for name in names]
+
     def about_images(self) -> Tuple[Any, Optional[int], Optional[List[str]]]:
         """Shape of the images, number of classes, and their names."""
         if BankFolder.exists(self.bank):
@@ -72,6 +126,24 @@ class Run:
         return shape, self.preprocessor.get('num_classes'), classes
 
 
+def is_teacher(name: str) -> bool:
+    """Whether a network is called as a teacher is."""
+    return name == 'teacher' or name.startswith('teachers.')
+
+
+def teacher_of(name: str, run: Run, argument: str = '--model') -> str:
+    """The key of a teacher of a run; arguments as of :func:`network_of`."""
+    teachers = run.cfg.model.get('teachers')
+    check_teachers(teachers)
+    key = name.partition('.')[2] or 'teacher'
+    if name == 'teacher' and len(teachers) == 1:
+        (key,) = teachers
+    if key not in teachers:
+        known = ', '.join(f'teachers.{each}' for each in teachers)
+        raise ValueError(f'{argument} {name}: the run has {known}.')
+    return key
+
+
 def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
     """A network of a run, with its weights, in eval mode on the CPU.
 
@@ -85,15 +157,8 @@ def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no network of the run, or of another kind.
     """
-    teachers = run.cfg.model.get('teachers')
-    if name == 'teacher' or name.startswith('teachers.'):
-        check_teachers(teachers)
-        key = name.partition('.')[2] or 'teacher'
-        if name == 'teacher' and len(teachers) == 1:
-            (key,) = teachers
-        if key not in teachers:
-            known = ', '.join(f'teachers.{each}' for each in teachers)
-            raise ValueError(f'{argument} {name}: the run has {known}.')
+    if is_teacher(name):
+        key, teachers = teacher_of(name, run, argument), run.cfg.model.teachers
         return build_teacher(key, teachers[key]).cpu().eval()
     path = Path(name)
     if name == 'student':
@@ -102,6 +167,11 @@ def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
         raise FileNotFoundError(
             f'{argument} {name}: there is no such file. It may be student, '
             "teacher, or a file with weights of the student's network."
+        )
+    if path.suffix in ('.onnx', '.pt2'):
+        raise ValueError(
+            f'{argument} {name}: a network cannot be built from such a file. '
+            'Name the weights that it was made of, as .pth or .safetensors.'
         )
     _, model = plain_student(run.cfg)
     load_weights(model, str(path), argument)

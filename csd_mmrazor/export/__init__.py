@@ -1,5 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .calibration import calibration_images
+from .card import (
+    Quality,
+    accuracy_on,
+    card_path,
+    check_license,
+    quality_of,
+    quantized_card,
+)
 from .network import own_network
 from .onnx import export_onnx
 from .program import export_program
@@ -18,6 +26,7 @@ from .student import (
     export_student,
     image_shape_of,
     is_export,
+    normalisation_of,
     notes,
     plain_student,
 )
@@ -26,8 +35,12 @@ from .student_config import class_names, plain_config
 __all__ = [
     'BITS',
     'ExportedStudent',
+    'Quality',
     'Quantized',
+    'accuracy_on',
     'calibration_images',
+    'card_path',
+    'check_license',
     'check_quantization',
     'class_names',
     'decisions',
@@ -40,10 +53,13 @@ __all__ = [
     'image_shape_of',
     'is_export',
     'is_quantized',
+    'normalisation_of',
     'notes',
     'own_network',
     'plain_config',
     'plain_student',
+    'quality_of',
+    'quantized_card',
     'quantize_onnx',
     'read_run_config',
 ]

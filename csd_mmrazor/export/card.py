@@ -1,24 +1,31 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""What an exported network is, for those who get it: a model card.
+"""What a network is, for those who get its files: a model card.
 
 The front matter is the ``model-index`` of the Hugging Face Hub.
 """
 
+import math
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import yaml
 from mmengine.config import Config
 
 from ..datasets import BankFolder
-from ..utils.scalars import scan_scalars
+from ..utils.accuracy import FITS, RECOGNISED, error_of, estimate_accuracy
+from ..utils.scalars import read_scalars
 from ..version import __version__
 
 # Data sets whose images nobody took.
 _SYNTHETIC = ('ImageBank', 'DummyImages')
 _METRIC = 'accuracy/top1'
 _MARK = '<!-- written by csd_mmrazor for {} -->'
+# Of what the sets of images in ``FITS`` are.
+_SETS = dict(
+    held_out='synthetic images that were held out from its training',
+    seen='synthetic images that it was trained on',
+)
 _REVEALS = (
     'Synthetic images are optimised until the teacher recognises them, so '
     'they can reveal what it learnt of its training data: the look of a '
@@ -38,27 +45,63 @@ class Accuracy(NamedTuple):
     chosen: bool  # whether its epoch was chosen on the same images
 
 
-def accuracy_of(
-    cfg: Config, checkpoint: Path, epoch: Optional[int]
-) -> Optional[Accuracy]:
-    """The accuracy that a run logged for one of its checkpoints.
+class Agreement(NamedTuple):
+    """What a network that was not validated has in common with its teacher."""
+
+    top1: float  # images on which both decide alike, in percent
+    # Images that the teacher takes for the class of their label, in percent.
+    recognised: float
+    images: str  # of the bank, a key of ``FITS``
+
+
+Quality = Union[Accuracy, Agreement, None]
+
+
+def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
+    """What a run logged of one of its checkpoints.
 
     Args:
         cfg (Config): Of the run.
         checkpoint (Path): In its work dir.
-        epoch (int, optional): Of the checkpoint.
+        meta (dict): Of the checkpoint.
 
     Returns:
-        Accuracy | None: None if that epoch was not validated.
+        Accuracy | Agreement | None: The first that there is.
     """
+    epoch = meta.get('epoch')
+    if type(epoch) is not int:
+        return None
+    scalars = read_scalars(checkpoint.parent)
     loader = cfg.get('val_dataloader')
-    if epoch is None or not isinstance(loader, dict):
-        return None
-    scalars, _ = scan_scalars(checkpoint.parent)
     top1 = scalars.get(_METRIC, {}).get(epoch)
-    if top1 is None:
-        return None
-    data = loader.get('dataset') or {}
+    if top1 is not None and isinstance(loader, dict):
+        chosen = checkpoint.name.startswith('best_')
+        return accuracy_on(loader.get('dataset') or {}, top1, chosen)
+    group = 'agreement_mean' if meta.get('student') == 'mean' else 'agreement'
+    for images in FITS:
+        top1, recognised = (
+            scalars.get(tag, {}).get(epoch, math.nan)
+            for tag in (
+                f'{group}/{images}_top1',
+                f'agreement/{images}_recognised',
+            )
+        )
+        if math.isfinite(top1) and math.isfinite(recognised):
+            return Agreement(top1, recognised, images)
+    return None
+
+
+def accuracy_on(
+    data: Dict[str, Any], top1: float, chosen: bool = False
+) -> Accuracy:
+    """An accuracy with what it was measured on.
+
+    Args:
+        data (dict): Config of the data set.
+        top1 (float): In percent.
+        chosen (bool): Whether these images chose the network. Defaults to
+            False.
+    """
     kind = _name(data)
     places = (data.get('data_root'), data.get('data_prefix'))
     named = next((Path(p).name for p in places if _is_text(p)), '')
@@ -70,7 +113,7 @@ def accuracy_of(
         re.sub(r'[^a-z0-9_-]', '-', kind.lower()) or 'images',
         f'{kind} ({named})' if named else kind,
         split if _is_text(split) else None,
-        checkpoint.name.startswith('best_'),
+        chosen,
     )
 
 
@@ -190,7 +233,7 @@ def model_card(
     cfg: Config,
     weights: Path,
     description: Dict[str, Any],
-    accuracy: Optional[Accuracy] = None,
+    quality: Quality = None,
     teacher_license: Optional[str] = None,
     with_safetensors: bool = True,
 ) -> str:
@@ -200,65 +243,256 @@ def model_card(
         cfg (Config): Of the run.
         weights (Path): The file of the weights.
         description (dict): What is in the JSON file beside it.
-        accuracy (Accuracy, optional): Defaults to None, not validated.
+        quality (Accuracy | Agreement, optional): Defaults to None, not known.
         teacher_license (str, optional): What the teacher may be used under.
             Defaults to None, not known.
         with_safetensors (bool): Whether there is such a file as well.
             Defaults to True.
     """
-    name = weights.stem
+    name, used = weights.stem, real_images(cfg)
     teachers = _teachers(cfg)
-    used = real_images(cfg)
-    front: Dict[str, Any] = dict(
-        library_name='pytorch',
-        pipeline_tag='image-classification',
-        tags=['image-classification', 'csd_mmrazor'],
-    )
-    if teachers:
-        front['tags'] += ['knowledge-distillation']
-    if not used:
-        front['tags'] += ['data-free']
-    if teacher_license is not None:
-        front['license'] = teacher_license
-    results: List[Dict[str, Any]] = []
-    told = 'not validated'
-    if accuracy is not None:
-        split = dict(split=accuracy.split) if accuracy.split else {}
-        results = [
-            dict(
-                task=dict(
-                    type='image-classification', name='Image classification'
-                ),
-                dataset=dict(
-                    type=accuracy.data_type, name=accuracy.data_name, **split
-                ),
-                metrics=[
-                    dict(
-                        type='accuracy',
-                        name='top-1 (%)',
-                        value=accuracy.top1,
-                        verified=False,
-                    )
-                ],
-            )
-        ]
-        of_split = f', split {accuracy.split}' if accuracy.split else ''
-        chosen = (
-            ' Its epoch was chosen on these same images, so the figure is '
-            'optimistic.'
-            if accuracy.chosen
-            else ''
-        )
-        told = (
-            f'top-1 {accuracy.top1:.2f} % on the real images of '
-            f'{accuracy.data_name}{of_split}, which training did not '
-            f'open.{chosen}'
-        )
-    front['model-index'] = [dict(name=name, results=results)]
-    shape = description.get('image_shape')
     files = f'`{weights.name}` holds'
     if with_safetensors:
         files = f'`{name}.safetensors` and `{weights.name}` hold'
+    return _card(
+        weights,
+        _about(_network(_student(cfg)), description),
+        dict(library_name='pytorch'),
+        _tags(bool(teachers), not used),
+        results=_results(quality),
+        facts=[
+            *_named(teachers),
+            *_method(cfg),
+            f'- Images used: {"; ".join(used) or "none"}',
+            f'- Accuracy: {_told(quality)}',
+        ],
+        has_teacher=bool(teachers),
+        teacher_license=teacher_license,
+        files=f'{files} the state dict; `{name}.json` has the shape of the '
+        'images, mean and std (0..255), and the names of the classes in '
+        'order.',
+    )
+
+
+def quantized_card(
+    cfg: Config,
+    out: Path,
+    told: Dict[str, Any],
+    origin: str,
+    measured: Optional[Accuracy] = None,
+    before: Quality = None,
+    teacher_license: Optional[str] = None,
+) -> str:
+    """The card of a quantized network.
+
+    Args:
+        cfg (Config): Of the run.
+        out (Path): The ONNX file.
+        told (dict): What is in the JSON file beside it.
+        origin (str): 'student' of the run; the name of one of its teachers,
+            as 'teachers.NAME'; or else a file with weights of unknown origin.
+        measured (Accuracy, optional): Of the file. Defaults to None, not
+            measured.
+        before (Accuracy | Agreement, optional): Of the network that was
+            quantized. Defaults to None, not known.
+        teacher_license (str, optional): As of :func:`model_card`.
+    """
+    network, teachers = _student(cfg), _teachers(cfg)
+    trained = ['not known here']
+    if origin == 'student':
+        trained = real_images(cfg)
+        facts = [*_named(teachers), *_method(cfg)]
+    elif origin.startswith('teachers.'):
+        given = cfg.model.teachers[origin.partition('.')[2]]
+        network = given.get('build_cfg')
+        path = given.get('ckpt_path')
+        facts = [
+            '- It is a teacher of data-free distillation, weights '
+            f'`{Path(path).name if _is_text(path) else "none"}`'
+        ]
+    else:
+        facts = [f'- Weights: `{Path(origin).name}`']
+    source, on = told['calibrated_on'], 'Gaussian noise'
+    pictures = []
+    if BankFolder.exists(source):
+        on = 'synthetic images of an image bank'
+    elif Path(source).is_dir():
+        on = f'pictures in `{source}`'
+        pictures = [f'{on}, to quantize it']
+    facts.append(
+        f'- Quantized: weights of {told["bits"]} bits with a scale for each '
+        'output channel, activations of 8, by ONNX Runtime; '
+        f'{told["file_bytes"] / 1000:.0f} kB, before '
+        f'{told["float_bytes"] / 1000:.0f}'
+    )
+    facts.append(
+        f'- Calibrated on: {on}, {told["calibration_images"]} of them'
+    )
+    if told['distil_steps']:
+        facts.append(
+            '- Before that, trained with rounded weights to give the answers '
+            f'that it gave before, on such images: {told["distil_steps"]} '
+            'steps'
+        )
+    facts.append(
+        f'- Images used: to train it, {"; ".join(trained) or "none"}; to '
+        f'quantize it, {"; ".join(pictures) or "none that are real"}'
+    )
+    results = _results(measured)
+    same = 'It was not compared with the network that it was made of.'
+    if told['agreement'] is not None:
+        share = 100 * told['agreement']
+        same = (
+            f'It decides as before on {share:.1f} % of '
+            f'{told["compared_images"]} other images of that kind.'
+        )
+        results = results or [
+            _result(
+                dict(type='synthetic' if not pictures else 'images', name=on),
+                ('agreement', 'decides as before it was quantized (%)', share),
+            )
+        ]
+    facts.append(
+        f'- Accuracy: {_told(measured)} {same}'
+        + (f' Before it was quantized: {_told(before)}' if before else '')
+    )
+    return _card(
+        out,
+        _about(_network(network), told),
+        dict(library_name='onnx'),
+        [
+            *_tags(origin == 'student', not [*trained, *pictures]),
+            'onnx',
+            'quantized',
+        ],
+        results=results,
+        facts=facts,
+        has_teacher=bool(teachers),
+        teacher_license=teacher_license,
+        files=f'`{out.name}` takes normalised images, any number at a time; '
+        f'`{out.stem}.json` has their shape, mean and std (0..255), and what '
+        'was measured.',
+    )
+
+
+def _tags(is_distilled: bool, is_data_free: bool) -> List[str]:
+    return [
+        'image-classification',
+        'csd_mmrazor',
+        *(['knowledge-distillation'] if is_distilled else []),
+        *(['data-free'] if is_data_free else []),
+    ]
+
+
+def _about(network: str, description: Dict[str, Any]) -> str:
+    shape = description.get('image_shape')
+    return (
+        f'A classifier, {network}'
+        + (f', for images of {tuple(shape)}' if shape else '')
+        + (
+            f', {description["num_classes"]} classes'
+            if description.get('num_classes')
+            else ''
+        )
+        + f'. Written by csd_mmrazor {__version__}.'
+    )
+
+
+def _named(teachers: List[Tuple[str, str]]) -> List[str]:
+    return [
+        f'- Teacher: {network}, weights `{file}`' for network, file in teachers
+    ]
+
+
+def _result(
+    dataset: Dict[str, Any], *metrics: Tuple[str, str, float]
+) -> Dict[str, Any]:
+    """One of the ``model-index``; metrics are type, name and value."""
+    return dict(
+        task=dict(type='image-classification', name='Image classification'),
+        dataset=dataset,
+        metrics=[
+            dict(type=kind, name=name, value=round(value, 2), verified=False)
+            for kind, name, value in metrics
+        ],
+    )
+
+
+def _results(quality: Quality) -> List[Dict[str, Any]]:
+    if isinstance(quality, Accuracy):
+        data = dict(type=quality.data_type, name=quality.data_name)
+        if quality.split:
+            data.update(split=quality.split)
+        return [_result(data, ('accuracy', 'top-1 (%)', quality.top1))]
+    if isinstance(quality, Agreement):
+        fit = FITS[quality.images]
+        metrics = [('agreement', 'decides as its teacher (%)', quality.top1)]
+        if quality.recognised >= RECOGNISED:
+            estimate = estimate_accuracy(fit, quality.top1)
+            metrics += [
+                (
+                    'accuracy',
+                    "top-1, % of the teacher's: estimated, off by "
+                    f'{fit.mean_error:.1f} points in the mean',
+                    estimate.top1,
+                )
+            ]
+        data = dict(type='synthetic', name=_SETS[quality.images])
+        return [_result(data, *metrics)]
+    return []
+
+
+def _told(quality: Quality) -> str:
+    """What is known of an accuracy, in words."""
+    if isinstance(quality, Accuracy):
+        split = f', split {quality.split}' if quality.split else ''
+        return (
+            f'top-1 {quality.top1:.2f} % on the real images of '
+            f'{quality.data_name}{split}.'
+            + (
+                ' Its epoch was chosen on these same images, so the figure '
+                'is optimistic.'
+                if quality.chosen
+                else ''
+            )
+        )
+    if not isinstance(quality, Agreement):
+        return 'not measured.'
+    text = (
+        f'not measured. It decides like its teacher on {quality.top1:.1f} % '
+        f'of {_SETS[quality.images]}'
+    )
+    if quality.recognised < RECOGNISED:
+        return (
+            f'{text}, of which the teacher takes only '
+            f'{quality.recognised:.1f} % for the class of their label: too '
+            'few to estimate anything.'
+        )
+    fit = FITS[quality.images]
+    estimate = estimate_accuracy(fit, quality.top1)
+    return (
+        f'{text}, by which it is estimated at {estimate.top1:.1f} % of the '
+        f"teacher's accuracy, {estimate.low:.1f} to {estimate.high:.1f}. "
+        f'{error_of(fit)}'
+    )
+
+
+def _card(
+    weights: Path,
+    about: str,
+    front: Dict[str, Any],
+    tags: List[str],
+    results: List[Dict[str, Any]],
+    facts: List[str],
+    has_teacher: bool,
+    teacher_license: Optional[str],
+    files: str,
+) -> str:
+    """Markdown with YAML before it."""
+    front = dict(front, pipeline_tag='image-classification', tags=tags)
+    if teacher_license is not None:
+        front['license'] = teacher_license
+    front['model-index'] = [dict(name=weights.stem, results=results)]
     lines = [
         '---',
         yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
@@ -266,28 +500,15 @@ def model_card(
         '',
         _MARK.format(weights.name),
         '',
-        f'# {name}',
+        f'# {weights.stem}',
         '',
-        f'A classifier, {_network(_student(cfg))}'
-        + (f', for images of {tuple(shape)}' if shape else '')
-        + (
-            f', {description["num_classes"]} classes'
-            if 'num_classes' in description
-            else ''
-        )
-        + f'. Written by csd_mmrazor {__version__}.',
+        about,
         '',
         '## Where it is from',
         '',
-        *(
-            f'- Teacher: {network}, weights `{file}`'
-            for network, file in teachers
-        ),
-        *_method(cfg),
-        f'- Images used: {"; ".join(used) or "none"}',
-        f'- Accuracy: {told}',
+        *facts,
     ]
-    if teachers:
+    if has_teacher:
         lines += [
             '- Licence of the teacher: '
             + (
@@ -299,19 +520,27 @@ def model_card(
             '',
             _REVEALS,
         ]
-    lines += [
-        '',
-        '## Files',
-        '',
-        f'{files} the state dict; `{name}.json` has the shape of the images, '
-        'mean and std (0..255), and the names of the classes in order.',
-        '',
-    ]
-    return '\n'.join(lines)
+    return '\n'.join([*lines, '', '## Files', '', files, ''])
 
 
 def _student(cfg: Config) -> Any:
     return cfg.model.get('architecture') or cfg.model
+
+
+def check_license(name: str, value: Any) -> None:
+    """Check what a teacher may be used under.
+
+    Args:
+        name (str): What it is called where people set it.
+        value (Any): What was set; None is not given.
+
+    Raises:
+        ValueError: If it is no text, or an empty one.
+    """
+    if value is not None and not (isinstance(value, str) and value.strip()):
+        raise ValueError(
+            f"{name} should be a text such as 'apache-2.0', but got {value!r}."
+        )
 
 
 def card_path(weights: Path) -> Path:
@@ -321,16 +550,20 @@ def card_path(weights: Path) -> Path:
         weights (Path): The file of the weights.
 
     Returns:
-        Path: README.md beside it, as the Hub wants it; NAME.md if there is
-        one that is not this network's card.
+        Path: README.md beside it, as the Hub wants it; NAME.md, or else
+        NAME_card.md, if that is not this network's card.
     """
-    path = weights.with_name('README.md')
+    names = 'README.md', f'{weights.stem}.md', f'{weights.stem}_card.md'
+    paths = [weights.with_name(name) for name in names]
+    mark = _MARK.format(weights.name)
+    return next((p for p in paths if _is_free(p, mark)), paths[-1])
+
+
+def _is_free(path: Path, mark: str) -> bool:
+    """Whether a card can be written, over none but that of its network."""
     try:
-        text = path.read_text(encoding='utf-8', errors='replace')
+        return mark in path.read_text(encoding='utf-8', errors='replace')
     except FileNotFoundError:
-        return path
+        return True
     except OSError:
-        return weights.with_suffix('.md')
-    if _MARK.format(weights.name) in text:
-        return path
-    return weights.with_suffix('.md')
+        return False

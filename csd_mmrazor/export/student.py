@@ -26,7 +26,7 @@ from ..models.classifiers import TorchClassifier
 from ..models.utils import load_weights
 from ..utils import write_file, write_safetensors
 from ..version import __version__
-from .card import accuracy_of, card_path, model_card
+from .card import card_path, check_license, model_card, quality_of
 from .network import Logits, own_network
 from .onnx import OPSET, check_onnx, export_onnx
 from .program import check_program, export_program
@@ -107,12 +107,14 @@ def export_student(
         ImportError: If what an exporter needs is not installed.
     """
     out = Path(out)
+    check_license('teacher_license', teacher_license)
     _check_names(out, onnx, program)
     plain, model = plain_student(cfg)
     load_weights(model, str(checkpoint), 'checkpoint')
     saved = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
     meta = saved.get('meta')
     meta = meta if isinstance(meta, dict) else {}
+    quality = quality_of(cfg, Path(checkpoint), meta)
     classes = _class_names(meta) or class_names(cfg)
     meta = {key: meta[key] for key in ('epoch', 'iter') if key in meta}
     network = own_network(model)
@@ -159,9 +161,8 @@ def export_student(
     # before what may fail.
     text = json.dumps(description, indent=2, ensure_ascii=False, default=str)
     write_file(exported.description, f'{text}\n'.encode())
-    accuracy = accuracy_of(cfg, Path(checkpoint), meta.get('epoch'))
     card = model_card(
-        cfg, out, description, accuracy, teacher_license, bool(safe)
+        cfg, out, description, quality, teacher_license, bool(safe)
     )
     write_file(exported.card, card.encode())
     if safe and exported.safetensors is not None:
@@ -245,16 +246,24 @@ def _describe(
             channels={1: 'grey', 3: 'RGB'}.get(image_shape[0]),
             num_classes=found.shape[1],
         )
-    preprocessor = model.data_preprocessor
+    return dict(description, **normalisation_of(model.data_preprocessor))
+
+
+def normalisation_of(preprocessor: Any) -> Dict[str, Any]:
+    """Mean and std of images in 0..255; None where they are not normalised.
+
+    Args:
+        preprocessor (nn.Module): What makes inputs of images.
+    """
     enabled = getattr(preprocessor, '_enable_normalize', False)
-    for name in ('mean', 'std'):  # of images in 0..255
-        values = getattr(preprocessor, name) if enabled else None
-        description[name] = (
-            [round(v, 6) for v in values.flatten().tolist()]
-            if enabled
-            else None
-        )
-    return description
+    return {
+        name: [
+            round(v, 6) for v in getattr(preprocessor, name).flatten().tolist()
+        ]
+        if enabled
+        else None
+        for name in ('mean', 'std')
+    }
 
 
 def _for_mmpretrain(

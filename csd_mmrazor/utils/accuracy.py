@@ -73,6 +73,16 @@ def estimate_accuracy(
     return Accuracy(top1, low, high)
 
 
+def error_of(fit: Fit) -> str:
+    """How far estimates are off, in words."""
+    return (
+        f'On {fit.tasks} tasks, each left out of the fit, such estimates were '
+        f'off by {fit.mean_error:.1f} points in the mean, and by '
+        f'{fit.worst_error:.1f} on the worst task; {100 * COVERAGE:.0f} % of '
+        'the students were within the interval.'
+    )
+
+
 def log_odds(share: float) -> float:
     """Of a share, 0..1, that is kept off both ends."""
     share = min(max(share, _EDGE), 1 - _EDGE)

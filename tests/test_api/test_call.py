@@ -9,7 +9,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TINY, network
+from helpers import ROOT, TINY, front_of, network
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
@@ -379,8 +379,14 @@ def test_foreign_images_to_start_with(teacher, net, call, tmp_path):
         image = rng.integers(0, 256, (12, 12), np.uint8)
         Image.fromarray(image).save(root / f'a/b/{place:02}.png')
     run = call(
-        teacher, net(4), budget=3, init_bank=root, init_labels='teacher'
+        *(teacher, net(4)),
+        budget=3,
+        init_bank=root,
+        init_labels='teacher',
+        teacher_license='cc-by-4.0',
     )
+    front, _ = front_of(run.work_dir / 'student/README.md')
+    assert front['license'] == 'cc-by-4.0'
     bank = BankFolder(run.work_dir / 'bank')
     images, labels = bank.read(bank.shards[0])
     assert len(images) == 20
@@ -500,6 +506,7 @@ def test_students_with_bn_layers_are_not_clipped(finished):
                 dict(init_bank=3),
                 dict(init_labels=3),
                 dict(seed='0'),
+                dict(teacher_license=['mit']),
                 dict(device=0),
                 dict(plan_only='no'),
             )
@@ -518,6 +525,7 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(init_bank='nowhere'), 'init_bank'),
         (dict(init_labels='teacher'), 'init_labels="teacher"'),
         (dict(init_labels='x'), 'init_labels'),
+        (dict(teacher_license=' '), 'teacher_license should be a text'),
         (dict(image_shape=(3, 12, 12), mean=0.4, std=0.3), 'teacher does not'),
     ],
 )

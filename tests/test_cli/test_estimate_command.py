@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from csd_mmrazor.engine.accuracy import (
+from csd_mmrazor.utils.accuracy import (
     FITS,
     RECOGNISED,
     estimate_accuracy,

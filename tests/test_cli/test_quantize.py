@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers import front_of
 from PIL import Image
 
 pytest.importorskip('onnxruntime')
@@ -15,7 +16,8 @@ pytest.importorskip('onnxruntime')
 @pytest.fixture
 def quantize(tiny_runner, forked, tmp_path):
     """Run the command on a run of its own."""
-    tiny_runner().train()
+    license = 'default_hooks.export.teacher_license'
+    tiny_runner(**{license: 'cc-by-4.0'}).train()
 
     def quantize(*argv):
         return forked('quantize', *argv, module='csd_mmrazor')
@@ -47,16 +49,53 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert told['tested_on'] == 360 and 0 <= told['top1'] <= 100
     assert f'{told["top1"]:.2f} %' in done.stdout
 
+    # Its model card.
+    front, body = front_of(out.with_name('README.md'))
+    ((result,),) = (each['results'] for each in front['model-index'])
+    assert result['dataset']['name'] == 'Digits'
+    assert result['metrics'][0]['value'] == told['top1']
+    assert {'data-free', 'knowledge-distillation', 'onnx'} <= {*front['tags']}
+    assert front['license'] == 'cc-by-4.0'
+    for text in (
+        'Teacher: ResNet_CIFAR (depth=18, base_channels=8), weights',
+        'for images of (1, 8, 8), 10 classes',
+        'Quantized: weights of 8 bits',
+        'Calibrated on: synthetic images of an image bank, 52 of them',
+        'to train it, none; to quantize it, none that are real',
+        f'Accuracy: top-1 {told["top1"]:.2f} % on the real images of Digits',
+        f'decides as before on {100 * told["agreement"]:.1f} % of 12 other',
+        f'Before it was quantized: top-1 {told["float_top1"]:.2f} % on',
+        'chosen on these same images',
+        'Licence of the teacher: cc-by-4.0',
+        'Synthetic images are optimised',
+    ):
+        assert text in body, text
+
     # The bank by itself; the teacher; with distillation; over the last one.
     before = out.read_bytes()
     done = quantize(
         *(run / 'bank', '--model', 'teacher', '--to', 'int4'),
         *('--distil-steps', '2', '--images', '20', '--out', 't.onnx'),
+        *('--teacher-license', 'mit'),
     )
     assert done.status == [0], done.output
     told = json.loads((tmp_path / 't.json').read_text())
     assert (told['bits'], told['calibration_images']) == (4, 20)
     assert told['distil_steps'] == 2 and 'top1' not in told
+    assert told['image_shape'] == [1, 8, 8] and told['mean'] is not None
+    card = tmp_path / 'README.md'
+    front, body = front_of(card)
+    ((result,),) = (each['results'] for each in front['model-index'])
+    assert result['metrics'][0]['type'] == 'agreement'
+    assert result['metrics'][0]['value'] == round(100 * told['agreement'], 2)
+    assert front['license'] == 'mit' and 'data-free' not in front['tags']
+    for text in (
+        'It is a teacher of data-free distillation, weights `teacher.pth`',
+        'trained with rounded weights',
+        'to train it, not known here; to quantize it, none that are real',
+        'Accuracy: not measured. It decides as before on',
+    ):
+        assert text in body, text
 
     # Weights of their own, a folder of images. A call that was killed left
     # the file without what is beside it.
@@ -69,6 +108,11 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     told = json.loads((tmp_path / 't.json').read_text())
     assert told['calibrated_on'] == str(images) and told['bits'] == 8
     assert out.read_bytes() == before
+    # Over the card of the last one, but over nobody else's.
+    _, body = front_of(card)
+    assert 'Weights: `student.pth`' in body
+    assert f'on: pictures in `{images}`, 10 of them' in body
+    assert f'to quantize it, pictures in `{images}`' in body
 
     # What is wrong is told by name, and nothing is written.
     other = tmp_path / 'other.onnx'
@@ -93,6 +137,8 @@ def test_from_a_run_to_integers(quantize, tmp_path):
         ((run, *common, '--model', 'techer'), '--model techer'),
         ((run, *common, '--model', 'teachers.a'), 'teachers.teacher'),
         ((run, *common, '--model', 'a.pth'), '--model=a.pth'),
+        ((run, *common, '--model', out), 'cannot be built from such a file'),
+        ((run, *common, '--teacher-license', ''), '--teacher-license should'),
         ((run, *common, '--calibrate-on', 'nowhere'), 'nowhere is neither'),
         ((run, *common, '--calibrate-on', large), 'few'),
         ((run, *common, '--calibrate-on', damaged), 'cut short'),

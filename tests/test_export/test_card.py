@@ -3,31 +3,20 @@ import json
 
 import pytest
 import torch
-import yaml
-from helpers import ROOT, build, network
+from helpers import ROOT, build, front_of, network
 from mmengine.config import Config
 
 from csd_mmrazor.cli.export_student import check_free
 from csd_mmrazor.engine.hooks import ExportStudentHook
 from csd_mmrazor.export import export_student, notes
-from csd_mmrazor.export.card import card_path, real_images
-
-
-def front_of(path):
-    """The YAML before a card, and what follows it."""
-    text = path.read_text(encoding='utf-8')
-    nothing, front, body = text.split('---\n', 2)
-    assert nothing == ''
-    try:
-        from huggingface_hub import ModelCard
-    except ImportError:
-        pass
-    else:
-        card = ModelCard(text)
-        (index,) = yaml.safe_load(front)['model-index']
-        assert card.data.model_name == index['name']
-        assert len(card.data.eval_results) == len(index['results'])
-    return yaml.safe_load(front), body
+from csd_mmrazor.export.card import (
+    card_path,
+    model_card,
+    quality_of,
+    quantized_card,
+    real_images,
+)
+from csd_mmrazor.utils.accuracy import FITS, estimate_accuracy
 
 
 def test_of_a_run(tiny_runner, tmp_path):
@@ -101,11 +90,145 @@ def test_not_validated_and_no_licence(tmp_path):
     front, body = front_of(exported.card)
     assert front['model-index'] == [dict(name='out', results=[])]
     assert 'license' not in front
-    assert 'Accuracy: not validated' in body
+    assert 'Accuracy: not measured' in body
     assert 'Licence of the teacher: not given' in body
     assert 'Teacher: Net, weights `none`' in body
     assert 'Teacher: mmpretrain::b.py, weights `b.pth`' in body
     assert 'started from the weights in `start.safetensors`' in body
+
+
+def logged(work_dir, **scalars):
+    """A checkpoint of epoch 2 in a work dir that logged such scalars."""
+    path = work_dir / '2026/vis_data/scalars.json'
+    path.parent.mkdir(parents=True)
+    lines = [
+        json.dumps({'step': epoch, **{k: v + epoch for k, v in each.items()}})
+        for epoch in (1, 2)
+        for each in [{k.replace('__', '/'): v for k, v in scalars.items()}]
+    ]
+    path.write_text('\n'.join(lines))
+    return work_dir / 'best_agreement_epoch_2.pth'
+
+
+HELD_OUT = dict(agreement__held_out_top1=70, agreement__held_out_recognised=90)
+SEEN = dict(agreement__seen_top1=75, agreement__seen_recognised=90)
+
+
+@pytest.mark.parametrize(
+    'scalars, meta, agreement, images',
+    [
+        (HELD_OUT, dict(epoch=2), 72, 'held_out'),
+        (SEEN, dict(epoch=2, student='last'), 77, 'seen'),
+        ({**HELD_OUT, **SEEN}, dict(epoch=2), 72, 'held_out'),
+        (
+            {**HELD_OUT, 'agreement_mean__held_out_top1': 80},
+            dict(epoch=2, student='mean'),
+            82,
+            'held_out',
+        ),
+        (HELD_OUT, dict(epoch=2, student='mean'), None, None),
+        (HELD_OUT, dict(epoch=3), None, None),
+        (HELD_OUT, dict(epoch='2'), None, None),
+        (dict(agreement__held_out_top1=70), dict(epoch=2), None, None),
+        (
+            dict(HELD_OUT, agreement__held_out_top1=float('nan')),
+            dict(epoch=2),
+            None,
+            None,
+        ),
+    ],
+)
+def test_an_estimate_in_place_of_an_accuracy(
+    tmp_path, scalars, meta, agreement, images
+):
+    checkpoint = logged(tmp_path, **scalars)
+    cfg = Config(dict(model=dict(architecture=network())))
+    quality = quality_of(cfg, checkpoint, meta)
+    card = tmp_path / 'a.md'
+    card.write_text(model_card(cfg, tmp_path / 'a.pth', {}, quality))
+    front, body = front_of(card)
+    (index,) = front['model-index']
+    if agreement is None:
+        assert quality is None and index['results'] == []
+        assert 'Accuracy: not measured.\n' in body
+        return
+    fit = FITS[images]
+    expected = estimate_accuracy(fit, agreement)
+    (result,) = index['results']
+    assert [m['value'] for m in result['metrics']] == [
+        agreement,
+        round(expected.top1, 2),
+    ]
+    assert 'estimated, off by' in result['metrics'][1]['name']
+    for text in (
+        f'like its teacher on {agreement}.0 %',
+        f'estimated at {expected.top1:.1f} %',
+        f'{expected.low:.1f} to {expected.high:.1f}.',
+        f'off by {fit.mean_error:.1f} points',
+        f'{fit.worst_error:.1f} on the worst task',
+        'held out from' if images == 'held_out' else 'it was trained on',
+    ):
+        assert text in body, text
+
+
+def test_images_that_are_none_of_the_classes(tmp_path):
+    scalars = dict(HELD_OUT, agreement__held_out_recognised=20)
+    cfg = Config(dict(model=dict(architecture=network())))
+    quality = quality_of(cfg, logged(tmp_path, **scalars), dict(epoch=2))
+    card = tmp_path / 'a.md'
+    card.write_text(model_card(cfg, tmp_path / 'a.pth', {}, quality))
+    front, body = front_of(card)
+    ((result,),) = (each['results'] for each in front['model-index'])
+    assert [m['type'] for m in result['metrics']] == ['agreement']
+    assert 'only 22.0 % for the class' in body and 'estimated' not in body
+
+
+def test_a_run_logs_what_its_card_needs(tiny_runner, tmp_path):
+    options = {
+        'train_dataloader.dataset.held_out': 0.25,
+        'train_cfg.max_epochs': 1,
+        'default_hooks.agreement.always': True,
+        'default_hooks.synthesis.grid_images': 0,
+    }
+    tiny_runner(**options).train()
+    cfg = Config(dict(model={}))
+    found = quality_of(cfg, tmp_path / 'run/epoch_1.pth', dict(epoch=1))
+    assert found.images == 'held_out' and 0 <= found.recognised <= 100
+
+
+@pytest.mark.parametrize('agreement', [None, 0.987])
+@pytest.mark.parametrize('source', ['noise', 'pictures', 'bank'])
+def test_quantized_without_a_test(tmp_path, monkeypatch, agreement, source):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'pictures').mkdir()
+    (tmp_path / 'bank').mkdir()
+    (tmp_path / 'bank/manifest.json').write_text('{}')
+    told = dict(
+        calibrated_on=source,
+        bits=8,
+        file_bytes=325208,
+        float_bytes=1091000,
+        calibration_images=10,
+        distil_steps=0,
+        agreement=agreement,
+        compared_images=50,
+    )
+    model = dict(
+        architecture=network(), teachers=dict(a=dict(build_cfg=network()))
+    )
+    cfg = Config(dict(model=model))
+    before = quality_of(cfg, logged(tmp_path, **HELD_OUT), dict(epoch=2))
+    out = tmp_path / 'a.onnx'
+    text = quantized_card(cfg, out, told, 'student', before=before)
+    (tmp_path / 'a.md').write_text(text)
+    front, body = front_of(tmp_path / 'a.md')
+    (index,) = front['model-index']
+    assert len(index['results']) == (agreement is not None)
+    assert ('data-free' in front['tags']) == (source != 'pictures')
+    assert ('98.7 % of 50 other' in body) == (agreement is not None)
+    assert '325 kB, before 1091' in body
+    assert 'Before it was quantized: not measured. It decides like' in body
+    assert 'estimated at' in body
 
 
 def test_a_teacher_by_itself(tmp_path):
@@ -179,6 +302,10 @@ def test_nobodys_readme_is_overwritten(tmp_path):
     readme.unlink()
     readme.mkdir()
     assert card_path(tmp_path / 'out.pth') == tmp_path / 'out.md'
+    # Nor a file that has the name which a card takes then.
+    (tmp_path / 'out.md').write_text('Mine as well')
+    assert export(tmp_path).card == tmp_path / 'out_card.md'
+    assert (tmp_path / 'out.md').read_text() == 'Mine as well'
     safe = tmp_path / 'new.safetensors'
     safe.touch()
     with pytest.raises(ValueError, match='new.safetensors is there'):

@@ -5,7 +5,7 @@ from helpers import ROOT
 from scipy.special import expit, logit
 
 from csd_mmrazor.cli.label_free import read_rows, students_of
-from csd_mmrazor.engine.accuracy import (
+from csd_mmrazor.utils.accuracy import (
     COVERAGE,
     FITS,
     Fit,

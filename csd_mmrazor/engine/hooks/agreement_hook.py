@@ -15,8 +15,15 @@ from mmrazor.registry import HOOKS
 from ...datasets import ImageBank
 from ...models.synthesizers import Networks, NonFiniteSynthesisError
 from ...utils import check_integer, load_file, own_file
+from ...utils.accuracy import FITS
 from ...utils.arguments import check_value
-from ..agreement_images import bank_images, compare, fresh_images
+from ..agreement_images import (
+    bank_images,
+    bank_places,
+    compare,
+    fresh_images,
+    recognised,
+)
 from ..run_plan import is_training
 from ..student_choice import (
     CANDIDATES,
@@ -299,6 +306,18 @@ class AgreementHook(Hook):
                     found[who][name] = each
         return found
 
+    def _recognised(self, runner: Runner) -> Dict[str, float]:
+        """Whether an accuracy can be estimated by these images."""
+        model = getattr(runner.model, 'module', runner.model)
+        bank = runner.train_dataloader.dataset
+        return {
+            f'agreement/{name}_recognised': recognised(
+                Networks.from_algorithm(model), bank, name, self.images
+            )
+            for name in self.sets
+            if name in FITS and len(bank_places(bank, name, 1))
+        }
+
     def students(self, runner: Runner) -> Dict[str, Any]:
         """The candidates of an epoch, by name."""
         student = Networks.from_algorithm(runner.model).student
@@ -334,6 +353,7 @@ class AgreementHook(Hook):
             for name, metrics in sets.items()
             for metric, value in metrics.items()
         }
+        scalars.update(self._recognised(runner))
         if self._chooses:
             scalars['agreement/chosen_epoch'] = best.epoch
             scalars['agreement/chosen_mean'] = int(best.candidate == 'mean')

@@ -10,6 +10,7 @@ from mmrazor.registry import HOOKS
 
 from ...export import (
     ExportedStudent,
+    check_license,
     export_student,
     find_checkpoint,
     notes,
@@ -63,13 +64,7 @@ class ExportStudentHook(Hook):
                 'normalize=True of ExportStudentHook is for the ONNX file and '
                 'the program: set onnx=True or program=True as well.'
             )
-        if teacher_license is not None and not (
-            isinstance(teacher_license, str) and teacher_license.strip()
-        ):
-            raise ValueError(
-                'teacher_license of ExportStudentHook should be a text such '
-                f"as 'apache-2.0', but got {teacher_license!r}."
-            )
+        check_license('teacher_license of ExportStudentHook', teacher_license)
         self.out, self.teacher_license = out, teacher_license
         self.onnx, self.program, self.normalize = onnx, program, normalize
 
