@@ -37,6 +37,7 @@ from .manifest import (
     INITIAL,
     MANIFEST,
     MOST_VIEWS,
+    ORIGINS,
     Manifest,
     ManifestFile,
     Shard,
@@ -632,23 +633,31 @@ class BankFolder:
             )
         self.held_out = held_out
 
-    def bind(self, made_from: Dict[str, str]) -> None:
+    def bind(self, made_from: Dict[str, Any]) -> None:
         """Say what rounds are made from before the first checkpoint.
 
         Args:
-            made_from (dict[str, str]): Short checksums by ``ORIGINS``; the
-                next round that is added writes them.
+            made_from (dict[str, Any]): Plain data by ``ORIGINS``; the
+                next round that is added writes their checksums.
 
         Raises:
-            BankError: If there are rounds that were made from something else.
+            BankError: If there are images that were made from something else.
         """
-        known = self.made_from or made_from
-        changed = [name for name in known if known[name] != made_from[name]]
-        if changed and any(s.epoch != IMPORTED for s in self.shards):
+        made_from = {
+            name: hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+            for name, value in made_from.items()
+        }
+        newest = max((s.epoch for s in self.shards), default=IMPORTED - 1)
+        changed = [
+            name
+            for name, checksum in (self.made_from or {}).items()
+            if checksum != made_from[name] and newest >= ORIGINS[name]
+        ]
+        if changed:
             raise BankError(
-                f'The bank in {self.path} has rounds of a run without a '
+                f'The bank in {self.path} has images of a run without a '
                 f'checkpoint, which had another {" and ".join(changed)} '
-                'than this one: its images would be mixed. Resume with what '
+                'than this one: they would be mixed. Resume with what '
                 'that run had, choose another --work-dir, or delete the '
                 'folder.'
             )

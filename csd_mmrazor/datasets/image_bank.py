@@ -222,10 +222,9 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         self.with_targets = False
         if data_root is not None:
             self.folder = BankFolder(data_root)
-            known = self.folder.held_out
-            self._hold_out(known.group if known else 0)
-            if known is not None:  # what was held out stays so
-                self.held_out = self.held_out or known
+            self.held_out = self.folder.held_out  # which stays so
+            if self.held_out_share:
+                self._hold_out(self.held_out.group if self.held_out else 0)
                 self.folder.hold_out(self.held_out)
             self._verify()
             self._load()
@@ -240,6 +239,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         classes: Optional[Sequence[str]] = None,
         group: int = 0,
         labeller: Optional[Callable[[Tensor], Tensor]] = None,
+        made_from: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Open the bank in a folder, or start one there.
 
@@ -256,6 +256,9 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             labeller (callable, optional): Gives the labels, (N, ), of images,
                 (N, C, H, W), uint8, for ``init_labels='teacher'``. Defaults
                 to None.
+            made_from (dict[str, Any], optional): As of
+                :meth:`BankFolder.bind`. Defaults to None, which binds to
+                nothing.
 
         Raises:
             BankError: If what is there is damaged or of another kind.
@@ -266,6 +269,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         barrier()  # all have read the manifest that the first one writes next
         self._hold_out(group)
         self.folder.hold_out(self.held_out)
+        if made_from is not None:
+            self.folder.bind(made_from)
         self._verify()
         self._load()
         if self.init_bank is not None:
@@ -641,6 +646,13 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 root, self.opened.num_classes, self._names_of(root)
             )
         channels, height, width = self.opened.image_shape
+        if channels not in (1, 3):
+            raise BankError(
+                f'{samples[0][0]} of init_bank, and any other picture, is '
+                f'read as grey or RGB, but the bank holds images of {channels}'
+                ' channels: give init_bank the bank of another run, whose '
+                'images may have any number.'
+            )
         for start in range(0, len(samples), _SHARD_SIZE):
             stop_if_asked()
             images, labels = [], []

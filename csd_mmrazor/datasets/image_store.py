@@ -208,4 +208,5 @@ class DiskStore:
 
     def labels(self) -> np.ndarray:
         """All labels, (length, )."""
-        return np.concatenate([files[0].labels() for files in self._files])
+        labels = [files[0].labels() for files in self._files]
+        return np.concatenate([np.zeros(0, np.int64), *labels])

@@ -23,9 +23,10 @@ from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 
 from ..datasets import BankFolder, ImageBank
-from ..datasets.bank_folder import INITIAL, Shard
+from ..datasets.bank_folder import IMPORTED, INITIAL, Shard
 from ..datasets.image_codec import ImageCodec
 from ..datasets.image_folder import list_pictures
+from ..datasets.loose_rounds import read_notes
 from ..datasets.shard_files import INDEX
 from ..models.synthesizers import ImageSynthesizer, Networks
 from .synthesis.bank_targets import BankTargets
@@ -142,11 +143,29 @@ def estimate(
     if not made and bank.init_bank:
         made = _imported(bank, each, beside, image_shape, num_classes)
     shards = [] if folder is None else folder.shards
-    done = sum(shard.epoch == INITIAL for shard in shards)
-    initial = 0 if bank.init_bank else max(hook.init_rounds - done, 0)
+    # As ``BankFolder.had``, but what is of later epochs is made again.
+    newest = max(
+        ((s.epoch, s.index) for s in shards if s.epoch <= runner.epoch),
+        default=(IMPORTED - 1, 0),
+    )
+    noted = set()  # which are only to be added
+    if folder is not None:
+        notes = [made.shard for made in read_notes(folder.path)]
+        noted = {(s.epoch, s.index) for s in notes}
+
+    def lacking(epoch: int, total: int) -> Tuple[int, int]:
+        """Rounds of an epoch to add, and those of them to make."""
+        rounds = {(epoch, i) for i in range(total) if (epoch, i) > newest}
+        return len(rounds), len(rounds - noted)
+
+    initial, initial_to_make = lacking(
+        INITIAL, 0 if bank.init_bank else hook.init_rounds
+    )
     epochs = max(runner.max_epochs - runner.epoch, 0)
-    done = sum(shard.epoch == runner.epoch for shard in shards)
-    later = max(hook.rounds * epochs * world_size - done, 0)
+    each_epoch = hook.rounds * world_size
+    later, to_make = lacking(runner.epoch, each_epoch if epochs else 0)
+    others = each_epoch * max(epochs - 1, 0)
+    later, to_make = later + others, to_make + others
 
     def parts(rounds: int, iters: int, at_once: int) -> List[_Part]:
         count = synthesizer.images_of(iters)
@@ -169,13 +188,13 @@ def estimate(
     )
     return Estimate(
         dict(
-            initial=-(-initial // world_size) * hook.init_iters,
-            synthesis=-(-later // world_size) * synthesizer.iters,
+            initial=-(-initial_to_make // world_size) * hook.init_iters,
+            synthesis=-(-to_make // world_size) * synthesizer.iters,
             student=int(left.get('student', 0)),
             validation=int(left.get('validation', 0)),
         ),
         seconds,
-        initial + later,
+        initial_to_make + to_make,
         images,
         math.ceil(size),
         _kept_checkpoints(runner) * _checkpoint_bytes(model),

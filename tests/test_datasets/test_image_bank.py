@@ -177,6 +177,24 @@ def test_starts_from_a_folder_of_images(tmp_path, names, channels):
     assert sorted(found) == sorted(expected)
 
 
+@pytest.mark.parametrize('channels', [2, 4])
+def test_channels_that_no_picture_has(tmp_path, channels):
+    path = tmp_path / 'images/0/a.png'
+    path.parent.mkdir(parents=True)
+    Image.new('RGBA', (4, 4), (1, 2, 3, 255)).save(path)
+    bank = ImageBank(init_bank=str(tmp_path / 'images'))
+    with pytest.raises(BankError, match=f'{path} .* of {channels} channels'):
+        bank.open(tmp_path / 'bank', (channels, 4, 4), 1)
+
+
+@pytest.mark.parametrize('storage', ['host', 'disk'])
+def test_no_images_have_no_labels(tmp_path, storage):
+    bank = ImageBank(storage=storage)
+    bank.open(tmp_path / 'bank', (1, 4, 4), 3)
+    labels = bank.labels()
+    assert labels.shape == (0,) and labels.dtype == np.int64
+
+
 def test_images_without_labels(bank, tmp_path):
     """Whatever their folders say, the labels are the teacher's."""
     rng = np.random.default_rng(0)

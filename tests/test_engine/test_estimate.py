@@ -12,6 +12,7 @@ from PIL import Image
 
 from csd_mmrazor.datasets import BankFolder, ImageBank
 from csd_mmrazor.datasets.image_codec import ImageCodec
+from csd_mmrazor.datasets.loose_rounds import write_note
 from csd_mmrazor.engine import estimate as module
 from csd_mmrazor.engine.estimate import Estimate, estimate, image_bytes
 from csd_mmrazor.engine.hooks.synthesis_hook import Planned
@@ -83,6 +84,7 @@ def test_bytes_of_an_image(tiny_runner, options, expected):
         ((-1, -1), 0, 4, 2, 64),
         ((-1, -1, 0), 0, 2, 1, 64),  # killed within the first epoch
         ((-1, -1, 0, 1), 0, 2, 1, 64),  # a later one is made again
+        ((0,), 0, 2, 1, 32),  # a capacity has dropped the initial ones
     ],
 )
 def test_what_is_left(
@@ -114,6 +116,19 @@ def test_what_is_left(
         for v in runner.model.state_dict().values()
     )
     assert found.checkpoint_bytes > weights
+
+
+def test_what_is_only_to_be_added_is_not_made(tiny_runner, tmp_path):
+    """Rounds that a killed run has noted."""
+    runner = tiny_runner()
+    folder = bank(tmp_path / 'bank', -1)
+    images, labels = np.zeros((16, 1, 8, 8), np.uint8), np.zeros(16, np.int64)
+    made = folder.write_round(images, labels, -1, 1)
+    write_note(folder.path, made._replace(run='a' * 64))
+    args = ((1, 8, 8), 10, folder)
+    found = estimate(runner, the_hook(runner), SECONDS, {}, *args)
+    assert (found.units['initial'], found.units['synthesis']) == (0, 4)
+    assert (found.rounds, found.images) == (2, 64)
 
 
 @pytest.mark.parametrize(

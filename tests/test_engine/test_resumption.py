@@ -275,6 +275,18 @@ REFUSED = {
         dict(train_dataloader=dict(dataset=dict(init_bank=None))),
         dict(train_dataloader=dict(dataset=dict(init_bank='a'))),
     ),
+    'default_hooks.synthesis.init_rounds: 2 -> 10': (
+        dict(default_hooks=dict(synthesis=dict(init_rounds=2))),
+        dict(default_hooks=dict(synthesis=dict(init_rounds=10))),
+    ),
+    'custom_hooks.0.init_rounds: None -> 1': (
+        dict(custom_hooks=[dict(type='SynthesisHook')]),
+        dict(custom_hooks=[dict(type='SynthesisHook', init_rounds=1)]),
+    ),
+    'default_hooks.synthesis.init_iters: 20 -> 10': (
+        dict(default_hooks=dict(synthesis=dict(init_iters=20))),
+        dict(default_hooks=dict(synthesis=dict(init_iters=10))),
+    ),
     "optim_wrapper.architecture.optimizer.type: 'SGD' -> 'Adam'": (
         sgd(),
         sgd(type='Adam'),
@@ -295,6 +307,7 @@ TAKEN = [
     (8, dict(train_dataloader=dict(batch_size=8))),
     (8, dict(train_dataloader=dict(sampler=dict(num_samples=8)))),
     (8, dict(default_hooks=dict(synthesis=dict(synthesizer=dict(iters=8))))),
+    (9, dict(default_hooks=dict(synthesis=dict(init_rounds=9)))),
     (2, dict(custom_hooks=[dict(type='A'), dict(b=2)])),
     (0.5, sgd(lr=0.5)),
     (0.5, sgd(momentum=0.5)),

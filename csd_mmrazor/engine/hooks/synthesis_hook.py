@@ -1,5 +1,4 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-import json
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
@@ -20,6 +19,7 @@ from ...datasets.bank_folder import (
     MOST_VIEWS,
     BankFolder,
 )
+from ...datasets.loose_rounds import read_notes
 from ...models.synthesizers import Networks, teacher_logits
 from ...models.utils import contiguous, reset_weights
 from ...utils import check_integer, derive_seed, seeded
@@ -35,9 +35,10 @@ from ..synthesis import (
     RoundRunner,
     bank_of,
     complete_targets,
+    describe,
     describe_plan,
-    fingerprint,
     open_bank,
+    origins_of,
     report_imported,
     report_round,
     targets_of,
@@ -142,9 +143,7 @@ class SynthesisHook(Hook):
             lowest = 1 if name == 'init_iters' else 0
             check_integer(f'{name} of SynthesisHook', value, lowest)
         # What images follow from, for rounds that another start has made.
-        self._described = json.dumps(
-            synthesizer, sort_keys=True, default=_name_of
-        )
+        self.described = describe(synthesizer)
         self.synthesizer = MODELS.build({'_scope_': 'mmrazor', **synthesizer})
         if target_views > MOST_VIEWS:
             raise ValueError(
@@ -205,6 +204,7 @@ class SynthesisHook(Hook):
             rehearse(runner)
         if self.plan_for is not None:
             self._say_plan(runner, networks, image_shape, num_classes)
+        made_from = origins_of(runner, self, networks, seed)
         bank = open_bank(
             runner,
             self.bank_dir,
@@ -213,6 +213,7 @@ class SynthesisHook(Hook):
             self.rounds > 0,
             self.synthesizer.kept_together,
             lambda images: teacher_logits(networks, images).argmax(1),
+            made_from,
         )
         targets = targets_of(
             getattr(runner.model, 'module', runner.model),
@@ -231,7 +232,7 @@ class SynthesisHook(Hook):
         self.clock = run_clock(
             runner, self.synthesizer, networks, image_shape, targets is None
         )
-        for line in estimate(
+        plan = estimate(
             runner,
             self,
             {kind: self.clock.pace(kind) for kind in LEVERS},
@@ -239,9 +240,11 @@ class SynthesisHook(Hook):
             image_shape,
             num_classes,
             bank.opened,
-        ).lines():
+        )
+        for line in plan.lines():
             runner.logger.info(line)
-        self.clock.left['synthesis'] = self._steps_after(runner, runner.epoch)
+        for kind in ('initial', 'synthesis'):
+            self.clock.left[kind] = plan.units[kind]
         self.round_runner = RoundRunner(
             self.synthesizer,
             networks,
@@ -252,10 +255,8 @@ class SynthesisHook(Hook):
             self.progress_interval,
             self.clock,
             targets,
-            self._made_from(runner, networks),
+            made_from,
         )
-        if runner.epoch == 0:  # later, the checkpoint says what differs
-            self.round_runner.bind(self.init_iters)
         self.round_runner.resume()
         runner.logger.info(describe_plan(runner))
         if any(shard.epoch == IMPORTED for shard in bank.opened.shards):
@@ -264,17 +265,6 @@ class SynthesisHook(Hook):
         self._make(
             runner, 'initial', INITIAL, self.init_rounds, self.init_iters
         )
-
-    def _made_from(self, runner: Runner, networks: Networks) -> Dict[str, str]:
-        """What rounds of the run follow from, but for the student."""
-        if not is_main_process():
-            return {}  # which is who looks at it
-        model = getattr(runner.model, 'module', runner.model)
-        teachers = [
-            fingerprint(teacher, model.data_preprocessor)
-            for teacher in networks.each_teacher
-        ]
-        return dict(synthesizer=self._described, teachers=str(teachers))
 
     def _say_plan(
         self,
@@ -307,9 +297,10 @@ class SynthesisHook(Hook):
             )
         )
         folder, path = None, Path(str(self.plan_for), self.bank_dir)
-        if BankFolder.exists(path):
+        if path.is_dir():
             folder = BankFolder(path, image_shape, num_classes)
-        if folder is not None and folder.shards and not runner._resume:
+        is_used = folder is not None and (folder.shards or read_notes(path))
+        if is_used and not runner._resume:
             runner.logger.warning(
                 f'{path} holds images of an earlier run, so this one needs '
                 'another --work-dir, which is what is estimated, or --resume.'
@@ -397,12 +388,6 @@ class SynthesisHook(Hook):
                 max(epoch, 0),
                 self.grid_images,
             )
-
-
-def _name_of(part: Any) -> str:
-    """Stands for what a config holds beside plain data."""
-    named = part if hasattr(part, '__qualname__') else type(part)
-    return f'{named.__module__}.{named.__qualname__}'
 
 
 def _shared_seed(runner: Runner) -> int:

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .bank_targets import complete_targets, fingerprint, targets_of
+from .bank_targets import complete_targets, targets_of
+from .origins import describe, origins_of
 from .report import describe_plan, report_imported, report_round
 from .round_runner import EPOCH, HEAD, TARGETS, RoundRunner
 from .run_bank import bank_of, open_bank
@@ -11,9 +12,10 @@ __all__ = [
     'TARGETS',
     'bank_of',
     'complete_targets',
+    'describe',
     'describe_plan',
-    'fingerprint',
     'open_bank',
+    'origins_of',
     'report_imported',
     'report_round',
     'targets_of',

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ...datasets import BankError, ImageBank
 from ...datasets.bank_folder import INITIAL, Round, Shard
-from ...datasets.manifest import ORIGINS
 from ...models.synthesizers import (
     ImageSynthesizer,
     Networks,
@@ -28,7 +27,8 @@ from ...models.synthesizers import (
 from ...utils import Progress, derive_seed
 from ...utils.run_clock import RunClock
 from ...utils.stopping import stop_if_asked
-from .bank_targets import BankTargets, fingerprint
+from .bank_targets import BankTargets
+from .origins import weights_of
 from .persistent_state import (
     import_state,
     load_state,
@@ -67,9 +67,8 @@ class RoundRunner:
         clock (RunClock, optional): Of the whole run. Defaults to None.
         targets (BankTargets, optional): What the teacher says of the images,
             to be kept with them. Defaults to None.
-        made_from (dict[str, str]): What else rounds depend on, as text or
-            checksum: ``synthesizer``, its config, and ``teachers``. Only the
-            first process needs it. Defaults to {}.
+        made_from (dict[str, Any]): What else rounds depend on, of
+            :func:`origins_of`. Defaults to {}.
     """
 
     synthesizer: ImageSynthesizer
@@ -81,7 +80,7 @@ class RoundRunner:
     progress_interval: float = 10
     clock: Optional[RunClock] = None
     targets: Optional[BankTargets] = None
-    made_from: Dict[str, str] = field(default_factory=dict)
+    made_from: Dict[str, Any] = field(default_factory=dict)
     # Of all processes, to wait for each other in.
     group: Any = None
     # Of the images that were made last, those that the first teacher does not
@@ -269,37 +268,16 @@ class RoundRunner:
         synthesizer = self.synthesizer
         return not (synthesizer.persistent_state() or synthesizer.memory_size)
 
-    def bind(self, init_iters: int) -> None:
-        """Bind the bank of a run without a checkpoint to its settings.
-
-        Args:
-            init_iters (int): Steps of the initial rounds.
-
-        Raises:
-            BankError: If its rounds were made from something else.
-        """
-        parts = dict(self.made_from, seed=self.seed, init_iters=init_iters)
-        found: List[Any] = [
-            {
-                name: hashlib.sha256(
-                    repr(parts.get(name)).encode()
-                ).hexdigest()[:16]
-                for name in ORIGINS
-            }
-        ]
-        broadcast_object_list(found)
-        self.bank.opened.bind(found[0])
-
     def _made_from(self, epoch: int, iters: int) -> str:
         """SHA-256 of what the rounds of an epoch follow from."""
-        parts: List[Any] = [self.made_from, self.seed, self.num_classes]
-        parts += [epoch, iters]
+        parts: List[Any] = [
+            self.made_from.get(name) for name in ('synthesizer', 'teachers')
+        ]
+        parts += [self.seed, self.num_classes, epoch, iters]
         parts.append(self.bank.opened.image_shape)
         if epoch != INITIAL:  # which is made without these
-            networks = self.networks
-            for network in (networks.student, networks.aux_head):
-                if network is not None:
-                    parts.append(fingerprint(network))
+            parts.append(self.made_from.get('architecture'))
+            parts.append(weights_of(self.networks))
         found = [hashlib.sha256(repr(parts).encode()).hexdigest()]
         broadcast_object_list(found)
         return str(found[0])

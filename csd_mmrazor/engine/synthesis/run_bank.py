@@ -71,6 +71,7 @@ def open_bank(
     with_rounds: bool,
     group: int = 0,
     labeller: Optional[Callable[[Tensor], Tensor]] = None,
+    made_from: Optional[Dict[str, Any]] = None,
 ) -> ImageBank:
     """Open the bank of a run, on all processes, as its checkpoint knew it.
 
@@ -82,6 +83,9 @@ def open_bank(
         with_rounds (bool): Whether each epoch adds images.
         group (int): As of ``ImageBank.open``. Defaults to 0.
         labeller (callable, optional): Likewise. Defaults to None.
+        made_from (dict[str, Any], optional): Likewise, for a run without a
+            checkpoint; later, the checkpoint says what differs. Defaults to
+            None.
 
     Raises:
         BankError: If it holds another run's images, lacks some of this one's,
@@ -101,7 +105,10 @@ def open_bank(
             f'dataset.init_bank={path}, or delete the folder.'
         )
     classes = class_names(runner, num_classes)
-    bank.open(path, image_shape, num_classes, classes, group, labeller)
+    origins = None if runner.epoch else made_from
+    bank.open(
+        path, image_shape, num_classes, classes, group, labeller, origins
+    )
     folder = bank.opened
     digests = all_gather_object(folder.digest())
     if len(set(digests)) > 1 or not _is_shared(path):

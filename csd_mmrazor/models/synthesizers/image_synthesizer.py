@@ -8,6 +8,7 @@ from typing import (
     Dict,
     Iterator,
     List,
+    Literal,
     Optional,
     Sequence,
     Set,
@@ -155,7 +156,7 @@ class ImageSynthesizer(nn.Module):
             type='Adam', lr=1e-3, betas=(0.5, 0.999)
         ),
         amp: Optional[str] = None,
-        compile: Union[bool, str] = False,
+        compile: Union[bool, Literal['reduce-overhead']] = False,
         latent_lr: Optional[float] = None,
         meta: Optional[Dict[str, Any]] = None,
         view_augment: Optional[Dict[str, Any]] = None,

@@ -61,9 +61,9 @@ def stopped(runner, number):
 def test_what_was_dropped_is_not_made_again(tiny_runner, source, kind):
     options = OPTIONS
     if kind:
+        # Of a capacity by which something older than them would be left.
         options = {
             **OPTIONS,
-            'train_dataloader.dataset.capacity': 24,
             'train_dataloader.dataset.init_bank': source(kind),
         }
     whole = tiny_runner('whole', **options)

@@ -685,6 +685,8 @@ def test_options_that_exclude_each_other():
         synthesizer(graph=True, compile='reduce-overhead')
     with pytest.raises(ValueError, match="compile .*'reduce-overhead', but"):
         synthesizer(compile='fast')
+    with pytest.raises(ValueError, match="'reduce-overhead', but got 5"):
+        synthesizer(compile=5)
 
 
 @in_float64
