@@ -6,8 +6,12 @@ and registers the parts below with MMRazor, where configs find them as
 ``mmrazor.<name>``.
 """
 
-from . import compat
-from .version import __version__
+from .cli.early_signals import answer_early
+
+answer_early()
+
+from . import compat  # noqa: E402
+from .version import __version__  # noqa: E402
 
 compat.check_versions()
 compat.apply()

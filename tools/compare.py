@@ -2,12 +2,8 @@
 """Train a list of methods over seeds, and tabulate what they reach."""
 
 import os
-import signal
 import sys
 from pathlib import Path
-
-# Ctrl-C ends what has not begun without a word.
-signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 # Or else asking for a GPU would keep forked processes from using it.
 os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')

@@ -19,7 +19,11 @@ def speak_utf8() -> None:
     if not is_utf8 and os.environ.get('PYTHONUTF8') != '1':
         os.environ.update(PYTHONUTF8='1', PYTHONIOENCODING='utf-8')
         flags = subprocess._args_from_interpreter_flags()
-        arguments = [*flags, '-X', 'utf8', *sys.argv]
+        # What the commands call the program is no file.
+        program = sys.argv[:1]
+        if program[0].startswith('python -m '):
+            program = program[0].split()[1:]
+        arguments = [*flags, '-X', 'utf8', *program, *sys.argv[1:]]
         os.execv(sys.executable, [sys.executable, *arguments])
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors='backslashreplace')
