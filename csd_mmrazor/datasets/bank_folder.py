@@ -378,7 +378,7 @@ class BankFolder:
             self._rounds.add((shard.epoch, shard.index))
             self._newest = max(self._newest, (shard.epoch, shard.index))
             if write:
-                self._manifest.add(shard._asdict())
+                self._manifest.add(shard.entry())
             if checksum:
                 self._note_targets(shard, checksum, write)
         if write and rounds:
@@ -425,8 +425,9 @@ class BankFolder:
         """Add the shards of another bank, with their targets, as IMPORTED.
 
         Args:
-            source (BankFolder): The other bank. Of its targets those are
-                added that are of ``target_kind``, if all its shards have some.
+            source (BankFolder): The other bank. What it holds out from
+                training stays so. Of its targets those are added that are of
+                ``target_kind``, if all its shards have some.
             link (bool): Whether its files are linked to, not copied: both
                 banks then have them, in the place of one, until both have
                 dropped them.
@@ -455,10 +456,15 @@ class BankFolder:
                 file = source.file_of(shard, with_targets=True)
                 _bring(file, self.path / targets_name(name), link)
             self.shards.append(
-                shard._replace(name=name, epoch=IMPORTED, index=index)
+                shard._replace(
+                    name=name,
+                    epoch=IMPORTED,
+                    index=index,
+                    held_out=shard.held_out or source.held_out,
+                )
             )
             if write:
-                self._manifest.add(self.shards[-1]._asdict())
+                self._manifest.add(self.shards[-1].entry())
             if with_targets:
                 checksum = source.targets[shard.name]
                 self.targets[name] = checksum

@@ -125,8 +125,8 @@ class BankSampler(Sampler[int]):
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         bank: Any = self.dataset
         number = len(self) * self.world_size
-        held_out = getattr(bank, 'held_out', None)
-        places = bank.places(held_out=False) if held_out else None
+        holds_out = getattr(bank, 'holds_out', False)
+        places = bank.places(held_out=False) if holds_out else None
         if self.buffer_shards:
             # Processes take turns shard by shard, not image by image.
             counts = [shard.count for shard in bank.opened.shards]

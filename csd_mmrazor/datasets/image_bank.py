@@ -99,7 +99,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             nothing that was not compared. Defaults to 'new'.
         held_out (float): Share of each round, 0 to less than 1, that the
             sampler never draws, so that no student is trained on it: images
-            to measure it by. It cannot be changed later. Defaults to 0.
+            to measure it by. It cannot be changed later. What ``init_bank``
+            holds out of its images stays so, whatever this is. Defaults to 0.
         metainfo (dict, optional): As in other datasets. Defaults to None.
 
     Raises:
@@ -214,8 +215,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         self.metainfo = dict(metainfo or {})
         self.held_out_share = float(held_out)
         self.held_out: Optional[HeldOut] = None
-        # Of shards, by checksum and number of images.
-        self._masks: Dict[Tuple[str, int], np.ndarray] = {}
+        # Of shards, by what they follow from.
+        self._masks: Dict[Tuple[str, int, Optional[HeldOut]], np.ndarray] = {}
         self.folder: Optional[BankFolder] = None
         self._store: Union[DiskStore, MemoryStore]
         # Whether batches bring targets of a teacher.
@@ -325,16 +326,22 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         Returns:
             ndarray: Indices of 0..len-1, ascending.
         """
-        if self.held_out is None:
+        if not self.holds_out:
             return np.arange(0 if held_out else len(self))
-        masks = []
+        masks: List[np.ndarray] = [np.zeros(0, bool)]
         for shard in self.opened.shards:
-            key = shard.sha256, shard.count
+            key = shard.sha256, shard.count, shard.held_out or self.held_out
             if key not in self._masks:
-                self._masks[key] = self.held_out.mask(shard.count, key[0])
+                rule = key[2] or HeldOut(0)
+                self._masks[key] = rule.mask(shard.count, shard.sha256)
             masks.append(self._masks[key])
-        mask = np.concatenate(masks) if masks else np.zeros(0, bool)
-        return np.flatnonzero(mask == held_out)
+        return np.flatnonzero(np.concatenate(masks) == held_out)
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether images are held out: its own, or some it has imported."""
+        shards = [] if self.folder is None else self.folder.shards
+        return bool(self.held_out) or any(s.held_out for s in shards)
 
     def append(
         self,

@@ -42,7 +42,7 @@ def write_note(folder: Path, made: Round) -> None:
         folder (Path): Of the bank.
         made (Round): What to note.
     """
-    content: Dict[str, Any] = dict(shard=made.shard._asdict(), run=made.run)
+    content: Dict[str, Any] = dict(shard=made.shard.entry(), run=made.run)
     if made.kind is not None:
         content.update(targets=made.targets, kind=made.kind._asdict())
     write_file(folder / note_name(made.shard), json.dumps(content).encode())

@@ -33,11 +33,22 @@ class Shard(NamedTuple):
     epoch: int  # of the training, or INITIAL or IMPORTED
     # Of the round among those of its epoch.
     index: int  # type: ignore[assignment]
+    # Of its images from training, where it was imported with that; None for
+    # what the bank says.
+    held_out: Optional[HeldOut] = None
 
     @property
     def number(self) -> int:
         """What its name begins with. Later shards have larger ones."""
         return int(self.name.split('.')[0])
+
+    def entry(self) -> Dict[str, Any]:
+        """What :func:`parse_shard` reads."""
+        entry = self._asdict()
+        held_out = entry.pop('held_out')
+        if held_out is not None:
+            entry['held_out'] = held_out._asdict()
+        return entry
 
     @property
     def format(self) -> str:
@@ -178,7 +189,7 @@ class ManifestFile:
         if part is None or anew:
             number = int(part.name[4:10]) + 1 if part else 0
             outdated = part
-            lines = [json.dumps(shard._asdict()) for shard in manifest.shards]
+            lines = [json.dumps(shard.entry()) for shard in manifest.shards]
             lines += [
                 json.dumps(dict(targets=name, sha256=checksum))
                 for name, checksum in manifest.targets.items()
@@ -408,8 +419,10 @@ def parse_shard(entry: object) -> Shard:
     Raises:
         ValueError: If it is something else; says what is wrong.
     """
-    fields = entry if isinstance(entry, dict) else {}
-    _check(set(fields) == set(Shard._fields), 'a shard', entry)
+    fields = dict(entry) if isinstance(entry, dict) else {}
+    if 'held_out' in fields:
+        fields['held_out'] = _parse_held_out(fields['held_out'])
+    _check({*fields, 'held_out'} == set(Shard._fields), 'a shard', entry)
     shard = Shard(**fields)
     # Names are not to lead out of the folder.
     _text('shard name', shard.name, _SHARD_NAME)

@@ -29,7 +29,7 @@ def as_before(folder):
         version=1,
         image_shape=folder.image_shape,
         num_classes=folder.num_classes,
-        shards=[shard._asdict() for shard in folder.shards],
+        shards=[shard.entry() for shard in folder.shards],
     )
     if folder.target_kind is not None:
         kind = folder.target_kind._asdict()

@@ -18,6 +18,7 @@ from csd_mmrazor.datasets import (
 )
 from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL
 from csd_mmrazor.datasets.held_out import HeldOut
+from csd_mmrazor.datasets.manifest import parse_shard
 
 SHAPE = (1, 2, 2)
 
@@ -42,6 +43,8 @@ def opened(path, counts=(), group=0, **kwargs):
 
 
 def images_at(bank, places):
+    if not len(places):
+        return set()
     batch = bank.__getitems__(list(places))['inputs']
     return {image.numpy().tobytes() for image in batch}
 
@@ -164,7 +167,7 @@ def test_it_cannot_be_changed(tmp_path, was, now):
     with pytest.raises(BankError, match=f'dataset.held_out={now[0]}'):
         opened(tmp_path / 'bank', (), was[1], held_out=was[0])
     assert (tmp_path / 'bank/manifest.json').read_bytes() == before
-    # It is no fact about images for another run.
+    # Another run holds out as many of its own, and those of the other one.
     other = opened(
         tmp_path / 'new',
         (),
@@ -172,7 +175,35 @@ def test_it_cannot_be_changed(tmp_path, was, now):
         held_out=was[0],
         init_bank=str(bank.opened.path),
     )
-    assert len(other.places(True)) == int(20 * was[0])
+    append(other, 20, 0, 0)
+    assert len(other.places(True)) == int(20 * (now[0] or was[0])) + int(
+        20 * was[0]
+    )
+
+
+@pytest.mark.parametrize('own', [(0, 0), (0.3, 10), (0.25, 4), (0.2, 0)])
+@pytest.mark.parametrize('link', [False, True])
+def test_imports_stay_held_out(tmp_path, own, link):
+    """Through two runs of other kinds, their restarts, and a drop."""
+    bank = opened(tmp_path / 'a', (20, 40), 5, held_out=0.4)
+    held = images_at(bank, bank.places(True))
+    assert len(held) == 24
+    kwargs = dict(held_out=own[0], init_bank=str(tmp_path / 'a'))
+    second = opened(tmp_path / 'b', (), own[1], link_init_bank=link, **kwargs)
+    append(second, 40, 0, 0)
+    expected = held | images_at(second, second.places(True)[24:])
+    assert len(expected) == 24 + 40 * own[0]
+    third = opened(tmp_path / 'c', (), 2, init_bank=str(tmp_path / 'b'))
+    again = opened(tmp_path / 'b', (), own[1], **kwargs)
+    finished = ImageBank(data_root=str(tmp_path / 'b'))
+    for other in (second, third, again, finished):
+        assert images_at(other, other.places(True)) == expected
+        drawn = images_at(other, BankSampler(other, 76 * 2, seed=0))
+        assert len(drawn) == 100 - len(expected) and not drawn & expected
+    third.keep(third.opened.shards[1:])
+    third = opened(tmp_path / 'c', (), 2)
+    left = images_at(third, third.places(True))
+    assert left < expected and len(left) == len(expected) - 8
 
 
 def test_a_finished_bank_keeps_its_own(tmp_path):
@@ -216,3 +247,10 @@ def test_manifests_that_no_bank_writes(tmp_path, entry):
     path.write_text(json.dumps(dict(content, held_out=entry)))
     with pytest.raises(BankError, match='cannot be used'):
         BankFolder(tmp_path / 'bank')
+    # Nor of a shard.
+    shard = dict(
+        name='000000.npy', count=1, sha256='a' * 64, epoch=-2, index=0
+    )
+    parse_shard(shard)
+    with pytest.raises(ValueError, match='held_out|share|group'):
+        parse_shard(dict(shard, held_out=entry))

@@ -71,7 +71,7 @@ def test_a_round_writes_as_much_whatever_the_bank_has(tmp_path, monkeypatch):
     manifest.write(shown._replace(shards=shards[:1]))
     sizes = {}
     for each in shards[1:]:
-        manifest.add(each._asdict())
+        manifest.add(each.entry())
         number = int(each.name[:6])
         if number < 10 or number >= 4990:
             written.clear()
@@ -231,7 +231,7 @@ def line(**values):
     return (json.dumps(values) + '\n').encode()
 
 
-ENTRY = shard(1)._asdict()
+ENTRY = shard(1).entry()
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_a_full_disk_leaves_the_log(folder, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, 'fsync', full)
-        folder._manifest.add(shard(9)._asdict())
+        folder._manifest.add(shard(9).entry())
         with pytest.raises(OSError, match='log_.*|not written') as error:
             folder.write_manifest()
     assert 'log_000000.jsonl' in str(error.value)
