@@ -18,6 +18,7 @@ from ..engine import SynthesisHook
 from ..engine.hooks.synthesis_hook import Planned
 from ..utils import latest_checkpoint
 from ..utils.files import work_dir_lock
+from ..utils.run_seed import noted_seed
 from ..utils.stopping import REQUEUE, stop_if_asked, stop_on_signals
 from ..utils.validation import check_validation
 from .config import (
@@ -116,6 +117,10 @@ def train(args: argparse.Namespace) -> None:
     if args.plan:
         _plan(cfg)
         return
+    randomness = cfg.get('randomness') or {}
+    if cfg.get('resume') and randomness.get('seed') is None:
+        # As the run has drawn it, for images before its first checkpoint.
+        cfg.randomness = dict(randomness, seed=noted_seed(cfg.work_dir))
     is_first = is_first_process(cfg.launcher)
     with work_dir_lock(cfg.work_dir) if is_first else nullcontext():
         runner = Runner.from_cfg(cfg)

@@ -70,6 +70,38 @@ def test_a_run_that_is_asked_to_stop_goes_on(
     same_result(tmp_path / 'run', whole / 'run')
 
 
+def test_a_seed_that_was_drawn_is_taken_up(
+    forked,
+    config,  # noqa: F811
+    tmp_path,
+):
+    """Before the first checkpoint, and after it."""
+    config(**{'randomness.seed': None})
+    argv = ('config.py', '--work-dir', 'run', '--requeue', '--no-rehearsal')
+    for number, epochs in ((3, 0), (11, 1)):  # an epoch has eight steps
+        setup = AT_CALL.format(
+            module='models',
+            name='CSDDistillation.train_step',
+            number=number,
+            signal='SIGUSR1',
+        )
+        stopped = forked(*argv, setup=setup)
+        assert stopped.status == [75], stopped.output[-3000:]
+        found = [*(tmp_path / 'run').glob('epoch_*.pth')]
+        assert len(found) == epochs
+    again = forked(*argv)
+    assert again.status == [0] and 'that differs' not in again.output
+    seed = (tmp_path / 'run/seed.txt').read_text().strip()
+    named = ('--cfg-options', f'randomness.seed={seed}')
+    plain = forked('config.py', '--work-dir', 'whole', *named)
+    assert plain.status == [0], plain.output[-3000:]
+    same_result(tmp_path / 'run', tmp_path / 'whole')
+    # It is not written over by a start that is refused.
+    refused = forked('config.py', '--work-dir', 'run', '--no-rehearsal')
+    assert 'holds images of an earlier run' in refused.output
+    assert (tmp_path / 'run/seed.txt').read_text().strip() == seed
+
+
 # Long work that is no step: what is between two shards.
 SHARDS = dict(
     targets=('engine.synthesis.bank_targets', '_of_shard', 'host'),

@@ -98,6 +98,11 @@ def differences_of(runner: Runner, meta: Dict[str, Any]) -> List[Difference]:
             'plain data: they cannot be compared.'
         )
         return []
+    randomness = old.get('randomness') or {}
+    wanted = (new.get('randomness') or {}).get('seed')
+    if randomness.get('seed') is None and wanted is not None:
+        # One that the run has drawn may be named.
+        old = dict(old, randomness=dict(randomness, seed=meta.get('seed')))
     return config_differences(old, new)
 
 

@@ -22,6 +22,7 @@ from ...datasets import BankError, BankFolder, ImageBank
 from ...datasets.bank_folder import INITIAL, Round, Shard
 from ...datasets.loose_rounds import read_notes, remove_note, targets_name
 from ...utils import path_below
+from ...utils.run_seed import note_seed
 from .class_names import class_names
 
 
@@ -104,6 +105,9 @@ def open_bank(
             'from these images with --cfg-options train_dataloader.'
             f'dataset.init_bank={path}, or delete the folder.'
         )
+    randomness = runner.cfg.get('randomness') or {}
+    if randomness.get('seed') is None and is_main_process():
+        note_seed(runner.work_dir, runner.seed)
     classes = class_names(runner, num_classes)
     origins = None if runner.epoch else made_from
     bank.open(
