@@ -169,6 +169,7 @@ class BankFolder:
         self.targets: Dict[str, str] = {}
         self.held_out: Optional[HeldOut] = None
         self.made_from: Optional[Dict[str, str]] = None
+        self.dropped = 0
         if self.exists(path):
             manifest = self._read_manifest()
             self.shards, self.states = manifest.shards, manifest.states
@@ -176,6 +177,7 @@ class BankFolder:
             self.targets = manifest.targets
             self.held_out = manifest.held_out
             self.made_from = manifest.made_from
+            self.dropped = manifest.dropped
             found = manifest._asdict()
             if manifest.classes:
                 self._check_classes(manifest.classes)
@@ -728,6 +730,11 @@ class BankFolder:
         """Drop all shards but these."""
         kept = {*shards}
         dropped = [shard for shard in self.shards if shard not in kept]
+        # Where none is left, all are made again.
+        first = shards[0].number if shards else 0
+        self.dropped = bool(shards) * self.dropped + sum(
+            shard.count for shard in dropped if shard.number < first
+        )
         self.shards = list(shards)
         self._count_rounds()
         for shard in dropped:
@@ -926,6 +933,7 @@ class BankFolder:
                 self.targets,
                 self.held_out,
                 self.made_from,
+                self.dropped,
             ),
             anew,
         )

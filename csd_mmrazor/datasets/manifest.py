@@ -83,6 +83,7 @@ class Manifest(NamedTuple):
     held_out: Optional[HeldOut] = None  # from training; None for no image
     # Of what the first rounds were made from, by name; None if unknown.
     made_from: Optional[Dict[str, str]] = None
+    dropped: int = 0  # images that were older than the first shard
 
 
 class LogPart(NamedTuple):
@@ -115,6 +116,7 @@ ORIGINS = dict(
 )
 _SHORT_SHA256 = re.compile(r'[0-9a-f]{16}')
 _MOST_SHARDS = 10**9  # as many as there are names
+_MOST_DROPPED = 10**15
 MOST_BYTES = 2**31 - 1  # of a record, for NumPy
 # Numbers that a view is drawn by, in a byte each; views of an image at most.
 DRAWS, MOST_VIEWS = 3, 1000
@@ -225,6 +227,8 @@ class ManifestFile:
             content['held_out'] = manifest.held_out._asdict()
         if manifest.made_from is not None:
             content['made_from'] = manifest.made_from
+        if manifest.dropped:
+            content['dropped'] = manifest.dropped
         text = json.dumps(content, indent=1)
         write_file(self.folder / MANIFEST, text.encode())
         self._part, self._digest, self._lines = part, digest, []
@@ -320,8 +324,10 @@ def _parse_manifest(found: Any) -> Manifest:
     """Take from a manifest nothing but what a bank can have."""
     keys = {'version', 'image_shape', 'num_classes', 'shards'}
     _check(isinstance(found, dict), 'what it holds', found)
-    known = keys | {'states', 'classes', 'targets', 'held_out', 'made_from'}
+    known = {'states', 'classes', 'targets', 'held_out', 'made_from'}
+    known |= keys | {'dropped'}
     _check(keys <= set(found) <= known, 'the keys', list(found))
+    _integer('dropped', found.get('dropped', 0), 0, _MOST_DROPPED)
     _integer('version', found['version'], 1, 1)
     shape = found['image_shape']
     _check(isinstance(shape, list) and len(shape) == 3, 'image_shape', shape)
@@ -370,6 +376,7 @@ def _parse_manifest(found: Any) -> Manifest:
         targets,
         _parse_held_out(found['held_out']) if 'held_out' in found else None,
         _parse_origins(found['made_from']) if 'made_from' in found else None,
+        found.get('dropped', 0),
     )
 
 

@@ -313,6 +313,11 @@ class RoundRunner:
         """Note the images that a bank has, as when they were made."""
         folder, left = self.bank.opened, len(self.bank)
         memory = self.synthesizer.memory
+        if self.bank.capacity is not None:
+            # What is dropped could not be noted again.
+            memory.capacity = min(memory.capacity, self.bank.capacity)
+        if left >= memory.capacity:
+            memory.skip(folder.dropped)
         for shard in folder.shards if self.synthesizer.memory_size else ():
             stop_if_asked()
             left -= shard.count

@@ -63,7 +63,8 @@ class ContrastiveLoss(WeightedLoss):
         memory_size (int): Images of the bank to compare with, 0 or more,
             drawn in each step. Defaults to 4096 (authors' code).
         memory_capacity (int): Of how many of the newest images they are
-            drawn. Defaults to 40960 (authors' code).
+            drawn, or of the ``capacity`` of the bank, if that is fewer.
+            Defaults to 40960 (authors' code).
         optimizer (dict, optional): The head's. None trains it by the
             optimizer of the round. Defaults to Adam, lr 1e-3, betas (0.9,
             0.999) (authors' code).

@@ -1,11 +1,20 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Banks that drop their oldest images, in runs that are stopped."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mmrazor.registry import MODELS
 from PIL import Image
-from test_persistent_state import SYNTHESIS, Stop, assert_same, outcome
+from test_persistent_state import OPTIONS as CONTRASTIVE
+from test_persistent_state import (
+    SYNTHESIS,
+    Stop,
+    assert_same,
+    hook_of,
+    outcome,
+)
 
 from csd_mmrazor.datasets import BankError, BankFolder, ImageBank
 from csd_mmrazor.datasets import image_bank as module
@@ -79,6 +88,25 @@ def test_what_was_dropped_is_not_made_again(tiny_runner, source, kind):
     again = tiny_runner('cut', resume=True, **free)
     again.train()
     assert_same(outcome(whole), outcome(again))
+
+
+def test_a_memory_of_images_that_were_dropped(tiny_runner):
+    """Larger than the bank, and with rows in the order of a whole run."""
+    options = {
+        **CONTRASTIVE,
+        'train_dataloader.dataset.capacity': 32,
+        'train_cfg.max_epochs': 3,
+        f'{SYNTHESIS}.init_rounds': 4,
+    }
+    whole = tiny_runner('whole', **options)
+    whole.train()
+    stopped(tiny_runner('cut', **options), 5)  # an epoch has three
+    resumed = tiny_runner('cut', resume=True, **options)
+    resumed.train()
+    assert BankFolder(Path(resumed.work_dir, 'bank')).dropped == 5 * 16
+    for runner in (whole, resumed):
+        assert hook_of(runner).synthesizer.memory.seen == 7 * 16
+    assert_same(outcome(whole), outcome(resumed))
 
 
 @pytest.mark.parametrize('kind', ['bank', 'folder'])
