@@ -36,6 +36,7 @@ from ..models.synthesizers.step_graph import WARM_UP
 from ..models.utils import frozen, recorded_outputs, submodule
 from ..utils import write_file
 from .config import enable_amp
+from .ranges import file_to_write, in_range
 
 PART = 'part:'
 # Events of torch's profiler that are parts by themselves.
@@ -50,20 +51,30 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='train config file path')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--out', help='JSON file to write')
+    parser.add_argument('--out', type=file_to_write, help='JSON file to write')
     parser.add_argument('--amp', choices=('bfloat16', 'float16'))
-    parser.add_argument('--blocks', type=int, default=5)
-    parser.add_argument('--steps', type=int, default=3, help='of a block')
+    parser.add_argument(
+        '--blocks', type=in_range(int, 1), default=5, help='1 or more'
+    )
+    parser.add_argument(
+        '--steps',
+        type=in_range(int, 1),
+        default=3,
+        help='of a block, 1 or more',
+    )
     parser.add_argument(
         '--round',
-        type=int,
+        type=in_range(int, 1),
         nargs=2,
         default=(4, 8),
         metavar=('SYNTHESIS', 'STUDENT'),
-        help='steps of the end-to-end round',
+        help='steps of the end-to-end round, 1 or more',
     )
     parser.add_argument(
-        '--bank', type=int, default=100_000, help='images in the bank'
+        '--bank',
+        type=in_range(int, 1),
+        default=100_000,
+        help='images in the bank, 1 or more',
     )
     parser.add_argument(
         '--against',

@@ -29,33 +29,160 @@ from torch.utils.data import DataLoader
 from ..datasets import BankFolder, BankSampler, ImageBank, bank_collate
 from ..datasets.image_codec import ImageCodec, decode
 from ..datasets.image_folder import list_image_folder
+from ..utils.files import write_file
 from ..utils.threads import thread_count
+from .errors import concise_errors
+from .ranges import file_to_write, in_range
 
 SIZE = 224
+
+
+# Of photographs: those that stand for a bank's images, and those of formats.
+_PHOTOS = dict(memory=256, formats=16)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('what', choices=['formats', 'shards', 'memory'])
-    parser.add_argument('--images', help='folder in ImageFolder layout')
+    parser.add_argument(
+        '--images',
+        help='folder in ImageFolder layout, of at least '
+        f'{_PHOTOS["formats"]} pictures for formats and '
+        f'{_PHOTOS["memory"]} for memory',
+    )
     parser.add_argument('--folder', help='where banks are made, and deleted')
-    parser.add_argument('--out', help='JSON file to write')
-    parser.add_argument('--shards', type=int, nargs='+')
-    parser.add_argument('--formats', nargs='+', default=['raw'])
+    parser.add_argument('--out', type=file_to_write, help='JSON file to write')
     parser.add_argument(
-        '--limit', type=float, default=1.25, help='GiB of data'
+        '--shards',
+        type=in_range(int, 1),
+        nargs='+',
+        default=[100, 1000, 10000],
+        help='numbers of shards, ascending, 1 or more (default: %(default)s)',
     )
-    parser.add_argument('--times', type=float, default=3.05, help='the limit')
-    parser.add_argument('--shard', type=int, default=64, help='images')
-    parser.add_argument('--batch', type=int, default=64)
-    parser.add_argument('--buffer', type=int, nargs='+', default=[0, 8])
     parser.add_argument(
-        '--step', type=float, nargs='+', default=[0, 0.25], help='seconds'
+        '--formats',
+        nargs='+',
+        default=['raw'],
+        choices=['raw', 'png', 'jpeg', 'webp'],
+        help='of the banks of memory (default: %(default)s)',
     )
-    parser.add_argument('--steps', type=int, default=40, help='of each kind')
-    parser.add_argument('--cores', type=int, nargs='+', default=[2, 1])
+    parser.add_argument(
+        '--limit',
+        type=in_range(float, 0, above=True),
+        default=1.25,
+        help='GiB of data that a process may have, more than its imports '
+        'take (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--times',
+        type=in_range(float, 0, above=True),
+        default=3.05,
+        help='how many times the limit a bank is, above 0 '
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--shard',
+        type=in_range(int, 1, _PHOTOS['memory']),
+        default=64,
+        help=f'images of a shard, 1 to {_PHOTOS["memory"]} '
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--batch',
+        type=in_range(int, 1),
+        default=64,
+        help='images, 1 or more (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--buffer',
+        type=in_range(int, 0),
+        nargs='+',
+        default=[0, 8],
+        help='buffer_shards, 0 or more (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--step',
+        type=in_range(float, 0),
+        nargs='+',
+        default=[0, 0.25],
+        help='seconds, 0 or more (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--steps',
+        type=in_range(int, 1),
+        default=40,
+        help='of each kind, 1 or more (default: %(default)s)',
+    )
+    cores = _cores()
+    parser.add_argument(
+        '--cores',
+        type=in_range(int, 1, cores),
+        nargs='+',
+        default=[n for n in (2, 1) if n <= cores],
+        help=f'1 to {cores} here (default: %(default)s)',
+    )
     parser.add_argument('--worker', help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.worker:
+        _check(parser, args)
+    return args
+
+
+def _cores() -> int:
+    """Of this machine, as far as this process may use them."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with an error by what does not fit together."""
+    if sorted({*args.shards}) != args.shards:
+        parser.error(f'--shards should ascend, but got {args.shards}')
+    if args.folder is not None and not Path(args.folder).is_dir():
+        parser.error(f'--folder {args.folder} is not a folder')
+    least = _PHOTOS.get(args.what, 0)
+    if least and not (args.images and Path(args.images).is_dir()):
+        parser.error(
+            f'{args.what} needs --images, a folder in ImageFolder layout of '
+            f'at least {least} pictures, but got {args.images}'
+        )
+    if least:
+        try:
+            found = len(list_image_folder(args.images))
+        except (OSError, ValueError) as error:
+            parser.error(f'--images {args.images}: {error}')
+        if found < least:
+            parser.error(
+                f'--images {args.images} has {found} pictures, but '
+                f'{args.what} needs at least {least}'
+            )
+    if args.what != 'memory':
+        return
+    used = _data_in_use()
+    if args.limit * 2**30 <= used:
+        parser.error(
+            f'--limit should be above {used / 2**30:.2f} GiB, which the '
+            f'imports of a process take here, but got {args.limit:g}'
+        )
+    needed = args.times * args.limit * 2**30
+    free = shutil.disk_usage(args.folder or tempfile.gettempdir()).free
+    if needed > free:
+        parser.error(
+            f'--times {args.times:g} of --limit {args.limit:g} takes '
+            f'{needed / 1e9:.1f} GB, but --folder has room for '
+            f'{free / 1e9:.1f} GB'
+        )
+
+
+def _data_in_use() -> int:
+    """Bytes that ``RLIMIT_DATA`` counts of this process; 0 if unknown."""
+    try:
+        status = Path('/proc/self/status').read_text()
+    except OSError:
+        return 0
+    lines = [s for s in status.splitlines() if s.startswith('VmData:')]
+    return 1024 * int(lines[0].split()[1]) if lines else 0
 
 
 def main() -> None:
@@ -65,12 +192,13 @@ def main() -> None:
     if args.worker:
         print(json.dumps(read_small(**json.loads(args.worker))))
         return
-    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        measure = dict(formats=formats, shards=shards, memory=memory)
-        found = measure[args.what](args, Path(folder))
-    if args.out:
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(json.dumps(found, indent=1) + '\n')
+    measure = dict(formats=formats, shards=shards, memory=memory)
+    with concise_errors():
+        with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+            found = measure[args.what](args, Path(folder))
+        if args.out:
+            content = json.dumps(found, indent=1) + '\n'
+            write_file(args.out, content.encode())
 
 
 def contents(folder: str, number: int) -> Dict[str, np.ndarray]:
@@ -103,7 +231,7 @@ def formats(args: argparse.Namespace, folder: Path) -> List[Dict[str, Any]]:
     others = plain_coders()
     names = [('raw', None), ('png', None), ('jpeg', 95), ('jpeg', 90)]
     names += [('webp', 95), ('webp', 90)]
-    for kind, images in contents(args.images, 16).items():
+    for kind, images in contents(args.images, _PHOTOS['formats']).items():
         for name, quality in names:
             codec = ImageCodec(name, quality)
             coder = codec._encode, _decoder(name, images.shape[1:])
@@ -193,7 +321,7 @@ def shards(args: argparse.Namespace, folder: Path) -> List[Dict[str, Any]]:
     bank = BankFolder(folder / 'bank', (1, 2, 2), 10)
     image, label = np.zeros((1, 1, 2, 2), np.uint8), np.zeros(1, np.int64)
     write_manifest, fsync = BankFolder.write_manifest, os.fsync
-    for number in args.shards or [100, 1000, 10000]:
+    for number in args.shards:
         # Not to wait for the disk each time where that is not measured.
         BankFolder.write_manifest = lambda self, anew=False: None
         os.fsync = lambda file: None
@@ -233,14 +361,14 @@ def _open(path: Path, **options: Any) -> ImageBank:
 def memory(args: argparse.Namespace, folder: Path) -> List[Dict[str, Any]]:
     """A bank of some times the memory that a process may have."""
     number = int(args.times * args.limit * 2**30 / (3 * SIZE**2))
-    images = contents(args.images, 256)['and noise of 3/255']
+    images = contents(args.images, _PHOTOS['memory'])['and noise of 3/255']
     rng, rows = np.random.default_rng(1), []
     for name in args.formats:
         path = folder / name
         bank = BankFolder(path, images.shape[1:], 1000, codec=ImageCodec(name))
         # The same files of images again, in another order.
         for index in range(-(-number // args.shard)):
-            order = rng.permutation(256)[: args.shard]
+            order = rng.permutation(len(images))[: args.shard]
             bank.append(images[order], order, 0, index, write=True)
         size = sum(file.stat().st_size for file in path.iterdir())
         _open(path, storage='disk')  # what a run's start has checked
@@ -279,7 +407,10 @@ def _run(job: Dict[str, Any]) -> Dict[str, Any]:
     command += ['memory', '--worker', json.dumps(job)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(done.stderr)
+        lines = done.stderr.strip().splitlines() or ['killed']
+        raise RuntimeError(
+            f'A process with --limit {job["limit"]} has failed: {lines[-1]}'
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 

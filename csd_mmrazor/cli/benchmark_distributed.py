@@ -23,18 +23,35 @@ from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from .ranges import file_to_write, in_range
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='train config file path')
-    parser.add_argument('--processes', type=int, nargs='+', default=[1, 2])
-    parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument(
-        '--rounds', type=int, default=2, help='of synthesis, of each process'
+        '--processes', type=in_range(int, 1), nargs='+', default=[1, 2]
     )
-    parser.add_argument('--iters', type=int, default=10, help='of a round')
-    parser.add_argument('--steps', type=int, default=20, help='of the student')
-    parser.add_argument('--out', help='JSON file to write')
+    parser.add_argument('--repeats', type=in_range(int, 1), default=3)
+    parser.add_argument(
+        '--rounds',
+        type=in_range(int, 1),
+        default=2,
+        help='of synthesis, of each process, 1 or more',
+    )
+    parser.add_argument(
+        '--iters',
+        type=in_range(int, 1),
+        default=10,
+        help='of a round, 1 or more',
+    )
+    parser.add_argument(
+        '--steps',
+        type=in_range(int, 1),
+        default=20,
+        help='of the student, 1 or more',
+    )
+    parser.add_argument('--out', type=file_to_write, help='JSON file to write')
     parser.add_argument('--port', default='29571')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     parser.add_argument('--worker', help=argparse.SUPPRESS)

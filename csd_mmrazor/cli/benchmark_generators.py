@@ -11,6 +11,7 @@ import torch.nn as nn
 from mmrazor.registry import MODELS
 
 from ..engine.flops import operations
+from .ranges import file_to_write, in_range
 
 GENERATORS = dict(
     CSDGenerator=dict(type='CSDGenerator'),
@@ -59,8 +60,14 @@ def cost(generator: nn.Module, images: int = 2) -> Dict[str, float]:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--sizes', type=int, nargs='+', default=[32, 64, 224])
-    parser.add_argument('--out', help='JSON file to write')
+    parser.add_argument(
+        '--sizes',
+        type=in_range(int, 4),
+        nargs='+',
+        default=[32, 64, 224],
+        help='4 or more pixels',
+    )
+    parser.add_argument('--out', type=file_to_write, help='JSON file to write')
     args = parser.parse_args()
     found: Dict[str, Dict[str, Any]] = {}
     for name, cfg in GENERATORS.items():

@@ -25,6 +25,8 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from .ranges import file_to_write, in_range
+
 # What is counted: the collectives that the run and its libraries use.
 COLLECTIVES = (
     'all_gather',
@@ -398,16 +400,23 @@ def main() -> None:
     commands = parser.add_subparsers(dest='command', required=True)
     counting = commands.add_parser('count')
     counting.add_argument('config', help='train config file path')
-    counting.add_argument('--processes', type=int, nargs='+', default=[2, 4])
+    counting.add_argument(
+        '--processes', type=in_range(int, 1), nargs='+', default=[2, 4]
+    )
     counting.add_argument('--work-dir', required=True)
     counting.add_argument('--port', default='29573')
     counting.add_argument('--cfg-options', nargs='+', action=DictAction)
     modelling = commands.add_parser('model')
     modelling.add_argument(
-        '--gpus', type=int, nargs='+', default=[1, 2, 4, 8, 16, 32, 64]
+        '--gpus',
+        type=in_range(int, 1),
+        nargs='+',
+        default=[1, 2, 4, 8, 16, 32, 64],
     )
     for each in (counting, modelling):
-        each.add_argument('--out', help='JSON file to write')
+        each.add_argument(
+            '--out', type=file_to_write, help='JSON file to write'
+        )
     args = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     result = count(args) if args.command == 'count' else model(args.gpus)

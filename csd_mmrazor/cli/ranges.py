@@ -1,0 +1,63 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Numbers and files that a command line may have."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+
+def in_range(
+    kind: Callable[[str], Any],
+    lowest: float,
+    highest: Optional[float] = None,
+    above: bool = False,
+) -> Callable[[str], Any]:
+    """A ``type`` of argparse: numbers of a range.
+
+    Args:
+        kind (type): int or float.
+        lowest (float): The least.
+        highest (float, optional): The most. Defaults to None, any.
+        above (bool): Whether ``lowest`` itself is too low. Defaults to
+            False.
+
+    Returns:
+        Callable: Its errors say what the range is.
+    """
+    wanted = 'an integer' if kind is int else 'a number'
+    wanted += f' above {lowest}' if above else f', {lowest} or more'
+    if highest is not None:
+        wanted += f', at most {highest}'
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        is_low = value <= lowest if above else value < lowest
+        if (
+            not math.isfinite(value)
+            or is_low
+            or (highest is not None and value > highest)
+        ):
+            raise argparse.ArgumentTypeError(
+                f'should be {wanted}, but got {text!r}'
+            )
+        return value
+
+    return parse
+
+
+def file_to_write(text: str) -> str:
+    """A ``type`` of argparse: a file whose folder is there, or can be made."""
+    path = Path(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f'cannot be written to ({error.strerror}): {text!r}'
+        ) from error
+    if not text or path.is_dir():
+        raise argparse.ArgumentTypeError(f'should be a file, but got {text!r}')
+    return text
