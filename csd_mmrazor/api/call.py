@@ -188,10 +188,11 @@ def distill(
             '15min'.
         work_dir (str | Path): The folder of the run. Defaults to
             'runs/distill'.
-        classes (int | sequence[str], optional): Number of classes K, or names
-            of the folders of ``val`` in the order of the teacher's logits.
-            Defaults to what the networks return, and to folders in
-            alphabetical order, or by number if all are numbers.
+        classes (int | sequence[str], optional): Number of classes K, or their
+            names in the order of the teacher's logits, by which the folders
+            of ``val`` and ``init_bank`` are called. Defaults to what the
+            networks return, and to folders in alphabetical order, or by
+            number if all are numbers.
         teacher_weights (str, optional): A file or URL of the teacher's
             weights. Defaults to None, those it has.
         student_weights (str, optional): Weights that the student starts from.
@@ -306,8 +307,9 @@ def distill(
         )
     _check_classes(traced, num_classes)
     row = _row(parsed, inputs, schedule, method)
+    names = None if num_classes == classes else [*classes]
     with isolated(device):
-        val_cfg = _val_of(val, inputs, traced['teacher'].num_classes, classes)
+        val_cfg = _val_of(val, inputs, traced['teacher'].num_classes, names)
     chosen = dict(
         method=method,
         loss_weights=loss_weights,
@@ -336,6 +338,7 @@ def distill(
             val=val_cfg,
             val_interval=val_interval,
             blocks=blocks,
+            classes=names,
             **chosen,
         )
 
@@ -565,7 +568,10 @@ def _row(
 
 
 def _val_of(
-    val: Any, inputs: Inputs, num_classes: int, classes: Any
+    val: Any,
+    inputs: Inputs,
+    num_classes: int,
+    names: Optional[List[str]],
 ) -> Optional[Dict[str, Any]]:
     """The config of the validation images."""
     shape = list(inputs.image_shape)
@@ -577,7 +583,6 @@ def _val_of(
                 f'val={str(val)!r} is not a folder: give one with a folder of '
                 'images for each class, a data set, or None.'
             )
-        names = None if isinstance(classes, Integral) else classes
         try:
             list_image_folder(val, num_classes, names)
         except (ValueError, FileNotFoundError) as error:
@@ -587,7 +592,7 @@ def _val_of(
             data_root=str(Path(val).resolve()),
             image_shape=shape,
             num_classes=num_classes,
-            classes=None if names is None else list(names),
+            classes=names,
         )
     if not hasattr(val, '__getitem__') and not hasattr(val, '__iter__'):
         raise TypeError(
@@ -605,6 +610,7 @@ def _val_of(
         image_shape=shape,
         mean=list(inputs.mean),
         std=list(inputs.std),
+        classes=names,
     )
 
 

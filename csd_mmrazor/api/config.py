@@ -258,6 +258,7 @@ def make_config(
     init_labels: str = 'folders',
     blocks: bool = False,
     teacher_license: Optional[str] = None,
+    classes: Optional[Sequence[str]] = None,
 ) -> Dict[str, Any]:
     """Make the config of a run; a pure function.
 
@@ -285,6 +286,7 @@ def make_config(
         blocks (bool): Whether the student starts from blocks of the teacher.
             Defaults to False.
         teacher_license (str, optional): What the teacher may be used under.
+        classes (sequence[str], optional): Names of the classes in order.
 
     Returns:
         dict[str, Any]: Plain data.
@@ -398,6 +400,10 @@ def make_config(
         max_retries=2,
         synthesizer=synthesizer,
     )
+    if classes is not None:
+        cfg['train_dataloader']['dataset']['metainfo'] = dict(
+            classes=list(classes)
+        )
     if teacher_license is not None:
         cfg['default_hooks']['export']['teacher_license'] = teacher_license
     if blocks:

@@ -93,8 +93,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument(
         '--classes',
         metavar='K',
-        help='their number, or names of the folders of --val in the order of '
-        "the teacher's logits: a,b,c",
+        help="their number, or names in the order of the teacher's logits, as "
+        'the folders of --val and --init-bank are called: a,b,c',
     )
     group.add_argument(
         '--val',

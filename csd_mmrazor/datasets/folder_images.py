@@ -116,10 +116,13 @@ class LentImages(Dataset[Dict[str, Any]]):
         image_shape (sequence[int]): (C, H, W).
         mean (sequence[float]): What inputs are normalised by, 0..255.
         std (sequence[float]): Likewise.
+        classes (sequence[str], optional): Names of the classes in order.
+            Defaults to None, those that the data set has as ``classes``.
 
     Raises:
         TypeError: If items are something else.
-        ValueError: If images have another shape.
+        ValueError: If images have another shape, or the data set has the
+            same classes in another order.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class LentImages(Dataset[Dict[str, Any]]):
         image_shape: Sequence[int],
         mean: Sequence[float],
         std: Sequence[float],
+        classes: Optional[Sequence[str]] = None,
     ) -> None:
         from ..utils.imports import lent
 
@@ -141,6 +145,15 @@ class LentImages(Dataset[Dict[str, Any]]):
         self.metainfo: Dict[str, Any] = {}
         if isinstance(names, (list, tuple, np.ndarray)):
             self.metainfo = dict(classes=tuple(map(str, names)))
+        if classes is not None:
+            own = self.metainfo.get('classes', ())
+            if {*own} == {*classes} and own != (*classes,):
+                raise ValueError(
+                    f'val has the classes {_some(own)}, but classes has '
+                    f'another order, {_some(classes)}: its labels would mean '
+                    'something else. Give its labels the order of classes.'
+                )
+            self.metainfo = dict(classes=tuple(classes))
         if not len(self.items):
             raise ValueError('val has no images.')
         self.normalised = self._look()
@@ -208,6 +221,10 @@ def _items(given: Any) -> Any:
         for image, label in zip(*_pair(batch))
     ]
     return _Listed(pairs, getattr(inner, 'classes', None))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ', '.join(names[:10]) + (', ...' if len(names) > 10 else '')
 
 
 class _Listed(List[Any]):

@@ -44,7 +44,11 @@ from .bank_folder import (
 )
 from .held_out import HeldOut
 from .image_codec import ImageCodec
-from .image_folder import list_image_folder, list_pictures
+from .image_folder import (
+    list_image_folder,
+    list_pictures,
+    names_of_folders,
+)
 from .image_store import DiskStore, MemoryStore
 from .loose_rounds import targets_name, write_note
 from .pictures import read_picture
@@ -586,16 +590,6 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             size += self.opened.target_dtype.itemsize
         return length * size > self.memory_limit
 
-    def _names_of(self, root: str) -> Optional[List[str]]:
-        """The bank's classes, if those are what folders are called."""
-        folders = {
-            path.name
-            for path in Path(root).iterdir()
-            if path.is_dir() and not path.name.startswith('.')
-        }
-        names = self.opened.classes
-        return names if folders and folders <= {*names} else None
-
     def _adopt(self, root: str) -> None:
         """Take over the shards of another bank, and targets if all have."""
         source = BankFolder(
@@ -649,9 +643,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         if self.init_labels == 'teacher':
             samples = [(path, 0) for path in list_pictures(root)]
         else:
-            samples = list_image_folder(
-                root, self.opened.num_classes, self._names_of(root)
-            )
+            names = names_of_folders(root, self.opened.classes)
+            samples = list_image_folder(root, self.opened.num_classes, names)
         channels, height, width = self.opened.image_shape
         if channels not in (1, 3):
             raise BankError(

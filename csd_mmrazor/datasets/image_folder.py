@@ -1,6 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import difflib
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -9,6 +11,7 @@ from mmengine.logging import print_log
 _SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.webp'}
 # Notes that are found beside images.
 _NOTES = {'.txt', '.csv', '.json', '.xml', '.md', '.db', '.ini'}
+_NUMBER, _SYNSET = re.compile('[0-9]+'), re.compile('n[0-9]{8}')
 
 
 def list_image_folder(
@@ -50,10 +53,11 @@ def list_image_folder(
     limit = len(classes) if classes else num_classes
     labels = _labels(names, classes)
     if limit is not None and any(label >= limit for label in labels.values()):
-        wanted = ', '.join(classes) if classes else f'{limit} classes'
+        if classes:
+            raise ValueError(_unknown(root, names, classes))
         raise ValueError(
-            f'The classes in {root}, {names[:20]}, do not match {wanted}'
-            + ('.' if classes else f', which are 0..{limit - 1}.')
+            f'The classes in {root}, {names[:20]}, do not match {limit} '
+            f'classes, which are 0..{limit - 1}.'
         )
     images = {name: list(_images(Path(root, name))) for name in names}
     if not any(images.values()):
@@ -64,6 +68,35 @@ def list_image_folder(
         )
     _check_complete(root, images, labels, limit, classes)
     return [(path, labels[name]) for name in names for path in images[name]]
+
+
+def names_of_folders(
+    root: Union[str, Path], classes: Sequence[str]
+) -> Optional[Sequence[str]]:
+    """The classes by which the folders of :func:`list_image_folder` are told.
+
+    Folders that are all called by numbers have their labels from these, and
+    those of ImageNet's synsets, such as n01440764, from their order, whatever
+    else the classes are called.
+
+    Args:
+        root (str | Path): The folder.
+        classes (sequence[str]): Names of the classes, as far as known.
+
+    Returns:
+        sequence[str] | None: The same, or None where they are not needed.
+    """
+    names = [
+        path.name
+        for path in Path(root).iterdir()
+        if path.is_dir() and not path.name.startswith('.')
+    ]
+    for pattern in (_NUMBER, _SYNSET):
+        if all(map(pattern.fullmatch, names)) and not any(
+            map(pattern.fullmatch, classes)
+        ):
+            return None
+    return classes or None
 
 
 def list_pictures(root: Union[str, Path]) -> List[Path]:
@@ -122,6 +155,27 @@ def _labels(
             else f'The classes {names[:20]} have the same number twice.'
         )
     return labels
+
+
+def _unknown(
+    root: Union[str, Path], names: Sequence[str], classes: Sequence[str]
+) -> str:
+    """Which folders are of no class, and what may be meant."""
+    unknown = [name for name in names if name not in classes]
+    plain = {name.strip().lower(): name for name in classes}
+    hints = []
+    for name in unknown[:5]:
+        close = difflib.get_close_matches(name.strip().lower(), plain, 1)
+        meant = f' (did you mean {plain[close[0]]!r}?)' if close else ''
+        hints.append(f'{name!r}{meant}')
+    more = ', ...' if len(classes) > 20 else ''
+    return (
+        f'{root} has {len(unknown)} of {len(names)} folders that do not match '
+        f'{", ".join(classes[:20])}{more}, the names of the classes: '
+        f'{", ".join(hints)}. Rename them, move them elsewhere, or give the '
+        'names that the folders have, in the order of the labels: classes of '
+        'distill(), or metainfo=dict(classes=[...]) of the data set.'
+    )
 
 
 def _check_complete(

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import json
 import logging
 import os
 import random
@@ -394,6 +395,43 @@ def test_foreign_images_to_start_with(teacher, net, call, tmp_path):
     with torch.no_grad():
         expected = teacher.eval()(inputs).argmax(1)
     assert labels.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize('with_val', [False, True])
+def test_names_of_classes_reach_the_bank(
+    with_val, teacher, net, call, tmp_path
+):
+    """Where nothing else of the run has them, too."""
+    names, root = ['zero', 'one', 'two'], tmp_path / 'named'
+    images = []
+    for label, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        image = np.full((12, 12), label, np.uint8)
+        Image.fromarray(image).save(root / name / 'a.png')
+        images.append((torch.full((1, 12, 12), label / 3), label))
+    run = call(
+        *(teacher, net(4)),
+        budget=3,
+        classes=names,
+        init_bank=root,
+        val=images if with_val else None,
+    )
+    bank = BankFolder(run.work_dir / 'bank')
+    assert bank.classes == names
+    images, labels = bank.read(bank.shards[0])
+    # Each image says which it is.
+    assert labels.tolist() == images[:, 0, 0, 0].tolist() == [1, 2, 0]
+    described = json.loads((run.work_dir / 'student/student.json').read_text())
+    assert described['classes'] == names
+
+
+def test_validation_in_another_order_of_classes_is_refused(teacher, net, call):
+    class Named(list):
+        classes = ['a', 'c', 'b']
+
+    val = Named([(torch.zeros(1, 12, 12), 0)])
+    with pytest.raises(ValueError, match='val has the classes a, c, b, but'):
+        call(teacher, net(4), val=val, classes=['a', 'b', 'c'])
 
 
 def test_a_teacher_without_bn_layers(net, call):

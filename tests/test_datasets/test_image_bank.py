@@ -496,6 +496,24 @@ def test_a_bank_that_grew_is_not_imported_again(tmp_path):
     assert sizes == [4, 4]
 
 
+def test_a_folder_of_no_class_is_refused(tmp_path):
+    """All labels would follow the alphabet, and not the names."""
+    for name in ('zero', 'one', 'Two'):
+        (tmp_path / 'images' / name).mkdir(parents=True)
+        Image.new('L', (4, 4)).save(tmp_path / f'images/{name}/a.png')
+
+    def start():
+        bank = ImageBank(init_bank=str(tmp_path / 'images'))
+        names = ['zero', 'one', 'two']
+        bank.open(tmp_path / 'run', (1, 4, 4), 3, names)
+        return bank
+
+    with pytest.raises(ValueError, match="'Two' .did you mean 'two'"):
+        start()
+    (tmp_path / 'images/Two').rename(tmp_path / 'images/two')
+    assert start().labels().tolist() == [1, 2, 0]
+
+
 def test_a_teacher_labels_images_as_they_are_kept(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (16, 16, 3))
     (tmp_path / 'images').mkdir()

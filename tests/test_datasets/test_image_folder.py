@@ -4,7 +4,10 @@ import logging
 import pytest
 from mmengine.logging import MMLogger
 
-from csd_mmrazor.datasets.image_folder import list_image_folder
+from csd_mmrazor.datasets.image_folder import (
+    list_image_folder,
+    names_of_folders,
+)
 
 
 def fill(root, *paths):
@@ -93,6 +96,52 @@ NINE = [f'class{number}/1.png' for number in range(9)]
 def test_what_would_give_wrong_labels(tmp_path, paths, args, message):
     with pytest.raises(ValueError, match=message):
         list_image_folder(fill(tmp_path, *paths), *args)
+
+
+@pytest.mark.parametrize(
+    'folders, classes, labels',
+    [
+        (['one', 'two'], ['zero', 'two', 'one'], [2, 1]),
+        # Numbers and ImageNet's synsets have an order of their own.
+        (['0', '1', '2'], ['zero', 'one', 'two'], [0, 1, 2]),
+        (['n01440764', 'n01443537'], ['tench', 'goldfish'], [0, 1]),
+        (['7', '3'], ['3', '5', '7'], [0, 2]),
+        (['a', 'b'], [], [0, 1]),
+        (['one', '.two'], ['two', 'one'], [1]),
+    ],
+)
+def test_folders_by_the_names_of_classes(tmp_path, folders, classes, labels):
+    fill(tmp_path, *(f'{name}/1.png' for name in folders))
+    names = names_of_folders(tmp_path, classes)
+    expected = {
+        f'{name}/1.png': label
+        for name, label in zip(
+            sorted(f for f in folders if not f.startswith('.')), labels
+        )
+    }
+    assert found(tmp_path, len(classes) or None, names) == expected
+
+
+@pytest.mark.parametrize(
+    'folders, classes, message',
+    [
+        (['Nine', 'zero'], ['nine', 'zero'], "1 of 2 .*'Nine' .*mean 'nine'"),
+        (['NINE', 'ZERO'], ['nine', 'zero'], "2 of 2 .*'ZERO' .*mean 'zero'"),
+        (['nine ', 'zero'], ['nine', 'zero'], "'nine ' .did you mean 'nine'"),
+        (['nien', 'zero'], ['nine', 'zero'], "'nien' .did you mean 'nine'"),
+        (['extra', 'nine'], ['nine', 'zero'], "do not match .*'extra'"),
+        (['cats', 'dogs'], ['nine', 'zero'], "'cats', 'dogs'"),
+        (['0', 'nine'], ['nine', 'zero'], "folders .*: '0'"),
+        (['0', '1'], ['1', '7'], "folders .*: '0'"),
+        (['01', '7'], ['1', '7'], "'01'"),
+        (['n01440764', 'n0'], ['tench', 'pike'], "'n0', 'n01440764'"),
+    ],
+)
+def test_folders_of_no_class(tmp_path, folders, classes, message):
+    fill(tmp_path, *(f'{name}/1.png' for name in folders))
+    names = names_of_folders(tmp_path, classes)
+    with pytest.raises(ValueError, match=message):
+        list_image_folder(tmp_path, len(classes), names)
 
 
 def test_missing_classes_are_told(tmp_path):
