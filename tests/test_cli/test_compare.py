@@ -200,7 +200,7 @@ def test_budgets_are_compared_apart(tmp_path):
 def test_a_killed_comparison_goes_on(tmp_path, text, tool, main):
     """Killed with its run in the middle of training."""
     (tmp_path / 'tiny.yml').write_text(
-        text.replace('max_epochs: 3', 'max_epochs: 20')
+        text.replace('max_epochs: 3', 'max_epochs: 10')
     )
     command = [sys.executable, str(COMPARE), 'tiny.yml', '--seeds', '0']
     command += ['--methods', 'CSD', '--work-dir', 'work']
@@ -213,6 +213,7 @@ def test_a_killed_comparison_goes_on(tmp_path, text, tool, main):
     while not (work / 'epoch_2.pth').exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGSTOP)
     with pytest.raises(RuntimeError, match='work are still under way'):
         main(*command[2:])
     os.killpg(process.pid, signal.SIGKILL)
@@ -221,7 +222,7 @@ def test_a_killed_comparison_goes_on(tmp_path, text, tool, main):
     done = tool(*command[2:])
     assert done.status == [0], done.output
     (row,) = rows(tmp_path / 'work/results.csv')
-    assert len(row['curve'].split()) == 20
+    assert len(row['curve'].split()) == 10
     assert row['cpu_seconds'] == '' and int(row['seconds']) > 0
     assert 'resumed epoch' in (work.parent / 'seed0.log').read_text()
 

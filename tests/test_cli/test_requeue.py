@@ -65,7 +65,9 @@ def test_a_run_that_is_asked_to_stop_goes_on(
     second = forked(*argv)
     assert second.status == [0], second.output[-3000:]
     if not (whole / 'run').exists():
-        plain = forked('config.py', '--work-dir', whole / 'run')
+        plain = forked(
+            *('config.py', '--work-dir', whole / 'run', '--no-rehearsal')
+        )
         assert plain.status == [0], plain.output[-3000:]
     same_result(tmp_path / 'run', whole / 'run')
 

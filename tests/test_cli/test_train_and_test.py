@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, command, free_port
+from helpers import ROOT, build, command, free_port
+from mmengine.config import Config
 from mmengine.hub import get_model
 from mmengine.runner import CheckpointLoader
 from PIL import Image
 
 from csd_mmrazor.datasets import BankFolder
 
-TRAIN, TEST = ROOT / 'tools/train.py', ROOT / 'tools/test.py'
 PAPER = ROOT / 'configs/csd/csd_resnet34_resnet18_cifar10.py'
 SYNTHESIS = 'default_hooks.synthesis'
 # A few steps of everything in the paper's config: what the README shows to
@@ -33,6 +33,13 @@ REDUCED = (
     'val_dataloader.num_workers=0',
     'default_hooks.logger.interval=1',
 )
+NARROW = """
+_base_ = 'mmpretrain::resnet/resnet{}_8xb16_cifar10.py'
+model = dict(
+    backbone=dict(stem_channels=8, base_channels=8),
+    head=dict(in_channels=64),
+)
+"""
 # Nothing answers there, so that a download fails at once.
 OFFLINE = dict(
     http_proxy='http://127.0.0.1:9',
@@ -84,8 +91,16 @@ def test_the_papers_config_reads_no_training_image(forked, tmp_path, cifar):
     # As the README names the teacher and the images.
     own = command('README.md', 'data_root=FOLDER')
     own = ' '.join(own[own.index('--cfg-options') + 1 :])
-    own = own.replace('resnet34.pth', str(cifar / 'teacher.pth'))
+    own = own.replace('resnet34.pth', 'teacher.pth')
     own = own.replace('FOLDER', str(cifar))
+    # The paper's pair with an eighth of its channels.
+    for depth in (34, 18):
+        (tmp_path / f'narrow{depth}.py').write_text(NARROW.format(depth))
+    teacher = build(Config.fromfile(tmp_path / 'narrow34.py').model)
+    teacher.init_weights()
+    torch.save(dict(state_dict=teacher.state_dict()), tmp_path / 'teacher.pth')
+    student = 'model.architecture.cfg_path=narrow18.py'
+    own += f' {student} model.teachers.teacher.build_cfg.cfg_path=narrow34.py'
     options = ('--cfg-options', *REDUCED, *own.split())
     env = dict(OFFLINE, FORBIDDEN=str(cifar / 'train'))
     audit = f'os.environ.update({env!r})\n{AUDIT}'
@@ -120,7 +135,7 @@ def test_the_papers_config_reads_no_training_image(forked, tmp_path, cifar):
         ('student/student.pth', max(top1(work))),
     ):
         root = f'val_dataloader.dataset.data_root={cifar}'
-        args = (PAPER, work / file, '--cfg-options', root)
+        args = (PAPER, work / file, '--cfg-options', root, student)
         tested = run(*args, tool='test.py')
         found = re.findall(r'accuracy/top1: ([\d.]+)', tested)
         assert float(found[-1]) == pytest.approx(expected, abs=1e-3)
@@ -134,18 +149,18 @@ def test_the_papers_config_reads_no_training_image(forked, tmp_path, cifar):
     ],
 )
 def test_a_checkpoint_that_cannot_be_tested(
-    run, tmp_path, teacher_file, name, message
+    forked, tmp_path, teacher_file, name, message
 ):
     shutil.copy(teacher_file, tmp_path / 'teacher.pth')
     config = ROOT / 'configs/csd/csd_quickstart_digits.py'
-    done = run(TEST, config, name, check=False)
-    assert done.returncode == 1 and message in done.stderr
+    done = forked(config, name, tool='test.py')
+    assert done.status == [1] and message in done.stderr
     assert '--cfg-options' not in done.stderr
 
 
 @pytest.mark.parametrize('lacking', ['teacher', 'images'])
 def test_offline_it_fails_at_once_and_says_what_to_do(
-    run, tmp_path, cifar, lacking
+    forked, tmp_path, cifar, lacking
 ):
     options = []
     if lacking == 'images':
@@ -153,15 +168,9 @@ def test_offline_it_fails_at_once_and_says_what_to_do(
             '--cfg-options',
             f'model.teachers.teacher.ckpt_path={cifar / "teacher.pth"}',
         ]
-    done = run(
-        TRAIN,
-        PAPER,
-        *options,
-        check=False,
-        TORCH_HOME=str(tmp_path / 'torch'),
-        **OFFLINE,
-    )
-    assert done.returncode == 1
+    env = dict(OFFLINE, TORCH_HOME=str(tmp_path / 'torch'))
+    done = forked(PAPER, *options, setup=f'os.environ.update({env!r})')
+    assert done.status == [1]
     file, option = dict(
         teacher=(
             'torch/hub/checkpoints/'
@@ -249,13 +258,12 @@ def test_slurm_arguments(run, tmp_path):
     ]
 
 
-def test_without_validation(run, tmp_path, tiny_config):
+def test_without_validation(forked, tmp_path, tiny_config):
     """Then the last epoch's student is exported."""
     cfg = tiny_config(**{'train_cfg.max_epochs': 1})
     cfg.pop('experiment_name')
     cfg.dump(tmp_path / 'config.py')
-    run(
-        TRAIN,
+    done = forked(
         'config.py',
         '--work-dir',
         'run',
@@ -264,17 +272,17 @@ def test_without_validation(run, tmp_path, tiny_config):
         'val_cfg=None',
         'val_evaluator=None',
     )
+    assert done.status == [0], done.output[-3000:]
     assert not list(tmp_path.glob('run/best_*'))
     assert (tmp_path / 'run/student/student.pth').is_file()
 
 
-def test_flags(run, tmp_path, tiny_config):
+def test_flags(forked, tmp_path, tiny_config):
     """--amp, --auto-scale-lr and --local_rank, of either spelling."""
     cfg = tiny_config(**{'train_cfg.max_epochs': 1})
     cfg.pop('experiment_name')
     cfg.dump(tmp_path / 'config.py')
-    run(
-        TRAIN,
+    done = forked(
         'config.py',
         '--work-dir',
         'run',
@@ -285,11 +293,12 @@ def test_flags(run, tmp_path, tiny_config):
         '--cfg-options',
         'default_hooks.synthesis.init_rounds=1',
     )
+    assert done.status == [0], done.output[-3000:]
     log = next((tmp_path / 'run').rglob('*.log')).read_text()
     assert log.count("type='mmrazor.AutocastOptimWrapper'") == 2
     assert "amp='bfloat16'" in log
     # 16 images a step, where the rate is for 128.
     assert 'architecture.lr: 1.2500e-02' in log
     assert len(BankFolder(tmp_path / 'run/bank')) == 32
-    again = run(TRAIN, 'config.py', '--local_rank', 0, '--help')
-    assert '--resume [PATH]' in again.stdout
+    again = forked('config.py', '--local_rank', 0, '--help')
+    assert again.status == [0] and '--resume [PATH]' in again.stdout

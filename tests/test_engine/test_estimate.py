@@ -251,7 +251,9 @@ os.environ['HOME'] = {str(home)!r}
     before = everything(tmp_path / 'work', temporary, home)
     for use in ('new', 'used'):
         if use == 'used':
-            done = forked('config.py', '--work-dir', 'work/run')
+            done = forked(
+                *('config.py', '--work-dir', 'work/run', '--no-rehearsal')
+            )
             assert done.status == [0], done.output[-3000:]
             (tmp_path / 'work/run/.left.py.1.tmp').touch()
             text = (tmp_path / 'config.py').read_text()

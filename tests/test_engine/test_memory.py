@@ -16,7 +16,7 @@ add_rounds = ImageBank.add_rounds
 def probed(self, rounds, held):
     add_rounds(self, rounds, held)
     ((shard, *_),) = rounds
-    if shard.index % 50:
+    if shard.index % 25:
         return
     gc.collect()
     modules = [x for x in gc.get_objects() if isinstance(x, torch.nn.Module)]
@@ -41,13 +41,13 @@ ImageBank.add_rounds = probed
 """
 
 
-def test_200_rounds(forked, tiny_config, tmp_path):
+def test_100_rounds(forked, tiny_config, tmp_path):
     (tmp_path / 'probe.py').write_text(PROBE)
     cfg = tiny_config(
         custom_imports=dict(imports=['csd_mmrazor', 'probe']),
         **{
-            f'{SYNTHESIS}.init_rounds': 201,
-            f'{SYNTHESIS}.rounds': 201,
+            f'{SYNTHESIS}.init_rounds': 101,
+            f'{SYNTHESIS}.rounds': 101,
             'train_cfg.max_epochs': 1,
         },
     )
@@ -63,7 +63,7 @@ def test_200_rounds(forked, tiny_config, tmp_path):
     # With the student and without it.
     for epoch in (-1, 0):
         rounds = [probe for probe in found if probe['epoch'] == epoch]
-        assert [probe['index'] for probe in rounds] == [0, 50, 100, 150, 200]
+        assert [probe['index'] for probe in rounds] == [0, 25, 50, 75, 100]
         for probe in rounds:
             print(probe)
         first, last = rounds[1], rounds[-1]

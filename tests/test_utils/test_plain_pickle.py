@@ -462,7 +462,7 @@ def test_mutants_are_loaded_as_data_or_refused(tiny_runner, tmp_path):
             path.write_bytes(pickle.dumps(content, 5))
         files += [path, kind]
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', FUZZ, '0', '4', '250', *files],
+        [sys.executable, '-W', 'ignore', FUZZ, '0', '4', '100', *files],
         capture_output=True,
         text=True,
     )
@@ -470,7 +470,7 @@ def test_mutants_are_loaded_as_data_or_refused(tiny_runner, tmp_path):
     counts = dict(zip(kinds, map(json.loads, done.stdout.splitlines()[-4:])))
     for kind in kinds:
         assert counts[kind].pop('status') == [0] * 4, done.stderr[-3000:]
-        assert sum(counts[kind].values()) == 1000
-        assert counts[kind]['refused'] > 500
-    assert 'other' not in counts['bytes'] and counts['bytes']['same'] > 9
+        assert sum(counts[kind].values()) == 400
+        assert counts[kind]['refused'] > 200
+    assert 'other' not in counts['bytes'] and counts['bytes']['same'] > 3
     assert not (tmp_path / 'PWNED').exists()
