@@ -534,6 +534,11 @@ class BankFolder:
             with suppress(OSError):  # it is checked again then
                 write_file(self.path / _VERIFIED, json.dumps(marks).encode())
 
+    @property
+    def is_noted(self) -> bool:
+        """Whether it is noted of some files that they were checked."""
+        return bool(self._verified())
+
     def _verified(self) -> Dict[str, object]:
         """What is noted, if that is what :meth:`note_verified` can write."""
         most = MOST_MARK * (2 * len(self.shards) + 1)
@@ -895,6 +900,12 @@ class BankFolder:
             if path.is_file()
         )
         return sum(sizes) // self.dtype.itemsize
+
+    def image_bytes(self) -> float:
+        """Bytes of an image in the shards' files, on average."""
+        paths = (self.path / shard.name for shard in self.shards)
+        sizes = sum(path.stat().st_size for path in paths if path.is_file())
+        return sizes / max(len(self), 1)
 
     def digest(self) -> str:
         """One hash over the content of all shards, in order."""

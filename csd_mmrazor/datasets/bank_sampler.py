@@ -85,6 +85,10 @@ class BankSampler(Sampler[int]):
         buffer_shards (int): Shards whose images are mixed at a time, in
             random order of the shards. Each is then read as a whole, where
             the bank is on disk. 0 mixes all images. Defaults to 0.
+
+    Raises:
+        ValueError: If an argument makes no sense, or the buffer takes more
+            than ``memory_limit`` of the bank.
     """
 
     def __init__(
@@ -109,6 +113,11 @@ class BankSampler(Sampler[int]):
                 f'shards of an ImageBank, but dataset is a '
                 f'{type(dataset).__name__}: leave it out.'
             )
+        folder = getattr(dataset, 'folder', None)
+        if buffer_shards and folder is not None and len(folder):
+            bank: Any = dataset  # a finished one; hooks check those that grow
+            counts = [shard.count for shard in folder.shards]
+            bank.check_buffer(buffer_shards, counts, folder.image_bytes())
         self.buffer_shards = buffer_shards
         self.dataset = dataset
         self.num_samples = num_samples

@@ -49,14 +49,14 @@ from .image_folder import (
     list_pictures,
     names_of_folders,
 )
-from .image_store import DiskStore, MemoryStore
+from .image_store import DiskStore, MemoryStore, shards_held
 from .loose_rounds import targets_name, write_note
 from .pictures import read_picture
 
 GIB = 2**30
 # Of ``read_ahead``: more than threads can use, each batch in memory.
 MOST_AHEAD = 256
-_SHARD_SIZE = 1000  # images a shard when a folder of images is imported
+SHARD_SIZE = 1000  # images a shard when a folder of images is imported
 
 
 @DATASETS.register_module()
@@ -509,6 +509,40 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         if self.folder is not None:
             self._store.expect(order, whole_shards)
 
+    def check_buffer(
+        self, buffer_shards: int, counts: Sequence[int], image: float
+    ) -> None:
+        """Check that the shards that a sampler mixes fit into memory.
+
+        Args:
+            buffer_shards (int): As of ``BankSampler``.
+            counts (sequence[int]): Images of each shard that the bank has at
+                a time.
+            image (float): Bytes of an image with its label and targets, as
+                they are on disk.
+
+        Raises:
+            ValueError: If they exceed ``memory_limit``; says what fits.
+        """
+        largest = sorted(counts, reverse=True)
+
+        def held(buffer: int) -> float:
+            return sum(largest[: shards_held(buffer)]) * image / GIB
+
+        limit = self.memory_limit / GIB
+        # What is no larger than the bank: one that fits stays in memory.
+        if not buffer_shards or held(buffer_shards) <= limit:
+            return
+        fitting = (b for b in range(buffer_shards) if held(b) <= limit)
+        most = max(fitting, default=0)  # 0 reads each image by itself
+        raise ValueError(
+            f'buffer_shards={buffer_shards} of BankSampler holds up to '
+            f'{shards_held(buffer_shards)} shards in memory at a time, which '
+            f'take {held(buffer_shards):.3g} GiB, but memory_limit of '
+            f'ImageBank is {limit:g} GiB: set buffer_shards to {most}'
+            f'{" or less" * bool(most)}, or raise memory_limit.'
+        )
+
     def _verify(self) -> None:
         """Check what training reads image by image. All processes share it."""
         if not self._is_on_disk:
@@ -617,6 +651,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             barrier()  # the main process has them all, or failed
         if is_main_process() and self._is_on_disk:
             self.opened.note_verified()
+        if is_main_process() and self.link_init_bank and source.is_noted:
+            source.note_verified()  # links are a change of its files
         self._load()
         if self.capacity is not None:
             self._drop_old(self.capacity)
@@ -653,10 +689,10 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 ' channels: give init_bank the bank of another run, whose '
                 'images may have any number.'
             )
-        for start in range(0, len(samples), _SHARD_SIZE):
+        for start in range(0, len(samples), SHARD_SIZE):
             stop_if_asked()
             images, labels = [], []
-            for path, label in samples[start : start + _SHARD_SIZE]:
+            for path, label in samples[start : start + SHARD_SIZE]:
                 image = read_picture(path, grey=channels == 1)
                 if image.shape[:2] != (height, width):
                     raise BankError(

@@ -14,6 +14,14 @@ from ..utils.threads import pool
 from .shard_files import ShardFile
 
 
+def shards_held(whole_shards: int) -> int:
+    """How many shards are in memory for an order of so many at a time.
+
+    Those that are at their end stay while others come.
+    """
+    return whole_shards + whole_shards // 4 + 4
+
+
 class MemoryStore:
     """Images and what belongs to them, in one tensor each, on a device.
 
@@ -127,8 +135,7 @@ class DiskStore:
         self._taken = self._asked = 0
         # Batches that are read ahead, with where they end in the order.
         self._ahead: Deque[Tuple[int, Future[Dict[str, Tensor]]]] = deque()
-        # Those that are at their end stay while others come.
-        self._most = whole_shards and whole_shards + whole_shards // 4 + 4
+        self._most = whole_shards and shards_held(whole_shards)
         self._whole: OrderedDict[int, Future[List[bytes]]] = OrderedDict()
         self._lock = Lock()
         self._pid = os.getpid()

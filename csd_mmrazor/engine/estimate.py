@@ -24,6 +24,7 @@ from mmengine.runner import Runner
 
 from ..datasets import BankFolder, ImageBank
 from ..datasets.bank_folder import IMPORTED, INITIAL, Shard
+from ..datasets.image_bank import SHARD_SIZE
 from ..datasets.image_codec import ImageCodec
 from ..datasets.image_folder import list_pictures
 from ..datasets.loose_rounds import read_notes
@@ -131,13 +132,7 @@ def estimate(
     synthesizer = hook.synthesizer
     bank: ImageBank = runner.train_dataloader.dataset
     model = getattr(runner.model, 'module', runner.model)
-    numbers, beside = num_classes, 0
-    if hook.target_maps:
-        numbers += model.check_targets(True).size
-    if synthesizer.keep_targets:
-        beside = 2 * numbers
-    elif hook.target_views:
-        beside = hook.target_views * (2 * numbers + 3)
+    beside = _target_bytes(model, hook, num_classes)
     made = [] if folder is None else _made(folder, runner.epoch, beside)
     each = image_bytes(bank.codec, image_shape, folder) + beside
     if not made and bank.init_bank:
@@ -200,6 +195,57 @@ def estimate(
         _kept_checkpoints(runner) * _checkpoint_bytes(model),
         _memory(next(model.parameters()).device),
     )
+
+
+def check_buffer(
+    runner: Runner, hook: Any, image_shape: Sequence[int], num_classes: int
+) -> None:
+    """Check that the shards that a run's sampler mixes fit into memory.
+
+    Args:
+        runner (Runner): The run.
+        hook (SynthesisHook): Its own.
+        image_shape (sequence[int]): (C, H, W).
+        num_classes (int): Classes K.
+
+    Raises:
+        ValueError: If they do not; says what does.
+    """
+    buffer = getattr(runner.train_dataloader.sampler, 'buffer_shards', 0)
+    if not buffer:
+        return
+    bank: ImageBank = runner.train_dataloader.dataset
+    synthesizer = hook.synthesizer
+    rounds = hook.rounds * get_world_size() * runner.max_epochs
+    counts = [synthesizer.images_of(synthesizer.iters)] * rounds
+    if not bank.init_bank:
+        initial = synthesizer.images_of(hook.init_iters)
+        counts += [initial] * hook.init_rounds
+    elif BankFolder.exists(bank.init_bank):
+        counts += [shard.count for shard in BankFolder(bank.init_bank).shards]
+    else:
+        left = len(list_pictures(str(bank.init_bank)))
+        while left > 0:
+            counts.append(min(left, SHARD_SIZE))
+            left -= SHARD_SIZE
+    if bank.capacity is not None:  # as many as there are at a time
+        counts.sort(reverse=True)
+        before = np.cumsum([0, *counts[:-1]])
+        counts = [n for n, b in zip(counts, before) if b < bank.capacity]
+    model = getattr(runner.model, 'module', runner.model)
+    each = image_bytes(bank.codec, image_shape)
+    each += _target_bytes(model, hook, num_classes)
+    bank.check_buffer(buffer, counts, each)
+
+
+def _target_bytes(model: Any, hook: Any, num_classes: int) -> int:
+    """Bytes of what is kept of the teacher with an image."""
+    numbers = num_classes
+    if hook.target_maps:
+        numbers += model.check_targets(True).size
+    if hook.synthesizer.keep_targets:
+        return 2 * numbers
+    return int(hook.target_views * (2 * numbers + 3))
 
 
 def image_bytes(

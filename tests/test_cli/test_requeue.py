@@ -156,7 +156,7 @@ def test_it_stops_between_shards(
     )
     small = """
 import csd_mmrazor.datasets.image_bank
-csd_mmrazor.datasets.image_bank._SHARD_SIZE = 4
+csd_mmrazor.datasets.image_bank.SHARD_SIZE = 4
 """
     setup += f"""{small}
 leave = os._exit

@@ -11,7 +11,12 @@ import torch
 from test_image_bank import fill_targets, kind_of
 from test_image_store import SHAPE, bank_of, opened, same
 
-from csd_mmrazor.datasets import BankError, BankFolder, ImageBank
+from csd_mmrazor.datasets import (
+    BankError,
+    BankFolder,
+    BankSampler,
+    ImageBank,
+)
 from csd_mmrazor.datasets import bank_folder as module
 from csd_mmrazor.datasets import image_bank as bank_module
 from csd_mmrazor.datasets.bank_folder import IMPORTED
@@ -275,6 +280,22 @@ def test_a_copy_is_the_same(tmp_path):
     assert same(copied.__getitems__(indices), linked.__getitems__(indices))
 
 
+@pytest.mark.parametrize('noted', [False, True])
+def test_a_bank_that_was_linked_to_is_not_checked_again(
+    tmp_path, checked, noted
+):
+    names = [s.name for s in bank_of(tmp_path / 'first').folder.shards]
+    if noted:
+        opened(tmp_path / 'first', storage='disk')
+    started(tmp_path / 'bank', tmp_path / 'first')
+    assert checked() == names  # once
+    # Nothing is written to a bank that had no such note.
+    assert (tmp_path / 'first/verified.json').exists() == noted
+    opened(tmp_path / 'first', storage='disk')
+    opened(tmp_path / 'bank', storage='disk')
+    assert checked() == ([] if noted else names)
+
+
 def test_a_disk_without_links(tmp_path, monkeypatch):
     bank_of(tmp_path / 'first')
 
@@ -363,3 +384,37 @@ def test_a_run_reads_shards_from_the_disk(tiny_runner):
         runner.train()
         assert runner.epoch == epochs
         assert runner.train_dataloader.sampler.buffer_shards == 2
+
+
+@pytest.mark.parametrize(
+    'counts, buffer, limit, most',
+    [
+        # A buffer of B holds B + B // 4 + 4 shards.
+        ([10] * 100, 16, 240, None),
+        ([10] * 100, 16, 239, 15),
+        ([10] * 100, 16, 59, 1),
+        ([10] * 100, 16, 49, 0),
+        ([10] * 8, 16, 80, None),  # all there are
+        ([1] * 90 + [50] * 10, 8, 502, 7),  # the largest ones
+        ([10] * 100, 0, 1, None),  # reads each image by itself
+    ],
+)
+def test_a_buffer_fits_into_memory(counts, buffer, limit, most):
+    bank = ImageBank(memory_limit=limit * 72 / 2**30)
+    if most is None:
+        bank.check_buffer(buffer, counts, 72)
+        return
+    with pytest.raises(ValueError, match=f'to {most}( or less)?, or raise'):
+        bank.check_buffer(buffer, counts, 72)
+
+
+def test_a_sampler_of_a_finished_bank_checks_its_buffer(tmp_path):
+    folder = BankFolder(tmp_path, (1, 8, 8), 10)
+    images, labels = np.zeros((20, 1, 8, 8), np.uint8), np.zeros(20, np.int64)
+    for index in range(6):
+        folder.append(images, labels, 0, index, True)
+    bank = ImageBank(str(tmp_path), memory_limit=6 * 20 * 72 / 2**30)
+    with pytest.raises(ValueError, match='buffer_shards=2 of BankSampler'):
+        BankSampler(bank, 10, buffer_shards=2)  # with heads of the files
+    bank = ImageBank(str(tmp_path))
+    BankSampler(bank, 10, buffer_shards=2)

@@ -88,6 +88,15 @@ def replaced(name, **value):
             'held_out=0.5 .* a round has one image: raise batch_size',
         ),
         (
+            # 4 shards of 16 images of 72 bytes, 4.3e-6 GiB.
+            {
+                'train_dataloader.sampler.buffer_shards': 3,
+                'train_dataloader.dataset.memory_limit': 4e-6,
+            },
+            'buffer_shards=3 .* up to 7 shards .* take 4.29e-06 GiB, .* '
+            'buffer_shards to 0, or raise memory_limit',
+        ),
+        (
             {'default_hooks.checkpoint.by_epoch': False},
             'by_epoch=False of DurableCheckpointHook .* cannot be resumed',
         ),

@@ -25,7 +25,7 @@ from ...models.utils import contiguous, reset_weights
 from ...utils import check_integer, derive_seed, seeded
 from ...utils.arguments import check_value
 from ...utils.run_clock import RunClock
-from ..estimate import LEVERS, estimate, timed_steps
+from ..estimate import LEVERS, check_buffer, estimate, timed_steps
 from ..rehearsal import rehearse
 from ..run_plan import run_clock
 from ..synthesis import (
@@ -199,6 +199,7 @@ class SynthesisHook(Hook):
         networks = networks._replace(kept_maps=kept_maps)
         check_format(bank, image_shape, self.synthesizer, self.target_views)
         check_held_out(bank, self.synthesizer)
+        check_buffer(runner, self, image_shape, num_classes)
         seed = _shared_seed(runner)
         if self.rehearsal:
             rehearse(runner)

@@ -30,7 +30,7 @@ OPTIONS = {
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """Three shards of images to start with: a bank, or a folder."""
-    monkeypatch.setattr(module, '_SHARD_SIZE', 8)
+    monkeypatch.setattr(module, 'SHARD_SIZE', 8)
 
     def source(kind, number=24):
         images = np.random.default_rng(0).integers(0, 255, (number, 1, 8, 8))
