@@ -6,7 +6,7 @@ and registers the parts below with MMRazor, where configs find them as
 ``mmrazor.<name>``.
 """
 
-from .cli.early_signals import answer_early
+from .early_signals import answer_early
 
 answer_early()
 

@@ -10,7 +10,7 @@ from helpers import ROOT
 PACKAGE = ROOT / 'csd_mmrazor'
 # From below to above; parts of a line do not know each other.
 LAYERS = (
-    {'version'},
+    {'early_signals', 'version'},
     {'utils'},
     {'datasets', 'models'},
     {'export', 'report'},

@@ -6,11 +6,18 @@ import sys
 import pytest
 from helpers import ROOT
 
+from csd_mmrazor import early_signals
+from csd_mmrazor.cli.commands import COMMANDS as ALL
+
 COMMANDS = dict(
     tool=(sys.executable, 'tools/train.py'),
     module=(sys.executable, '-m', 'csd_mmrazor', 'train'),
     other=(sys.executable, '-m', 'csd_mmrazor', 'report'),
 )
+
+
+def test_all_commands_are_known():
+    assert {*early_signals.COMMANDS} == {*ALL}
 
 
 @pytest.mark.parametrize(
