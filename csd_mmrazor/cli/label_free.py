@@ -342,7 +342,8 @@ def cost_of(rule: str, runs: Sequence[Sequence[Row]]) -> Cost:
         if parsed.images is not None:
             epochs = sorted(history)
             scores = [parsed.score(history[e]['last']) for e in epochs]
-            found = stats.spearmanr(scores, [truth[e, 'last'] for e in epochs])
+            true = [truth[epoch, 'last'] for epoch in epochs]
+            found = stats.spearmanr(scores, true, nan_policy='omit')
             correlations.append(float(found.statistic))
     mean = float(np.mean(correlations)) if correlations else math.nan
     return Cost(rule, float(np.mean(regrets)), max(regrets), mean)

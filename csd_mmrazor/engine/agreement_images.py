@@ -39,7 +39,9 @@ def bank_places(bank: ImageBank, name: str, number: int) -> np.ndarray:
     """Where the images of a set are in a bank, see :func:`bank_images`."""
     places = bank.places(held_out=name != 'seen')
     if name == 'initial':
-        shards = bank.opened.shards
+        # What a capacity leaves of them are others from epoch to epoch.
+        folder = bank.opened
+        shards = [] if folder.has_dropped else folder.shards
         places = places[
             places < sum(s.count for s in shards if s.epoch <= INITIAL)
         ]

@@ -30,17 +30,18 @@ class Rule(NamedTuple):
     images: Optional[str]
     metric: str
 
+    def __str__(self) -> str:
+        return '.'.join(part for part in self if part)
+
     def score(self, measured: Dict[str, Any]) -> float:
-        """How good a student is; more is better, NaN is worst.
+        """How good a student is; more is better, NaN if nothing tells.
 
         Args:
             measured (dict): Values by set and metric.
         """
         if self.images is None:
             return 0.0
-        value = measured.get(self.images, {}).get(self.metric, math.nan)
-        if math.isnan(value):
-            return -math.inf
+        value: float = measured.get(self.images, {}).get(self.metric, math.nan)
         return value if METRICS[self.metric] else -value
 
 
@@ -78,14 +79,16 @@ def choose(history: History, rule: Rule) -> Optional[Choice]:
     """The best student so far.
 
     Of several that are as good, the latest is taken, and of an epoch's the
-    running mean.
+    running mean. Those that were not measured are left out; where none was,
+    it is the latest student as it is.
 
     Args:
         history (dict): What was measured, see ``History``.
         rule (Rule): By what.
 
     Returns:
-        Choice | None: None if nothing was measured.
+        Choice | None: None before the first epoch. The score is NaN where
+        nothing was measured.
     """
     found = [
         Choice(epoch, name, rule.score(measured))
@@ -93,29 +96,34 @@ def choose(history: History, rule: Rule) -> Optional[Choice]:
         for name, measured in students.items()
         if rule.images is not None or name == rule.metric
     ]
+    known = [choice for choice in found if not math.isnan(choice.score)]
+    if not known:
+        return max(
+            found, key=lambda c: (c.epoch, c.candidate == 'last'), default=None
+        )
     return max(
-        found,
+        known,
         key=lambda c: (c.score, c.epoch, CANDIDATES.index(c.candidate)),
-        default=None,
     )
 
 
 def is_stalled(history: History, rule: Rule, patience: int) -> bool:
     """Whether none of the last epochs had a student better than before.
 
+    Epochs of which nothing was measured do not count.
+
     Args:
         history (dict): What was measured, see ``History``.
         rule (Rule): By what.
         patience (int): How many epochs those are.
     """
-    best = choose(history, rule)
-    if best is None or rule.images is None:
+    if rule.images is None:
         return False
+    scores = [
+        [rule.score(measured) for measured in history[epoch].values()]
+        for epoch in sorted(history)
+    ]
+    known = [[s for s in epoch if not math.isnan(s)] for epoch in scores]
+    best = [max(epoch) for epoch in known if epoch]
     # The first one that is as good counts: the others were no better.
-    first = min(
-        epoch
-        for epoch, students in history.items()
-        for measured in students.values()
-        if rule.score(measured) == best.score
-    )
-    return max(history) - first >= patience
+    return bool(best) and len(best) - 1 - best.index(max(best)) >= patience

@@ -2,15 +2,19 @@
 """Students that are chosen without a real image."""
 
 from pathlib import Path
+from types import SimpleNamespace as Some
 
+import numpy as np
 import pytest
 import torch
 from helpers import build, network
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from PIL import Image
 
+from csd_mmrazor.datasets import BankFolder, ImageBank
 from csd_mmrazor.engine import agreement_images
-from csd_mmrazor.engine.hooks import AgreementHook
+from csd_mmrazor.engine.hooks import AgreementHook, loop_checks
 from csd_mmrazor.engine.student_choice import choose, parse_rule
 from csd_mmrazor.export import find_checkpoint
 from csd_mmrazor.report import write_report
@@ -332,12 +336,158 @@ def test_without_held_out_images_the_last_one_is_left(unvalidated):
         **{'train_dataloader.dataset.held_out': 0, 'train_cfg.max_epochs': 1}
     )
     runner.train()
-    assert 'the run ends with its last one. Set' in log_of(runner)
+    assert 'held out from training, AgreementHook cannot' in log_of(runner)
     assert not [*Path(runner.work_dir).glob('best_*')]
     # Nor where others lie.
     Path(runner.work_dir, 'best_agreement_epoch_1.pth').touch()
     with pytest.raises(FileExistsError, match='of another run'):
         unvalidated().train()
+
+
+BANK = 'train_dataloader.dataset'
+
+
+def test_a_bank_that_is_empty_before_the_first_epoch(unvalidated):
+    """What it holds out of the rounds to come is compared."""
+    runner = unvalidated(
+        **{f'{SYNTHESIS}.init_rounds': 0, 'train_cfg.max_epochs': 2}
+    )
+    runner.train()
+    assert 'AgreementHook cannot' not in log_of(runner)
+    history = hook_of(runner).history
+    assert all('kl' in e['last']['held_out'] for e in history.values())
+    assert len([*Path(runner.work_dir).glob('best_*')]) == 1
+
+
+def test_the_mean_needs_no_images(unvalidated):
+    runner = unvalidated(
+        **{
+            f'{BANK}.held_out': 0,
+            f'{HOOK}.rule': 'mean',
+            'train_cfg.max_epochs': 1,
+        }
+    )
+    runner.train()
+    (path,) = Path(runner.work_dir).glob('best_*')
+    assert load_file(path)['meta']['student'] == 'mean'
+
+
+# Rounds have 16 images, and there are 3 after the initial ones.
+@pytest.mark.parametrize(
+    'init_rounds, capacity, message',
+    [
+        (0, None, 'initial.kl of AgreementHook .* none: set init_rounds'),
+        (1, 48, 'capacity=48 of ImageBank drops .* set it to 49 or more'),
+        (2, 64, 'capacity=64 of ImageBank drops .* set it to 65 or more'),
+    ],
+)
+def test_initial_images_that_will_be_missing(
+    unvalidated, init_rounds, capacity, message
+):
+    runner = unvalidated(
+        **{
+            f'{HOOK}.rule': 'initial.kl',
+            f'{SYNTHESIS}.init_rounds': init_rounds,
+            f'{BANK}.capacity': capacity,
+        }
+    )
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+    assert not Path(runner.work_dir, 'bank').exists()
+
+
+def test_initial_images_stay(unvalidated, monkeypatch):
+    seen = []
+
+    def images(bank, name, number, augment):
+        found = agreement_images.bank_images(bank, name, number, augment)
+        if name == 'initial':
+            seen.append(found)
+        return found
+
+    monkeypatch.setattr(
+        'csd_mmrazor.engine.hooks.agreement_hook.bank_images', images
+    )
+    runner = unvalidated(
+        **{
+            f'{HOOK}.rule': 'initial.kl',
+            f'{SYNTHESIS}.init_rounds': 2,
+            f'{BANK}.capacity': 65,
+        }
+    )
+    runner.train()
+    assert [len(each) for each in seen] == [8, 8, 8]  # a fourth of 32
+    assert all(torch.equal(each, seen[0]) for each in seen)
+
+
+@pytest.mark.parametrize('kind', ['bank', 'folder'])
+def test_initial_images_of_elsewhere(kind, tmp_path, monkeypatch):
+    """The oldest shard of a bank or of a folder is the first to go."""
+    root = tmp_path / 'source'
+    if kind == 'bank':
+        folder = BankFolder(root, (1, 8, 8), 10)
+        for index, count in enumerate((4, 6)):
+            images = np.zeros((count, 1, 8, 8), np.uint8)
+            folder.append(images, np.zeros(count, int), -1, index, True)
+    else:
+        monkeypatch.setattr(loop_checks, '_SHARD_SIZE', 4)
+        (root / '0').mkdir(parents=True)
+        for index in range(10):
+            Image.new('L', (8, 8)).save(root / '0' / f'{index}.png')
+    hook = Some(synthesizer=Some(iters=2, images_of=lambda iters: 16))
+    for capacity, fits in ((None, True), (39, True), (38, False)):
+        bank = ImageBank(init_bank=str(root), capacity=capacity)
+        arguments = 'initial', 'rule', bank, hook, 2
+        if fits:
+            loop_checks.check_compared(*arguments)
+            continue
+        with pytest.raises(ValueError, match='set it to 39 or more'):
+            loop_checks.check_compared(*arguments)
+
+
+def test_images_that_are_dropped_are_not_compared(unvalidated, monkeypatch):
+    """Where they are measured only, and where a run ends by them."""
+    options = {
+        f'{SYNTHESIS}.init_rounds': 2,
+        f'{BANK}.capacity': 48,
+        'train_cfg.max_epochs': 4,
+    }
+    runner = unvalidated(**options)
+    runner.train()
+    found = [e['last'] for e in hook_of(runner).history.values()]
+    assert ['initial' in each for each in found] == [True, False, False, False]
+    # As where a set fails to be there later, whatever the reason.
+    checked = 'csd_mmrazor.engine.hooks.agreement_hook.check_compared'
+    monkeypatch.setattr(checked, lambda *_: None)
+    options.update({f'{HOOK}.patience': 1, f'{HOOK}.rule': 'initial.kl'})
+    runner = unvalidated('by_rule', **options)
+    runner.train()
+    assert runner.epoch == 4
+    log = log_of(runner)
+    assert 'Epoch 3 has no finite value of initial.kl' in log
+    assert 'Epoch 1 has' not in log
+
+
+@pytest.mark.parametrize(
+    'name, value', [('rule', 'fresh.kl'), ('sets', ['fresh'])]
+)
+def test_fresh_images_need_what_makes_them(unvalidated, tmp_path, name, value):
+    root = tmp_path / 'bank'
+    folder = BankFolder(root, (1, 8, 8), 10)
+    folder.append(
+        np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, int), 0, 0, True
+    )
+    cfg = unvalidated.config(
+        **{
+            f'{BANK}.data_root': str(root),
+            f'{BANK}.held_out': 0,
+            f'{HOOK}.{name}': value,
+        }
+    )
+    del cfg.default_hooks['synthesis']
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(ValueError, match=f'{name}=fresh.* no SynthesisHook'):
+        runner.train()
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,12 @@ def history(last, mean=(), metric='top1', images='held_out'):
         # Of those as good, the latest, and the mean.
         ('held_out.top1', [30, 30, 20], (), (2, 'last')),
         ('held_out.top1', [30, 30, 20], [1, 30, 20], (2, 'mean')),
-        # NaN is worst, and never better than anything.
+        # NaN is never better than anything.
         ('held_out.kl', [3, NAN, NAN], (), (1, 'last')),
+        ('held_out.kl', [NAN, INF, NAN], (), (2, 'last')),
         ('held_out.top1', [NAN, 0, NAN], (), (2, 'last')),
-        ('held_out.top1', [NAN, NAN], (), (2, 'mean')),
+        # Nothing was compared, so it is the last one.
+        ('held_out.top1', [NAN, NAN], (), (2, 'last')),
         ('held_out.kl', [INF, 5, INF], (), (2, 'last')),
         # Whatever was measured.
         ('last', [30, 20, 10], [99, 99, 99], (3, 'last')),
@@ -52,10 +54,15 @@ def test_the_best_student(rule, last, mean, expected):
 
 def test_nothing_to_choose_from():
     assert choose({}, parse_rule('held_out.kl')) is None
-    # A set that could not be measured in an epoch.
-    some = history([10, 20])
+    # A set that could not be measured in an epoch, or in any.
+    some, rule = history([10, 20, 5]), parse_rule('held_out.top1')
     del some[2]['last']['held_out']
-    assert choose(some, parse_rule('held_out.top1')) == Choice(1, 'last', 10)
+    assert choose(some, rule) == Choice(1, 'last', 10)
+    assert not is_stalled(some, rule, 2)
+    assert is_stalled(some, rule, 1)
+    none = {epoch: dict(last={}, mean={}) for epoch in (1, 2, 3)}
+    assert choose(none, rule)[:2] == (3, 'last')
+    assert not is_stalled(none, rule, 1)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +74,12 @@ def test_nothing_to_choose_from():
         ([10, 30, 20, 29], 2, True),
         # As good is no better.
         ([10, 30, 30], 1, True),
-        ([10, 30, NAN], 1, True),
+        # Nothing was compared.
+        ([10, 30, NAN], 1, False),
+        ([10, 30, NAN, 20], 1, True),
+        ([NAN, NAN, 10], 1, False),
+        ([NAN, NAN], 1, False),
+        ([10, -INF, NAN], 1, True),
         ([10, 30, 20, 31], 1, False),
         ([10], 1, False),
     ],
@@ -90,3 +102,8 @@ def test_rules_that_are_none(rule):
     with pytest.raises(ValueError, match='rule should be one of last, mean'):
         parse_rule(rule)
     assert parse_rule('views.ece') == Rule('views', 'ece')
+
+
+@pytest.mark.parametrize('rule', ['last', 'mean', 'views.ece'])
+def test_rules_as_text(rule):
+    assert str(parse_rule(rule)) == rule

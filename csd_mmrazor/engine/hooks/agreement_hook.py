@@ -1,11 +1,17 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
+import math
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 import torch.nn as nn
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.dist import (
+    barrier,
+    broadcast_object_list,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import MomentumAnnealingEMA
@@ -34,6 +40,7 @@ from ..student_choice import (
     is_stalled,
     parse_rule,
 )
+from .loop_checks import check_compared
 from .synthesis_hook import SynthesisHook
 
 # Of a run's best student by agreement; the epoch goes between.
@@ -83,7 +90,8 @@ class AgreementHook(Hook):
         always: bool = False,
     ) -> None:
         self.rule = parse_rule(rule)
-        for name in [sets] if isinstance(sets, str) else sets:
+        sets = [sets] if isinstance(sets, str) else sets
+        for name in sets:
             if name not in SETS:
                 raise ValueError(
                     'sets of AgreementHook should be some of '
@@ -110,8 +118,16 @@ class AgreementHook(Hook):
         self._saved: Optional[int] = None
 
     def before_run(self, runner: Runner) -> None:
-        """Refuse to start where another run's best student is."""
-        if not is_training(runner) or runner._resume:
+        """Refuse to start with what cannot be, or where another student is.
+
+        Raises:
+            FileExistsError: If the best student of another run is there.
+            ValueError: If images that are to tell will not be there.
+        """
+        if not is_training(runner):
+            return
+        self._check_images(runner)
+        if runner._resume:
             return
         found = self._files(runner)
         if found and runner.val_loop is None:
@@ -130,13 +146,7 @@ class AgreementHook(Hook):
             return
         if not isinstance(bank, ImageBank) or not self._has_images(bank):
             self._is_active = self._chooses = False
-            runner.logger.warning(
-                'Without validation, and without images that are held out '
-                'from training, nothing tells which student is the best: the '
-                'run ends with its last one. Set '
-                'train_dataloader.dataset.held_out=0.1 of an ImageBank to let '
-                'AgreementHook choose.'
-            )
+            runner.logger.warning(_no_images(bank))
             return
         self._start_mean(runner)
         if runner._resume:
@@ -169,7 +179,8 @@ class AgreementHook(Hook):
         broadcast_object_list(found)
         self.history[epoch] = found[0]
         best = choose(self.history, self.rule)
-        assert best is not None, 'this epoch was measured'
+        assert best is not None, 'this epoch is in it'
+        self._warn(runner)
         if is_main_process():
             self._report(runner, best)
             if self._chooses and best.epoch == epoch:
@@ -236,9 +247,36 @@ class AgreementHook(Hook):
         self._saved = None
         self._loaded = state.get('mean', {})
 
+    def _check_images(self, runner: Runner) -> None:
+        """Check that there will be images to choose by."""
+        bank = getattr(runner.train_dataloader, 'dataset', None)
+        if not isinstance(bank, ImageBank) or (
+            runner.val_loop is not None and not self.always
+        ):
+            return
+        hooks = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
+        synthesis = hooks[0] if hooks else None
+        rounds = synthesis.rounds if synthesis else 0
+        rounds *= get_world_size() * runner.max_epochs
+        named = {name: f'sets={name}' for name in self.sets if name == 'fresh'}
+        if self.rule.images is not None:
+            named[self.rule.images] = f'rule={self.rule}'
+        for images, name in named.items():
+            name = f'{name} of AgreementHook'
+            check_compared(images, name, bank, synthesis, rounds)
+
     def _has_images(self, bank: ImageBank) -> bool:
-        needs = {*self.sets} - {'seen', 'fresh'}
-        return not needs or len(bank.places(held_out=True)) > 0
+        """Whether there are images to choose by, or to measure, or will be."""
+        wanted = {*self.sets}
+        if self.rule.images is not None:
+            wanted = {self.rule.images}
+        elif self.rule.metric != 'last':
+            return True  # by none
+        if not wanted or wanted & {'seen', 'fresh'}:
+            return True
+        if bank.data_root is None and bank.held_out is not None:
+            return True  # a part of each round to come
+        return any(len(bank_places(bank, name, 1)) for name in wanted)
 
     def _start_mean(self, runner: Runner) -> None:
         """Go on with the running mean, or with that of an ``EMAHook``."""
@@ -283,6 +321,18 @@ class AgreementHook(Hook):
         return self.patience is not None and is_stalled(
             self.history, self.rule, self.patience
         )
+
+    def _warn(self, runner: Runner) -> None:
+        """Say so where an epoch cannot be compared with others."""
+        if self.rule.images is None:
+            return
+        students = self.history[runner.epoch + 1].values()
+        if all(math.isnan(self.rule.score(each)) for each in students):
+            runner.logger.warning(
+                f'Epoch {runner.epoch + 1} has no finite value of '
+                f'{self.rule}, the rule of '
+                'AgreementHook: its students are not compared with others.'
+            )
 
     def _measure(self, runner: Runner) -> Dict[str, Dict[str, Any]]:
         """What is measured of an epoch's students, by set and metric."""
@@ -408,9 +458,25 @@ def _epoch_of(path: Path) -> int:
 def _describe(best: Choice, rule: Any) -> str:
     kind = 'the running mean' if best.candidate == 'mean' else 'the student'
     text = f'{kind} of epoch {best.epoch}'
-    if rule.images is not None:
-        text += f', the best by {rule.images}.{rule.metric}'
+    if math.isnan(best.score):
+        text += f', as nothing was compared by {rule}'
+    elif rule.images is not None:
+        text += f', the best by {rule}'
     return text
+
+
+def _no_images(bank: Any) -> str:
+    """What to tell where no student can be chosen."""
+    if not getattr(bank, 'holds_out', False):
+        reason = 'without images that are held out from training'
+    else:
+        reason = 'where none of the images that it looks at are held out'
+    return (
+        f'Without validation, and {reason}, AgreementHook cannot tell which '
+        'student is the best: the run ends with its last one. Set '
+        'train_dataloader.dataset.held_out=0.1 of an ImageBank that grows to '
+        'let it choose.'
+    )
 
 
 def _parse(history: Any) -> History:

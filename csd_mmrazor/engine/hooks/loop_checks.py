@@ -18,8 +18,10 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.engine.hooks import SwitchRecipeHook
 from torch.utils.data import DataLoader
 
-from ...datasets import BankSampler, ImageBank
+from ...datasets import BankFolder, BankSampler, ImageBank
 from ...datasets.held_out import HeldOut
+from ...datasets.image_bank import _SHARD_SIZE
+from ...datasets.image_folder import list_pictures
 from ...models.algorithms import CSDDistillation
 from ...models.augments import RandomCropFlip
 from ...models.preprocessors import (
@@ -252,6 +254,62 @@ def check_held_out(bank: ImageBank, synthesizer: ImageSynthesizer) -> None:
             'round, but a round has one image: raise batch_size of the '
             'synthesizer, or set held_out=0.'
         )
+
+
+def check_compared(
+    images: str, named: str, bank: ImageBank, synthesis: Any, rounds: int
+) -> None:
+    """Check that there will be the images by which students are compared.
+
+    Args:
+        images (str): Set of these images.
+        named (str): What asks for them.
+        bank (ImageBank): What is trained on.
+        synthesis (SynthesisHook, optional): What makes images, if any does.
+        rounds (int): That all processes make for epochs.
+
+    Raises:
+        ValueError: If they will not be there, or not in all epochs; says what
+            to set.
+    """
+    if images == 'fresh' and synthesis is None:
+        raise ValueError(
+            f'{named} is of images that are made for this alone, but the run '
+            'has no SynthesisHook to make them: take other images.'
+        )
+    if images != 'initial' or synthesis is None:
+        return
+    first, count = _initial_images(bank, synthesis)
+    if not count:
+        raise ValueError(
+            f'{named} compares students on images that are there before the '
+            'first epoch, but there are none: set init_rounds of '
+            'SynthesisHook to 1 or more, or init_bank of ImageBank, or '
+            'another rule, such as "held_out.kl".'
+        )
+    each = synthesis.synthesizer.images_of(synthesis.synthesizer.iters)
+    # The oldest shard goes where so many newer ones are there.
+    newer = count - first + rounds * each
+    if bank.capacity is not None and newer >= bank.capacity:
+        raise ValueError(
+            f'{named} compares students on the images that are there before '
+            f'the first epoch, but capacity={bank.capacity} of ImageBank '
+            'drops the oldest images during the run, these first: set it to '
+            f'{newer + 1} or more, or to None, or set another rule, such as '
+            '"last".'
+        )
+
+
+def _initial_images(bank: ImageBank, synthesis: Any) -> Tuple[int, int]:
+    """Images of the oldest shard, and of all, before the first epoch."""
+    if bank.init_bank is None:
+        each = synthesis.synthesizer.images_of(synthesis.init_iters)
+        return each, synthesis.init_rounds * each
+    if not BankFolder.exists(bank.init_bank):
+        count = len(list_pictures(bank.init_bank))
+        return min(count, _SHARD_SIZE), count
+    counts = [s.count for s in BankFolder(bank.init_bank).shards] or [0]
+    return counts[0], sum(counts)
 
 
 def check_loader(loader: DataLoader[Any]) -> None:

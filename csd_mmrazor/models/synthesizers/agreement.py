@@ -21,12 +21,12 @@ def agreement(logits_s: Tensor, logits_t: Tensor) -> Dict[str, float]:
         alike, in %; ``kl``, the mean KL divergence of the student's
         probabilities from the teacher's, in nats; ``ece``, the
         :func:`calibration_error` of the student with the teacher's decisions
-        for labels, in %. NaN for a student whose logits are not finite.
+        for labels, in %. NaN where logits of either are not finite.
     """
     log_s, log_t = (
         logits.double().log_softmax(1) for logits in (logits_s, logits_t)
     )
-    if not logits_s.isfinite().all():
+    if not (logits_s.isfinite().all() and logits_t.isfinite().all()):
         return dict.fromkeys(('top1', 'kl', 'ece'), float('nan'))
     confidence, decided = log_s.exp().max(1)
     same = decided == log_t.argmax(1)
