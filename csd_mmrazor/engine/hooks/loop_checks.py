@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from ...datasets import BankFolder, BankSampler, ImageBank
 from ...datasets.held_out import HeldOut
-from ...datasets.image_bank import _SHARD_SIZE
+from ...datasets.image_bank import SHARD_SIZE
 from ...datasets.image_folder import list_pictures
 from ...models.algorithms import CSDDistillation
 from ...models.augments import RandomCropFlip
@@ -307,7 +307,7 @@ def _initial_images(bank: ImageBank, synthesis: Any) -> Tuple[int, int]:
         return each, synthesis.init_rounds * each
     if not BankFolder.exists(bank.init_bank):
         count = len(list_pictures(bank.init_bank))
-        return min(count, _SHARD_SIZE), count
+        return min(count, SHARD_SIZE), count
     counts = [s.count for s in BankFolder(bank.init_bank).shards] or [0]
     return counts[0], sum(counts)
 
