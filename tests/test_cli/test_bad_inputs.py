@@ -657,8 +657,8 @@ def test_a_later_run_does_not_stumble(forked, world):
     assert good.status == [0], good.output[-2000:]
 
 
-@pytest.mark.parametrize('case', ['teacher is cut', 'misspelt hook'])
-def test_on_the_real_command_line(run, world, case):
+def test_on_the_real_command_line(run, world):
+    case = 'teacher is cut'
     done = run(
         *(ROOT / 'tools/train.py', *arguments(case, world)),
         check=False,

@@ -4,7 +4,7 @@ from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
-from helpers import ROOT, network
+from helpers import network
 
 from csd_mmrazor.cli import benchmark
 from csd_mmrazor.cli.benchmark import KeptStudent, Parts, our_synthesis
@@ -24,14 +24,13 @@ def student(parts):
 """
 
 
-def test_benchmark(run, tmp_path, tiny_config):
+def test_benchmark(forked, tmp_path, tiny_config):
     """All sides run, and the file has what the table has."""
     cfg = tiny_config()
     cfg.model.teachers.teacher.ckpt_path = 'not needed'
     cfg.dump(tmp_path / 'config.py')
     (tmp_path / 'other.py').write_text(OTHER)
-    done = run(
-        ROOT / 'tools/benchmark.py',
+    done = forked(
         'config.py',
         '--blocks=1',
         '--steps=1',
@@ -42,7 +41,9 @@ def test_benchmark(run, tmp_path, tiny_config):
         '--against=other.py',
         '--startup',
         '--out=out.json',
+        tool='benchmark.py',
     )
+    assert done.status == [0], done.output[-3000:]
     result = json.loads((tmp_path / 'out.json').read_text())
     times = result['seconds']
     assert times['other_synthesis']['median'] == 5

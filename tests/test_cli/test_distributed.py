@@ -67,7 +67,11 @@ def log_of(work):
 
 
 def test_all_have_the_same_bank_and_weights(forked, probed, tmp_path):
-    two = forked('config.py', '--work-dir', 'two', processes=2, **probed)
+    two = forked(
+        *('config.py', '--work-dir', 'two', '--no-rehearsal'),
+        processes=2,
+        **probed,
+    )
     assert two.status == [0, 0], two.output[-3000:]
     first, second = probes(two.output)
     assert (first.pop('rank'), second.pop('rank')) == (0, 1)
@@ -87,7 +91,9 @@ def test_all_have_the_same_bank_and_weights(forked, probed, tmp_path):
         'whatever the number of processes' in log
     )
     one = forked(
-        *('config.py', '--work-dir', 'one', '--auto-scale-lr'), **probed
+        *('config.py', '--work-dir', 'one', '--auto-scale-lr'),
+        '--no-rehearsal',
+        **probed,
     )
     assert one.status == [0], one.output[-3000:]
     log = log_of(tmp_path / 'one')
@@ -213,10 +219,11 @@ def test_more_processes_go_on(forked, config, tmp_path):  # noqa: F811
     setup = AT_FILE.format(work=str(work), number=-1).replace(
         'count[0] == -1', "'/.epoch_2.pth' in str(args[0])"
     )
-    one = forked('config.py', '--work-dir', work, setup=setup)
+    argv = ('config.py', '--work-dir', work, '--resume', '--no-rehearsal')
+    one = forked(*argv, setup=setup)
     assert one.status == [-9], one.output[-3000:]
     before = state(work)
-    two = forked('config.py', '--work-dir', work, '--resume', processes=2)
+    two = forked(*argv, processes=2)
     assert two.status == [0, 0], two.output[-3000:]
     assert state(work)[0][: len(before[0])] == before[0]
     shards = BankFolder(work / 'bank').shards
@@ -228,7 +235,7 @@ def test_more_processes_go_on(forked, config, tmp_path):  # noqa: F811
 def test_work_dirs_that_are_not_shared(forked, config, tmp_path):  # noqa: F811
     """The second process has a work dir of its own."""
     config()
-    one = forked('config.py', '--work-dir', 'run')
+    one = forked('config.py', '--work-dir', 'run', '--no-rehearsal')
     assert one.status == [0], one.output[-3000:]
     two = forked(
         *('config.py', '--work-dir', 'run', '--resume'),
@@ -250,7 +257,8 @@ def test_synchronised_bn(tiny_runner, forked, config):  # noqa: F811
     assert 1 in told.status
     assert "sync_bn='torch' needs GPUs" in told.stderr
     alone = forked(
-        *('config.py', '--work-dir', 'run', '--cfg-options', 'sync_bn=torch')
+        *('config.py', '--work-dir', 'run', '--no-rehearsal'),
+        *('--cfg-options', 'sync_bn=torch'),
     )
     assert alone.status == [0], alone.output[-3000:]
 
@@ -332,7 +340,7 @@ def test_memory_is_sent_as_it_lies(forked, config, tmp_path):  # noqa: F811
     for processes in (1, 2):
         work = tmp_path / f'work_{processes}'
         done = forked(
-            *('config.py', '--work-dir', work),
+            *('config.py', '--work-dir', work, '--no-rehearsal'),
             processes=processes,
             setup=RAW_MEMORY,
         )

@@ -2,15 +2,12 @@
 import json
 
 import pytest
-from helpers import ROOT
 from PIL import Image
 
 from csd_mmrazor.cli import plot_rounds
 
-TOOL = ROOT / 'tools/plot_rounds.py'
 
-
-def test_draws_runs(tiny_runner, run, tmp_path):
+def test_draws_runs(tiny_runner, forked, tmp_path):
     """Two seeds of one method, and a run without an auxiliary head."""
     for seed in range(2):
         tiny_runner(work_dir=f'csd/{seed}').train()
@@ -19,7 +16,9 @@ def test_draws_runs(tiny_runner, run, tmp_path):
         'default_hooks.synthesis.synthesizer.losses.loss_csd.loss_weight': 0,
     }
     tiny_runner(work_dir='off', **off).train()
-    run(TOOL, 'docs.png', f'csd={tmp_path}/csd', f'without={tmp_path}/off')
+    runs = (f'csd={tmp_path}/csd', f'without={tmp_path}/off')
+    done = forked('docs.png', *runs, tool='plot_rounds.py')
+    assert done.status == [0], done.output
     assert Image.open(tmp_path / 'docs.png').size == (1170, 630)
     assert '| csd | ' in (tmp_path / 'docs.md').read_text()
 

@@ -163,6 +163,9 @@ def reduced(cfg, files):
             options[f'{key}.build_cfg.pretrained'] = False
         options[f'{key}.ckpt_path'] = f'{files}/{file}.pth'
     if not digits:
+        # The digits' runs are rehearsed.
+        if 'synthesis' in cfg.default_hooks:
+            options['default_hooks.synthesis.rehearsal'] = False
         options['val_dataloader.dataset.data_root'] = str(files)
         options['test_dataloader.dataset.data_root'] = str(files)
     return options

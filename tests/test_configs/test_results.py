@@ -67,12 +67,13 @@ def test_weights_are_what_they_were(sha256, name):
 @pytest.mark.parametrize(
     'method, suffix', [('csd', 'pth'), ('csd_off', 'safetensors')]
 )
-def test_weights_reach_their_row(run, method, suffix):
-    tested = run(
-        ROOT / 'tools/test.py',
+def test_weights_reach_their_row(forked, method, suffix):
+    tested = forked(
         ROOT / 'configs/csd/csd_digits16.py',
         RESULTS / f'weights/digits16_{method}_seed0.{suffix}',
+        tool='test.py',
     )
+    assert tested.status == [0], tested.output[-3000:]
     (found,) = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
     assert float(found) == pytest.approx(top1('digits', method)['0'], abs=0.01)
 
