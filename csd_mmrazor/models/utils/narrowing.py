@@ -1,12 +1,15 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """A network with the layers of a pruned one, told by the shapes of weights."""
 
-from typing import Dict, Sequence, Tuple
+import copy
+from typing import Dict, List, Sequence, Tuple
 
 import torch
 import torch.nn as nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+
+from .views import find_inputs, heads_of, split_channels, views_of
 
 Shapes = Dict[str, Sequence[int]]
 
@@ -16,7 +19,8 @@ def narrow(network: nn.Module, shapes: Shapes) -> nn.Module:
 
     Who prunes channels leaves layers of the same names with fewer channels;
     how many, the shapes of the weights say. So neither the pruned module nor
-    the program that pruned it is needed.
+    the program that pruned it is needed. What they do not say alone, such as
+    how many groups of a convolution are left, one pass tells.
 
     Args:
         network (nn.Module): Before it was pruned. Changed: each weight keeps
@@ -28,8 +32,9 @@ def narrow(network: nn.Module, shapes: Shapes) -> nn.Module:
         nn.Module: The same network.
 
     Raises:
-        ValueError: If it has other weights, or narrower ones, or a layer is
-            of a kind whose channels its weights do not tell; names it.
+        ValueError: If it has other weights, or narrower ones, or channels of
+            a layer were pruned that its weights do not tell, as of heads of
+            attention; names it.
     """
     own = {
         name: tuple(value.shape)
@@ -61,6 +66,9 @@ def narrow(network: nn.Module, shapes: Shapes) -> nn.Module:
                 f'was {before} before: a pruned network is nowhere wider. '
                 'Name the network that it was pruned from.'
             )
+    if all(shape == own.get(name, shape) for name, shape in shapes.items()):
+        return network
+    whole = copy.deepcopy(network)
     cuts: Dict[int, nn.Parameter] = {}
     for name, layer in network.named_modules():
         prefix = f'{name}.' if name else ''
@@ -71,7 +79,80 @@ def narrow(network: nn.Module, shapes: Shapes) -> nn.Module:
         }
         if any(shapes[prefix + key] != own[prefix + key] for key in found):
             _narrow_layer(name, layer, found, cuts)
+    _look(whole, network)
     return network
+
+
+def _look(whole: nn.Module, network: nn.Module) -> None:
+    """Compare one pass of a network and of the narrowed one.
+
+    Raises:
+        ValueError: If the narrowed one computes nothing, or divides channels
+            in a way that shapes do not tell.
+    """
+    layers = dict(network.named_modules())
+    before = dict(whole.named_modules())
+    unsure = {
+        name: _readings(before[name], layer.weight.shape)
+        for name, layer in layers.items()
+        if isinstance(layer, _ConvNd)
+        and layer.weight.shape != before[name].weight.shape
+    }
+    unsure = {name: found for name, found in unsure.items() if len(found) > 1}
+    found = find_inputs(whole)
+    if found is None:
+        for name in unsure:
+            raise ValueError(
+                f'{name} has either {unsure[name][0]} groups left or '
+                f'narrower ones, which its weights do not tell. {_BY_HAND}'
+            )
+        for name, heads in heads_of(network).items():
+            prefix = f'{name}.' if name else ''
+            for key, layer in layers.items():
+                if (
+                    key.startswith(prefix)
+                    and isinstance(layer, (nn.Linear, _ConvNd))
+                    and layer.weight.shape != before[key].weight.shape
+                ):
+                    raise ValueError(_of_heads(key, heads))
+        return
+    inputs, views = found
+    last = ''
+    narrowed = copy.deepcopy(network).to(inputs.device).eval()
+    parts = dict(narrowed.named_modules())
+
+    def see(name: str, maps: torch.Tensor) -> None:
+        nonlocal last
+        last = name
+        if name in unsure:
+            each = layers[name].weight.shape[1]
+            for layer in (layers[name], parts[name]):
+                layer.in_channels = maps.shape[1]
+                layer.groups = maps.shape[1] // each
+
+    try:
+        split = split_channels(views, views_of(narrowed, inputs, see))
+    except Exception as error:
+        raise ValueError(
+            f'{type(network).__name__} takes images of '
+            f'{tuple(inputs.shape[1:])}, but not with these channels: in or '
+            f'after {last}, {type(error).__name__}: {error}. {_BY_HAND}'
+        ) from error
+    if split is not None:
+        raise ValueError(_of_heads(split, 'several axes'))
+
+
+_BY_HAND = (
+    'Build the pruned network by a function of your own (TorchClassifier).'
+)
+
+
+def _of_heads(name: str, heads: str) -> str:
+    return (
+        f'{name} was narrowed, and its channels are divided among '
+        f'{heads}: whether heads (or groups) are left out or narrower cannot '
+        f'be told from its weights. {_BY_HAND}'
+    )
 
 
 def _narrow_layer(
@@ -110,8 +191,7 @@ def _narrow_layer(
     elif isinstance(layer, nn.MultiheadAttention):
         raise ValueError(
             f'{name} is a {type(layer).__name__} that was narrowed, and how '
-            'many heads are left cannot be told from its weights. Build the '
-            'pruned network by a function of your own (TorchClassifier).'
+            f'many heads are left cannot be told from its weights. {_BY_HAND}'
         )
     for key, shape in shapes.items():
         value = getattr(layer, key)
@@ -128,18 +208,29 @@ def _narrow_conv(name: str, layer: _ConvNd, weight: Tuple[int, ...]) -> None:
             f'{name} is a {type(layer).__name__} whose pruned weights, of '
             f'shape {weight}, do not say what its channels are.'
         )
-    out, each = weight[:2]
-    if layer.groups > 1 and each == layer.weight.shape[1]:
-        # Whole groups were removed, as of a depthwise convolution.
-        layer.groups, rest = divmod(layer.groups * out, layer.out_channels)
-        if rest:
-            raise ValueError(
-                f'{name} is left with {out} of {layer.out_channels} '
-                'channels, which is no whole number of its groups.'
-            )
-    elif out % layer.groups:
+    readings = _readings(layer, weight)
+    if not readings and weight[1] == layer.weight.shape[1]:
         raise ValueError(
-            f'{name} has {layer.groups} groups, into which its {out} '
+            f'{name} is left with {weight[0]} of {layer.out_channels} '
+            'channels, which is no whole number of its groups.'
+        )
+    if not readings:
+        raise ValueError(
+            f'{name} has {layer.groups} groups, into which its {weight[0]} '
             'channels cannot be divided.'
         )
-    layer.out_channels, layer.in_channels = out, each * layer.groups
+    layer.groups = readings[0]
+    layer.out_channels = weight[0]
+    layer.in_channels = weight[1] * layer.groups
+
+
+def _readings(layer: _ConvNd, weight: Sequence[int]) -> List[int]:
+    """How many groups a convolution may have left, by its pruned weights."""
+    found = []
+    groups, rest = divmod(layer.groups * weight[0], layer.out_channels)
+    if weight[1] == layer.weight.shape[1] and not rest:
+        # Whole groups were removed, as of a depthwise convolution.
+        found.append(groups)
+    if weight[0] % layer.groups == 0:
+        found.append(layer.groups)
+    return [*dict.fromkeys(found)]

@@ -57,6 +57,63 @@ def layer_norm(width):
     )
 
 
+class Mixer(nn.Module):
+    """Attention of 8 channels with a hidden layer beside it."""
+
+    def __init__(self, hidden, heads=None, inner=8, fixed=0, as_map=False):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 2, 2)
+        kind = nn.Conv1d if as_map else nn.Linear
+        args = (1,) if as_map else ()
+        self.qkv, self.out = (
+            kind(a, b, *args) for a, b in ((8, 3 * inner), (inner, 8))
+        )
+        self.hidden, self.back = nn.Linear(8, hidden), nn.Linear(hidden, 8)
+        self.as_map, self.fixed = as_map, fixed
+        if heads:
+            self.heads = heads
+
+    def forward(self, images):
+        tokens = self.patches(images).flatten(2)
+        heads = self.fixed or self.heads
+        if self.as_map:
+            q, k, v = self.qkv(tokens).chunk(3, 1)
+            q, k, v = (x.unflatten(1, (heads, -1)) for x in (q, k, v))
+            found = v @ (k.transpose(-1, -2) @ q).softmax(-2)
+            found = self.out(found.flatten(1, 2))
+            return self.back(self.hidden(found.transpose(1, 2)).relu())
+        tokens = tokens.transpose(1, 2)
+        q, k, v = (
+            self.qkv(tokens)
+            .reshape(*tokens.shape[:2], 3, heads, -1)
+            .permute(2, 0, 3, 1, 4)
+        )
+        found = (q @ k.transpose(-1, -2)).softmax(-1) @ v
+        found = self.out(found.transpose(1, 2).flatten(2))
+        return self.back(self.hidden(found).relu())
+
+
+class Shuffle(nn.Module):
+    """Channels of two groups, shuffled."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first = nn.Conv2d(3, width, 1)
+        self.last = nn.Conv2d(width, 8, 1, groups=2)
+
+    def forward(self, images):
+        maps = self.first(images)
+        mixed = maps.unflatten(1, (2, -1)).transpose(1, 2)
+        return self.last(mixed.reshape(maps.shape))
+
+
+def encoder(hidden):
+    layer = nn.TransformerEncoderLayer(
+        16, 2, hidden, dropout=0, batch_first=True
+    )
+    return nn.Sequential(nn.Flatten(2), layer)
+
+
 @pytest.mark.parametrize(
     'whole, pruned',
     [
@@ -66,7 +123,17 @@ def layer_norm(width):
         # Each group becomes narrower, or there are fewer of them.
         (grouped(8, 8), grouped(4, 6)),
         (grouped(8, 8, 4), grouped(4, 4, 2)),
+        # Of these groups, the layer before tells how many there are.
+        (grouped(8, 16, 4), grouped(8, 8, 4)),
+        (grouped(8, 16, 4), grouped(4, 8, 2)),
+        (
+            nn.Sequential(*grouped(8, 16, 4), nn.Conv2d(16, 8, 1, groups=4)),
+            nn.Sequential(*grouped(8, 8, 4), nn.Conv2d(8, 4, 1, groups=2)),
+        ),
         (norms(8), norms(6)),
+        (Mixer(32, heads=4), Mixer(12, heads=4)),
+        (Shuffle(16), Shuffle(8)),
+        (encoder(32), encoder(12)),
         (layer_norm(8), layer_norm(5)),
     ],
 )
@@ -102,6 +169,17 @@ def test_counters_may_be_lacking():
     shapes = shapes_of(blocks(5))
     del shapes['1.num_batches_tracked']
     assert narrow(blocks(16), shapes)[0].out_channels == 5
+
+
+class Unseen(nn.Module):
+    """It takes what no one guesses."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images, more):
+        return self.net(images)
 
 
 class Attention(nn.Module):
@@ -153,6 +231,35 @@ class Attention(nn.Module):
             'is a ConvTranspose2d whose pruned',
         ),
         (Attention(8), shapes_of(Attention(4)), 'inner is a Multihead.* head'),
+        # Four heads of two channels became two of them, or four of one.
+        *(
+            (Mixer(16, **heads), shapes_of(Mixer(16, inner=4, **heads)), match)
+            for heads, match in (
+                (dict(heads=4), 'qkv was narrowed.* heads'),
+                (dict(fixed=4), 'qkv was narrowed.* heads'),
+                (dict(heads=4, as_map=True), 'qkv was narrowed.* heads'),
+            )
+        ),
+        (
+            Unseen(Mixer(16, heads=4)),
+            shapes_of(Unseen(Mixer(16, heads=4, inner=4))),
+            'net.qkv was narrowed.*heads=4',
+        ),
+        (
+            Unseen(grouped(8, 16, 4)),
+            shapes_of(Unseen(grouped(8, 8, 4))),
+            'net.1 has either 2 groups left or narrower ones',
+        ),
+        (
+            nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)),
+            {
+                **shapes_of(
+                    nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1))
+                ),
+                '1.weight': (4, 5, 1, 1),
+            },
+            'takes images of .* but not with these channels',
+        ),
     ],
 )
 def test_what_shapes_do_not_tell(whole, shapes, message):
