@@ -71,7 +71,7 @@ for number in range(4):
                     rdzv_backend='c10d',
                     rdzv_endpoint='127.0.0.1:PORT',
                     rdzv_configs=dict(
-                        is_host=number == 0, last_call_timeout=15
+                        is_host=number == 0, last_call_timeout=8
                     ),
                     local_addr='127.0.0.1',
                     max_restarts=5,
