@@ -7,9 +7,15 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Optional
 
 from mmengine.config import Config
+from mmengine.dist import (
+    broadcast_object_list,
+    init_dist,
+    is_distributed,
+    is_main_process,
+)
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
@@ -120,7 +126,7 @@ def train(args: argparse.Namespace) -> None:
     randomness = cfg.get('randomness') or {}
     if cfg.get('resume') and randomness.get('seed') is None:
         # As the run has drawn it, for images before its first checkpoint.
-        cfg.randomness = dict(randomness, seed=noted_seed(cfg.work_dir))
+        cfg.randomness = dict(randomness, seed=_noted_seed(cfg))
     is_first = is_first_process(cfg.launcher)
     with work_dir_lock(cfg.work_dir) if is_first else nullcontext():
         runner = Runner.from_cfg(cfg)
@@ -133,6 +139,18 @@ def train(args: argparse.Namespace) -> None:
             runner.register_hook(StopHook())
         runner.train()
     leave_together()
+
+
+def _noted_seed(cfg: Config) -> Optional[int]:
+    """What the first process finds, which others may see later."""
+    if cfg.launcher != 'none' and not is_distributed():
+        # As the runner would do next.
+        init_dist(
+            cfg.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {})
+        )
+    seeds = [noted_seed(cfg.work_dir) if is_main_process() else None]
+    broadcast_object_list(seeds)
+    return seeds[0]
 
 
 def _plan(cfg: Config) -> None:
