@@ -20,6 +20,7 @@ from ..utils.accuracy import (
     RECOGNISED,
     error_of,
     estimate_accuracy,
+    few_images,
 )
 from ..version import __version__
 from .errors import concise_errors
@@ -105,7 +106,9 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
         of='real images' if accuracy else "the teacher's accuracy",
         **{
             key: round(value, 1)
-            for key, value in estimate_accuracy(fit, found['top1'], accuracy)
+            for key, value in estimate_accuracy(
+                fit, found['top1'], accuracy, len(images)
+            )
             ._asdict()
             .items()
         },
@@ -169,6 +172,9 @@ def _notes(told: Dict[str, Any]) -> List[str]:
         f'{told["low"]:.1f} to {told["high"]:.1f}.',
         error_of(FITS['held_out' if told['are_held_out'] else 'seen']),
     ]
+    few = few_images(told['images'])
+    if few:
+        lines.append(f'WARNING: {few}')
     if not told['are_held_out']:
         lines.append(
             'WARNING: no images of this bank are held out from training '

@@ -13,7 +13,13 @@ import yaml
 from mmengine.config import Config
 
 from ..datasets import BankFolder
-from ..utils.accuracy import FITS, RECOGNISED, error_of, estimate_accuracy
+from ..utils.accuracy import (
+    FITS,
+    RECOGNISED,
+    error_of,
+    estimate_accuracy,
+    few_images,
+)
 from ..utils.scalars import read_scalars
 from ..version import __version__
 
@@ -52,6 +58,7 @@ class Agreement(NamedTuple):
     # Images that the teacher takes for the class of their label, in percent.
     recognised: float
     images: str  # of the bank, a key of ``FITS``
+    number: Optional[int] = None  # of images, if that is known
 
 
 Quality = Union[Accuracy, Agreement, None]
@@ -79,15 +86,17 @@ def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
         return accuracy_on(loader.get('dataset') or {}, top1, chosen)
     group = 'agreement_mean' if meta.get('student') == 'mean' else 'agreement'
     for images in FITS:
-        top1, recognised = (
+        top1, recognised, number = (
             scalars.get(tag, {}).get(epoch, math.nan)
             for tag in (
                 f'{group}/{images}_top1',
                 f'agreement/{images}_recognised',
+                f'agreement/{images}_images',
             )
         )
         if math.isfinite(top1) and math.isfinite(recognised):
-            return Agreement(top1, recognised, images)
+            known = int(number) if 1 <= number < math.inf else None
+            return Agreement(top1, recognised, images, known)
     return None
 
 
@@ -460,7 +469,8 @@ def _told(quality: Quality) -> str:
         return 'not measured.'
     text = (
         f'not measured. It decides like its teacher on {quality.top1:.1f} % '
-        f'of {_SETS[quality.images]}'
+        f'of {quality.number or ""}'.rstrip()
+        + f' {_SETS[quality.images]}'
     )
     if quality.recognised < RECOGNISED:
         return (
@@ -469,11 +479,18 @@ def _told(quality: Quality) -> str:
             'few to estimate anything.'
         )
     fit = FITS[quality.images]
-    estimate = estimate_accuracy(fit, quality.top1)
+    number = quality.number
+    estimate = estimate_accuracy(fit, quality.top1, images=number)
+    more = (
+        'How many images that were is not known, so the interval leaves out '
+        'what comes of their number.'
+        if number is None
+        else few_images(number)
+    )
     return (
         f'{text}, by which it is estimated at {estimate.top1:.1f} % of the '
         f"teacher's accuracy, {estimate.low:.1f} to {estimate.high:.1f}. "
-        f'{error_of(fit)}'
+        f'{error_of(fit)} {more}'.rstrip()
     )
 
 

@@ -4,10 +4,12 @@
 Of the teacher's accuracy, a student keeps a share, which is a line of the
 agreement on synthetic images where both are log-odds. The line is fitted on
 tasks with labels (docs/label_free.md). What it is off by is measured on tasks
-that are left out of the fit, and makes the interval.
+that are left out of the fit, and makes the interval, together with what the
+agreement itself may be off by, which is that of so many images.
 """
 
 import math
+from statistics import NormalDist
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -19,6 +21,8 @@ _EDGE = 0.005
 RECOGNISED = 30.0
 # Of tasks that are left out, the share of students that intervals are for.
 COVERAGE = 0.9
+# Images below which a warning is due.
+FEW = 100
 
 
 class Fit(NamedTuple):
@@ -53,9 +57,16 @@ class Accuracy(NamedTuple):
 
 
 def estimate_accuracy(
-    fit: Fit, agreement: float, teacher_top1: Optional[float] = None
+    fit: Fit,
+    agreement: float,
+    teacher_top1: Optional[float] = None,
+    images: Optional[int] = None,
 ) -> Accuracy:
     """Estimate the accuracy of a student.
+
+    Two errors make the interval, which have nothing to do with each other, so
+    their squares add up: that of the line, and that of the agreement, which
+    its :func:`wilson` interval is of.
 
     Args:
         fit (Fit): Of the kind of images that ``agreement`` is of.
@@ -63,14 +74,48 @@ def estimate_accuracy(
             decide alike, in %.
         teacher_top1 (float, optional): The teacher's accuracy, in %. Defaults
             to None: the estimate is a share of it, in %.
+        images (int, optional): How many ``agreement`` is of. Defaults to
+            None, not known: the interval is of the line alone.
     """
     teacher = 100.0 if teacher_top1 is None else teacher_top1
-    middle = fit.intercept + fit.slope * log_odds(agreement / 100)
+    share = agreement / 100
+    ends = (share, share) if images is None else wilson(share, images)
+    middle, *lines = (
+        fit.intercept + fit.slope * log_odds(each) for each in (share, *ends)
+    )
+    below, above = (math.hypot(fit.spread, each - middle) for each in lines)
     top1, low, high = (
         teacher / (1 + math.exp(-value))
-        for value in (middle, middle - fit.spread, middle + fit.spread)
+        for value in (middle, middle - below, middle + above)
     )
     return Accuracy(top1, low, high)
+
+
+def wilson(share: float, number: int) -> Tuple[float, float]:
+    """The interval that a share is in, by a sample of it.
+
+    It is Wilson's (JASA, 1927), for ``COVERAGE`` of such samples.
+
+    Args:
+        share (float): In the sample, 0..1.
+        number (int): The sample's size, 1 or more.
+    """
+    z = NormalDist().inv_cdf((1 + COVERAGE) / 2)
+    weight = z * z / number
+    middle = share + weight / 2
+    width = math.sqrt(weight * (share * (1 - share) + weight / 4))
+    low, high = ((middle + w) / (1 + weight) for w in (-width, width))
+    return max(low, 0.0), min(high, 1.0)
+
+
+def few_images(images: int) -> str:
+    """What to say of how many images an estimate is by, if anything."""
+    if images >= FEW:
+        return ''
+    return (
+        f'{images} images are few, so the interval is wide: compare '
+        f'{FEW} or more.'
+    )
 
 
 def error_of(fit: Fit) -> str:

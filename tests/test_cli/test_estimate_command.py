@@ -39,9 +39,10 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
         key = 'agreement' if name == 'top1' else name
         assert told[key] == pytest.approx(logged, abs=0.01)
     assert told['images'] == 12 and told['are_held_out']
-    expected = estimate_accuracy(
-        FITS['held_out'], scalars['agreement/held_out_top1'][1], 93.4
-    )
+    top1 = scalars['agreement/held_out_top1'][1]
+    expected = estimate_accuracy(FITS['held_out'], top1, 93.4, images=12)
+    assert scalars['agreement/held_out_images'] == {1: 12}
+    assert 'WARNING: 12 images are few' in done.stdout
     for key, value in expected._asdict().items():
         assert told[key] == pytest.approx(value, abs=0.051)
     assert told['mean_error'] == round(FITS['held_out'].mean_error, 1)

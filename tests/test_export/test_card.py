@@ -110,7 +110,11 @@ def logged(work_dir, **scalars):
     return work_dir / 'best_agreement_epoch_2.pth'
 
 
-HELD_OUT = dict(agreement__held_out_top1=70, agreement__held_out_recognised=90)
+HELD_OUT = dict(
+    agreement__held_out_top1=70,
+    agreement__held_out_recognised=90,
+    agreement__held_out_images=30,
+)
 SEEN = dict(agreement__seen_top1=75, agreement__seen_recognised=90)
 
 
@@ -153,7 +157,8 @@ def test_an_estimate_in_place_of_an_accuracy(
         assert 'Accuracy: not measured.\n' in body
         return
     fit = FITS[images]
-    expected = estimate_accuracy(fit, agreement)
+    number = 32 if images == 'held_out' else None  # with its epoch, see above
+    expected = estimate_accuracy(fit, agreement, images=number)
     (result,) = index['results']
     assert [m['value'] for m in result['metrics']] == [
         agreement,
@@ -166,6 +171,8 @@ def test_an_estimate_in_place_of_an_accuracy(
         f'{expected.low:.1f} to {expected.high:.1f}.',
         f'off by {fit.mean_error:.1f} points',
         f'{fit.worst_error:.1f} on the worst task',
+        f'{number} images are few' if number else 'How many images that were',
+        f'% of {number} ' if number else '% of synthetic',
         'held out from' if images == 'held_out' else 'it was trained on',
     ):
         assert text in body, text
@@ -194,6 +201,7 @@ def test_a_run_logs_what_its_card_needs(tiny_runner, tmp_path):
     cfg = Config(dict(model={}))
     found = quality_of(cfg, tmp_path / 'run/epoch_1.pth', dict(epoch=1))
     assert found.images == 'held_out' and 0 <= found.recognised <= 100
+    assert found.number == 12
 
 
 @pytest.mark.parametrize('agreement', [None, 0.987])

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from helpers import ROOT
 from scipy.special import expit, logit
+from scipy.stats import binomtest
 
 from csd_mmrazor.cli.label_free import read_rows, students_of
 from csd_mmrazor.utils.accuracy import (
@@ -11,8 +12,10 @@ from csd_mmrazor.utils.accuracy import (
     Fit,
     Student,
     estimate_accuracy,
+    few_images,
     fit_accuracy,
     log_odds,
+    wilson,
 )
 
 
@@ -34,6 +37,44 @@ def test_an_estimate(agreement, teacher):
     ]
     assert [*found] == pytest.approx(expected)
     assert 0 <= found.low < found.top1 < found.high <= (teacher or 100)
+
+
+SAMPLES = [(0, 1), (1, 1), (2, 3), (52, 60), (250, 500), (1999, 2000)]
+
+
+@pytest.mark.parametrize('alike, images', SAMPLES)
+def test_an_estimate_by_few_images(alike, images):
+    ends = binomtest(alike, images).proportion_ci(COVERAGE, 'wilson')
+    share = alike / images
+    assert wilson(share, images) == pytest.approx([*ends], abs=1e-12)
+    fit = Fit(0.2, 0.7, 0.5, 1, 2, 3, 4)
+    found = estimate_accuracy(fit, 100 * share, 93.4, images)
+    middle, low, high = (
+        0.2 + 0.7 * logit(np.clip(p, 0.005, 0.995)) for p in (share, *ends)
+    )
+    expected = (
+        middle,
+        middle - np.sqrt(0.25 + (middle - low) ** 2),
+        middle + np.sqrt(0.25 + (high - middle) ** 2),
+    )
+    assert [*found] == pytest.approx([93.4 * expit(v) for v in expected])
+    assert bool(few_images(images)) == (images < 100)
+
+
+def test_an_interval_holds_what_a_few_images_cannot_tell():
+    """With a line that is exact: as many as it says, and not one in one."""
+    seed = np.random.default_rng(0)
+    fit = Fit(0, 1, 0, 0, 0, 3, 4)
+    for images in (1, 7, 40, 500):
+        truth = seed.uniform(2, 98, 2000)
+        alike = seed.binomial(images, truth / 100)
+        within = []
+        for k, p in zip(alike, truth):
+            found = estimate_accuracy(fit, 100 * k / images, images=images)
+            within.append(found.low - 1e-9 <= p <= found.high + 1e-9)
+        assert np.mean(within) > COVERAGE - 0.04, images
+    known = estimate_accuracy(FITS['held_out'], 100, images=1)
+    assert known.low < 52  # as a student of 52 % had that
 
 
 def drawn(tasks=4):

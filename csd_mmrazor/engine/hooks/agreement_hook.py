@@ -360,13 +360,15 @@ class AgreementHook(Hook):
         """Whether an accuracy can be estimated by these images."""
         model = getattr(runner.model, 'module', runner.model)
         bank = runner.train_dataloader.dataset
-        return {
-            f'agreement/{name}_recognised': recognised(
-                Networks.from_algorithm(model), bank, name, self.images
-            )
-            for name in self.sets
-            if name in FITS and len(bank_places(bank, name, 1))
-        }
+        found: Dict[str, float] = {}
+        for name in self.sets:
+            number = len(bank_places(bank, name, self.images))
+            if name in FITS and number:
+                found[f'agreement/{name}_recognised'] = recognised(
+                    Networks.from_algorithm(model), bank, name, self.images
+                )
+                found[f'agreement/{name}_images'] = number
+        return found
 
     def students(self, runner: Runner) -> Dict[str, Any]:
         """The candidates of an epoch, by name."""
