@@ -169,6 +169,7 @@ class BankFolder:
         self.targets: Dict[str, str] = {}
         self.held_out: Optional[HeldOut] = None
         self.made_from: Optional[Dict[str, str]] = None
+        self.pictures = ''
         self.dropped = 0
         if self.exists(path):
             manifest = self._read_manifest()
@@ -177,6 +178,7 @@ class BankFolder:
             self.targets = manifest.targets
             self.held_out = manifest.held_out
             self.made_from = manifest.made_from
+            self.pictures = manifest.pictures
             self.dropped = manifest.dropped
             found = manifest._asdict()
             if manifest.classes:
@@ -676,6 +678,25 @@ class BankFolder:
             )
         self.made_from = made_from
 
+    def start_with(self, pictures: str) -> None:
+        """Say which pictures are copied, before the first and after a stop.
+
+        Args:
+            pictures (str): SHA-256 of their list.
+
+        Raises:
+            BankError: If some were copied of another list.
+        """
+        if self.shards and self.pictures not in ('', pictures):
+            raise BankError(
+                f'The bank in {self.path} was stopped as it copied the '
+                'pictures of init_bank, and there are others in the folder '
+                'now, or of other sizes or classes: some would be left out, '
+                f'or be there twice. Restore the folder, or delete {self.path}'
+                ' to copy all again.'
+            )
+        self.pictures = pictures
+
     @property
     def without_targets(self) -> List[Shard]:
         """Shards that lack them."""
@@ -944,6 +965,7 @@ class BankFolder:
                 self.targets,
                 self.held_out,
                 self.made_from,
+                self.pictures,
                 self.dropped,
             ),
             anew,

@@ -45,6 +45,7 @@ from .bank_folder import (
 from .held_out import HeldOut
 from .image_codec import ImageCodec
 from .image_folder import (
+    digest_of_files,
     list_image_folder,
     list_pictures,
     names_of_folders,
@@ -663,7 +664,9 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         """Copy a folder of images."""
         if any(shard.epoch != IMPORTED for shard in self.opened.shards):
             return  # it was complete, and a capacity may have dropped some
-        for index, (images, labels) in enumerate(self._imported(root)):
+        samples = self._samples(root)
+        self.opened.start_with(digest_of_files(root, samples))
+        for index, (images, labels) in enumerate(self._imported(samples)):
             if not self.opened.had(IMPORTED, index):
                 if self.init_labels == 'teacher':
                     assert labeller is not None, 'there is no teacher to ask'
@@ -674,13 +677,17 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                     labels = found[0].astype(np.int64)
                 self.append(images, labels, IMPORTED, index)
 
-    def _imported(self, root: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-        """Batches of a folder of images: images and labels."""
+    def _samples(self, root: str) -> List[Tuple[Path, int]]:
+        """The pictures of a folder, with their labels, if they have any."""
         if self.init_labels == 'teacher':
-            samples = [(path, 0) for path in list_pictures(root)]
-        else:
-            names = names_of_folders(root, self.opened.classes)
-            samples = list_image_folder(root, self.opened.num_classes, names)
+            return [(path, 0) for path in list_pictures(root)]
+        names = names_of_folders(root, self.opened.classes)
+        return list_image_folder(root, self.opened.num_classes, names)
+
+    def _imported(
+        self, samples: Sequence[Tuple[Path, int]]
+    ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Batches of pictures: images and labels."""
         channels, height, width = self.opened.image_shape
         if channels not in (1, 3):
             raise BankError(

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import difflib
+import hashlib
 import logging
 import os
 import re
@@ -97,6 +98,22 @@ def names_of_folders(
         ):
             return None
     return classes or None
+
+
+def digest_of_files(
+    root: Union[str, Path], samples: Sequence[Tuple[Path, int]]
+) -> str:
+    """SHA-256 of a list of files: of their names, sizes and labels.
+
+    Args:
+        root (str | Path): The folder that they are in, wherever it is.
+        samples (sequence[tuple[Path, int]]): As of :func:`list_image_folder`.
+    """
+    digest = hashlib.sha256()
+    for path, label in samples:
+        name = path.relative_to(root).as_posix()
+        digest.update(os.fsencode(f'{name}\0{path.stat().st_size} {label}\0'))
+    return digest.hexdigest()
 
 
 def list_pictures(root: Union[str, Path]) -> List[Path]:

@@ -83,6 +83,8 @@ class Manifest(NamedTuple):
     held_out: Optional[HeldOut] = None  # from training; None for no image
     # Of what the first rounds were made from, by name; None if unknown.
     made_from: Optional[Dict[str, str]] = None
+    # SHA-256 of the list of pictures that it started with; '' if of none.
+    pictures: str = ''
     dropped: int = 0  # images that were older than the first shard
 
 
@@ -227,6 +229,8 @@ class ManifestFile:
             content['held_out'] = manifest.held_out._asdict()
         if manifest.made_from is not None:
             content['made_from'] = manifest.made_from
+        if manifest.pictures:
+            content['pictures'] = manifest.pictures
         if manifest.dropped:
             content['dropped'] = manifest.dropped
         text = json.dumps(content, indent=1)
@@ -325,6 +329,7 @@ def _parse_manifest(found: Any) -> Manifest:
     keys = {'version', 'image_shape', 'num_classes', 'shards'}
     _check(isinstance(found, dict), 'what it holds', found)
     known = {'states', 'classes', 'targets', 'held_out', 'made_from'}
+    known.add('pictures')
     known |= keys | {'dropped'}
     _check(keys <= set(found) <= known, 'the keys', list(found))
     _integer('dropped', found.get('dropped', 0), 0, _MOST_DROPPED)
@@ -358,6 +363,8 @@ def _parse_manifest(found: Any) -> Manifest:
         _check(isinstance(name, str), 'class name', name)
     count = len(classes)
     _check(count in (0, found['num_classes']), 'number of class names', count)
+    if 'pictures' in found:
+        _text('sha256', found['pictures'], _SHA256)
     kind: Optional[TargetKind] = None
     targets: Dict[str, str] = {}
     if 'targets' in found:
@@ -376,6 +383,7 @@ def _parse_manifest(found: Any) -> Manifest:
         targets,
         _parse_held_out(found['held_out']) if 'held_out' in found else None,
         _parse_origins(found['made_from']) if 'made_from' in found else None,
+        found.get('pictures', ''),
         found.get('dropped', 0),
     )
 

@@ -17,6 +17,8 @@ from csd_mmrazor.datasets import (
     BankSampler,
     ImageBank,
     bank_collate,
+    image_bank,
+    pictures,
 )
 from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL, TargetKind
 
@@ -494,6 +496,53 @@ def test_a_bank_that_grew_is_not_imported_again(tmp_path):
         sizes.append(len(bank))
         source.append(images, labels, INITIAL, len(sizes), True)
     assert sizes == [4, 4]
+
+
+@pytest.mark.parametrize('labels', ['folders', 'teacher'])
+def test_a_folder_that_changed_within_its_import(
+    labels, tmp_path, monkeypatch
+):
+    """Pictures would be left out, or be there twice."""
+    monkeypatch.setattr(image_bank, 'SHARD_SIZE', 2)
+    root = tmp_path / 'images/0'
+    root.mkdir(parents=True)
+    for number in range(5):
+        Image.new('L', (4, 4), number).save(root / f'{number}.png')
+
+    def start(stops=False):
+        read = []
+
+        def read_picture(path, grey):
+            read.append(path)
+            if stops and len(read) > 2:
+                raise KeyboardInterrupt
+            return pictures.read_picture(path, grey)
+
+        monkeypatch.setattr(image_bank, 'read_picture', read_picture)
+        bank = ImageBank(
+            init_bank=str(tmp_path / 'images'), init_labels=labels
+        )
+        bank.open(
+            *(tmp_path / 'run', (1, 4, 4), 1),
+            labeller=lambda x: torch.zeros(len(x), dtype=torch.int64),
+        )
+        return bank
+
+    with pytest.raises(KeyboardInterrupt):
+        start(stops=True)
+    assert len(ImageBank(data_root=str(tmp_path / 'run'))) == 2
+    moved = tmp_path / 'moved.png'
+    (root / '0.png').rename(moved)
+    with pytest.raises(BankError, match='stopped as it copied .* be there tw'):
+        start()
+    moved.rename(root / '0.png')
+    images, _ = everything(start())
+    assert images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    # Once rounds follow, all of it was there.
+    bank = start()
+    bank.append(images[:1], torch.zeros(1, dtype=torch.int64), INITIAL, 0)
+    (root / '0.png').unlink()
+    assert len(start()) == 6
 
 
 def test_a_folder_of_no_class_is_refused(tmp_path):
