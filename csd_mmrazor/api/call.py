@@ -23,6 +23,7 @@ from ..export import check_license
 from ..models.classifiers import TorchClassifier
 from ..models.utils import Chain
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
+from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments, check_positive, check_value
 from ..utils.imports import lend
 from .blocks import blocks_of
@@ -244,6 +245,12 @@ def distill(
     """
     given = dict(locals())
     begin = time.monotonic()
+    check_alone(
+        'distill',
+        '. For several GPUs, start it, stop it at its first log line, and '
+        'give the config in its work dir to tools/dist_train.sh: bash '
+        'tools/dist_train.sh WORK_DIR/config.py GPUS --work-dir OTHER',
+    )
     # These have messages of their own.
     for name in ('teacher', 'student', 'image_shape', 'budget', 'classes'):
         del given[name]

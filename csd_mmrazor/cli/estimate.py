@@ -22,6 +22,7 @@ from ..utils.accuracy import (
     estimate_accuracy,
     few_images,
 )
+from ..utils.alone import check_alone
 from ..version import __version__
 from .errors import concise_errors
 from .processes import speak_utf8
@@ -200,4 +201,5 @@ def main() -> None:
     """Run the command line."""
     speak_utf8()
     with concise_errors():
+        check_alone('estimate')
         estimate(parse_args())

@@ -14,6 +14,7 @@ from ..export import (
     notes,
     read_run_config,
 )
+from ..utils.alone import check_alone
 from .config_files import read_config
 from .errors import concise_errors
 from .processes import speak_utf8
@@ -114,4 +115,5 @@ def main() -> None:
     """Run the command line."""
     speak_utf8()
     with concise_errors():
+        check_alone('export')
         export(parse_args())

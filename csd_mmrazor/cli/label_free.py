@@ -59,6 +59,7 @@ from ..models.synthesizers import Networks
 from ..models.utils import logits_of
 from ..utils import write_file
 from ..utils.accuracy import RECOGNISED, Student, fit_accuracy
+from ..utils.alone import check_alone
 from ..version import __version__
 from .compare import git_commit
 from .config_files import read_config
@@ -403,6 +404,7 @@ def main() -> None:
     """Run the command line."""
     speak_utf8()
     with concise_errors():
+        check_alone('label_free')
         args = parse_args()
         if not args.summary:
             measure(args)

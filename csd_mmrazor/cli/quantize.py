@@ -36,6 +36,7 @@ from ..export import (
 from ..models.preprocessors import normalize_images
 from ..models.utils import logits_of
 from ..utils import check_integer, load_file, write_file
+from ..utils.alone import check_alone
 from ..version import __version__
 from .errors import concise_errors
 from .processes import speak_utf8
@@ -354,4 +355,5 @@ def main() -> None:
     """Run the command line."""
     speak_utf8()
     with concise_errors():
+        check_alone('quantize')
         quantize(parse_args())

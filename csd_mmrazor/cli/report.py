@@ -8,6 +8,7 @@ way, killed, or of an earlier release.
 import argparse
 
 from ..report import write_report
+from ..utils.alone import check_alone
 from .errors import concise_errors
 from .processes import speak_utf8
 
@@ -38,4 +39,5 @@ def main() -> None:
     )
     add_arguments(parser)
     with concise_errors():
+        check_alone('report')
         report(parser.parse_args())

@@ -40,6 +40,33 @@ def test_arguments(options, expected):
     assert {k: found[k] for k in expected} == expected
 
 
+@pytest.mark.parametrize(
+    'command, arguments',
+    [
+        ('distill', [*LEAST, '1,8,8']),
+        ('plan', [*LEAST, '1,8,8']),
+        ('export', ['run', 'out.pth']),
+        ('quantize', ['run', '--to', 'int8']),
+        ('estimate', ['run']),
+        ('report', ['run']),
+    ],
+)
+@pytest.mark.parametrize('name', ['WORLD_SIZE', 'OMPI_COMM_WORLD_SIZE'])
+def test_what_is_for_one_process(
+    name, command, arguments, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, '2')
+    monkeypatch.setattr(sys, 'argv', ['csd_mmrazor', command, *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code
+    told = capsys.readouterr().err + str(stopped.value.code)
+    assert f'is for one process, but there are 2 ({name}=2)' in told
+    assert ('tools/dist_train.sh' in told) == (command in ('distill', 'plan'))
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_command_has_each_argument_of_the_call():
     from inspect import signature
 
