@@ -525,23 +525,25 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         Raises:
             ValueError: If they exceed ``memory_limit``; says what fits.
         """
-        largest = sorted(counts, reverse=True)
+        # Of the largest ones.
+        sizes = np.cumsum([0, *sorted(counts, reverse=True)]) * image / GIB
 
         def held(buffer: int) -> float:
-            return sum(largest[: shards_held(buffer)]) * image / GIB
+            return float(sizes[: shards_held(buffer) + 1][-1])
 
         limit = self.memory_limit / GIB
         # What is no larger than the bank: one that fits stays in memory.
         if not buffer_shards or held(buffer_shards) <= limit:
             return
-        fitting = (b for b in range(buffer_shards) if held(b) <= limit)
+        buffers = range(min(buffer_shards, len(counts)))
+        fitting = (each for each in buffers if held(each) <= limit)
         most = max(fitting, default=0)  # 0 reads each image by itself
         raise ValueError(
             f'buffer_shards={buffer_shards} of BankSampler holds up to '
-            f'{shards_held(buffer_shards)} shards in memory at a time, which '
-            f'take {held(buffer_shards):.3g} GiB, but memory_limit of '
-            f'ImageBank is {limit:g} GiB: set buffer_shards to {most}'
-            f'{" or less" * bool(most)}, or raise memory_limit.'
+            f'{min(shards_held(buffer_shards), len(counts))} shards in memory '
+            f'at a time, which take {held(buffer_shards):.3g} GiB, but '
+            f'memory_limit of ImageBank is {limit:g} GiB: set buffer_shards '
+            f'to {most}{" or less" * bool(most)}, or raise memory_limit.'
         )
 
     def _verify(self) -> None:

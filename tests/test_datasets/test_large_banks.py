@@ -396,6 +396,7 @@ def test_a_run_reads_shards_from_the_disk(tiny_runner):
         ([10] * 100, 16, 49, 0),
         ([10] * 8, 16, 80, None),  # all there are
         ([1] * 90 + [50] * 10, 8, 502, 7),  # the largest ones
+        ([10] * 10**4, 10**12, 1000, 77),
         ([10] * 100, 0, 1, None),  # reads each image by itself
     ],
 )

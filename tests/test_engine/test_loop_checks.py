@@ -93,7 +93,7 @@ def replaced(name, **value):
                 'train_dataloader.sampler.buffer_shards': 3,
                 'train_dataloader.dataset.memory_limit': 4e-6,
             },
-            'buffer_shards=3 .* up to 7 shards .* take 4.29e-06 GiB, .* '
+            'buffer_shards=3 .* up to 4 shards .* take 4.29e-06 GiB, .* '
             'buffer_shards to 0, or raise memory_limit',
         ),
         (
