@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 from ..datasets.image_folder import list_image_folder
 from ..export import check_license
 from ..models.classifiers import TorchClassifier
-from ..models.utils import Chain
+from ..models.utils import Chain, about_outputs
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
 from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments, check_positive, check_value
@@ -640,6 +640,8 @@ def _about(
         )
         if network.note:
             lines.append(f'  {network.note}')
+        if each.outputs:
+            lines.append(f'WARNING: {name} {about_outputs(each.outputs)}')
         if name == 'student' and not is_normalised(network.module):
             lines.append(
                 '  not each of its layers has BN, so its gradients are '

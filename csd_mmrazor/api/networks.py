@@ -30,7 +30,15 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 from torch.nn.parameter import UninitializedTensorMixin
 
-from ..models.utils import bn_layers, evaluating, load_weights, logits_of
+from ..models.utils import (
+    about_outputs,
+    bn_layers,
+    check_repeats,
+    evaluating,
+    load_weights,
+    logits_of,
+    normalised_outputs,
+)
 from ..models.utils.features import as_map
 from ..utils.imports import LENT, import_file, import_object
 
@@ -60,6 +68,7 @@ class Traced(NamedTuple):
     channels: int  # of that map
     pooled: Optional[str]  # ... the pooled feature; None: the last linear's
     has_bn: bool
+    outputs: str = ''  # what it returns in place of logits
 
 
 def get_network(
@@ -450,7 +459,8 @@ def trace(
 
     Raises:
         ValueError: If it does not take the inputs, changes them, returns no
-            finite logits with a gradient, or has no module of a name.
+            finite logits with a gradient, has no module of a name, or is
+            random in eval mode; or if a teacher returns probabilities.
     """
     below = 'net.' if 'factory' in build_cfg else ''
     names = {part: key for key, part in module.named_modules()}
@@ -494,6 +504,14 @@ def trace(
         )
     if not logits.isfinite().all():
         raise ValueError(f'{name} returns NaN or Inf for random images.')
+    with evaluating(module), torch.no_grad():
+        again = logits_of(module(inputs.detach()))
+    check_repeats(logits.detach(), again, f'{name} ({type(module).__name__})')
+    outputs = normalised_outputs(logits)
+    if outputs == 'probabilities' and name == 'teacher':
+        raise ValueError(
+            f'{name} ({type(module).__name__}) {about_outputs(outputs)}.'
+        )
     if feature is None:
         feature = _last_map(seen, logits)
     makers = [key for key, value in seen if value is logits and key]
@@ -515,6 +533,7 @@ def trace(
         channels,
         None if pooled is None else f'{below}{pooled}'.rstrip('.'),
         bool(list(bn_layers(module))),
+        outputs,
     )
 
 

@@ -97,9 +97,10 @@ def rehearse(runner: Runner) -> None:
         except RehearsalError as error:
             raise RehearsalError(f'{error}{_HOW_TO_SKIP}') from error
         except Exception as error:
-            raise RehearsalError(
-                f'{_blame(rehearsal, hooks, error)}{_HOW_TO_SKIP}'
-            ) from error
+            # Of files that are there no more when this is read.
+            text = _blame(rehearsal, hooks, error)
+            text = text.replace(f'{Path(runner.work_dir, name)}/', '')
+            raise RehearsalError(f'{text}{_HOW_TO_SKIP}') from error
         finally:
             for handler in rehearsal.logger.handlers if rehearsal else ():
                 handler.close()
@@ -182,7 +183,7 @@ class _Rehearsal(Runner):
         with torch.no_grad():
             logits = expected(inputs)
             if logits.isfinite().all():
-                check_same(found(inputs), logits, str(exported.weights))
+                check_same(found(inputs), logits, 'The file')
 
     def _follow_schedules(self) -> None:
         """Let all rates run to the end."""

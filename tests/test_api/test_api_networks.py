@@ -269,12 +269,37 @@ def test_students_that_cannot_be_trained():
         (lambda s, x: s.net(x)[0], 'should return its logits'),
         (lambda s, x: dict(out=s.net(x)), 'should return its logits'),
         (lambda s, x: s.absent(x), 'does not take images'),
+        (lambda s, x: s.net(x).softmax(1), 'returns probabilities'),
+        (
+            lambda s, x: s.net(x + torch.randn_like(x)),
+            'something else of the same images .* F.dropout',
+        ),
+        (
+            lambda s, x: torch.nn.functional.dropout(s.net(x)),
+            'something else of the same images .* F.dropout',
+        ),
     ],
 )
 def test_what_a_pass_refuses(forward, message):
     net = Odd(forward).requires_grad_(False)
     with pytest.raises(ValueError, match=f'^teacher.*{message}'):
         trace(dict(factory='x'), net, torch.randn(2, 3, 8, 8), 'teacher')
+
+
+@pytest.mark.parametrize(
+    'forward, name, kind',
+    [
+        (lambda s, x: s.net(x), 'student', ''),
+        (lambda s, x: s.net(x).softmax(1), 'student', 'probabilities'),
+        (lambda s, x: s.net(x).log_softmax(1), 'student', 'log-probabilities'),
+        (lambda s, x: s.net(x).log_softmax(1), 'teacher', 'log-probabilities'),
+        (lambda s, x: s.net(x).sigmoid(), 'teacher', ''),
+    ],
+)
+def test_what_is_returned_in_place_of_logits(forward, name, kind):
+    net = Odd(forward)
+    found = trace(dict(factory='x'), net, torch.randn(2, 3, 8, 8), name)
+    assert found.outputs == kind
 
 
 def test_a_model_of_mmpretrain_gets_the_number_of_classes():

@@ -7,11 +7,15 @@ import torch.nn as nn
 from mmengine.logging import print_log
 
 from ..utils import (
+    about_outputs,
+    check_repeats,
     check_statistics,
     check_weights,
     count_classes,
     frozen,
     layer_means,
+    logits_of,
+    normalised_outputs,
     same_classes,
 )
 from .networks import Networks
@@ -33,8 +37,9 @@ def check_networks(
 
     Raises:
         ValueError: If the networks do not take the images, their numbers of
-            classes differ, BN layers are lacking, or a weight or statistic
-            is one that no training leaves.
+            classes differ, BN layers are lacking, a weight or statistic is
+            one that no training leaves, one is random in eval mode, or a
+            teacher returns probabilities.
     """
     for role, model in networks.by_role.items():
         check_weights(model, role)
@@ -82,6 +87,7 @@ def check_networks(
             for index, teacher in enumerate(networks.each_teacher):
                 _check_gradients(teacher, inputs, f'teacher {index}')
         for role, model in networks.by_role.items():
+            _check_outputs(model, inputs, role, model is networks.student)
             new = check_statistics(model, inputs, role)
             if needs_bn and new and model is not networks.student:
                 print_log(
@@ -98,6 +104,20 @@ def check_networks(
             f'{classes}: set head.num_classes.'
         )
     return same_classes(classes), tuple(inputs.shape[1:])
+
+
+def _check_outputs(
+    model: nn.Module, inputs: torch.Tensor, role: str, is_student: bool
+) -> None:
+    """Check that a network in eval mode is not random, and returns logits."""
+    who = f'{role} ({type(model).__name__})'
+    logits, again = (logits_of(model(inputs, mode='tensor')) for _ in range(2))
+    check_repeats(logits, again, who)
+    kind = normalised_outputs(logits)
+    if kind == 'probabilities' and not is_student:
+        raise ValueError(f'{who} {about_outputs(kind)}.')
+    if kind:
+        print_log(f'{who} {about_outputs(kind)}.', 'current', logging.WARNING)
 
 
 def _check_gradients(

@@ -23,7 +23,13 @@ from .memory_format import contiguous, memory_format, set_memory_format
 from .modes import as_in_training, evaluating, frozen, reset_weights
 from .narrowing import narrow
 from .optimizer_state import load_optimizer_state, optimizer_state
-from .outputs import full_precision, logits_of
+from .outputs import (
+    about_outputs,
+    check_repeats,
+    full_precision,
+    logits_of,
+    normalised_outputs,
+)
 from .recorders import (
     KeptMaps,
     attached,
@@ -51,6 +57,9 @@ from .teachers import build_teacher
 from .tokens import layer_tokens, token_layers
 
 __all__ = [
+    'about_outputs',
+    'check_repeats',
+    'normalised_outputs',
     'BNStatistics',
     'Chain',
     'BlockChoice',

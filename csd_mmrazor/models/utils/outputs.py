@@ -43,6 +43,64 @@ def logits_of(output: Any) -> Tensor:
     )
 
 
+def normalised_outputs(logits: Tensor) -> str:
+    """What a classifier returns in place of its logits, if that can be told.
+
+    Args:
+        logits (Tensor): (N, K), of any images.
+
+    Returns:
+        str: 'probabilities' if all are 0 or more and each row sums to 1,
+        'log-probabilities' if that is so of their exponentials, else ''.
+    """
+    if not logits.is_floating_point() or logits.shape[1] < 2:
+        return ''
+    error = 1e-4 if logits.dtype in (torch.float32, torch.float64) else 1e-2
+    values = logits.detach().double()
+    if (values >= 0).all() and ((values.sum(1) - 1).abs() < error).all():
+        return 'probabilities'
+    if (values.logsumexp(1).abs() < error).all():
+        return 'log-probabilities'
+    return ''
+
+
+def about_outputs(kind: str) -> str:
+    """What to say of a network whose outputs are of such a kind.
+
+    Args:
+        kind (str): As of :func:`normalised_outputs`.
+    """
+    return (
+        f'returns {kind} in place of logits (each row sums to 1'
+        + (' once exponentiated' if kind == 'log-probabilities' else '')
+        + '), but losses, temperatures and margins are of logits: return what '
+        'comes before softmax, or log_softmax, in its forward()'
+    )
+
+
+def check_repeats(logits: Tensor, again: Tensor, who: str) -> None:
+    """Check that two passes in eval mode gave the same.
+
+    Args:
+        logits (Tensor): (N, K), of one pass.
+        again (Tensor): Likewise, of another with the same images.
+        who (str): What messages call the network.
+
+    Raises:
+        ValueError: If they differ by more than rounding.
+    """
+    scale = logits.abs().max().clamp(min=1e-12)
+    error = ((again - logits).abs().max() / scale).item()
+    if error > 1e-3:
+        raise ValueError(
+            f'{who} says something else of the same images in a second pass '
+            f'in eval mode (by {error:.2g} of the largest logit), so nothing '
+            'can be measured or exported of it: look for random numbers in '
+            'its forward(), and for F.dropout() without '
+            'training=self.training.'
+        )
+
+
 def full_precision(record: Any) -> Any:
     """Tensors of half precision in float32; other things as they are.
 

@@ -12,6 +12,7 @@ from mmrazor.registry import MODELS
 from timm.layers import BatchNormAct2d
 
 from csd_mmrazor.models import Networks, NonFiniteSynthesisError
+from csd_mmrazor.models.synthesizers import checks
 from csd_mmrazor.models.synthesizers.best_step import to_uint8
 from csd_mmrazor.models.synthesizers.feature_memory import FeatureMemory
 from csd_mmrazor.models.utils import bn_layers, reset_weights
@@ -422,6 +423,39 @@ def test_check_finds_what_does_not_fit(networks):
     )
     with pytest.raises(ValueError, match='recorder "f": .*named "nek".*neck'):
         synthesizer(distiller=distiller).check(networks)
+
+
+@pytest.mark.parametrize('role', ['student', 'teacher'])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda x: x.softmax(1), 'returns probabilities'),
+        (lambda x: x.log_softmax(1), 'returns log-probabilities'),
+        (lambda x: x + torch.rand_like(x), 'something else of the same im'),
+    ],
+)
+def test_check_finds_what_is_not_logits(
+    networks, role, change, message, monkeypatch
+):
+    model = networks.student
+    if role == 'teacher':
+        (model,) = networks.each_teacher
+    handle = model.register_forward_hook(lambda m, a, out: change(out))
+    told = []
+    monkeypatch.setattr(checks, 'print_log', lambda *a: told.append(a[0]))
+    try:
+        is_refused = 'same im' in message or (
+            role == 'teacher' and 'log' not in message
+        )
+        if is_refused:
+            with pytest.raises(ValueError, match=f'{role} .*{message}'):
+                synthesizer().check(networks)
+        else:
+            synthesizer().check(networks)
+            (line,) = [text for text in told if 'never' not in text]
+            assert role in line and message in line
+    finally:
+        handle.remove()
 
 
 def test_bad_arguments():

@@ -14,8 +14,10 @@ from mmengine.optim import OptimWrapper
 
 from csd_mmrazor.models.utils import (
     as_in_training,
+    check_repeats,
     full_precision,
     logits_of,
+    normalised_outputs,
     pooled_features,
 )
 
@@ -52,6 +54,35 @@ KINDS = dict(
     model_output=model_output,
     nested=lambda logits, aux: (dict(logits=logits), aux),
 )
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('classes', [2, 10, 1000])
+def test_outputs_that_are_no_logits(classes, dtype):
+    logits = 5 * torch.randn(8, classes)
+    found = {
+        name: normalised_outputs(values.to(dtype))
+        for name, values in dict(
+            logits=logits,
+            shares=logits.softmax(1),
+            logs=logits.log_softmax(1),
+            sigmoid=logits.sigmoid(),
+            # One row, or all but one, may be so by chance.
+            mixed=torch.cat([logits.softmax(1), logits[:1].abs()]),
+            negative=logits - logits.mean(1, keepdim=True) + 1 / classes,
+            zeros=0 * logits,
+        ).items()
+    }
+    assert found.pop('shares') == 'probabilities'
+    assert found.pop('logs') == 'log-probabilities'
+    assert not any(found.values())
+
+
+def test_passes_that_differ():
+    logits = torch.randn(4, 3)
+    check_repeats(logits, logits * (1 + 1e-5), 'it')
+    with pytest.raises(ValueError, match='^it says something else'):
+        check_repeats(logits, logits + 0.1, 'it')
 
 
 class Net(nn.Module):
