@@ -1,5 +1,4 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-import hashlib
 import io
 import json
 import shutil
@@ -40,6 +39,12 @@ from .schedule import (
     fit_time,
     parse_budget,
     schedule_for,
+)
+from .start import (
+    check_start,
+    digest_of_layers,
+    digest_of_weights,
+    start_of,
 )
 from .trial import Trial, run_trial
 
@@ -368,7 +373,13 @@ def distill(
         val,
         classes,
         schedule,
-        dict(chosen, teacher_blocks=teacher_blocks),
+        dict(
+            chosen,
+            teacher_blocks=teacher_blocks,
+            teacher_feature=teacher_feature,
+            student_feature=student_feature,
+            student_pooled=student_pooled,
+        ),
     )
     with ExitStack() as stack:
         stack.enter_context(
@@ -414,10 +425,14 @@ def distill(
                 teacher_top1=top1,
                 warnings=told,
                 blocks=blocks,
+                start=start_of(copies['student'], init_bank),
             )
             write_file(folder / RECORD, json.dumps(record, indent=1).encode())
         else:
-            tell(f'{folder} has this run: it continues.')
+            note = check_start(
+                record, copies['student'], student_weights, init_bank, folder
+            )
+            tell(f'{folder} has this run: it continues{note}.')
             plan = _plan_of(record['plan'])
             # The student may have been trained by this very run since.
             blocks = record.get('blocks', False)
@@ -444,6 +459,9 @@ def distill(
     network = networks['student'].module
     network.load_state_dict(weights)
     network.eval()
+    # Which the next call with this network has.
+    record['trained'] = digest_of_weights(network)
+    write_file(folder / RECORD, json.dumps(record, indent=1).encode())
     if not (folder / 'student' / 'student.pth').is_file():
         tell(
             'WARNING: the student could not be exported; the log in '
@@ -750,17 +768,14 @@ def _request(
     """The arguments of a call, as far as they make its run."""
     is_folder = isinstance(val, (str, Path))
     teacher = copies['teacher']
-    digest = hashlib.sha256()
-    for key, value in sorted(teacher.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.contiguous().numpy().tobytes())
     student = {
         key: list(value.shape)
         for key, value in copies['student'].state_dict().items()
     }
     request = dict(
-        teacher=f'{type(teacher).__name__} {digest.hexdigest()[:16]}',
+        teacher=f'{type(teacher).__name__} {digest_of_weights(teacher)}',
         student=f'{type(copies["student"]).__name__} {student}',
+        **{f'layers of {k}': digest_of_layers(v) for k, v in copies.items()},
         image_shape=inputs.image_shape,
         mean=inputs.mean,
         std=inputs.std,
@@ -809,7 +824,8 @@ def _read_record(
     differing = [
         f'{key}={there.get(key)!r:.80} there, {value!r:.80} here'
         for key, value in request.items()
-        if there.get(key) != value
+        # An earlier release did not note all of it.
+        if key in there and there[key] != value
     ]
     if differing:
         raise ValueError(

@@ -17,6 +17,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from csd_mmrazor.api.config import is_normalised
+from csd_mmrazor.api.start import digest_of_weights
 from csd_mmrazor.datasets import BankFolder
 
 
@@ -154,7 +155,8 @@ def test_a_finished_run_is_not_trained_again(finished, net, call, capsys):
     again = call(deepcopy(finished['teacher']), net(4), work_dir=run.work_dir)
     assert same(state(again.student), state(run.student))
     assert (again.top1, again.teacher_top1) == (run.top1, run.teacher_top1)
-    assert 'continues' in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert 'continues, with its own student and not the new weights' in told
     assert files == {p: p.stat().st_mtime_ns for p in files}
 
 
@@ -162,6 +164,36 @@ def test_other_arguments_in_its_work_dir_are_refused(finished, net, call):
     run = finished['run']
     with pytest.raises(ValueError, match='seed=0 there, 1 here'):
         call(finished['teacher'], net(4), work_dir=run.work_dir, seed=1)
+    for name in ('teacher_feature', 'student_feature', 'student_pooled'):
+        with pytest.raises(ValueError, match=f"{name}=None there, 'body' her"):
+            call(
+                finished['teacher'],
+                net(4),
+                work_dir=run.work_dir,
+                **{name: 'body'},
+            )
+
+
+def test_other_weights_in_its_work_dir_are_refused(
+    finished, net, call, tmp_path
+):
+    """They would not be used."""
+    run = finished['run']
+    student = deepcopy(run.student)
+    with torch.no_grad():
+        student.fc.weight += 1
+    with pytest.raises(ValueError, match='student has other weights than'):
+        call(finished['teacher'], student, work_dir=run.work_dir)
+    torch.save(student.state_dict(), tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match='student_weights=.*other.pth.* has'):
+        call(
+            finished['teacher'],
+            net(4),
+            work_dir=run.work_dir,
+            student_weights=str(tmp_path / 'other.pth'),
+        )
+    record = json.loads((run.work_dir / 'distill.json').read_text())
+    assert record['trained'] == digest_of_weights(run.student)
 
 
 @pytest.mark.parametrize(
