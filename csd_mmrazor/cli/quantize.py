@@ -7,8 +7,9 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence
 
+import numpy as np
 import torch
 import torch.nn as nn
 from mmengine.config import Config
@@ -16,10 +17,13 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor
 
+from ..datasets import BankFolder
 from ..export import (
     BITS,
+    Pictures,
     Quantized,
     accuracy_on,
+    balanced_order,
     calibration_images,
     card_path,
     check_license,
@@ -32,6 +36,7 @@ from ..export import (
     quality_of,
     quantize_onnx,
     quantized_card,
+    stratified_order,
 )
 from ..models.preprocessors import normalize_images
 from ..models.utils import logits_of
@@ -54,6 +59,8 @@ _IMAGES, _COMPARED, _BATCH = 512, 2000, 128
 # Numbers in the images that it is compared by, at most.
 _MOST_NUMBERS = 2**26
 _NOISE = 'noise'
+# Images of it, at most.
+_NOISES = 2**20
 # Share of images decided on as before below which a warning is given.
 _DOUBTFUL = 0.9
 _WRITTEN_BY = f'csd_mmrazor {__version__}'
@@ -67,8 +74,9 @@ def parse_args() -> argparse.Namespace:
         parser,
         'student, teacher (or teachers.NAME)',
         _IMAGES,
-        'how many calibrate it',
+        'how many calibrate it, or all there are if those are fewer',
     )
+    parser.set_defaults(images=None)  # fewer than are asked for are refused
     parser.add_argument(
         '--to',
         required=True,
@@ -114,7 +122,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     Returns:
         dict: What ``OUT.json`` says.
     """
-    check_integer('--images', args.images)
+    check_integer('--images', 1 if args.images is None else args.images)
     check_integer('--distil-steps', args.distil_steps, 0)
     check_integer('--seed', args.seed, 0)
     check_license('--teacher-license', args.teacher_license)
@@ -125,6 +133,8 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     loader = _validation(run.cfg) if args.test else None
     preprocessor, (model,) = run.networks(args.model)
     images = _Images(args, run, preprocessor)
+    calibrating = images.calibrating()
+    _check_finite(model, calibrating, args.model)
     quantized = model
     if args.distil_steps:
         print(f'Distillation: {args.distil_steps} steps')
@@ -134,7 +144,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         )
     written = quantize_onnx(
         quantized,
-        images.calibrating(),
+        calibrating,
         images.comparing(),
         out,
         bits,
@@ -145,6 +155,8 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         model=args.model,
         to=args.to,
         calibrated_on=images.source,
+        compared_on=images.compared_on,
+        compared_are_held_out=images.are_held_out,
         distil_steps=args.distil_steps,
         seed=args.seed,
         inputs='normalised',
@@ -167,63 +179,110 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
 class _Images:
     """Images by which a network is calibrated, trained and compared.
 
-    None of those that it is compared by is among the others.
+    None of those that it is compared by is among the others. They are of the
+    run's bank, wherever there is one: what it holds out from training, or
+    else a sample that is set aside.
     """
 
     def __init__(
         self, args: argparse.Namespace, run: Run, preprocessor: nn.Module
     ) -> None:
-        self.source = args.calibrate_on or str(run.bank)
-        self.number, self.preprocessor = args.images, preprocessor
-        shape, *classes = run.about_images()
-        self.shape, self.num_classes = shape, classes[0]
-        if self.source == _NOISE:
-            self.total, self._take = _noise(shape, args.seed)
-        else:
-            self.total, take = calibration_images(
-                self.source, shape, *classes, seed=args.seed
+        bank = str(run.bank)
+        self.source = args.calibrate_on or bank
+        self.compared_on = bank if BankFolder.exists(bank) else self.source
+        self.shape, *classes = run.about_images()
+        self.num_classes, self.preprocessor = classes[0], preprocessor
+        opened = {  # two names of a folder are the same one
+            os.path.realpath(each): _noise(self.shape, args.seed)
+            if each == _NOISE
+            else calibration_images(each, self.shape, *classes)
+            for each in (self.source, self.compared_on)
+        }
+        self._free, self._others = (
+            opened[os.path.realpath(each)]
+            for each in (self.source, self.compared_on)
+        )
+        free = np.flatnonzero(~self._free.held_out)
+        if args.images is not None and args.images > len(free):
+            lacking = self._free.held_out.sum()
+            raise ValueError(
+                f'--images is {args.images}, but {self.source} has {len(free)}'
+                + (f', and {lacking} that are held out.' if lacking else '.')
             )
-            self._take = lambda start, end: normalize_images(
-                take(start, end), preprocessor
-            )
-        most = min(_COMPARED, _MOST_NUMBERS // math.prod(shape))
-        self.compared = min(most, self.total // 5)
-        if self.number > self.total:
-            if self.number != _IMAGES:
-                raise ValueError(
-                    f'--images is {self.number}, but {self.source} has '
-                    f'{self.total}.'
-                )
-            self.number = self.total - self.compared
-        self.compared = min(self.compared, self.total - self.number)
+        others = np.flatnonzero(self._others.held_out)
+        self.are_held_out = len(others) > 0
+        if not self.are_held_out:
+            others = np.arange(len(self._others.labels))
+        number = min(_COMPARED, _MOST_NUMBERS // math.prod(self.shape))
+        number = min(number, len(others))
+        left = len(free)
+        # Whether images of the one are missing from the other.
+        is_split = self._free is self._others and not self.are_held_out
+        if is_split:
+            number = min(number, left // 5)
+            left -= number
+        self.number = args.images or min(_IMAGES, left)
+        if is_split:
+            number = min(number, len(free) - self.number)
+        order = stratified_order(self._others.labels[others], args.seed)
+        self.compared = others[order[:number]]
+        if is_split:
+            free = np.setdiff1d(free, self.compared)
+        self.free = free[balanced_order(self._free.labels[free], args.seed)]
 
     def calibrating(self) -> Tensor:
         """Inputs, (N, C, H, W)."""
-        return self._take(0, self.number)
+        return self._inputs(self._free, self.free[: self.number])
 
     def comparing(self) -> Tensor:
         """Inputs, (M, C, H, W), M from 0 on."""
-        return self._take(self.total - self.compared, self.total)
+        return self._inputs(self._others, self.compared)
 
     def batches(self) -> Iterator[Tensor]:
         """Inputs, (N, C, H, W), without end."""
-        last, start = self.total - self.compared, 0
-        size = min(_BATCH, last)
+        start, size = 0, min(_BATCH, len(self.free))
         while True:
-            if start + size > last:
+            if start + size > len(self.free):
                 start = 0
-            yield self._take(start, start + size)
+            yield self._inputs(self._free, self.free[start : start + size])
             start += size
 
+    def _inputs(self, pictures: Pictures, places: np.ndarray) -> Tensor:
+        if not len(places):
+            return torch.empty(0, *self.shape)
+        images = pictures.take(places)
+        if images.is_floating_point():  # noise
+            return images
+        return normalize_images(images, self.preprocessor)
 
-def _noise(shape: Sequence[int], seed: int) -> Tuple[int, Any]:
-    """As :func:`calibration_images`, but normalised."""
 
-    def take(start: int, end: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed + start)
-        return torch.randn(end - start, *shape, generator=generator)
+def _noise(shape: Sequence[int], seed: int) -> Pictures:
+    """In place of images, normalised."""
 
-    return 2**20, take
+    def take(places: np.ndarray) -> Tensor:
+        generator = torch.Generator().manual_seed(seed + int(places[0]))
+        return torch.randn(len(places), *shape, generator=generator)
+
+    nothing = np.zeros(_NOISES, np.int64)
+    return Pictures(nothing, nothing != 0, take)
+
+
+def _check_finite(model: nn.Module, inputs: Tensor, name: str) -> None:
+    """Check that a network answers, before it is quantized.
+
+    Raises:
+        ValueError: If its logits are NaN or Inf.
+    """
+    with torch.no_grad():
+        is_finite = all(
+            logits_of(model(part, mode='tensor')).isfinite().all()
+            for part in inputs.split(_BATCH)
+        )
+    if not is_finite:
+        raise ValueError(
+            f'--model {name} computes NaN or Inf on the images that would '
+            'calibrate it: its training diverged. Take an earlier checkpoint.'
+        )
 
 
 def _out(args: argparse.Namespace, run: Run) -> Path:
@@ -329,14 +388,30 @@ def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
         f'{found.float_bytes / 1000:.0f} kB. One image takes '
         f'{found.relative_time:.2f} times as long as before on this CPU.'
     ]
+    if found.file_bytes >= found.float_bytes:
+        lines.append(
+            'WARNING: the file is no smaller than before. What quantization '
+            'adds takes as much as it saves of so few weights.'
+        )
+    if round(found.relative_time, 2) > 1:
+        lines.append(
+            'WARNING: it is slower than before on this CPU. '
+            + (
+                'int4 is for size alone; take int8.'
+                if found.bits == 4
+                else 'Use it for its size, or on another machine.'
+            )
+        )
     if found.agreement is None:
         lines.append(
             'No images were left to compare it by: give fewer by --images.'
         )
     else:
+        kind = 'held-out images' if told['compared_are_held_out'] else 'images'
         lines.append(
             f'It decides as before on {100 * found.agreement:.1f} % of '
-            f'{found.compared_images} images that it was not calibrated by.'
+            f'{found.compared_images} {kind} of {told["compared_on"]} that it '
+            'was not calibrated by.'
         )
         if found.agreement < _DOUBTFUL:
             lines.append(

@@ -1,5 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .calibration import calibration_images
+from .calibration import (
+    Pictures,
+    balanced_order,
+    calibration_images,
+    stratified_order,
+)
 from .card import (
     Quality,
     accuracy_on,
@@ -35,9 +40,11 @@ from .student_config import class_names, plain_config
 __all__ = [
     'BITS',
     'ExportedStudent',
+    'Pictures',
     'Quality',
     'Quantized',
     'accuracy_on',
+    'balanced_order',
     'calibration_images',
     'card_path',
     'check_license',
@@ -62,4 +69,5 @@ __all__ = [
     'quantized_card',
     'quantize_onnx',
     'read_run_config',
+    'stratified_order',
 ]

@@ -1,8 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Which images a network is calibrated by."""
+"""Which images a network is calibrated by, and which it is compared by."""
 
 from pathlib import Path
-from typing import Callable, Optional, Sequence, Tuple, Union
+from typing import Callable, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -30,14 +30,44 @@ def balanced_order(labels: np.ndarray, seed: int) -> np.ndarray:
     return np.lexsort((generator.permutation(len(labels)), turns))
 
 
+def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """An order that starts with a stratified sample, of whatever size.
+
+    Args:
+        labels (ndarray): (N, ), of the images.
+        seed (int): Decides which images of a class come first.
+
+    Returns:
+        ndarray: Indices, (N, ): one image of each class that has two or more,
+        then others, so that classes keep their shares.
+    """
+    generator = np.random.default_rng(seed)
+    shares = np.empty(len(labels))
+    for label in np.unique(labels):
+        (places,) = np.nonzero(labels == label)
+        number = len(places)
+        parts = generator.permutation(number) / number
+        shares[places] = parts if number > 1 else 1
+    return np.lexsort((generator.permutation(len(labels)), shares))
+
+
+class Pictures(NamedTuple):
+    """Images that a network can be calibrated or compared by."""
+
+    labels: np.ndarray  # of all, (N, )
+    # Whether no network was trained on them, (N, ), bool.
+    held_out: np.ndarray
+    # Takes indices and returns (M, C, H, W), uint8.
+    take: Callable[[np.ndarray], Tensor]
+
+
 def calibration_images(
     source: Union[str, Path],
     image_shape: Sequence[int],
     num_classes: Optional[int] = None,
     classes: Optional[Sequence[str]] = None,
-    seed: int = 0,
-) -> Tuple[int, Callable[[int, int], Tensor]]:
-    """Images of a bank or of a folder, in :func:`balanced_order`.
+) -> Pictures:
+    """Images of a bank or of a folder.
 
     Args:
         source (str | Path): An image bank, or a folder of pictures in
@@ -45,11 +75,6 @@ def calibration_images(
         image_shape (sequence[int]): (C, H, W) that the network takes.
         num_classes (int, optional): Of the network.
         classes (sequence[str], optional): Their names in order.
-        seed (int): Of the order. Defaults to 0.
-
-    Returns:
-        tuple[int, callable]: How many there are, and what returns those from
-        one number to before another, (N, C, H, W), uint8.
 
     Raises:
         BankError: If it is a bank that is damaged or of other images.
@@ -62,12 +87,13 @@ def calibration_images(
         bank = ImageBank(data_root=str(source))
         if not len(bank):
             raise FileNotFoundError(f'The image bank in {source} is empty.')
-        order = balanced_order(bank.labels(), seed)
-
-        def from_bank(start: int, end: int) -> Tensor:
-            return bank.__getitems__(order[start:end].tolist())['inputs']
-
-        return len(order), from_bank
+        held_out = np.zeros(len(bank), bool)
+        held_out[bank.places(held_out=True)] = True
+        return Pictures(
+            bank.labels(),
+            held_out,
+            lambda places: bank.__getitems__(places.tolist())['inputs'],
+        )
     if not Path(source).is_dir():
         raise FileNotFoundError(
             f'{source} is neither an image bank (a folder with '
@@ -76,11 +102,10 @@ def calibration_images(
         )
     folder = FolderImages(str(source), image_shape, num_classes, classes)
     labels = np.array([label for _, label in folder.images])
-    order = balanced_order(labels, seed)
-
-    def from_folder(start: int, end: int) -> Tensor:
-        return torch.stack(
-            [folder[index]['inputs'] for index in order[start:end].tolist()]
-        )
-
-    return len(order), from_folder
+    return Pictures(
+        labels,
+        np.zeros(len(labels), bool),
+        lambda places: torch.stack(
+            [folder[index]['inputs'] for index in places.tolist()]
+        ),
+    )

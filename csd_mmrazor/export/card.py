@@ -321,13 +321,11 @@ def quantized_card(
         ]
     else:
         facts = [f'- Weights: `{Path(origin).name}`']
-    source, on = told['calibrated_on'], 'Gaussian noise'
-    pictures = []
-    if BankFolder.exists(source):
-        on = 'synthetic images of an image bank'
-    elif Path(source).is_dir():
-        on = f'pictures in `{source}`'
-        pictures = [f'{on}, to quantize it']
+    source = told['calibrated_on']
+    compared_on = told.get('compared_on', source)
+    on, other = _images_of(source), _images_of(compared_on)
+    is_real = Path(source).is_dir() and not BankFolder.exists(source)
+    pictures = [f'{on}, to quantize it'] if is_real else []
     facts.append(
         f'- Quantized: weights of {told["bits"]} bits with a scale for each '
         'output channel, activations of 8, by ONNX Runtime; '
@@ -351,13 +349,18 @@ def quantized_card(
     same = 'It was not compared with the network that it was made of.'
     if told['agreement'] is not None:
         share = 100 * told['agreement']
+        kind = f'{"held-out " if told.get("compared_are_held_out") else ""}'
+        kind += 'other images of that kind' if other == on else other
         same = (
             f'It decides as before on {share:.1f} % of '
-            f'{told["compared_images"]} other images of that kind.'
+            f'{told["compared_images"]} {kind}.'
         )
         results = results or [
             _result(
-                dict(type='synthetic' if not pictures else 'images', name=on),
+                dict(
+                    type='images' if pictures and other == on else 'synthetic',
+                    name=other,
+                ),
                 ('agreement', 'decides as before it was quantized (%)', share),
             )
         ]
@@ -425,6 +428,15 @@ def _result(
             for kind, name, value in metrics
         ],
     )
+
+
+def _images_of(source: str) -> str:
+    """What a network was calibrated on, in words."""
+    if BankFolder.exists(source):
+        return 'synthetic images of an image bank'
+    if Path(source).is_dir():
+        return f'pictures in `{source}`'
+    return 'Gaussian noise'
 
 
 def _results(quality: Quality) -> List[Dict[str, Any]]:

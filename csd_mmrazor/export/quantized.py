@@ -86,11 +86,11 @@ def quantize_onnx(
     image_shape = inputs.shape[1:]
     with tempfile.TemporaryDirectory() as folder, _quiet():
         paths = [str(Path(folder, f'{n}.onnx')) for n in 'abcd']
-        export_onnx(model, image_shape, paths[0])
+        _export(model, image_shape, paths[0])
         original = paths[0]
         if float_model is not None:
             original = paths[3]
-            export_onnx(float_model, image_shape, original)
+            _export(float_model, image_shape, original)
         # Shapes are inferred by onnx alone; batches of any size stop ORT's.
         ort.quant_pre_process(paths[0], paths[1], skip_symbolic_shape=True)
         ort.quantize_static(
@@ -119,6 +119,15 @@ def quantize_onnx(
     )
     write_file(out, content)
     return found
+
+
+def _export(model: nn.Module, image_shape: Sequence[int], path: str) -> None:
+    """As :func:`export_onnx`, to a file that nobody knows of."""
+    try:
+        export_onnx(model, image_shape, path)
+    except ValueError as error:
+        message = str(error).replace(path, 'The network as an ONNX file')
+        raise ValueError(message) from None
 
 
 def check_quantization(bits: int) -> None:

@@ -3,12 +3,17 @@
 
 import json
 import shutil
+from types import SimpleNamespace as Some
 
 import numpy as np
 import pytest
 import torch
 from helpers import front_of
 from PIL import Image
+
+from csd_mmrazor.cli import quantize as command
+from csd_mmrazor.datasets import ImageBank
+from csd_mmrazor.export import Quantized
 
 pytest.importorskip('onnxruntime')
 
@@ -107,12 +112,17 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert done.status == [0], done.output
     told = json.loads((tmp_path / 't.json').read_text())
     assert told['calibrated_on'] == str(images) and told['bits'] == 8
+    # By the bank all the same.
+    assert told['compared_on'] == str(run / 'bank')
+    assert told['compared_images'] == 64
+    assert f'of 64 images of {run / "bank"} that' in done.stdout
     assert out.read_bytes() == before
     # Over the card of the last one, but over nobody else's.
     _, body = front_of(card)
     assert 'Weights: `student.pth`' in body
     assert f'on: pictures in `{images}`, 10 of them' in body
     assert f'to quantize it, pictures in `{images}`' in body
+    assert '% of 64 synthetic images of an image bank.' in body
 
     # What is wrong is told by name, and nothing is written.
     other = tmp_path / 'other.onnx'
@@ -120,6 +130,9 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     (tmp_path / 'empty').mkdir()
     large = folder(tmp_path / 'few/x', 1).parent
     torch.save(dict(a=torch.zeros(2)), tmp_path / 'a.pth')
+    state = torch.load(weights)
+    infinite = {k: v * 1e30 if v.ndim == 4 else v for k, v in state.items()}
+    torch.save(infinite, tmp_path / 'inf.pth')
     bank = shutil.copytree(run / 'bank', tmp_path / 'moved/bank')
     damaged = shutil.copytree(run / 'bank', tmp_path / 'damaged')
     shard = damaged / '000000.npy'
@@ -131,6 +144,8 @@ def test_from_a_run_to_integers(quantize, tmp_path):
         ((bank, *common), 'no config beside'),
         ((run, *common, '--images', '0'), '--images should be a positive'),
         ((run, *common, '--images', '999'), '--images is 999, but'),
+        ((run, *common, '--images', '512'), '--images is 512, but'),
+        ((run, *common, '--model', 'inf.pth'), 'inf.pth computes NaN or Inf'),
         ((run, *common, '--distil-steps', '-1'), '--distil-steps should be'),
         ((run, *common, '--seed', '-1'), '--seed should be'),
         ((run, '--to', 'int8', '--out', other / 'a.onnx'), 'other.onnx'),
@@ -152,6 +167,122 @@ def test_from_a_run_to_integers(quantize, tmp_path):
         assert 'Traceback (' not in done.stderr
         assert not (tmp_path / 'new.onnx').exists()
     assert other.read_text() == 'mine'
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """What a call with such options looks at, as numbers of images."""
+    # The number of an image is in its corner, and has two bytes.
+    monkeypatch.setattr(command, 'normalize_images', lambda images, _: images)
+
+    def numbers(inputs):
+        corner = inputs[:, 0, 0, :2].long()
+        return (corner[:, 0] * 256 + corner[:, 1]).tolist()
+
+    def bank_of(name, labels, held_out=0):
+        bank = ImageBank(held_out=held_out)
+        bank.open(tmp_path / name, (1, 8, 8), 10)
+        made = np.zeros((len(labels), 1, 8, 8), np.uint8)
+        made[:, 0, 0, 0], made[:, 0, 0, 1] = divmod(
+            np.arange(len(labels)), 256
+        )
+        bank.append(made, np.array(labels), 0, 0)
+        return bank
+
+    def look(number=None, calibrate_on=None):
+        args = Some(images=number, calibrate_on=calibrate_on, seed=0)
+        run = Some(
+            bank=tmp_path / 'bank', about_images=lambda: ((1, 8, 8), 10, None)
+        )
+        found = command._Images(args, run, None)
+        drawn, batches = [], found.batches()
+        for _ in range(5):
+            drawn += numbers(next(batches))
+        return (
+            found,
+            numbers(found.calibrating()),
+            numbers(found.comparing()),
+            {*drawn},
+        )
+
+    look.bank_of = bank_of
+    return look
+
+
+LABELS = [0] * 300 + [1] * 100 + [2] * 30 + [3] * 10
+
+
+def test_what_is_held_out_is_compared_alone(images):
+    bank = images.bank_of('bank', LABELS, 0.1)
+    held_out = {*bank.places(held_out=True).tolist()}
+    found, calibrating, comparing, drawn = images()
+    assert {*comparing} == held_out and len(comparing) == 44
+    assert found.are_held_out
+    assert len(calibrating) == 396 and not held_out & {*calibrating}
+    # Whole batches of 128.
+    assert drawn < {*calibrating} and len(drawn) == 384
+    # Nor are they calibrated by on request, or from another run.
+    with pytest.raises(ValueError, match='is 397, .* has 396, and 44 that'):
+        images(397)
+    other = images.bank_of('other', LABELS[:100], 0.2)
+    kept = {*other.places(held_out=False).tolist()}
+    found, calibrating, comparing, drawn = images(
+        None, found.source + '/../other'
+    )
+    assert {*calibrating} == kept == drawn and {*comparing} == held_out
+
+
+def test_a_sample_is_set_aside_where_nothing_is_held_out(images):
+    images.bank_of('bank', LABELS)
+    found, calibrating, comparing, drawn = images(100)
+    assert len(comparing) == 88 and not found.are_held_out
+    counts = np.bincount([LABELS[n] for n in comparing], minlength=4)
+    assert np.abs(counts - 0.2 * np.array([300, 100, 30, 10])).max() <= 1
+    assert len(calibrating) == 100 and not {*comparing} & {*drawn}
+    assert {*calibrating} <= drawn and len(drawn) == 256
+    # By default, all others; all, and there is nothing to compare.
+    assert [len(n) for n in images()[1:3]] == [352, 88]
+    assert [len(n) for n in images(400)[1:3]] == [400, 40]
+    assert [len(n) for n in images(440)[1:3]] == [440, 0]
+
+
+@pytest.mark.parametrize('kind', ['noise', 'folder'])
+@pytest.mark.parametrize('has_bank', [True, False])
+def test_the_bank_is_compared_wherever_it_is(images, tmp_path, kind, has_bank):
+    if has_bank:
+        images.bank_of('bank', LABELS)
+    source = kind
+    if kind == 'folder':
+        source = str(folder(tmp_path / 'real', 3))
+    found, calibrating, comparing, _ = images(20, source)
+    assert found.source == source and len(calibrating) == 20
+    if has_bank:
+        assert found.compared_on == str(tmp_path / 'bank')
+        assert sorted(comparing) == [*range(440)]
+    else:
+        assert found.compared_on == source
+        assert len(comparing) == (6 if kind == 'folder' else 2000)
+
+
+@pytest.mark.parametrize(
+    'file_bytes, time, bits, expected',
+    [
+        (9, 0.4, 8, []),
+        (10, 0.4, 8, ['no smaller']),
+        (9, 1.004, 8, []),
+        (9, 1.4, 8, ['slower than before', 'another machine']),
+        (9, 1.4, 4, ['slower than before', 'take int8']),
+        (12, 2, 8, ['no smaller', 'slower']),
+    ],
+)
+def test_what_did_not_pay_is_told(tmp_path, file_bytes, time, bits, expected):
+    found = Quantized(bits, 4, file_bytes, 10, 1.0, 4, time)
+    told = dict(compared_on='bank', compared_are_held_out=True)
+    lines = command._notes(tmp_path / 'a.onnx', found, told)
+    warned = ' '.join(line for line in lines if 'WARNING' in line)
+    assert all(text in warned for text in expected)
+    assert bool(warned) == bool(expected)
+    assert '100.0 % of 4 held-out images of bank' in lines[-1]
 
 
 def test_without_onnx_runtime(monkeypatch):

@@ -8,7 +8,7 @@ import torch.nn as nn
 from helpers import build, network
 
 from csd_mmrazor.export import decisions, quantize_onnx
-from csd_mmrazor.export.calibration import balanced_order
+from csd_mmrazor.export.calibration import balanced_order, stratified_order
 from csd_mmrazor.export.rounding import Rounded
 
 pytest.importorskip('onnxruntime')
@@ -115,3 +115,27 @@ def test_each_class_comes_as_often_as_it_can():
     assert set(labels[order[9:23]]) == {0, 2}
     assert not np.array_equal(order, balanced_order(labels, 1))
     assert np.array_equal(order, balanced_order(labels, 0))
+
+
+def test_a_sample_has_the_shares_of_the_classes():
+    labels = np.array([0] * 500 + [1] * 100 + [2] * 2 + [3])
+    order = stratified_order(labels, 0)
+    assert sorted(order) == [*range(603)]
+    for number in (3, 60, 120, 300):
+        counts = np.bincount(labels[order[:number]], minlength=4)
+        assert counts[2] >= 1 and counts[3] == 0
+        assert abs(counts[1] / number - 100 / 603) <= 1 / number
+    assert not np.array_equal(order, stratified_order(labels, 1))
+    assert np.array_equal(order, stratified_order(labels, 0))
+
+
+def test_a_network_whose_file_differs_is_not_called_by_a_passing_name(
+    model, tmp_path, monkeypatch
+):
+    def export(model, image_shape, path):
+        raise ValueError(f'{path} computes logits that differ')
+
+    monkeypatch.setattr('csd_mmrazor.export.quantized.export_onnx', export)
+    inputs = torch.randn(8, 1, 8, 8)
+    with pytest.raises(ValueError, match='^The network as an ONNX file comp'):
+        quantize_onnx(model, inputs, inputs, tmp_path / 'q.onnx')
