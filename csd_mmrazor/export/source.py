@@ -8,6 +8,7 @@ from typing import Tuple, Union
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
+from ..datasets import BankFolder
 from ..utils import (
     configs_of_starts,
     list_checkpoints,
@@ -44,6 +45,11 @@ def find_checkpoint(source: Union[str, Path]) -> Path:
         ]
         path = found[0] if found else source
     if not path.is_file():
+        if BankFolder.exists(source):
+            raise FileNotFoundError(
+                f'{source} is an image bank, which has no student in it: give '
+                f'the work dir of its run, such as {source.absolute().parent}.'
+            )
         raise FileNotFoundError(
             f'{source} is no checkpoint, nor a folder with one (best_*.pth, '
             'or what its last_checkpoint names). Give the work dir of a run, '

@@ -18,6 +18,7 @@ from .advice import advise
 from .measurements import Measurements, read_measurements
 
 _ATTEMPT = re.compile(r'\d{8}_\d{6}')
+_CHECKPOINT = re.compile(r'(epoch|iter)_\d+\.pth$')
 _LOGGED = re.compile(
     r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - \w+ - (WARNING|ERROR|CRITICAL) - '
 )
@@ -87,16 +88,14 @@ def read_run(work_dir: Union[str, Path]) -> RunFiles:
         raise FileNotFoundError(
             f'{path} is not a folder: give the work dir of a run.'
         )
-    is_run = (
-        any(path.glob('*/vis_data'))
-        or any(path.glob('*.pth'))
-        or any(path.glob('*/manifest.json'))
-        or any(_logs(path))
-    )
-    if not is_run:
+    if not _is_run(path):
+        above = path.absolute().parent
+        is_bank = BankFolder.exists(path)
+        what = 'is an image bank, and' if is_bank else 'holds'
         raise FileNotFoundError(
-            f'{path} holds no run: it has no log (<time>/vis_data), no bank '
-            'and no checkpoint. Give the work dir of a run of tools/train.py.'
+            f'{path} {what} no run: it has no log (<time>/vis_data), no bank '
+            'and no checkpoint in it. Give the work dir of a run of '
+            f'tools/train.py{f", {above}" if _is_run(above) else ""}.'
         )
     missing: List[str] = []
     scalars, unreadable = scan_scalars(path)
@@ -164,6 +163,16 @@ def epochs_of(config: Dict[str, Any]) -> Optional[int]:
         train_cfg.get('max_epochs') if isinstance(train_cfg, dict) else None
     )
     return epochs if type(epochs) is int else None
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder is the work dir of a run."""
+    return (
+        any(path.glob('*/vis_data'))
+        or any(_CHECKPOINT.search(each.name) for each in path.glob('*.pth'))
+        or any(path.glob('*/manifest.json'))
+        or any(_logs(path))
+    )
 
 
 def _logs(path: Path) -> List[Path]:

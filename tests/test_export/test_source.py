@@ -12,10 +12,13 @@ from csd_mmrazor.report.run_files import read_run
     [
         ([], 'gone.pth', 'gone.pth is no checkpoint, nor a folder'),
         ([], '.', 'no checkpoint, nor a folder with one .best_'),
+        (['manifest.json'], '.', 'is an image bank, .* its run, such as /'),
     ],
 )
 def test_nothing_to_export(tmp_path, monkeypatch, files, source, message):
     monkeypatch.chdir(tmp_path)
+    for name in files:
+        (tmp_path / name).touch()
     with pytest.raises(FileNotFoundError, match=message):
         find_checkpoint(source)
 

@@ -344,13 +344,23 @@ def test_without_plotly_there_is_a_page_all_the_same(work_dir, monkeypatch):
         (['lost'], 'lost is not a folder'),
         (['empty'], 'empty holds no run'),
         (['run', 'run/../run'], 'given twice'),
+        # Parts of a run, which are named with it.
+        (['run/bank'], 'run/bank is an image bank, .*tools/train.py, .*/run.'),
+        (['run/student'], 'run/student holds no run.*tools/train.py, .*/run.'),
+        (['run/20260101_100000'], 'holds no run.*tools/train.py, .*/run.'),
+        (['other'], 'other holds no run: .* run of tools/train.py.$'),
     ],
 )
 def test_bad_work_dirs(names, message, work_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'empty').mkdir()
+    for name in ('run/student', 'other'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'student.pth').touch()
+    (tmp_path / 'run/bank/state_000001_000001.pth').touch()
     with pytest.raises((ValueError, OSError), match=message):
         write_report(names)
+    assert not [*tmp_path.rglob('*.html')]
 
 
 def test_a_folder_is_no_place_for_it(work_dir, tmp_path):
