@@ -6,8 +6,9 @@ import copy
 import json
 import math
 import os
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 import torch
@@ -61,6 +62,9 @@ _MOST_NUMBERS = 2**26
 _NOISE = 'noise'
 # Images of it, at most.
 _NOISES = 2**20
+# Learning rates of distillation: the second is for networks that become worse
+# by the first.
+_RATES = 1e-3, 1e-4
 # Share of images decided on as before below which a warning is given.
 _DOUBTFUL = 0.9
 _WRITTEN_BY = f'csd_mmrazor {__version__}'
@@ -135,20 +139,17 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     images = _Images(args, run, preprocessor)
     calibrating = images.calibrating()
     _check_finite(model, calibrating, args.model)
-    quantized = model
-    if args.distil_steps:
-        print(f'Distillation: {args.distil_steps} steps')
-        batches = images.batches()
-        quantized = distil_rounded(
-            model, lambda: next(batches), args.distil_steps, bits
-        )
+    quantized, steps = model, args.distil_steps
+    if steps:
+        found = _distilled(model, images, steps, bits)
+        quantized, steps = (model, 0) if found is None else (found, steps)
     written = quantize_onnx(
         quantized,
         calibrating,
         images.comparing(),
         out,
         bits,
-        model if args.distil_steps else None,
+        model if steps else None,
     )
     told = dict(
         quantized_by=_WRITTEN_BY,
@@ -157,7 +158,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         calibrated_on=images.source,
         compared_on=images.compared_on,
         compared_are_held_out=images.are_held_out,
-        distil_steps=args.distil_steps,
+        distil_steps=steps,
         seed=args.seed,
         inputs='normalised',
         image_shape=[*images.shape],
@@ -174,6 +175,27 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     print('\n'.join(_notes(out, written, told)))
     print(f'Model card: {card}')
     return told
+
+
+def _distilled(
+    model: nn.Module, images: '_Images', steps: int, bits: int
+) -> Optional[nn.Module]:
+    """A network that rounding costs less, if training makes one."""
+    for rate in _RATES:
+        print(f'Distillation: {steps} steps, learning rate {rate:g}')
+        draw = partial(next, images.batches())
+        found = distil_rounded(model, draw, steps, bits, rate)
+        print(
+            'KL divergence by rounding: '
+            f'{found.before:.4g} before, {found.after:.4g} afterwards'
+        )
+        if found.after < found.before:
+            return found.model
+    print(
+        'WARNING: the network became worse by distillation, so it is '
+        'quantized as it was. Give it more steps.'
+    )
+    return None
 
 
 class _Images:

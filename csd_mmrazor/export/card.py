@@ -222,7 +222,8 @@ def _method(cfg: Config) -> List[str]:
         if isinstance(loss, dict) and loss.get('loss_weight') != 0
     ]
     if terms:
-        lines.append(f'- It learnt from its teacher by {", ".join(terms)}')
+        learnt = ', '.join(dict.fromkeys(terms))
+        lines.append(f'- It learnt from its teacher by {learnt}')
     data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     if _is_text(data.get('init_bank')) and BankFolder.exists(
         data['init_bank']

@@ -3,7 +3,7 @@
 
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator, List, NamedTuple
 
 import torch
 import torch.nn as nn
@@ -73,45 +73,64 @@ def rounded(model: nn.Module, bits: int) -> Iterator[List[str]]:
             )
 
 
+class Distilled(NamedTuple):
+    """A network that was trained with rounded weights."""
+
+    model: nn.Module  # in eval mode, with weights that are not rounded yet
+    # KL divergence of what it computes with rounded weights from what the
+    # network computed, in nats, before training and after it.
+    before: float
+    after: float
+
+
 def distil_rounded(
     model: nn.Module,
     draw: Callable[[], Tensor],
     steps: int,
     bits: int,
     lr: float = 1e-3,
-) -> nn.Module:
+) -> Distilled:
     """Train a network to compute with rounded weights what it did before.
 
     Args:
         model (nn.Module): A classifier; it stays as it is, and is the
             teacher. Its statistics of BN layers stay, too.
         draw (callable): Returns inputs of a step, (N, C, H, W), normalised.
+            Those of the first are what ``before`` and ``after`` are of.
         steps (int): How many there are.
         bits (int): Of a weight.
         lr (float): Adam's learning rate at the start; it falls to 0 along a
-            cosine. Defaults to 0.001.
+            cosine. Adam moves each weight by as much in its first step,
+            however small it is, which deep networks may not survive.
+            Defaults to 0.001.
 
     Returns:
-        nn.Module: A copy in eval mode, with weights that are not rounded yet.
+        Distilled: A copy of the network, which may have become worse.
 
     Raises:
         ValueError: If the loss becomes NaN or Inf.
     """
     student = deepcopy(model).requires_grad_(True).eval()
+
+    def loss_on(inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            expected = logits_of(model(inputs, mode='tensor'))
+        found = logits_of(student(inputs, mode='tensor'))
+        return F.kl_div(
+            found.log_softmax(1),
+            expected.log_softmax(1),
+            reduction='batchmean',
+            log_target=True,
+        )
+
     with frozen(model), rounded(student, bits):
         optimizer = torch.optim.Adam(student.parameters(), lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for step in range(steps):
             inputs = draw()
-            with torch.no_grad():
-                expected = logits_of(model(inputs, mode='tensor'))
-            found = logits_of(student(inputs, mode='tensor'))
-            loss = F.kl_div(
-                found.log_softmax(1),
-                expected.log_softmax(1),
-                reduction='batchmean',
-                log_target=True,
-            )
+            loss = loss_on(inputs)
+            if step == 0:
+                probe, before = inputs, loss.item()
             if not loss.isfinite():
                 raise ValueError(
                     f'The loss of step {step} of distillation with rounded '
@@ -122,4 +141,6 @@ def distil_rounded(
             loss.backward()
             optimizer.step()
             schedule.step()
-    return student
+        with torch.no_grad():
+            after = loss_on(probe).item()
+    return Distilled(student, before, after)

@@ -43,8 +43,8 @@ class Fit(NamedTuple):
 # By set of images. Fitted on docs/results/label_free.csv, which
 # ``tools/label_free.py --summary`` does again.
 FITS: Dict[str, Fit] = {
-    'held_out': Fit(0.230137, 0.829984, 0.900533, 8.19404, 11.9603, 3, 60),
-    'seen': Fit(0.198083, 0.97725, 0.95991, 8.82382, 11.4237, 3, 60),
+    'held_out': Fit(0.288941, 0.847483, 1.10061, 9.9513, 14.3934, 3, 124),
+    'seen': Fit(0.230204, 0.964454, 1.21627, 9.85982, 14.4052, 3, 124),
 }
 
 

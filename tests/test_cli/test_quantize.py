@@ -2,6 +2,7 @@
 """``python -m csd_mmrazor quantize``, on what a real run left."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace as Some
 
@@ -86,7 +87,12 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert done.status == [0], done.output
     told = json.loads((tmp_path / 't.json').read_text())
     assert (told['bits'], told['calibration_images']) == (4, 20)
-    assert told['distil_steps'] == 2 and 'top1' not in told
+    gaps = re.findall(r'rounding: (\S+) before, (\S+) after', done.stdout)
+    is_better = float(gaps[-1][1]) < float(gaps[-1][0])
+    # A second rate is tried where the first one makes it worse.
+    assert len(gaps) == 2 - (float(gaps[0][1]) < float(gaps[0][0]))
+    assert told['distil_steps'] == 2 * is_better and 'top1' not in told
+    assert ('became worse by distil' in done.stdout) == (not is_better)
     assert told['image_shape'] == [1, 8, 8] and told['mean'] is not None
     card = tmp_path / 'README.md'
     front, body = front_of(card)
@@ -96,11 +102,11 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert front['license'] == 'mit' and 'data-free' not in front['tags']
     for text in (
         'It is a teacher of data-free distillation, weights `teacher.pth`',
-        'trained with rounded weights',
         'to train it, not known here; to quantize it, none that are real',
         'Accuracy: not measured. It decides as before on',
     ):
         assert text in body, text
+    assert ('trained with rounded weights' in body) == is_better
 
     # Weights of their own, a folder of images. A call that was killed left
     # the file without what is beside it.

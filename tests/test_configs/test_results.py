@@ -102,7 +102,7 @@ def test_the_page_has_the_rows_of_quantization():
     assert rows
     shown = (
         *('network', 'bits', 'calibrated_on', 'images', 'distil_steps'),
-        *('float_top1', 'top1', 'float_kilobytes', 'kilobytes'),
+        *('seed', 'float_top1', 'top1', 'float_kilobytes', 'kilobytes'),
     )
     for row in rows:
         assert f'| {" | ".join(row[key] for key in shown)} |' in page

@@ -69,11 +69,11 @@ def test_distillation_makes_rounding_cost_less():
         model.head.fc.weight.mul_(100)  # decisions that rounding changes
     before = copy.deepcopy(model.state_dict())
     inputs = torch.randn(64, 1, 8, 8)
-    found = distil_rounded(model, lambda: inputs, 30, 2, lr=3e-3)
+    found, *gaps = distil_rounded(model, lambda: inputs, 30, 2, lr=3e-3)
     reference = copy.deepcopy(model)
-    assert gap(found, reference, inputs, 2) < 0.5 * gap(
-        model, reference, inputs, 2
-    )
+    expected = [gap(m, reference, inputs, 2) for m in (model, found)]
+    assert gaps == pytest.approx(expected, rel=1e-4)
+    assert expected[1] < 0.5 * expected[0]
     assert not found.training
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key])
@@ -81,6 +81,13 @@ def test_distillation_makes_rounding_cost_less():
         # Statistics are not estimated from synthetic images.
         if 'running' in key:
             assert torch.equal(value, before[key])
+
+
+def test_training_that_makes_it_worse_is_told():
+    model = build(network()).eval()
+    inputs = torch.randn(8, 1, 8, 8)
+    found = distil_rounded(model, lambda: inputs, 2, 8, lr=1.0)
+    assert found.after > found.before
 
 
 def test_a_loss_that_diverges_is_told():
