@@ -68,7 +68,8 @@ class AgreementHook(Hook):
         rule (str): What students are compared by: a set of images and a
             metric (``engine/student_choice.py`` lists them), or 'last' or
             'mean' for the last one of its kind. Defaults to 'last', which was
-            nearest to the truth (docs/label_free.md).
+            nearest to the truth where the learning rate falls; at a constant
+            one, 'mean' was (docs/label_free.md).
         sets (sequence[str]): Sets of images that are measured besides.
             Defaults to ('held_out', 'initial').
         images (int): Images of a set, at most. Defaults to 512.
