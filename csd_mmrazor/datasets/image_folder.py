@@ -78,7 +78,8 @@ def names_of_folders(
 
     Folders that are all called by numbers have their labels from these, and
     those of ImageNet's synsets, such as n01440764, from their order, whatever
-    else the classes are called.
+    else the classes are called. Classes that are called by numbers say nothing
+    of folders that have names, which are in alphabetical order then.
 
     Args:
         root (str | Path): The folder.
@@ -97,6 +98,17 @@ def names_of_folders(
             map(pattern.fullmatch, classes)
         ):
             return None
+    if all(map(_NUMBER.fullmatch, classes)) and not any(
+        map(_NUMBER.fullmatch, names)
+    ):
+        if classes and names:
+            print_log(
+                f'The classes are known by numbers alone, so the folders in '
+                f'{root} are taken for them in alphabetical order.',
+                'current',
+                logging.WARNING,
+            )
+        return None
     return classes or None
 
 

@@ -33,7 +33,8 @@ def test_the_page_has_the_rows_of_the_pair():
         rows = list(csv.DictReader(file))
     assert rows
     for row in rows:
-        cells = [row[key] for key in ('method', 'budget', 'seed', 'top1')]
+        keys = ('method', 'budget', 'seed', 'top1', 'other_half')
+        cells = [row[key] for key in keys]
         cells.append(f'{float(row["gflop"]) / 1000:.1f}')
         cells += [row[key] for key in ('cpu_seconds', 'images', 'steps')]
         assert f'| {" | ".join(cells)} |' in page

@@ -107,6 +107,8 @@ def test_what_would_give_wrong_labels(tmp_path, paths, args, message):
         (['n01440764', 'n01443537'], ['tench', 'goldfish'], [0, 1]),
         (['7', '3'], ['3', '5', '7'], [0, 2]),
         (['a', 'b'], [], [0, 1]),
+        # Numbers do not tell which of them has which name.
+        (['a', 'b'], ['0', '1'], [0, 1]),
         (['one', '.two'], ['two', 'one'], [1]),
     ],
 )
