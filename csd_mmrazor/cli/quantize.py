@@ -38,6 +38,7 @@ from ..export import (
     quantize_onnx,
     quantized_card,
     stratified_order,
+    training_bank,
 )
 from ..models.preprocessors import normalize_images
 from ..models.utils import logits_of
@@ -158,6 +159,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         calibrated_on=images.source,
         compared_on=images.compared_on,
         compared_are_held_out=images.are_held_out,
+        **images.real(),
         distil_steps=steps,
         seed=args.seed,
         inputs='normalised',
@@ -252,6 +254,14 @@ class _Images:
             free = np.setdiff1d(free, self.compared)
         self.free = free[balanced_order(self._free.labels[free], args.seed)]
 
+    def real(self) -> Dict[str, int]:
+        """How many calibrate it, and compare it, that are not synthetic."""
+        used = self.free[: self.number]
+        return dict(
+            calibration_real=int(self._free.real[used].sum()),
+            compared_real=int(self._others.real[self.compared].sum()),
+        )
+
     def calibrating(self) -> Tensor:
         """Inputs, (N, C, H, W)."""
         return self._inputs(self._free, self.free[: self.number])
@@ -286,7 +296,7 @@ def _noise(shape: Sequence[int], seed: int) -> Pictures:
         return torch.randn(len(places), *shape, generator=generator)
 
     nothing = np.zeros(_NOISES, np.int64)
-    return Pictures(nothing, nothing != 0, take)
+    return Pictures(nothing, nothing != 0, nothing != 0, take)
 
 
 def _check_finite(model: nn.Module, inputs: Tensor, name: str) -> None:
@@ -363,6 +373,7 @@ def _card(
         measured,
         before,
         args.teacher_license or hook.get('teacher_license'),
+        training_bank(run.cfg, run.work_dir),
     )
 
 

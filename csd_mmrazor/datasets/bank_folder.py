@@ -230,6 +230,16 @@ class BankFolder:
     def __len__(self) -> int:
         return self._length
 
+    def is_real(self, shard: Shard) -> bool:
+        """Whether its images are pictures of a folder, not synthetic."""
+        imported = shard.epoch == IMPORTED and bool(self.pictures)
+        return shard.real or imported
+
+    @property
+    def real_images(self) -> int:
+        """How many of its images are pictures of a folder."""
+        return sum(s.count for s in self.shards if self.is_real(s))
+
     def _count_rounds(self) -> None:
         """Note what would take a pass over all shards again and again."""
         self._length = sum(shard.count for shard in self.shards)
@@ -465,6 +475,7 @@ class BankFolder:
                     epoch=IMPORTED,
                     index=index,
                     held_out=shard.held_out or source.held_out,
+                    real=source.is_real(shard),
                 )
             )
             if write:

@@ -36,6 +36,9 @@ class Shard(NamedTuple):
     # Of its images from training, where it was imported with that; None for
     # what the bank says.
     held_out: Optional[HeldOut] = None
+    # Whether its images are pictures that it has from another bank, which
+    # was started from a folder of them.
+    real: bool = False
 
     @property
     def number(self) -> int:
@@ -48,6 +51,8 @@ class Shard(NamedTuple):
         held_out = entry.pop('held_out')
         if held_out is not None:
             entry['held_out'] = held_out._asdict()
+        if not self.real:
+            del entry['real']
         return entry
 
     @property
@@ -437,7 +442,9 @@ def parse_shard(entry: object) -> Shard:
     fields = dict(entry) if isinstance(entry, dict) else {}
     if 'held_out' in fields:
         fields['held_out'] = _parse_held_out(fields['held_out'])
-    _check({*fields, 'held_out'} == set(Shard._fields), 'a shard', entry)
+    known = {*fields, 'held_out', 'real'}
+    _check(known == set(Shard._fields), 'a shard', entry)
+    _check(fields.get('real', True) is True, 'real', entry)
     shard = Shard(**fields)
     # Names are not to lead out of the folder.
     _text('shard name', shard.name, _SHARD_NAME)

@@ -12,6 +12,7 @@ from .card import (
     check_license,
     quality_of,
     quantized_card,
+    training_bank,
 )
 from .network import own_network
 from .onnx import export_onnx
@@ -70,4 +71,5 @@ __all__ = [
     'quantize_onnx',
     'read_run_config',
     'stratified_order',
+    'training_bank',
 ]

@@ -57,6 +57,8 @@ class Pictures(NamedTuple):
     labels: np.ndarray  # of all, (N, )
     # Whether no network was trained on them, (N, ), bool.
     held_out: np.ndarray
+    # Whether they are pictures, not synthetic or noise, (N, ), bool.
+    real: np.ndarray
     # Takes indices and returns (M, C, H, W), uint8.
     take: Callable[[np.ndarray], Tensor]
 
@@ -89,9 +91,12 @@ def calibration_images(
             raise FileNotFoundError(f'The image bank in {source} is empty.')
         held_out = np.zeros(len(bank), bool)
         held_out[bank.places(held_out=True)] = True
+        shards = bank.opened.shards
+        real = [np.full(s.count, bank.opened.is_real(s)) for s in shards]
         return Pictures(
             bank.labels(),
             held_out,
+            np.concatenate(real),
             lambda places: bank.__getitems__(places.tolist())['inputs'],
         )
     if not Path(source).is_dir():
@@ -105,6 +110,7 @@ def calibration_images(
     return Pictures(
         labels,
         np.zeros(len(labels), bool),
+        np.ones(len(labels), bool),
         lambda places: torch.stack(
             [folder[index]['inputs'] for index in places.tolist()]
         ),

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 import yaml
 from mmengine.config import Config
 
-from ..datasets import BankFolder
+from ..datasets import BankError, BankFolder
 from ..utils.accuracy import (
     FITS,
     RECOGNISED,
@@ -29,8 +29,8 @@ _METRIC = 'accuracy/top1'
 _MARK = '<!-- written by csd_mmrazor for {} -->'
 # Of what the sets of images in ``FITS`` are.
 _SETS = dict(
-    held_out='synthetic images that were held out from its training',
-    seen='synthetic images that it was trained on',
+    held_out='images that were held out from its training',
+    seen='images that it was trained on',
 )
 _REVEALS = (
     'Synthetic images are optimised until the teacher recognises them, so '
@@ -38,6 +38,10 @@ _REVEALS = (
     'class, colours, and where a class has few images or one person, features '
     'of these. So can the weights of a network trained on them. If the '
     'training data was confidential, treat both as you treat the teacher.'
+)
+_TEACHER_REVEALS = (
+    'Its weights can reveal what it learnt of its training data: if that was '
+    'confidential, treat this file as you treat the teacher.'
 )
 
 
@@ -136,30 +140,81 @@ def _name(part: Any) -> str:
     return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
 
 
-def real_images(cfg: Config) -> List[str]:
-    """What real images a run was set to train on.
-
-    Args:
-        cfg (Config): Of the run.
-
-    Returns:
-        list[str]: None of them for a run on synthetic ones alone.
-    """
+def _train_data(cfg: Config) -> Dict[str, Any]:
     data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     # Such as one that repeats another.
     while isinstance(data.get('dataset'), dict):
         data = data['dataset']
+    return data
+
+
+def training_bank(cfg: Config, work_dir: Path) -> Optional[BankFolder]:
+    """The images that a run trained on, if they are there.
+
+    Args:
+        cfg (Config): Of the run.
+        work_dir (Path): Of the run.
+    """
+    data = _train_data(cfg)
+    if _name(data) != 'ImageBank':
+        return None
+    hook = (cfg.get('default_hooks') or {}).get('synthesis') or {}
+    path = work_dir / hook.get('bank_dir', 'bank')
+    try:
+        return BankFolder(data.get('data_root') or path)
+    except (BankError, OSError):
+        return None
+
+
+def real_images(cfg: Config, bank: Optional[BankFolder] = None) -> List[str]:
+    """What real images a run trained on.
+
+    Args:
+        cfg (Config): Of the run.
+        bank (BankFolder, optional): Its :func:`training_bank`. Defaults to
+            None, not there: then the config alone is asked.
+
+    Returns:
+        list[str]: None of them for a run on synthetic ones alone.
+    """
+    data = _train_data(cfg)
     if not data:
         return []
     kind = _name(data)
     if kind not in _SYNTHETIC:
         places = ('data_root', 'data_prefix', 'split')
-        told = [str(data[key]) for key in places if _is_text(data.get(key))]
+        told = [
+            Path(data[key]).name for key in places if _is_text(data.get(key))
+        ]
         return [' '.join([f'those of {kind}', *told])]
     start = data.get('init_bank')
-    if start and not BankFolder.exists(start):
-        return [f'the pictures in {start}, from which the bank was started']
+    if bank is None:
+        is_folder = bool(start) and not BankFolder.exists(start)
+    else:
+        is_folder = bool(bank.pictures)
+    named = f' from `{Path(start).name}`' if start and is_folder else ''
+    if not named:
+        labelled = 'whose labels are of unknown origin'
+    elif data.get('init_labels') == 'teacher':
+        labelled = 'labelled by the teacher'
+    else:
+        labelled = 'labelled by their folders'
+    if bank is not None and bank.real_images:
+        return [f'{_share(bank)}{named}, {labelled}']
+    if is_folder:
+        since = '' if bank is None else ' and which it has dropped since'
+        return [
+            f'the pictures{named}, {labelled}, with which the bank was '
+            f'started{since}'
+        ]
     return []
+
+
+def _share(bank: BankFolder) -> str:
+    return (
+        f'{bank.real_images} real pictures among the {len(bank)} images of '
+        'the bank'
+    )
 
 
 def _network(cfg: Any) -> str:
@@ -229,7 +284,8 @@ def _method(cfg: Config) -> List[str]:
         data['init_bank']
     ):
         lines.append(
-            f'- Its image bank started from that in `{data["init_bank"]}`'
+            '- Its image bank started from another one, '
+            f'`{Path(data["init_bank"]).name}`'
         )
     if _is_text(model.get('student_ckpt')):
         lines.append(
@@ -246,6 +302,7 @@ def model_card(
     quality: Quality = None,
     teacher_license: Optional[str] = None,
     with_safetensors: bool = True,
+    bank: Optional[BankFolder] = None,
 ) -> str:
     """The card of an exported network, Markdown with YAML before it.
 
@@ -258,8 +315,9 @@ def model_card(
             Defaults to None, not known.
         with_safetensors (bool): Whether there is such a file as well.
             Defaults to True.
+        bank (BankFolder, optional): As of :func:`real_images`.
     """
-    name, used = weights.stem, real_images(cfg)
+    name, used = weights.stem, real_images(cfg, bank)
     teachers = _teachers(cfg)
     files = f'`{weights.name}` holds'
     if with_safetensors:
@@ -269,15 +327,16 @@ def model_card(
         _about(_network(_student(cfg)), description),
         dict(library_name='pytorch'),
         _tags(bool(teachers), not used),
-        results=_results(quality),
+        results=_results(quality, bank),
         facts=[
             *_named(teachers),
             *_method(cfg),
             f'- Images used: {"; ".join(used) or "none"}',
-            f'- Accuracy: {_told(quality)}',
+            f'- Accuracy: {_told(quality, bank)}',
         ],
         has_teacher=bool(teachers),
         teacher_license=teacher_license,
+        reveals=' '.join([_REVEALS, *_real_reveals(used, bank)]),
         files=f'{files} the state dict; `{name}.json` has the shape of the '
         'images, mean and std (0..255), and the names of the classes in '
         'order.',
@@ -292,6 +351,7 @@ def quantized_card(
     measured: Optional[Accuracy] = None,
     before: Quality = None,
     teacher_license: Optional[str] = None,
+    bank: Optional[BankFolder] = None,
 ) -> str:
     """The card of a quantized network.
 
@@ -306,16 +366,18 @@ def quantized_card(
         before (Accuracy | Agreement, optional): Of the network that was
             quantized. Defaults to None, not known.
         teacher_license (str, optional): As of :func:`model_card`.
+        bank (BankFolder, optional): As of :func:`real_images`.
     """
     network, teachers = _student(cfg), _teachers(cfg)
-    trained = ['not known here']
+    trained, reveals = ['not known here'], [_REVEALS]
     if origin == 'student':
-        trained = real_images(cfg)
+        trained = real_images(cfg, bank)
+        reveals += _real_reveals(trained, bank)
         facts = [*_named(teachers), *_method(cfg)]
     elif origin.startswith('teachers.'):
         given = cfg.model.teachers[origin.partition('.')[2]]
         network = given.get('build_cfg')
-        path = given.get('ckpt_path')
+        path, reveals = given.get('ckpt_path'), [_TEACHER_REVEALS]
         facts = [
             '- It is a teacher of data-free distillation, weights '
             f'`{Path(path).name if _is_text(path) else "none"}`'
@@ -324,9 +386,22 @@ def quantized_card(
         facts = [f'- Weights: `{Path(origin).name}`']
     source = told['calibrated_on']
     compared_on = told.get('compared_on', source)
-    on, other = _images_of(source), _images_of(compared_on)
-    is_real = Path(source).is_dir() and not BankFolder.exists(source)
-    pictures = [f'{on}, to quantize it'] if is_real else []
+    real, compared_real = (
+        told.get(f'{purpose}_real', 0)
+        for purpose in ('calibration', 'compared')
+    )
+    on = _images_of(source, real)
+    other = _images_of(compared_on, compared_real)
+    pictures = []
+    if Path(source).is_dir() and not BankFolder.exists(source):
+        pictures = [on]
+    elif real:
+        pictures = [f'{real} real pictures of the image bank']
+    if pictures:
+        reveals.append(
+            'It was quantized by real pictures as well, which the ranges of '
+            'its activations are from.'
+        )
     facts.append(
         f'- Quantized: weights of {told["bits"]} bits with a scale for each '
         'output channel, activations of 8, by ONNX Runtime; '
@@ -335,6 +410,7 @@ def quantized_card(
     )
     facts.append(
         f'- Calibrated on: {on}, {told["calibration_images"]} of them'
+        + _of_which(real)
     )
     if told['distil_steps']:
         facts.append(
@@ -351,23 +427,28 @@ def quantized_card(
     if told['agreement'] is not None:
         share = 100 * told['agreement']
         kind = f'{"held-out " if told.get("compared_are_held_out") else ""}'
-        kind += 'other images of that kind' if other == on else other
+        is_same = Path(source) == Path(compared_on)
+        kind += 'other images of that kind' if is_same else other
         same = (
             f'It decides as before on {share:.1f} % of '
-            f'{told["compared_images"]} {kind}.'
+            f'{told["compared_images"]} {kind}{_of_which(compared_real)}.'
         )
         results = results or [
             _result(
                 dict(
-                    type='images' if pictures and other == on else 'synthetic',
-                    name=other,
+                    type=_data_type(compared_real, told['compared_images']),
+                    name=f'{other}{_of_which(compared_real)}',
                 ),
                 ('agreement', 'decides as before it was quantized (%)', share),
             )
         ]
     facts.append(
         f'- Accuracy: {_told(measured)} {same}'
-        + (f' Before it was quantized: {_told(before)}' if before else '')
+        + (
+            f' Before it was quantized: {_told(before, bank)}'
+            if before
+            else ''
+        )
     )
     return _card(
         out,
@@ -382,6 +463,7 @@ def quantized_card(
         facts=facts,
         has_teacher=bool(teachers),
         teacher_license=teacher_license,
+        reveals=' '.join(reveals),
         files=f'`{out.name}` takes normalised images, any number at a time; '
         f'`{out.stem}.json` has their shape, mean and std (0..255), and what '
         'was measured.',
@@ -431,16 +513,52 @@ def _result(
     )
 
 
-def _images_of(source: str) -> str:
+def _images_of(source: str, real: int) -> str:
     """What a network was calibrated on, in words."""
     if BankFolder.exists(source):
-        return 'synthetic images of an image bank'
+        return f'{"" if real else "synthetic "}images of an image bank'
     if Path(source).is_dir():
-        return f'pictures in `{source}`'
+        return f'pictures in `{Path(source).resolve().name}`'
     return 'Gaussian noise'
 
 
-def _results(quality: Quality) -> List[Dict[str, Any]]:
+def _of_which(real: int) -> str:
+    return f', of which {real} are real pictures' if real else ''
+
+
+def _data_type(real: int, count: int) -> str:
+    """Of a data set of ``count`` images, of which some may be real."""
+    if not real:
+        return 'synthetic'
+    return 'images' if real >= count else 'synthetic-and-real'
+
+
+def _compared_with_teacher(
+    quality: Agreement, bank: Optional[BankFolder]
+) -> str:
+    kind = '' if bank and bank.real_images else 'synthetic '
+    return f'{kind}{_SETS[quality.images]}'
+
+
+def _real_reveals(used: List[str], bank: Optional[BankFolder]) -> List[str]:
+    """What a network may reveal that was trained on real images."""
+    lines = []
+    if used:
+        lines.append(
+            'It was trained on real images too, see above, and its weights '
+            'can reveal features of these.'
+        )
+    if bank and bank.real_images:
+        lines.append(
+            f'The image bank holds {bank.real_images} of them as they are: '
+            'whoever gets it gets these.'
+        )
+    return lines
+
+
+def _results(
+    quality: Quality, bank: Optional[BankFolder] = None
+) -> List[Dict[str, Any]]:
     if isinstance(quality, Accuracy):
         data = dict(type=quality.data_type, name=quality.data_name)
         if quality.split:
@@ -459,12 +577,16 @@ def _results(quality: Quality) -> List[Dict[str, Any]]:
                     estimate.top1,
                 )
             ]
-        data = dict(type='synthetic', name=_SETS[quality.images])
+        real, count = (bank.real_images, len(bank)) if bank else (0, 0)
+        name = _compared_with_teacher(quality, bank)
+        if bank and real:
+            name += f'; {_share(bank)}'
+        data = dict(type=_data_type(real, count), name=name)
         return [_result(data, *metrics)]
     return []
 
 
-def _told(quality: Quality) -> str:
+def _told(quality: Quality, bank: Optional[BankFolder] = None) -> str:
     """What is known of an accuracy, in words."""
     if isinstance(quality, Accuracy):
         split = f', split {quality.split}' if quality.split else ''
@@ -483,8 +605,10 @@ def _told(quality: Quality) -> str:
     text = (
         f'not measured. It decides like its teacher on {quality.top1:.1f} % '
         f'of {quality.number or ""}'.rstrip()
-        + f' {_SETS[quality.images]}'
+        + f' {_compared_with_teacher(quality, bank)}'
     )
+    if bank and bank.real_images:
+        text += f' (there are {_share(bank)})'
     if quality.recognised < RECOGNISED:
         return (
             f'{text}, of which the teacher takes only '
@@ -500,6 +624,11 @@ def _told(quality: Quality) -> str:
         if number is None
         else few_images(number)
     )
+    if bank and bank.real_images:
+        more = (
+            'Its error was measured where all images are synthetic, which '
+            f'these are not. {more}'
+        )
     return (
         f'{text}, by which it is estimated at {estimate.top1:.1f} % of the '
         f"teacher's accuracy, {estimate.low:.1f} to {estimate.high:.1f}. "
@@ -516,6 +645,7 @@ def _card(
     facts: List[str],
     has_teacher: bool,
     teacher_license: Optional[str],
+    reveals: str,
     files: str,
 ) -> str:
     """Markdown with YAML before it."""
@@ -548,7 +678,7 @@ def _card(
             '',
             '## What it may reveal',
             '',
-            _REVEALS,
+            reveals,
         ]
     return '\n'.join([*lines, '', '## Files', '', files, ''])
 

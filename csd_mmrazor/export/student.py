@@ -26,7 +26,13 @@ from ..models.classifiers import TorchClassifier
 from ..models.utils import load_weights
 from ..utils import write_file, write_safetensors
 from ..version import __version__
-from .card import card_path, check_license, model_card, quality_of
+from .card import (
+    card_path,
+    check_license,
+    model_card,
+    quality_of,
+    training_bank,
+)
 from .network import Logits, own_network
 from .onnx import OPSET, check_onnx, export_onnx
 from .program import check_program, export_program
@@ -162,7 +168,13 @@ def export_student(
     text = json.dumps(description, indent=2, ensure_ascii=False, default=str)
     write_file(exported.description, f'{text}\n'.encode())
     card = model_card(
-        cfg, out, description, quality, teacher_license, bool(safe)
+        cfg,
+        out,
+        description,
+        quality,
+        teacher_license,
+        bool(safe),
+        training_bank(cfg, Path(checkpoint).parent),
     )
     write_file(exported.card, card.encode())
     if safe and exported.safetensors is not None:

@@ -126,8 +126,8 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     # Over the card of the last one, but over nobody else's.
     _, body = front_of(card)
     assert 'Weights: `student.pth`' in body
-    assert f'on: pictures in `{images}`, 10 of them' in body
-    assert f'to quantize it, pictures in `{images}`' in body
+    assert f'on: pictures in `{images.name}`, 10 of them' in body
+    assert f'to quantize it, pictures in `{images.name}`\n' in body
     assert '% of 64 synthetic images of an image bank.' in body
 
     # What is wrong is told by name, and nothing is written.
