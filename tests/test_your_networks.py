@@ -36,6 +36,9 @@ def test_the_page_from_top_to_bottom(tmp_path, monkeypatch, forked):
         folder.mkdir(parents=True)
         pixels = np.random.default_rng(label).integers(0, 256, (28, 28))
         Image.fromarray(pixels.astype(np.uint8)).save(folder / 'a.png')
+        folder = tmp_path / 'pictures'
+        folder.mkdir(exist_ok=True)
+        Image.new('L', (28, 28), 20 * label).save(folder / f'{label}.png')
     names, run = {}, 0
     for language, text in BLOCK.findall((ROOT / PAGE).read_text()):
         named = re.match(r'# (\w+\.py)\n', text)
@@ -56,7 +59,7 @@ def test_the_page_from_top_to_bottom(tmp_path, monkeypatch, forked):
                 done = forked(*argv, module=module)
                 assert done.status == [0], done.output
                 run += 1
-    assert run == 4 + 4
+    assert run == 5 + 4
     for file in (
         'runs/mnist/student/student.pth',
         'runs/mnist/report.html',

@@ -16,6 +16,9 @@ _FOR_THE_FILE = (
     'Auto resumed from the latest checkpoint None',
     'Exp name:',
     '"FileClient" will be deprecated',
+    # Of passes alone; the plan is of whole steps, and fits the budget.
+    'Estimate:',
+    'To make it fit:',
 )
 
 

@@ -684,7 +684,15 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         if self.init_labels == 'teacher':
             return [(path, 0) for path in list_pictures(root)]
         names = names_of_folders(root, self.opened.classes)
-        return list_image_folder(root, self.opened.num_classes, names)
+        try:
+            return list_image_folder(root, self.opened.num_classes, names)
+        except ValueError as error:
+            list_pictures(root)  # raises what other folders do not mend
+            raise ValueError(
+                f'{error} Or let the teacher say what the images are, '
+                'whatever their folders are called: init_labels="teacher" '
+                '(--init-labels teacher).'
+            ) from error
 
     def _imported(
         self, samples: Sequence[Tuple[Path, int]]

@@ -50,7 +50,10 @@ def list_image_folder(
         if path.is_dir():
             names.append(path.name)
         elif path.suffix.lower() in _SUFFIXES:
-            raise ValueError(f'{path} belongs to no class: put it in one.')
+            raise ValueError(
+                f'{path} belongs to no class: put it in the folder of its '
+                f'class, {Path(root)}/<class>.'
+            )
     limit = len(classes) if classes else num_classes
     labels = _labels(names, classes)
     if limit is not None and any(label >= limit for label in labels.values()):

@@ -69,8 +69,14 @@ class Estimate(NamedTuple):
             for kind, units in self.units.items()
         }
 
-    def lines(self) -> List[str]:
-        """For people: the amounts, the costs and the largest two levers."""
+    def lines(self, is_timed: bool = False) -> List[str]:
+        """For people: the amounts, the costs and the largest two levers.
+
+        Args:
+            is_timed (bool): Whether whole steps were timed, and not passes of
+                the networks alone. Defaults to False.
+        """
+        source = 'timed steps' if is_timed else 'passes of the networks alone'
         totals = self.totals()
         listed = ', '.join(
             f'{kind} {self.units[kind]} x {self.seconds.get(kind, 0):.3g} s'
@@ -83,9 +89,10 @@ class Estimate(NamedTuple):
             if totals[kind]
         )
         return [
-            f'Estimate: {_span(sum(totals.values()))} on this machine '
-            f'({listed}), {self.rounds} rounds to make, {self.images} images '
-            f'in the end, {_size(self.bank_bytes)} of disk for the bank and '
+            f'Estimate: {_span(sum(totals.values()))} on this machine, by '
+            f'{source} ({listed}), {self.rounds} rounds to make, '
+            f'{self.images} images in the end, '
+            f'{_size(self.bank_bytes)} of disk for the bank and '
             f'{_size(self.checkpoint_bytes)} for checkpoints, {self.memory}.',
             f'To make it fit: {levers}.',
         ]

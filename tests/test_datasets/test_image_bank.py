@@ -581,3 +581,27 @@ def test_a_teacher_labels_images_as_they_are_kept(tmp_path):
     )
     bank.open(tmp_path / 'bank', (3, 16, 16), 2, labeller=labeller)
     assert torch.equal(seen[0], bank.__getitems__([0])['inputs'])
+
+
+@pytest.mark.parametrize(
+    'file, is_named',
+    [
+        ('1.png', True),
+        ('x/y/1.png', True),
+        ('y/1.png', True),
+        ('1.gif', False),
+    ],
+)
+def test_pictures_that_the_teacher_could_label(file, is_named, tmp_path):
+    """The error names it where it would help."""
+    for name in ('0/1.png', file):
+        path = tmp_path / 'images' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new('L', (4, 4)).save(path)
+    bank = ImageBank(init_bank=str(tmp_path / 'images'))
+    with pytest.raises(ValueError) as raised:
+        bank.open(tmp_path / 'run', (1, 4, 4), 2)
+    text = str(raised.value)
+    assert ('init_labels="teacher" (--init-labels teacher)' in text) == (
+        is_named
+    ), text

@@ -317,7 +317,7 @@ class SynthesisHook(Hook):
             folder,
         )
         if is_main_process():
-            print('\n'.join(plan.lines()))
+            print('\n'.join(plan.lines(is_timed=True)))
         raise Planned
 
     def before_train_epoch(self, runner: Runner) -> None:

@@ -91,7 +91,8 @@ def import_state(
 ) -> Optional[Dict[str, Tensor]]:
     """Bring along what the rounds of a bank left whose images were imported.
 
-    Without it a generator that is to go on starts anew, which a warning says.
+    Without it a generator that is to go on starts anew, which is said; with a
+    warning if another bank would bring it along.
 
     Args:
         folder (BankFolder): The bank, with the imported images alone.
@@ -103,20 +104,28 @@ def import_state(
     """
     if source is None or not folder.shards:
         return None
-    state, reason = None, 'it has none'
-    if BankFolder.exists(source) and _files(BankFolder(source)):
+    logger = MMLogger.get_current_instance()
+    if not BankFolder.exists(source):
+        logger.info(
+            f'init_bank={source} is a folder of pictures, so the generator '
+            'starts with random weights.'
+        )
+        return None
+    state, reason = None, 'no state of a generator is beside its images'
+    if _files(BankFolder(source)):
         try:
             state = load_state(BankFolder(source), expected)
         except BankError as error:
             reason = str(error).split('. ')[0]
-    logger = MMLogger.get_current_instance()
     if state is None:
         logger.warning(
-            'Rounds of this synthesizer leave something to later ones, such '
-            f'as the weights of a generator, but init_bank={source} does not '
-            f'bring it along: {reason}. It starts anew, so the first rounds '
-            'may make worse images; give it an initial bank of its own '
-            '(init_bank=None, init_rounds=...), or raise iters.'
+            'In this run the generator (or another part of the synthesizer) '
+            'goes on from round to round, but it cannot go on from '
+            f'init_bank={source}: {reason}. The images are taken over, and '
+            'the generator starts with random weights, so those of the first '
+            'rounds may be worse. If that matters, give more steps a round '
+            '(iters), or let the run make its initial images itself '
+            '(init_bank=None).'
         )
         return None
     logger.info(

@@ -103,7 +103,9 @@ def report_imported(runner: Runner, rounds: RoundRunner) -> None:
         f'The image bank starts with {len(rounds.bank)} imported images: no '
         'initial ones are made.'
     )
-    if not rounds.asks_for_classes:
+    if rounds.bank.init_labels == 'teacher':
+        starts += ' Their labels are what the teacher takes them for.'
+    if not rounds.asks_for_classes or rounds.bank.init_labels == 'teacher':
         runner.logger.info(starts)
         return
     sample = rounds.sample(_SAMPLE_SIZE, SAMPLE)

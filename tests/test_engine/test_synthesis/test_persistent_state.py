@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.engine.synthesis import persistent_state
@@ -253,7 +254,10 @@ def test_imported_images_bring_their_state_along(tiny_runner, tmp_path):
 
 @pytest.mark.parametrize(
     'source, reason',
-    [('csd', 'it has none'), ('other', 'is not the state of this')],
+    [
+        ('csd', 'no state of a generator'),
+        ('other', 'is not the state of this'),
+    ],
 )
 def test_a_state_that_does_not_come_along_is_told(
     tiny_runner, tmp_path, source, reason
@@ -271,8 +275,32 @@ def test_a_state_that_does_not_come_along_is_told(
     runner.train_loop.run = lambda: runner.call_hook('before_train')
     runner.train()
     log = next((tmp_path / 'run').rglob('*.log')).read_text()
-    assert f'init_bank={bank} does not bring it along' in log
-    assert reason in log and 'It starts anew' in log
+    assert f'it cannot go on from init_bank={bank}: ' in log
+    assert reason in log and 'starts with random weights' in log
+
+
+@pytest.mark.parametrize('labels', ['folders', 'teacher'])
+def test_pictures_have_no_state_to_bring_along(tiny_runner, tmp_path, labels):
+    for label in range(10):
+        path = tmp_path / f'pictures/{label}/a.png'
+        path.parent.mkdir(parents=True)
+        Image.new('L', (8, 8), 20 * label).save(path)
+    dataset = 'train_dataloader.dataset'
+    runner = tiny_runner(
+        **OPTIONS,
+        **{
+            f'{dataset}.init_bank': str(tmp_path / 'pictures'),
+            f'{dataset}.init_labels': labels,
+        },
+    )
+    runner.train_loop.run = lambda: runner.call_hook('before_train')
+    runner.train()
+    log = next((tmp_path / 'run').rglob('*.log')).read_text()
+    assert 'is a folder of pictures' in log and 'cannot go on' not in log
+    # It is right about all of them where it gave the labels itself.
+    of_teacher = labels == 'teacher'
+    assert ('are what the teacher takes them for' in log) == of_teacher
+    assert ('The teacher recognises' in log) == (not of_teacher)
 
 
 @pytest.fixture
