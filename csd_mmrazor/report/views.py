@@ -5,7 +5,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .run_files import RunFiles, answers_top1, epochs_of
+from .run_files import AGREEMENT, RunFiles, answers_top1, epochs_of
 
 # Tags of the log by plot: title, what is on the axes, names of the curves.
 # Rounds are counted from 0 where they are logged and from 1 where shown.
@@ -222,10 +222,18 @@ def _status(run: RunFiles) -> str:
 
 
 def _epochs_done(run: RunFiles) -> int:
-    """Validated epochs, or else those that were begun, less one."""
+    """The last epoch that was validated, compared with the teacher or saved.
+
+    Or else those that were begun, less one.
+    """
     begun = [int(v) for v in run.scalars.get('epoch', {}).values() if v == v]
-    steps = run.top1 or {max(begun, default=1) - 1: 0.0}
-    return max(steps)
+    saved = [
+        int(path.stem[len('epoch_') :])
+        for path in run.path.glob('epoch_*.pth')
+        if path.stem[len('epoch_') :].isdecimal()
+    ]
+    compared = run.scalars.get(AGREEMENT, {})
+    return max([max(begun, default=1) - 1, *saved, *compared, *run.top1])
 
 
 def _facts(run: RunFiles) -> List[Tuple[str, str]]:

@@ -81,6 +81,34 @@ def test_all_of_a_run_is_on_its_page(work_dir):
     assert matrix == [[8, 1, 0], [0, 10, 0], [10, 0, 0]]
 
 
+@pytest.mark.parametrize(
+    'logged, saved, said',
+    [
+        # The third epoch of 3 was begun.
+        ({}, None, '2 of 3 epochs are done'),
+        ({}, 2, '2 of 3 epochs are done'),
+        ({}, 3, 'finished: 3 epochs'),
+        ({'agreement/held_out_top1': 3}, None, 'finished: 3 epochs'),
+        ({'accuracy/top1': 3}, None, 'finished: 3 epochs'),
+        # What is validated every second epoch.
+        ({'accuracy/top1': 2}, None, '2 of 3 epochs are done'),
+        ({'accuracy/top1': 2}, 3, 'finished: 3 epochs'),
+    ],
+)
+def test_how_far_it_came(logged, saved, said, work_dir):
+    for path in work_dir.glob('*/vis_data/scalars.json'):
+        lines = path.read_text().splitlines(True)
+        lines = [line for line in lines if 'accuracy/top1' not in line]
+        path.write_text(''.join(lines))
+    with open(path, 'a') as file:
+        for tag, epoch in logged.items():
+            file.write(json.dumps({tag: 50.0, 'step': epoch}) + '\n')
+    if saved:
+        (work_dir / f'epoch_{saved}.pth').touch()
+    (work_dir / 'epoch_x.pth').touch()
+    assert said in visible(write_report([work_dir]).read_text())
+
+
 def test_its_images_are_those_of_the_bank(work_dir):
     text, data = read(write_report([work_dir]))
     bank = BankFolder(work_dir / 'bank')
