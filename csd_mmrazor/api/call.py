@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
 from os import PathLike
@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Optional, Sequence, Union
 import torch
 import torch.nn as nn
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from ..datasets.image_folder import list_image_folder
 from ..export import check_license
@@ -109,7 +109,8 @@ class Run:
         config (Path): The config, for ``tools/train.py``.
         plan (Plan): What was planned.
         seconds (float): What this call took.
-        warnings (list[str]): What is to be known of it.
+        warnings (list[str]): What this package has warned of, here or in the
+            log, each text once; of earlier calls that this one continued, too.
     """
 
     student: nn.Module
@@ -443,6 +444,7 @@ def distill(
             cfg.resume = True
             cfg.launcher = 'none'
             runner = QuietRunner.from_cfg(cfg)
+            _keep_warnings(runner, record, folder)
             tell(f'log: {runner.log_file}')
             # With its comments, and without what is of this call alone.
             write_file(folder / CONFIG, text.encode())
@@ -478,8 +480,29 @@ def distill(
         config=folder / CONFIG,
         plan=plan,
         seconds=time.monotonic() - begin,
-        warnings=list(dict.fromkeys([*record['warnings'], *told])),
+        warnings=list(
+            dict.fromkeys([*record['warnings'], *told, *runner.warned.texts])
+        ),
     )
+
+
+def _keep_warnings(
+    runner: QuietRunner, record: Dict[str, Any], folder: Path
+) -> None:
+    """Write what the run warns of into its record, for later calls too."""
+
+    def keep() -> None:
+        loop = runner._train_loop  # which is built in its own time
+        if isinstance(loop, BaseLoop) and loop.epoch >= loop.max_epochs:
+            return  # what comes after training comes anew with each call
+        texts = [*record['warnings'], *runner.warned.texts]
+        record['warnings'] = list(dict.fromkeys(texts))
+        with suppress(OSError):  # training need not end by it
+            text = json.dumps(record, indent=1)
+            write_file(folder / RECORD, text.encode())
+
+    keep()
+    runner.warned.listener = keep
 
 
 def _absolute(path: Union[str, Path, None]) -> Optional[str]:

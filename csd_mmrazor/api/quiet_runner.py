@@ -1,7 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
-from typing import Any
+import sys
+from pathlib import Path
+from typing import Any, Callable, List
 
+import mmengine.logging
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
@@ -22,6 +25,48 @@ _FOR_THE_FILE = (
 )
 
 
+# Where the code is whose warnings are told, and of what passes them on.
+_OURS = str(Path(__file__).parents[1])
+_LOGGING = (
+    str(Path(logging.__file__).parent),
+    str(Path(mmengine.logging.__file__).parent),
+)
+
+
+class Warned(logging.Handler):
+    """Collects what this package warns of, each text once.
+
+    Args:
+        stem (str): Of the files whose warnings count. Defaults to those of
+            this package.
+    """
+
+    def __init__(self, stem: str = _OURS) -> None:
+        super().__init__(logging.WARNING)
+        self.stem = stem
+        self.texts: List[str] = []
+        # Is called after each new one.
+        self.listener: Callable[[], None] = lambda: None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a warning if it is from here, which the record cannot say.
+
+        It names ``print_log`` of MMEngine, if that was called.
+        """
+        text = record.getMessage()
+        if text not in self.texts and _caller().startswith(self.stem):
+            self.texts.append(text)
+            self.listener()
+
+
+def _caller() -> str:
+    """The file of the code that has logged something."""
+    frame = sys._getframe(2)
+    while frame.f_back and frame.f_code.co_filename.startswith(_LOGGING):
+        frame = frame.f_back
+    return frame.f_code.co_filename
+
+
 class QuietRunner(Runner):
     """A runner that shows the course of a run, and logs all to its file."""
 
@@ -36,6 +81,8 @@ class QuietRunner(Runner):
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(_is_shown)
+        self.warned = Warned()
+        logger.addHandler(self.warned)
         return logger
 
 
