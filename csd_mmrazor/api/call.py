@@ -10,7 +10,7 @@ from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -46,6 +46,7 @@ from .start import (
     digest_of_weights,
     start_of,
 )
+from .trained_student import RATES, became_worse, rate_for
 from .trial import Trial, run_trial
 
 # Files in the work dir.
@@ -411,6 +412,11 @@ def distill(
                     )
             finally:
                 shutil.rmtree(trial_dir, ignore_errors=True)
+            is_trained = trial.agreement >= min(RATES)
+            if is_trained:
+                is_fixed = parsed == 'paper' or 'lr' in (schedule or {})
+                row, line = _gentler(row, trial, is_fixed)
+                tell(line)
             passed = time.monotonic() - begin
             plan = _plan(parsed, row, trial, passed, inputs.image_shape)
             for line in plan.lines():
@@ -427,6 +433,8 @@ def distill(
                 warnings=told,
                 blocks=blocks,
                 start=start_of(copies['student'], init_bank),
+                is_trained=is_trained,
+                start_top1=trial.start_top1,
             )
             write_file(folder / RECORD, json.dumps(record, indent=1).encode())
         else:
@@ -458,6 +466,13 @@ def distill(
                 for k, v in trained.state_dict().items()
             }
             top1 = _last_top1(runner, folder, record)
+            line = ''
+            if record.get('is_trained'):
+                line = became_worse(
+                    runner, files['student'], record.get('start_top1'), top1
+                )
+    if line:
+        tell(line)
     network = networks['student'].module
     network.load_state_dict(weights)
     network.eval()
@@ -715,6 +730,22 @@ def _trial_seconds(parsed: Any) -> float:
     if isinstance(parsed, float):
         return min(0.03 * parsed, 30)
     return 0.0
+
+
+def _gentler(
+    row: Schedule, trial: Trial, is_fixed: bool
+) -> Tuple[Schedule, str]:
+    """The schedule of a student that came trained, and what to tell."""
+    line = 'student: it decides much like the teacher before training'
+    if trial.start_top1 is not None:
+        line += f' and has {trial.start_top1:.2f} % on val'
+    lr = rate_for(trial.agreement, row.lr)
+    if is_fixed:
+        return row, f'{line}; lr={row.lr:g}, as the call has it'
+    return replace(row, lr=lr), (
+        f'{line}, so it learns at lr={lr:g}, which spares what it knows; '
+        'schedule=dict(lr=...) sets another'
+    )
 
 
 def _plan(

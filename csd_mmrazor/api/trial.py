@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, Subset
 from ..datasets.bank_folder import INITIAL
 from ..engine import SynthesisHook, TeacherBlocksHook
 from ..engine.synthesis import report_round
-from ..models.utils import evaluating, logits_of
+from ..models.utils import evaluating, load_weights, logits_of
 from .schedule import Schedule, Timings
+from .trained_student import RATES, start_agreement
 
 # Steps of the rounds that are timed; longer rounds take as much longer.
 _ITERS = 10
@@ -39,6 +40,10 @@ class Trial:
     memory: int  # bytes that the process or the GPU took at most
     connector: int  # weights of the connectors
     teacher: Optional['Answers']  # None without validation images
+    # Of the student as it came with the teacher, beyond chance, 0..1.
+    agreement: float = 0.0
+    # Its accuracy then, if it seems trained and there is validation.
+    start_top1: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,11 @@ def run_trial(
     """
     runner = Runner.from_cfg(_small(cfg, schedule, work_dir))
     algorithm = runner.model
-    teacher = None
+    student = deepcopy(algorithm.architecture)
+    weights = cfg['model']['student_ckpt']
+    if weights is not None:
+        load_weights(student, weights, 'student')
+    teacher, start_top1 = None, None
     val_seconds = 0.0
     if cfg.get('val_dataloader'):
         loader = runner.val_dataloader
@@ -242,6 +251,13 @@ def run_trial(
             # One more than there are.
             batch = rounds.make('trial', epoch, turn + 1, _ITERS)
             times.append(_since(before))
+    agreement = 0.0
+    if weights is not None:  # None: blocks of the teacher take their place
+        agreement = start_agreement(student, rounds.networks, rounds.bank)
+    if teacher is not None and agreement >= min(RATES):
+        start_top1 = answers(
+            student, loader, algorithm.data_preprocessor, classes
+        ).top1
     steps: List[float] = []
     start = time.perf_counter()
     algorithm.train()
@@ -277,6 +293,8 @@ def run_trial(
         _memory(),
         sum(p.numel() for p in algorithm.distiller.parameters()),
         teacher,
+        agreement,
+        start_top1,
     )
 
 
