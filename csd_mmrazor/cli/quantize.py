@@ -170,7 +170,14 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     )
     if loader is not None:
         told.update(_tested(loader, preprocessor, model, out))
-    text = json.dumps(told, indent=2, ensure_ascii=False)
+    # Where these are on this machine is nobody else's business.
+    named = {
+        key: os.path.basename(os.path.realpath(value))
+        for key, value in told.items()
+        if key in ('model', 'calibrated_on', 'compared_on')
+        and os.path.exists(value)
+    }
+    text = json.dumps({**told, **named}, indent=2, ensure_ascii=False)
     write_file(out.with_suffix('.json'), f'{text}\n'.encode())
     card = card_path(out)
     write_file(card, _card(args, run, out, told).encode())

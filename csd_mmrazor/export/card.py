@@ -222,7 +222,8 @@ def _network(cfg: Any) -> str:
     if not isinstance(cfg, dict):
         return type(cfg).__name__
     if _is_text(cfg.get('cfg_path')):
-        return cfg['cfg_path']
+        path = cfg['cfg_path']
+        return path if '::' in path else Path(path).name
     if isinstance(cfg.get('network'), dict):  # that was pruned
         return f'{_network(cfg["network"])}, pruned'
     if cfg.get('factory'):
@@ -338,8 +339,12 @@ def model_card(
         teacher_license=teacher_license,
         reveals=' '.join([_REVEALS, *_real_reveals(used, bank)]),
         files=f'{files} the state dict; `{name}.json` has the shape of the '
-        'images, mean and std (0..255), and the names of the classes in '
-        'order.',
+        'images, mean and std (0..255)'
+        + (
+            ', and the names of the classes in order.'
+            if description.get('classes')
+            else '.'
+        ),
     )
 
 
@@ -571,7 +576,8 @@ def _results(
             estimate = estimate_accuracy(fit, quality.top1)
             metrics += [
                 (
-                    'accuracy',
+                    # No accuracy: neither measured, nor of all images.
+                    'agreement_based_estimate',
                     "top-1, % of the teacher's: estimated, off by "
                     f'{fit.mean_error:.1f} points in the mean',
                     estimate.top1,

@@ -67,6 +67,7 @@ class ExportedStudent(NamedTuple):
     onnx_error: Optional[float] = None  # None if nothing could compare it
     program: Optional[Path] = None
     image_shape: Optional[Tuple[int, ...]] = None  # (C, H, W)
+    classes: Optional[Sequence[str]] = None  # names, if they are known
 
 
 def export_student(
@@ -84,7 +85,7 @@ def export_student(
       class has: ``Net().load_state_dict(torch.load('OUT.pth'))``; and
       ``OUT.safetensors``, the same for programs that trust no pickle.
     - ``OUT.json``, what else is needed to use it: image shape, mean, std,
-      names of the classes.
+      and the names of the classes, if they are known.
     - ``README.md``, a model card in the form of the Hugging Face Hub, or
       ``OUT.md`` if there is one of something else.
     - For a student of mmpretrain's, ``OUT_mmpretrain.pth`` with the names of
@@ -144,6 +145,7 @@ def export_student(
         onnx=None if onnx is None else Path(onnx),
         program=None if program is None else Path(program),
         image_shape=image_shape,
+        classes=classes,
     )
     description = dict(
         _describe(cfg, model, image_shape),
@@ -247,8 +249,8 @@ def _describe(
             description.update(pruned=True)
         for name in ('type', '_scope_', 'init_cfg', 'data_preprocessor'):
             arguments.pop(name, None)
-        description.update(factory=arguments.pop('factory', None))
-        description.update(arguments=arguments)
+        description.update(factory=_public(arguments.pop('factory', None)))
+        description.update(arguments=_public(arguments))
     if image_shape:
         logits = Logits(model)
         with torch.no_grad():
@@ -261,6 +263,20 @@ def _describe(
     return dict(description, **normalisation_of(model.data_preprocessor))
 
 
+def _public(value: Any) -> Any:
+    """What others may read: files by name, not where they are here."""
+    if isinstance(value, dict):
+        return {key: _public(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_public(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    file, colon, name = value.rpartition(':')
+    if file.endswith('.py'):  # FILE.py:Name
+        return f'{Path(file).name}{colon}{name}'
+    return Path(value).name if Path(value).is_absolute() else value
+
+
 def normalisation_of(preprocessor: Any) -> Dict[str, Any]:
     """Mean and std of images in 0..255; None where they are not normalised.
 
@@ -269,8 +285,10 @@ def normalisation_of(preprocessor: Any) -> Dict[str, Any]:
     """
     enabled = getattr(preprocessor, '_enable_normalize', False)
     return {
+        # The shortest number that is this one, such as 77.775.
         name: [
-            round(v, 6) for v in getattr(preprocessor, name).flatten().tolist()
+            round(float(str(value)), 6)
+            for value in getattr(preprocessor, name).cpu().flatten().numpy()
         ]
         if enabled
         else None
@@ -358,10 +376,13 @@ def notes(exported: ExportedStudent) -> List[str]:
     """What to tell who exported a student."""
     size = exported.weights.stat().st_size / 1e6
     name = type(exported.network).__name__
+    told = 'image shape, mean, std and classes'
+    if not exported.classes:
+        told = 'image shape, mean and std'
     lines = [
         f'The student is in {exported.weights} ({size:.1f} MB), the state '
         f'dict of a {name}; {exported.description.name} beside it has its '
-        'image shape, mean, std and classes.'
+        f'{told}.'
     ]
     lines.append(
         f'The same weights as safetensors: {exported.safetensors.name}; '

@@ -117,9 +117,10 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     done = quantize(*argv, '--model', weights, '--out', 't.onnx')
     assert done.status == [0], done.output
     told = json.loads((tmp_path / 't.json').read_text())
-    assert told['calibrated_on'] == str(images) and told['bits'] == 8
+    assert told['calibrated_on'] == images.name and told['bits'] == 8
     # By the bank all the same.
-    assert told['compared_on'] == str(run / 'bank')
+    assert told['compared_on'] == 'bank' and told['model'] == weights.name
+    assert str(tmp_path) not in f'{told}'
     assert told['compared_images'] == 64
     assert f'of 64 images of {run / "bank"} that' in done.stdout
     assert out.read_bytes() == before

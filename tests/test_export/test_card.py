@@ -19,6 +19,7 @@ from csd_mmrazor.export.card import (
     real_images,
     training_bank,
 )
+from csd_mmrazor.export.student import _public, normalisation_of
 from csd_mmrazor.utils.accuracy import FITS, estimate_accuracy
 
 
@@ -168,6 +169,8 @@ def test_an_estimate_in_place_of_an_accuracy(
         round(expected.top1, 2),
     ]
     assert 'estimated, off by' in result['metrics'][1]['name']
+    kinds = [m['type'] for m in result['metrics']]
+    assert kinds == ['agreement', 'agreement_based_estimate']
     for text in (
         f'like its teacher on {agreement}.0 %',
         f'estimated at {expected.top1:.1f} %',
@@ -240,6 +243,91 @@ def test_quantized_without_a_test(tmp_path, monkeypatch, agreement, source):
     assert '325 kB, before 1091' in body
     assert 'Before it was quantized: not measured. It decides like' in body
     assert 'estimated at' in body
+
+
+@pytest.mark.parametrize('origin', ['teachers.a', 'some/file.pth'])
+def test_what_is_not_said_of_a_teacher(origin, tmp_path):
+    told = dict(
+        calibrated_on=str(tmp_path),
+        bits=8,
+        file_bytes=1,
+        float_bytes=1,
+        calibration_images=10,
+        calibration_real=10,
+        distil_steps=0,
+        agreement=None,
+    )
+    model = dict(
+        architecture=network(), teachers=dict(a=dict(build_cfg=network()))
+    )
+    text = quantized_card(
+        Config(dict(model=model)), tmp_path / 'a.onnx', told, origin
+    )
+    is_teacher = origin == 'teachers.a'
+    assert ('trained on them' in text) != is_teacher
+    assert ('what it learnt of its training data: if' in text) == is_teacher
+    assert (
+        'Images used: to train it, not known here; to quantize it, pictures '
+        f'in `{tmp_path.name}`\n'
+    ) in text
+    assert 'quantized by real pictures as well' in text
+
+
+@pytest.mark.parametrize(
+    'build_cfg, told',
+    [
+        (dict(factory='/home/me/net.py:Net'), 'Teacher: Net,'),
+        (dict(cfg_path='/home/me/net.py'), 'Teacher: net.py,'),
+        (dict(cfg_path='mmpretrain::resnet/a.py'), '`mmpretrain'),
+    ],
+)
+def test_networks_are_named_without_their_paths(build_cfg, told, tmp_path):
+    model = dict(
+        architecture=network(), teachers=dict(a=dict(build_cfg=build_cfg))
+    )
+    text = model_card(Config(dict(model=model)), tmp_path / 'a.pth', {})
+    assert told.strip('`') in text and '/home' not in text
+
+
+@pytest.mark.parametrize(
+    'value, told',
+    [
+        ('/home/me/net.py:Net', 'net.py:Net'),
+        ('net.py:Net', 'net.py:Net'),
+        ('timm.create_model', 'timm.create_model'),
+        ('lent:student', 'lent:student'),
+        (None, None),
+        (
+            dict(a=[1, '/home/me/w.pth'], b=('x/y', 0.5)),
+            dict(a=[1, 'w.pth'], b=['x/y', 0.5]),
+        ),
+    ],
+)
+def test_what_of_a_network_is_public(value, told):
+    assert _public(value) == told
+
+
+@pytest.mark.parametrize('classes', [None, ['cat', 'dog']])
+def test_names_of_classes_where_there_are_some(classes, tmp_path):
+    data = {}
+    if classes:
+        data = dict(dataset=dict(type='A', metainfo=dict(classes=classes)))
+    exported = export(tmp_path, val_dataloader=data, val_evaluator=[])
+    told = json.loads(exported.description.read_text())
+    assert told.get('classes') == classes == exported.classes
+    is_said = bool(classes)
+    assert ('names of the classes' in exported.card.read_text()) == is_said
+    assert ('std and classes' in '\n'.join(notes(exported))) == is_said
+
+
+def test_means_are_as_they_were_given():
+    given = [0.305 * 255, 123.675, 0.1, 1 / 3]
+    std = [0.376 * 255, 58.395, 255.0, 1e-3]
+    found = normalisation_of(
+        build(dict(type='mmpretrain.ClsDataPreprocessor', mean=given, std=std))
+    )
+    assert found['mean'] == [77.775, 123.675, 0.1, 0.333333]
+    assert found['std'] == [95.88, 58.395, 255.0, 0.001]
 
 
 def test_a_teacher_by_itself(tmp_path):
