@@ -179,7 +179,9 @@ def distill(
             W) to logits (N, K); or its name: ``file.py:Name`` or
             ``package.Name`` of a class or function that makes it, a model of
             mmpretrain, or a config file.
-        student (nn.Module | str): The network to train, likewise.
+        student (nn.Module | str): The network to train, likewise. One that
+            decides much like the teacher already, such as a pruned one, gets
+            a lower learning rate, unless ``schedule`` has one.
         image_shape (sequence[int]): (C, H, W), in pixels.
         mean (sequence[float] | float | str, optional): Mean of the images
             that the teacher was trained on, for each channel or all, in 0..1

@@ -8,6 +8,8 @@ import mmengine.logging
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from .argument_names import with_arguments
+
 # How messages begin that are for the log file alone: they come once, are
 # long, and are about MMEngine.
 _FOR_THE_FILE = (
@@ -81,9 +83,18 @@ class QuietRunner(Runner):
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(_is_shown)
+        logger.addFilter(_translated)
         self.warned = Warned()
         logger.addHandler(self.warned)
         return logger
+
+
+def _translated(record: logging.LogRecord) -> bool:
+    """Let warnings name arguments of the call, not of its config alone."""
+    if record.levelno >= logging.WARNING:
+        text = record.getMessage()
+        record.msg, record.args = with_arguments(text), ()
+    return True
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
