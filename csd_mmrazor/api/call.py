@@ -45,6 +45,7 @@ from .start import (
     digest_of_layers,
     digest_of_weights,
     start_of,
+    told_of_weights,
 )
 from .trained_student import RATES, became_worse, rate_for
 from .trial import Trial, run_trial
@@ -434,7 +435,14 @@ def distill(
                 teacher_top1=top1,
                 warnings=told,
                 blocks=blocks,
-                start=start_of(copies['student'], init_bank),
+                start=dict(
+                    start_of(copies['student'], init_bank),
+                    weights=told_of_weights(
+                        *(copies['student'], copies['teacher']),
+                        *(student_weights, is_trained, blocks),
+                    ),
+                    teacher=teacher_weights and Path(teacher_weights).name,
+                ),
                 is_trained=is_trained,
                 start_top1=trial.start_top1,
             )

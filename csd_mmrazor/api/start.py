@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
+import torch
 import torch.nn as nn
 
 from ..datasets import BankFolder
@@ -45,6 +46,60 @@ def start_of(
     return dict(
         student=digest_of_weights(student),
         images=None if init_bank is None else _images_of(init_bank),
+    )
+
+
+def told_of_weights(
+    student: nn.Module,
+    teacher: nn.Module,
+    student_weights: Optional[str],
+    is_trained: bool,
+    blocks: bool,
+) -> str:
+    """What weights a student starts from, in words for its model card.
+
+    Args:
+        student (nn.Module): Before the run.
+        teacher (nn.Module): With its weights.
+        student_weights (str, optional): Where those of the student are from.
+        is_trained (bool): Whether it decides much like the teacher.
+        blocks (bool): Whether it is given blocks of the teacher.
+
+    Returns:
+        str: Empty where that is not known.
+    """
+    if blocks:
+        return 'blocks of its teacher'
+    if student_weights is not None:
+        return f'the weights in `{Path(student_weights).name}`'
+    if _is_part(student, teacher):
+        return 'weights of its teacher, from which it was pruned'
+    if is_trained or _is_trained(student):
+        return 'weights that had been trained before'
+    layers = [
+        layer
+        for layer in bn_layers(student)
+        if layer.running_mean is not None and layer.running_var is not None
+    ]
+    is_new = layers and all(
+        not layer.running_mean.any() and bool((layer.running_var == 1).all())
+        for layer in layers
+    )
+    return 'random weights' if is_new else ''
+
+
+def _is_part(student: nn.Module, teacher: nn.Module) -> bool:
+    """Whether each weight of a smaller network is one of another's."""
+    mine, its = student.state_dict(), teacher.state_dict()
+    if type(student) is not type(teacher) or mine.keys() != its.keys():
+        return False
+    sizes = [
+        sum(value.numel() for value in state.values()) for state in (mine, its)
+    ]
+    return sizes[0] < sizes[1] and all(
+        bool(torch.isin(value.cpu().float(), its[key].cpu().float()).all())
+        for key, value in mine.items()
+        if value.is_floating_point()
     )
 
 

@@ -4,6 +4,7 @@
 The front matter is the ``model-index`` of the Hugging Face Hub.
 """
 
+import json
 import math
 import re
 from pathlib import Path
@@ -252,10 +253,17 @@ def _teachers(cfg: Config) -> List[Tuple[str, str]]:
     else:
         pairs = [(model.get('teacher'), model.get('teacher_ckpt'))]
     return [
-        (_network(network), Path(path).name if _is_text(path) else 'none')
+        (_network(network), _file(path))
         for network, path in pairs
         if network is not None
     ]
+
+
+def _file(path: Any) -> str:
+    """The name of a teacher's weights."""
+    if not _is_text(path):
+        return 'none'
+    return _copy_of(Path(path), 'teacher')[1] or Path(path).name
 
 
 def _method(cfg: Config) -> List[str]:
@@ -289,11 +297,35 @@ def _method(cfg: Config) -> List[str]:
             f'`{Path(data["init_bank"]).name}`'
         )
     if _is_text(model.get('student_ckpt')):
-        lines.append(
-            f'- It started from the weights in '
-            f'`{Path(model["student_ckpt"]).name}`'
-        )
+        path = Path(model['student_ckpt'])
+        is_copy, start = _copy_of(path, 'weights')
+        if not is_copy:
+            start = f'the weights in `{path.name}`'
+        if start:
+            lines.append(f'- It started from {start}')
     return lines
+
+
+def _copy_of(path: Path, key: str) -> Tuple[bool, str]:
+    """Whether weights are a copy by ``distill()``, and what it notes of it.
+
+    Args:
+        path (Path): Of the weights.
+        key (str): Of the note.
+
+    Returns:
+        tuple[bool, str]: The note is empty if there is none.
+    """
+    if path.parent.name != 'networks':
+        return False, ''
+    try:
+        text = (path.parents[1] / 'distill.json').read_text(encoding='utf-8')
+        note = json.loads(text)['start'][key]
+    except FileNotFoundError:
+        return path.stem in ('student', 'teacher'), ''
+    except (OSError, ValueError, KeyError, TypeError):
+        return True, ''
+    return True, note if _is_text(note) else ''
 
 
 def model_card(
@@ -385,7 +417,7 @@ def quantized_card(
         path, reveals = given.get('ckpt_path'), [_TEACHER_REVEALS]
         facts = [
             '- It is a teacher of data-free distillation, weights '
-            f'`{Path(path).name if _is_text(path) else "none"}`'
+            f'`{_file(path)}`'
         ]
     else:
         facts = [f'- Weights: `{Path(origin).name}`']

@@ -456,6 +456,8 @@ def test_names_of_classes_reach_the_bank(
     assert labels.tolist() == images[:, 0, 0, 0].tolist() == [1, 2, 0]
     described = json.loads((run.work_dir / 'student/student.json').read_text())
     assert described['classes'] == names
+    card = (run.work_dir / 'student/README.md').read_text()
+    assert '- It started from random weights\n' in card
     # A warning of the log, which a call that finds the run done gives too.
     (told,) = (w for w in run.warnings if 'images for another class' in w)
     record = json.loads((run.work_dir / 'distill.json').read_text())

@@ -8,7 +8,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from csd_mmrazor.api.start import check_start, digest_of_layers, start_of
+from csd_mmrazor.api.start import (
+    check_start,
+    digest_of_layers,
+    start_of,
+    told_of_weights,
+)
 from csd_mmrazor.datasets import BankFolder
 from csd_mmrazor.datasets.bank_folder import INITIAL
 
@@ -36,6 +41,45 @@ def test_the_same_weights_continue(kind, tmp_path):
     record['trained'] = start_of(trained, None)['student']
     assert check_start(record, trained, None, None, tmp_path) == ''
     assert check_start({}, trained, None, None, tmp_path) == ''
+
+
+def pruned(teacher, places):
+    """A network with some channels of another."""
+    count = len(places)
+    net = nn.Sequential(nn.Conv2d(1, count, 1), nn.BatchNorm2d(count))
+    state = teacher.state_dict()
+    net.load_state_dict(
+        {k: v[places] if v.ndim else v for k, v in state.items()}
+    )
+    return net
+
+
+@pytest.mark.parametrize(
+    'kind, options, told',
+    [
+        ('new', {}, 'random weights'),
+        ('new', dict(blocks=True), 'blocks of its teacher'),
+        ('new', dict(is_trained=True), 'weights that had been trained before'),
+        ('new', dict(student_weights='/home/s.pt'), 'the weights in `s.pt`'),
+        ('trained', {}, 'weights that had been trained before'),
+        ('pruned', {}, 'weights of its teacher, from which it was pruned'),
+        # Of a hub, whose files may lack the number of batches.
+        ('of statistics', {}, ''),
+        ('without BN', {}, ''),
+    ],
+)
+def test_what_weights_it_starts_from(kind, options, told):
+    teacher = nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4))
+    teacher[1].running_mean.normal_()
+    student = network(3 * (kind == 'trained'))
+    if kind == 'pruned':
+        student = pruned(teacher, [0, 3])
+    elif kind == 'of statistics':
+        student[1].running_mean += 1
+    elif kind == 'without BN':
+        student = nn.Sequential(nn.Conv2d(1, 2, 1))
+    given = dict(student_weights=None, is_trained=False, blocks=False)
+    assert told_of_weights(student, teacher, **{**given, **options}) == told
 
 
 def test_what_is_random_is_passed_over_with_a_word(tmp_path):

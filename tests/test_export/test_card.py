@@ -245,6 +245,40 @@ def test_quantized_without_a_test(tmp_path, monkeypatch, agreement, source):
     assert 'estimated at' in body
 
 
+@pytest.mark.parametrize(
+    'start, told, weights',
+    [
+        (dict(weights='random weights'), 'random weights\n', 'teacher.pth'),
+        (
+            dict(weights='the weights in `s.pt`', teacher='t.pt'),
+            's.pt`',
+            't.pt',
+        ),
+        (dict(weights=''), None, 'teacher.pth'),
+        ({}, None, 'teacher.pth'),
+        (3, None, 'teacher.pth'),
+        (None, None, 'teacher.pth'),  # moved, or no record
+    ],
+)
+def test_a_copy_of_weights_is_not_where_they_are_from(
+    start, told, weights, tmp_path
+):
+    if start is not None:
+        (tmp_path / 'distill.json').write_text(json.dumps(dict(start=start)))
+    teacher = dict(
+        build_cfg=network(), ckpt_path=str(tmp_path / 'networks/teacher.pth')
+    )
+    model = dict(
+        architecture=network(),
+        teachers=dict(a=teacher),
+        student_ckpt=str(tmp_path / 'networks/student.pth'),
+    )
+    text = model_card(Config(dict(model=model)), tmp_path / 'a.pth', {})
+    assert ('It started from' in text) == bool(told)
+    assert not told or told in text
+    assert f'weights `{weights}`' in text and '`student.pth`' not in text
+
+
 @pytest.mark.parametrize('origin', ['teachers.a', 'some/file.pth'])
 def test_what_is_not_said_of_a_teacher(origin, tmp_path):
     told = dict(
