@@ -193,7 +193,9 @@ def real_images(cfg: Config, bank: Optional[BankFolder] = None) -> List[str]:
         is_folder = bool(start) and not BankFolder.exists(start)
     else:
         is_folder = bool(bank.pictures)
-    named = f' from `{Path(start).name}`' if start and is_folder else ''
+    named = ''
+    if start and is_folder:
+        named = f', from the folder `{Path(start).name}`'
     if not named:
         labelled = 'whose labels are of unknown origin'
     elif data.get('init_labels') == 'teacher':

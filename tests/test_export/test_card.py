@@ -393,8 +393,8 @@ def test_a_teacher_by_itself(tmp_path):
         (
             dict(type='ImageBank', init_bank='pictures'),
             [
-                'the pictures from `pictures`, labelled by their folders, '
-                'with which the bank was started'
+                'the pictures, from the folder `pictures`, labelled by their '
+                'folders, with which the bank was started'
             ],
         ),
         (
@@ -404,8 +404,8 @@ def test_a_teacher_by_itself(tmp_path):
                 init_labels='teacher',
             ),
             [
-                'the pictures from `few`, labelled by the teacher, with '
-                'which the bank was started'
+                'the pictures, from the folder `few`, labelled by the '
+                'teacher, with which the bank was started'
             ],
         ),
         (
@@ -449,8 +449,18 @@ def few(tmp_path):
     'start, labels, real, told',
     [
         (None, 'folders', 0, None),
-        ('few', 'folders', 3, 'from `few`, labelled by their folders'),
-        ('few', 'teacher', 3, 'from `few`, labelled by the teacher'),
+        (
+            'few',
+            'folders',
+            3,
+            'from the folder `few`, labelled by their folders',
+        ),
+        (
+            'few',
+            'teacher',
+            3,
+            'from the folder `few`, labelled by the teacher',
+        ),
         # Banks that started from these.
         ('bank', 'folders', 3, 'whose labels are of unknown origin'),
         ('bank of bank', 'folders', 3, 'whose labels are of unknown origin'),
