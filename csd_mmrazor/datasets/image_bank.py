@@ -687,7 +687,10 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         try:
             return list_image_folder(root, self.opened.num_classes, names)
         except ValueError as error:
-            list_pictures(root)  # raises what other folders do not mend
+            try:
+                list_pictures(root)
+            except (OSError, ValueError):
+                raise error from None  # no labels mend that
             raise ValueError(
                 f'{error} Or let the teacher say what the images are, '
                 'whatever their folders are called: init_labels="teacher" '
