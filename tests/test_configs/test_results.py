@@ -3,8 +3,10 @@
 
 import csv
 import hashlib
+import os
 import re
 import statistics
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,16 +16,18 @@ from helpers import ROOT
 from csd_mmrazor.utils import load_file
 
 RESULTS = ROOT / 'docs/results'
+# Where the test images are, for those who have them.
+CIFAR10 = Path(os.environ.get('CIFAR10', ROOT / 'data/cifar10'))
 SUMS = [line.split() for line in (RESULTS / 'weights/SHA256SUMS').open()]
 
 
-def top1(study, method):
-    """Top-1 by seed, as measured."""
+def top1(study, method, **others):
+    """Top-1 by seed, as measured. ``others``: values of further columns."""
     with (RESULTS / f'{study}.csv').open(newline='') as file:
         return {
             row['seed']: float(row['top1'])
             for row in csv.DictReader(file)
-            if row['method'] == method
+            if {**row, 'method': method, **others} == row
         }
 
 
@@ -46,8 +50,8 @@ def test_all_weights_are_listed_and_small():
         'SHA256SUMS',
         *(name for _, name in SUMS),
     }
-    assert sum(path.stat().st_size for path in files) < 1e7
-    # Each in two formats, with the same numbers.
+    assert sum(path.stat().st_size for path in files) < 1.1e7
+    # Each .pth as .safetensors too, with the same numbers.
     for path in files:
         if path.suffix == '.pth':
             found = load_file(path)['state_dict']
@@ -61,8 +65,9 @@ def test_all_weights_are_listed_and_small():
 def test_weights_are_what_they_were(sha256, name):
     content = (RESULTS / 'weights' / name).read_bytes()
     assert hashlib.sha256(content).hexdigest() == sha256
-    name = name.replace('.safetensors', '.pth')
-    assert f'| `{name}` |' in (ROOT / 'docs/results.md').read_text()
+    pth = name.replace('.safetensors', '.pth')
+    page = (ROOT / 'docs/results.md').read_text()
+    assert f'| `{name}` |' in page or f'| `{pth}` |' in page
 
 
 @pytest.mark.parametrize(
@@ -77,6 +82,30 @@ def test_weights_reach_their_row(forked, method, suffix):
     assert tested.status == [0], tested.output[-3000:]
     (found,) = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
     assert float(found) == pytest.approx(top1('digits', method)['0'], abs=0.01)
+
+
+# Tests a student of ResNet-56 > ResNet-20. That needs neither a head nor the
+# weights of the teacher.
+RESNET20 = (
+    ROOT / 'configs/csd/csd_best_resnet56_resnet20_cifar10.py',
+    RESULTS / 'weights/cifar10_resnet56_csd_off_seed0.safetensors',
+    '--cfg-options',
+    *('model.aux_head=None', 'model.teachers.teacher.ckpt_path=none'),
+    'val_dataloader.num_workers=0',
+)
+
+
+@pytest.mark.skipif(
+    not (CIFAR10 / 'test').is_dir(),
+    reason=f'no class folders of CIFAR-10 in {CIFAR10}/test (CIFAR10=FOLDER)',
+)
+def test_the_best_resnet20_reaches_its_row(forked):
+    root = f'val_dataloader.dataset.data_root={CIFAR10}'
+    tested = forked(*RESNET20, root, tool='test.py')
+    assert tested.status == [0], tested.output[-3000:]
+    (found,) = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
+    row = top1('cifar10_resnet56', 'csd_off', budget='small')['0']
+    assert float(found) == pytest.approx(row, abs=0.03)
 
 
 def test_metafiles_say_what_was_measured():
