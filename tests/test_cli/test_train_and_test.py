@@ -16,6 +16,7 @@ from mmengine.runner import CheckpointLoader
 from PIL import Image
 
 from csd_mmrazor.datasets import BankFolder
+from csd_mmrazor.utils import load_file
 
 PAPER = ROOT / 'configs/csd/csd_resnet34_resnet18_cifar10.py'
 SYNTHESIS = 'default_hooks.synthesis'
@@ -259,7 +260,7 @@ def test_slurm_arguments(run, tmp_path):
 
 
 def test_without_validation(forked, tmp_path, tiny_config):
-    """Then the last epoch's student is exported."""
+    """Then the running mean of the student is exported."""
     cfg = tiny_config(**{'train_cfg.max_epochs': 1})
     cfg.pop('experiment_name')
     cfg.dump(tmp_path / 'config.py')
@@ -273,8 +274,14 @@ def test_without_validation(forked, tmp_path, tiny_config):
         'val_evaluator=None',
     )
     assert done.status == [0], done.output[-3000:]
-    assert not list(tmp_path.glob('run/best_*'))
-    assert (tmp_path / 'run/student/student.pth').is_file()
+    (best,) = tmp_path.glob('run/best_*')
+    saved = load_file(best)
+    assert saved['meta']['student'] == 'mean'
+    student = load_file(tmp_path / 'run/student/student.pth')
+    assert all(
+        torch.equal(value, saved['state_dict'][f'architecture.{key}'])
+        for key, value in student.items()
+    )
 
 
 def test_flags(forked, tmp_path, tiny_config):

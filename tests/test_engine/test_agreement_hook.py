@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Students that are chosen without a real image."""
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace as Some
 
@@ -129,6 +130,7 @@ def test_a_run_ends_with_the_best_student(unvalidated, monkeypatch):
     }
     assert_equal(student, course.weights[2])
     assert (saved['meta']['epoch'], saved['meta']['student']) == (2, 'last')
+    assert saved['meta']['iter'] == 6
     # What a caller gets, and what is exported; the last one is resumed.
     assert_equal(copied(runner.model.architecture), student)
     assert_equal(load_file(work / 'student/student.pth'), student)
@@ -165,7 +167,7 @@ def test_the_running_mean_may_be_the_best(unvalidated, monkeypatch):
         mean = {
             key: value + rate * (weights[key] - value)
             if value.is_floating_point()
-            else value
+            else weights[key]
             for key, value in mean.items()
         }
     found = copied(runner.model.architecture)
@@ -262,6 +264,44 @@ def test_a_best_student_that_is_lost(unvalidated, monkeypatch):
     assert path.name == 'best_agreement_epoch_3.pth'
 
 
+def test_a_student_of_the_last_epoch_is_never_lost(unvalidated):
+    """The checkpoint has it: as it is, and the running mean."""
+    runner = unvalidated(**{f'{HOOK}.rule': 'mean'})
+    runner.train()
+    (path,) = Path(runner.work_dir).glob('best_*')
+    expected = load_file(path)
+    assert expected['meta']['epoch'] == 3
+    for left in ('nothing', 'cut short', 'by another rule'):
+        path.unlink()
+        if left == 'cut short':
+            path.write_bytes(b'')
+        elif left == 'by another rule':
+            other = dict(expected['meta'], student='last')
+            torch.save(dict(expected, meta=other, state_dict={}), path)
+        again = unvalidated(resume=True, **{f'{HOOK}.rule': 'mean'})
+        again.train()
+        found = load_file(path)
+        assert_equal(found['state_dict'], expected['state_dict'])
+        for key in ('epoch', 'iter', 'student'):
+            assert found['meta'][key] == expected['meta'][key]
+        found = {
+            f'architecture.{key}': value
+            for key, value in copied(again.model.architecture).items()
+        }
+        assert_equal(
+            found, {key: expected['state_dict'][key] for key in found}
+        )
+
+
+def test_runs_without_epochs_end_with_the_last_student(caplog):
+    logger = logging.getLogger('iterations')
+    runner = Some(val_loop=None, train_loop=Some(), logger=logger)
+    runner.train_dataloader = Some(dataset=ImageBank())
+    AgreementHook().before_train(runner)
+    assert 'run by SimpleNamespace: it does nothing, and the' in caplog.text
+    assert 'train_cfg=dict(by_epoch=True' in caplog.text
+
+
 def test_it_ends_early(unvalidated, monkeypatch):
     options = {f'{HOOK}.patience': 2, 'train_cfg.max_epochs': 9}
     runner = unvalidated(**options)
@@ -331,12 +371,19 @@ def test_with_validation_nothing_is_chosen(tiny_runner, monkeypatch):
     assert 'agreement/chosen_epoch' not in scalars
 
 
-def test_without_held_out_images_the_last_one_is_left(unvalidated):
+@pytest.mark.parametrize('rule', ['last', 'held_out.kl'])
+def test_without_held_out_images_the_last_one_is_left(unvalidated, rule):
     runner = unvalidated(
-        **{'train_dataloader.dataset.held_out': 0, 'train_cfg.max_epochs': 1}
+        **{
+            'train_dataloader.dataset.held_out': 0,
+            'train_cfg.max_epochs': 1,
+            f'{HOOK}.rule': rule,
+        }
     )
     runner.train()
-    assert 'held out from training, AgreementHook cannot' in log_of(runner)
+    log = log_of(runner)
+    assert 'no images are held out from training. Without' in log
+    assert 'the run ends with the last one. Set train_data' in log
     assert not [*Path(runner.work_dir).glob('best_*')]
     # Nor where others lie.
     Path(runner.work_dir, 'best_agreement_epoch_1.pth').touch()
@@ -359,17 +406,53 @@ def test_a_bank_that_is_empty_before_the_first_epoch(unvalidated):
     assert len([*Path(runner.work_dir).glob('best_*')]) == 1
 
 
-def test_the_mean_needs_no_images(unvalidated):
-    runner = unvalidated(
+@pytest.mark.parametrize('kind', ['bank', 'other'])
+def test_the_mean_needs_no_images(unvalidated, kind):
+    """It is the default; in a run of few steps, it is that of all of them."""
+    cfg = unvalidated.config(
         **{
             f'{BANK}.held_out': 0,
-            f'{HOOK}.rule': 'mean',
             'train_cfg.max_epochs': 1,
+            f'{HOOK}.rule': 'mean',
         }
     )
+    del cfg.default_hooks.agreement['rule']
+    told = 'no images are held out'
+    if kind == 'other':
+        images = dict(type='mmrazor.DummyImages', image_shape=(1, 8, 8))
+        cfg.train_dataloader = dict(
+            batch_size=4,
+            dataset=dict(images, length=12),
+            sampler=dict(type='DefaultSampler', shuffle=True),
+        )
+        del cfg.default_hooks['synthesis']
+        told = 'DummyImages is no image bank'
+    runner = Runner.from_cfg(cfg)
+    assert hook_of(runner).rule == parse_rule('mean')
+    course = Steps()
+    runner.register_hook(course)
     runner.train()
+    log = log_of(runner)
+    assert told in log
+    assert 'the run ends with the running mean of its weights. Set' in log
     (path,) = Path(runner.work_dir).glob('best_*')
     assert load_file(path)['meta']['student'] == 'mean'
+    # Of 3 steps, by hand: each counts half of all up to it.
+    (a, b, c) = (w['backbone.conv1.weight'] for w in course.weights)
+    torch.testing.assert_close(
+        copied(runner.model.architecture)['backbone.conv1.weight'],
+        a / 4 + b / 4 + c / 2,
+    )
+
+
+class Steps(Hook):
+    """Notes the weights of the student after each step."""
+
+    def __init__(self):
+        self.weights = []
+
+    def after_train_iter(self, runner, **_):
+        self.weights.append(copied(runner.model.architecture))
 
 
 # Rounds have 16 images, and there are 3 after the initial ones.
