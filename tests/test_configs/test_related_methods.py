@@ -402,6 +402,7 @@ def test_published_numbers_have_a_source():
         ('large', 12),
         ('quarter', 6),
         ('sixteenth', 1),
+        ('thirtysecond', 1),
         ('gpu', 2),
     ],
 )
@@ -417,7 +418,7 @@ def test_the_lists_set_what_there_is(budget, methods):
             part, _, last = key.rpartition('.')
             node = cfg
             for name in part.split('.') if part else ():
-                node = node[name]
+                node = node[int(name) if name.isdigit() else name]
             # What configs do not name is off.
             unnamed = ('type', 'amp', 'compile', 'storage')
             assert last in node or last in unnamed, key

@@ -44,6 +44,40 @@ def test_the_page_has_the_rows_of_the_pair():
         assert f'| {" | ".join(cells)} |' in page
 
 
+def test_the_page_has_the_differences_of_the_pair():
+    page = (ROOT / 'docs/results.md').read_text()
+    with (RESULTS / 'cifar10_resnet56.csv').open(newline='') as file:
+        rows = {
+            (row['method'], row['budget'], row['seed']): row
+            for row in csv.DictReader(file)
+        }
+    for ours, theirs in (
+        *(('quarter', 'small'), ('sixteenth', 'quarter')),
+        *(('quarter', 'quarter'), ('sixteenth', 'small')),
+        ('thirtysecond', 'quarter'),
+    ):
+        pairs = [
+            (rows['csd_fast', ours, seed], rows['csd', theirs, seed])
+            for seed in '013'
+        ]
+        ahead = [float(a['top1']) - float(b['top1']) for a, b in pairs]
+        mean = statistics.mean(ahead)
+        # Student's t of 2 degrees of freedom
+        half = 4.3027 * statistics.stdev(ahead) / len(ahead) ** 0.5
+        timed = [
+            pair for pair in pairs if all(row['cpu_seconds'] for row in pair)
+        ]
+        costs = [
+            sum(float(a[key]) for a, _ in chosen)
+            / sum(float(b[key]) for _, b in chosen)
+            for key, chosen in (('gflop', pairs), ('cpu_seconds', timed))
+        ]
+        cells = (ours, theirs, f'{mean:+.1f}')
+        cells += (f'{mean - half:+.1f} to {mean + half:+.1f}',)
+        cells += tuple(f'{cost:.2f}' for cost in costs)
+        assert f'| {" | ".join(cells)} |' in page
+
+
 def test_all_weights_are_listed_and_small():
     files = {*(RESULTS / 'weights').iterdir()}
     assert {path.name for path in files} == {
