@@ -420,5 +420,5 @@ def test_the_lists_set_what_there_is(budget, methods):
             for name in part.split('.') if part else ():
                 node = node[int(name) if name.isdigit() else name]
             # What configs do not name is off.
-            unnamed = ('type', 'amp', 'compile', 'storage')
+            unnamed = ('type', 'amp', 'compile', 'storage', 'images')
             assert last in node or last in unnamed, key
