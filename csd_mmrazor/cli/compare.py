@@ -18,47 +18,50 @@ The list is a YAML file. Every run is one of ``tools/train.py``::
           default_hooks.synthesis.synthesizer.losses.loss_csd.loss_weight: 0
         against: CSD          # a second table: differences, paired by seed
 
-``{seed}`` in an option becomes the run's seed. After each run OUT.csv, OUT.md
-and OUT.png are rewritten. A run that has its row in OUT.csv is not made
-again, and one that was interrupted is resumed. Lists of several budgets may
-share OUT, one after the other: methods are compared within each budget.
+``{seed}`` in an option becomes the run's seed. First, each method makes a step
+of each kind and validates a batch: what is wrong with one is told before any
+run starts. After each run OUT.csv, OUT.md and OUT.png are rewritten. A run
+that has its row in OUT.csv is not made again, and one that was interrupted is
+resumed, if it was begun with the same settings. Lists of several budgets may
+share OUT: methods are compared within each budget.
 """
 
 import argparse
 import csv
 import fcntl
 import io
-import json
-import multiprocessing
 import os
-import re
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import mmengine
 import torch
-import yaml
 from mmengine.config import Config
-from mmengine.runner import Runner
 from scipy import stats
 
 from ..datasets import BankFolder
-from ..engine.operations import count_operations
 from ..utils import write_file
-from ..utils.arguments import NoneType, check_value
+from ..utils.differences import config_differences
+from ..utils.plain_config import configs_of_starts, parse_config
 from ..utils.scalars import read_scalars
 from ..version import __version__
-from . import config as config_tools
 from . import train as train_tool
+from .compare_list import Run, load_config, read_list
+from .compare_runs import (
+    count_all,
+    in_processes,
+    last_words,
+    read_cost,
+    write_to_log,
+)
 from .errors import concise_errors
 from .processes import speak_utf8
 
@@ -74,37 +77,12 @@ COLUMNS = (
     'steps',  # optimisation steps of images or generator
     'gflop',  # of synthesis and training, as torch's FlopCounterMode counts
     'curve',  # every validation's top-1
+    'curve_gflop',  # and what the run had cost by then
     'config',
     'options',
     'commit',
     'versions',
 )
-
-
-class Run(NamedTuple):
-    """One method with one seed."""
-
-    method: str
-    seed: int
-    config: str
-    options: Dict[str, str]
-    work_dir: Path
-    against: Optional[str] = None  # another method, to be compared with
-    budget: str = ''
-
-    @property
-    def arguments(self) -> List[str]:
-        """The command line of ``tools/train.py``."""
-        options = [f'{key}={value}' for key, value in self.options.items()]
-        command = [self.config, '--work-dir', str(self.work_dir)]
-        if self.work_dir.exists():
-            command.append('--resume')
-        return [*command, '--cfg-options', *options]
-
-    @property
-    def settings(self) -> Dict[str, str]:
-        """What makes another run of the same name another run."""
-        return dict(config=self.config, options=json.dumps(self.options))
 
 
 def parse_args() -> argparse.Namespace:
@@ -134,97 +112,6 @@ def parse_args() -> argparse.Namespace:
     if args.jobs < 1:
         parser.error(f'--jobs should be 1 or more, but got {args.jobs}')
     return args
-
-
-def read_list(args: argparse.Namespace, work_dir: Path) -> List[Run]:
-    """The runs that a list asks for, all methods of one seed first.
-
-    Raises:
-        ValueError: If the list makes no sense; says where and what to write.
-    """
-    plan = yaml.safe_load(Path(args.list).read_text())
-    shape = (
-        'methods: {NAME: {config: FILE, options: {KEY: VALUE}, against: NAME}}'
-    )
-    if not isinstance(plan, dict) or not isinstance(plan.get('methods'), dict):
-        raise ValueError(f'{args.list} names no methods: write {shape}.')
-    unknown = set(plan) - {'methods', 'seeds', 'options', 'budget'}
-    if unknown:
-        raise ValueError(
-            f'{args.list} has {sorted(unknown)}, but only methods, seeds, '
-            'options and budget mean something.'
-        )
-    for name, kinds in dict(
-        seeds=(list,), options=(dict,), budget=(str,)
-    ).items():
-        kinds = (*kinds, NoneType)
-        check_value(f'{name} of {args.list}', plan.get(name), kinds)
-    seeds = args.seeds or plan.get('seeds') or [0]
-    methods = args.methods or [*plan['methods']]
-    lacking = set(methods) - set(plan['methods'])
-    if lacking:
-        raise ValueError(
-            f'{args.list} has no {sorted(lacking)}; it has '
-            f'{[*plan["methods"]]}.'
-        )
-    runs = []
-    for seed in seeds:
-        for name in methods:
-            method = plan['methods'][name]
-            if (
-                not isinstance(method, dict)
-                or 'config' not in method
-                or set(method) - {'config', 'options', 'against'}
-                or method.get('against', name) not in plan['methods']
-            ):
-                raise ValueError(
-                    f'method "{name}" of {args.list} is {method!r}, but '
-                    f'should be as in {shape}.'
-                )
-            options = {
-                **(plan.get('options') or {}),
-                **(method.get('options') or {}),
-                'randomness.seed': seed,
-            }
-            options = {
-                key: _as_argument(value).replace('{seed}', str(seed))
-                for key, value in options.items()
-            }
-            folder = re.sub(r'\W+', '_', name).strip('_').lower()
-            path = work_dir / folder / f'seed{seed}'
-            runs.append(
-                Run(
-                    name,
-                    seed,
-                    method['config'],
-                    options,
-                    path,
-                    method.get('against'),
-                    plan.get('budget') or '',
-                )
-            )
-    if len({run.work_dir for run in runs}) < len(runs):
-        raise ValueError(
-            f'Methods of {args.list} differ in punctuation alone, or a seed '
-            'is there twice.'
-        )
-    return runs
-
-
-def _as_argument(value: object) -> str:
-    """A value as ``--cfg-options`` reads it."""
-    if isinstance(value, (list, tuple)):
-        return '[' + ','.join(map(_as_argument, value)) + ']'
-    return str(value)
-
-
-def load_config(run: Run) -> Config:
-    """The config of a run, as ``tools/train.py`` sees it."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument('config')
-    config_tools.add_config_arguments(parser)
-    arguments = [arg for arg in run.arguments if arg != '--resume']
-    return config_tools.load_config(parser.parse_args(arguments))
 
 
 def find_hook(cfg: Config) -> Optional[Dict]:
@@ -267,11 +154,9 @@ def count_images(cfg: Config, work_dir: Path) -> int:
     )
 
 
-def read_validations(work_dir: Path) -> List[float]:
-    """Top-1 of every validation in order."""
-    return [
-        v for _, v in sorted(read_scalars(work_dir)['accuracy/top1'].items())
-    ]
+def read_validations(work_dir: Path) -> Dict[int, float]:
+    """Top-1 of every validation in order, by epoch or step."""
+    return dict(sorted(read_scalars(work_dir)['accuracy/top1'].items()))
 
 
 def read_seconds(work_dir: Path) -> int:
@@ -291,6 +176,51 @@ def read_cpu_seconds(work_dir: Path) -> str:
     return path.read_text()
 
 
+def check_continued(run: Run, cfg: Config, is_done: bool) -> None:
+    """Compare a run's config with the one that it was begun with.
+
+    Args:
+        run (Run): The run.
+        cfg (Config): What its list asks for now.
+        is_done (bool): Whether it has its row, which is then doubted only.
+
+    Raises:
+        ValueError: If it is to be continued, since it would be a mixture.
+    """
+    starts = configs_of_starts(run.work_dir)
+    hook = find_hook(cfg)
+    made = ('*.pth', f'{(hook or {}).get("bank_dir", "bank")}/*')
+    if not starts or not any(any(run.work_dir.glob(each)) for each in made):
+        return  # nothing of it can be mixed up
+    try:
+        old = parse_config(starts[-1].read_text(encoding='utf-8'))
+        new = parse_config(cfg.pretty_text)
+    except (OSError, ValueError):  # more than plain data
+        return
+    names = [name for name, h in cfg.default_hooks.items() if h is hook]
+    others = tuple(
+        f'default_hooks.{name}.'
+        for name in {*old.get('default_hooks', {}), *cfg.default_hooks}
+        if name not in names
+    )
+    changed = [
+        str(item)
+        for item in config_differences(old, new)
+        # Of hooks that log and write files.
+        if not f'{item.key}.'.startswith(others)
+    ]
+    if not changed:
+        return
+    shown = '; '.join(changed[:5]) + '; ...' * (len(changed) > 5)
+    what = f'{run.name}, was begun in {run.work_dir} with other settings'
+    if not is_done:
+        raise ValueError(
+            f'{what}: {shown}. Take those, choose another --work-dir, or '
+            'delete that folder.'
+        )
+    print(f'Note: {what}: {shown}. Its row is kept.', flush=True)
+
+
 def git_commit() -> str:
     """The commit that runs, with a plus if files differ from it."""
     try:
@@ -307,24 +237,32 @@ def git_commit() -> str:
 
 def result(run: Run, cfg: Config, commit: str) -> Dict:
     """The row of a finished run."""
-    curve = read_validations(run.work_dir)
+    validations = read_validations(run.work_dir)
+    curve = [f'{value:.2f}' for value in validations.values()]
     versions = dict(
         torch=torch.__version__,
         mmengine=mmengine.__version__,
         csd_mmrazor=__version__,
     )
+    cost = read_cost(run)
+    costs = [
+        f'{cost.at(step / max(validations)):.1f}'
+        for step in validations
+        if cost.before is not None
+    ]
     return dict(
         method=run.method,
         budget=run.budget,
         seed=run.seed,
-        top1=f'{curve[-1]:.2f}',
-        best=f'{max(curve):.2f}',
+        top1=curve[-1],
+        best=max(curve, key=float),
         seconds=read_seconds(run.work_dir),
         cpu_seconds=read_cpu_seconds(run.work_dir),
         images=count_images(cfg, run.work_dir),
         steps=count_steps(cfg),
-        gflop=run.work_dir.with_suffix('.gflop').read_text(),
-        curve=' '.join(f'{value:.2f}' for value in curve),
+        gflop=f'{cost.total:.1f}',
+        curve=' '.join(curve),
+        curve_gflop=' '.join(costs),
         commit=commit,
         versions=' '.join(f'{name} {v}' for name, v in versions.items()),
         **run.settings,
@@ -333,39 +271,59 @@ def result(run: Run, cfg: Config, commit: str) -> Dict:
 
 def train(run: Run) -> None:
     """What a run's process does."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    run.work_dir.parent.mkdir(parents=True, exist_ok=True)
-    log = run.work_dir.with_suffix('.log').open('a')
-    for stream in (1, 2):
-        os.dup2(log.fileno(), stream)
+    write_to_log(run)
     sys.argv = ['tools/train.py', *run.arguments]
-    counted = run.work_dir.with_suffix('.gflop')
-    if not counted.exists():
-        gflop = count_gflop(load_config(run))
-        write_file(counted, f'{gflop:.1f}'.encode())
     start = time.process_time()
     train_tool.main()
     seconds = round(time.process_time() - start)
     write_file(run.work_dir.with_suffix('.cpu'), str(seconds).encode())
 
 
-def count_gflop(cfg: Config) -> float:
-    """What a run costs, in GFLOP; see :func:`count_operations`."""
-    cfg.experiment_name = f'operations_{uuid.uuid4().hex}'
-    cfg.log_level, cfg.load_from, cfg.resume = 'ERROR', None, False
-    with tempfile.TemporaryDirectory() as cfg.work_dir:
-        return count_operations(Runner.from_cfg(cfg))
-
-
 def read_rows(path: Path) -> List[Dict]:
-    """Rows of earlier calls."""
+    """Rows of earlier calls, with whatever other columns they have.
+
+    Raises:
+        ValueError: If the file is no table of results.
+    """
     if not path.exists():
         return []
-    with path.open(newline='') as file:
-        return [
-            {column: row.get(column) or '' for column in COLUMNS}
-            for row in csv.DictReader(file)
-        ]
+    with path.open(newline='', encoding='utf-8') as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        lacking = {'method', 'seed', 'top1'} - {*columns}
+        if lacking:
+            raise ValueError(
+                f'{path} is no table of results, since it has no '
+                f'{" and no ".join(sorted(lacking))}: choose another --out.'
+            )
+        rows = []
+        for row in reader:
+            if None in row or None in row.values() or not _is_number(row):
+                raise ValueError(
+                    f'{path}, line {reader.line_num}, is no row of results: '
+                    f'{[*row.values()]!r:.200}.'
+                )
+            rows.append({**dict.fromkeys(COLUMNS, ''), **row})
+    return rows
+
+
+def _is_number(row: Dict) -> bool:
+    try:
+        return isinstance(float(row['top1']), float)
+    except ValueError:
+        return False
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process has a folder locked, and lock it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def is_done(run: Run, rows: List[Dict]) -> bool:
@@ -382,9 +340,12 @@ def is_done(run: Run, rows: List[Dict]) -> bool:
         ):
             for key, value in run.settings.items():
                 if row[key] != value:
+                    found = f'another {key}, {row[key]},'
+                    if not row[key]:
+                        found = f'no {key}, which may be others'
                     raise ValueError(
                         f'"{run.method}" with seed {run.seed} has a result '
-                        f'with another {key}, {row[key]}, than {value}. Name '
+                        f'with {found} than {value}. Name '
                         'the method otherwise, choose another --out and '
                         '--work-dir, or delete its row and work dir.'
                     )
@@ -495,6 +456,30 @@ def by_method(rows: List[Dict]) -> Dict[str, List[Dict]]:
     return groups
 
 
+def numbers_of(row: Dict, column: str) -> List[float]:
+    """The numbers of a column that has one for each validation."""
+    return [float(word) for word in row[column].split()]
+
+
+def positions(group: List[Dict], length: int, by_cost: bool) -> List[float]:
+    """Where the last validations of a method are drawn.
+
+    Args:
+        group (list[dict]): Its rows.
+        length (int): How many validations are drawn.
+        by_cost (bool): Whether over operations or shares of the training.
+
+    Returns:
+        list[float]: In GFLOP or percent. Rows of earlier releases do not say
+        what each had cost: then they are drawn at even distances.
+    """
+    costs = [numbers_of(row, 'curve_gflop')[-length:] for row in group]
+    if by_cost and {*map(len, costs)} == {length}:
+        return [statistics.mean(each) for each in zip(*costs)]
+    whole = _cost(group) if by_cost else 100
+    return [whole * (index + 1) / length for index in range(length)]
+
+
 def plot(rows: List[Dict]) -> bytes:
     """Mean accuracy in the course of training, with its range, as PNG."""
     import matplotlib
@@ -509,12 +494,13 @@ def plot(rows: List[Dict]) -> bytes:
     names = list(dict.fromkeys(row['method'] for row in rows))
     ends: Dict[str, List[Tuple[float, float]]] = {}
     for group in groups.values():
-        curves = [list(map(float, row['curve'].split())) for row in group]
+        curves = [
+            numbers_of(row, 'curve') or [float(row['top1'])] for row in group
+        ]
         length = min(map(len, curves))
-        points = list(zip(*(curve[:length] for curve in curves)))
-        # Methods differ in how often they are validated.
-        cost = _cost(group) if by_cost else 100
-        share = [cost * (index + 1) / length for index in range(length)]
+        # The last ones are after the last epoch.
+        points = list(zip(*(curve[-length:] for curve in curves)))
+        share = positions(group, length, by_cost)
         name = group[0]['method']
         number = names.index(name)
         color, ls = f'C{number % 10}', ('-', '--', ':')[number // 10 % 3]
@@ -561,7 +547,10 @@ def plot(rows: List[Dict]) -> bytes:
 def write(rows: List[Dict], tables: str, out: Path) -> None:
     """Write rows, tables and plot."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator='\n')
+    columns = dict.fromkeys(
+        [*COLUMNS, *(name for row in rows for name in row)]
+    )
+    writer = csv.DictWriter(buffer, [*columns], lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
     for suffix, content in (
@@ -586,13 +575,23 @@ def compare(args: argparse.Namespace) -> None:
     # Whatever is wrong with a config is reported before any work.
     configs = {run.work_dir: load_config(run) for run in runs}
     pairs = {run.method: run.against for run in runs if run.against}
+    table_of_rows = out.with_name(f'{out.name}.csv')
 
     def tables() -> str:
         differences = paired_differences(rows, pairs)
         return '\n'.join(filter(None, [table(rows), differences]))
 
-    for folder in (work_dir, out.parent):
-        folder.mkdir(parents=True, exist_ok=True)
+    for argument, folder in (('work-dir', work_dir), ('out', out.parent)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f'{error.strerror}. --{argument} cannot be written to',
+                str(folder),
+            ) from error
     lock = (work_dir / '.lock').open('w')
     try:  # runs that outlive this process hold on to it
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -601,50 +600,46 @@ def compare(args: argparse.Namespace) -> None:
             f'Runs in {work_dir} are still under way: wait for them or '
             'choose another --work-dir.'
         ) from None
-    rows = read_rows(out.with_name(out.name + '.csv'))
-    waiting = [run for run in runs if not is_done(run, rows)]
+    rows = read_rows(table_of_rows)
+    done = [run for run in runs if is_done(run, rows)]
+    waiting = [run for run in runs if run not in done]
+    for run in runs:
+        check_continued(run, configs[run.work_dir], run in done)
     print(f'{len(runs)} runs, {len(waiting)} to do', flush=True)
     commit = git_commit()
     if 'OMP_NUM_THREADS' not in os.environ:
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(max(1, cores // args.jobs))
-    fork = multiprocessing.get_context('fork')
-    running, failed = {}, []
     # Whoever ends this process ends its runs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('Ended.'))
-    try:
-        while waiting or running:
-            while waiting and len(running) < args.jobs:
-                run = waiting.pop(0)
-                process = fork.Process(target=train, args=(run,))
-                process.start()
-                running[process.sentinel] = (run, process)
-            for sentinel in wait(running):
-                run, process = running.pop(sentinel)
-                process.join()
-                label = f'{run.method}, seed {run.seed}'
-                if process.exitcode:
-                    failed.append(run)
-                    log = run.work_dir.with_suffix('.log')
-                    print(f'{label}: failed, see {log}', flush=True)
-                    continue
-                row = result(run, configs[run.work_dir], commit)
-                rows.append({key: str(value) for key, value in row.items()})
+    count_all(waiting, configs)
+    failed, left = 0, len(waiting)
+    tasks = [(run,) for run in waiting]
+    with closing(in_processes(train, tasks, args.jobs)) as ended:
+        for run, status in ended:
+            left -= 1
+            if status:
+                failed += 1
+                print(f'{run.name}: failed: {last_words(run)}', flush=True)
+                continue
+            row = result(run, configs[run.work_dir], commit)
+            with locked(out.parent):  # others may write to it as well
+                rows = read_rows(table_of_rows)
+                if not is_done(run, rows):
+                    rows.append({key: str(v) for key, v in row.items()})
                 write(rows, tables(), out)
-                print(
-                    f'{time.strftime("%H:%M:%S")} {label}: {row["top1"]} % '
-                    f'in {row["seconds"]} s; {len(waiting) + len(running)} '
-                    'to do',
-                    flush=True,
-                )
-    finally:
-        for _, process in running.values():
-            process.terminate()
+            print(
+                f'{time.strftime("%H:%M:%S")} {run.name}: {row["top1"]} % '
+                f'in {row["seconds"]} s; {left} to do',
+                flush=True,
+            )
     if rows:
-        write(rows, tables(), out)
+        with locked(out.parent):
+            rows = read_rows(table_of_rows)
+            write(rows, tables(), out)
         print(tables())
     if failed:
-        sys.exit(f'{len(failed)} of {len(runs)} runs failed.')
+        sys.exit(f'{failed} of {len(runs)} runs failed.')
 
 
 def main() -> None:

@@ -25,8 +25,20 @@ from .hooks.teacher_blocks_hook import chains_of, example_inputs
 from .measure import unnoticed
 
 
-def count_operations(runner: Runner) -> float:
-    """Operations of a whole run, in GFLOP (1e9).
+class RunCost(NamedTuple):
+    """Operations of a run, in GFLOP (1e9)."""
+
+    total: float
+    before: Optional[float]  # those before its first epoch, if known
+
+    def at(self, share: float) -> float:
+        """What it had cost when that share of its epochs was over."""
+        before = self.before or 0.0
+        return before + share * (self.total - before)
+
+
+def run_cost(runner: Runner) -> RunCost:
+    """Operations of a whole run.
 
     Counted are the passes of synthesis and of training, and those of a choice
     of the blocks that the student starts from. Validation, reports and what
@@ -37,14 +49,16 @@ def count_operations(runner: Runner) -> float:
             weights change.
 
     Returns:
-        float: Of all processes' steps as one process does them.
+        RunCost: Of all processes' steps as one process does them.
     """
     model = getattr(runner.model, 'module', runner.model)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     batch = _batch(runner)
-    total = runner.train_loop.max_iters * operations(
-        lambda: model.train_step(batch, runner.optim_wrapper)
+    before, after = (
+        0.0,
+        runner.train_loop.max_iters
+        * operations(lambda: model.train_step(batch, runner.optim_wrapper)),
     )
     hook = next(
         (h for h in runner.hooks if isinstance(h, SynthesisHook)), None
@@ -64,24 +78,29 @@ def count_operations(runner: Runner) -> float:
                 continue
             networks = Networks.from_algorithm(model)
             cost = round_cost(synthesizer, networks, with_student)
+            made = 0.0
             if hook.target_views:
                 views = number * synthesizer.images_of(iters)
                 views *= hook.target_views
-                total += views * _target_operations(networks, batch['inputs'])
+                made += views * _target_operations(networks, batch['inputs'])
             for _ in range(number):
-                total += cost.of(iters, remembered)
+                made += cost.of(iters, remembered)
                 remembered = min(
                     remembered + synthesizer.images_of(iters),
                     synthesizer.memory_size,
                 )
+            if with_student:
+                after += made
+            else:
+                before += made
     for hook in runner.hooks:
         if isinstance(hook, TeacherBlocksHook):
             inputs = example_inputs(runner, 1)
             teacher = Networks.from_algorithm(model).each_teacher[0]
-            total += hook.images * choice_operations(
+            before += hook.images * choice_operations(
                 teacher, inputs, chains_of(runner)
             )
-    return total / 1e9
+    return RunCost((before + after) / 1e9, before / 1e9)
 
 
 def choice_operations(

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import suppress
 from numbers import Number
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import torch
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
@@ -10,7 +10,7 @@ from mmengine.runner import Runner, ValLoop
 from .error_text import named_error
 
 
-def check_validation(runner: Runner) -> None:
+def check_validation(runner: Runner) -> Optional[Dict]:
     """Validate one batch, before hours of work and not after.
 
     Runs with a ``SynthesisHook`` have a whole rehearsal.
@@ -19,13 +19,16 @@ def check_validation(runner: Runner) -> None:
         runner (Runner): Of a run that is about to be trained. Its random
             state and its model are left as they are.
 
+    Returns:
+        dict | None: The metrics; None if it validates its own way or not.
+
     Raises:
         ValueError: If model, images and metrics do not fit each other, or
             the best checkpoint is to be chosen by an unknown metric.
     """
     loop = runner.val_loop  # reads the images
     if type(loop) is not ValLoop:  # none, or one that validates its own way
-        return
+        return None
     model = runner.model
     was_training = model.training
     try:
@@ -44,6 +47,7 @@ def check_validation(runner: Runner) -> None:
     finally:
         model.train(was_training)
     check_metrics(runner, metrics)
+    return metrics
 
 
 def check_metrics(runner: Runner, metrics: Dict) -> None:

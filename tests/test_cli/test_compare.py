@@ -99,7 +99,11 @@ def test_runs_are_tabulated_once(tool, tmp_path, text):
         assert (row['images'], row['steps']) == ('64', '9')
         # A run as short as this may take less than half a second.
         assert int(row['cpu_seconds']) >= 0
-        assert float(row['gflop']) > 0
+        # Before the first epoch, a round is made.
+        costs = [float(cost) for cost in row['curve_gflop'].split()]
+        assert costs[2] == float(row['gflop'])
+        assert costs[1] - costs[0] == pytest.approx(costs[2] - costs[1], 0.2)
+        assert costs[0] > costs[1] - costs[0] > 0
         assert int(row['seconds']) >= 0
         assert torch.__version__ in row['versions']
         assert row['commit']
@@ -219,6 +223,18 @@ def test_a_killed_comparison_goes_on(tmp_path, text, tool, main):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / 'work/results.csv').exists()
+    same = (tmp_path / 'tiny.yml').read_text()
+    (tmp_path / 'tiny.yml').write_text(
+        same.replace('synthesizer.iters: 2', 'synthesizer.iters: 4')
+    )
+    with pytest.raises(ValueError, match='other settings: .*iters: 2 -> 4'):
+        main(*command[2:])
+    # Hooks that log may be others.
+    (tmp_path / 'tiny.yml').write_text(
+        same.replace(
+            'options:', 'options:\n  default_hooks.logger.interval: 7', 1
+        )
+    )
     done = tool(*command[2:])
     assert done.status == [0], done.output
     (row,) = rows(tmp_path / 'work/results.csv')
@@ -227,27 +243,186 @@ def test_a_killed_comparison_goes_on(tmp_path, text, tool, main):
     assert 'resumed epoch' in (work.parent / 'seed0.log').read_text()
 
 
-def test_bad_lists(tmp_path, text, main):
+OF_ONE = f'methods: {{A: {{config: {CONFIG}}}}}'
+BAD_LISTS = {
+    'nothing': ('', 'names no methods: write methods: {NAME: {config'),
+    'no methods': ('seeds: [0]', 'names no methods'),
+    'no method': ('methods: {}', 'names no methods'),
+    'no YAML': ('methods: [', 'bad.yml is not a list in YAML'),
+    'budget': ('budget: 150\n' + OF_ONE, 'budget of bad.yml should be'),
+    'budget in lines': ('budget: "a\\nb"\n' + OF_ONE, 'neither line breaks'),
+    'seed': ('seed: [1]\n' + OF_ONE, r"has \['seed'\], but only methods, see"),
+    'twice': (OF_ONE + '\n' + OF_ONE, 'methods is there twice'),
+    'same option': ('options: {a.b: 1, a.b: 2}\n' + OF_ONE, 'a.b is there tw'),
+    'seed and options': (
+        'options: {randomness.seed: 5}\n' + OF_ONE,
+        'options of bad.yml has randomness.seed, which seeds sets',
+    ),
+    'work_dir': (
+        OF_ONE.replace('}}', ', options: {work_dir: x}}}'),
+        'options of method "A" of bad.yml has work_dir, which --work-dir sets',
+    ),
+    'options': (
+        OF_ONE.replace('}}', ', options: [1]}}'),
+        'options of method "A" of bad.yml should be a dict',
+    ),
+    'confg': ('methods: {A: {confg: b.py}}', 'method "A" of .* should be as'),
+    'no file': ('methods: {A: {config: 3}}', 'method "A" of .* should be as'),
+    'off': (OF_ONE.replace('A:', 'off:'), 'YAML reads False: write it in quo'),
+    'one': (OF_ONE.replace('A:', '1:'), 'YAML reads 1: write it in quotation'),
+    'no name': (OF_ONE.replace('A:', '"++":'), "should have letters .* '\\+"),
+    'a column': (OF_ONE.replace('A:', '"a|b":'), 'breaks nor |'),
+    'against none': (
+        OF_ONE.replace('}}', ', against: B}}'),
+        'against of method "A" of bad.yml should be the NAME .* got \'B\'',
+    ),
+    'against itself': (OF_ONE.replace('}}', ', against: A}}'), "got 'A'"),
+    'a file less': (
+        'methods: {A: {config: b.py}}',
+        'method "A", b.py: .*b.py',
+    ),
+    'an argument': (
+        'options: {train_cfg.max_epoch: 3}\n' + OF_ONE,
+        'method "A", .*train_cfg has no argument max_epoch. Did you mean',
+    ),
+    'no epoch': (
+        'options: {train_cfg.max_epochs: 0}\n' + OF_ONE,
+        'method "A", .*max_epochs should be a positive integer',
+    ),
+    'a bracket': (
+        'options: {randomness: "[1"}\n' + OF_ONE,
+        'method "A", .*randomness=\\[1: a bracket is not closed',
+    ),
+    'no validation': (
+        'options: {val_cfg: null, val_dataloader: null, val_evaluator: null}\n'
+        + OF_ONE,
+        'method "A", .*it has no validation, and top-1',
+    ),
+    **{
+        f'seeds {seeds}': (f'seeds: {seeds}\n' + OF_ONE, 'seeds of bad.yml sh')
+        for seeds in ('[]', '0', '[a]', "['0']", '[0.5]', '[true]', '[null]')
+    },
+    'seed -1': ('seeds: [-1]\n' + OF_ONE, 'method "A", .*randomness.seed sho'),
+    'seed twice': ('seeds: [0, 0]\n' + OF_ONE, 'a seed or method is there tw'),
+}
+
+
+@pytest.mark.parametrize('name', BAD_LISTS)
+def test_bad_lists(tmp_path, main, name):
     """Each is told before any work, with what to write."""
-
-    def refused(content, *args):
-        (tmp_path / 'bad.yml').write_text(content)
-        main('bad.yml', *args)
-
-    for content, message in (
-        ('seeds: [0]', 'names no methods: write methods: {NAME: {config'),
-        (text + '\nbudget: 150', 'budget of bad.yml should be'),
-        (text + '\nseed: [1]', r"has \['seed'\], but only methods, seeds"),
-        ('methods: {A: {confg: b.py}}', 'method "A" of .* should be as in'),
-        (text.replace('against: CSD', 'against: DSC'), 'against: NAME'),
-        (text.replace('[0, 1]', '[0, 0]'), 'or a seed is there twice'),
-    ):
-        with pytest.raises(ValueError, match=message):
-            refused(content)
-    with pytest.raises(FileNotFoundError, match='b.py'):
-        refused('methods: {A: {config: b.py}}')
-    with pytest.raises(ValueError, match=r"no \['CDS'\]; it has \['CSD'"):
-        refused(text, '--methods', 'CDS')
-    with pytest.raises(SystemExit):
-        refused(text, '--jobs', '0')
+    content, message = BAD_LISTS[name]
+    (tmp_path / 'bad.yml').write_text(content)
+    with pytest.raises(ValueError, match=f'(?s){message}'):
+        main('bad.yml')
     assert [path.name for path in tmp_path.iterdir()] == ['bad.yml']
+
+
+def test_bad_arguments(tmp_path, main):
+    (tmp_path / 'file').write_text('')
+    (tmp_path / 'list.yml').write_text(OF_ONE)
+    (tmp_path / 'no.csv').write_text('a,b\n1,2\n')
+    for args, kind, message in (
+        (['none.yml'], FileNotFoundError, 'list cannot be read.*none.yml'),
+        (['list.yml', '--methods', 'CDS'], ValueError, r"no \['CDS'\]; it ha"),
+        (['list.yml', '--methods', 'A', 'A'], ValueError, 'there twice'),
+        (['list.yml', '--jobs', '0'], SystemExit, '2'),
+        (['list.yml', '--out', 'file/x'], OSError, '--out cannot be written'),
+        (['list.yml', '--work-dir', 'file'], OSError, '--work-dir cannot be'),
+        (['list.yml', '--out', 'no'], ValueError, 'no method and no seed and'),
+    ):
+        with pytest.raises(kind, match=message):
+            main(*args)
+    assert not [*tmp_path.rglob('seed*')]
+
+
+def test_a_method_that_fails_is_told_before_any_run(tmp_path, text, tool):
+    """What only the parts themselves can tell, of the list's last method."""
+    (tmp_path / 'list.yml').write_text(
+        text.replace('val_evaluator.topk: [1, 2]', f'{SYNTHESIS}.init_roun: 1')
+    )
+    done = tool('list.yml')
+    assert done.status != [0] and 'No run was started' in done.stderr
+    (fault,) = re.findall('  "(.*)', done.stderr)
+    assert fault.startswith('without, (its) term": TypeError: Synthesis')
+    assert "'init_roun' (see work_dirs/compare/list/without" in fault
+    found = {path.name for path in (tmp_path / 'work_dirs').rglob('seed*')}
+    # One method was counted, for both seeds unless the other failed first.
+    assert found == {'seed0.gflop', 'seed0.log'}
+
+
+def a_row(method, seed, top1, **others):
+    row = dict.fromkeys(compare.COLUMNS, '')
+    return row | dict(method=method, seed=str(seed), top1=top1) | others
+
+
+def test_rows_of_others_are_kept(tmp_path, main, monkeypatch):
+    """Two comparisons share OUT, which has columns of somebody's own."""
+    table = tmp_path / 'out.csv'
+    table.write_text('method,seed,top1,note\nold,0,50,"by hand, once"\n')
+    (tmp_path / 'list.yml').write_text(OF_ONE)
+
+    def other_process(run, cfg, commit):
+        """Ends while this one's run is under way."""
+        rows = [*compare.read_rows(table), a_row('other', 7, '60.00')]
+        compare.write(rows, '', tmp_path / 'out')
+        return a_row(run.method, run.seed, '70.00') | run.settings
+
+    monkeypatch.setattr(compare, 'count_all', lambda *_: None)
+    monkeypatch.setattr(
+        compare,
+        'in_processes',
+        lambda function, tasks, jobs: ((run, 0) for (run,) in tasks),
+    )
+    monkeypatch.setattr(compare, 'result', other_process)
+    main('list.yml', '--out', 'out')
+    found = rows(table)
+    assert [row['method'] for row in found] == ['old', 'other', 'A']
+    assert [row['note'] for row in found] == ['by hand, once', '', '']
+    main('list.yml', '--out', 'out')  # which adds nothing
+    assert rows(table) == found
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('method,seed\na,0\n', 'no table of results, since it has no top1'),
+        ('\ufeffmethod,seed,top1\na,0,1\n', 'it has no method'),
+        ('method,seed,top1\na,0\n', r"line 2, is no row .*'a', '0', None"),
+        ('method,seed,top1\na,0,1,2\n', 'line 2, is no row of results'),
+        ('method,seed,top1\na,0,90 %\n', "is no row of results: .*'90 %'"),
+        ('', 'it has no method and no seed and no top1'),
+    ],
+)
+def test_tables_that_are_none(tmp_path, content, message):
+    (tmp_path / 'a.csv').write_text(content)
+    with pytest.raises(ValueError, match=message):
+        compare.read_rows(tmp_path / 'a.csv')
+
+
+@pytest.mark.parametrize(
+    'table',
+    [
+        [('a', 'nan')],  # no curve, no operations
+        [('a', '50.00', '40.00 50.00'), ('a', '52.00', '52.00'), ('b', '1')],
+    ],
+)
+def test_few_columns_are_plotted(table):
+    rows = [
+        a_row(method, seed, top1, curve=''.join(curve))
+        for seed, (method, top1, *curve) in enumerate(table)
+    ]
+    assert compare.plot(rows).startswith(b'\x89PNG')
+    assert compare.table(rows)
+
+
+def test_validations_are_drawn_at_what_they_had_cost():
+    group = [
+        a_row('a', 0, '', gflop='100', curve_gflop='40.0 70.0 100.0'),
+        a_row('a', 1, '', gflop='110', curve_gflop='44.0 76.0 110.0'),
+    ]
+    assert compare.positions(group, 3, True) == [42, 73, 105]
+    # Fewer validations in another run: the last ones are alike.
+    assert compare.positions(group, 2, True) == [73, 105]
+    assert compare.positions(group, 4, False) == [25, 50, 75, 100]
+    group[0]['curve_gflop'] = ''
+    assert compare.positions(group, 2, True) == [52.5, 105]

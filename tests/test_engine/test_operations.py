@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from csd_mmrazor.engine.operations import (
-    count_operations,
     operations,
     round_operations,
+    run_cost,
 )
 from csd_mmrazor.models import Networks
 
@@ -85,7 +85,12 @@ def test_a_run_costs_what_its_passes_do(runner):
         + 2 * hook.rounds * synthesizer.iters * hard
     )
     assert batch == runner.train_dataloader.batch_size
-    assert count_operations(runner) == pytest.approx(expected / 1e9)
+    cost = run_cost(runner)
+    assert cost.total == pytest.approx(expected / 1e9)
+    before = hook.init_rounds * hook.init_iters * initial / 1e9
+    assert cost.before == pytest.approx(before)
+    half = (before + expected / 1e9) / 2  # after one of the 2 epochs
+    assert cost.at(0.5) == pytest.approx(half)
 
 
 def test_compiled_code_costs_the_same(tiny_runner):
@@ -96,7 +101,7 @@ def test_compiled_code_costs_the_same(tiny_runner):
         tiny_runner(name, **{**options, key: name == 'compiled'})
         for name in ('plain', 'compiled')
     )
-    assert count_operations(compiled) == count_operations(plain)
+    assert run_cost(compiled).total == run_cost(plain).total
     (hook,) = (h for h in compiled.hooks if hasattr(h, 'synthesizer'))
     assert hook.synthesizer.with_compile
     assert hook.synthesizer.compiled is None
@@ -132,9 +137,9 @@ def test_images_of_the_bank_cost_in_each_step(tiny_runner):
     assert made[2] - made[0] == pytest.approx(of_memory(40))
     # 2 initial rounds of 16 images, and one in each of 3 epochs.
     hook.init_rounds, hook.init_iters, hook.synthesizer.iters = 0, 3, 3
-    with_steps = count_operations(runner)
+    with_steps = run_cost(runner).total
     hook.rounds = 0
-    steps_alone = count_operations(runner)
+    steps_alone = run_cost(runner).total
     assert (with_steps - steps_alone) * 1e9 == pytest.approx(
         sum(
             round_operations(hook.synthesizer, networks, 3, remembered=number)

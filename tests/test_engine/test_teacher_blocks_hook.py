@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from PIL import Image
 
 from csd_mmrazor.engine import SynthesisHook
-from csd_mmrazor.engine.operations import count_operations, operations
+from csd_mmrazor.engine.operations import operations, run_cost
 from csd_mmrazor.models import Networks
 from csd_mmrazor.models.utils import choose_blocks, find_chains
 
@@ -302,11 +302,11 @@ def test_its_passes_count(tiny_runner, options):
     teacher = runner.model.teachers['teacher']
     (hook,) = [h for h in runner.hooks if h.__class__.__name__ == 'Teacher'
                'BlocksHook']  # fmt: skip
-    with_hook = count_operations(runner)
+    with_hook = run_cost(runner).total
     runner._hooks.remove(hook)
     runner._train_loop = runner.cfg.train_cfg
     runner.optim_wrapper = runner.cfg.optim_wrapper
-    without = count_operations(runner)
+    without = run_cost(runner).total
     chains = find_chains(teacher, build(STUDENT), torch.rand(2, 1, 8, 8))
     inputs = torch.rand(20, 1, 8, 8)
     exactly = operations(lambda: choose_blocks(teacher, inputs, chains))

@@ -1,0 +1,251 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""The lists that tools/compare.py reads, and the runs that they ask for."""
+
+import argparse
+import json
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Dict, Hashable, List, NamedTuple, NoReturn, Optional
+
+import yaml
+from mmengine.config import Config
+
+from ..utils.arguments import NoneType, check_value, fits
+from ..utils.error_text import named_error
+from . import config as config_tools
+from .errors import USER_ERRORS
+
+SHAPE = 'methods: {NAME: {config: FILE, options: {KEY: VALUE}, against: NAME}}'
+# Options that the tool gives each run itself.
+_OWN = {
+    'randomness.seed': 'seeds',
+    'work_dir': '--work-dir',
+    'resume': 'the tool, for runs that were interrupted',
+}
+
+
+class Run(NamedTuple):
+    """One method with one seed."""
+
+    method: str
+    seed: int
+    config: str
+    options: Dict[str, str]
+    work_dir: Path
+    against: Optional[str] = None  # another method, to be compared with
+    budget: str = ''
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f'{self.method}, seed {self.seed}'
+
+    @property
+    def arguments(self) -> List[str]:
+        """The command line of ``tools/train.py``."""
+        options = [f'{key}={value}' for key, value in self.options.items()]
+        command = [self.config, '--work-dir', str(self.work_dir)]
+        if self.work_dir.exists():
+            command.append('--resume')
+        return [*command, '--cfg-options', *options]
+
+    @property
+    def settings(self) -> Dict[str, str]:
+        """What makes another run of the same name another run."""
+        return dict(config=self.config, options=json.dumps(self.options))
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that stands twice, of which YAML keeps the last."""
+
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> Dict[Hashable, Any]:
+        names = [self.construct_object(key) for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f'{name} is there twice',
+                    node.start_mark,
+                )
+        return super().construct_mapping(node, deep)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what is wrong, in place of ending the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def read_list(args: argparse.Namespace, work_dir: Path) -> List[Run]:
+    """The runs that a list asks for, all methods of one seed first.
+
+    Args:
+        args (Namespace): ``list``, a file, and ``seeds`` and ``methods`` in
+            place of all of it, or None.
+        work_dir (Path): Of all runs.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the list makes no sense; says where and what to write.
+    """
+    plan = _read_plan(args.list)
+    seeds = args.seeds
+    if seeds is None:
+        seeds = plan.get('seeds')
+        seeds = [0] if seeds is None else seeds
+        if (
+            not isinstance(seeds, list)
+            or not seeds
+            or not all(fits(seed, int) for seed in seeds)
+        ):
+            raise ValueError(
+                f'seeds of {args.list} should be a list of integers, such as '
+                f'[0, 1, 2], but got {seeds!r}.'
+            )
+    methods = args.methods or [*plan['methods']]
+    lacking = {*methods} - {*plan['methods']}
+    if lacking:
+        raise ValueError(
+            f'{args.list} has no {sorted(lacking)}; it has '
+            f'{[*plan["methods"]]}.'
+        )
+    runs = [
+        _run(plan, name, seed, work_dir) for seed in seeds for name in methods
+    ]
+    if len({run.work_dir for run in runs}) < len(runs):
+        raise ValueError(
+            f'Methods of {args.list} differ in punctuation alone, or a seed '
+            'or method is there twice.'
+        )
+    return runs
+
+
+def _run(plan: Dict, name: str, seed: int, work_dir: Path) -> Run:
+    method = plan['methods'][name]
+    options = {
+        **(plan.get('options') or {}),
+        **(method.get('options') or {}),
+        'randomness.seed': seed,
+    }
+    return Run(
+        name,
+        seed,
+        method['config'],
+        {
+            key: _as_argument(value).replace('{seed}', str(seed))
+            for key, value in options.items()
+        },
+        work_dir
+        / re.sub(r'\W+', '_', name).strip('_').lower()
+        / f'seed{seed}',
+        method.get('against'),
+        plan.get('budget') or '',
+    )
+
+
+def _as_argument(value: object) -> str:
+    """A value as ``--cfg-options`` reads it."""
+    if isinstance(value, (list, tuple)):
+        return '[' + ','.join(map(_as_argument, value)) + ']'
+    return str(value)
+
+
+def _read_plan(path: str) -> Dict[str, Any]:
+    """What a list says, checked."""
+    try:
+        text = Path(path).read_text(encoding='utf-8')
+        plan = yaml.load(text, _Loader)
+    except OSError as error:
+        raise type(error)(
+            error.errno, f'{error.strerror}. The list cannot be read', path
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path} is not a list in YAML: {error}') from error
+    methods = plan.get('methods') if isinstance(plan, dict) else None
+    if not isinstance(methods, dict) or not methods:
+        raise ValueError(f'{path} names no methods: write {SHAPE}.')
+    unknown = set(plan) - {'methods', 'seeds', 'options', 'budget'}
+    if unknown:
+        raise ValueError(
+            f'{path} has {sorted(map(str, unknown))}, but only methods, '
+            'seeds, options and budget mean something.'
+        )
+    check_value(f'budget of {path}', plan.get('budget'), (str, NoneType))
+    _check_text(f'budget of {path}', plan.get('budget') or 'none')
+    _check_options(f'options of {path}', plan.get('options'))
+    for name, method in methods.items():
+        _check_text(f'The name of a method of {path}', name)
+        what = f'method "{name}" of {path}'
+        if (
+            not isinstance(method, dict)
+            or not isinstance(method.get('config'), str)
+            or set(method) - {'config', 'options', 'against'}
+        ):
+            raise ValueError(
+                f'{what} is {method!r}, but should be as in {SHAPE}.'
+            )
+        _check_options(f'options of {what}', method.get('options'))
+        if 'against' in method and method['against'] not in [
+            other for other in methods if other != name
+        ]:
+            raise ValueError(
+                f'against of {what} should be the NAME of another method of '
+                f'the list, but got {method["against"]!r}: {SHAPE}.'
+            )
+    return plan
+
+
+def _check_text(what: str, text: Any) -> None:
+    """Check a text that names folders and stands in tables."""
+    if isinstance(text, (bool, int, float, NoneType)):
+        raise ValueError(
+            f'{what} should be a text, but YAML reads {text!r}: write it in '
+            'quotation marks.'
+        )
+    if not re.search(r'\w', text) or re.search(r'[|\n\r]', text):
+        raise ValueError(
+            f'{what} should have letters or digits and neither line breaks '
+            f'nor |, since it names folders and rows, but got {text!r}.'
+        )
+
+
+def _check_options(what: str, options: Any) -> None:
+    check_value(what, options, (dict, NoneType))
+    for key in options or ():
+        if not isinstance(key, str):
+            raise ValueError(
+                f'{what} should have dotted names of a config, but got '
+                f'{key!r}.'
+            )
+        if key in _OWN:
+            raise ValueError(f'{what} has {key}, which {_OWN[key]} sets.')
+
+
+def load_config(run: Run) -> Config:
+    """The config of a run, as ``tools/train.py`` sees it.
+
+    Raises:
+        ValueError: If ``tools/train.py`` would refuse it; names the method.
+    """
+    parser = _Parser()
+    parser.add_argument('config')
+    config_tools.add_config_arguments(parser)
+    arguments = [arg for arg in run.arguments if arg != '--resume']
+    try:
+        cfg = config_tools.load_config(parser.parse_args(arguments))
+        config_tools.check_training(deepcopy(cfg))
+        if cfg.get('val_cfg') is None or not cfg.get('val_dataloader'):
+            raise ValueError(
+                'it has no validation, and top-1 is what is compared: set '
+                'val_cfg, val_dataloader and val_evaluator.'
+            )
+    except USER_ERRORS as error:
+        raise ValueError(
+            f'method "{run.method}", {run.config}: {named_error(error)}'
+        ) from error
+    return cfg
