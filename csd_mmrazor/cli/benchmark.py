@@ -9,6 +9,7 @@ are drawn at random, so no checkpoint is needed.
 import argparse
 import importlib.util
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -614,7 +615,12 @@ def cost_of_steps(parts: Parts, kept: Dict[str, KeptStudent]) -> dict:
 
 
 def startup(args: argparse.Namespace, parts: Parts, work_dir: str) -> dict:
-    """Seconds of tools/train.py to its first step, and of bare imports."""
+    """Seconds of tools/train.py to its first step, and of bare imports.
+
+    Returns:
+        dict: ``startup_seconds``, ``startup_cpu_seconds`` where the system
+        counts them for processes that have ended, and their ratios.
+    """
     teacher = Path(work_dir, 'teacher.pth')
     torch.save(parts.teacher.state_dict(), teacher)
     options = [
@@ -637,12 +643,13 @@ def startup(args: argparse.Namespace, parts: Parts, work_dir: str) -> dict:
         first_step=[*train, '--no-rehearsal', '--cfg-options', *options],
     )
     seconds = {name: [] for name in sides}
+    cpu = {name: [] for name in sides}
     for turn in range(args.blocks):
         for name, command in sides.items():
             if name == 'first_step':
                 run = Path(work_dir, f'run{turn}')
                 command = [*command[:2], '--work-dir', str(run), *command[2:]]
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), _cpu_seconds_of_ended()
             with subprocess.Popen(
                 [sys.executable, '-W', 'ignore', *command],
                 stdout=subprocess.PIPE,
@@ -659,7 +666,22 @@ def startup(args: argparse.Namespace, parts: Parts, work_dir: str) -> dict:
                         sys.exit(f'{command} failed:\n{"".join(lines[-20:])}')
                 seconds[name].append(time.perf_counter() - start)
                 process.kill()
-    return {name: median(values) for name, values in seconds.items()}
+            cpu[name].append(_cpu_seconds_of_ended() - cpu_start)
+    result = {}
+    for key, values in dict(startup=seconds, startup_cpu=cpu).items():
+        medians = {name: median(values[name]) for name in sides}
+        if medians['imports']:
+            result[f'{key}_seconds'] = medians
+            result[f'{key}_over_imports'] = (
+                medians['first_step'] / medians['imports']
+            )
+    return result
+
+
+def _cpu_seconds_of_ended() -> float:
+    """Of all processes started here that have ended; 0 on Windows."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def main() -> None:
@@ -671,11 +693,7 @@ def main() -> None:
         parts = Parts(args, work_dir)
         result = benchmark(args, parts)
         if args.startup:
-            seconds = startup(args, parts, work_dir)
-            result['startup_seconds'] = seconds
-            result['startup_over_imports'] = (
-                seconds['first_step'] / seconds['imports']
-            )
+            result.update(startup(args, parts, work_dir))
     show(result)
     if args.out:
         write_file(args.out, json.dumps(result, indent=1).encode())

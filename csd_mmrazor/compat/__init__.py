@@ -66,6 +66,7 @@ def apply() -> None:
             conveniences.explain_unknown_types,
             conveniences.format_configs_once,
             conveniences.read_metafiles_once,
+            conveniences.make_figures_when_used,
         )
         importing = conveniences.seldom_used_deferred()
     with importing:

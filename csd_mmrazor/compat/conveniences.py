@@ -8,10 +8,12 @@ all of it off, and leaves the repairs.
 import builtins
 import difflib
 import functools
+import inspect
 import os
 import pkgutil
 import re
 import sys
+import types
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -168,16 +170,73 @@ def read_metafiles_once() -> None:
     """MMEngine reads all metafiles of a package for ``package::config``.
 
     mmpretrain has 85 of them, and each ``_base_`` of a config costs a tenth
-    of a second. What has been read is kept.
+    of a second. What has been read is kept, and a config that is where its
+    name says needs none of them.
     """
     from mmengine.config import utils
 
     utils.load = functools.lru_cache(maxsize=None)(utils.load)
+    by_metafile = utils._get_external_cfg_path
+
+    @functools.wraps(by_metafile)
+    def by_path(package_path, cfg_file):
+        try:
+            return utils._get_external_cfg_base_path(package_path, cfg_file)
+        except FileNotFoundError:
+            return by_metafile(package_path, cfg_file)
+
+    rebind(by_metafile, by_path)
+
+
+# What a visualizer draws on.
+_FIGURE = ('fig_save_canvas', 'fig_save', 'ax_save', 'dpi')
+
+
+def make_figures_when_used() -> None:
+    """MMEngine's visualizer makes a figure of matplotlib at its start.
+
+    Every run has a visualizer, as it writes the log, and few draw: the figure
+    is made when it is first used.
+    """
+    from mmengine.visualization import Visualizer
+
+    initialize = Visualizer.__init__
+    signature = inspect.signature(initialize)
+    no_figure = types.SimpleNamespace(get_dpi=lambda: None)
+
+    @functools.wraps(initialize)
+    def __init__(self, *args, **kwargs):
+        given = signature.bind(self, *args, **kwargs).arguments
+        if given.get('image') is not None:  # It is drawn at once.
+            initialize(self, *args, **kwargs)
+            return
+        self._initialize_fig = lambda cfg: (None, no_figure, None)
+        try:
+            initialize(self, *args, **kwargs)
+        finally:
+            for name in ('_initialize_fig', *_FIGURE):
+                self.__dict__.pop(name, None)
+
+    def __getattr__(self, name):
+        if name not in _FIGURE or 'fig_save_cfg' not in self.__dict__:
+            raise AttributeError(
+                f'{type(self).__name__!r} object has no attribute {name!r}'
+            )
+        canvas, figure, axes = self._initialize_fig(self.fig_save_cfg)
+        for made in zip(_FIGURE, (canvas, figure, axes, figure.get_dpi())):
+            self.__dict__.setdefault(*made)
+        return self.__dict__[name]
+
+    # MMEngine wants the name among the arguments, and looks at no __wrapped__.
+    __init__.__signature__ = signature
+    Visualizer.__init__ = __init__
+    Visualizer.__getattr__ = __getattr__
 
 
 # What MMRazor imports at its start and few ever use: rank correlations and
-# trees that predict accuracies, a normal distribution, figures.
-_SELDOM_USED = ('scipy.stats', 'sklearn.tree', 'matplotlib.pyplot')
+# trees that predict accuracies, and their files, a normal distribution,
+# figures.
+_SELDOM_USED = ('scipy.stats', 'sklearn.tree', 'joblib', 'matplotlib.pyplot')
 
 
 class _Deferred:
@@ -201,7 +260,7 @@ class _Deferred:
 def seldom_used_deferred() -> Iterator[None]:
     """``import mmrazor.models`` takes as long as torch, for what few use.
 
-    MMRazor's own modules import scipy.stats, sklearn.tree and
+    MMRazor's own modules import scipy.stats, sklearn.tree, joblib and
     matplotlib.pyplot when they are first used; see docs/speed.md.
     """
     real = builtins.__import__

@@ -13,14 +13,14 @@ from ..utils.arguments import check_arguments
 from .rebind import rebind
 
 
-def find_packages_without_setuptools() -> Optional[bool]:
+def find_packages_without_setuptools() -> None:
     """MMEngine resolves ``package::config`` with ``pkg_resources``.
 
     setuptools 81 dropped that module, and a new environment of Python 3.12
-    has no setuptools at all. ``importlib`` answers the same two questions.
+    has no setuptools at all. Where it is there, it is deprecated, and loaded
+    anew for each question, which takes longer than to read the config.
+    ``importlib`` answers the same two questions.
     """
-    if find_spec('pkg_resources') is not None:
-        return False
     from mmengine.utils import package_utils
 
     def module_of(package: str) -> str:
@@ -31,9 +31,11 @@ def find_packages_without_setuptools() -> Optional[bool]:
 
     def is_installed(package: str) -> bool:
         try:
-            return find_spec(module_of(package)) is not None
+            spec = find_spec(module_of(package))
         except metadata.PackageNotFoundError:
             return False
+        # A folder of that name without an __init__.py is no package.
+        return spec is not None and spec.origin is not None
 
     def get_installed_path(package: str) -> str:
         spec = find_spec(module_of(package))
@@ -50,15 +52,18 @@ def find_packages_without_setuptools() -> Optional[bool]:
 def report_environment_without_distutils() -> Optional[bool]:
     """MMEngine's environment report imports ``distutils.errors``.
 
-    Python 3.12 dropped distutils. The report only needs the name of one
+    Python 3.12 dropped distutils, and setuptools is loaded in its place where
+    it is installed. Outside Windows, the report only needs the name of one
     exception, so a stand-in is put in place while it is made.
     """
-    if find_spec('distutils') is not None:
+    if sys.platform == 'win32' and find_spec('distutils') is not None:
         return False
     from mmengine.utils.dl_utils import collect_env
 
     @functools.wraps(collect_env)
     def wrapper():
+        if sys.modules.get('distutils') is not None:
+            return collect_env()
         package = types.ModuleType('distutils')
         package.errors = types.ModuleType('distutils.errors')
         package.errors.DistutilsPlatformError = type(

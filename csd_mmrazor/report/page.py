@@ -7,15 +7,16 @@ import hashlib
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple, Union
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple, Union
 
 from ..utils import write_file
 from ..version import __version__
 from .bank_images import gallery
 from .run_files import RunFiles, read_run
 from .views import compared, duration, run_view
+
+if TYPE_CHECKING:
+    import jinja2
 
 _TEMPLATES = Path(__file__).with_name('templates')
 # Images of a page, of all its runs together.
@@ -117,12 +118,14 @@ def render(runs: Sequence[RunFiles]) -> str:
 
 
 @lru_cache(1)
-def page_template() -> Template:
+def page_template() -> 'jinja2.Template':
     """The page's template, compiled once: each epoch writes a report."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )

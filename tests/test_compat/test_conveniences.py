@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import copy
 import uuid
 
 import pytest
@@ -6,18 +7,35 @@ import torch
 from helpers import build, network
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.visualization import Visualizer
 
 from csd_mmrazor.compat import conveniences
 
 
-def test_what_few_use_is_imported_when_used(python):
-    printed = python("""
+def test_what_few_use_is_imported_when_used(python, tiny_config, tmp_path):
+    """A run reaches its first step without it."""
+    tiny_config().dump(cfg_file := tmp_path / 'config.py')
+    printed = python(f"""
         import builtins, sys
         usual = builtins.__import__
-        import csd_mmrazor
+        from csd_mmrazor.cli import train
         assert builtins.__import__ is usual
-        for name in 'scipy.stats', 'sklearn.tree', 'matplotlib.pyplot':
-            assert name not in sys.modules
+
+        class FirstStep(Exception):
+            pass
+
+        def make(self, *args, **kwargs):
+            raise FirstStep
+
+        train.SynthesisHook._make = make
+        sys.argv = ['train.py', {str(cfg_file)!r}, '--no-rehearsal']
+        try:
+            train.main()
+        except FirstStep:
+            seldom = (
+                'scipy sklearn joblib matplotlib jinja2 pkg_resources '
+                'setuptools onnx pandas')
+            print('loaded:', *{{*seldom.split()}} & {{*sys.modules}}, 'end')
 
         from mmrazor.models.distillers import ofd_distiller
         print(ofd_distiller.norm.cdf(1.0))
@@ -30,6 +48,7 @@ def test_what_few_use_is_imported_when_used(python):
         from mmrazor.visualization import local_visualizer
         print(type(local_visualizer.plt.figure()).__name__)
         """)
+    assert 'loaded: end' in printed
     *numbers, kind = printed.split()[-4:]
     assert [float(n) for n in numbers] == pytest.approx([0.841345, 1 / 3, 3])
     assert kind == 'Figure'
@@ -43,6 +62,66 @@ def test_what_is_there_already_is_not_deferred(python):
         print(metric_predictor.stats is scipy.stats)
         """)
     assert printed.split()[-1] == 'True'
+
+
+def test_figures_are_made_when_used():
+    """And are those of the original, whatever a visualizer starts with."""
+
+    class Sketch(Visualizer):
+        def __init__(self, name, image=None, **kwargs):
+            super().__init__(name, image, **kwargs)
+            self.fig_show_cfg = dict(frameon=True)
+
+        def _initialize_fig(self, fig_cfg):
+            made.append(fig_cfg)
+            return super()._initialize_fig(fig_cfg)
+
+    original = Visualizer.__init__.__wrapped__
+    image = (torch.rand(12, 20, 3) * 255).byte().numpy()
+    pixels = []
+    for given in None, image:
+        for initialize in Visualizer.__init__, original:
+            made = []
+            visualizer = Sketch.__new__(Sketch)
+            initialize(visualizer, uuid.uuid4().hex, given)
+            lazy = given is None and initialize is not original
+            assert len(made) == (not lazy)
+            visualizer.set_image(image)
+            visualizer.draw_bboxes(torch.tensor([2, 3, 9, 8]))
+            assert made == [dict(frameon=False)]
+            assert visualizer.dpi == visualizer.fig_save.get_dpi()
+            pixels.append(torch.from_numpy(visualizer.get_image()))
+    assert pixels[0].float().std() > 0
+    assert all(torch.equal(pixels[0], other) for other in pixels)
+
+    made = []
+    sketch = Sketch('sketch', fig_save_cfg=dict(figsize=(2, 3)))
+    assert not made and 'ax_save' not in vars(sketch)
+    assert [*sketch.fig_save.get_size_inches()] == [2, 3]
+    assert sketch.ax_save.figure is sketch.fig_save
+    with pytest.raises(AttributeError, match="'Sketch' .* 'fig_saved'"):
+        _ = sketch.fig_saved
+    assert copy.copy(sketch).ax_save is sketch.ax_save
+
+
+def test_configs_are_found_without_metafiles(monkeypatch):
+    from mmengine.config import utils
+
+    before = utils.load.cache_info()
+    for name in (
+        'resnet/resnet18_8xb16_cifar10.py',
+        '_base_/default_runtime.py',
+    ):
+        path, _ = Config._get_cfg_path(f'mmpretrain::{name}', '')
+        assert path.endswith(f'mmpretrain/.mim/configs/{name}')
+    assert utils.load.cache_info() == before
+    with pytest.raises(FileNotFoundError, match='nothing_like_it'):
+        Config._get_cfg_path('mmpretrain::resnet/nothing_like_it.py', '')
+    # One that is elsewhere than its name says.
+    elsewhere = dict(Config='.mim/configs/resnet/resnet18_8xb32_in1k.py')
+    monkeypatch.setattr(utils, '_get_cfg_metainfo', lambda *_: elsewhere)
+    path, _ = Config._get_cfg_path('mmpretrain::resnet/18', '')
+    assert path.endswith(f'mmpretrain/{elsewhere["Config"]}')
 
 
 def test_metafiles_are_read_once():
@@ -185,6 +264,7 @@ def test_all_of_them_are_turned_off_by_a_variable(python, local_config):
         handy = {
             'build_from_local_configs', 'explain_unknown_types',
             'format_configs_once', 'read_metafiles_once',
+            'make_figures_when_used',
         }
         assert not names & handy, names
         assert 'load_checkpoints_safely' in names

@@ -1,8 +1,14 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import os
+import sys
+from pathlib import Path
+from types import ModuleType
 
+import mmrazor
 import pytest
 import torch
+from mmengine.runner.runner import collect_env
+from mmengine.utils import get_installed_path, is_installed
 
 
 def test_nothing_is_installed_unasked(python, tmp_path):
@@ -43,6 +49,25 @@ def test_without_setuptools_and_distutils(python):
               is_installed('mmdet3d'), 'PyTorch' in collect_env())
         """)
     assert printed.split()[-4:] == ['CIFAR10', 'True', 'False', 'True']
+
+
+def test_where_they_are_there_they_are_not_loaded(monkeypatch, tmp_path):
+    """A folder of the name of a package is none, as with pkg_resources."""
+    (tmp_path / 'mmdet3d').mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, 'pkg_resources', None)
+    assert get_installed_path('mmrazor') == str(Path(mmrazor.__file__).parent)
+    assert is_installed('mmrazor') and not is_installed('mmdet3d')
+    with pytest.raises(RuntimeError, match='mmdet3d is a namespace package'):
+        get_installed_path('mmdet3d')
+
+    loaded = ModuleType('distutils')
+    loaded.errors = ModuleType('errors')
+    for there in None, loaded:
+        monkeypatch.setitem(sys.modules, 'distutils', there)
+        report = collect_env()
+        assert 'PyTorch' in report
+        assert sys.modules.pop('distutils', None) is there
 
 
 @pytest.mark.parametrize('outputs', [dict(log_vars=1), [], (), [1, 2]])
