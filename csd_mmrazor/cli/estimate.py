@@ -96,7 +96,7 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
     share = recognised(networks, bank, name, args.images)
     told = dict(
         estimated_by=_WRITTEN_BY,
-        model=args.model,
+        model=Path(args.model).name,  # where a file is, is private
         images=len(images),
         are_held_out=name == 'held_out',
         agreement=round(found['top1'], 2),

@@ -33,6 +33,7 @@ from ..export import (
     distil_rounded,
     find_checkpoint,
     is_quantized,
+    list_networks,
     normalisation_of,
     quality_of,
     quantize_onnx,
@@ -181,6 +182,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     write_file(out.with_suffix('.json'), f'{text}\n'.encode())
     card = card_path(out)
     write_file(card, _card(args, run, out, told).encode())
+    list_networks(out.parent)
     print('\n'.join(_notes(out, written, told)))
     print(f'Model card: {card}')
     return told

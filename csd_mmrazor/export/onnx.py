@@ -5,7 +5,7 @@ import tempfile
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Optional, Sequence, Union
+from typing import Any, Optional, Sequence, Union
 
 import torch
 import torch.nn as nn
@@ -66,12 +66,42 @@ def export_onnx(
                 verbose=False,
             )
         # The exporter puts the weights into a second file.
-        content = onnx.load(path).SerializeToString()
+        content = strip_onnx(onnx.load(path)).SerializeToString()
     error = None
     if find_spec('onnxruntime') is not None:
         error = _compare(content, network, image_shape, str(out))
     write_file(out, content)
     return error
+
+
+def strip_onnx(model: Any) -> Any:
+    """Remove what says where nodes came from: files, with their paths.
+
+    Args:
+        model (onnx.ModelProto): Is changed.
+    """
+    model.doc_string = ''
+    _strip_graph(model.graph)
+    for function in model.functions:
+        _strip_all([function, *function.node])
+    return model
+
+
+def _strip_graph(graph: Any) -> None:
+    _strip_all([graph, *graph.node, *graph.initializer])
+    _strip_all([*graph.value_info, *graph.input, *graph.output])
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node:
+                    _strip_graph(inner)
+
+
+def _strip_all(entries: Sequence[Any]) -> None:
+    for entry in entries:
+        entry.doc_string = ''
+        if hasattr(entry, 'metadata_props'):  # since onnx 1.16
+            del entry.metadata_props[:]
 
 
 def check_onnx() -> None:

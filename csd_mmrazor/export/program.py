@@ -48,6 +48,7 @@ def export_program(
             (network.example(2, image_shape),),
             dynamic_shapes=({0: batch},),
         )
+        _strip(program.graph_module)
         torch.export.save(program, buffer)
         buffer.seek(0)
         loaded = torch.export.load(buffer).module()
@@ -58,6 +59,14 @@ def export_program(
             errors.append(check_same(loaded(inputs), network(inputs), out))
     write_file(out, buffer.getvalue())
     return max(errors)
+
+
+def _strip(module: nn.Module) -> None:
+    """Remove what says where nodes came from: files, with their paths."""
+    for part in module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
+                node.meta.pop('stack_trace', None)
 
 
 def check_program() -> None:

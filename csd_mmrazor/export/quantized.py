@@ -25,7 +25,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from ..utils import write_file
-from .onnx import check_onnx, export_onnx
+from .onnx import check_onnx, export_onnx, strip_onnx
 
 # Bits of the weights by what the command line calls them.
 BITS = dict(int8=8, int4=4)
@@ -105,7 +105,7 @@ def quantize_onnx(
             extra_options=dict(WeightSymmetric=True),
         )
         content, float_content = (
-            _stripped(onnx.load(path)) for path in (paths[2], original)
+            _marked(onnx.load(path)) for path in (paths[2], original)
         )
     sessions = [_session(each) for each in (content, float_content)]
     found = Quantized(
@@ -238,14 +238,12 @@ def _relative_time(sessions: Sequence[Any], image: np.ndarray) -> float:
     return first / second
 
 
-def _stripped(model: Any) -> bytes:
-    """An ONNX file without what says where its nodes came from."""
-    for entry in (*model.graph.node, *model.graph.value_info, model.graph):
-        entry.doc_string = ''
-        if hasattr(entry, 'metadata_props'):
-            del entry.metadata_props[:]
+def _marked(model: Any) -> bytes:
+    """An ONNX file that says who wrote it."""
+    strip_onnx(model)
     model.producer_name, model.producer_version = _PRODUCER, ''
-    return model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content
 
 
 @contextmanager

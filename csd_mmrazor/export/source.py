@@ -83,13 +83,14 @@ def find_config(checkpoint: Path) -> Path:
     starts = configs_of_starts(checkpoint.parent)
     if starts:
         return starts[0]
-    what = 'no config'
+    what, where = 'no config', f'beside {checkpoint}'
+    if not checkpoint.exists():
+        where = f'in {checkpoint.parent.absolute()}'
     if beside:
         names = ', '.join(path.name for path in beside)
         what = f'more than one config ({names}), and no folder of the run,'
     raise FileNotFoundError(
-        f'There is {what} beside {checkpoint}: name that of the run, '
-        '--config CONFIG.py'
+        f'There is {what} {where}: name that of the run, --config CONFIG.py'
     )
 
 

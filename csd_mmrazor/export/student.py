@@ -29,6 +29,7 @@ from ..version import __version__
 from .card import (
     card_path,
     check_license,
+    list_networks,
     model_card,
     quality_of,
     training_bank,
@@ -36,6 +37,7 @@ from .card import (
 from .network import Logits, own_network
 from .onnx import OPSET, check_onnx, export_onnx
 from .program import check_program, export_program
+from .public import public
 from .student_config import (
     class_names,
     config_text,
@@ -189,6 +191,7 @@ def export_student(
         exported = exported._replace(onnx_error=error)
     if exported.program is not None:
         export_program(model, image_shape, exported.program, normalize)
+    list_networks(out.parent)
     return exported
 
 
@@ -249,8 +252,8 @@ def _describe(
             description.update(pruned=True)
         for name in ('type', '_scope_', 'init_cfg', 'data_preprocessor'):
             arguments.pop(name, None)
-        description.update(factory=_public(arguments.pop('factory', None)))
-        description.update(arguments=_public(arguments))
+        description.update(factory=public(arguments.pop('factory', None)))
+        description.update(arguments=public(arguments))
     if image_shape:
         logits = Logits(model)
         with torch.no_grad():
@@ -261,20 +264,6 @@ def _describe(
             num_classes=found.shape[1],
         )
     return dict(description, **normalisation_of(model.data_preprocessor))
-
-
-def _public(value: Any) -> Any:
-    """What others may read: files by name, not where they are here."""
-    if isinstance(value, dict):
-        return {key: _public(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_public(each) for each in value]
-    if not isinstance(value, str):
-        return value
-    file, colon, name = value.rpartition(':')
-    if file.endswith('.py'):  # FILE.py:Name
-        return f'{Path(file).name}{colon}{name}'
-    return Path(value).name if Path(value).is_absolute() else value
 
 
 def normalisation_of(preprocessor: Any) -> Dict[str, Any]:

@@ -2,12 +2,14 @@
 """A config of mmpretrain's for the student of a run's config."""
 
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmrazor.registry import DATASETS
+
+from .public import public
 
 # Published data sets under their names in mmpretrain.
 _PUBLISHED = dict(CIFAR10Images='CIFAR10', CIFAR100Images='CIFAR100')
@@ -215,6 +217,14 @@ def config_text(
     ]
     if 'test_dataloader' in plain:
         lines.append(f'#   python tools/test.py {name}.py {file}')
+        moved = _moved(plain)
+        if moved:
+            lines[-1] += ' --cfg-options \\'
+            lines += [f'#       {key}=FOLDER' for key in moved]
+            lines.append(
+                '# where FOLDER is that of the test images, of which only '
+                'its name\n# is here.'
+            )
     else:
         lines += [
             '# mmpretrain has no data set like the one that the run was',
@@ -227,4 +237,16 @@ def config_text(
             '# torch >= 2, csd_mmrazor, which makes it importable.',
             "custom_imports = dict(imports=['csd_mmrazor'])",
         ]
-    return '\n'.join(lines) + '\n' + plain.pretty_text
+    # A file that leaves the house says nothing of it.
+    text = Config(public(plain.to_dict())).pretty_text
+    return '\n'.join(lines) + '\n' + text
+
+
+def _moved(plain: Config) -> List[str]:
+    """Options of the test data that have to be given where it lies."""
+    where = 'test_dataloader.dataset'
+    return [
+        f'{where}.{key}'
+        for key, value in plain.get(where.split('.')[0]).dataset.items()
+        if isinstance(value, str) and public(value) != value
+    ]

@@ -17,6 +17,7 @@ from PIL import Image
 
 from csd_mmrazor.cli.export_student import check_free
 from csd_mmrazor.export import export_student, find_checkpoint
+from csd_mmrazor.export.student import normalisation_of
 
 # Neither can be imported, as on a machine that has mmpretrain alone.
 WITHOUT_PLUGIN = """
@@ -211,6 +212,9 @@ torch.testing.assert_close(network.eval()(inputs), logits)
 print('the same')
 """)
     assert plain_python('load.py').split()[-2:] == ['the', 'same']
+    for path in folder.iterdir():  # whose archives do not compress
+        for private in (tmp_path, ROOT, sys.prefix):
+            assert os.fsencode(private) not in path.read_bytes(), path
     told = json.loads((folder / 'student.json').read_text())
     assert told['factory'] == 'torch.nn.OwnNetwork'
     assert told['arguments'] == dict(width=5)
@@ -258,7 +262,13 @@ def test_mmpretrains_own_test_runs_it(forked, tmp_path, cifar, plain_python):
     told = done.stdout
     assert 'student_mmpretrain.pth without csd_mmrazor' in told
     assert float(re.search(r'at most (\S+) from', told)[1]) < 1e-4
-    # Each is whole in itself.
+    # Each is whole in itself, and names nothing of this machine.
+    folder = str(tmp_path / 'cifar/test')
+    for path in (tmp_path / 'out').iterdir():
+        for private in (tmp_path, ROOT, sys.prefix):
+            assert os.fsencode(private) not in path.read_bytes(), path
+    option = 'test_dataloader.dataset.data_prefix='
+    assert f'{option}FOLDER' in (tmp_path / 'out/student.py').read_text()
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {
         'README.md',
         'student.pth',
@@ -281,7 +291,8 @@ def test_mmpretrains_own_test_runs_it(forked, tmp_path, cifar, plain_python):
     expected = (logits.argmax(1) == labels).float().mean().item() * 100
     tool = os.path.join(mmpretrain.__path__[0], '.mim/tools/test.py')
     printed = plain_python(
-        tool, 'out/student.py', 'out/student.pth', '--out', 'pred.pkl'
+        *(tool, 'out/student.py', 'out/student.pth', '--out', 'pred.pkl'),
+        *('--cfg-options', f'{option}{folder}'),
     )
     assert 'accuracy/top1' in printed
     predicted = pickle.loads((tmp_path / 'pred.pkl').read_bytes())
@@ -362,3 +373,13 @@ def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(ValueError, match='checkpoint=.* does not fit'):
         export_student(cfg, tmp_path / 'o.pth', tmp_path / 'out.pth')
     assert not (tmp_path / 'out.pth').exists()
+
+
+def test_means_are_as_they_were_given():
+    given = [0.305 * 255, 123.675, 0.1, 1 / 3]
+    std = [0.376 * 255, 58.395, 255.0, 1e-3]
+    found = normalisation_of(
+        build(dict(type='mmpretrain.ClsDataPreprocessor', mean=given, std=std))
+    )
+    assert found['mean'] == [77.775, 123.675, 0.1, 0.333333]
+    assert found['std'] == [95.88, 58.395, 255.0, 0.001]

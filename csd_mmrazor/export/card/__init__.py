@@ -1,0 +1,27 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What a network is, for those who get its files: a model card.
+
+The front matter is the ``model-index`` of the Hugging Face Hub.
+"""
+
+from .folder import list_networks
+from .images_used import real_images, training_bank
+from .layout import card_path, check_license
+from .model_card import model_card
+from .quality import Accuracy, Agreement, Quality, accuracy_on, quality_of
+from .quantized_card import quantized_card
+
+__all__ = [
+    'Accuracy',
+    'Agreement',
+    'Quality',
+    'accuracy_on',
+    'card_path',
+    'check_license',
+    'list_networks',
+    'model_card',
+    'quality_of',
+    'quantized_card',
+    'real_images',
+    'training_bank',
+]

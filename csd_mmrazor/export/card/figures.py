@@ -1,0 +1,110 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""How good a network is, in a card: for programs, and in words."""
+
+from typing import Any, Dict, List, Optional
+
+from ...datasets import BankFolder
+from ...utils.accuracy import (
+    FITS,
+    RECOGNISED,
+    error_of,
+    estimate_accuracy,
+    few_images,
+)
+from .images_used import share_of_real
+from .layout import data_type, result_entry
+from .quality import Accuracy, Agreement, Quality
+
+# Of what the sets of images in ``FITS`` are.
+_SETS = dict(
+    held_out='images that were held out from its training',
+    seen='images that it was trained on',
+)
+
+
+def results_of(
+    quality: Quality, bank: Optional[BankFolder] = None
+) -> List[Dict[str, Any]]:
+    if isinstance(quality, Accuracy):
+        data = dict(type=quality.data_type, name=quality.data_name)
+        if quality.split:
+            data.update(split=quality.split)
+        return [result_entry(data, ('accuracy', 'top-1 (%)', quality.top1))]
+    if isinstance(quality, Agreement):
+        fit = FITS[quality.images]
+        metrics = [('agreement', 'decides as its teacher (%)', quality.top1)]
+        if quality.recognised >= RECOGNISED:
+            estimate = estimate_accuracy(fit, quality.top1)
+            metrics += [
+                (
+                    # No accuracy: neither measured, nor of all images.
+                    'agreement_based_estimate',
+                    "top-1, % of the teacher's: estimated, off by "
+                    f'{fit.mean_error:.1f} points in the mean',
+                    estimate.top1,
+                )
+            ]
+        real, count = (bank.real_images, len(bank)) if bank else (0, 0)
+        name = compared_with_teacher(quality, bank)
+        if bank and real:
+            name += f'; {share_of_real(bank)}'
+        data = dict(type=data_type(real, count), name=name)
+        return [result_entry(data, *metrics)]
+    return []
+
+
+def told_of(quality: Quality, bank: Optional[BankFolder] = None) -> str:
+    """What is known of an accuracy, in words."""
+    if isinstance(quality, Accuracy):
+        split = f', split {quality.split}' if quality.split else ''
+        return (
+            f'top-1 {quality.top1:.2f} % on the real images of '
+            f'{quality.data_name}{split}.'
+            + (
+                ' Its epoch was chosen on these same images, so the figure '
+                'is optimistic.'
+                if quality.chosen
+                else ''
+            )
+        )
+    if not isinstance(quality, Agreement):
+        return 'not measured.'
+    text = (
+        f'not measured. It decides like its teacher on {quality.top1:.1f} % '
+        f'of {quality.number or ""}'.rstrip()
+        + f' {compared_with_teacher(quality, bank)}'
+    )
+    if bank and bank.real_images:
+        text += f' (there are {share_of_real(bank)})'
+    if quality.recognised < RECOGNISED:
+        return (
+            f'{text}, of which the teacher takes only '
+            f'{quality.recognised:.1f} % for the class of their label: too '
+            'few to estimate anything.'
+        )
+    fit = FITS[quality.images]
+    number = quality.number
+    estimate = estimate_accuracy(fit, quality.top1, images=number)
+    more = (
+        'How many images that were is not known, so the interval leaves out '
+        'what comes of their number.'
+        if number is None
+        else few_images(number)
+    )
+    if bank and bank.real_images:
+        more = (
+            'Its error was measured where all images are synthetic, which '
+            f'these are not. {more}'
+        )
+    return (
+        f'{text}, by which it is estimated at {estimate.top1:.1f} % of the '
+        f"teacher's accuracy, {estimate.low:.1f} to {estimate.high:.1f}. "
+        f'{error_of(fit)} {more}'.rstrip()
+    )
+
+
+def compared_with_teacher(
+    quality: Agreement, bank: Optional[BankFolder]
+) -> str:
+    kind = '' if bank and bank.real_images else 'synthetic '
+    return f'{kind}{_SETS[quality.images]}'

@@ -1,0 +1,95 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""All networks of a folder, in the one README that the Hub shows."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+from ...utils import write_file
+from .layout import MARK, is_card_of
+
+_START = '<!-- networks in this folder -->'
+_HEAD = [
+    '| file | network | kB | measured | card |',
+    '| --- | --- | --- | --- | --- |',
+]
+
+
+def list_networks(folder: Path) -> None:
+    """Add a table of all networks to the card ``README.md``.
+
+    It has a row for each where there are several, and is left out, or taken
+    away, where there are not. A README of something else stays as it is.
+
+    Args:
+        folder (Path): Where networks were exported or quantized.
+    """
+    readme = folder / 'README.md'
+    try:
+        text = readme.read_text(encoding='utf-8')
+    except (OSError, ValueError):
+        return
+    if MARK.partition('{}')[0] not in text:
+        return
+    card, rows = text.partition(_START)[0].rstrip(), _rows(folder)
+    lines = [card]
+    if len(rows) > 1:
+        lines += ['', _START, '', '## Networks in this folder', '']
+        lines += [*_HEAD, *rows]
+    new = '\n'.join([*lines, ''])
+    if new != text:
+        write_file(readme, new.encode())
+
+
+def _rows(folder: Path) -> List[str]:
+    rows = []
+    for file, told in _described(folder):
+        cards = [
+            path
+            for path in sorted(folder.glob('*.md'))
+            if path.is_file() and is_card_of(path, file)
+        ]
+        cells = (
+            f'`{file.name}`',
+            _network(told),
+            f'{file.stat().st_size / 1000:.0f}',
+            _measured(told),
+            f'[{cards[0].name}]({cards[0].name})' if cards else '',
+        )
+        rows.append(f'| {" | ".join(cells)} |')
+    return rows
+
+
+def _described(folder: Path) -> Iterator[Tuple[Path, Dict[str, Any]]]:
+    """Networks with what is told of them."""
+    for path in sorted(folder.glob('*.json')):
+        try:
+            told = json.loads(path.read_text(encoding='utf-8'))
+        except (OSError, ValueError):
+            continue
+        for key, suffix in (
+            ('quantized_by', '.onnx'),
+            ('exported_by', '.pth'),
+        ):
+            file = path.with_suffix(suffix)
+            if isinstance(told, dict) and key in told and file.is_file():
+                yield file, told
+
+
+def _network(told: Dict[str, Any]) -> str:
+    if 'quantized_by' in told:
+        return f'{told.get("model")}, weights of {told.get("bits")} bits'
+    return str(told.get('network')).rpartition('.')[2]
+
+
+def _measured(told: Dict[str, Any]) -> str:
+    """What an accuracy is known by, in percent."""
+    found = []
+    if isinstance(told.get('top1'), (int, float)):
+        found.append(f'top-1 {told["top1"]:.2f} %')
+    if isinstance(told.get('agreement'), (int, float)):
+        found.append(
+            f'decides as before on {100 * told["agreement"]:.1f} % of '
+            f'{told.get("compared_images")} images'
+        )
+    return '; '.join(found)

@@ -1,0 +1,108 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Which real images a network was trained on."""
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from mmengine.config import Config
+
+from ...datasets import BankError, BankFolder
+from .config_parts import is_text, part_name
+
+# Data sets whose images nobody took.
+_SYNTHETIC = ('ImageBank', 'DummyImages')
+
+
+def training_bank(cfg: Config, work_dir: Path) -> Optional[BankFolder]:
+    """The images that a run trained on, if they are there.
+
+    Args:
+        cfg (Config): Of the run.
+        work_dir (Path): Of the run.
+    """
+    data = _train_data(cfg)
+    if part_name(data) != 'ImageBank':
+        return None
+    hook = (cfg.get('default_hooks') or {}).get('synthesis') or {}
+    path = work_dir / hook.get('bank_dir', 'bank')
+    try:
+        return BankFolder(data.get('data_root') or path)
+    except (BankError, OSError):
+        return None
+
+
+def real_images(cfg: Config, bank: Optional[BankFolder] = None) -> List[str]:
+    """What real images a run trained on.
+
+    Args:
+        cfg (Config): Of the run.
+        bank (BankFolder, optional): Its :func:`training_bank`. Defaults to
+            None, not there: then the config alone is asked.
+
+    Returns:
+        list[str]: None of them for a run on synthetic ones alone.
+    """
+    data = _train_data(cfg)
+    if not data:
+        return []
+    kind = part_name(data)
+    if kind not in _SYNTHETIC:
+        places = ('data_root', 'data_prefix', 'split')
+        told = [
+            Path(data[key]).name for key in places if is_text(data.get(key))
+        ]
+        return [' '.join([f'those of {kind}', *told])]
+    start = data.get('init_bank')
+    if bank is None:
+        is_folder = bool(start) and not BankFolder.exists(start)
+    else:
+        is_folder = bool(bank.pictures)
+    named = ''
+    if start and is_folder:
+        named = f', from the folder `{Path(start).name}`'
+    if not named:
+        labelled = 'whose labels are of unknown origin'
+    elif data.get('init_labels') == 'teacher':
+        labelled = 'labelled by the teacher'
+    else:
+        labelled = 'labelled by their folders'
+    if bank is not None and bank.real_images:
+        return [f'{share_of_real(bank)}{named}, {labelled}']
+    if is_folder:
+        since = '' if bank is None else ' and which it has dropped since'
+        return [
+            f'the pictures{named}, {labelled}, with which the bank was '
+            f'started{since}'
+        ]
+    return []
+
+
+def share_of_real(bank: BankFolder) -> str:
+    return (
+        f'{bank.real_images} real pictures among the {len(bank)} images of '
+        'the bank'
+    )
+
+
+def real_reveals(used: List[str], bank: Optional[BankFolder]) -> List[str]:
+    """What a network may reveal that was trained on real images."""
+    lines = []
+    if used:
+        lines.append(
+            'It was trained on real images too, see above, and its weights '
+            'can reveal features of these.'
+        )
+    if bank and bank.real_images:
+        lines.append(
+            f'The image bank holds {bank.real_images} of them as they are: '
+            'whoever gets it gets these.'
+        )
+    return lines
+
+
+def _train_data(cfg: Config) -> Dict[str, Any]:
+    data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    # Such as one that repeats another.
+    while isinstance(data.get('dataset'), dict):
+        data = data['dataset']
+    return data

@@ -1,0 +1,157 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""A card as Markdown with YAML before it, and its file."""
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import yaml
+
+from ...version import __version__
+
+MARK = '<!-- written by csd_mmrazor for {} -->'
+
+
+def card_text(
+    weights: Path,
+    about: str,
+    front: Dict[str, Any],
+    tags: List[str],
+    results: List[Dict[str, Any]],
+    facts: List[str],
+    has_teacher: bool,
+    teacher_license: Optional[str],
+    reveals: str,
+    files: str,
+) -> str:
+    """Markdown with YAML before it."""
+    front = dict(front, pipeline_tag='image-classification', tags=tags)
+    if teacher_license is not None:
+        front['license'] = teacher_license
+    front['model-index'] = [dict(name=weights.stem, results=results)]
+    lines = [
+        '---',
+        yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
+        '---',
+        '',
+        MARK.format(weights.name),
+        '',
+        f'# {weights.stem}',
+        '',
+        about,
+        '',
+        '## Where it is from',
+        '',
+        *facts,
+    ]
+    if has_teacher:
+        lines += [
+            '- Licence of the teacher: '
+            + (
+                teacher_license
+                or 'not given. Look it up before you pass this network on.'
+            ),
+            '',
+            '## What it may reveal',
+            '',
+            reveals,
+        ]
+    return '\n'.join([*lines, '', '## Files', '', files, ''])
+
+
+def intro_of(network: str, description: Dict[str, Any]) -> str:
+    shape = description.get('image_shape')
+    return (
+        f'A classifier, {network}'
+        + (f', for images of {tuple(shape)}' if shape else '')
+        + (
+            f', {description["num_classes"]} classes'
+            if description.get('num_classes')
+            else ''
+        )
+        + f'. Written by csd_mmrazor {__version__}.'
+    )
+
+
+def tags_of(is_distilled: bool, is_data_free: bool) -> List[str]:
+    return [
+        'image-classification',
+        'csd_mmrazor',
+        *(['knowledge-distillation'] if is_distilled else []),
+        *(['data-free'] if is_data_free else []),
+    ]
+
+
+def result_entry(
+    dataset: Dict[str, Any], *metrics: Tuple[str, str, float]
+) -> Dict[str, Any]:
+    """One of the ``model-index``; metrics are type, name and value."""
+    return dict(
+        task=dict(type='image-classification', name='Image classification'),
+        dataset=dataset,
+        metrics=[
+            dict(type=kind, name=name, value=round(value, 2), verified=False)
+            for kind, name, value in metrics
+        ],
+    )
+
+
+def data_type(real: int, count: int) -> str:
+    """Of a data set of ``count`` images, of which some may be real."""
+    if not real:
+        return 'synthetic'
+    return 'images' if real >= count else 'synthetic-and-real'
+
+
+def card_path(weights: Path) -> Path:
+    """Where the card of a network goes.
+
+    Args:
+        weights (Path): The file of the weights.
+
+    Returns:
+        Path: README.md beside it, as the Hub wants it; NAME.md, or else
+        NAME_card.md, if that is not this network's card.
+    """
+    names = 'README.md', f'{weights.stem}.md', f'{weights.stem}_card.md'
+    paths = [weights.with_name(name) for name in names]
+    return next((p for p in paths if _is_free(p, weights)), paths[-1])
+
+
+def is_card_of(path: Path, weights: Path) -> bool:
+    """Whether a file is the card of a network.
+
+    Args:
+        path (Path): The file.
+        weights (Path): The file of the weights.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    text = path.read_text(encoding='utf-8', errors='replace')
+    return MARK.format(weights.name) in text
+
+
+def _is_free(path: Path, weights: Path) -> bool:
+    """Whether a card can be written, over none but that of its network."""
+    try:
+        return is_card_of(path, weights)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def check_license(name: str, value: Any) -> None:
+    """Check what a teacher may be used under.
+
+    Args:
+        name (str): What it is called where people set it.
+        value (Any): What was set; None is not given.
+
+    Raises:
+        ValueError: If it is no text, or an empty one.
+    """
+    if value is not None and not (isinstance(value, str) and value.strip()):
+        raise ValueError(
+            f"{name} should be a text such as 'apache-2.0', but got {value!r}."
+        )

@@ -1,0 +1,71 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from mmengine.config import Config
+
+from ...datasets import BankFolder
+from .figures import results_of, told_of
+from .images_used import real_images, real_reveals
+from .layout import card_text, intro_of, tags_of
+from .networks import (
+    method_of,
+    network_name,
+    student_of,
+    teacher_lines,
+    teachers_of,
+)
+from .quality import Quality
+from .reveals import REVEALS
+
+
+def model_card(
+    cfg: Config,
+    weights: Path,
+    description: Dict[str, Any],
+    quality: Quality = None,
+    teacher_license: Optional[str] = None,
+    with_safetensors: bool = True,
+    bank: Optional[BankFolder] = None,
+) -> str:
+    """The card of an exported network, Markdown with YAML before it.
+
+    Args:
+        cfg (Config): Of the run.
+        weights (Path): The file of the weights.
+        description (dict): What is in the JSON file beside it.
+        quality (Accuracy | Agreement, optional): Defaults to None, not known.
+        teacher_license (str, optional): What the teacher may be used under.
+            Defaults to None, not known.
+        with_safetensors (bool): Whether there is such a file as well.
+            Defaults to True.
+        bank (BankFolder, optional): As of :func:`real_images`.
+    """
+    name, used = weights.stem, real_images(cfg, bank)
+    teachers = teachers_of(cfg)
+    files = f'`{weights.name}` holds'
+    if with_safetensors:
+        files = f'`{name}.safetensors` and `{weights.name}` hold'
+    return card_text(
+        weights,
+        intro_of(network_name(student_of(cfg)), description),
+        dict(library_name='pytorch'),
+        tags_of(bool(teachers), not used),
+        results=results_of(quality, bank),
+        facts=[
+            *teacher_lines(teachers),
+            *method_of(cfg),
+            f'- Images used: {"; ".join(used) or "none"}',
+            f'- Accuracy: {told_of(quality, bank)}',
+        ],
+        has_teacher=bool(teachers),
+        teacher_license=teacher_license,
+        reveals=' '.join([REVEALS, *real_reveals(used, bank)]),
+        files=f'{files} the state dict; `{name}.json` has the shape of the '
+        'images, mean and std (0..255)'
+        + (
+            ', and the names of the classes in order.'
+            if description.get('classes')
+            else '.'
+        ),
+    )

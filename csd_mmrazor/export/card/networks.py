@@ -1,0 +1,129 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Networks of a run and how they were trained, in words."""
+
+import json
+from pathlib import Path
+from typing import Any, List, Tuple
+
+from mmengine.config import Config
+
+from ...datasets import BankFolder
+from .config_parts import is_text, part_name
+
+
+def network_name(cfg: Any) -> str:
+    """A network in a few words."""
+    if not isinstance(cfg, dict):
+        return type(cfg).__name__
+    if is_text(cfg.get('cfg_path')):
+        path = cfg['cfg_path']
+        return path if '::' in path else Path(path).name
+    if isinstance(cfg.get('network'), dict):  # that was pruned
+        return f'{network_name(cfg["network"])}, pruned'
+    if cfg.get('factory'):
+        return str(cfg['factory']).rpartition(':')[2]
+    backbone = cfg.get('backbone')
+    if not isinstance(backbone, dict):
+        return part_name(cfg)
+    simple = [
+        f'{key}={backbone[key]}'
+        for key in ('depth', 'arch', 'model_name', 'base_channels')
+        if key in backbone
+    ]
+    return f'{part_name(backbone)} ({", ".join(simple)})'.replace(' ()', '')
+
+
+def student_of(cfg: Config) -> Any:
+    return cfg.model.get('architecture') or cfg.model
+
+
+def teachers_of(cfg: Config) -> List[Tuple[str, str]]:
+    """Network and file of each teacher."""
+    model = cfg.model
+    given = model.get('teachers')
+    if isinstance(given, dict):
+        pairs = [
+            (each.get('build_cfg'), each.get('ckpt_path'))
+            for each in given.values()
+            if isinstance(each, dict)
+        ]
+    else:
+        pairs = [(model.get('teacher'), model.get('teacher_ckpt'))]
+    return [
+        (network_name(network), weights_name(path))
+        for network, path in pairs
+        if network is not None
+    ]
+
+
+def weights_name(path: Any) -> str:
+    """The name of a teacher's weights."""
+    if not is_text(path):
+        return 'none'
+    return _copy_of(Path(path), 'teacher')[1] or Path(path).name
+
+
+def teacher_lines(teachers: List[Tuple[str, str]]) -> List[str]:
+    return [
+        f'- Teacher: {network}, weights `{file}`' for network, file in teachers
+    ]
+
+
+def method_of(cfg: Config) -> List[str]:
+    """How the network was trained, a line each."""
+    model = cfg.model
+    lines = [f'- Algorithm: `{part_name(model)}`']
+    hook = (cfg.get('default_hooks') or {}).get('synthesis') or {}
+    losses = (hook.get('synthesizer') or {}).get('losses') or {}
+    terms = [
+        f'`{part_name(loss)}` (weight {loss.get("loss_weight", "of its own")})'
+        for loss in losses.values()
+        if isinstance(loss, dict) and loss.get('loss_weight') != 0
+    ]
+    if terms:
+        lines.append(f'- Images were optimised for {", ".join(terms)}')
+    distiller = model.get('distiller') or {}
+    terms = [
+        f'`{part_name(loss)}`'
+        for loss in (distiller.get('distill_losses') or {}).values()
+        if isinstance(loss, dict) and loss.get('loss_weight') != 0
+    ]
+    if terms:
+        learnt = ', '.join(dict.fromkeys(terms))
+        lines.append(f'- It learnt from its teacher by {learnt}')
+    data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    if is_text(data.get('init_bank')) and BankFolder.exists(data['init_bank']):
+        lines.append(
+            '- Its image bank started from another one, '
+            f'`{Path(data["init_bank"]).name}`'
+        )
+    if is_text(model.get('student_ckpt')):
+        path = Path(model['student_ckpt'])
+        is_copy, start = _copy_of(path, 'weights')
+        if not is_copy:
+            start = f'the weights in `{path.name}`'
+        if start:
+            lines.append(f'- It started from {start}')
+    return lines
+
+
+def _copy_of(path: Path, key: str) -> Tuple[bool, str]:
+    """Whether weights are a copy by ``distill()``, and what it notes of it.
+
+    Args:
+        path (Path): Of the weights.
+        key (str): Of the note.
+
+    Returns:
+        tuple[bool, str]: The note is empty if there is none.
+    """
+    if path.parent.name != 'networks':
+        return False, ''
+    try:
+        text = (path.parents[1] / 'distill.json').read_text(encoding='utf-8')
+        note = json.loads(text)['start'][key]
+    except FileNotFoundError:
+        return path.stem in ('student', 'teacher'), ''
+    except (OSError, ValueError, KeyError, TypeError):
+        return True, ''
+    return True, note if is_text(note) else ''

@@ -1,0 +1,100 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What is known of how good a network is."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional, Union
+
+from mmengine.config import Config
+
+from ...utils.accuracy import FITS
+from ...utils.scalars import read_scalars
+from .config_parts import is_text, part_name
+
+_METRIC = 'accuracy/top1'
+
+
+class Accuracy(NamedTuple):
+    """What a network was validated on, and with which result."""
+
+    top1: float  # in percent
+    data_type: str
+    data_name: str
+    split: Optional[str]
+    chosen: bool  # whether its epoch was chosen on the same images
+
+
+class Agreement(NamedTuple):
+    """What a network that was not validated has in common with its teacher."""
+
+    top1: float  # images on which both decide alike, in percent
+    # Images that the teacher takes for the class of their label, in percent.
+    recognised: float
+    images: str  # of the bank, a key of ``FITS``
+    number: Optional[int] = None  # of images, if that is known
+
+
+Quality = Union[Accuracy, Agreement, None]
+
+
+def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
+    """What a run logged of one of its checkpoints.
+
+    Args:
+        cfg (Config): Of the run.
+        checkpoint (Path): In its work dir.
+        meta (dict): Of the checkpoint.
+
+    Returns:
+        Accuracy | Agreement | None: The first that there is.
+    """
+    epoch = meta.get('epoch')
+    if type(epoch) is not int:
+        return None
+    scalars = read_scalars(checkpoint.parent)
+    loader = cfg.get('val_dataloader')
+    top1 = scalars.get(_METRIC, {}).get(epoch)
+    if top1 is not None and isinstance(loader, dict):
+        chosen = checkpoint.name.startswith('best_')
+        return accuracy_on(loader.get('dataset') or {}, top1, chosen)
+    group = 'agreement_mean' if meta.get('student') == 'mean' else 'agreement'
+    for images in FITS:
+        top1, recognised, number = (
+            scalars.get(tag, {}).get(epoch, math.nan)
+            for tag in (
+                f'{group}/{images}_top1',
+                f'agreement/{images}_recognised',
+                f'agreement/{images}_images',
+            )
+        )
+        if math.isfinite(top1) and math.isfinite(recognised):
+            known = int(number) if 1 <= number < math.inf else None
+            return Agreement(top1, recognised, images, known)
+    return None
+
+
+def accuracy_on(
+    data: Dict[str, Any], top1: float, chosen: bool = False
+) -> Accuracy:
+    """An accuracy with what it was measured on.
+
+    Args:
+        data (dict): Config of the data set.
+        top1 (float): In percent.
+        chosen (bool): Whether these images chose the network. Defaults to
+            False.
+    """
+    kind = part_name(data)
+    places = (data.get('data_root'), data.get('data_prefix'))
+    named = next((Path(p).name for p in places if is_text(p)), '')
+    split = data.get('split')
+    if split is None and 'test_mode' in data:
+        split = 'test' if data['test_mode'] else 'train'
+    return Accuracy(
+        round(top1, 2),
+        re.sub(r'[^a-z0-9_-]', '-', kind.lower()) or 'images',
+        f'{kind} ({named})' if named else kind,
+        split if is_text(split) else None,
+        chosen,
+    )

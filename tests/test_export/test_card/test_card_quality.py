@@ -1,0 +1,96 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import pytest
+from card_helpers import HELD_OUT, SEEN, logged
+from helpers import front_of, network
+from mmengine.config import Config
+
+from csd_mmrazor.export.card import model_card, quality_of
+from csd_mmrazor.utils.accuracy import FITS, estimate_accuracy
+
+
+@pytest.mark.parametrize(
+    'scalars, meta, agreement, images',
+    [
+        (HELD_OUT, dict(epoch=2), 72, 'held_out'),
+        (SEEN, dict(epoch=2, student='last'), 77, 'seen'),
+        ({**HELD_OUT, **SEEN}, dict(epoch=2), 72, 'held_out'),
+        (
+            {**HELD_OUT, 'agreement_mean__held_out_top1': 80},
+            dict(epoch=2, student='mean'),
+            82,
+            'held_out',
+        ),
+        (HELD_OUT, dict(epoch=2, student='mean'), None, None),
+        (HELD_OUT, dict(epoch=3), None, None),
+        (HELD_OUT, dict(epoch='2'), None, None),
+        (dict(agreement__held_out_top1=70), dict(epoch=2), None, None),
+        (
+            dict(HELD_OUT, agreement__held_out_top1=float('nan')),
+            dict(epoch=2),
+            None,
+            None,
+        ),
+    ],
+)
+def test_an_estimate_in_place_of_an_accuracy(
+    tmp_path, scalars, meta, agreement, images
+):
+    checkpoint = logged(tmp_path, **scalars)
+    cfg = Config(dict(model=dict(architecture=network())))
+    quality = quality_of(cfg, checkpoint, meta)
+    card = tmp_path / 'a.md'
+    card.write_text(model_card(cfg, tmp_path / 'a.pth', {}, quality))
+    front, body = front_of(card)
+    (index,) = front['model-index']
+    if agreement is None:
+        assert quality is None and index['results'] == []
+        assert 'Accuracy: not measured.\n' in body
+        return
+    fit = FITS[images]
+    number = 32 if images == 'held_out' else None  # with its epoch, see above
+    expected = estimate_accuracy(fit, agreement, images=number)
+    (result,) = index['results']
+    assert [m['value'] for m in result['metrics']] == [
+        agreement,
+        round(expected.top1, 2),
+    ]
+    assert 'estimated, off by' in result['metrics'][1]['name']
+    kinds = [m['type'] for m in result['metrics']]
+    assert kinds == ['agreement', 'agreement_based_estimate']
+    for text in (
+        f'like its teacher on {agreement}.0 %',
+        f'estimated at {expected.top1:.1f} %',
+        f'{expected.low:.1f} to {expected.high:.1f}.',
+        f'off by {fit.mean_error:.1f} points',
+        f'{fit.worst_error:.1f} on the worst task',
+        f'{number} images are few' if number else 'How many images that were',
+        f'% of {number} ' if number else '% of synthetic',
+        'held out from' if images == 'held_out' else 'it was trained on',
+    ):
+        assert text in body, text
+
+
+def test_images_that_are_none_of_the_classes(tmp_path):
+    scalars = dict(HELD_OUT, agreement__held_out_recognised=20)
+    cfg = Config(dict(model=dict(architecture=network())))
+    quality = quality_of(cfg, logged(tmp_path, **scalars), dict(epoch=2))
+    card = tmp_path / 'a.md'
+    card.write_text(model_card(cfg, tmp_path / 'a.pth', {}, quality))
+    front, body = front_of(card)
+    ((result,),) = (each['results'] for each in front['model-index'])
+    assert [m['type'] for m in result['metrics']] == ['agreement']
+    assert 'only 22.0 % for the class' in body and 'estimated' not in body
+
+
+def test_a_run_logs_what_its_card_needs(tiny_runner, tmp_path):
+    options = {
+        'train_dataloader.dataset.held_out': 0.25,
+        'train_cfg.max_epochs': 1,
+        'default_hooks.agreement.always': True,
+        'default_hooks.synthesis.grid_images': 0,
+    }
+    tiny_runner(**options).train()
+    cfg = Config(dict(model={}))
+    found = quality_of(cfg, tmp_path / 'run/epoch_1.pth', dict(epoch=1))
+    assert found.images == 'held_out' and 0 <= found.recognised <= 100
+    assert found.number == 12

@@ -1,0 +1,125 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import json
+
+import pytest
+from card_helpers import export
+from helpers import front_of, network
+
+from csd_mmrazor.export import notes
+
+
+def test_of_a_run(tiny_runner, tmp_path):
+    runner = tiny_runner(
+        **{
+            'train_cfg.max_epochs': 1,
+            'default_hooks.export.teacher_license': 'cc-by-4.0',
+        }
+    )
+    runner.train()
+    front, body = front_of(tmp_path / 'run/student/README.md')
+    (scalars,) = (tmp_path / 'run').glob('*/vis_data/scalars.json')
+    (top1,) = (
+        line['accuracy/top1']
+        for line in map(json.loads, scalars.read_text().splitlines())
+        if 'accuracy/top1' in line
+    )
+    (index,) = front['model-index']
+    (result,) = index['results']
+    (metric,) = result['metrics']
+    assert index['name'] == 'student'
+    assert metric['value'] == pytest.approx(top1, abs=0.005)
+    assert (metric['type'], metric['verified']) == ('accuracy', False)
+    assert result['task']['type'] == 'image-classification'
+    assert result['dataset'] == dict(
+        type='digits', name='Digits', split='test'
+    )
+    assert front['license'] == 'cc-by-4.0'
+    assert {'data-free', 'knowledge-distillation'} <= {*front['tags']}
+    for text in (
+        'Teacher: ResNet_CIFAR (depth=18, base_channels=8), weights '
+        '`teacher.pth`',
+        'Algorithm: `CSDDistillation`',
+        '`BNStatisticsLoss` (weight 1)',
+        '`KLDivergence`',
+        'Images used: none',
+        f'top-1 {top1:.2f} % on the real images of Digits, split test',
+        'chosen on these same images',
+        'Licence of the teacher: cc-by-4.0',
+        'Synthetic images',
+        '`student.safetensors` and `student.pth`',
+    ):
+        assert text in body, text
+
+
+def test_not_validated_and_no_licence(tmp_path):
+    exported = export(
+        tmp_path,
+        val_dataloader=dict(dataset=dict(type='Digits')),
+        val_evaluator=dict(type='Accuracy'),
+        model=dict(
+            architecture=network(),
+            teachers=dict(
+                a=dict(build_cfg=dict(type='T', factory='a.py:Net')),
+                b=dict(
+                    build_cfg=dict(cfg_path='mmpretrain::b.py'),
+                    ckpt_path='https://host/b.pth',
+                ),
+            ),
+            student_ckpt='/somewhere/start.safetensors',
+        ),
+    )
+    assert exported.card == tmp_path / 'README.md'
+    front, body = front_of(exported.card)
+    assert front['model-index'] == [dict(name='out', results=[])]
+    assert 'license' not in front
+    assert 'Accuracy: not measured' in body
+    assert 'Licence of the teacher: not given' in body
+    assert 'Teacher: Net, weights `none`' in body
+    assert 'Teacher: mmpretrain::b.py, weights `b.pth`' in body
+    assert 'started from the weights in `start.safetensors`' in body
+
+
+@pytest.mark.parametrize('classes', [None, ['cat', 'dog']])
+def test_names_of_classes_where_there_are_some(classes, tmp_path):
+    data = {}
+    if classes:
+        data = dict(dataset=dict(type='A', metainfo=dict(classes=classes)))
+    exported = export(tmp_path, val_dataloader=data, val_evaluator=[])
+    told = json.loads(exported.description.read_text())
+    assert told.get('classes') == classes == exported.classes
+    is_said = bool(classes)
+    assert ('names of the classes' in exported.card.read_text()) == is_said
+    assert ('std and classes' in '\n'.join(notes(exported))) == is_said
+
+
+def test_a_teacher_by_itself(tmp_path):
+    """A classifier's own run, which had real images, is exported as well."""
+    exported = export(
+        tmp_path,
+        model=network(),
+        train_dataloader=dict(
+            dataset=dict(
+                type='RepeatDataset',
+                dataset=dict(type='mmrazor.CIFAR10Images', data_root='d'),
+            )
+        ),
+    )
+    front, body = front_of(exported.card)
+    assert 'Images used: those of CIFAR10Images d' in body
+    assert 'data-free' not in front['tags']
+    assert 'Teacher' not in body
+    assert exported.safetensors.is_file()
+
+
+def test_what_safetensors_cannot_hold(tmp_path, monkeypatch):
+    """It is exported all the same, and the reason told."""
+
+    def fail(state):
+        raise ValueError('w is a torch.sparse_coo tensor')
+
+    monkeypatch.setattr('csd_mmrazor.export.student.write_safetensors', fail)
+    exported = export(tmp_path)
+    assert exported.safetensors is None and exported.weights.is_file()
+    assert not (tmp_path / 'out.safetensors').exists()
+    assert 'since w is a torch.sparse_coo' in '\n'.join(notes(exported))
+    assert 'out.safetensors' not in exported.card.read_text()
