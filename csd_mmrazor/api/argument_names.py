@@ -13,6 +13,7 @@ _ARGUMENTS = {
         rf'\bloss_{name}\b': f'loss_weights=dict({name}=...)'
         for name in ('oh', 'bn', 'csd', 'adv')
     },
+    r'\btarget_(views|maps)\b': 'keep_targets=...',
     r'\bdata_preprocessor\b': 'mean=..., std=...',
     r'\b(max_epochs|num_samples)\b': 'budget=...',
 }

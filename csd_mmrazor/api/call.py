@@ -10,13 +10,23 @@ from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Dict,
+    List,
+    Literal,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import torch
 import torch.nn as nn
 from mmengine.config import Config
 from mmengine.runner import BaseLoop, Runner
 
+from ..datasets import BankError, ImageBank, check_init_bank
 from ..datasets.image_folder import list_image_folder
 from ..export import check_license
 from ..models.classifiers import TorchClassifier
@@ -156,6 +166,9 @@ def distill(
     init_labels: str = 'folders',
     teacher_blocks: Optional[bool] = None,
     teacher_license: Optional[str] = None,
+    keep_targets: bool = False,
+    compile: Union[bool, Literal['reduce-overhead']] = False,
+    graph: bool = False,
     plan_only: bool = False,
 ) -> Union[Run, Plan]:
     """Train a small network to do what a large one does, without its images.
@@ -243,6 +256,16 @@ def distill(
         teacher_license (str, optional): What the teacher may be used under,
             such as 'apache-2.0', for the model card beside the student.
             Defaults to None, not given.
+        keep_targets (bool): Whether the teacher's answers to four crops and
+            flips of each image are kept with it. The student sees these
+            alone, and its steps need no pass of the teacher. Defaults to
+            False.
+        compile (bool | str): Whether steps of synthesis are compiled by
+            ``torch.compile``: True, or 'reduce-overhead'. For a ``budget``
+            that is no time, since how long that takes cannot be planned.
+            Defaults to False.
+        graph (bool): Whether whole steps of synthesis are replayed as a CUDA
+            graph, on a GPU. Defaults to False.
         plan_only (bool): Whether to return the plan and train nothing.
             Defaults to False.
 
@@ -277,6 +300,17 @@ def distill(
     if amp not in (None, 'bfloat16', 'float16'):
         raise ValueError(
             f'amp should be None, "bfloat16" or "float16", but got {amp!r}.'
+        )
+    check_value('compile of distill', compile, (bool, 'reduce-overhead'))
+    if compile and isinstance(parsed, float):
+        raise ValueError(
+            f'compile={compile!r} takes minutes, which budget={budget!r}, a '
+            'time, cannot plan with: give it a number of steps, or "paper".'
+        )
+    if graph and device == 'cpu':
+        raise ValueError(
+            'graph=True replays steps on a GPU, but device is "cpu": leave it '
+            'out.'
         )
     num_classes = _number_of(classes)
     told: List[str] = []
@@ -327,6 +361,13 @@ def distill(
     names = None if num_classes == classes else [*classes]
     with isolated(device):
         val_cfg = _val_of(val, inputs, traced['teacher'].num_classes, names)
+    _check_init_bank(
+        init_bank,
+        inputs.image_shape,
+        traced['teacher'].num_classes,
+        [] if names is None and val is None else names,
+        init_labels,
+    )
     chosen = dict(
         method=method,
         loss_weights=loss_weights,
@@ -339,6 +380,9 @@ def distill(
         else str(Path(init_bank).resolve()),
         init_labels=init_labels,
         teacher_license=teacher_license,
+        keep_targets=keep_targets,
+        compile=compile,
+        graph=graph,
     )
 
     blocks = bool(chains)
@@ -638,6 +682,17 @@ def _row(
     if isinstance(parsed, int):
         row = fit_steps(row, parsed)
     return row
+
+
+def _check_init_bank(init_bank: Any, *about: Any) -> None:
+    """Check images to start with; arguments as of ``check_init_bank``."""
+    ImageBank(init_bank=init_bank, init_labels=about[-1])
+    if init_bank is None:
+        return
+    try:
+        check_init_bank(init_bank, *about)
+    except (BankError, FileNotFoundError, ValueError) as error:
+        raise type(error)(f'init_bank={str(init_bank)!r}: {error}') from error
 
 
 def _val_of(

@@ -3,7 +3,16 @@
 
 from copy import deepcopy
 from math import ceil, isfinite
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Dict,
+    Literal,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import torch.nn as nn
 
@@ -58,6 +67,8 @@ TASKS = dict(
     channels=('ChannelPermutationTask', False, True),
     rotation_channels=('RotationPermutationTask', True, True),
 )
+# Crops and flips of each image, of which a teacher's answers are kept.
+_VIEWS = 4
 # Share of each round by which a student is chosen without validation.
 HELD_OUT = 0.1
 
@@ -259,6 +270,9 @@ def make_config(
     blocks: bool = False,
     teacher_license: Optional[str] = None,
     classes: Optional[Sequence[str]] = None,
+    keep_targets: bool = False,
+    compile: Union[bool, Literal['reduce-overhead']] = False,
+    graph: bool = False,
 ) -> Dict[str, Any]:
     """Make the config of a run; a pure function.
 
@@ -287,6 +301,10 @@ def make_config(
             Defaults to False.
         teacher_license (str, optional): What the teacher may be used under.
         classes (sequence[str], optional): Names of the classes in order.
+        keep_targets (bool): Whether what the teacher says is kept with the
+            bank. Defaults to False.
+        compile (bool | str): As of ``ImageSynthesizer``.
+        graph (bool): Likewise.
 
     Returns:
         dict[str, Any]: Plain data.
@@ -327,6 +345,10 @@ def make_config(
         amp=amp,
         **_generation(method, schedule, inputs, augment_cfg),
     )
+    if compile:
+        synthesizer['compile'] = compile
+    if graph:
+        synthesizer['graph'] = graph
     files = dict(weights or {})
     model: Dict[str, Any] = dict(
         _scope_='mmrazor',
@@ -400,6 +422,22 @@ def make_config(
         max_retries=2,
         synthesizer=synthesizer,
     )
+    if keep_targets:
+        if not (of_student['kd'] or with_feature):
+            raise ValueError(
+                'keep_targets=True keeps what the teacher says, but no loss '
+                'of the student looks at it: leave it out, or give '
+                '"kd" or "feature" of loss_weights a weight above 0.'
+            )
+        if augment_cfg is None:
+            raise ValueError(
+                'keep_targets=True keeps what the teacher says of crops and '
+                'flips, but augment=None makes none: leave out one of them, '
+                'or give augment=dict(padding=0, flip_prob=0.5).'
+            )
+        cfg['default_hooks']['synthesis'].update(
+            target_views=_VIEWS, target_maps=with_feature
+        )
     if classes is not None:
         cfg['train_dataloader']['dataset']['metainfo'] = dict(
             classes=list(classes)

@@ -38,6 +38,10 @@ def read_config(path: Union[str, Path]) -> Config:
         path = _installed(str(path))
     if not Path(path).is_file():
         raise FileNotFoundError(_missing(Path(path), 'The config'))
+    if Path(path).suffix not in ('.py', '.json', '.yaml', '.yml'):
+        raise ValueError(
+            f'{path} is no config, which is a file .py, .json, .yaml or .yml.'
+        )
     try:
         files = dict(_files(str(path)))
         for each, text in files.items():

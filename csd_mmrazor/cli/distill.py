@@ -175,6 +175,26 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         choices=['bfloat16', 'float16'],
         help='train in mixed precision',
     )
+    group.add_argument(
+        '--keep-targets',
+        action='store_true',
+        help="keep the teacher's answers with the images: student steps need "
+        'no pass of it',
+    )
+    group.add_argument(
+        '--compile',
+        nargs='?',
+        const=True,
+        default=False,
+        choices=['reduce-overhead'],
+        help='compile steps of synthesis by torch.compile; for a budget of '
+        'steps',
+    )
+    group.add_argument(
+        '--graph',
+        action='store_true',
+        help='replay steps of synthesis as a CUDA graph, on a GPU',
+    )
     args = parser.parse_args(argv)
     if args.no_augment and args.augment:
         parser.error('give --augment or --no-augment')

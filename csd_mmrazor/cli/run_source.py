@@ -168,11 +168,6 @@ def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
             f'{argument} {name}: there is no such file. It may be student, '
             "teacher, or a file with weights of the student's network."
         )
-    if path.suffix in ('.onnx', '.pt2'):
-        raise ValueError(
-            f'{argument} {name}: a network cannot be built from such a file. '
-            'Name the weights that it was made of, as .pth or .safetensors.'
-        )
     _, model = plain_student(run.cfg)
     load_weights(model, str(path), argument)
     check_weights(model, str(path))

@@ -7,6 +7,7 @@ from .dummy_images import DummyImages
 from .folder_images import FolderImages, LentImages
 from .image_bank import ImageBank
 from .imagenet import ImageNetImages
+from .init_pictures import check_init_bank
 from .real_images import CIFAR10Images, CIFAR100Images, SVHNImages
 from .tiny_imagenet import TinyImageNet
 
@@ -25,4 +26,5 @@ __all__ = [
     'SVHNImages',
     'TinyImageNet',
     'bank_collate',
+    'check_init_bank',
 ]

@@ -44,15 +44,10 @@ from .bank_folder import (
 )
 from .held_out import HeldOut
 from .image_codec import ImageCodec
-from .image_folder import (
-    digest_of_files,
-    list_image_folder,
-    list_pictures,
-    names_of_folders,
-)
+from .image_folder import digest_of_files
 from .image_store import DiskStore, MemoryStore, shards_held
+from .init_pictures import init_pictures, read_init_picture
 from .loose_rounds import targets_name, write_note
-from .pictures import read_picture
 
 GIB = 2**30
 # Of ``read_ahead``: more than threads can use, each batch in memory.
@@ -666,7 +661,10 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         """Copy a folder of images."""
         if any(shard.epoch != IMPORTED for shard in self.opened.shards):
             return  # it was complete, and a capacity may have dropped some
-        samples = self._samples(root)
+        opened = self.opened
+        samples = init_pictures(
+            root, opened.num_classes, opened.classes, self.init_labels
+        )
         self.opened.start_with(digest_of_files(root, samples))
         for index, (images, labels) in enumerate(self._imported(samples)):
             if not self.opened.had(IMPORTED, index):
@@ -679,48 +677,15 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                     labels = found[0].astype(np.int64)
                 self.append(images, labels, IMPORTED, index)
 
-    def _samples(self, root: str) -> List[Tuple[Path, int]]:
-        """The pictures of a folder, with their labels, if they have any."""
-        if self.init_labels == 'teacher':
-            return [(path, 0) for path in list_pictures(root)]
-        names = names_of_folders(root, self.opened.classes)
-        try:
-            return list_image_folder(root, self.opened.num_classes, names)
-        except ValueError as error:
-            try:
-                list_pictures(root)
-            except (OSError, ValueError):
-                raise error from None  # no labels mend that
-            raise ValueError(
-                f'{error} Or let the teacher say what the images are, '
-                'whatever their folders are called: init_labels="teacher" '
-                '(--init-labels teacher).'
-            ) from error
-
     def _imported(
         self, samples: Sequence[Tuple[Path, int]]
     ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Batches of pictures: images and labels."""
-        channels, height, width = self.opened.image_shape
-        if channels not in (1, 3):
-            raise BankError(
-                f'{samples[0][0]} of init_bank, and any other picture, is '
-                f'read as grey or RGB, but the bank holds images of {channels}'
-                ' channels: give init_bank the bank of another run, whose '
-                'images may have any number.'
-            )
         for start in range(0, len(samples), SHARD_SIZE):
             stop_if_asked()
             images, labels = [], []
             for path, label in samples[start : start + SHARD_SIZE]:
-                image = read_picture(path, grey=channels == 1)
-                if image.shape[:2] != (height, width):
-                    raise BankError(
-                        f'{path} of init_bank has {image.shape[1]}x'
-                        f'{image.shape[0]} pixels, but the bank holds images '
-                        f'of {width}x{height}.'
-                    )
-                images.append(image.reshape(height, width, channels))
+                images.append(read_init_picture(path, self.opened.image_shape))
                 labels.append(label)
             yield (
                 np.stack(images).transpose(0, 3, 1, 2).copy(),

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from itertools import chain
+from typing import Any, Dict
 
 import torch.nn as nn
 from mmengine.model import MomentumAnnealingEMA
@@ -24,9 +25,9 @@ class RunningMean(MomentumAnnealingEMA):
             self.module.named_parameters(), self.module.named_buffers()
         )
         names = {name for name, _ in own}
-        self.avg_parameters = {
+        self.avg_parameters: Dict[str, Any] = {
             name: value
-            for name, value in self.avg_parameters.items()
+            for name, value in self.module.state_dict().items()
             if name in names
         }
 

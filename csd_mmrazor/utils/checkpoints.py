@@ -251,6 +251,11 @@ def _check_members(
             f'{name} is a TorchScript archive, which holds code, and is not '
             'loaded.'
         )
+    if not any(n.rpartition('/')[2] == 'data.pkl' for n in names):
+        raise CheckpointError(
+            f'{name} is an archive, but not one of torch.save: there is no '
+            'data.pkl in it. A program of torch.export (.pt2) is none either.'
+        )
     wrong = [
         member
         for member in archive.infolist()

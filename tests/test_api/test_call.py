@@ -3,8 +3,10 @@ import json
 import logging
 import os
 import random
+import re
 import sys
 from collections import OrderedDict
+from contextlib import nullcontext
 from copy import deepcopy
 
 import numpy as np
@@ -18,7 +20,7 @@ from PIL import Image
 
 from csd_mmrazor.api.config import is_normalised
 from csd_mmrazor.api.start import digest_of_weights
-from csd_mmrazor.datasets import BankFolder
+from csd_mmrazor.datasets import BankError, BankFolder
 
 
 def process_state():
@@ -396,6 +398,47 @@ def test_other_ways(arguments, teacher, net, call, tmp_path):
     assert run.report == tmp_path.resolve() / 'run/report.html'
 
 
+@pytest.mark.parametrize('feature', [0, 1])
+def test_what_the_teacher_says_is_kept(feature, teacher, net, call):
+    """No step of the student asks the teacher then."""
+    run = call(
+        *(teacher, net(4)),
+        val=None,
+        budget=3,
+        keep_targets=True,
+        loss_weights=dict(feature=feature),
+    )
+    cfg = Config.fromfile(run.config)
+    hook = cfg.default_hooks.synthesis
+    assert (hook.target_views, hook.target_maps) == (4, bool(feature))
+    bank = BankFolder(run.work_dir / 'bank')
+    assert bank.target_kind.views == 4
+    assert len(bank.targets) == len(bank.shards) > 0
+
+
+def test_what_is_compiled(teacher, net, call):
+    arguments = dict(budget=3, val=None, plan_only=True)
+    made = []
+
+    def build(**synthesizer):
+        made.append(synthesizer)
+        raise StopIteration
+
+    with pytest.MonkeyPatch.context() as patch:
+        # As on a machine with a GPU.
+        patch.setattr('csd_mmrazor.api.call._device', lambda name: 'cuda')
+        patch.setattr('csd_mmrazor.api.call.isolated', lambda _: nullcontext())
+        patch.setattr(
+            'csd_mmrazor.api.call.run_trial',
+            lambda cfg, *_: build(**cfg['default_hooks']['synthesis']),
+        )
+        for given in (dict(), dict(compile=True, graph=True)):
+            with pytest.raises(StopIteration):
+                call(teacher, net(4), **arguments, **given)
+    plain, fast = (each['synthesizer'] for each in made)
+    assert fast == dict(plain, compile=True, graph=True)
+
+
 def test_a_bank_to_start_with(finished, teacher, net, call):
     bank = finished['run'].work_dir / 'bank'
     run = call(teacher, net(4), budget=3, init_bank=bank)
@@ -602,8 +645,24 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(teacher_args=dict(width=3)), 'teacher_args.* made already'),
         (dict(teacher_weights='no.pth'), 'teacher_weights=no.pth'),
         (dict(init_bank='nowhere'), 'init_bank'),
+        (dict(init_bank=''), "init_bank of ImageBank .* got ''"),
+        (dict(teacher_weights='net.pt2'), 'teacher_weights=net.pt2 is a pr'),
+        (dict(student_weights='net.onnx'), 'student_weights=net.onnx is a'),
         (dict(init_labels='teacher'), 'init_labels="teacher"'),
         (dict(init_labels='x'), 'init_labels'),
+        (dict(keep_targets=1), 'keep_targets of distill'),
+        (
+            dict(keep_targets=True, loss_weights=dict(kd=0, feature=0)),
+            'keep_targets=True keeps .* no loss of the student',
+        ),
+        (
+            dict(keep_targets=True, augment=None),
+            'keep_targets=True keeps .* augment=None makes none',
+        ),
+        (dict(compile='fast', budget=9), 'compile of distill'),
+        (dict(compile=True, budget='1min'), "budget='1min', a time, cannot"),
+        (dict(graph=True), 'graph=True replays steps on a GPU'),
+        (dict(graph='yes'), 'graph of distill'),
         (dict(teacher_license=' '), 'teacher_license should be a text'),
         (dict(image_shape=(3, 12, 12), mean=0.4, std=0.3), 'teacher does not'),
     ],
@@ -612,6 +671,50 @@ def test_wrong_arguments(arguments, message, teacher, net, call, tmp_path):
     with pytest.raises((ValueError, TypeError, OSError), match=message):
         call(teacher, net(4), **arguments)
     assert not (tmp_path / 'run' / 'bank').exists()
+
+
+@pytest.mark.parametrize(
+    'kind, init_labels, message',
+    [
+        ('empty', 'folders', 'There are no images'),
+        ('no pictures', 'teacher', 'There are no images'),
+        ('work dir', 'folders', r'the work dir of a run, .* give .*/bank\.'),
+        ('work dir', 'teacher', r'the work dir of a run, .* give .*/bank\.'),
+        ('other size', 'teacher', '9x9 pixels, but .* of 12x12'),
+        ('one class', 'folders', 'has images of 1 classes'),
+        ('other shape', 'folders', r'image_shape=\[1, 9, 9\], but'),
+        ('other classes', 'folders', 'num_classes=7, but'),
+        ('damaged', 'folders', 'manifest.json, cannot be used'),
+    ],
+)
+def test_images_to_start_with_that_do_not_fit(
+    kind, init_labels, message, teacher, net, call, tmp_path, monkeypatch
+):
+    """They are refused before anything is tried."""
+    monkeypatch.setattr('csd_mmrazor.api.call.run_trial', None)
+    root = tmp_path / 'start'
+    (root / '0').mkdir(parents=True)
+    bank = root / 'bank' if kind == 'work dir' else root
+    if kind in ('work dir', 'other shape', 'other classes', 'damaged'):
+        shape = (1, 9, 9) if kind == 'other shape' else (1, 12, 12)
+        BankFolder(bank, shape, 7 if kind == 'other classes' else 10).append(
+            np.zeros((2, *shape), np.uint8), np.zeros(2, int), 0, 0, True
+        )
+    if kind == 'damaged':
+        (bank / 'manifest.json').write_text('{')
+    elif kind == 'no pictures':
+        (root / '0/notes.txt').write_text('none')
+    elif kind in ('other size', 'one class'):
+        Image.new('L', (9, 9)).save(root / '0/a.png')
+    with pytest.raises((BankError, OSError, ValueError)) as caught:
+        call(
+            *(teacher, net(4)),
+            val=None,
+            init_bank=str(root),
+            init_labels=init_labels,
+        )
+    assert re.search(message, str(caught.value)), caught.value
+    assert f"init_bank='{root}'" in str(caught.value)
 
 
 @pytest.mark.parametrize(

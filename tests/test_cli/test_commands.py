@@ -33,6 +33,9 @@ LEAST = ('--teacher', 'a.py:Net', '--student', 'b.py:Net', '--image-shape')
         ),
         (('--loss-weights', 'bn=0.5'), dict(loss_weights=dict(bn=0.5))),
         (('--out', 'runs/a', '--budget', '90'), dict(work_dir='runs/a')),
+        (('--compile',), dict(compile=True, graph=False, keep_targets=False)),
+        (('--compile', 'reduce-overhead'), dict(compile='reduce-overhead')),
+        (('--graph', '--keep-targets'), dict(graph=True, keep_targets=True)),
     ],
 )
 def test_arguments(options, expected):

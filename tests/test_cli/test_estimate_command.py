@@ -80,7 +80,7 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
     common = ('--out', 'new.json')
     for argv, message in (
         ((tmp_path / 'none', *common), 'none does not exist'),
-        ((tmp_path / 'empty', *common), 'no config beside'),
+        ((tmp_path / 'empty', *common), 'no config in'),
         ((run, '--teacher-accuracy', '0.934', *common), 'in percent'),
         ((run, '--teacher-accuracy', '101', *common), 'in percent'),
         ((run, '--teacher-accuracy', 'nan', *common), 'in percent'),

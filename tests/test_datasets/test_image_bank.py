@@ -18,6 +18,7 @@ from csd_mmrazor.datasets import (
     ImageBank,
     bank_collate,
     image_bank,
+    init_pictures,
     pictures,
 )
 from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL, TargetKind
@@ -518,7 +519,7 @@ def test_a_folder_that_changed_within_its_import(
                 raise KeyboardInterrupt
             return pictures.read_picture(path, grey)
 
-        monkeypatch.setattr(image_bank, 'read_picture', read_picture)
+        monkeypatch.setattr(init_pictures, 'read_picture', read_picture)
         bank = ImageBank(
             init_bank=str(tmp_path / 'images'), init_labels=labels
         )

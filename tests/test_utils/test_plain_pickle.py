@@ -339,6 +339,13 @@ def test_crafted_pickles_alone_are_refused(code):
         load_pickle(io.BytesIO(code), 'a.pkl', LISTS)
 
 
+def test_archives_of_others_are_refused():
+    """They are whole, and say nothing of a damage."""
+    np.savez('a.npz', a=np.zeros(2))
+    with pytest.raises(CheckpointError, match='a.npz is an archive, but not'):
+        load_file('a.npz')
+
+
 def test_scripts_are_refused():
     torch.jit.script(torch.nn.Linear(1, 1)).save('a.pth')
     with pytest.raises(CheckpointError, match='a TorchScript archive'):

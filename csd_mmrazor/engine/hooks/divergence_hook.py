@@ -6,7 +6,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
 
+from .finished_bank_checks import check_finished_bank
 from .loss_report_hook import is_reported
+from .synthesis_hook import SynthesisHook
 
 
 @HOOKS.register_module()
@@ -18,10 +20,18 @@ class DivergenceHook(Hook):
     alone stops nothing: under float16 the step is skipped then. Processes
     have the same weights, so all come to the same result; a step without
     report waits for nothing.
+
+    Where no ``SynthesisHook`` checks networks and bank, it does so before the
+    first step.
     """
 
     # After the optimizer's step, before the checkpoint.
     priority = 'LOW'
+
+    def before_train(self, runner: Runner) -> None:
+        """Refuse networks that cannot be worked with on a finished bank."""
+        if not any(isinstance(hook, SynthesisHook) for hook in runner.hooks):
+            check_finished_bank(runner)
 
     def after_train_iter(
         self,

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .agreement import agreement, calibration_error
 from .best_step import NonFiniteSynthesisError, SynthesisBatch
+from .checks import check_classifiers
 from .image_synthesizer import ImageSynthesizer
 from .lasting_generator import LastingGenerator
 from .meta_generator import MetaGenerator
@@ -31,6 +32,7 @@ __all__ = [
     'agreement',
     'aux_answers',
     'calibration_error',
+    'check_classifiers',
     'count_unrecognised',
     'image_grid',
     'recognition_metrics',

@@ -5,6 +5,7 @@ from typing import Tuple
 import torch
 import torch.nn as nn
 from mmengine.logging import print_log
+from torch import Tensor
 
 from ..utils import (
     about_outputs,
@@ -41,8 +42,7 @@ def check_networks(
             one that no training leaves, one is random in eval mode, or a
             teacher returns probabilities.
     """
-    for role, model in networks.by_role.items():
-        check_weights(model, role)
+    _check_weights(networks)
     with frozen(*networks.modules, generator), torch.no_grad():
         device = next(networks.teachers.parameters()).device
         generator.to(device)
@@ -106,8 +106,37 @@ def check_networks(
     return same_classes(classes), tuple(inputs.shape[1:])
 
 
+def check_classifiers(networks: Networks, inputs: Tensor, images: str) -> int:
+    """Check that networks can learn from each other on given images.
+
+    Args:
+        networks (Networks): Teachers and student.
+        inputs (Tensor): (N, C, H, W), normalised.
+        images (str): What the inputs are called, for the messages.
+
+    Returns:
+        int: The number of classes.
+
+    Raises:
+        ValueError: As of :func:`check_networks`, of BN layers aside.
+    """
+    _check_weights(networks)
+    classes = {}
+    with frozen(*networks.modules), torch.no_grad():
+        for role, model in networks.by_role.items():
+            classes[role] = count_classes(model, inputs, role, images)
+            _check_outputs(model, inputs, role, model is networks.student)
+            check_statistics(model, inputs, role)
+    return same_classes(classes)
+
+
+def _check_weights(networks: Networks) -> None:
+    for role, model in networks.by_role.items():
+        check_weights(model, role)
+
+
 def _check_outputs(
-    model: nn.Module, inputs: torch.Tensor, role: str, is_student: bool
+    model: nn.Module, inputs: Tensor, role: str, is_student: bool
 ) -> None:
     """Check that a network in eval mode is not random, and returns logits."""
     who = f'{role} ({type(model).__name__})'
@@ -120,9 +149,7 @@ def _check_outputs(
         print_log(f'{who} {about_outputs(kind)}.', 'current', logging.WARNING)
 
 
-def _check_gradients(
-    teacher: nn.Module, inputs: torch.Tensor, role: str
-) -> None:
+def _check_gradients(teacher: nn.Module, inputs: Tensor, role: str) -> None:
     """Check that gradients reach a teacher's BN layers from its inputs.
 
     Gradient checkpointing runs layers a second time and shows losses only

@@ -32,6 +32,8 @@ _INSIDE = re.compile(
 )
 # Counters: of BN layers, and what profilers (thop) leave in a network.
 _COUNTERS = ('num_batches_tracked', 'total_ops', 'total_params')
+# Suffixes of ONNX, torch.export and what runs on devices.
+_PROGRAMS = ('.onnx', '.pt2', '.tflite', '.engine', '.mlmodel')
 _HOW_TO_SAVE = (
     'Save the weights alone, in the program that made the file: '
     'torch.save(network.state_dict(), FILE).'
@@ -185,6 +187,12 @@ def _read(path: str, argument: str) -> Dict[str, Any]:
     """What a file or URL holds, a dict."""
     # A dotted name is one of the config's.
     hint = f': --cfg-options {argument}=FILE' if '.' in argument else ''
+    if Path(path).suffix in _PROGRAMS:
+        raise ValueError(
+            f'{argument}={path} is a program, from which weights cannot be '
+            'taken. Name the weights that it was made of, as .pth or '
+            f'.safetensors{hint}'
+        )
     try:
         if path.startswith(('http://', 'https://')):
             target = Path(torch.hub.get_dir(), 'checkpoints', Path(path).name)
