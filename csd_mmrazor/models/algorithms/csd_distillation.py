@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import math
+from functools import partial
 from typing import (
     Any,
     Callable,
@@ -25,6 +26,7 @@ from ...utils import (
     check_teachers,
     to_device,
 )
+from ...utils.arguments import check_value
 from ...utils.error_text import named_error
 from ...utils.modules import exclude_from_checkpoints, switch_inplace_off
 from ..connectors import infer_connectors
@@ -50,6 +52,7 @@ from ..utils import (
     same_classes,
     set_memory_format,
 )
+from .replayed_passes import ReplayedPasses
 
 
 @MODELS.register_module()
@@ -90,6 +93,10 @@ class CSDDistillation(BaseAlgorithm):
             (3, 32, 32).
         log_interval (int): ``LossReportHook`` reads the losses of every so
             many steps off the device, which waits for it. Defaults to 10.
+        graph (bool): Whether the forward and backward passes of steps are
+            replayed as CUDA graphs, one of the student's and one of the
+            head's; see docs/speed.md. Where there can be none, steps run
+            one by one, and the log says why. Defaults to False.
         data_preprocessor (dict | nn.Module, optional): Usually a
             ``BankDataPreprocessor``. Defaults to the student's.
         **kwargs: Arguments of ``BaseAlgorithm``.
@@ -115,9 +122,12 @@ class CSDDistillation(BaseAlgorithm):
         student_ckpt: Optional[str] = None,
         image_shape: Sequence[int] = (3, 32, 32),
         log_interval: int = 10,
+        graph: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(architecture=architecture, **kwargs)
+        check_value('graph of CSDDistillation', graph, (bool,))
+        self.replayed = ReplayedPasses() if graph else None
         self.image_shape = tuple(image_shape)
         check_integer('log_interval of CSDDistillation', log_interval)
         self.log_interval = log_interval
@@ -351,9 +361,14 @@ class CSDDistillation(BaseAlgorithm):
         log_vars = {}
         for name, mode, given in steps:
             optimizer = optimizers[name]
-            with optimizer.optim_context(forward):
-                losses = forward(inputs, labels=labels, mode=mode, **given)
-            loss, part_vars = self.parse_losses(losses)
+            passes = partial(self._passes, forward, optimizer, mode)
+            batch = dict(inputs=inputs, labels=labels, **given)
+            if self.replayed is None:
+                loss, part_vars = passes(**batch)
+            else:
+                loss, part_vars = self.replayed(
+                    name, passes, batch, self, optimizer, forward is not self
+                )
             norm = keep_norm(optimizer)
             optimizer.update_params(loss)
             if mode == 'aux_loss':
@@ -363,6 +378,14 @@ class CSDDistillation(BaseAlgorithm):
                 part_vars[prefix + optimizer.grad_name] = norm.value
             log_vars.update(part_vars)
         return {name: value.detach() for name, value in log_vars.items()}
+
+    def _passes(
+        self, forward: Callable, optimizer: OptimWrapper, mode: str, **batch
+    ) -> Tuple[Tensor, Dict[str, Tensor]]:
+        """Losses of a part, their sum first."""
+        with optimizer.optim_context(forward):
+            losses = forward(batch.pop('inputs'), mode=mode, **batch)
+        return self.parse_losses(losses)
 
     def init_weights(self) -> None:
         """Draw the weights; then the student gets those it is to start from.

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import math
+from functools import partial
 from typing import Dict, List, Optional, Tuple, Union
 
 import torch.nn as nn
@@ -15,7 +16,7 @@ from ..pretext_tasks import (
     draw_views,
     joint_labels,
 )
-from ..utils import full_precision
+from ..utils import drawn, full_precision
 
 
 @MODELS.register_module()
@@ -132,13 +133,15 @@ class SelfSupervisedAuxHead(BaseModule):
         views = self.task.views(inputs)
         if self.views_per_image is None:
             return views, None
-        drawn = draw_views(
+        draw = partial(
+            draw_views,
             len(inputs),
             self.task.num_views,
             self.views_per_image,
             inputs.device,
         )
-        return chosen_views(views, drawn), drawn
+        (which,) = drawn(lambda: (draw(),))
+        return chosen_views(views, which), which
 
     def loss(
         self,

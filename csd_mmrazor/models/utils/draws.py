@@ -74,7 +74,7 @@ _current: ContextVar[Optional[Draws]] = ContextVar('draws', default=None)
 
 
 def drawn(draw: Draw) -> Tuple[Tensor, ...]:
-    """Random tensors that a step of synthesis needs.
+    """Random tensors that a step of synthesis or training needs.
 
     Whatever draws within such a step, such as an augmentation, is to do it
     here, or the step cannot be replayed.
