@@ -28,9 +28,23 @@ def parse_args() -> argparse.Namespace:
         help="a run's checkpoint, a student's weights alone, or a URL; "
         '"none" tests what the config itself initialises',
     )
+    parser.add_argument(
+        '--revise-keys',
+        nargs='+',
+        default=[],
+        metavar='PATTERN=NEW',
+        help='regular expressions, and what replaces each in the names of '
+        'the checkpoint, such as "^linear=head.fc" "^layer=backbone.layer"',
+    )
     add_config_arguments(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not all('=' in pair for pair in args.revise_keys):
+        parser.error(
+            f'--revise-keys takes PATTERN=NEW, got {args.revise_keys}'
+        )
+    # A pattern may have an equals sign, (?=...), and a name has none.
+    args.revise_keys = [pair.rsplit('=', 1) for pair in args.revise_keys]
     return args
 
 
@@ -48,7 +62,13 @@ def test(args: argparse.Namespace) -> None:
     if args.checkpoint != 'none':
         model = getattr(runner.model, 'module', runner.model)
         student = getattr(model, 'architecture', model)
-        load_weights(student, args.checkpoint, 'checkpoint')
+        load_weights(
+            student,
+            args.checkpoint,
+            'checkpoint',
+            args.revise_keys,
+            '--revise-keys PATTERN=NEW',
+        )
     runner.test()
     leave_together()
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from .error_text import named_error
 from .files import last_part, own_file
 from .plain_pickle import (
     NotPlainError,
@@ -139,7 +140,7 @@ def _load(file: BinaryIO, name: str, device: torch.device) -> Any:
     except Exception as error:
         raise CheckpointError(
             f'{name} is not a checkpoint, or was cut short '
-            f'({type(error).__name__}).'
+            f'({named_error(error)}).'
         ) from error
 
 
@@ -184,10 +185,12 @@ def _load_legacy(
 
     def announced(key: str, size: int) -> torch.Tensor:
         nonlocal room
-        if key not in storages and size <= room:
+        if key not in storages:
+            if size > room:
+                raise ValueError(f'it ends before a storage of {size} bytes')
             storages[key] = torch.empty(size, dtype=torch.uint8)
             room -= size
-        if key not in storages or len(storages[key]) != size:
+        if len(storages[key]) != size:
             raise NotPlainError(f'a storage of {size} bytes in {key}')
         return storages[key]
 

@@ -4,9 +4,12 @@
 from argparse import Namespace
 
 import pytest
+import torch
 from helpers import ROOT
 
 from csd_mmrazor.cli.config import load_config
+from csd_mmrazor.cli.test import parse_args
+from csd_mmrazor.utils import load_file
 
 BASE = 'configs/csd/csd_vgg11_resnet18_cifar10.py'
 OWN = "dict(batch_size=7, dataset=dict(_delete_=True, type='CustomDataset'))"
@@ -107,3 +110,30 @@ def test_in_options(section, value):
     assert cfg[f'val_{part}'].get(name) != value
     cfg = load(path, val_dataloader=None, val_evaluator=None, val_cfg=None)
     assert cfg.test_dataloader and cfg.test_evaluator
+
+
+def test_weights_of_other_names(forked, tmp_path):
+    """A stranger's file of the same network, by the names of its author."""
+    weights = load_file(ROOT / 'docs/results/weights/digits16_csd_seed0.pth')
+    renamed = {
+        'module.'
+        + key.replace('head.fc', 'linear').replace('backbone.', ''): v
+        for key, v in weights['state_dict'].items()
+    }
+    torch.save(dict(state_dict=renamed, best_prec1=85.28), tmp_path / 'a.th')
+    config = ROOT / 'configs/csd/csd_digits16.py'
+    done = forked(config, 'a.th', tool='test.py')
+    assert done.status != [0]
+    assert 'map them by --revise-keys PATTERN=NEW' in done.stderr
+    pairs = (r'^linear\.=head.fc.', r'^(?!head|a=b)=backbone.')
+    done = forked(config, 'a.th', '--revise-keys', *pairs, tool='test.py')
+    assert done.status == [0], done.output
+    assert 'accuracy/top1: 85.2778' in done.stdout
+
+
+def test_a_name_less(monkeypatch, capsys):
+    argv = ['test.py', 'c.py', 'a.th', '--revise-keys', '^linear']
+    monkeypatch.setattr('sys.argv', argv)
+    with pytest.raises(SystemExit):
+        parse_args()
+    assert '--revise-keys takes PATTERN=NEW' in capsys.readouterr().err

@@ -26,6 +26,7 @@ _EMA_NAMES = (
 )
 # What wraps a network: DataParallel, Lightning, MMRazor, this package.
 _WRAPPERS = ('module', 'model', 'net', 'network', 'architecture', 'student')
+_OUTSIDE = re.compile(rf'^(?:(?:{"|".join(_WRAPPERS)})\.)+')
 # What torch.compile, FSDP and activation checkpointing put inside names.
 _INSIDE = re.compile(
     r'\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.'
@@ -53,6 +54,7 @@ def load_weights(
     path: str,
     argument: str,
     revise_keys: Sequence[Tuple[str, str]] = (),
+    revised_by: str = '',
 ) -> None:
     """Load a network's weights from a file or URL, all of them.
 
@@ -70,7 +72,10 @@ def load_weights(
         revise_keys (sequence[tuple[str, str]]): Pairs of a regular
             expression and what replaces it in the names of the file, as in
             MMEngine's ``load_checkpoint``. A name of which nothing is left
-            is not loaded. Defaults to none.
+            is not loaded. They are also tried without what wrapped the
+            network, and behind ``module.``. Defaults to none.
+        revised_by (str): How people set ``revise_keys``, if not beside
+            ``ckpt_path``. Defaults to '', not at all.
 
     Raises:
         FileNotFoundError: If there is no such file, or it cannot be
@@ -81,6 +86,9 @@ def load_weights(
     """
     found = _find(model, path, argument, revise_keys)
     path = str(path)
+    how = revised_by
+    if argument.endswith('.ckpt_path'):
+        how = 'revise_keys=[(PATTERN, NEW)] beside ckpt_path'
     what = f'{argument}={path}'
     network = type(model).__name__
     own = model.state_dict()
@@ -106,19 +114,16 @@ def load_weights(
         [key for key in keys if key.split('.')[-1] not in _COUNTERS]
         for keys in (result.missing_keys, result.unexpected_keys)
     )
+    others = [key for key in found.weights if key not in own]
     if missing:
         raise ValueError(
             f'{what} is not a checkpoint of this {network}: it lacks '
             f'{len(missing)} of its weights ({_some(missing)}). It has '
-            f'{_some([*found.weights])}.'
+            f'{_some(others) or "no others"}.'
+            + (f' If only names differ, map them by {how}.' if how else '')
         )
     if unused:
-        hint = (
-            ', or leave them out by revise_keys=[(PATTERN, "")] beside '
-            'ckpt_path'
-            if argument.endswith('.ckpt_path')
-            else ''
-        )
+        hint = f', or leave them out by {how}' if how else ''
         raise ValueError(
             f'{what} is not a checkpoint of this {network}, but of a larger '
             f'one: {len(unused)} of its weights have no place in it '
@@ -196,9 +201,11 @@ def _read(path: str, argument: str) -> Dict[str, Any]:
     try:
         if path.startswith(('http://', 'https://')):
             target = Path(torch.hub.get_dir(), 'checkpoints', Path(path).name)
-            with download_to(target, path, f'name a local file{hint}'):
-                checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
-            _check_hash(target)
+            try:
+                with download_to(target, path, f'name a local file{hint}'):
+                    checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
+            finally:  # a download that was cut short may not be readable
+                _check_hash(target)
         elif Path(path).expanduser().is_dir():
             there = sorted(
                 file
@@ -284,13 +291,14 @@ def _best_fit(
     for name, weights in _candidates(checkpoint):
         if not any('_orig_mod.' in key for key in own):
             weights = {_INSIDE.sub('', k): v for k, v in weights.items()}
-        weights = _revised(weights, revise_keys, argument)
-        prefix, fitting = _prefix_of(weights, own, path, argument)
-        added = ''
-        if common:
-            other = _prefix_of(weights, bare, path, argument)
-            if other[1] > fitting:
-                (prefix, fitting), added = other, common
+        best = ('', -1, '', {})
+        for named_so in _namings(weights) if revise_keys else (weights,):
+            revised = _revised(named_so, revise_keys, argument)
+            for names, added in ((own, ''), (bare, common)):
+                fit = _prefix_of(revised, names, path, argument)
+                if fit[1] > best[1]:
+                    best = (*fit, added, revised)
+        prefix, fitting, added, weights = best
         weights = {
             added + key[len(prefix) :]: value
             for key, value in weights.items()
@@ -335,6 +343,18 @@ def _same(one: _Found, other: _Found) -> bool:
         and torch.equal(value, other.weights[key])
         for key, value in one.weights.items()
     )
+
+
+def _namings(weights: Dict[str, Tensor]) -> Iterator[Dict[str, Tensor]]:
+    """Names for ``revise_keys``, whose author had them with other wrappers.
+
+    They are as in the file, without wrappers, and behind DataParallel's.
+    """
+    yield weights
+    inner = {_OUTSIDE.sub('', key): value for key, value in weights.items()}
+    if len(inner) == len(weights):
+        yield inner
+        yield {f'module.{key}': value for key, value in inner.items()}
 
 
 def _revised(

@@ -100,6 +100,27 @@ def test_a_download_is_compared_with_the_hash_in_its_name(
     assert str(folder / 'net-0123abcd.pth') in str(error.value)
 
 
+@pytest.mark.parametrize('new', [True, False])
+def test_a_download_that_was_cut_short(monkeypatch, tmp_path, new):
+    """It says what to do, whether the hash in its name tells or the file."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    folder = tmp_path / 'hub/checkpoints'
+    folder.mkdir(parents=True)
+    weights = build(network()).state_dict()
+    path = folder / 'net-01234567.th'
+    torch.save(weights, path, _use_new_zipfile_serialization=new)
+    content = path.read_bytes()
+    for length in (20, len(content) // 3, len(content) - 100):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match='SHA-256 begins .* Delete it'):
+            load_weights(
+                build(network()), f'https://a.b/{path.name}', ARGUMENT
+            )
+        with pytest.raises(ValueError, match='was cut short') as error:
+            load_weights(build(network()), str(path), ARGUMENT)
+        assert 'could run any code' not in str(error.value)
+
+
 def prefixed(prefix, state_dict):
     return {prefix + key: value for key, value in state_dict.items()}
 
@@ -244,6 +265,37 @@ def test_names_are_revised(tmp_path):
     assert torch.equal(source.head.fc.weight, target.head.fc.weight)
     with pytest.raises(TypeError, match=r"revise_keys beside .* got \['\('\]"):
         load_weights(target, str(path), ARGUMENT, ['('])
+
+
+@pytest.mark.parametrize('written_for', ['', 'module.'])
+@pytest.mark.parametrize('prefix', ['', 'module.', 'module.module.', 'model.'])
+def test_names_are_revised_whatever_wraps_them(tmp_path, prefix, written_for):
+    """Patterns are of one file; the same network is saved in others too."""
+    source, target = build(network()), build(network())
+    weights = {
+        prefix + key.replace('head.fc', 'linear').replace('backbone.', ''): v
+        for key, v in source.state_dict().items()
+    }
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=weights), path)
+    pattern = written_for.replace('.', r'\.')
+    revise_keys = [(f'^{pattern}linear', 'head.fc')]
+    revise_keys += [(f'^{pattern}(?!head)', 'backbone.')]
+    load_weights(target, str(path), ARGUMENT, revise_keys)
+    for key, value in source.state_dict().items():
+        assert torch.equal(value, target.state_dict()[key])
+
+
+def test_other_names_are_shown(tmp_path):
+    weights = {
+        key.replace('head.fc', 'linear'): value
+        for key, value in build(network()).state_dict().items()
+    }
+    torch.save(weights, tmp_path / 'weights.pth')
+    with pytest.raises(ValueError) as error:
+        load_weights(build(network()), str(tmp_path / 'weights.pth'), ARGUMENT)
+    assert 'It has linear.weight, linear.bias. If only' in str(error.value)
+    assert 'revise_keys=[(PATTERN, NEW)] beside ckpt_path' in str(error.value)
 
 
 @pytest.mark.parametrize('path', [None, 3, '', ['a.pth']])
