@@ -95,6 +95,8 @@ def check_free(out: str, *others: Optional[str]) -> None:
             describes it would be.
     """
     path = Path(out)
+    if not path.name:
+        raise ValueError(f'OUT.pth should be the name of a file: {out!r}.')
     if is_export(path):
         return
     beside = (

@@ -132,6 +132,8 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     check_integer('--distil-steps', args.distil_steps, 0)
     check_integer('--seed', args.seed, 0)
     check_license('--teacher-license', args.teacher_license)
+    if args.calibrate_on == '':
+        raise ValueError("--calibrate-on should be a folder, but got ''.")
     bits = BITS[args.to]
     check_quantization(bits)
     run = Run(args.source, args.config)
@@ -221,7 +223,9 @@ class _Images:
         self, args: argparse.Namespace, run: Run, preprocessor: nn.Module
     ) -> None:
         bank = str(run.bank)
-        self.source = args.calibrate_on or bank
+        self.source = args.calibrate_on
+        if self.source is None:
+            self.source = bank
         self.compared_on = bank if BankFolder.exists(bank) else self.source
         self.shape, *classes = run.about_images()
         self.num_classes, self.preprocessor = classes[0], preprocessor
@@ -332,7 +336,9 @@ def _out(args: argparse.Namespace, run: Run) -> Path:
     if Path(args.model).is_file():
         stem = Path(args.model).stem
     name = f'{stem}_{args.to}.onnx'
-    out = Path(args.out or run.work_dir / 'quantized' / name)
+    out = run.work_dir / 'quantized' / name
+    if args.out is not None:
+        out = Path(args.out)
     if out.suffix != '.onnx':
         raise ValueError(
             f'--out {out}: it becomes an ONNX file, so give it the suffix '

@@ -135,7 +135,7 @@ def teacher_of(name: str, run: Run, argument: str = '--model') -> str:
     """The key of a teacher of a run; arguments as of :func:`network_of`."""
     teachers = run.cfg.model.get('teachers')
     check_teachers(teachers)
-    key = name.partition('.')[2] or 'teacher'
+    key = 'teacher' if name == 'teacher' else name.partition('.')[2]
     if name == 'teacher' and len(teachers) == 1:
         (key,) = teachers
     if key not in teachers:

@@ -7,7 +7,7 @@ from .dummy_images import DummyImages
 from .folder_images import FolderImages, LentImages
 from .image_bank import ImageBank
 from .imagenet import ImageNetImages
-from .init_pictures import check_init_bank
+from .init_pictures import check_init_bank, check_no_work_dir
 from .real_images import CIFAR10Images, CIFAR100Images, SVHNImages
 from .tiny_imagenet import TinyImageNet
 
@@ -27,4 +27,5 @@ __all__ = [
     'TinyImageNet',
     'bank_collate',
     'check_init_bank',
+    'check_no_work_dir',
 ]

@@ -38,7 +38,7 @@ def check_init_bank(
         BankFolder(root, image_shape, num_classes, classes)
         return
     if classes is None and init_labels != 'teacher':
-        _check_no_work_dir(root)
+        check_no_work_dir(root)
         return
     found = init_pictures(root, num_classes, classes or [], init_labels)
     read_init_picture(found[0][0], image_shape)
@@ -63,7 +63,7 @@ def init_pictures(
         ValueError: If it is the folder of a run, or if their labels are not
             known; says what to do.
     """
-    _check_no_work_dir(root)
+    check_no_work_dir(root)
     if init_labels == 'teacher':
         return [(path, 0) for path in list_pictures(root)]
     names = names_of_folders(root, classes)
@@ -112,7 +112,15 @@ def read_init_picture(path: Path, image_shape: Sequence[int]) -> np.ndarray:
     return image.reshape(height, width, channels)
 
 
-def _check_no_work_dir(root: Union[str, Path]) -> None:
+def check_no_work_dir(root: Union[str, Path]) -> None:
+    """Tell the folder of a run from its bank.
+
+    Args:
+        root (str | Path): A folder that is to have pictures.
+
+    Raises:
+        ValueError: If there is a bank in it; names that.
+    """
     inner = Path(root, 'bank')
     if BankFolder.exists(inner):
         raise ValueError(

@@ -8,7 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets import BankFolder, FolderImages, ImageBank
+from ..datasets import (
+    BankFolder,
+    FolderImages,
+    ImageBank,
+    check_no_work_dir,
+)
 
 
 def balanced_order(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -105,6 +110,7 @@ def calibration_images(
             f'{BankFolder.manifest_name}) nor a folder of images '
             '(<class>/*.png).'
         )
+    check_no_work_dir(source)
     folder = FolderImages(str(source), image_shape, num_classes, classes)
     labels = np.array([label for _, label in folder.images])
     return Pictures(

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import logging
 import math
 from functools import partial
 from typing import (
@@ -14,6 +15,7 @@ from typing import (
 
 import torch
 import torch.nn as nn
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmrazor.models.algorithms.base import BaseAlgorithm
 from mmrazor.models.utils import add_prefix
@@ -397,6 +399,15 @@ class CSDDistillation(BaseAlgorithm):
         super().init_weights()
         if self.student_ckpt is not None:
             load_weights(self.student, self.student_ckpt, 'model.student_ckpt')
+        elif hasattr(self.student, 'pruned_from'):
+            print_log(
+                'The student has the shapes of the pruned network in '
+                f'{self.student.pruned_from}, but no weights of it, since '
+                'model.student_ckpt is None: to repair that network, set it '
+                'to the same file.',
+                'current',
+                logging.WARNING,
+            )
 
     def train(self, mode: bool = True) -> 'CSDDistillation':
         """Set the mode; teachers stay in eval mode."""

@@ -1,7 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import logging
 from typing import Any, Dict, Optional, Sequence, Union
 
 import torch.nn as nn
+from mmengine.logging import print_log
 from mmrazor.registry import MODELS
 
 from ..utils import find_weights, narrow
@@ -51,9 +53,24 @@ def pruned_network(
                 f'{argument} should be lists of integers by the names of '
                 f'weights, but got {wrong[0]}.'
             )
-        return narrow(model, shapes)
+        try:
+            return narrow(model, shapes)
+        except ValueError as error:
+            raise ValueError(f'{argument}: {error}') from error
     weights = find_weights(model, shapes, argument)
+    found = {k: v.shape for k, v in weights.items()}
+    whole = {k: v.shape for k, v in model.state_dict().items()}
+    if all(shape == whole.get(name) for name, shape in found.items()):
+        print_log(
+            f'{argument}={shapes} has all channels of the whole network: '
+            'nothing was pruned in it. Name the file of the pruned one.',
+            'current',
+            logging.WARNING,
+        )
     try:
-        return narrow(model, {k: v.shape for k, v in weights.items()})
+        model = narrow(model, found)
     except ValueError as error:
         raise ValueError(f'{argument}={shapes}: {error}') from error
+    # Whoever trains it from random weights may have forgotten these.
+    model.pruned_from = str(shapes)
+    return model

@@ -2,6 +2,7 @@
 """Networks that Torch-Pruning and MMRazor pruned, brought into runs."""
 
 import copy
+import sys
 from importlib.machinery import SourceFileLoader
 
 import pytest
@@ -205,6 +206,28 @@ def test_of_another_package(nets, tmp_path):
 def test_bad_arguments(change, error, message):
     with pytest.raises(error, match=message):
         build(dict(pruned('x.pth'), **change))
+
+
+def test_what_may_be_forgotten(nets, tmp_path, tiny_config, monkeypatch):
+    """A file of the network as it was, and the weights that were left."""
+    told = []
+    for name in ('classifiers.pruned_network', 'algorithms.csd_distillation'):
+        module = sys.modules[f'csd_mmrazor.models.{name}']
+        monkeypatch.setattr(module, 'print_log', lambda *a: told.append(a[0]))
+    whole, path = tmp_path / 'whole.pth', tmp_path / 'pruned.pth'
+    torch.save(build(pruned({})['network']).state_dict(), whole)
+    torch.save(nets['torch_pruning'].state_dict(), path)
+    build(pruned(path))
+    assert not told
+    build(pruned(whole))
+    assert f'{whole} has all channels of the whole network' in told.pop()
+    for start in (str(path), None):
+        options = {'architecture': dict(pruned(path), _delete_=True)}
+        options['student_ckpt'] = start
+        cfg = tiny_config(**{f'model.{k}': v for k, v in options.items()})
+        build(cfg.model).init_weights()
+        assert bool(told) == (start is None)
+    assert f'network in {path}, but no weights of it' in told.pop()
 
 
 def test_a_file_of_a_wider_network(tmp_path):
