@@ -125,6 +125,7 @@ def export_student(
     meta = meta if isinstance(meta, dict) else {}
     quality = quality_of(cfg, Path(checkpoint), meta)
     classes = _class_names(meta) or class_names(cfg)
+    is_mean = meta.get('student') == 'mean'
     meta = {key: meta[key] for key in ('epoch', 'iter') if key in meta}
     network = own_network(model)
     image_shape = image_shape_of(cfg)
@@ -153,6 +154,7 @@ def export_student(
         _describe(cfg, model, image_shape),
         **(dict(classes=[*classes]) if classes else {}),
         **meta,
+        **(dict(running_mean=True) if is_mean else {}),
         checkpoint=Path(checkpoint).name,
         weights=out.name,
     )

@@ -277,7 +277,10 @@ def test_without_validation(forked, tmp_path, tiny_config):
     (best,) = tmp_path.glob('run/best_*')
     saved = load_file(best)
     assert saved['meta']['student'] == 'mean'
-    student = load_file(tmp_path / 'run/student/student.pth')
+    folder = tmp_path / 'run/student'
+    assert json.loads((folder / 'student.json').read_text())['running_mean']
+    assert 'mean of those of its last' in (folder / 'README.md').read_text()
+    student = load_file(folder / 'student.pth')
     assert all(
         torch.equal(value, saved['state_dict'][f'architecture.{key}'])
         for key, value in student.items()

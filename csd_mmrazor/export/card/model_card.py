@@ -55,6 +55,11 @@ def model_card(
         facts=[
             *teacher_lines(teachers),
             *method_of(cfg),
+            *(
+                ['- Its weights are the mean of those of its last steps']
+                if description.get('running_mean')
+                else []
+            ),
             f'- Images used: {"; ".join(used) or "none"}',
             f'- Accuracy: {told_of(quality, bank)}',
         ],
