@@ -537,7 +537,8 @@ def plot(rows: List[Dict]) -> bytes:
     )
     axes.set_ylabel('top-1, %: mean and range over seeds')
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    # Beside the axes, where it hides no point.
+    axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=110, bbox_inches='tight')
     pyplot.close(figure)
