@@ -71,6 +71,9 @@ class Run:
     Args:
         source (str): Its work dir, a checkpoint in it, or its bank.
         config (str, optional): Its config, if that is not in the work dir.
+
+    Attributes:
+        bank (Path): Where its images are, or would be.
     """
 
     def __init__(self, source: str, config: Optional[str]) -> None:
@@ -94,6 +97,10 @@ class Run:
             raise ValueError('The config of the run has no model.')
         hook = self.cfg.get('default_hooks', {}).get('synthesis') or {}
         self.bank = given or self.work_dir / hook.get('bank_dir', 'bank')
+        data = (self.cfg.get('train_dataloader') or {}).get('dataset') or {}
+        is_bank = str(data.get('type')).endswith('ImageBank')
+        if given is None and is_bank and data.get('data_root'):
+            self.bank = Path(data['data_root'])  # of a finished one
 
     @property
     def preprocessor(self) -> Dict[str, Any]:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from helpers import build, network
@@ -309,6 +310,27 @@ def test_imported_images_replace_the_initial_bank(tiny_runner, spy):
     wrong = 64 - int(counted[1])
     assert wrong > 6  # that teacher knows nothing
     assert f'takes {wrong} of 64 imported images for another class' in log
+
+
+@pytest.mark.parametrize(
+    'shape, classes, message',
+    [((1, 9, 8), 10, 'image_shape=.*1, 9, 8'), ((1, 8, 8), 9, 'classes=9')],
+)
+def test_images_to_start_with_are_looked_at_first(
+    shape, classes, message, tiny_runner, tmp_path, monkeypatch
+):
+    """Before the rehearsal, which takes long for large networks."""
+    BankFolder(tmp_path / 'other', shape, classes).append(
+        np.zeros((2, *shape), np.uint8), np.zeros(2, int), 0, 0, True
+    )
+    module = 'csd_mmrazor.engine.hooks.synthesis_hook'
+    monkeypatch.setattr(f'{module}.rehearse', None)
+    runner = tiny_runner(
+        rehearsal=True,
+        **{'train_dataloader.dataset.init_bank': str(tmp_path / 'other')},
+    )
+    with pytest.raises(BankError, match=message):
+        runner.train()
 
 
 def test_all_initial_images_are_counted(tiny_runner):

@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
 from mmrazor.registry import HOOKS, MODELS
 
+from ...datasets import check_init_bank
 from ...datasets.bank_folder import (
     IMPORTED,
     INITIAL,
@@ -200,6 +201,11 @@ class SynthesisHook(Hook):
         check_format(bank, image_shape, self.synthesizer, self.target_views)
         check_held_out(bank, self.synthesizer)
         check_buffer(runner, self, image_shape, num_classes)
+        if bank.init_bank is not None and not runner._resume:
+            check_init_bank(
+                *(bank.init_bank, image_shape, num_classes),
+                *(None, bank.init_labels),
+            )
         seed = _shared_seed(runner)
         if self.rehearsal:
             rehearse(runner)
