@@ -7,7 +7,8 @@ _base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
 
 # ---- Frequently modified -------------------------------------------------
 # An epoch is a round of one generator step and what the student learns from
-# it; 40 of these are one of the script's 200 epochs.
+# it; 40 of these are one of the script's 200 epochs. The learning rate falls
+# after each of these, and in the script after 40.
 max_epochs = 200 * 40
 steps, batch_size = 10, 256
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 from helpers import ROOT
 
+from csd_mmrazor.cli import compare
 from csd_mmrazor.utils import load_file
 
 RESULTS = ROOT / 'docs/results'
@@ -76,6 +77,57 @@ def test_the_page_has_the_differences_of_the_pair():
         cells += (f'{mean - half:+.1f} to {mean + half:+.1f}',)
         cells += tuple(f'{cost:.2f}' for cost in costs)
         assert f'| {" | ".join(cells)} |' in page
+
+
+@pytest.mark.parametrize('study', ['cifar10', 'digits'])
+def test_the_page_has_the_tables_of_older_studies(study):
+    page = (ROOT / 'docs/results.md').read_text()
+    rows = compare.read_rows(RESULTS / f'{study}.csv')
+    for method, group in compare.by_method(rows).items():
+        values = [float(row['top1']) for row in group]
+        mean, spread = statistics.mean(values), statistics.stdev(values)
+        timed = [row['cpu_seconds'] for row in group if row['cpu_seconds']]
+        cpu = statistics.mean(map(float, timed))
+        (images,) = {row['images'] for row in group}
+        cells = [method, f'{mean:.2f} ± {spread:.2f}', str(len(group))]
+        cells += [f'{cpu:.0f}', images]
+        assert f'| {" | ".join(cells)} |' in page
+    methods = yaml.safe_load((RESULTS / f'{study}.yml').read_text())['methods']
+    pairs = {
+        name: method['against']
+        for name, method in methods.items()
+        if 'against' in method
+    }
+    _, _, *lines = compare.paired_differences(rows, pairs).splitlines()
+    assert len(lines) == len(pairs)
+    assert all(line in page for line in lines)
+
+
+def test_the_summaries_have_the_means_of_the_pair():
+    with (RESULTS / 'cifar10_resnet56.csv').open(newline='') as file:
+        groups = compare.by_method([*csv.DictReader(file)])
+    means = {
+        name: (
+            statistics.mean(float(row['top1']) for row in group),
+            len(group),
+        )
+        for name, group in groups.items()
+    }
+    summary, readme = (
+        ' '.join((ROOT / name).read_text().split())
+        for name in ('docs/results.md', 'README.md')
+    )
+    numbers = ('no', 'one', 'two', 'three', 'four', 'five')
+    fast, seeds = means['csd_fast, quarter']
+    assert f'**{fast:.1f} %** in 8 CPU minutes' in summary
+    assert f'reaches {fast:.1f} % ({numbers[seeds]} seeds' in readme
+    assert f'**{means["csd_off, small"][0]:.1f} %** at four times' in summary
+    (few, runs), (more, others) = means['csd, quarter'], means['csd, small']
+    assert runs == others
+    assert (
+        f'has {few:.1f} % and {more:.1f} % at these costs '
+        f'({numbers[runs]} seeds each'
+    ) in summary
 
 
 def test_all_weights_are_listed_and_small():
