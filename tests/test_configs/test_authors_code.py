@@ -216,6 +216,7 @@ def test_deepinversion(networks, draws):
     )
     (images,) = rounds(made, networks, 1)
     same(images, [789504670.0, -2406.0664482302964])
+    assert not made.generator.clip  # no pixel of these few steps is outside
 
 
 def test_deepinversion_by_fang(networks, draws, monkeypatch):
@@ -228,6 +229,24 @@ def test_deepinversion_by_fang(networks, draws, monkeypatch):
     )
     (images,) = rounds(made, networks, 1)
     same(images, [38258801.0, -4074.7954795276746])
+    assert made.generator.clip
+
+
+def test_pixels_are_clipped_after_each_step_or_never(networks, draws):
+    """With steps so large that they leave 0..255."""
+    found = [
+        rounds(
+            synthesizer(
+                'deepinversion-1k',
+                **{**PIXELS, 'iters': 4, 'optimizer.lr': 2.0},
+                **{'generator.clip': clip},
+            ),
+            networks,
+            1,
+        )
+        for clip in (True, False, True)
+    ]
+    assert found[0] == found[2] != found[1]
 
 
 def test_fast(networks, draws, monkeypatch):
