@@ -206,7 +206,8 @@ def distill(
         val (str | Dataset | DataLoader, optional): Images to measure the
             accuracy on: a folder with one folder for each class, or pairs of
             image and label. Images in uint8 or 0..1 are normalised; other
-            tensors of floats count as normalised. None measures nothing.
+            tensors of floats count as normalised. None measures nothing,
+            and ends with the running mean of the student's weights.
         budget (str | int): A time ('90s', '15min', '1h30min'), a number of
             student steps, or 'paper' for the paper's schedule. Defaults to
             '15min'.

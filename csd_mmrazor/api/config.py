@@ -69,7 +69,7 @@ TASKS = dict(
 )
 # Crops and flips of each image, of which a teacher's answers are kept.
 _VIEWS = 4
-# Share of each round by which a student is chosen without validation.
+# Share of each round by which a student is measured without validation.
 HELD_OUT = 0.1
 
 
@@ -404,7 +404,7 @@ def make_config(
                 storage='host',
                 init_bank=init_bank,
                 init_labels=init_labels,
-                # By which the student is chosen where nothing else can tell.
+                # By which the student is measured where nothing else can.
                 held_out=_held_out(schedule) if val is None else 0,
             ),
             sampler=dict(

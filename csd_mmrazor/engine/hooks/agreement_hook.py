@@ -56,10 +56,10 @@ class AgreementHook(Hook):
 
     After each epoch it compares the student, and the running mean of its
     weights, with the first teacher on synthetic images, and logs how alike
-    they are. A run without validation ends with the best one: its weights are
-    in ``best_agreement_epoch_*.pth``, they are exported, and the model has
-    them in the end. Where there is validation, it does nothing unless
-    ``always`` is set, and chooses nothing.
+    they are. A run without validation ends with one of them, by ``rule``: its
+    weights are in ``best_agreement_epoch_*.pth``, they are exported, and the
+    model has them in the end. Where there is validation, it does nothing
+    unless ``always`` is set, and chooses nothing.
 
     What it knows is in each checkpoint. The student itself is trained as
     without this hook.
