@@ -72,12 +72,13 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
         )
     _check_out(args.out)
     run = Run(args.source, args.config)
-    bank = _bank(run)
+    _check_bank(run)
     teachers = run.cfg.model.get('teachers')
     check_teachers(teachers)
     preprocessor, (teacher, student) = run.networks(
         f'teachers.{next(iter(teachers))}', args.model
     )
+    bank = _bank(run)  # all of which is read
     name = 'held_out' if len(bank.places(held_out=True)) else 'seen'
     images = bank_images(bank, name, args.images)
     networks = Networks(
@@ -145,14 +146,18 @@ def _check_out(out: Any) -> None:
         )
 
 
-def _bank(run: Run) -> ImageBank:
-    """The bank of a run, with what it holds out."""
+def _check_bank(run: Run) -> None:
+    """Check that a run has a bank."""
     if not BankFolder.exists(run.bank):
         raise FileNotFoundError(
             f'There is no image bank in {run.bank}, by which the student '
             'could be compared with its teacher. Give the bank itself, with '
             '--config of its run.'
         )
+
+
+def _bank(run: Run) -> ImageBank:
+    """The bank of a run, with what it holds out."""
     held_out = BankFolder(run.bank).held_out
     bank = ImageBank(
         data_root=str(run.bank), held_out=held_out.share if held_out else 0
