@@ -18,7 +18,7 @@ from ..models.synthesizers import (
     teacher_logits,
 )
 from ..models.synthesizers.feature_memory import FeatureMemory
-from ..models.utils import Chain, chain_output, left_out, passes_of, skipped
+from ..models.utils import Chain, choose_blocks
 from .flops import operations
 from .hooks import SynthesisHook, TeacherBlocksHook
 from .hooks.teacher_blocks_hook import chains_of, example_inputs
@@ -108,28 +108,13 @@ def choice_operations(
 ) -> float:
     """Operations of a choice of blocks, for each image it looks at.
 
-    Blocks that may be left out count as the last ones of their container do.
-
     Args:
         teacher (nn.Module): Whose blocks they are.
         inputs (Tensor): One image, (1, C, H, W), normalised.
         chains (sequence[Chain]): Containers of them.
     """
-
-    def cost(chain: Chain, lacking: int) -> float:
-        """A pass up to the end of a container that lacks blocks."""
-        every = range(len(chain.blocks))
-        gone = {*chain.removable(every)[::-1][:lacking]}
-        kept = {chain.name: [index for index in every if index not in gone]}
-        with skipped(left_out(teacher, [chain], kept)):
-            return operations(lambda: chain_output(teacher, chain, inputs))
-
     with unnoticed(teacher):
-        total = 2 * operations(lambda: teacher(inputs, mode='tensor'))
-        for chain in chains:
-            for lacking, passes in passes_of(chain).items():
-                total += passes * cost(chain, lacking)
-    return total
+        return operations(lambda: choose_blocks(teacher, inputs, chains))
 
 
 class RoundCost(NamedTuple):

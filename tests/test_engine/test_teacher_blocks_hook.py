@@ -311,5 +311,4 @@ def test_its_passes_count(tiny_runner, options):
     inputs = torch.rand(20, 1, 8, 8)
     exactly = operations(lambda: choose_blocks(teacher, inputs, chains))
     added = (with_hook - without) * 1e9
-    # Blocks cost the same here, but for the passes that were not needed.
-    assert exactly <= added <= 1.2 * exactly
+    assert added == pytest.approx(exactly)

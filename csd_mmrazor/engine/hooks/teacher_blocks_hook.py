@@ -93,7 +93,6 @@ class TeacherBlocksHook(Hook):
             f'{describe(self.chains, choice)}. '
             f'On {len(images)} images of the bank, it decides like the '
             f'teacher for {100 * choice.agreement:.1f} %, KL {choice.kl:.3f}; '
-            f'{choice.passes} passes, '
             f'{self.seconds:.0f} s.'
         )
 

@@ -45,13 +45,9 @@ from .recorders import (
 from .teacher_blocks import (
     BlockChoice,
     Chain,
-    chain_output,
     choose_blocks,
     copy_blocks,
     find_chains,
-    left_out,
-    passes_of,
-    skipped,
 )
 from .teachers import build_teacher
 from .tokens import layer_tokens, token_layers
@@ -76,7 +72,6 @@ __all__ = [
     'check_recorders',
     'check_statistics',
     'check_weights',
-    'chain_output',
     'choose_blocks',
     'contiguous',
     'copy_blocks',
@@ -91,7 +86,6 @@ __all__ = [
     'layer_means',
     'layer_tokens',
     'token_layers',
-    'left_out',
     'load_optimizer_state',
     'find_weights',
     'load_weights',
@@ -99,7 +93,6 @@ __all__ = [
     'logits_of',
     'memory_format',
     'optimizer_state',
-    'passes_of',
     'pooled_features',
     'record_labels',
     'record_logits',
@@ -111,7 +104,6 @@ __all__ = [
     'reset_weights',
     'same_classes',
     'set_memory_format',
-    'skipped',
     'submodule',
     'with_foreach',
 ]

@@ -128,7 +128,6 @@ class BlockChoice(NamedTuple):
     kept: Dict[str, List[int]]  # places of blocks by the name of their chain
     kl: float  # KL(teacher || what is left), mean over images
     agreement: float  # share of images for which both decide alike, 0..1
-    passes: int  # of a network over all images, up to where it matters
 
 
 def find_chains(
@@ -195,101 +194,153 @@ def choose_blocks(
         tried (int): See above. Defaults to 200.
 
     Returns:
-        BlockChoice: What is left, found in as many passes as
-        :func:`passes_of` says, and two whole ones.
+        BlockChoice: What is left.
     """
-    kept, passes = {}, 2
+    kept = {}
     with evaluating(teacher), torch.no_grad():
         for chain in chains:
             kept[chain.name] = _choose(teacher, inputs, chain, tried)
-            passes += sum(passes_of(chain, tried).values())
         expected = _log_shares(teacher, inputs)
         with skipped(left_out(teacher, chains, kept)):
             found = _log_shares(teacher, inputs)
-    return BlockChoice(kept, *_compare(expected, found), passes)
+    return BlockChoice(kept, *_compare(expected, found))
 
 
 def _choose(
     teacher: nn.Module, inputs: Tensor, chain: Chain, tried: int
 ) -> List[int]:
     """Choose the blocks of one container."""
-    expected = chain_output(teacher, chain, inputs)
+    parts = [_ChainPass(teacher, chain, each) for each in inputs.split(_BATCH)]
 
-    def error(kept: List[int]) -> float:
-        with skipped(left_out(teacher, [chain], {chain.name: kept})):
-            found = chain_output(teacher, chain, inputs)
-        value = float((found - expected).square().sum())
-        return value if math.isfinite(value) else math.inf
+    def best(choices: Iterable[List[int]]) -> List[int]:
+        listed = [*choices]
+        errors = sum(part.errors(listed) for part in parts)
+        errors = torch.where(errors.isfinite(), errors, math.inf)
+        return listed[int(errors.argmin())]
 
-    if _tries_all(chain, tried):
-        return min(chain.choices(), key=error)
+    number = len(chain.removable(range(len(chain.blocks))))
+    if math.comb(number, chain.surplus) <= tried:
+        return best(chain.choices())
     kept = list(range(len(chain.blocks)))
     for _ in range(chain.surplus):
-        kept = min(
-            (
-                [other for other in kept if other != index]
-                for index in chain.removable(kept)
-            ),
-            key=error,
+        kept = best(
+            [other for other in kept if other != index]
+            for index in chain.removable(kept)
         )
     return kept
-
-
-def passes_of(chain: Chain, tried: int = TRIED) -> Dict[int, int]:
-    """Passes of :func:`choose_blocks` up to the end of a container.
-
-    Args:
-        chain (Chain): From :func:`find_chains`.
-        tried (int): See there. Defaults to 200.
-
-    Returns:
-        dict[int, int]: By how many of its blocks are left out in them.
-    """
-    if _tries_all(chain, tried):
-        return {0: 1, chain.surplus: sum(1 for _ in chain.choices())}
-    passes, left = {0: 1}, list(range(len(chain.blocks)))
-    for step in range(1, chain.surplus + 1):
-        candidates = chain.removable(left)
-        passes[step] = len(candidates)
-        left.remove(candidates[-1])
-    return passes
-
-
-def _tries_all(chain: Chain, tried: int) -> bool:
-    number = len(chain.removable(range(len(chain.blocks))))
-    return math.comb(number, chain.surplus) <= tried
 
 
 class _Reached(Exception):
     """Nothing after the end of a container is needed."""
 
 
-def chain_output(teacher: nn.Module, chain: Chain, inputs: Tensor) -> Tensor:
-    """What the last block of a container returns; nothing after it is run.
+class _ChainPass:
+    """A pass of the teacher up to the end of a container, and others like it.
+
+    Where blocks hand one tensor on, and nothing else, those of a choice are
+    called with what the first of them got: nothing before them is computed
+    again, nor blocks that the last choice had begun with as well.
 
     Args:
-        teacher (nn.Module): The network.
+        teacher (nn.Module): The network, in eval mode.
         chain (Chain): From :func:`find_chains`.
         inputs (Tensor): (N, C, H, W), normalised.
-
-    Returns:
-        Tensor: float64; of a block that returns several, the first.
     """
-    found: List[Tensor] = []
 
-    def stop(_: nn.Module, __: Any, output: Any) -> None:
-        found.append(tree_leaves(output)[0].double())
-        raise _Reached
+    def __init__(
+        self, teacher: nn.Module, chain: Chain, inputs: Tensor
+    ) -> None:
+        self.teacher, self.chain, self.inputs = teacher, chain, inputs
+        self.blocks = [
+            teacher.get_submodule(chain.full(name)) for name in chain.blocks
+        ]
+        self.first: Any = None  # what the first block got
+        # What else the blocks got.
+        self.others: List[Tuple[Tuple[Any, ...], Dict[str, Any]]] = []
+        # Whether blocks have handed a tensor on, and left theirs as it was.
+        self.is_plain = True
+        self.handed: Any = None
+        self.version = 0
+        handles = [
+            each
+            for block in self.blocks
+            for each in (
+                block.register_forward_pre_hook(self._note, with_kwargs=True),
+                block.register_forward_hook(self._check),
+            )
+        ]
+        try:
+            self.expected = self._run()
+        finally:
+            for handle in handles:
+                handle.remove()
+        self.is_plain &= len(self.others) == len(self.blocks)
+        self.handed = None
 
-    last = teacher.get_submodule(chain.full(chain.blocks[-1]))
-    handle = last.register_forward_hook(stop)
-    try:
-        for part in inputs.split(_BATCH):
+    def _note(self, _: nn.Module, args: Any, kwargs: Any) -> None:
+        self.is_plain &= (
+            bool(args)
+            and torch.is_tensor(args[0])
+            and (not self.others or args[0] is self.handed)
+            and not any(map(torch.is_tensor, tree_leaves([args[1:], kwargs])))
+        )
+        if not self.others and self.is_plain:
+            self.first = args[0]
+        self.others.append((args[1:], kwargs) if self.is_plain else ((), {}))
+        self.version = args[0]._version if self.is_plain else 0
+
+    def _check(self, block: nn.Module, args: Any, output: Any) -> None:
+        place = len(self.others) - 1
+        self.is_plain &= self.blocks[place : place + 1] == [block]
+        if self.is_plain:
+            self.is_plain = args[0]._version == self.version
+        self.handed = output
+
+    def _run(self) -> Tensor:
+        """What the last block returns, float64; of several, the first."""
+        found: List[Tensor] = []
+
+        def stop(_: nn.Module, __: Any, output: Any) -> None:
+            found.append(tree_leaves(output)[0].double())
+            raise _Reached
+
+        handle = self.blocks[-1].register_forward_hook(stop)
+        try:
             with suppress(_Reached):
-                teacher(part, mode='tensor')
-    finally:
-        handle.remove()
-    return torch.cat(found)
+                self.teacher(self.inputs, mode='tensor')
+        finally:
+            handle.remove()
+        return found[0]
+
+    def errors(self, choices: Sequence[List[int]]) -> Tensor:
+        """Squared errors of what is left of the container, float64.
+
+        Args:
+            choices (sequence[list[int]]): Places of the blocks that are kept.
+        """
+        errors = self.expected.new_zeros(len(choices))
+        done: List[int] = []  # blocks that have run
+        made: List[Tensor] = []  # and what they have returned
+        for place in sorted(range(len(choices)), key=choices.__getitem__):
+            kept = choices[place]
+            if not self.is_plain:
+                name = self.chain.name
+                gone = left_out(self.teacher, [self.chain], {name: kept})
+                with skipped(gone):
+                    found = self._run()
+            else:
+                same = 0
+                while done[same : same + 1] == kept[same : same + 1] != []:
+                    same += 1
+                del done[same:], made[same:]
+                for index in kept[same:]:
+                    args, kwargs = self.others[index]
+                    before = made[-1] if made else self.first
+                    made.append(self.blocks[index](before, *args, **kwargs))
+                    done.append(index)
+                found = tree_leaves(made[-1])[0].double()
+            errors[place] = (found - self.expected).square().sum()
+        return errors
 
 
 def left_out(
