@@ -49,7 +49,8 @@ def digest(cfg: Config) -> str:
     """Stands for what a run costs, which its seed and folder do not change."""
     cfg = cfg.copy()
     cfg.work_dir, cfg.randomness = None, None
-    return hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
+    # Not ``pretty_text``, which formats it for seconds.
+    return hashlib.sha256(repr(cfg.to_dict()).encode()).hexdigest()
 
 
 def count(run: Run, cfg: Config) -> None:

@@ -48,6 +48,7 @@ def apply() -> None:
         mmengine.never_install_packages,
         mmengine.check_types_of_arguments,
         mmengine.validate_outputs_without_losses,
+        mmengine.let_interrupts_end_formatting,
         launcher.launch_without_cuda,
         data_files.load_checkpoints_safely,
         data_files.resume_from_intact_checkpoints,

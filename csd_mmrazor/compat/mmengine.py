@@ -142,3 +142,26 @@ def validate_outputs_without_losses() -> Optional[bool]:
         return update(outputs, losses)
 
     loops._update_losses = update_of_lists
+
+
+def let_interrupts_end_formatting() -> None:
+    """MMEngine takes all that ends the formatting of a config for bad syntax.
+
+    Ctrl-C, or the exit that a signal asks for, became a ``SyntaxError`` with
+    the whole text of the config. Those are raised as they are.
+    """
+    from mmengine.config import Config
+
+    pretty_text = Config.pretty_text.fget
+
+    @functools.wraps(pretty_text)
+    def interruptible(self):
+        try:
+            return pretty_text(self)
+        except SyntaxError as error:
+            ended_by = error.__context__
+            if ended_by is None or isinstance(ended_by, Exception):
+                raise
+        raise ended_by
+
+    Config.pretty_text = property(interruptible)

@@ -16,7 +16,7 @@ from helpers import ROOT, TIMEOUT, build
 from mmengine.config import Config
 from PIL import Image
 
-from csd_mmrazor.cli import compare
+from csd_mmrazor.cli import compare, compare_runs
 
 COMPARE = ROOT / 'tools/compare.py'
 CONFIG = ROOT / 'configs/csd/csd_quickstart_digits.py'
@@ -141,6 +141,21 @@ def test_runs_are_tabulated_once(tool, tmp_path, text):
     other = tool(*args)
     assert 'has a result with another options' in other.stderr
     assert other.status != [0]
+
+
+def test_methods_are_told_apart_without_formatting(monkeypatch):
+    """By all but seed and folder, in the same way in each process."""
+
+    def digest(**settings):
+        cfg = Config(dict(work_dir='a', randomness=dict(seed=0), lr=1))
+        cfg.merge_from_dict(settings)
+        return compare_runs.digest(cfg)
+
+    monkeypatch.delattr('mmengine.config.config.FormatCode')
+    same = [digest(), digest(work_dir='b'), digest(randomness=dict(seed=1))]
+    assert len({*same}) == 1
+    assert digest(lr=2) not in same
+    assert digest(lr=1.0) not in same
 
 
 def test_paired_differences_by_hand():

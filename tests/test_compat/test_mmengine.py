@@ -1,12 +1,15 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import os
+import signal
 import sys
+import uuid
 from pathlib import Path
 from types import ModuleType
 
 import mmrazor
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner.runner import collect_env
 from mmengine.utils import get_installed_path, is_installed
 
@@ -42,7 +45,8 @@ def test_without_setuptools_and_distutils(python):
             sys.modules[name] = None  # as if it were not installed
         import csd_mmrazor
         from mmengine.hub import get_config
-        from mmengine.runner.runner import collect_env
+        from mmengine.config import Config
+from mmengine.runner.runner import collect_env
         cfg = get_config('mmpretrain::resnet/resnet18_8xb16_cifar10.py')
         from mmengine.utils import is_installed
         print(cfg.dataset_type, is_installed('mmrazor'),
@@ -84,3 +88,40 @@ def test_validation_takes_losses_from_the_last_output():
     outputs = [1, BaseDataElement(loss=dict(loss=torch.tensor(2.0)))]
     rest, losses = loops._update_losses(outputs, {})
     assert rest == [1] and losses['loss'].current() == 2
+
+
+@pytest.mark.parametrize(
+    'number, raised',
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)],
+)
+def test_a_signal_while_a_config_is_formatted(monkeypatch, number, raised):
+    """It ends what it is to end, and is no fault of the config."""
+    handler = signal.default_int_handler
+    if number == signal.SIGTERM:
+
+        def handler(*_):
+            sys.exit(3)
+
+    def interrupted(*_, **__):
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(number, handler)
+    monkeypatch.setattr('mmengine.config.config.FormatCode', interrupted)
+    cfg = Config(dict(a=uuid.uuid4().hex))
+    try:
+        with pytest.raises(raised) as info:
+            cfg.pretty_text  # noqa: B018
+    finally:
+        signal.signal(number, before)
+    assert 'syntax' not in str(info.value)
+    monkeypatch.undo()
+    assert cfg.a in cfg.pretty_text  # nothing is kept of the attempt
+
+
+def test_a_config_that_cannot_be_formatted(monkeypatch):
+    def refuse(*_, **__):
+        raise ValueError('no Python')
+
+    monkeypatch.setattr('mmengine.config.config.FormatCode', refuse)
+    with pytest.raises(SyntaxError, match='Failed to format'):
+        Config(dict(a=uuid.uuid4().hex)).pretty_text  # noqa: B018
