@@ -1,9 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What a run logs of its rounds."""
 
-from typing import Dict
+from typing import Dict, Union
 
 from mmengine.dist import get_dist_info
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 
 from ...models.synthesizers import (
@@ -151,9 +152,8 @@ def describe_plan(runner: Runner) -> str:
     loader, world_size = runner.train_dataloader, get_dist_info()[1]
     batch_size = loader.batch_sampler.batch_size
     rates = ', '.join(
-        f'{name} {values[0]:g}'
-        for name, values in runner.optim_wrapper.get_lr().items()
-        if not name.endswith('base_lr')
+        f'{name} {rate:g}'
+        for name, rate in set_rates(runner.optim_wrapper).items()
     )
     scaled = (runner.auto_scale_lr or {}).get('enable')
     return (
@@ -168,3 +168,26 @@ def describe_plan(runner: Runner) -> str:
             'them with the effective batch.'
         )
     )
+
+
+def set_rates(
+    optim_wrapper: Union[OptimWrapper, OptimWrapperDict],
+) -> Dict[str, float]:
+    """The learning rates that a config sets, whatever schedulers make of them.
+
+    Args:
+        optim_wrapper (OptimWrapper | OptimWrapperDict): Of a run.
+
+    Returns:
+        dict[str, float]: Of the first parameters of each optimiser, by
+        ``lr`` or ``name.lr``.
+    """
+    wrappers = {'lr': optim_wrapper}
+    if isinstance(optim_wrapper, OptimWrapperDict):
+        wrappers = {f'{name}.lr': each for name, each in optim_wrapper.items()}
+    groups = {name: each.param_groups[0] for name, each in wrappers.items()}
+    # Schedulers note what they start from.
+    return {
+        name: group.get('initial_lr', group['lr'])
+        for name, group in groups.items()
+    }
