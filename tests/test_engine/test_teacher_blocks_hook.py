@@ -15,7 +15,11 @@ from PIL import Image
 from csd_mmrazor.engine import SynthesisHook
 from csd_mmrazor.engine.operations import operations, run_cost
 from csd_mmrazor.models import Networks
-from csd_mmrazor.models.utils import choose_blocks, find_chains
+from csd_mmrazor.models.utils import (
+    choose_blocks,
+    count_candidates,
+    find_chains,
+)
 
 SYNTHESIS = 'default_hooks.synthesis'
 TEACHER, STUDENT = network(depth=34), network(depth=18)
@@ -119,7 +123,9 @@ def test_it_starts_from_what_was_chosen(tiny_runner, options, caplog):
     assert not any('forward' in vars(part) for part in teacher.modules())
     assert not equal(look.students[-1], start)
     log = Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
-    (line,) = [each for each in log.splitlines() if 'from blocks' in each]
+    before, line = [e for e in log.splitlines() if 'from blocks' in e]
+    count = count_candidates(chains)
+    assert f'up to {count} choices of them are compared on 20 images' in before
     kept = choice.kept['backbone.layer1']
     assert (
         f'backbone.layer1 {kept[0]}, {kept[1]} of 3; backbone.layer2' in line

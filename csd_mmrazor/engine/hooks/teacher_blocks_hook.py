@@ -17,6 +17,7 @@ from ...models.utils import (
     Chain,
     choose_blocks,
     copy_blocks,
+    count_candidates,
     find_chains,
 )
 from ...utils import check_integer
@@ -76,6 +77,11 @@ class TeacherBlocksHook(Hook):
         teacher = networks.each_teacher[0]
         start = time.perf_counter()
         images = self._images(runner)
+        runner.logger.info(
+            'The student is to start from blocks of its teacher: up to '
+            f'{count_candidates(self.chains)} choices of them are compared on '
+            f'{len(images)} images of the bank.'
+        )
         found: List[Any] = [None]
         if is_main_process():
             device = next(teacher.parameters()).device

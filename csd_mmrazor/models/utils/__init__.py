@@ -47,6 +47,7 @@ from .teacher_blocks import (
     Chain,
     choose_blocks,
     copy_blocks,
+    count_candidates,
     find_chains,
 )
 from .teachers import build_teacher
@@ -75,6 +76,7 @@ __all__ = [
     'choose_blocks',
     'contiguous',
     'copy_blocks',
+    'count_candidates',
     'count_classes',
     'distill_losses',
     'drawn',

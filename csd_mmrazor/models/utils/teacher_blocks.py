@@ -90,6 +90,11 @@ class Chain(NamedTuple):
             if self.first_match(kept) == kept:
                 yield kept
 
+    def are_few(self, tried: int) -> bool:
+        """Whether there are no more than so many sets to try."""
+        number = len(self.removable(range(len(self.blocks))))
+        return math.comb(number, self.surplus) <= tried
+
     @property
     def surplus(self) -> int:
         """How many blocks are left out."""
@@ -206,6 +211,23 @@ def choose_blocks(
     return BlockChoice(kept, *_compare(expected, found))
 
 
+def count_candidates(chains: Sequence[Chain], tried: int = TRIED) -> int:
+    """How many choices :func:`choose_blocks` compares, at most.
+
+    Args:
+        chains (sequence[Chain]): From :func:`find_chains`.
+        tried (int): As for :func:`choose_blocks`. Defaults to 200.
+    """
+    count = 0
+    for chain in chains:
+        if chain.are_few(tried):
+            count += sum(1 for _ in chain.choices())
+        else:  # with each block that goes there is one less to try
+            number = len(chain.removable(range(len(chain.blocks))))
+            count += sum(number - gone for gone in range(chain.surplus))
+    return count
+
+
 def _choose(
     teacher: nn.Module, inputs: Tensor, chain: Chain, tried: int
 ) -> List[int]:
@@ -218,8 +240,7 @@ def _choose(
         errors = torch.where(errors.isfinite(), errors, math.inf)
         return listed[int(errors.argmin())]
 
-    number = len(chain.removable(range(len(chain.blocks))))
-    if math.comb(number, chain.surplus) <= tried:
+    if chain.are_few(tried):
         return best(chain.choices())
     kept = list(range(len(chain.blocks)))
     for _ in range(chain.surplus):

@@ -12,7 +12,9 @@ from helpers import build
 from csd_mmrazor.models.utils import (
     choose_blocks,
     copy_blocks,
+    count_candidates,
     find_chains,
+    teacher_blocks,
 )
 
 
@@ -160,6 +162,24 @@ def test_nothing_is_computed_twice(pair, tried):
         assert (made.count('a.0'), others) == (5 + 1, 3 * 5 + 3)
     others = made.count('b.1') + made.count('b.2')
     assert (made.count('b.0'), others) == (4 + 1, 2 * 4 + 2)
+
+
+@pytest.mark.parametrize('tried', [1, 2, 200])
+def test_as_many_are_compared_as_are_counted(pair, tried, monkeypatch):
+    teacher, student, inputs = pair
+    chains = find_chains(teacher, student, inputs[:2])
+    compared = []
+    errors = teacher_blocks._ChainPass.errors
+
+    def spy(self, choices):
+        compared.extend(choices)
+        return errors(self, choices)
+
+    monkeypatch.setattr(teacher_blocks._ChainPass, 'errors', spy)
+    choose_blocks(teacher, inputs[:9], chains, tried)
+    # a: 3 of 3 or 3 + 2; b: 2; c: the one that there is.
+    assert len(compared) == (6 if tried == 200 else 8)
+    assert count_candidates(chains, tried) == len(compared)
 
 
 class Clamped(Net):
