@@ -402,12 +402,13 @@ def paired_differences(rows: List[Dict], pairs: Dict[str, str]) -> str:
 
     Returns:
         str: Mean difference, its 95 % interval and the two-sided p of
-        Student's paired t test; empty if no two methods share two seeds.
+        Student's paired t test, or ``-`` where all differences are the
+        same. Then which methods share fewer than two seeds, if any do.
     """
     top1: Dict[str, Dict[str, float]] = {}
     for row in rows:
         top1.setdefault(label(row), {})[row['seed']] = float(row['top1'])
-    lines = []
+    lines, too_few = [], []
     compared = {
         label({**row, 'method': m}): label({**row, 'method': pairs[m]})
         for row in rows
@@ -417,21 +418,32 @@ def paired_differences(rows: List[Dict], pairs: Dict[str, str]) -> str:
         a, b = top1.get(method, {}), top1.get(other, {})
         seeds = [seed for seed in a if seed in b]
         if len(seeds) < 2:
+            if a:
+                too_few.append(f'{method} and {other} ({len(seeds)})')
             continue
-        test = stats.ttest_rel([a[s] for s in seeds], [b[s] for s in seeds])
-        difference = statistics.mean(a[s] - b[s] for s in seeds)
-        low, high = test.confidence_interval()
+        # As they are noted, to hundredths.
+        differences = [round(a[s] - b[s], 6) for s in seeds]
+        interval = p = '-'  # without variance there is no such test
+        if len({*differences}) > 1:
+            test = stats.ttest_1samp(differences, 0)
+            low, high = test.confidence_interval()
+            interval, p = f'{low:+.2f} to {high:+.2f}', f'{test.pvalue:.3f}'
         lines.append(
-            f'| {method} | {other} | {len(seeds)} | {difference:+.2f} '
-            f'| {low:+.2f} to {high:+.2f} | {test.pvalue:.3f} |'
+            f'| {method} | {other} | {len(seeds)} '
+            f'| {statistics.mean(differences):+.2f} | {interval} | {p} |'
         )
-    if not lines:
-        return ''
-    head = [
-        '| method | against | seeds | points | 95 % interval | p |',
-        '| --- | --- | --- | --- | --- | --- |',
-    ]
-    return '\n'.join([*head, *lines]) + '\n'
+    if lines:
+        lines = [
+            '| method | against | seeds | points | 95 % interval | p |',
+            '| --- | --- | --- | --- | --- | --- |',
+            *lines,
+        ]
+    if too_few:
+        lines += [''] * bool(lines) + [
+            'Differences need two seeds or more that both methods have: '
+            f'{", ".join(too_few)}.'
+        ]
+    return '\n'.join([*lines, '']) if lines else ''
 
 
 def _mean(values: List[str]) -> str:

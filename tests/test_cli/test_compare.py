@@ -134,6 +134,7 @@ def test_runs_are_tabulated_once(tool, tmp_path, text):
     assert Image.open(tmp_path / 'docs/tiny.png').size[0] > 400
     assert '| without, (its) term | CSD | 2 |' in markdown
     assert '| against |' not in first.stdout  # one seed tells nothing
+    assert f'{NEED}without, (its) term and CSD (1).' in first.stdout
     # One run each, in the column after the mean.
     assert len(re.findall(r'\d\.\d\d \| 1 \|', first.stdout)) == 2
 
@@ -178,7 +179,62 @@ def test_paired_differences_by_hand():
     assert line == (
         f'| a | b | 3 | +2.00 | {low:+.2f} to {high:+.2f} | {p:.3f} |'
     )
-    assert not compare.paired_differences(rows[:1], dict(a='b'))
+    assert not compare.paired_differences(rows, {})
+
+
+def row(method, seed, top1, budget=''):
+    return dict(method=method, seed=str(seed), top1=str(top1), budget=budget)
+
+
+@pytest.mark.parametrize(
+    'top1, points',
+    [
+        (((90.1, 90.1), (81.7, 81.7)), '+0.00'),
+        # Equal differences, though not in floating point.
+        (((90.1, 90.0), (81.7, 81.6)), '+0.10'),
+        (((1.1, 1.3), (2.1, 2.3), (3.3, 3.5)), '-0.20'),
+    ],
+)
+def test_differences_without_variance_are_not_tested(top1, points):
+    rows = [
+        row(method, seed, value)
+        for seed, values in enumerate(top1)
+        for method, value in zip('ab', values)
+    ]
+    *_, line = compare.paired_differences(rows, dict(a='b')).splitlines()
+    assert line == f'| a | b | {len(top1)} | {points} | - | - |'
+
+
+NEED = 'Differences need two seeds or more that both methods have: '
+
+
+@pytest.mark.parametrize(
+    'rows, said',
+    [
+        ([row('a', 0, 1), row('b', 0, 2)], 'a and b (1).'),
+        ([row('a', 0, 1), row('a', 1, 1)], 'a and b (0).'),
+        ([row('a', 0, 1), row('b', 1, 2)], 'a and b (0).'),
+        (
+            [row(*r, 'x') for r in (('a', 0, 1), ('b', 0, 2), ('c', 0, 2))],
+            'a, x and b, x (1), c, x and b, x (1).',
+        ),
+        # Those that were not run, or not with this budget, are not missed.
+        ([row('b', 0, 1)], None),
+        ([row('b', 0, 1, 'x'), row('a', 0, 1, 'y')], 'a, y and b, y (0).'),
+    ],
+)
+def test_too_few_seeds_are_told(rows, said):
+    found = compare.paired_differences(rows, dict(a='b', c='b'))
+    assert found == ('' if said is None else f'{NEED}{said}\n')
+
+
+def test_too_few_seeds_are_told_after_the_table():
+    rows = [row(m, s, s * len(m)) for m in ('a', 'bb') for s in range(3)]
+    rows.append(row('c', 0, 1))
+    found = compare.paired_differences(rows, dict(a='bb', c='bb'))
+    table, told = found.split('\n\n')
+    assert table.splitlines()[2].startswith('| a | bb | 3 | -1.00 |')
+    assert told == f'{NEED}c and bb (1).\n'
 
 
 def test_budgets_are_compared_apart(tmp_path):
