@@ -522,7 +522,7 @@ def plot(rows: List[Dict]) -> bytes:
             share,
             means,
             label=None if name in ends else name,
-            marker='o',
+            marker='os^'[number // 10 % 3],
             markevery=[-1],
             color=color,
             ls=ls,

@@ -125,15 +125,23 @@ def test_the_summaries_have_the_means_of_the_pair():
     (few, runs), (more, others) = means['csd, quarter'], means['csd, small']
     assert runs == others
     assert (
-        f'has {few:.1f} % and {more:.1f} % at these costs '
+        f'has {more:.1f} %, and {few:.1f} % at the smaller budget '
         f'({numbers[runs]} seeds each'
     ) in summary
+    for name, method in (
+        *(('Fast-Datafree reaches', 'fast'), ('a variant of NAYER', 'nayer')),
+        *((', CMI', 'cmi'), ('and DFQ', 'dfq')),
+    ):
+        assert f'{name} {means[f"{method}, small"][0]:.1f} %' in summary
+    scratch = means['csd_fast_scratch, quarter'][0]
+    assert f'From scratch, ours has {scratch:.1f} %' in summary
 
 
 def test_all_weights_are_listed_and_small():
     files = {*(RESULTS / 'weights').iterdir()}
     assert {path.name for path in files} == {
         'SHA256SUMS',
+        'LICENSE.pytorch_resnet_cifar10',  # of what the ResNet-20 began with
         *(name for _, name in SUMS),
     }
     assert sum(path.stat().st_size for path in files) < 1.1e7
@@ -196,15 +204,22 @@ def test_the_best_resnet20_reaches_its_row(forked):
 
 def test_metafiles_say_what_was_measured():
     content = yaml.safe_load((ROOT / 'configs/csd/metafile.yml').read_text())
+    pair = 'resnet56_resnet20_cifar10'
     studies = {
-        'csd_digits16': 'digits',
-        'csd_resnet14-32_resnet14-16_cifar10': 'cifar10',
+        'csd_digits16': top1('digits', 'csd'),
+        'csd_resnet14-32_resnet14-16_cifar10': top1('cifar10', 'csd'),
+        f'csd_fast_{pair}': top1(
+            'cifar10_resnet56', 'csd_fast', budget='quarter'
+        ),
+        f'csd_best_{pair}': top1(
+            'cifar10_resnet56', 'csd_best', budget='small'
+        ),
     }
     measured = {m['Name']: m for m in content['Models'] if 'Results' in m}
     assert measured.keys() == studies.keys()
-    for name, study in studies.items():
+    for name, rows in studies.items():
         (result,) = measured[name]['Results']
-        values = top1(study, 'csd').values()
+        values = rows.values()
         assert result['Metrics']['Top 1 Accuracy'] == pytest.approx(
             statistics.mean(values), abs=0.005
         )
