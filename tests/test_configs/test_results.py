@@ -135,6 +135,7 @@ def test_the_summaries_have_the_means_of_the_pair():
         assert f'{name} {means[f"{method}, small"][0]:.1f} %' in summary
     scratch = means['csd_fast_scratch, quarter'][0]
     assert f'From scratch, ours has {scratch:.1f} %' in summary
+    assert f'off; {scratch:.1f} % from scratch)' in readme
 
 
 def test_all_weights_are_listed_and_small():
