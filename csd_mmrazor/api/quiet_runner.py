@@ -19,6 +19,7 @@ _FOR_THE_FILE = (
     'Distributed training is not used',
     'Loads checkpoint by',
     'Auto resumed from the latest checkpoint None',
+    'No checkpoint yet in',
     'Exp name:',
     '"FileClient" will be deprecated',
     # Of passes alone; the plan is of whole steps, and fits the budget.

@@ -66,6 +66,7 @@ def apply() -> None:
             conveniences.build_from_local_configs,
             conveniences.explain_unknown_types,
             conveniences.format_configs_once,
+            conveniences.say_where_no_checkpoint_is,
             conveniences.read_metafiles_once,
             conveniences.make_figures_when_used,
         )

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Iterator
 
+from ..utils import list_checkpoints
 from .rebind import rebind
 
 VARIABLE = 'CSD_MMRAZOR_CONVENIENCES'
@@ -164,6 +165,30 @@ def format_configs_once() -> None:
         return last[content]
 
     Config.pretty_text = property(kept)
+
+
+def say_where_no_checkpoint_is() -> None:
+    """MMEngine says "Auto resumed from the latest checkpoint None".
+
+    That is the first start of a job with ``--resume``, or the next one of a
+    run that ended before its first checkpoint.
+    """
+    from mmengine.runner import Runner
+
+    load_or_resume = Runner.load_or_resume
+
+    @functools.wraps(load_or_resume)
+    def said(self):
+        is_first = self._resume and self._load_from is None
+        if self._has_loaded or not is_first or list_checkpoints(self.work_dir):
+            load_or_resume(self)
+            return
+        self.logger.info(
+            f'No checkpoint yet in {self.work_dir}: the weights are those of '
+            'a new run.'
+        )
+
+    Runner.load_or_resume = said
 
 
 def read_metafiles_once() -> None:

@@ -264,7 +264,7 @@ def test_all_of_them_are_turned_off_by_a_variable(python, local_config):
         handy = {
             'build_from_local_configs', 'explain_unknown_types',
             'format_configs_once', 'read_metafiles_once',
-            'make_figures_when_used',
+            'make_figures_when_used', 'say_where_no_checkpoint_is',
         }
         assert not names & handy, names
         assert 'load_checkpoints_safely' in names

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import copy
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import PARAM_SCHEDULERS
 
+from csd_mmrazor.engine import SynthesisHook
 from csd_mmrazor.engine.hooks.resumption import (
     check_differences,
     renew_schedule,
@@ -443,3 +445,58 @@ def test_which_teachers_have_a_digest(tiny_runner):
     assert teacher_digests(model) != before
     # Nothing of what the checkpoint has.
     assert teacher_digests(model.student) == {}
+
+
+class Stop(BaseException):
+    """Stands for a kill: nothing handles it."""
+
+
+class StopAt(Hook):
+    """Ends a run where its hook is called."""
+
+    priority = 'VERY_LOW'
+
+    def before_train_iter(self, runner, *_, **__):
+        raise Stop
+
+
+@pytest.mark.parametrize('images', [0, 32, 48])
+def test_resumed_before_the_first_checkpoint(tiny_runner, images, monkeypatch):
+    """Never begun, or ended in the initial bank or in the first epoch."""
+
+    def log_of(resume):
+        runner = tiny_runner(resume=resume, **few)
+        runner.register_hook(StopAt())
+        with pytest.raises(Stop):
+            runner.train()
+        return Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
+
+    few = {'train_dataloader.sampler.num_samples': 16}
+    if images:
+        if images == 32:
+
+            def end(*_):
+                raise Stop
+
+            monkeypatch.setattr(SynthesisHook, 'before_train_epoch', end)
+        first = log_of(resume=False)
+        assert 'No checkpoint' not in first
+        assert 'are kept' not in first
+        monkeypatch.undo()
+    log = log_of(resume=True)
+    assert 'No checkpoint yet in ' in log and 'checkpoint None' not in log
+    kept = re.findall(r'The (\d+) images that an earlier start left in', log)
+    assert kept == [str(images)] * bool(images)
+
+
+def test_a_checkpoint_is_resumed_as_ever(tiny_runner):
+    few = {
+        'train_dataloader.sampler.num_samples': 16,
+        'train_cfg.max_epochs': 1,
+    }
+    tiny_runner(**few).train()
+    runner = tiny_runner(resume=True, **few)
+    runner.train()
+    log = Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
+    assert 'resumed from the latest checkpoint' in log
+    assert 'No checkpoint' not in log and 'are kept' not in log

@@ -145,6 +145,11 @@ def open_bank(
             )
         shards = []  # all are made again
     bank.keep(shards)
+    if runner._resume and not runner.epoch and shards:
+        runner.logger.info(
+            f'The {len(bank)} images that an earlier start left in {path} are '
+            'kept.'
+        )
     if is_main_process():
         _clean(folder, runner.epoch)
     return bank
