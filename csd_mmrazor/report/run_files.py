@@ -25,6 +25,11 @@ _LOGGED = re.compile(
 _ENVIRONMENT = re.compile(
     r'\s+(Python|PyTorch|TorchVision|MMEngine|GPU 0): (.{1,100})'
 )
+# Warnings of MMEngine about itself, which no setting of a run changes.
+_NOT_OF_RUNS = (
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias of',
+)
 # The curve by which students are told apart without real images.
 AGREEMENT = 'agreement/held_out_top1'
 # Of a log: letters of a line, lines that are shown.
@@ -272,7 +277,8 @@ def _read_logs(path: Path, missing: List[str]) -> Any:
                 if found:
                     text = line[found.end() :].strip()
                     entry = dict(time=found[1], level=found[2], text=text)
-                    warnings.append(entry)
+                    if not text.startswith(_NOT_OF_RUNS):
+                        warnings.append(entry)
                     continue
                 found = _ENVIRONMENT.match(line)
                 if found:

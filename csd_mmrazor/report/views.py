@@ -280,8 +280,13 @@ def _facts(run: RunFiles) -> List[Tuple[str, str]]:
     seconds = sum(attempt['seconds'] for attempt in run.attempts)
     if run.attempts:
         facts.append(('time, all starts', duration(seconds)))
-        facts.append(('resumed', f'{len(run.attempts) - 1} times'))
+        facts.append(('resumed', how_often(len(run.attempts) - 1)))
     return facts
+
+
+def how_often(number: int) -> str:
+    """A number of times, for people."""
+    return {0: 'never', 1: 'once', 2: 'twice'}.get(number, f'{number} times')
 
 
 def _networks(run: RunFiles) -> List[Tuple[str, str, str, str]]:

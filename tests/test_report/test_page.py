@@ -6,16 +6,21 @@ import io
 import json
 import re
 import shutil
+import uuid
 
 import numpy as np
 import pytest
 import torch
+from mmengine.fileio import FileClient, HardDiskBackend
+from mmengine.logging import MMLogger
 from PIL import Image
 
 from csd_mmrazor.datasets import BankFolder
 from csd_mmrazor.report import page as page_module
 from csd_mmrazor.report import write_report
 from csd_mmrazor.report.page import packed_plotly
+from csd_mmrazor.report.run_files import read_run
+from csd_mmrazor.report.views import how_often
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>'
 
@@ -35,6 +40,35 @@ def visible(text):
     return html.unescape(re.sub(r'\s+', ' ', re.sub('<[^>]*>', ' ', text)))
 
 
+@pytest.mark.parametrize(
+    'number, expected',
+    [(0, 'never'), (1, 'once'), (2, 'twice'), (3, '3 times')],
+)
+def test_how_often(number, expected):
+    assert how_often(number) == expected
+
+
+def test_warnings_of_mmengine_about_itself_are_left_out(work_dir, tmp_path):
+    """As it writes them; what a run's settings cause is shown."""
+    log = tmp_path / 'own.log'
+    logger = MMLogger.get_instance(uuid.uuid4().hex, log_file=str(log))
+    FileClient('disk')
+    HardDiskBackend()
+    logger.warning('"file_client_args" will be deprecated in future.')
+    for handler in logger.handlers:
+        handler.close()
+    written = log.read_text()
+    assert '"FileClient" will be' in written
+    assert '"HardDiskBackend" is' in written
+    (old,) = work_dir.glob('20260101_12*/*.log')
+    old.write_text(written)
+    shown = [each['text'] for each in read_run(work_dir).warnings]
+    assert shown == [
+        'Beware of the dog',
+        '"file_client_args" will be deprecated in future.',
+    ]
+
+
 def test_all_of_a_run_is_on_its_page(work_dir):
     out = write_report([work_dir])
     assert out == work_dir / 'report.html'
@@ -51,7 +85,7 @@ def test_all_of_a_run_is_on_its_page(work_dir):
         'frog 10 90.0 0.0',
         'frog cat 10',  # taken for
         'images in the bank 60',
-        'resumed 1 times',
+        'resumed once',
         'started 2026-01-01 10:00:00',
         'resumed 2026-01-01 12:00:00',
         'Warnings of the log (2)',
