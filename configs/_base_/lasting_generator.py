@@ -2,6 +2,16 @@
 # one for each round. Each step draws new latents, and its images join the bank
 # with what the teacher said of them. A config takes it up by
 #   synthesizer=dict(batch_size=..., iters=..., **_base_.lasting_generator)
+# of the synthesis hook, and also sets
+# - no `losses` or `distiller` of the synthesizer, which come with it: they
+#   cannot stand beside the ** again;
+# - model.data_preprocessor.augment=None: the teacher said it of the images as
+#   they are;
+# - target_maps=True of the synthesis hook, which keeps the teacher's feature
+#   maps for loss_feature, or model.distiller.student_recorders.feature=None,
+#   which turns that loss off;
+# - model.aux_head=dict(scale=10, init_cfg=None), as the weight of loss_csd
+#   below is for such logits.
 lasting_generator = dict(
     optimizer=dict(lr=2e-3),
     # Half as wide as the paper's, drawn as torch does.
