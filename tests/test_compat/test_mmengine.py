@@ -45,8 +45,7 @@ def test_without_setuptools_and_distutils(python):
             sys.modules[name] = None  # as if it were not installed
         import csd_mmrazor
         from mmengine.hub import get_config
-        from mmengine.config import Config
-from mmengine.runner.runner import collect_env
+        from mmengine.runner.runner import collect_env
         cfg = get_config('mmpretrain::resnet/resnet18_8xb16_cifar10.py')
         from mmengine.utils import is_installed
         print(cfg.dataset_type, is_installed('mmrazor'),
