@@ -54,7 +54,7 @@ from ..utils.plain_config import configs_of_starts, parse_config
 from ..utils.scalars import read_scalars
 from ..version import __version__
 from . import train as train_tool
-from .compare_list import Run, load_config, read_list
+from .compare_list import ListedRun, load_config, read_list
 from .compare_runs import (
     count_all,
     in_processes,
@@ -176,11 +176,11 @@ def read_cpu_seconds(work_dir: Path) -> str:
     return path.read_text()
 
 
-def check_continued(run: Run, cfg: Config, is_done: bool) -> None:
+def check_continued(run: ListedRun, cfg: Config, is_done: bool) -> None:
     """Compare a run's config with the one that it was begun with.
 
     Args:
-        run (Run): The run.
+        run (ListedRun): The run.
         cfg (Config): What its list asks for now.
         is_done (bool): Whether it has its row, which is then doubted only.
 
@@ -235,7 +235,7 @@ def git_commit() -> str:
         return f'v{__version__}'
 
 
-def result(run: Run, cfg: Config, commit: str) -> Dict:
+def result(run: ListedRun, cfg: Config, commit: str) -> Dict:
     """The row of a finished run."""
     validations = read_validations(run.work_dir)
     curve = [f'{value:.2f}' for value in validations.values()]
@@ -269,7 +269,7 @@ def result(run: Run, cfg: Config, commit: str) -> Dict:
     )
 
 
-def train(run: Run) -> None:
+def train(run: ListedRun) -> None:
     """What a run's process does."""
     write_to_log(run)
     sys.argv = ['tools/train.py', *run.arguments]
@@ -326,7 +326,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def is_done(run: Run, rows: List[Dict]) -> bool:
+def is_done(run: ListedRun, rows: List[Dict]) -> bool:
     """Whether a run has its row.
 
     Raises:

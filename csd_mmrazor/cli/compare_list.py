@@ -25,7 +25,7 @@ _OWN = {
 }
 
 
-class Run(NamedTuple):
+class ListedRun(NamedTuple):
     """One method with one seed."""
 
     method: str
@@ -81,7 +81,7 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def read_list(args: argparse.Namespace, work_dir: Path) -> List[Run]:
+def read_list(args: argparse.Namespace, work_dir: Path) -> List[ListedRun]:
     """The runs that a list asks for, all methods of one seed first.
 
     Args:
@@ -125,14 +125,14 @@ def read_list(args: argparse.Namespace, work_dir: Path) -> List[Run]:
     return runs
 
 
-def _run(plan: Dict, name: str, seed: int, work_dir: Path) -> Run:
+def _run(plan: Dict, name: str, seed: int, work_dir: Path) -> ListedRun:
     method = plan['methods'][name]
     options = {
         **(plan.get('options') or {}),
         **(method.get('options') or {}),
         'randomness.seed': seed,
     }
-    return Run(
+    return ListedRun(
         name,
         seed,
         method['config'],
@@ -226,7 +226,7 @@ def _check_options(what: str, options: Any) -> None:
             raise ValueError(f'{what} has {key}, which {_OWN[key]} sets.')
 
 
-def load_config(run: Run) -> Config:
+def load_config(run: ListedRun) -> Config:
     """The config of a run, as ``tools/train.py`` sees it.
 
     Raises:

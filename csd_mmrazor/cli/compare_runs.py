@@ -20,12 +20,12 @@ from mmengine.runner import Runner
 from ..engine.operations import RunCost, run_cost
 from ..utils import write_file
 from ..utils.validation import check_validation
-from .compare_list import Run
+from .compare_list import ListedRun
 
 _ERROR = re.compile(r'[\w.]*(Error|Exception|Interrupt): ')
 
 
-def write_to_log(run: Run) -> None:
+def write_to_log(run: ListedRun) -> None:
     """Let this process, which is a run's own, write to the run's log."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     run.work_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def write_to_log(run: Run) -> None:
         os.dup2(log.fileno(), stream)
 
 
-def last_words(run: Run) -> str:
+def last_words(run: ListedRun) -> str:
     """How a run's log ends, and where it is."""
     path = run.work_dir.with_suffix('.log')
     text = path.read_text(encoding='utf-8', errors='replace')
@@ -53,7 +53,7 @@ def digest(cfg: Config) -> str:
     return hashlib.sha256(repr(cfg.to_dict()).encode()).hexdigest()
 
 
-def count(run: Run, cfg: Config) -> None:
+def count(run: ListedRun, cfg: Config) -> None:
     """What the process does that counts the operations of a run."""
     write_to_log(run)
     words = [f'{value:.1f}' for value in count_cost(cfg)]
@@ -82,7 +82,7 @@ def count_cost(cfg: Config) -> RunCost:
         return run_cost(runner)
 
 
-def read_cost(run: Run) -> RunCost:
+def read_cost(run: ListedRun) -> RunCost:
     """What a run was counted to cost."""
     words = run.work_dir.with_suffix('.gflop').read_text().split()
     # Earlier releases noted the total alone.
@@ -90,13 +90,13 @@ def read_cost(run: Run) -> RunCost:
     return RunCost(float(words[0]), before)
 
 
-def count_all(runs: List[Run], configs: Dict[Path, Config]) -> None:
+def count_all(runs: List[ListedRun], configs: Dict[Path, Config]) -> None:
     """Count the operations of runs, those of each method once.
 
     Raises:
         RuntimeError: If it fails with any, which the runs would as well.
     """
-    alike: Dict[str, List[Run]] = {}
+    alike: Dict[str, List[ListedRun]] = {}
     for run in runs:
         key = digest(configs[run.work_dir])
         path = run.work_dir.with_suffix('.gflop')
@@ -126,7 +126,7 @@ def count_all(runs: List[Run], configs: Dict[Path, Config]) -> None:
 
 def in_processes(
     function: Callable, tasks: List[Tuple], jobs: int
-) -> Iterator[Tuple[Run, Optional[int]]]:
+) -> Iterator[Tuple[ListedRun, Optional[int]]]:
     """Call a function in a process of its own for each task.
 
     Args:
@@ -135,8 +135,8 @@ def in_processes(
         jobs (int): How many at a time.
 
     Yields:
-        tuple[Run, int]: One that ended, and its exit status. Whoever closes
-        the iterator ends those that have not.
+        tuple[ListedRun, int]: One that ended, and its exit status. Whoever
+        closes the iterator ends those that have not.
     """
     fork = multiprocessing.get_context('fork')
     waiting, running = [*tasks], {}

@@ -267,7 +267,7 @@ def test_budgets_are_compared_apart(tmp_path):
     assert large.startswith('| a, large | b, large | 2 | +3.50 |')
     assert small.startswith('| a, small | b, small | 2 | -20.50 |')
 
-    run = compare.Run('a', 0, 'c.py', {}, tmp_path, budget='large')
+    run = compare.ListedRun('a', 0, 'c.py', {}, tmp_path, budget='large')
     assert compare.is_done(run, rows)
     assert not compare.is_done(run._replace(budget='medium'), rows)
 

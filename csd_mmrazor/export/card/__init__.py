@@ -8,11 +8,17 @@ from .folder import list_networks
 from .images_used import real_images, training_bank
 from .layout import card_path, check_license
 from .model_card import model_card
-from .quality import Accuracy, Agreement, Quality, accuracy_on, quality_of
+from .quality import (
+    Agreement,
+    MeasuredAccuracy,
+    Quality,
+    accuracy_on,
+    quality_of,
+)
 from .quantized_card import quantized_card
 
 __all__ = [
-    'Accuracy',
+    'MeasuredAccuracy',
     'Agreement',
     'Quality',
     'accuracy_on',

@@ -13,7 +13,7 @@ from ...utils.accuracy import (
 )
 from .images_used import share_of_real
 from .layout import data_type, result_entry
-from .quality import Accuracy, Agreement, Quality
+from .quality import Agreement, MeasuredAccuracy, Quality
 
 # Of what the sets of images in ``FITS`` are.
 _SETS = dict(
@@ -25,7 +25,7 @@ _SETS = dict(
 def results_of(
     quality: Quality, bank: Optional[BankFolder] = None
 ) -> List[Dict[str, Any]]:
-    if isinstance(quality, Accuracy):
+    if isinstance(quality, MeasuredAccuracy):
         data = dict(type=quality.data_type, name=quality.data_name)
         if quality.split:
             data.update(split=quality.split)
@@ -55,7 +55,7 @@ def results_of(
 
 def told_of(quality: Quality, bank: Optional[BankFolder] = None) -> str:
     """What is known of an accuracy, in words."""
-    if isinstance(quality, Accuracy):
+    if isinstance(quality, MeasuredAccuracy):
         split = f', split {quality.split}' if quality.split else ''
         return (
             f'top-1 {quality.top1:.2f} % on the real images of '

@@ -34,7 +34,8 @@ def model_card(
         cfg (Config): Of the run.
         weights (Path): The file of the weights.
         description (dict): What is in the JSON file beside it.
-        quality (Accuracy | Agreement, optional): Defaults to None, not known.
+        quality (MeasuredAccuracy | Agreement, optional): Defaults to None, not
+            known.
         teacher_license (str, optional): What the teacher may be used under.
             Defaults to None, not known.
         with_safetensors (bool): Whether there is such a file as well.

@@ -15,7 +15,7 @@ from .config_parts import is_text, part_name
 _METRIC = 'accuracy/top1'
 
 
-class Accuracy(NamedTuple):
+class MeasuredAccuracy(NamedTuple):
     """What a network was validated on, and with which result."""
 
     top1: float  # in percent
@@ -35,7 +35,7 @@ class Agreement(NamedTuple):
     number: Optional[int] = None  # of images, if that is known
 
 
-Quality = Union[Accuracy, Agreement, None]
+Quality = Union[MeasuredAccuracy, Agreement, None]
 
 
 def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
@@ -47,7 +47,7 @@ def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
         meta (dict): Of the checkpoint.
 
     Returns:
-        Accuracy | Agreement | None: The first that there is.
+        MeasuredAccuracy | Agreement | None: The first that there is.
     """
     epoch = meta.get('epoch')
     if type(epoch) is not int:
@@ -76,7 +76,7 @@ def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
 
 def accuracy_on(
     data: Dict[str, Any], top1: float, chosen: bool = False
-) -> Accuracy:
+) -> MeasuredAccuracy:
     """An accuracy with what it was measured on.
 
     Args:
@@ -91,7 +91,7 @@ def accuracy_on(
     split = data.get('split')
     if split is None and 'test_mode' in data:
         split = 'test' if data['test_mode'] else 'train'
-    return Accuracy(
+    return MeasuredAccuracy(
         round(top1, 2),
         re.sub(r'[^a-z0-9_-]', '-', kind.lower()) or 'images',
         f'{kind} ({named})' if named else kind,

@@ -16,7 +16,7 @@ from .networks import (
     teachers_of,
     weights_name,
 )
-from .quality import Accuracy, Quality
+from .quality import MeasuredAccuracy, Quality
 from .reveals import REVEALS, TEACHER_REVEALS
 
 
@@ -25,7 +25,7 @@ def quantized_card(
     out: Path,
     told: Dict[str, Any],
     origin: str,
-    measured: Optional[Accuracy] = None,
+    measured: Optional[MeasuredAccuracy] = None,
     before: Quality = None,
     teacher_license: Optional[str] = None,
     bank: Optional[BankFolder] = None,
@@ -38,10 +38,10 @@ def quantized_card(
         told (dict): What is in the JSON file beside it.
         origin (str): 'student' of the run; the name of one of its teachers,
             as 'teachers.NAME'; or else a file with weights of unknown origin.
-        measured (Accuracy, optional): Of the file. Defaults to None, not
-            measured.
-        before (Accuracy | Agreement, optional): Of the network that was
-            quantized. Defaults to None, not known.
+        measured (MeasuredAccuracy, optional): Of the file. Defaults to None,
+            not measured.
+        before (MeasuredAccuracy | Agreement, optional): Of the network that
+            was quantized. Defaults to None, not known.
         teacher_license (str, optional): As of :func:`model_card`.
         bank (BankFolder, optional): As of :func:`real_images`.
     """
