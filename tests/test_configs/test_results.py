@@ -133,6 +133,9 @@ def test_the_summaries_have_the_means_of_the_pair():
         *((', CMI', 'cmi'), ('and DFQ', 'dfq')),
     ):
         assert f'{name} {means[f"{method}, small"][0]:.1f} %' in summary
+    real, off = means['real_images, small'][0], means['csd_off, small'][0]
+    assert f'the larger budget gives {real:.1f} %' in summary
+    assert f'**{real - off:.1f} points below the same one on real' in summary
     scratch = means['csd_fast_scratch, quarter'][0]
     assert f'From scratch, ours has {scratch:.1f} %' in summary
     assert f'off; {scratch:.1f} % from scratch)' in readme
