@@ -110,7 +110,7 @@ SHARDS = dict(
     load=('datasets', 'BankFolder.read', 'host'),
     verify=('datasets.bank_folder', 'BankFolder._fault', 'disk'),
     adopt=('datasets.bank_folder', '_bring', 'disk'),
-    imported=('datasets.image_bank', 'read_picture', 'disk'),
+    imported=('datasets.init_pictures', 'read_picture', 'disk'),
 )
 
 
@@ -272,7 +272,10 @@ def test_a_job_of_torchrun_goes_on(forked, config, tmp_path):  # noqa: F811
         )
     try:
         end = time.monotonic() + TIMEOUT
-        while not (tmp_path / 'run/bank/note_000001.json').exists():
+        while not all(
+            (tmp_path / f'run/bank/note_{index:06}.json').exists()
+            for index in range(2)  # of each process
+        ):
             assert process.poll() is None, out.read_text()
             assert time.monotonic() < end
             time.sleep(0.1)
