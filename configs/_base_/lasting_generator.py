@@ -1,6 +1,6 @@
 # Synthesis by one generator that goes on through the run, in place of a new
 # one for each round. Each step draws new latents, and its images join the bank
-# with what the teacher said of them. A config takes it up by
+# with the teacher's outputs for them. A config takes it up by
 #   synthesizer=dict(batch_size=..., iters=..., **_base_.lasting_generator)
 # of the synthesis hook, and also sets
 # - no `losses` or `distiller` of the synthesizer, which come with it: they

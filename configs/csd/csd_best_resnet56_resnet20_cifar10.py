@@ -5,7 +5,7 @@
 # is different, and why:
 # - The student starts from blocks of its teacher, chosen by synthetic images.
 # - One generator goes on through the run. Each step draws new latents, and its
-#   images join the bank with what the teacher said of them: nothing that was
+#   images join the bank with the teacher's outputs: nothing that was
 #   paid for is thrown away, and student steps need no pass of the teacher.
 # - Nobody asks for a class: the teacher has to be sure of the one it sees, and
 #   the classes of a batch have to be balanced.
