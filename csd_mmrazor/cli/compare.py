@@ -24,6 +24,9 @@ run starts. After each run OUT.csv, OUT.md and OUT.png are rewritten. A run
 that has its row in OUT.csv is not made again, and one that was interrupted is
 resumed, if it was begun with the same settings. Lists of several budgets may
 share OUT: methods are compared within each budget.
+
+``--cfg-options KEY=VALUE`` is for all runs, and counts before options of the
+list and of its methods. A row has all options of its run.
 """
 
 import argparse
@@ -54,7 +57,12 @@ from ..utils.plain_config import configs_of_starts, parse_config
 from ..utils.scalars import read_scalars
 from ..version import __version__
 from . import train as train_tool
-from .compare_list import ListedRun, load_config, read_list
+from .compare_list import (
+    ListedRun,
+    load_config,
+    read_list,
+    without_places,
+)
 from .compare_runs import (
     count_all,
     in_processes,
@@ -63,6 +71,7 @@ from .compare_runs import (
     write_to_log,
 )
 from .errors import concise_errors
+from .options import Options
 from .processes import speak_utf8
 
 COLUMNS = (
@@ -107,6 +116,14 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=1,
         help='runs at a time, which share the cores; default: 1',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=Options,
+        metavar='KEY=VALUE',
+        help='for all runs, in place of what the list and its methods set '
+        'there, such as\nval_dataloader.dataset.data_root=FOLDER',
     )
     args = parser.parse_args()
     if args.jobs < 1:
@@ -338,8 +355,10 @@ def is_done(run: ListedRun, rows: List[Dict]) -> bool:
             run.budget,
             str(run.seed),
         ):
+            # Earlier releases wrote paths, and options in their order.
+            settings = without_places(row['config'], row['options'])
             for key, value in run.settings.items():
-                if row[key] != value:
+                if settings[key] != value:
                     found = f'another {key}, {row[key]},'
                     if not row[key]:
                         found = f'no {key}, which may be others'

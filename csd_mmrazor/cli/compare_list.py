@@ -2,11 +2,22 @@
 """The lists that tools/compare.py reads, and the runs that they ask for."""
 
 import argparse
+import hashlib
 import json
 import re
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Dict, Hashable, List, NamedTuple, NoReturn, Optional
+from typing import (
+    Any,
+    Dict,
+    Hashable,
+    List,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Tuple,
+)
 
 import yaml
 from mmengine.config import Config
@@ -15,6 +26,7 @@ from ..utils.arguments import NoneType, check_value, fits
 from ..utils.error_text import named_error
 from . import config as config_tools
 from .errors import USER_ERRORS
+from .options import parse_value
 
 SHAPE = 'methods: {NAME: {config: FILE, options: {KEY: VALUE}, against: NAME}}'
 # Options that the tool gives each run itself.
@@ -52,8 +64,47 @@ class ListedRun(NamedTuple):
 
     @property
     def settings(self) -> Dict[str, str]:
-        """What makes another run of the same name another run."""
-        return dict(config=self.config, options=json.dumps(self.options))
+        """What makes another run of the same name another run.
+
+        Rows have it, and are published: see :func:`without_places`.
+        """
+        return without_places(self.config, json.dumps(self.options))
+
+
+def without_places(config: str, options: str) -> Dict[str, str]:
+    """Settings of a run that say nothing of the machine.
+
+    Args:
+        config (str): Name of its file.
+        options (str): Its options as JSON, or something else.
+
+    Returns:
+        dict[str, str]: ``config`` and ``options``. Of an absolute path, they
+        have the name and a digest of the folder, so that another folder is
+        told from it; the same again if it is given again.
+    """
+    with suppress(ValueError, AttributeError):
+        told = {
+            key: _without_place(text, parse_value(text))
+            for key, text in json.loads(options).items()
+        }
+        options = json.dumps(told, sort_keys=True)
+    return dict(config=_without_place(config, config), options=options)
+
+
+def _without_place(text: str, value: object) -> str:
+    """A text that stands for a value, less the folders of paths in it."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            text = _without_place(text, each)
+    if not isinstance(value, str):
+        return text
+    path = value.removeprefix('file://').rstrip('/')
+    if not path.startswith(('/', '~')):
+        return text
+    folder, _, name = path.rpartition('/')
+    digest = hashlib.sha256(folder.encode()).hexdigest()[:8]
+    return text.replace(value, f'.../{digest}/{name}')
 
 
 class _Loader(yaml.SafeLoader):
@@ -86,14 +137,19 @@ def read_list(args: argparse.Namespace, work_dir: Path) -> List[ListedRun]:
 
     Args:
         args (Namespace): ``list``, a file, and ``seeds`` and ``methods`` in
-            place of all of it, or None.
+            place of all of it, or None; and, as
+            :class:`~csd_mmrazor.cli.options.Options` leaves them,
+            ``cfg_options`` in place of the list's own.
         work_dir (Path): Of all runs.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the list makes no sense; says where and what to write.
+        ValueError: If the list makes no sense, or the options make two of
+            its methods the same; says where and what to write.
     """
     plan = _read_plan(args.list)
+    given = getattr(args, 'cfg_options_texts', {})
+    _check_options('--cfg-options', given)
     seeds = args.seeds
     if seeds is None:
         seeds = plan.get('seeds')
@@ -115,8 +171,15 @@ def read_list(args: argparse.Namespace, work_dir: Path) -> List[ListedRun]:
             f'{[*plan["methods"]]}.'
         )
     runs = [
-        _run(plan, name, seed, work_dir) for seed in seeds for name in methods
+        _run(plan, name, seed, work_dir, given)
+        for seed in seeds
+        for name in methods
     ]
+    if given:
+        as_listed = [
+            _run(plan, name, seeds[0], work_dir, {}) for name in methods
+        ]
+        _check_distinct(as_listed, runs[: len(methods)])
     if len({run.work_dir for run in runs}) < len(runs):
         raise ValueError(
             f'Methods of {args.list} differ in punctuation alone, or a seed '
@@ -125,11 +188,37 @@ def read_list(args: argparse.Namespace, work_dir: Path) -> List[ListedRun]:
     return runs
 
 
-def _run(plan: Dict, name: str, seed: int, work_dir: Path) -> ListedRun:
+def _check_distinct(as_listed: List[ListedRun], runs: List[ListedRun]) -> None:
+    """Refuse options that make methods of the list the same run.
+
+    Args:
+        as_listed (list[ListedRun]): One run of each method.
+        runs (list[ListedRun]): The same ones with the options.
+    """
+    first: Dict[Tuple, Tuple[ListedRun, ListedRun]] = {}
+    for old, run in zip(as_listed, runs):
+        other_old, other = first.setdefault(_what(run), (old, run))
+        if _what(other_old) != _what(old):
+            differ = {*old.options.items()} ^ {*other_old.options.items()}
+            raise ValueError(
+                f'--cfg-options make "{run.method}" and "{other.method}" the '
+                f'same run: leave out {sorted({key for key, _ in differ})}, '
+                'or one of the two by --methods.'
+            )
+
+
+def _what(run: ListedRun) -> Tuple:
+    return run.config, frozenset(run.options.items())
+
+
+def _run(
+    plan: Dict, name: str, seed: int, work_dir: Path, given: Dict[str, str]
+) -> ListedRun:
     method = plan['methods'][name]
     options = {
         **(plan.get('options') or {}),
         **(method.get('options') or {}),
+        **given,
         'randomness.seed': seed,
     }
     return ListedRun(

@@ -1,7 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """The comparison: real runs, skipped when done and resumed when killed."""
 
+import argparse
 import csv
+import hashlib
+import json
 import os
 import re
 import signal
@@ -16,7 +19,8 @@ from helpers import ROOT, TIMEOUT, build
 from mmengine.config import Config
 from PIL import Image
 
-from csd_mmrazor.cli import compare, compare_runs
+from csd_mmrazor.cli import compare, compare_list, compare_runs
+from csd_mmrazor.cli.options import Options
 
 COMPARE = ROOT / 'tools/compare.py'
 CONFIG = ROOT / 'configs/csd/csd_quickstart_digits.py'
@@ -138,10 +142,25 @@ def test_runs_are_tabulated_once(tool, tmp_path, text):
     # One run each, in the column after the mean.
     assert len(re.findall(r'\d\.\d\d \| 1 \|', first.stdout)) == 2
 
+    # As the list has it, which names one of its files absolutely.
+    given = re.search('teacher.ckpt_path: (.*)', text)[1]
+    given = ('--cfg-options', f'model.teachers.teacher.ckpt_path={given}')
+    same = tool(*args, *given)
+    assert same.status == [0] and '4 runs, 0 to do' in same.stdout
+    for row in found:
+        assert re.fullmatch(rf'\.\.\./\w{{8}}/{CONFIG.name}', row['config'])
+        assert re.search(r'": "\.\.\./\w{8}/teacher.pth"', row['options'])
+        assert '/tmp' not in str(row) and str(ROOT) not in str(row)
+    other = tool(*args, '--cfg-options', 'train_cfg.max_epochs=4')
+    assert 'has a result with another options' in other.stderr
+    assert other.status != [0]
     plan.write_text(text.replace('max_epochs: 3', 'max_epochs: 4'))
     other = tool(*args)
     assert 'has a result with another options' in other.stderr
     assert other.status != [0]
+    # Which the command line can set again.
+    same = tool(*args, '--cfg-options', 'train_cfg.max_epochs=3')
+    assert same.status == [0] and '4 runs, 0 to do' in same.stdout
 
 
 def test_methods_are_told_apart_without_formatting(monkeypatch):
@@ -419,6 +438,115 @@ def test_a_method_that_fails_is_told_before_any_run(tmp_path, text, tool):
     found = {path.name for path in (tmp_path / 'work_dirs').rglob('seed*')}
     # One method was counted, for both seeds unless the other failed first.
     assert found == {'seed0.gflop', 'seed0.log'}
+
+
+CSD_WEIGHT = f'{SYNTHESIS}.synthesizer.losses.loss_csd.loss_weight'
+
+
+def test_options_of_the_command_line(tmp_path, text):
+    """For all runs, in place of what the list and its methods set."""
+    path = tmp_path / 'list.yml'
+    path.write_text(text)
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=Options)
+
+    def read(*options, methods=None):
+        args = parser.parse_args(
+            ['--cfg-options', *options] if options else []
+        )
+        vars(args).update(list=str(path), seeds=[5, 6], methods=methods)
+        return compare_list.read_list(args, tmp_path)
+
+    plain = read()
+    changed = read(
+        'train_cfg.max_epochs=9',
+        'val_evaluator.topk=[1]',
+        'load_from=a b/{seed}.pth',
+    )
+    assert len(changed) == len(plain) == 4
+    for old, run in zip(plain, changed):
+        assert run.options == {
+            **old.options,
+            'train_cfg.max_epochs': '9',
+            'val_evaluator.topk': '[1]',
+            'load_from': f'a b/{run.seed}.pth',
+        }
+        assert run._replace(options=old.options) == old
+    with pytest.raises(ValueError, match='"without.*" and "CSD" the same ru'):
+        read(f'{CSD_WEIGHT}=3', 'val_evaluator.topk=[1]')
+    for only in (['CSD'], ['without, (its) term']):
+        assert len(read(f'{CSD_WEIGHT}=3', methods=only)) == 2
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('randomness.seed=3', '--cfg-options has randomness.seed, which seed'),
+        ('work_dir=x', '--cfg-options has work_dir, which --work-dir sets'),
+        ('resume=True', '--cfg-options has resume, which the tool, for'),
+        (
+            'train_cfg.max_epoch=3',
+            'method "CSD", .*no argument max_epoch. D',
+        ),
+        ('modl.a=3', 'method "CSD", .*--cfg-options: .*no modl; did you mean'),
+        ('train_cfg.max_epochs=0', 'max_epochs should be a positive integer'),
+        ('optim_wrapper', None),
+        ('load_from=[a', None),
+    ],
+)
+def test_bad_options_of_the_command_line(
+    tmp_path, main, text, option, message
+):
+    (tmp_path / 'list.yml').write_text(text)
+    with pytest.raises(
+        ValueError if message else SystemExit, match=f'(?s){message or 2}'
+    ):
+        main('list.yml', '--cfg-options', option)
+    assert [path.name for path in tmp_path.iterdir()] == ['list.yml']
+
+
+@pytest.mark.parametrize(
+    'text, told',
+    [
+        ('/home/me/w.pth', '.../H/w.pth'),
+        ('/home/me/my data/', '.../H/my data'),
+        ('file:///home/me/w.pth', '.../H/w.pth'),
+        ('~/w.pth', '.../T/w.pth'),
+        ('[/home/me/a,"/home/me/b, c",d]', '[.../H/a,".../H/b, c",d]'),
+        ("'/home/me/b, c'", "'.../H/b, c'"),
+        ('.../0a/w.pth', '.../0a/w.pth'),
+        ('../data/{seed}', '../data/{seed}'),
+        ('data/few', 'data/few'),
+        ('s3://a/b.pth', 's3://a/b.pth'),
+        ('None', 'None'),
+        ('0.5', '0.5'),
+        ('[1', '[1'),
+    ],
+)
+def test_rows_have_no_folder_of_the_machine(text, told):
+    for letter, folder in (('H', '/home/me'), ('T', '~')):
+        digest = hashlib.sha256(folder.encode()).hexdigest()[:8]
+        told = told.replace(f'.../{letter}/', f'.../{digest}/')
+    found = compare_list.without_places(text, json.dumps({'b': text, 'a': ''}))
+    assert json.loads(found['options']) == {'a': '', 'b': told}
+    if '[' not in text and "'" not in text:  # which no file's name begins by
+        assert found['config'] == told
+
+
+def test_rows_of_earlier_releases_are_still_known(tmp_path):
+    run = compare.ListedRun('a', 0, '/x/c.py', {'b': '/y/w', 'a': '1'}, 'w')
+    old = a_row('a', 0, '1', config='/x/c.py', options='{"a":"1","b":"/y/w"}')
+    assert compare.is_done(run, [old])
+    assert compare.is_done(run, [a_row('a', 0, '1', **run.settings)])
+    for changed in (
+        dict(config='/z/c.py'),
+        dict(options='{"a": "1", "b": "/z/w"}'),
+        dict(options='{"a": "1"}'),
+        dict(options='[1]'),
+        dict(options=''),
+    ):
+        with pytest.raises(ValueError, match='has a result with'):
+            compare.is_done(run, [{**old, **changed}])
 
 
 def a_row(method, seed, top1, **others):
