@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,15 +102,20 @@ MARKS = dict(
 def pytest_collection_modifyitems(items):
     """Mark the tests of :data:`MARKS`."""
     tests = ROOT / 'tests'
+    of_file = defaultdict(list)
+    for item in items:
+        of_file[item.path].append(item)
     for mark, names in MARKS.items():
         for name in names:
             path, _, test = name.partition('::')
             assert (tests / path).exists(), name
             assert not test or f'def {test}(' in (tests / path).read_text()
-            for item in items:
-                is_below = tests / path in (item.path, *item.path.parents)
-                if is_below and test in ('', item.originalname):
-                    item.add_marker(mark)
+            for file, found in of_file.items():
+                if not file.is_relative_to(tests / path):
+                    continue
+                for item in found:
+                    if test in ('', item.originalname):
+                        item.add_marker(mark)
 
 
 def pytest_collection_finish():
