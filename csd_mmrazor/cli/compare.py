@@ -70,6 +70,7 @@ from .compare_runs import (
     read_cost,
     write_to_log,
 )
+from .cpu_seconds import noted_cpu_seconds, read_cpu_seconds
 from .errors import concise_errors
 from .options import Options
 from .processes import speak_utf8
@@ -81,7 +82,7 @@ COLUMNS = (
     'top1',  # after the last epoch
     'best',
     'seconds',  # of training, with all attempts if it was interrupted
-    'cpu_seconds',  # of the process; empty if it was interrupted
+    'cpu_seconds',  # of its processes; empty if not known of each attempt
     'images',  # synthetic ones that the student could draw from
     'steps',  # optimisation steps of images or generator
     'gflop',  # of synthesis and training, as torch's FlopCounterMode counts
@@ -185,14 +186,6 @@ def read_seconds(work_dir: Path) -> int:
     return round(total)
 
 
-def read_cpu_seconds(work_dir: Path) -> str:
-    """Processor time of a run that was made in one go, or nothing."""
-    path = work_dir.with_suffix('.cpu')
-    if len([*work_dir.glob('*/vis_data')]) > 1 or not path.exists():
-        return ''
-    return path.read_text()
-
-
 def check_continued(run: ListedRun, cfg: Config, is_done: bool) -> None:
     """Compare a run's config with the one that it was begun with.
 
@@ -261,6 +254,7 @@ def result(run: ListedRun, cfg: Config, commit: str) -> Dict:
         mmengine=mmengine.__version__,
         csd_mmrazor=__version__,
     )
+    cpu_seconds = read_cpu_seconds(run.work_dir)
     cost = read_cost(run)
     costs = [
         f'{cost.at(step / max(validations)):.1f}'
@@ -274,7 +268,7 @@ def result(run: ListedRun, cfg: Config, commit: str) -> Dict:
         top1=curve[-1],
         best=max(curve, key=float),
         seconds=read_seconds(run.work_dir),
-        cpu_seconds=read_cpu_seconds(run.work_dir),
+        cpu_seconds='' if cpu_seconds is None else round(cpu_seconds),
         images=count_images(cfg, run.work_dir),
         steps=count_steps(cfg),
         gflop=f'{cost.total:.1f}',
@@ -290,10 +284,8 @@ def train(run: ListedRun) -> None:
     """What a run's process does."""
     write_to_log(run)
     sys.argv = ['tools/train.py', *run.arguments]
-    start = time.process_time()
-    train_tool.main()
-    seconds = round(time.process_time() - start)
-    write_file(run.work_dir.with_suffix('.cpu'), str(seconds).encode())
+    with noted_cpu_seconds(run.work_dir):
+        train_tool.main()
 
 
 def read_rows(path: Path) -> List[Dict]:

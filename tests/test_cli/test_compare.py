@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -291,6 +293,17 @@ def test_budgets_are_compared_apart(tmp_path):
     assert not compare.is_done(run._replace(budget='medium'), rows)
 
 
+def cpu_seconds_of_group(group):
+    """What the system says of its processes, which are stopped."""
+    seconds = []
+    for path in Path('/proc').glob('[0-9]*/stat'):
+        with suppress(OSError):  # another's, which ended meanwhile
+            words = path.read_text().rpartition(')')[2].split()
+            if int(words[2]) == group:
+                seconds.append(int(words[11]) + int(words[12]))
+    return sum(seconds) / os.sysconf('SC_CLK_TCK')
+
+
 def test_a_killed_comparison_goes_on(tmp_path, text, tool, main):
     """Killed with its run in the middle of training."""
     (tmp_path / 'tiny.yml').write_text(
@@ -308,6 +321,7 @@ def test_a_killed_comparison_goes_on(tmp_path, text, tool, main):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGSTOP)
+    used = cpu_seconds_of_group(process.pid)
     with pytest.raises(RuntimeError, match='work are still under way'):
         main(*command[2:])
     os.killpg(process.pid, signal.SIGKILL)
@@ -325,12 +339,24 @@ def test_a_killed_comparison_goes_on(tmp_path, text, tool, main):
             'options:', 'options:\n  default_hooks.logger.interval: 7', 1
         )
     )
+    # Killed again when all is done but the row.
+    kill = 'lambda *_: os.kill(os.getpid(), signal.SIGKILL)'
+    setup = f'from csd_mmrazor.cli import compare; compare.result = {kill}'
+    done = tool(*command[2:], setup=setup)
+    assert done.status == [-signal.SIGKILL], done.output
+    assert (work / 'epoch_10.pth').exists()
+    assert not (tmp_path / 'work/results.csv').exists()
     done = tool(*command[2:])
     assert done.status == [0], done.output
     (row,) = rows(tmp_path / 'work/results.csv')
     assert len(row['curve'].split()) == 10
-    assert row['cpu_seconds'] == '' and int(row['seconds']) > 0
+    assert int(row['seconds']) > 0
     assert 'resumed epoch' in (work.parent / 'seed0.log').read_text()
+    # What each of the three took is in it.
+    first, *others = sorted(work.glob('*/cpu_seconds'))
+    spent = [float(path.read_text()) for path in (first, *others)]
+    assert len(others) == 2 and 0 < spent[0] <= used
+    assert row['cpu_seconds'] == str(round(sum(spent)))
 
 
 OF_ONE = f'methods: {{A: {{config: {CONFIG}}}}}'
