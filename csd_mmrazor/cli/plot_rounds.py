@@ -5,15 +5,19 @@
 
 A work dir is that of a run, or a folder of one run for each seed, as
 ``tools/compare.py`` makes it, of which mean and range are drawn. OUT.md gets
-the means over the later half of the rounds.
+the means over the later half of the rounds. With ``--images N``, OUT.jpg shows
+the N newest images of each class, of the first run of each name.
 """
 
 import argparse
 import io
 import statistics
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List, Optional
 
+import numpy as np
+
+from ..datasets import BankFolder
 from ..utils import write_file
 from ..utils.scalars import read_scalars
 from .errors import concise_errors
@@ -28,8 +32,11 @@ PANELS = (
     ('accuracy/top1', 'student on real images, %'),
     ('synthesis/bank_balance', "evenness of the bank's classes"),
     ('synthesis/bank_diversity', 'diversity within classes of the bank'),
+    ('synthesis/teacher_top1', 'teacher on new images, %'),
+    ('synthesis/loss_bn', 'BN loss of new images, times its weight'),
 )
-TAGS = (*(tag for tag, _ in PANELS), 'synthesis/teacher_top1')
+TAGS = tuple(tag for tag, _ in PANELS)
+_MOST_CLASSES = 20
 Curve = Dict[int, float]
 
 
@@ -39,7 +46,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out', help='PNG file to write')
     parser.add_argument('runs', nargs='+', metavar='NAME=WORK_DIR')
-    return parser.parse_args()
+    parser.add_argument(
+        '--images', type=int, metavar='N', help='also of each class'
+    )
+    args = parser.parse_args()
+    if args.images is not None and args.images < 1:
+        parser.error(f'--images should be 1 or more, but got {args.images}')
+    if args.images and Path(args.out).suffix.lower() in ('.jpg', '.jpeg'):
+        parser.error(f'OUT is a PNG file, but got {args.out}')
+    return args
 
 
 def read_curves(work_dir: Path) -> Dict[str, Curve]:
@@ -54,8 +69,8 @@ def read_curves(work_dir: Path) -> Dict[str, Curve]:
     }
 
 
-def read_runs(text: str) -> List[Dict[str, Curve]]:
-    """Curves of each run of an argument NAME=WORK_DIR.
+def work_dirs_of(text: str) -> List[Path]:
+    """The work dirs of an argument NAME=WORK_DIR.
 
     Raises:
         ValueError: If it is not of that form or there are no logs.
@@ -70,7 +85,67 @@ def read_runs(text: str) -> List[Dict[str, Curve]]:
             f'{folder} has no log, <time>/vis_data/scalars.json: give the '
             'work dir of a run of tools/train.py, or a folder of such.'
         )
-    return [read_curves(work_dir) for work_dir in work_dirs]
+    return work_dirs
+
+
+def read_runs(text: str) -> List[Dict[str, Curve]]:
+    """Curves of each run of an argument NAME=WORK_DIR."""
+    return [read_curves(work_dir) for work_dir in work_dirs_of(text)]
+
+
+def newest_images(work_dir: Path, number: int) -> Optional[np.ndarray]:
+    """The newest images of each class in the bank of a run.
+
+    Args:
+        work_dir (Path): Of the run.
+        number (int): Of images of each class, of which 20 are shown at most.
+
+    Returns:
+        ndarray: (classes x height, number x width, 3), uint8, white where
+        there are fewer; None if there is no bank.
+    """
+    found = [p.parent for p in sorted(work_dir.glob('*/manifest.json'))]
+    if not found:
+        return None
+    bank = BankFolder(found[0])
+    channels, height, width = bank.image_shape
+    classes = range(bank.num_classes)[:_MOST_CLASSES]
+    sheet = np.full((len(classes), number, 3, height, width), 255, np.uint8)
+    filled = np.zeros(len(classes), int)
+    for shard in reversed(bank.shards):
+        if (filled == number).all():
+            break
+        images, labels = bank.read(shard)
+        if channels not in (1, 3):
+            images = images[:, :1]
+        for label in classes:
+            new = images[labels == label][: number - filled[label]]
+            begin, filled[label] = filled[label], filled[label] + len(new)
+            sheet[label, begin : filled[label]] = new
+    return sheet.transpose(0, 3, 1, 4, 2).reshape(
+        len(classes) * height, number * width, 3
+    )
+
+
+def plot_images(sheets: Dict[str, np.ndarray]) -> bytes:
+    """Sheets of :func:`newest_images` side by side, as JPEG."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, grid = pyplot.subplots(
+        1, len(sheets), figsize=(2.6 * len(sheets), 5.2), squeeze=False
+    )
+    for axes, (name, sheet) in zip(grid.flat, sheets.items()):
+        axes.imshow(sheet)
+        axes.set_title(name, fontsize=10)
+        axes.axis('off')
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='jpg', dpi=110)
+    pyplot.close(figure)
+    return buffer.getvalue()
 
 
 def plot(runs: Dict[str, List[Dict[str, Curve]]]) -> bytes:
@@ -80,7 +155,8 @@ def plot(runs: Dict[str, List[Dict[str, Curve]]]) -> bytes:
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
-    figure, grid = pyplot.subplots(2, 3, figsize=(13, 7))
+    figure, grid = pyplot.subplots(2, 4, figsize=(17, 7))
+    lines: Dict[int, Any] = {}
     for axes, (key, title) in zip(grid.flat, PANELS):
         for number, (name, group) in enumerate(runs.items()):
             curves = [curves[key] for curves in group if curves[key]]
@@ -88,18 +164,25 @@ def plot(runs: Dict[str, List[Dict[str, Curve]]]) -> bytes:
                 continue
             steps = sorted(set.intersection(*map(set, curves)))
             points = [[curve[step] for curve in curves] for step in steps]
-            label = f'{name}, {len(curves)} runs'
+            label = f'{name}, {len(curves)} run{"s" * (len(curves) > 1)}'
             color = f'C{number}'
             means = [*map(statistics.mean, points)]
-            axes.plot(steps, means, label=label, color=color)
+            # Markers, since what was logged once has no line.
+            (lines[number],) = axes.plot(
+                steps, means, '.-', label=label, color=color
+            )
             low, high = [*map(min, points)], [*map(max, points)]
             axes.fill_between(steps, low, high, alpha=0.15, lw=0, color=color)
         axes.set_title(title, fontsize=10)
+        if key == 'synthesis/loss_bn':
+            axes.set_yscale('log')
         axes.grid(alpha=0.3)
     for axes in grid[1]:
         axes.set_xlabel('round')
-    grid[0, 0].legend(fontsize=9)
-    figure.tight_layout()
+    # Not each panel has each run.
+    shown = [lines[number] for number in sorted(lines)]
+    figure.legend(handles=shown, loc='upper center', ncol=8, fontsize=9)
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=90)
     pyplot.close(figure)
@@ -108,7 +191,10 @@ def plot(runs: Dict[str, List[Dict[str, Curve]]]) -> bytes:
 
 def table(runs: Dict[str, List[Dict[str, Curve]]]) -> str:
     """Mean over runs of each name and over the later half of their rounds."""
-    lines = [f'| later half | {" | ".join(TAGS)} |', '| --- ' * 8 + '|']
+    lines = [
+        f'| later half | {" | ".join(TAGS)} |',
+        '| --- ' * (len(TAGS) + 1) + '|',
+    ]
     for name, group in runs.items():
         cells = [name]
         for tag in TAGS:
@@ -125,10 +211,29 @@ def table(runs: Dict[str, List[Dict[str, Curve]]]) -> str:
 
 
 def plot_to_files(args: argparse.Namespace) -> None:
-    """Write plot and table of the runs that the arguments name."""
+    """Write plot, table and images of the runs that the arguments name.
+
+    Raises:
+        FileNotFoundError: If images are asked for, and no run has any.
+    """
     runs = {text.split('=')[0]: read_runs(text) for text in args.runs}
-    write_file(args.out, plot(runs))
-    write_file(Path(args.out).with_suffix('.md'), table(runs).encode())
+    out, sheets = Path(args.out), {}
+    for text in args.runs if args.images else ():
+        name, (work_dir, *_) = text.split('=')[0], work_dirs_of(text)
+        sheet = newest_images(work_dir, args.images)
+        if sheet is None:
+            print(f'Note: {name}: {work_dir} has no image bank any more.')
+        else:
+            sheets[name] = sheet
+    if args.images and not sheets:
+        raise FileNotFoundError(
+            '--images: none of the runs has an image bank, '
+            'WORK_DIR/bank/manifest.json.'
+        )
+    write_file(out, plot(runs))
+    write_file(out.with_suffix('.md'), table(runs).encode())
+    if sheets:
+        write_file(out.with_suffix('.jpg'), plot_images(sheets))
     print(table(runs))
 
 

@@ -1,10 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from csd_mmrazor.cli import plot_rounds
+from csd_mmrazor.datasets import BankFolder
 
 
 def test_draws_runs(tiny_runner, forked, tmp_path):
@@ -17,9 +19,10 @@ def test_draws_runs(tiny_runner, forked, tmp_path):
     }
     tiny_runner(work_dir='off', **off).train()
     runs = (f'csd={tmp_path}/csd', f'without={tmp_path}/off')
-    done = forked('docs.png', *runs, tool='plot_rounds.py')
+    done = forked('docs.png', *runs, '--images', 2, tool='plot_rounds.py')
     assert done.status == [0], done.output
-    assert Image.open(tmp_path / 'docs.png').size == (1170, 630)
+    assert Image.open(tmp_path / 'docs.png').size == (1530, 630)
+    assert Image.open(tmp_path / 'docs.jpg').size[0] > 500
     assert '| csd | ' in (tmp_path / 'docs.md').read_text()
 
     runs = plot_rounds.read_runs(f'csd={tmp_path}/csd')
@@ -52,8 +55,51 @@ def test_means_of_the_later_half():
         a=[dict(empty, **{'aux/top1': curve}) for curve in curves], b=[empty]
     )
     _, _, a, b = plot_rounds.table(runs).splitlines()
-    assert a == '| a | - | - | 3.000 | - | - | - | - |'
-    assert b == '| b | - | - | - | - | - | - | - |'
+    assert a == '| a | - | - | 3.000 | - | - | - | - | - |'
+    assert b == '| b | - | - | - | - | - | - | - | - |'
+
+
+@pytest.mark.parametrize('channels', [1, 3, 5])
+def test_newest_images_of_each_class(tmp_path, channels):
+    """Rounds of classes 0, 0, 1 and 0, 2; of each image one value."""
+    assert plot_rounds.newest_images(tmp_path, 2) is None
+    bank = BankFolder(tmp_path / 'bank', (channels, 2, 3), 4)
+    rounds = ((10, 20, 30), (0, 0, 1)), ((40, 50), (0, 2))
+    for index, (values, labels) in enumerate(rounds):
+        images = np.zeros((len(values), channels, 2, 3), np.uint8)
+        images[:] = np.reshape(values, (-1, 1, 1, 1))
+        images[:, 1:] += 1
+        bank.append(images, np.array(labels), 0, index, True)
+    sheet = plot_rounds.newest_images(tmp_path, 2)
+    assert sheet.shape == (8, 6, 3)
+    expected = [[40, 10], [30, 255], [50, 255], [255, 255]]
+    assert sheet[::2, ::3, 0].tolist() == expected
+    assert (sheet[:2, :3, 1:] == 40 + (channels == 3)).all()
+
+
+def test_runs_whose_banks_are_gone(tmp_path, capsys, monkeypatch):
+    for name in 'ab':
+        folder = tmp_path / name / '20260101_000000/vis_data'
+        folder.mkdir(parents=True)
+        line = json.dumps({'accuracy/top1': 1.0, 'step': 1})
+        (folder / 'scalars.json').write_text(line)
+
+    def plot(*images):
+        runs = [f'{name}={tmp_path / name}' for name in 'ab']
+        argv = ['', str(tmp_path / 'out.png'), *runs, *images]
+        monkeypatch.setattr('sys.argv', argv)
+        plot_rounds.plot_to_files(plot_rounds.parse_args())
+
+    with pytest.raises(FileNotFoundError, match='none of the runs has an im'):
+        plot('--images', '1')
+    assert not (tmp_path / 'out.png').exists()
+    with pytest.raises(SystemExit):
+        plot('--images', '0')
+    bank = BankFolder(tmp_path / 'b/bank', (3, 2, 2), 1)
+    bank.append(np.zeros((1, 3, 2, 2), np.uint8), np.array([0]), 0, 0, True)
+    plot('--images', '1')
+    assert 'Note: a: ' in capsys.readouterr().out
+    assert (tmp_path / 'out.jpg').exists()
 
 
 @pytest.mark.parametrize(
