@@ -36,6 +36,7 @@ from ..models import Networks
 from ..models.synthesizers.step_graph import WARM_UP
 from ..models.utils import frozen, recorded_outputs, submodule
 from ..utils import write_file
+from ..utils.public import public
 from .config import enable_amp
 from .ranges import file_to_write, in_range
 
@@ -769,8 +770,8 @@ def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
             name: time_by_part(sides[name], parts, args.steps)
             for name in ('synthesis_step', 'student_step')
         },
-        config=args.config,
-        options=args.cfg_options,
+        config=public(args.config),
+        options=public(args.cfg_options),
         synthesis_batch_size=batch,
         student_batch_size=parts.loader.batch_size,
         precision=args.amp or 'float32',

@@ -23,6 +23,7 @@ from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..utils.public import public
 from .ranges import file_to_write, in_range
 
 
@@ -163,7 +164,7 @@ def main() -> None:
     first, last = (per_second[args.processes[i]] for i in (0, -1))
     ratio = {key: last[key] / first[key] for key in first}
     result = dict(
-        config=args.config,
+        config=public(args.config),
         processes=args.processes,
         rounds=args.rounds,
         iters=args.iters,

@@ -25,6 +25,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..utils.public import public
 from .ranges import file_to_write, in_range
 
 # What is counted: the collectives that the run and its libraries use.
@@ -211,7 +212,7 @@ def count(args: argparse.Namespace) -> Dict[str, Any]:
         ]
         found[number] = _summary(ranks)
         print(number, json.dumps(found[number]), flush=True)
-    return dict(config=args.config, processes=found)
+    return dict(config=public(args.config), processes=found)
 
 
 def _summary(ranks: List[Dict[str, Any]]) -> Dict[str, Any]:

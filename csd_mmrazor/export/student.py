@@ -25,6 +25,7 @@ from mmrazor.registry import MODELS
 from ..models.classifiers import TorchClassifier
 from ..models.utils import load_weights
 from ..utils import write_file, write_safetensors
+from ..utils.public import public
 from ..version import __version__
 from .card import (
     card_path,
@@ -37,7 +38,6 @@ from .card import (
 from .network import Logits, own_network
 from .onnx import OPSET, check_onnx, export_onnx
 from .program import check_program, export_program
-from .public import public
 from .student_config import (
     class_names,
     config_text,

@@ -9,7 +9,7 @@ from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmrazor.registry import DATASETS
 
-from .public import public
+from ..utils.public import public
 
 # Published data sets under their names in mmpretrain.
 _PUBLISHED = dict(CIFAR10Images='CIFAR10', CIFAR100Images='CIFAR100')

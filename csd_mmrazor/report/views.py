@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ..utils.public import public_text
 from .run_files import AGREEMENT, RunFiles, answers_top1, epochs_of
 
 # Tags of the log by plot: title, what is on the axes, names of the curves.
@@ -123,7 +124,6 @@ def run_view(
         )
     return dict(
         name=name,
-        path=str(run.path),
         status=_status(run),
         facts=_facts(run),
         networks=_networks(run),
@@ -132,15 +132,19 @@ def run_view(
         confusions=confusions,
         classes=classes,
         phases=phases,
-        settings=flat(run.config),
+        # A page may be passed on: it says of files what they are called.
+        settings=[(k, public_text(text)) for k, text in flat(run.config)],
+        private_settings=flat(run.config),
         versions=sorted(run.versions.items()),
         attempts=[
             dict(each, seconds=duration(each['seconds']))
             for each in run.attempts
         ],
-        warnings=run.warnings,
-        advice=list(run.advice.values()),
-        missing=missing,
+        warnings=[
+            dict(each, text=public_text(each['text'])) for each in run.warnings
+        ],
+        advice=list(map(public_text, run.advice.values())),
+        missing=list(map(public_text, missing)),
         has_images=bool(images),
         plots=plots,
         data=dict(name=name, plots=plots, gallery=images, classes=classes),
@@ -163,9 +167,11 @@ def compared(views: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
         (name, [dict(view['facts']).get(name, '-') for view in views])
         for name in names
     ]
-    tables = [dict(view['settings']) for view in views]
+    told = [dict(view['settings']) for view in views]
+    # Files of one name may lie in several folders.
+    tables = [dict(view['private_settings']) for view in views]
     keys = list(dict.fromkeys(key for table in tables for key in table))
-    rows = [(key, [t.get(key, '-') for t in tables]) for key in keys]
+    differ = [k for k in keys if len({t.get(k, '-') for t in tables}) > 1]
     plots: Dict[Tuple[str, str], Plot] = {}
     for view in views:
         for plot in view['plots']:
@@ -186,7 +192,7 @@ def compared(views: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
     return dict(
         names=[view['name'] for view in views],
         facts=facts,
-        settings=[row for row in rows if len(set(row[1])) > 1],
+        settings=[(key, [t.get(key, '-') for t in told]) for key in differ],
         plots=list(plots.values()),
     )
 

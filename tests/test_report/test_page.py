@@ -113,6 +113,36 @@ def test_all_of_a_run_is_on_its_page(work_dir):
     assert matrix == [[8, 1, 0], [0, 10, 0], [10, 0, 0]]
 
 
+def test_nothing_tells_where_it_was_made(work_dir, tmp_path):
+    """Neither settings, warnings nor what is lacking; of several runs too."""
+    (log,) = work_dir.glob('20260101_12*/*.log')
+    with open(log, 'a') as file:
+        file.write(
+            '2026/01/01 12:00:09 - mmengine - WARNING - Beware of '
+            f'{tmp_path}/dog.py:3\n'
+        )
+    (config,) = work_dir.glob('20260101_12*/vis_data/config.py')
+    other = tmp_path / 'other'
+    shutil.copytree(work_dir, other)
+    for path, folder in ((config, 'a'), (other, 'b')):
+        file = path if path.is_file() else path / config.relative_to(work_dir)
+        with open(file, 'a') as opened:
+            opened.write(f'load_from = {str(tmp_path / folder / "w.pth")!r}\n')
+            opened.write(f'work_dir = {str(work_dir)!r}\n')
+    (work_dir / 'report.json').write_text('{')
+    for work_dirs in ([work_dir], [work_dir, other]):
+        out = write_report(work_dirs, tmp_path / 'page.html')
+        page = out.read_text()
+        assert str(tmp_path) not in page and tmp_path.name not in page
+        text, data = read(out)
+        seen = visible(text)
+        assert "load_from 'w.pth'" in seen and 'Beware of dog.py:3' in seen
+        assert "work_dir 'run'" in seen and 'report.json' in seen
+    # Two files of one name are still two files.
+    assert "load_from 'w.pth' 'w.pth'" in seen
+    assert "work_dir 'run' 'run'" not in seen
+
+
 @pytest.mark.parametrize(
     'logged, saved, said',
     [

@@ -1,8 +1,19 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""What of a config others may read."""
+"""What others may read: nothing of where things are on this machine."""
 
+import re
 from pathlib import Path
 from typing import Any
+
+# What of a sentence is a folder: anything in quotation marks, or else what is
+# before a second name.
+_QUOTED = re.compile(
+    r'(["\'])(?:file://)?~?/(?:[^"\'\n]*/)?(?=[^"\'/\n]+/?\1)'
+)
+_PART = r'[^\s/"\'`<>|:;,()\[\]{}]+'
+_BARE = re.compile(
+    rf'(?<![\w.~:/\\-])(?:file://)?(?:~[\w.-]*)?/(?:{_PART}/)+(?={_PART})'
+)
 
 
 def public(value: Any) -> Any:
@@ -27,3 +38,16 @@ def public(value: Any) -> Any:
     path = Path(value)
     is_private = path.is_absolute() or value[:1] == '~' or '..' in path.parts
     return path.name if is_private else value
+
+
+def public_text(text: str) -> str:
+    """The same of a sentence, of which paths are a part.
+
+    Args:
+        text (str): A message, such as of a log.
+
+    Returns:
+        str: With the names alone of files and folders that it names
+        absolutely or by a home.
+    """
+    return _BARE.sub('', _QUOTED.sub(r'\1', text))
