@@ -190,11 +190,19 @@ def tiny_config(tmp_path, teacher_file):
 
 @pytest.fixture
 def tiny_runner(tiny_config):
-    """A Runner of :func:`tiny_config`."""
+    """A Runner of :func:`tiny_config`.
 
-    def make(work_dir='run', resume=False, rehearsal=False, **options):
+    Without the report, which takes a seventh of its time, has tests of its
+    own, and is written by all runs of ``forked``.
+    """
+
+    def make(
+        work_dir='run', resume=False, rehearsal=False, report=False, **options
+    ):
         cfg = tiny_config(work_dir, **options)
         cfg.resume = resume
+        if not (report or any('hooks.report' in key for key in options)):
+            cfg.default_hooks.pop('report', None)
         if cfg.default_hooks.get('synthesis'):
             cfg.default_hooks.synthesis.rehearsal = rehearsal
         return Runner.from_cfg(cfg)

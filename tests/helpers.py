@@ -2,6 +2,7 @@
 """Small real parts that the tests build; conftest.py has the fixtures."""
 
 import functools
+import os
 import re
 import shlex
 import socket
@@ -31,16 +32,21 @@ TINY = dict(
 def hasten():
     """Leave out what tiny runs spend most of their time on.
 
-    That is laying out their configs for the log, reading all 85 of MMRazor's
-    lists of configs to find one, and timing passes of 32 images for the
-    report. Processes that a test starts by itself, such as torchrun's, do it
-    all.
+    That is laying out their configs for the log, asking other programs for
+    their versions each time, reading all 85 of MMRazor's lists of configs to
+    find one, timing passes of 32 images for the report, and waiting for the
+    disk, as only a power failure would show. Processes that a test starts by
+    itself, such as torchrun's, do it all.
     """
+    from mmengine.runner import runner
+
     from csd_mmrazor.engine import measure
 
     measure._BATCHES, measure._PASSES = (1, 2), 1
     config.FormatCode = lambda text, **_: (text, True)
     utils.load = functools.lru_cache(None)(utils.load)
+    os.fsync = lambda file: None
+    runner.collect_env = functools.lru_cache(None)(runner.collect_env)
 
 
 def free_port():

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Dict, List
@@ -15,6 +16,12 @@ _ORDER = Path(__file__).with_name('digits_order.npy')
 _NUM_TRAIN = 1437
 # The levels of grey in the data are 0..16.
 _LEVELS = 16
+
+
+@lru_cache(maxsize=1)
+def _rows(path: Path) -> np.ndarray:
+    """Levels of 64 pixels and the label of each image, read once."""
+    return np.loadtxt(path, delimiter=',')
 
 
 @DATASETS.register_module()
@@ -52,7 +59,7 @@ class Digits(BaseDataset):
                 '"pip install scikit-learn".'
             )
         path = Path(sklearn.origin).parent / 'datasets/data/digits.csv.gz'
-        rows = np.loadtxt(path, delimiter=',')
+        rows = _rows(path)
         order = np.load(_ORDER)
         train = self.split == 'train'
         rows = rows[order[:_NUM_TRAIN] if train else order[_NUM_TRAIN:]]

@@ -10,8 +10,8 @@ import mmrazor
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner.runner import collect_env
 from mmengine.utils import get_installed_path, is_installed
+from mmengine.utils.dl_utils import collect_env
 
 
 def test_nothing_is_installed_unasked(python, tmp_path):

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,11 @@ from csd_mmrazor.models import Networks
 from csd_mmrazor.report import read_measurements
 from csd_mmrazor.report.run_files import answers_top1
 from csd_mmrazor.utils.scalars import read_scalars
+
+
+@pytest.fixture
+def tiny_runner(tiny_runner):
+    return partial(tiny_runner, report=True)
 
 
 def read(runner):
