@@ -100,8 +100,15 @@ FACTS = {
     'digits': (10, [77.9], [95.9], 8),
     'digits16': (10, [77.9], [81.3], 16),
 }
-# Height and width in place of 224, which would take minutes.
+# Height and width in place of larger ones, which would take minutes.
 SMALL = (32, 32)
+SMALLER = {
+    'imagenet': {'model.image_shape': (3, *SMALL)},
+    'tiny-imagenet': {
+        'model.image_shape': (3, *SMALL),
+        f'{SYNTHESIS}.synthesizer.generator.img_size': SMALL[0],
+    },
+}
 # Mean and std of strangers' teachers, where they are not the data set's.
 OF_STRANGERS = {
     name: ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
@@ -278,7 +285,7 @@ def put_teachers(cfg, place):
                 layer.momentum = None
             _, mean, _, size = FACTS[data_set_of(made_by)]
             with torch.no_grad():
-                size = min(size, 64)
+                size = min(size, *SMALL)
                 model.train()(torch.randn(8, len(mean), size, size))
             torch.save(model.state_dict(), target)
     return options
@@ -288,8 +295,8 @@ def cut(name, cfg):
     """Options for a short run of a config."""
     folder = name.split('/')[0]
     options = dict(CUT, **CUT_OF_FOLDER[folder])
-    if data_set_of(name) == 'imagenet':
-        options['model.image_shape'] = (3, *SMALL)
+    if folder == 'csd':
+        options.update(SMALLER.get(data_set_of(name), {}))
     kept = {}
     for key, value in options.items():
         part = cfg
@@ -343,7 +350,7 @@ def test_one_step_of_each_kind(name, place, monkeypatch):
         num_classes, mean, _, size = FACTS[data_set_of(name)]
         mean, _ = OF_STRANGERS.get(name, (mean, None))
         assert bank.num_classes == num_classes and len(bank) == 4
-        sizes = SMALL if size == 224 else (size, size)
+        sizes = (min(size, *SMALL),) * 2
         assert bank.image_shape == (len(mean), *sizes)
         plain = Config.fromfile(work_dir / 'student/student.py').model
         assert plain.head.num_classes == num_classes

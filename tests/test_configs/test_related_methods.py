@@ -112,6 +112,8 @@ def reduced(cfg, files):
         'train_dataloader.batch_size': 4,
         'env_cfg.mp_cfg.mp_start_method': 'fork',
     }
+    if 'Digits' in cfg.train_dataloader.dataset.type:
+        options['train_dataloader.dataset.indices'] = 8
     if 'synthesis' in cfg.default_hooks:
         options.update(
             {
