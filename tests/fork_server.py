@@ -14,17 +14,21 @@ and answers with one:
 One process is forked for each of ``envs``; what they print goes to the files
 ``out`` and ``out``.err.
 The answer has their exit statuses (minus the signal, if one ended them) and
-the seconds they took.
+the seconds they took. With "tool": "launch.py", which is torchrun, a "setup"
+that begins with ``fork_workers()`` has its processes be forks as well.
 """
 
 import gc
+import importlib
 import json
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -48,15 +52,9 @@ def child(request, env):
         exec(request.get('setup') or '', dict(globals()))
         if request.get('module'):
             sys.path.insert(0, os.getcwd())  # as python -m does
-            runpy.run_module(request['module'], run_name='__main__')
+            code = end_of(runpy.run_module, request['module'])
         else:
-            runpy.run_path(tool, run_name='__main__')
-        code = 0
-    except SystemExit as error:
-        code = error.code
-        if isinstance(code, str):
-            print(code, file=sys.stderr)
-        code = {None: 0}.get(code, code if isinstance(code, int) else 1)
+            code = end_of(runpy.run_path, tool)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -65,8 +63,66 @@ def child(request, env):
         os._exit(code)
 
 
+def end_of(run, what):
+    """Run a script or module; the status that its process would end with."""
+    code = 1
+    try:
+        run(what, run_name='__main__')
+        code = 0
+    except SystemExit as error:
+        code = error.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+        code = {None: 0}.get(code, code if isinstance(code, int) else 1)
+    except BaseException:
+        traceback.print_exc()
+    return code
+
+
+class _Fork(subprocess.Popen):
+    """A Python script in a fork of this process, in a session of its own."""
+
+    def _execute_child(self, args, *others):
+        env = others[5]
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                os.setsid()
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                    signal.signal(number, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                os.environ.clear()
+                os.environ.update(env)
+                sys.argv = [arg for arg in args[1:] if arg != '-u']
+                code = end_of(runpy.run_path, sys.argv[0])
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        self._child_created = True
+
+
+def fork_workers():
+    """Let torchrun fork its processes, which then have nothing to import."""
+    from torch.distributed.elastic.multiprocessing import subprocess_handler
+
+    subprocess_handler.subprocess_handler.Popen = _Fork
+
+
+def preload(request):
+    """Import here, once, what the forks of a tool would import each."""
+    name = Path(request.get('tool', 'train.py')).stem
+    if request.get('module') == 'csd_mmrazor':
+        name = ''.join(request['argv'][:1])
+    with suppress(ImportError):
+        importlib.import_module(f'csd_mmrazor.cli.{name}')
+        gc.freeze()  # so that no fork looks through all that was imported
+
+
 def serve(request):
     """Fork, maybe kill, and wait."""
+    preload(request)
     start = time.monotonic()
     pids = []
     for env in request['envs']:
@@ -110,13 +166,15 @@ def main():
     from helpers import hasten
 
     import csd_mmrazor.cli.train  # noqa: F401
+    from csd_mmrazor.datasets import Digits
     from csd_mmrazor.report.page import packed_plotly, page_template
 
+    Digits(split='test', pipeline=[])
     packed_plotly()
     page_template()
     hasten()
     Config.fromfile(ROOT / 'configs/csd/csd_quickstart_digits.py')
-    gc.freeze()  # so that no fork looks through all that was imported
+    gc.freeze()
     print('ready', flush=True)
     for line in sys.stdin:
         print(json.dumps(serve(json.loads(line))), flush=True)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -222,81 +223,68 @@ sys.addaudithook(hook)
     same_result(tmp_path / 'run', tmp_path / 'whole')
 
 
-def processes_of(command):
-    """Process ids by rank, of all whose environment has a mark."""
-    found = {}
-    for folder in os.listdir('/proc'):
-        if folder.isdigit():
-            try:
-                with open(f'/proc/{folder}/environ', 'rb') as file:
-                    env = dict(
-                        item.split(b'=', 1)
-                        for item in file.read().split(b'\0')
-                        if b'=' in item
-                    )
-            except OSError:
-                continue
-            if env.get(b'MARK') == command and b'RANK' in env:
-                found[int(env[b'RANK'])] = int(folder)
-    return found
+# Kills the second of two processes in its second call of a function. Both
+# leave their process ids.
+SECOND_DIES = """
+import time
+import csd_mmrazor.{module} as module
+count = [0]
+def called(*args, original=module.{name}, **kwargs):
+    count[0] += 1
+    if count[0] == 1:
+        with open('pid' + os.environ['RANK'], 'w') as file:
+            file.write(str(os.getpid()))
+    if count[0] == 2 and os.environ['RANK'] == '1':
+        while not os.path.exists('pid0'):
+            time.sleep(0.01)
+        {kill}
+    return original(*args, **kwargs)
+module.{name} = called
+"""
+KILL = 'os.kill(os.getpid(), signal.SIGKILL)'
+
+
+def all_are_gone(folder):
+    """Wait until neither process that left its id there is alive."""
+    start = time.monotonic()
+    for rank in range(2):
+        pid = (folder / f'pid{rank}').read_text()
+        with suppress(FileNotFoundError, ProcessLookupError):
+            # That of a process which nobody has waited for is empty.
+            while Path(f'/proc/{pid}/cmdline').read_bytes():
+                assert time.monotonic() - start < TIMEOUT
+                time.sleep(0.1)
 
 
 @pytest.mark.parametrize('moment', ['synthesis', 'training'])
 def test_a_process_that_dies_ends_the_job(forked, config, tmp_path, moment):
     """torchrun, one of whose processes is killed; then one goes on alone."""
-    long = (
-        {f'{SYNTHESIS}.init_iters': 10**6, f'{SYNTHESIS}.progress_interval': 0}
-        if moment == 'synthesis'
-        else {'train_dataloader.sampler.num_samples': 10**7}
+    config(
+        **{f'{SYNTHESIS}.init_iters': 10**6} if moment == 'synthesis' else {}
     )
-    config(**long)
-    sign = dict(synthesis='round 1/2, step', training=r'(train) [1][')[moment]
-    mark = f'{tmp_path.name}{moment}'
-    env = dict(
-        os.environ,
-        MARK=mark,
-        PORT=str(free_port()),
-        OMP_NUM_THREADS='1',
-        PYTHONWARNINGS='ignore',
+    module, name = dict(
+        synthesis=('utils.progress', 'Progress.step'),
+        training=('models', 'CSDDistillation.train_step'),
+    )[moment]
+    dies = SECOND_DIES.format(module=module, name=name, kill=KILL)
+    job = forked(
+        *(f'--master_port={free_port()}', '--nproc_per_node=2'),
+        *(ROOT / 'tools/train.py', 'config.py', '--launcher', 'pytorch'),
+        *('--work-dir', 'run', '--no-rehearsal'),
+        tool='launch.py',
+        setup='fork_workers()' + dies,
+        timeout=TIMEOUT,
     )
-    with open(tmp_path / 'out', 'w+') as out:
-        job = subprocess.Popen(
-            [ROOT / 'tools/dist_train.sh', 'config.py', '2']
-            + ['--work-dir', 'run', '--no-rehearsal'],
-            cwd=tmp_path,
-            env=env,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            start = time.monotonic()
-            while sign not in (tmp_path / 'out').read_text():
-                assert job.poll() is None, (tmp_path / 'out').read_text()
-                assert time.monotonic() - start < TIMEOUT
-                time.sleep(0.1)
-            os.kill(processes_of(mark.encode())[1], signal.SIGKILL)
-            killed = time.monotonic()
-            assert job.wait(TIMEOUT) != 0
-            print(f'ended after {time.monotonic() - killed:.1f} s')
-        finally:
-            job.kill()
-    output = (tmp_path / 'out').read_text()
-    # torchrun's report.
+    # It ended by itself, with torchrun's report.
+    assert job.status == [1], job.output
     assert re.search(
-        r'rank\s*: 1 \(local_rank: 1\)\n\s*exitcode\s*: -9', output
+        r'rank\s*: 1 \(local_rank: 1\)\n\s*exitcode\s*: -9', job.output
     )
-    start = time.monotonic()
-    while processes_of(mark.encode()):
-        assert time.monotonic() - start < TIMEOUT
-        time.sleep(0.1)
+    all_are_gone(tmp_path)
 
-    options = [
-        f'{SYNTHESIS}.init_iters=4',
-        'train_dataloader.sampler.num_samples=128',
-    ]
     alone = forked(
         *('config.py', '--work-dir', 'run', '--resume', '--no-rehearsal'),
-        *('--cfg-options', *options),
+        *('--cfg-options', f'{SYNTHESIS}.init_iters=4'),
     )
     assert alone.status == [0], alone.output[-3000:]
     rounds = [
@@ -309,52 +297,46 @@ def test_a_process_that_dies_ends_the_job(forked, config, tmp_path, moment):
     )
 
 
-def test_a_node_that_dies_ends_the_job(config, tmp_path):
+# Two nodes of one process each, on one machine.
+NODES = """
+import os, runpy, signal, sys
+import fork_server
+
+pids = []
+for rank in '01':
+    pids.append(os.fork())
+    if pids[-1] == 0:
+        fork_server.fork_workers()
+        sys.argv = ['TOOLS/launch.py', '--nnodes=2', '--node_rank=' + rank]
+        sys.argv += ['--master_addr=127.0.0.1', '--master_port=PORT']
+        sys.argv += ['--nproc_per_node=1', 'TOOLS/train.py', 'config.py']
+        sys.argv += '--launcher pytorch --work-dir run --no-rehearsal'.split()
+        code = fork_server.end_of(runpy.run_path, sys.argv[0])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+print('CODES', *codes)
+"""
+
+
+def test_a_node_that_dies_ends_the_job(forked, config, tmp_path):
     """Two nodes of one process each, on one machine; one is killed."""
-    config(**{'train_dataloader.sampler.num_samples': 10**7})
-    mark = f'{tmp_path.name}nodes'
-    nodes, port = [], str(free_port())
-    for rank in range(2):
-        env = dict(
-            os.environ,
-            MARK=mark,
-            NNODES='2',
-            NODE_RANK=str(rank),
-            MASTER_ADDR='127.0.0.1',
-            PORT=port,
-            OMP_NUM_THREADS='1',
-            PYTHONWARNINGS='ignore',
-        )
-        with open(tmp_path / f'out{rank}', 'w') as out:
-            nodes.append(
-                subprocess.Popen(
-                    [ROOT / 'tools/dist_train.sh', 'config.py', '1']
-                    + ['--work-dir', 'run', '--no-rehearsal'],
-                    cwd=tmp_path,
-                    env=env,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                )
-            )
-    try:
-        start = time.monotonic()
-        while '(train) [1][' not in (tmp_path / 'out0').read_text():
-            assert time.monotonic() - start < TIMEOUT
-            assert all(node.poll() is None for node in nodes)
-            time.sleep(0.1)
-        log = (tmp_path / 'out0').read_text()
-        assert '2 processes x 16 images: effective batch 32' in log
-        workers = processes_of(mark.encode())
-        nodes[1].kill()
-        os.kill(workers[1], signal.SIGKILL)
-        killed = time.monotonic()
-        assert nodes[0].wait(TIMEOUT) != 0
-        print(f'the other ended after {time.monotonic() - killed:.1f} s')
-    finally:
-        for node in nodes:
-            node.kill()
-        for pid in processes_of(mark.encode()).values():
-            os.kill(pid, signal.SIGKILL)
+    config()
+    text = NODES.replace('TOOLS', str(ROOT / 'tools'))
+    (tmp_path / 'nodes.py').write_text(text.replace('PORT', str(free_port())))
+    kill = f'os.kill(os.getppid(), signal.SIGKILL); {KILL}'
+    done = forked(
+        module='nodes',
+        setup=SECOND_DIES.format(
+            module='models', name='CSDDistillation.train_step', kill=kill
+        ),
+        timeout=TIMEOUT,
+    )
+    assert '2 processes x 16 images: effective batch 32' in done.output
+    ended = re.search(r'CODES [1-9]\d* -9', done.output)
+    assert ended, done.output[-5000:]
+    all_are_gone(tmp_path)
 
 
 def test_a_second_run_in_a_work_dir_is_refused(run, forked, config, tmp_path):

@@ -1,14 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """tools/train.py where the locale is not UTF-8, and when it is interrupted."""
 
-import os
-import signal
-import subprocess
-import time
-from contextlib import suppress
-
 import pytest
-from helpers import ROOT, TIMEOUT, free_port
+from helpers import ROOT, free_port
 
 OLD = dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
 # As after so many calls, Ctrl-C.
@@ -90,33 +84,33 @@ def test_ctrl_c(forked, config, tmp_path, moment):
     assert again.status == [0], again.output[-2000:]
 
 
-def test_ctrl_c_with_several_processes(config, tmp_path):
+# Ctrl-C goes to the launcher, whose processes are in sessions of their own.
+AT_FIRST_ROUND = """
+fork_workers()
+os.setsid()
+from csd_mmrazor.datasets import ImageBank
+write = ImageBank.write_round
+def written(*args, **kwargs):
+    made = write(*args, **kwargs)
+    if os.environ['RANK'] == '1':
+        os.killpg(os.getppid(), signal.SIGINT)
+    return made
+ImageBank.write_round = written
+"""
+
+
+def test_ctrl_c_with_several_processes(forked, config, tmp_path):
     """One line, and no traceback of their launcher."""
     path = config(**{'default_hooks.synthesis.init_rounds': 10**5})
-    out = tmp_path / 'out'
-    with open(out, 'w') as file:
-        process = subprocess.Popen(
-            ['bash', str(ROOT / 'tools/dist_train.sh'), path, '2']
-            + ['--work-dir', 'run', '--no-rehearsal'],
-            cwd=tmp_path,
-            env=dict(os.environ, OMP_NUM_THREADS='1', PORT=str(free_port())),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        end = time.monotonic() + TIMEOUT
-        while not (tmp_path / 'run/bank/000001.npy').exists():
-            assert process.poll() is None, out.read_text()
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(TIMEOUT) == 130, out.read_text()
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    text = out.read_text()
-    assert 'Traceback' not in text
-    assert text.count('Interrupted.') == 1
-    last = text.strip().splitlines()[-1]
+    done = forked(
+        *(f'--master_port={free_port()}', '--nproc_per_node=2'),
+        *(ROOT / 'tools/train.py', path, '--launcher', 'pytorch'),
+        *('--work-dir', 'run', '--no-rehearsal'),
+        tool='launch.py',
+        setup=AT_FIRST_ROUND,
+    )
+    assert done.status == [130], done.output
+    assert 'Traceback' not in done.output
+    assert done.output.count('Interrupted.') == 1
+    last = done.output.strip().splitlines()[-1]
     assert last.startswith('Interrupted.') and '--resume' in last
