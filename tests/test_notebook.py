@@ -12,7 +12,7 @@ NOTEBOOK = ROOT / 'examples/mnist.ipynb'
 
 
 def test_the_notebook(tmp_path, monkeypatch):
-    monkeypatch.setenv('BUDGET', '20')
+    monkeypatch.setenv('BUDGET', '4')
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
     notebook = nbformat.read(NOTEBOOK, as_version=4)
