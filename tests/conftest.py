@@ -73,6 +73,7 @@ MARKS = dict(
         'test_engine/test_hook_states.py',
         'test_engine/test_loop_checks.py',
         'test_engine/test_memory.py',
+        'test_engine/test_refit_hook.py',
         'test_engine/test_report_hook.py',
         'test_engine/test_resumption.py',
         'test_engine/test_shapes.py',

@@ -5,6 +5,7 @@ One step of each kind is counted, see :mod:`.flops`, and multiplied by the
 number of steps.
 """
 
+import copy
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
@@ -18,9 +19,10 @@ from ..models.synthesizers import (
     teacher_logits,
 )
 from ..models.synthesizers.feature_memory import FeatureMemory
-from ..models.utils import Chain, choose_blocks
+from ..models.utils import Chain, Place, choose_blocks, refit
 from .flops import operations
-from .hooks import SynthesisHook, TeacherBlocksHook
+from .hooks import RefitHook, SynthesisHook, TeacherBlocksHook
+from .hooks.refit_hook import places_of
 from .hooks.teacher_blocks_hook import chains_of, example_inputs
 from .measure import unnoticed
 
@@ -100,6 +102,15 @@ def run_cost(runner: Runner) -> RunCost:
             before += hook.images * choice_operations(
                 teacher, inputs, chains_of(runner)
             )
+        if isinstance(hook, RefitHook):
+            inputs = example_inputs(runner, 1)
+            networks = Networks.from_algorithm(model)
+            before += hook.images * refit_operations(
+                networks.each_teacher[0],
+                networks.student,
+                inputs,
+                places_of(runner),
+            )
     return RunCost((before + after) / 1e9, before / 1e9)
 
 
@@ -115,6 +126,22 @@ def choice_operations(
     """
     with unnoticed(teacher):
         return operations(lambda: choose_blocks(teacher, inputs, chains))
+
+
+def refit_operations(
+    teacher: Any, student: Any, inputs: Tensor, places: List[Place]
+) -> float:
+    """Operations of fitting a pruned student, for each image it looks at.
+
+    Args:
+        teacher (nn.Module): The network before it was pruned.
+        student (nn.Module): The pruned one, which stays as it is.
+        inputs (Tensor): One image, (1, C, H, W), normalised.
+        places (list[Place]): Its layers that are fitted.
+    """
+    student = copy.deepcopy(student)
+    with unnoticed(teacher):
+        return operations(lambda: refit(teacher, student, inputs, places))
 
 
 class RoundCost(NamedTuple):

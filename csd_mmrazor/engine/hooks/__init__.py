@@ -5,6 +5,7 @@ from .checkpoint_hook import DurableCheckpointHook
 from .divergence_hook import DivergenceHook
 from .export_student_hook import ExportStudentHook
 from .loss_report_hook import LossReportHook
+from .refit_hook import RefitHook
 from .report_hook import ReportHook
 from .run_timer_hook import RunTimerHook
 from .stall_hook import StallHook
@@ -18,6 +19,7 @@ __all__ = [
     'DurableCheckpointHook',
     'ExportStudentHook',
     'LossReportHook',
+    'RefitHook',
     'ReportHook',
     'RunTimerHook',
     'StallHook',

@@ -76,7 +76,7 @@ class TeacherBlocksHook(Hook):
         networks = Networks.from_algorithm(runner.model)
         teacher = networks.each_teacher[0]
         start = time.perf_counter()
-        images = self._images(runner)
+        images = early_images(runner, self.images)
         runner.logger.info(
             'The student is to start from blocks of its teacher: up to '
             f'{count_candidates(self.chains)} choices of them are compared on '
@@ -102,21 +102,30 @@ class TeacherBlocksHook(Hook):
             f'{self.seconds:.0f} s.'
         )
 
-    def _images(self, runner: Runner) -> Tensor:
-        """Images of the bank that were there before training, uint8."""
-        bank: Any = runner.train_dataloader.dataset
-        count = len(bank)
-        if _synthesis_hooks(runner):
-            # A run that is started again may have those of its first epoch.
-            shards = bank.opened.shards
-            count = sum(shard.count for shard in shards if shard.epoch < 0)
-        places = bank.places(held_out=False)
-        places = places[places < count]
-        count = len(places)
-        chosen = np.linspace(0, count - 1, min(self.images, count)).round()
-        chosen = places[chosen.astype(int)]
-        images: Tensor = bank.__getitems__(chosen.tolist())['inputs']
-        return images
+
+def early_images(runner: Runner, number: int) -> Tensor:
+    """Images of the bank that were there before training.
+
+    Args:
+        runner (Runner): Of a run that starts, its initial bank made.
+        number (int): How many, at most; they are from all over it.
+
+    Returns:
+        Tensor: (N, C, H, W), uint8.
+    """
+    bank: Any = runner.train_dataloader.dataset
+    count = len(bank)
+    if _synthesis_hooks(runner):
+        # A run that is started again may have those of its first epoch.
+        shards = bank.opened.shards
+        count = sum(shard.count for shard in shards if shard.epoch < 0)
+    places = bank.places(held_out=False)
+    places = places[places < count]
+    count = len(places)
+    chosen = np.linspace(0, count - 1, min(number, count)).round()
+    chosen = places[chosen.astype(int)]
+    images: Tensor = bank.__getitems__(chosen.tolist())['inputs']
+    return images
 
 
 def chains_of(runner: Runner) -> List[Chain]:
@@ -186,17 +195,31 @@ def _check_start(runner: Runner) -> None:
                 f'its weights: set {name}=None, or leave the hook out of '
                 'custom_hooks.'
             )
+    check_early_images(runner, 'TeacherBlocksHook', 'chooses blocks by')
+
+
+def check_early_images(runner: Runner, hook: str, purpose: str) -> None:
+    """Check that there will be images before training.
+
+    Args:
+        runner (Runner): Of a run that was built.
+        hook (str): Name of the hook that needs them.
+        purpose (str): What it does with images.
+
+    Raises:
+        ValueError: If not.
+    """
     bank = runner.train_dataloader.dataset
     if not isinstance(bank, ImageBank):
         raise ValueError(
-            'TeacherBlocksHook chooses blocks by synthetic images: set '
+            f'{hook} {purpose} synthetic images: set '
             'train_dataloader.dataset=dict(type="mmrazor.ImageBank"), but got '
             f'{type(bank).__name__}.'
         )
-    made = [hook.init_rounds for hook in _synthesis_hooks(runner)]
+    made = [each.init_rounds for each in _synthesis_hooks(runner)]
     if bank.folder is None and bank.init_bank is None and not any(made):
         raise ValueError(
-            'TeacherBlocksHook chooses blocks by images that are there before '
+            f'{hook} {purpose} images that are there before '
             'training, but init_rounds of SynthesisHook is 0 and there is no '
             'init_bank: set default_hooks.synthesis.init_rounds to 1 or more, '
             'or train_dataloader.dataset.init_bank.'

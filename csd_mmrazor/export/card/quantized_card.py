@@ -92,8 +92,8 @@ def quantized_card(
     if told['distil_steps']:
         facts.append(
             '- Before that, trained with rounded weights to give the answers '
-            f'that it gave before, on such images: {told["distil_steps"]} '
-            'steps'
+            'that it gave before, on images of the same kind: '
+            f'{told["distil_steps"]} steps'
         )
     facts.append(
         f'- Images used: to train it, {"; ".join(trained) or "none"}; to '
@@ -103,9 +103,11 @@ def quantized_card(
     same = 'It was not compared with the network that it was made of.'
     if told['agreement'] is not None:
         share = 100 * told['agreement']
-        kind = f'{"held-out " if told.get("compared_are_held_out") else ""}'
-        is_same = Path(source) == Path(compared_on)
-        kind += 'other images of that kind' if is_same else other
+        is_held_out = told.get('compared_are_held_out')
+        kind = f'held-out {other}' if is_held_out else other
+        if Path(source) == Path(compared_on):
+            which = 'held-out' if is_held_out else 'other'
+            kind = f'{which} images of the same kind'
         same = (
             f'It decides as before on {share:.1f} % of '
             f'{told["compared_images"]} {kind}{_of_which(compared_real)}.'

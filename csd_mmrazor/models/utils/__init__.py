@@ -42,6 +42,7 @@ from .recorders import (
     records_of_logits,
     to_float16,
 )
+from .refitting import Likeness, Place, find_refittable, refit, ridge
 from .teacher_blocks import (
     BlockChoice,
     Chain,
@@ -83,6 +84,11 @@ __all__ = [
     'forget_records',
     'evaluating',
     'find_chains',
+    'find_refittable',
+    'Likeness',
+    'Place',
+    'refit',
+    'ridge',
     'frozen',
     'full_precision',
     'layer_means',

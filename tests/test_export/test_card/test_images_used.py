@@ -168,7 +168,7 @@ def test_real_images_of_a_bank_are_told(
     if real:
         for text in (
             f'images of an image bank, {len(bank)} of them, of which 3 are',
-            '5 other images of that kind, of which 2 are real pictures',
+            '5 other images of the same kind, of which 2 are real pictures',
             'to quantize it, 3 real pictures of the image bank',
         ):
             assert text in body, text

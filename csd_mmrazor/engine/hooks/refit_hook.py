@@ -1,0 +1,120 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import time
+from typing import Any, List
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmrazor.registry import HOOKS
+
+from ...models.synthesizers import Networks
+from ...models.utils import Place, find_refittable, refit
+from ...utils import check_integer
+from ..run_plan import is_training
+from .teacher_blocks_hook import (
+    check_early_images,
+    early_images,
+    example_inputs,
+)
+
+
+@HOOKS.register_module()
+class RefitHook(Hook):
+    """Fits what pruning left of a student to its teacher, by least squares.
+
+    Layers that lost inputs and kept their outputs get weights by which they
+    return what the first teacher's do, as nearly as that goes, on synthetic
+    images; see :func:`~csd_mmrazor.models.utils.refit`. It takes a minute at
+    most for a small network, and spares a student that pruning left at chance
+    the steps in which it learns hardly anything.
+
+    It does so once, when training starts and the initial bank is made. A run
+    that resumes from a checkpoint has its student. No random number is drawn,
+    and the images are those made before the first epoch, so a run that was
+    killed before its first checkpoint finds the same weights again. In a
+    distributed run the first process finds them for all.
+
+    Args:
+        images (int): Images of the bank that are looked at, from all over it.
+            Defaults to 256.
+    """
+
+    # After SynthesisHook has made the initial bank, before the timer.
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(self, images: int = 256) -> None:
+        check_integer('images of RefitHook', images)
+        self.images = images
+        self.places: List[Place] = []
+
+    def before_run(self, runner: Runner) -> None:
+        """Find the layers, before anything that takes long.
+
+        Raises:
+            ValueError: If no layer lost inputs alone, or no images are there
+                to fit it by.
+        """
+        if is_training(runner):
+            check_early_images(runner, 'RefitHook', 'fits layers on')
+            self.places = places_of(runner)
+
+    def before_train(self, runner: Runner) -> None:
+        """Fit the layers."""
+        if runner.iter:
+            return
+        networks = Networks.from_algorithm(runner.model)
+        student, teacher = networks.student, networks.each_teacher[0]
+        start = time.perf_counter()
+        images = early_images(runner, self.images)
+        found: List[Any] = [None, None]
+        if is_main_process():
+            device = next(teacher.parameters()).device
+            inputs = networks.normalize(images.to(device))
+            own = {k: v.clone() for k, v in student.state_dict().items()}
+            likeness = refit(teacher, student, inputs, self.places)
+            if not likeness[1].kl < likeness[0].kl:
+                student.load_state_dict(own)
+            state = student.state_dict()
+            found = [likeness, {k: v.cpu() for k, v in state.items()}]
+        broadcast_object_list(found)
+        student.load_state_dict(found[1])
+        before, after = found[0]
+        if not after.kl < before.kl:
+            runner.logger.warning(
+                f'RefitHook left the student as it was: its answers on '
+                f'{len(images)} images of the bank would become less like '
+                f"the teacher's, KL {after.kl:.3f} in place of "
+                f'{before.kl:.3f}.'
+            )
+            return
+        runner.logger.info(
+            f'{len(self.places)} layers of the pruned student, from '
+            f'{self.places[0].layer} to {self.places[-1].layer}, were fitted '
+            f'to the teacher on {len(images)} images of the bank. It decides '
+            f'like the teacher for {100 * after.agreement:.1f} % of them '
+            f'(before: {100 * before.agreement:.1f}), KL {after.kl:.3f} '
+            f'({before.kl:.3f}); {time.perf_counter() - start:.0f} s.'
+        )
+
+
+def places_of(runner: Runner) -> List[Place]:
+    """Layers of the student of a run that can be fitted.
+
+    Args:
+        runner (Runner): Of a run that was built.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    networks = Networks.from_algorithm(runner.model)
+    places = find_refittable(
+        networks.each_teacher[0], networks.student, example_inputs(runner, 2)
+    )
+    if not places:
+        raise ValueError(
+            'RefitHook fits convolutions and linear layers of a pruned '
+            'student that lost inputs and kept all outputs, by their names '
+            'in the teacher, but there are none: leave the hook out of '
+            'custom_hooks.'
+        )
+    return places

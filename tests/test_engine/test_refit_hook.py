@@ -1,0 +1,214 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Pruned students that are fitted to their teacher, in real runs."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import build, network
+from mmengine.hooks import Hook
+
+from csd_mmrazor.engine import SynthesisHook
+from csd_mmrazor.engine.operations import operations, run_cost
+from csd_mmrazor.models import Networks
+from csd_mmrazor.models.utils import find_refittable, load_weights, refit
+
+SYNTHESIS = 'default_hooks.synthesis'
+NET = network(depth=18)
+HOOK = dict(type='mmrazor.RefitHook', images=20)
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    """A network, and what pruning leaves if blocks keep their outputs."""
+    torch.manual_seed(2)
+    model = build(NET)
+    model.init_weights()
+    model.train()
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.weight.uniform_(0.5, 1.5)
+                part.bias.uniform_(-0.5, 0.5)
+        for _ in range(5):
+            model(torch.randn(64, 1, 8, 8), mode='tensor')
+    folder = tmp_path_factory.mktemp('files')
+    state = model.state_dict()
+    torch.save(state, folder / 'whole.pth')
+    for key in list(state):
+        if re.search(r'layer\d\.\d\.(conv1|bn1)', key) and state[key].ndim:
+            state[key] = state[key][: len(state[key]) // 2]
+        elif re.search(r'layer\d\.\d\.conv2', key):
+            state[key] = state[key][:, : state[key].shape[1] // 2]
+    torch.save(state, folder / 'pruned.pth')
+    return folder
+
+
+@pytest.fixture
+def options(files):
+    pruned = str(files / 'pruned.pth')
+    return {
+        'model.architecture': dict(
+            _delete_=True,
+            type='mmrazor.PrunedNetwork',
+            network=NET,
+            shapes=pruned,
+        ),
+        'model.student_ckpt': pruned,
+        'model.teachers.teacher.build_cfg': NET,
+        'model.teachers.teacher.ckpt_path': str(files / 'whole.pth'),
+        'custom_hooks': [HOOK],
+        'default_hooks.report.images': 0,
+        **{f'val_{part}': None for part in ('dataloader', 'cfg', 'evaluator')},
+        f'{SYNTHESIS}.grid_images': 0,
+        'train_dataloader.sampler.num_samples': 32,
+    }
+
+
+class Stop(BaseException):
+    """Stands for a kill: nothing handles it."""
+
+
+class Look(Hook):
+    """Keeps the student as training starts; may stop the run."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, stop_at):
+        self.stop_at, self.students = stop_at, []
+
+    def note(self, runner):
+        student = runner.model.student.state_dict()
+        self.students.append({k: v.clone() for k, v in student.items()})
+
+    def before_train(self, runner):
+        self.note(runner)
+
+    def after_train_iter(self, runner, *_, **__):
+        self.note(runner)
+        if self.stop_at == runner.iter + 1:
+            raise Stop
+
+
+def trained(runner, stop_at=None):
+    """The student at the start and after each step."""
+    look = Look(stop_at)
+    runner.register_hook(look)
+    if stop_at is None:
+        runner.train()
+    else:
+        with pytest.raises(Stop):
+            runner.train()
+    return look.students
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def log_of(runner):
+    return Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
+
+
+def test_it_starts_from_what_was_fitted(tiny_runner, options, files):
+    runner = tiny_runner(rehearsal=True, **options)
+    students = trained(runner)
+    bank = runner.train_dataloader.dataset
+    # 2 initial rounds of 16 images; those of epochs come later.
+    places = [round(i * 31 / 19) for i in range(20)]
+    networks = Networks.from_algorithm(runner.model)
+    inputs = networks.normalize(bank.__getitems__(places)['inputs'])
+    assert len(bank) == 4 * 16
+    teacher, student = (
+        networks.each_teacher[0],
+        copy.deepcopy(networks.student),
+    )
+    load_weights(student, str(files / 'pruned.pth'), 'x')
+    fitted = find_refittable(teacher, student, inputs[:2])
+    assert len(fitted) == 4
+    before, after = refit(teacher, student, inputs, fitted)
+    assert equal(students[0], student.state_dict())
+    assert not equal(students[-1], students[0])
+    assert after.kl < before.kl
+    (line,) = [e for e in log_of(runner).splitlines() if 'were fitted' in e]
+    assert '4 layers of the pruned student, from backbone.layer1.0' in line
+    assert f'{100 * after.agreement:.1f} % of them (before: ' in line
+    assert f'{100 * before.agreement:.1f}), KL {after.kl:.3f} (' in line
+
+
+def test_killed_it_is_the_same_bit_by_bit(tiny_runner, options):
+    whole = trained(tiny_runner('whole', **options))
+    assert len(whole) == 5  # 2 epochs of 2 steps
+    # In the first epoch, whose round the bank has already.
+    trained(tiny_runner('cut', **options), 1)
+    resumed = trained(tiny_runner('cut', resume=True, **options))
+    assert len(resumed) == 5
+    for one, other in zip(resumed, whole):
+        assert equal(one, other)
+
+
+def test_what_would_become_worse_stays(tiny_runner, options, monkeypatch):
+    from csd_mmrazor.engine.hooks import refit_hook
+
+    def worse(teacher, student, *_):
+        before = refit(teacher, student, *_)
+        return before[::-1]
+
+    runner = tiny_runner(**options, **{'train_cfg.max_epochs': 1})
+    start = torch.load(options['model.student_ckpt'])
+    monkeypatch.setattr(refit_hook, 'refit', worse)
+    assert equal(trained(runner)[0], start)
+    assert 'RefitHook left the student as it was' in log_of(runner)
+
+
+REFUSED = [
+    # Options, and what the error has to name.
+    ({'model.architecture': NET, 'model.student_ckpt': None}, 'RefitHook'),
+    (
+        {f'{SYNTHESIS}.init_rounds': 0},
+        'RefitHook .*init_rounds.* init_bank',
+    ),
+    (
+        {'custom_hooks': [dict(HOOK, images=0)]},
+        'images of RefitHook .*but got 0',
+    ),
+]
+
+
+@pytest.mark.parametrize('changes, named', REFUSED)
+def test_what_does_not_fit_is_refused_before_any_image(
+    tiny_runner, options, changes, named, monkeypatch
+):
+    def never(*_):
+        raise AssertionError('it is too late')
+
+    monkeypatch.setattr(SynthesisHook, 'before_train', never)
+    if 'model.architecture' in changes:
+        changes = {
+            **changes,
+            'model.architecture': dict(
+                changes['model.architecture'], _delete_=True
+            ),
+        }
+    with pytest.raises(ValueError, match=named):
+        tiny_runner(**{**options, **changes}).train()
+
+
+def test_its_passes_count(tiny_runner, options):
+    runner = tiny_runner(**options)
+    networks = Networks.from_algorithm(runner.model)
+    teacher, student = networks.each_teacher[0], networks.student
+    (hook,) = [h for h in runner.hooks if type(h).__name__ == 'RefitHook']
+    with_hook = run_cost(runner).total
+    runner._hooks.remove(hook)
+    runner._train_loop = runner.cfg.train_cfg
+    runner.optim_wrapper = runner.cfg.optim_wrapper
+    without = run_cost(runner).total
+    inputs = torch.rand(1, 1, 8, 8)
+    places = find_refittable(teacher, student, inputs)
+    student = copy.deepcopy(student)
+    exactly = operations(lambda: refit(teacher, student, inputs, places))
+    added = (with_hook - without) * 1e9
+    assert added == pytest.approx(20 * exactly) and exactly > 0
