@@ -6,7 +6,9 @@
 # docs/results/cifar10_resnet56_gpu.yml and times the steps of both pairs. It
 # ends with status 124 after LIMIT seconds, and goes on from there when it is
 # called again. What is done is not made again. DEVICE, LIST and OUT may be
-# set, and arguments are options of the teacher's config.
+# set, and OPTIONS to what the runs of the list take by --cfg-options, such as
+# OPTIONS='val_dataloader.dataset.data_root=FOLDER'. Arguments are options of
+# the teacher's config.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 limit=${LIMIT:-590} out=${OUT:-work_dirs/gpu}
@@ -24,7 +26,7 @@ if [ ! -e "$teacher/epoch_200.pth" ]; then
 fi
 within_limit python tools/compare.py \
     "${LIST:-docs/results/cifar10_resnet56_gpu.yml}" \
-    --out "$out" --work-dir "$out"
+    --out "$out" --work-dir "$out" ${OPTIONS:+--cfg-options $OPTIONS}
 for pair in resnet56_resnet20 wrn40-2_wrn16-1; do
     if [ ! -e "${out}_$pair.json" ]; then
         within_limit python tools/benchmark.py \
