@@ -2,6 +2,7 @@
 import json
 import logging
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,6 +164,10 @@ def test_a_resumed_run_keeps_the_best_answers(tiny_runner):
     runner = tiny_runner()
     runner.train()
     before = read(runner)
+    # Both may be passed on: nothing in them says where they were made.
+    for name in ('report.json', 'report.html'):
+        content = Path(runner.work_dir, name).read_text(encoding='utf-8')
+        assert str(Path(runner.work_dir).parent) not in content
     again = tiny_runner(
         resume=True,
         **{
