@@ -174,3 +174,17 @@ def test_tables_say_which_student_they_are_of(page):
         heads = re.findall(r'^(\|.*\n)\| ---', section, re.MULTILINE)
         if any(re.search(r'\btop-1\b', head) for head in heads):
             assert re.search(known, start + section), (page, heads)
+
+
+def test_the_theme_of_the_site(forked, tmp_path):
+    """On a page of its own: run_tests.sh builds all of them without it."""
+    (tmp_path / 'docs').mkdir()
+    (tmp_path / 'docs/page.md').write_text('# A page\n\nSome text.\n')
+    done = forked(
+        *('-W', '-q', '-c', ROOT / 'docs', '-D', 'root_doc=page'),
+        *('docs', 'site'),
+        module='sphinx',
+    )
+    assert done.status == [0], done.output[-3000:]
+    page = (tmp_path / 'site/page.html').read_text()
+    assert 'Some text.' in page and 'furo' in page

@@ -2,7 +2,8 @@
 # All tests, with their own set-up:  bash tools/run_tests.sh [PYTEST_ARGS]
 # Most of them, in three minutes:    bash tools/run_tests.sh --fast
 # Without arguments, on a CPU with AVX-512, those that compare bits run once
-# more with the kernels of AVX2 (memory_format.py).
+# more with the kernels of AVX2 (memory_format.py), and the documentation is
+# built.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 more="requirements/tests.txt requirements/docs.txt"
@@ -25,22 +26,18 @@ if [ $# -gt 0 ]; then
 fi
 
 out=$(mktemp -d)
-failed=0
-# Types and documentation beside the tests, of which some wait for processes.
 # What an earlier build left goes now: tests look through docs/.
 rm -rf docs/api
-trap 'kill $(jobs -pr) &> /dev/null || true; rm -rf "$out"' EXIT
-python -m mypy &> "$out/types" &
-types=$!
-python -W ignore -m sphinx -W --keep-going -q docs work_dirs/docs \
-    &> "$out/docs" &
-docs=$!
-"${pytest[@]}" | tee "$out/all" || failed=1
-capability=$(python -c 'import torch as t; print(t.backends.cpu.get_cpu_capability())')
-if [ "$capability" = AVX512 ]; then
+
+with_avx2() {
+    if [ "$(python -c 'import torch as t; print(t.backends.cpu.get_cpu_capability())')" != AVX512 ]; then
+        echo "not run again, since this CPU has no AVX-512"
+        return
+    fi
     # What compares bits, and how images lie in memory. That runs which were
     # killed go on is no matter of kernels.
-    ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 "${pytest[@]}" \
+    ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 \
+        python -m pytest --durations=40 \
         tests/test_models/test_algorithms \
         tests/test_models/test_utils/test_memory_format.py \
         tests/test_engine/test_{rehearsal,synthesis_hook}.py \
@@ -48,17 +45,38 @@ if [ "$capability" = AVX512 ]; then
         tests/test_cli/test_distributed.py \
         -k "(test_algorithms or memory or same or one_process or resum \
             or no_pass or kept_maps) \
-            and not (avx2_alone or refused or resumed_with_it)" \
-        | tee "$out/avx2" || failed=1
-else
-    echo "not run again, since this CPU has no AVX-512" > "$out/avx2"
-fi
-said=(passed passed)
-wait "$types" || { said[0]=FAILED failed=1; }
-wait "$docs" || { said[1]=FAILED failed=1; }
-cat "$out"/{types,docs}
-echo "Types:          ${said[0]}"
-echo "Documentation:  ${said[1]}"
+            and not (avx2_alone or refused or resumed_with_it)"
+}
+
+# note NAME COMMAND: what it says, and how it ends.
+note() {
+    local end=passed
+    "${@:2}" &> "$out/$1" || end=FAILED
+    echo $end > "$out/$1.end"
+}
+
+# Beside the tests, of which some wait for processes. The site's own theme
+# takes longer than all else, for a list of all pages on each of them;
+# test_docs.py has it.
+set -m
+{
+    note types python -m mypy
+    note docs python -W ignore -m sphinx -W --keep-going -q \
+        -D html_theme=basic docs work_dirs/docs_plain
+    note avx2 with_avx2
+} &
+beside=$!
+set +m
+trap 'kill -- -$beside &> /dev/null || true; rm -rf "$out"' EXIT
+failed=0
+"${pytest[@]}" | tee "$out/all" || failed=1
+wait "$beside" || failed=1
+for name in types docs avx2; do
+    cat "$out/$name"
+    grep -qx passed "$out/$name.end" || failed=1
+done
+echo "Types:          $(cat "$out/types.end")"
+echo "Documentation:  $(cat "$out/docs.end")"
 echo "All tests:      $(tail -n 1 "$out/all")"
 echo "With AVX2 only: $(tail -n 1 "$out/avx2")"
 exit $failed
