@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence
@@ -27,6 +28,7 @@ from ..export import (
     balanced_order,
     calibration_images,
     card_path,
+    check_exportable,
     check_license,
     check_quantization,
     decisions,
@@ -144,17 +146,24 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     calibrating = images.calibrating()
     _check_finite(model, calibrating, args.model)
     quantized, steps = model, args.distil_steps
-    if steps:
-        found = _distilled(model, images, steps, bits)
-        quantized, steps = (model, 0) if found is None else (found, steps)
-    written = quantize_onnx(
-        quantized,
-        calibrating,
-        images.comparing(),
-        out,
-        bits,
-        model if steps else None,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, out.name)
+        if steps:
+            check_exportable(model, images.shape)
+            found = _distilled(model, images, steps, bits)
+            quantized, steps = (model, 0) if found is None else (found, steps)
+        written = quantize_onnx(
+            quantized,
+            calibrating,
+            images.comparing(),
+            made,
+            bits,
+            model if steps else None,
+        )
+        content = made.read_bytes()
+        tested = {}
+        if loader is not None:
+            tested = _tested(loader, preprocessor, model, made)
     told = dict(
         quantized_by=_WRITTEN_BY,
         model=args.model,
@@ -170,9 +179,8 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         num_classes=images.num_classes,
         **normalisation_of(preprocessor),
         **written._asdict(),
+        **tested,
     )
-    if loader is not None:
-        told.update(_tested(loader, preprocessor, model, out))
     # Where these are on this machine is nobody else's business.
     named = {
         key: os.path.basename(os.path.realpath(value))
@@ -181,8 +189,13 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         and os.path.exists(value)
     }
     text = json.dumps({**told, **named}, indent=2, ensure_ascii=False)
-    write_file(out.with_suffix('.json'), f'{text}\n'.encode())
-    card = card_path(out)
+    card, beside = card_path(out), out.with_suffix('.json')
+    # Killed between them, nothing stands beside a file that it is not of.
+    for each in (card, beside):
+        each.unlink(missing_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_file(out, content)
+    write_file(beside, f'{text}\n'.encode())
     write_file(card, _card(args, run, out, told).encode())
     list_networks(out.parent)
     print('\n'.join(_notes(out, written, told)))
@@ -353,10 +366,10 @@ def _out(args: argparse.Namespace, run: Run) -> Path:
                 'would be overwritten. Choose another name by --out.'
             )
     # What cannot be written is told before the work.
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(out.parent, os.W_OK):
-        raise PermissionError(
-            f'--out {out}: {out.parent} cannot be written to.'
+    there = next(each for each in out.parents if os.path.lexists(each))
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(
+            f'--out {out}: {there} is no folder that can be written to.'
         )
     return out
 

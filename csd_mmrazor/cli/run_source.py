@@ -60,9 +60,10 @@ def add_run_arguments(
 def has_key(path: Path, key: str) -> bool:
     """Whether a file is JSON that a command wrote, which has such a key."""
     try:
-        return key in json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, TypeError):
+        found = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError):
         return False
+    return isinstance(found, dict) and key in found
 
 
 class Run:

@@ -21,6 +21,7 @@ from .program import export_program
 from .quantized import (
     BITS,
     Quantized,
+    check_exportable,
     check_quantization,
     decisions,
     is_quantized,
@@ -49,6 +50,7 @@ __all__ = [
     'balanced_order',
     'calibration_images',
     'card_path',
+    'check_exportable',
     'check_license',
     'check_quantization',
     'class_names',

@@ -1,7 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """A network by itself, without what OpenMMLab puts around it."""
 
-from typing import Sequence
+import logging
+import re
+import warnings
+from contextlib import contextmanager
+from typing import Iterator, Sequence
 
 import torch
 import torch.nn as nn
@@ -62,6 +66,39 @@ class Logits(nn.Module):
         draw = torch.rand if self.normalize else torch.randn
         generator = torch.Generator().manual_seed(count)
         return draw(count, *image_shape, generator=generator)
+
+
+@contextmanager
+def exporting(kind: str) -> Iterator[None]:
+    """Call torch's exporters, which say much, and of themselves.
+
+    Args:
+        kind (str): What the network becomes.
+
+    Raises:
+        ValueError: If they cannot trace the network; says where it stopped.
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        text = re.sub(r'\x1b\[[\d;]*m', '', str(cause)).strip()
+        found = re.findall(r'File "[^"]+", line \d+, in \w+\n +(.+)', text)
+        place = f", at '{found[-1].strip()}'" if found else ''
+        reason = text.split('\n')[0] or type(cause).__name__
+        raise ValueError(
+            f'torch cannot write the network as {kind}{place}: {reason} '
+            'Its forward has to do the same for all images: take torch.where '
+            'in place of if, and no values of tensors as numbers of Python.'
+        ) from error
+    finally:
+        logging.disable(disabled)
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:

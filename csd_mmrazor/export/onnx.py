@@ -2,7 +2,6 @@
 """A classifier as an ONNX file."""
 
 import tempfile
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Optional, Sequence, Union
@@ -11,7 +10,7 @@ import torch
 import torch.nn as nn
 
 from ..utils import write_file
-from .network import Logits, check_same
+from .network import Logits, check_same, exporting
 
 # What torch's exporter writes without a conversion. That of torch before 2.5
 # knows no later one than 17.
@@ -45,7 +44,8 @@ def export_onnx(
 
     Raises:
         ImportError: If torch's exporter lacks a package; says which.
-        ValueError: If the file computes something else than the model.
+        ValueError: If torch cannot write the model, or the file computes
+            something else than it.
     """
     check_onnx()
     import onnx
@@ -53,8 +53,7 @@ def export_onnx(
     network = Logits(model, normalize)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         path = str(Path(folder, 'student.onnx'))
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of what torch does inside
+        with exporting('an ONNX file'):
             torch.onnx.export(
                 network,
                 (network.example(2, image_shape),),

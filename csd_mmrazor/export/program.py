@@ -2,7 +2,6 @@
 """A classifier as a program of torch.export."""
 
 import io
-import warnings
 from pathlib import Path
 from typing import Sequence, Union
 
@@ -10,7 +9,7 @@ import torch
 import torch.nn as nn
 
 from ..utils import write_file
-from .network import Logits, check_same
+from .network import Logits, check_same, exporting
 
 
 def export_program(
@@ -35,14 +34,14 @@ def export_program(
 
     Raises:
         ImportError: If torch is too old.
-        ValueError: If the program computes something else than the model.
+        ValueError: If torch cannot write the model, or the program computes
+            something else than it.
     """
     check_program()
     network = Logits(model, normalize)
     batch = torch.export.Dim('batch', max=2**20)
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore')  # of what torch does inside
+    with exporting('a program of torch.export'), torch.no_grad():
         program = torch.export.export(
             network,
             (network.example(2, image_shape),),

@@ -130,6 +130,20 @@ def _export(model: nn.Module, image_shape: Sequence[int], path: str) -> None:
         raise ValueError(message) from None
 
 
+def check_exportable(model: nn.Module, image_shape: Sequence[int]) -> None:
+    """Check that a network can be written as an ONNX file.
+
+    Args:
+        model (nn.Module): In eval mode, on the CPU.
+        image_shape (sequence[int]): (C, H, W).
+
+    Raises:
+        ValueError: If not; says where torch stopped.
+    """
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        _export(model, image_shape, str(Path(folder, 'a.onnx')))
+
+
 def check_quantization(bits: int) -> None:
     """Check that what quantization needs is installed.
 

@@ -4,6 +4,7 @@
 import json
 import re
 import shutil
+import signal
 from types import SimpleNamespace as Some
 
 import numpy as np
@@ -25,8 +26,8 @@ def quantize(tiny_runner, forked, tmp_path):
     license = 'default_hooks.export.teacher_license'
     tiny_runner(**{license: 'cc-by-4.0'}).train()
 
-    def quantize(*argv):
-        return forked('quantize', *argv, module='csd_mmrazor')
+    def quantize(*argv, **request):
+        return forked('quantize', *argv, module='csd_mmrazor', **request)
 
     return quantize
 
@@ -131,7 +132,19 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert f'to quantize it, pictures in `{images.name}`\n' in body
     assert '% of 64 synthetic images of an image bank.' in body
 
+    # Killed while it is tested, it leaves the last one as it was.
+    names = 't.onnx', 't.json', 'README.md'
+    files = {name: (tmp_path / name).read_bytes() for name in names}
+    kill = 'lambda *_: __import__("os").kill(__import__("os").getpid(), 9)'
+    setup = f'from csd_mmrazor.cli import quantize as q; q._tested = {kill}'
+    done = quantize(
+        *(run, '--to', 'int4', '--test', '--out', 't.onnx'), setup=setup
+    )
+    assert done.status == [-signal.SIGKILL], done.output
+    assert files == {n: (tmp_path / n).read_bytes() for n in names}
+
     # What is wrong is told by name, and nothing is written.
+    (tmp_path / 'list.json').write_text('["quantized_by"]')
     other = tmp_path / 'other.onnx'
     other.write_text('mine')
     (tmp_path / 'empty').mkdir()
@@ -155,7 +168,10 @@ def test_from_a_run_to_integers(quantize, tmp_path):
         ((run, *common, '--model', 'inf.pth'), 'inf.pth computes NaN or Inf'),
         ((run, *common, '--distil-steps', '-1'), '--distil-steps should be'),
         ((run, *common, '--seed', '-1'), '--seed should be'),
-        ((run, '--to', 'int8', '--out', other / 'a.onnx'), 'other.onnx'),
+        (
+            (run, '--to', 'int8', '--out', other / 'a.onnx'),
+            'other.onnx is no folder',
+        ),
         ((run, *common, '--model', 'techer'), '--model techer'),
         ((run, *common, '--model', 'teachers.a'), 'teachers.teacher'),
         ((run, *common, '--model', 'a.pth'), '--model=a.pth'),
@@ -164,6 +180,12 @@ def test_from_a_run_to_integers(quantize, tmp_path):
             'is a program, from which',
         ),
         ((run, *common, '--teacher-license', ''), '--teacher-license should'),
+        ((run, *common, '--teacher-license', 'a\n# b'), 'one line of text'),
+        ((run, '--to', 'int8', '--out', 'list.onnx'), 'list.json is there'),
+        (
+            (run, '--to', 'int8', '--out', 'd/a.onnx', '--images', '999'),
+            '--images is 999, but',
+        ),
         ((run, *common, '--calibrate-on', 'nowhere'), 'nowhere is neither'),
         ((run, *common, '--calibrate-on', ''), "a folder, but got ''"),
         ((run, *common, '--calibrate-on', run), 'the work dir of a run'),
@@ -180,6 +202,7 @@ def test_from_a_run_to_integers(quantize, tmp_path):
         assert message in done.stderr, (argv, done.stderr)
         assert 'Traceback (' not in done.stderr
         assert not (tmp_path / 'new.onnx').exists()
+        assert not (tmp_path / 'd').exists()
     assert other.read_text() == 'mine'
 
 

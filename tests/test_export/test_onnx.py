@@ -1,9 +1,15 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import logging
+
 import pytest
 import torch
 from helpers import build, network
 
-from csd_mmrazor.export import export_onnx
+from csd_mmrazor.export import (
+    check_exportable,
+    export_onnx,
+    export_program,
+)
 
 
 @pytest.fixture
@@ -43,3 +49,31 @@ def test_onnx_without_its_packages(tmp_path, student, monkeypatch):
     monkeypatch.setattr('csd_mmrazor.export.onnx.find_spec', lambda name: None)
     with pytest.raises(ImportError, match='pip install onnx onnxscript'):
         export_onnx(student, (3, 32, 32), tmp_path / 'student.onnx')
+
+
+class Branches(torch.nn.Linear):
+    """A network whose operations depend on the images."""
+
+    def forward(self, inputs, mode='tensor'):
+        logits = super().forward(inputs.flatten(1))
+        return logits * 2 if logits.sum() > 0 else logits
+
+
+@pytest.mark.parametrize(
+    ('write', 'kind'),
+    [
+        (export_onnx, 'an ONNX file'),
+        (lambda *args: check_exportable(*args[:2]), 'an ONNX file'),
+        (export_program, 'a program of torch.export'),
+    ],
+)
+def test_what_cannot_be_traced_is_told(tmp_path, write, kind, caplog):
+    pytest.importorskip('onnxruntime')
+    disabled = logging.root.manager.disable
+    with pytest.raises(ValueError, match=f'as {kind}.*torch.where') as info:
+        write(Branches(16, 3), (1, 4, 4), tmp_path / 'student')
+    text = str(info.value)
+    assert '\n' not in text and '\x1b' not in text and 'issue' not in text
+    assert 'return logits * 2 if logits.sum() > 0 else logits' in text
+    assert not [*tmp_path.iterdir()] and not caplog.text
+    assert logging.root.manager.disable == disabled

@@ -149,9 +149,12 @@ def check_license(name: str, value: Any) -> None:
         value (Any): What was set; None is not given.
 
     Raises:
-        ValueError: If it is no text, or an empty one.
+        ValueError: If it is no text, or not of one line.
     """
-    if value is not None and not (isinstance(value, str) and value.strip()):
+    if value is None:
+        return
+    if not (isinstance(value, str) and value.isprintable() and value.strip()):
         raise ValueError(
-            f"{name} should be a text such as 'apache-2.0', but got {value!r}."
+            f"{name} should be one line of text such as 'apache-2.0', but got "
+            f'{value!r}.'
         )
