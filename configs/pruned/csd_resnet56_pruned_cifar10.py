@@ -8,8 +8,10 @@ _base_ = '../csd/csd_fast_resnet56_resnet20_cifar10.py'
 # What was left of ResNet-56, a state dict: how many channels each layer has,
 # and their weights. Options: the two above.
 pruned = 'pruned_2x.pth'
-# Epochs, with one round of synthesis before each, student steps per epoch,
-# and images per step.
+# Rounds of synthesis, all of them before training, since those of a generator
+# that has hardly begun are worst; epochs, student steps per epoch, and images
+# per step.
+rounds = 7
 max_epochs, steps, batch_size = 5, 40, 128
 
 model = dict(
@@ -32,10 +34,11 @@ model = dict(
     ),
     student_ckpt=pruned,
 )
-# The student has its own weights, and keeps them: no blocks of the teacher.
-custom_hooks = []
-default_hooks = dict(synthesis=dict(init_rounds=2))
-optim_wrapper = dict(architecture=dict(optimizer=dict(lr=0.03)))
+# The student has its own weights, and no blocks of the teacher. Those behind
+# channels that pruning removed are fitted to the teacher by least squares.
+custom_hooks = [dict(type='mmrazor.RefitHook')]
+default_hooks = dict(synthesis=dict(init_rounds=rounds, rounds=0))
+optim_wrapper = dict(architecture=dict(optimizer=dict(lr=0.01)))
 param_scheduler = dict(
     architecture=[
         dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=20),

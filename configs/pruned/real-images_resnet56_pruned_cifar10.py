@@ -4,6 +4,9 @@
 # with <class>/*.png in it.
 _base_ = './csd_resnet56_pruned_cifar10.py'
 
+# It is fine-tuned as usual: no layer is fitted first.
+custom_hooks = []
+optim_wrapper = dict(architecture=dict(optimizer=dict(lr=0.03)))
 default_hooks = dict(
     synthesis=dict(
         init_rounds=0,
