@@ -3,7 +3,7 @@
 
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Callable, Iterator, List, NamedTuple
+from typing import Callable, Iterator, List, NamedTuple, Optional
 
 import torch
 import torch.nn as nn
@@ -13,6 +13,8 @@ from torch.nn.utils import parametrize
 
 from ..models.utils import frozen, logits_of
 
+# Images of a pass.
+_BATCH = 128
 _ROUNDED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
@@ -35,7 +37,7 @@ class Rounded(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Weights, (out, ...), of the same shape."""
         own = weight.detach()
-        span = own.flatten(1).abs().amax(1)
+        span = _spans(own)
         scale = 2 * span / (self.high - self.low)
         # A channel of zeros has any scale.
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
@@ -73,6 +75,42 @@ def rounded(model: nn.Module, bits: int) -> Iterator[List[str]]:
             )
 
 
+class _Moves:
+    """Makes steps relative to the weights of an output channel.
+
+    Adam's steps do not depend on the size of gradients, so this is Adam on
+    weights in units of the largest of their channel, as it was.
+
+    Args:
+        model (nn.Module): Within :func:`rounded`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.weights = [
+            module.original
+            for module in model.modules()
+            if isinstance(module, parametrize.ParametrizationList)
+        ]
+        self.units = [
+            _spans(weight).view(-1, *[1] * (weight.ndim - 1))
+            for weight in self.weights
+        ]
+
+    @contextmanager
+    def scaled(self) -> Iterator[None]:
+        """Scale what the context adds to weights."""
+        before = [weight.detach().clone() for weight in self.weights]
+        yield
+        with torch.no_grad():
+            for weight, old, unit in zip(self.weights, before, self.units):
+                weight.copy_(old + unit * (weight - old))
+
+
+def _spans(weight: Tensor) -> Tensor:
+    """The largest weight of each output channel, (out, )."""
+    return weight.detach().flatten(1).abs().amax(1)
+
+
 class Distilled(NamedTuple):
     """A network that was trained with rounded weights."""
 
@@ -88,7 +126,8 @@ def distil_rounded(
     draw: Callable[[], Tensor],
     steps: int,
     bits: int,
-    lr: float = 1e-3,
+    lr: float = 3e-3,
+    probe: Optional[Tensor] = None,
 ) -> Distilled:
     """Train a network to compute with rounded weights what it did before.
 
@@ -96,13 +135,15 @@ def distil_rounded(
         model (nn.Module): A classifier; it stays as it is, and is the
             teacher. Its statistics of BN layers stay, too.
         draw (callable): Returns inputs of a step, (N, C, H, W), normalised.
-            Those of the first are what ``before`` and ``after`` are of.
         steps (int): How many there are.
         bits (int): Of a weight.
         lr (float): Adam's learning rate at the start; it falls to 0 along a
-            cosine. Adam moves each weight by as much in its first step,
-            however small it is, which deep networks may not survive.
-            Defaults to 0.001.
+            cosine. A step moves a weight by this share of the largest one of
+            its output channel: moved by this as such, channels of tiny
+            weights, which a BN layer makes large again, would be others
+            after a step, and deep networks with them. Defaults to 0.003.
+        probe (Tensor, optional): Inputs that ``before`` and ``after`` are of;
+            those of no step tell most. Defaults to None, those of the first.
 
     Returns:
         Distilled: A copy of the network, which may have become worse.
@@ -123,14 +164,23 @@ def distil_rounded(
             log_target=True,
         )
 
+    @torch.no_grad()
+    def mean_loss(inputs: Tensor) -> float:
+        parts = torch.split(inputs, _BATCH)
+        total = sum(loss_on(part).item() * len(part) for part in parts)
+        return total / len(inputs)
+
     with frozen(model), rounded(student, bits):
+        first = draw()
+        if probe is None:
+            probe = first
+        before = mean_loss(probe)
+        moves = _Moves(student)
         optimizer = torch.optim.Adam(student.parameters(), lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for step in range(steps):
-            inputs = draw()
+            inputs = draw() if step else first
             loss = loss_on(inputs)
-            if step == 0:
-                probe, before = inputs, loss.item()
             if not loss.isfinite():
                 raise ValueError(
                     f'The loss of step {step} of distillation with rounded '
@@ -139,8 +189,8 @@ def distil_rounded(
                 )
             optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
+            with moves.scaled():
+                optimizer.step()
             schedule.step()
-        with torch.no_grad():
-            after = loss_on(probe).item()
+        after = mean_loss(probe)
     return Distilled(student, before, after)

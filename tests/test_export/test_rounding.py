@@ -74,6 +74,9 @@ def test_distillation_makes_rounding_cost_less():
     expected = [gap(m, reference, inputs, 2) for m in (model, found)]
     assert gaps == pytest.approx(expected, rel=1e-4)
     assert expected[1] < 0.5 * expected[0]
+    others = torch.randn(200, 1, 8, 8)  # which no step is of
+    _, *gaps = distil_rounded(model, lambda: inputs, 2, 2, probe=others)
+    assert gaps[0] == pytest.approx(gap(model, reference, others, 2), rel=1e-4)
     assert not found.training
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key])
@@ -81,6 +84,27 @@ def test_distillation_makes_rounding_cost_less():
         # Statistics are not estimated from synthetic images.
         if 'running' in key:
             assert torch.equal(value, before[key])
+
+
+def test_a_step_is_relative_to_the_weights_of_a_channel():
+    """Else tiny weights before a BN layer that enlarges them would jump."""
+    model = build(network()).eval()
+    model.init_weights()
+    scales = torch.logspace(-4, 1, 4).view(-1, 1, 1, 1)
+    with torch.no_grad():
+        model.backbone.conv1.weight.mul_(scales)
+        model.head.fc.weight.mul_(100)
+    inputs = torch.randn(64, 1, 8, 8)
+    found = distil_rounded(model, lambda: inputs, 1, 2, lr=0.01).model
+    own, moved = (m.backbone.conv1.weight.detach() for m in (model, found))
+    shares = (moved - own).abs().flatten(1) / own.abs().flatten(1).amax(
+        1, keepdim=True
+    )
+    # Adam's first step is its learning rate, whatever the gradient.
+    assert shares.max() == pytest.approx(0.01, rel=1e-2)
+    assert (shares.amax(1) > 0.009).all()
+    bias = (found.head.fc.bias - model.head.fc.bias).detach().abs()
+    assert bias.max() == pytest.approx(0.01, rel=1e-2)
 
 
 def test_training_that_makes_it_worse_is_told():
