@@ -243,6 +243,18 @@ def test_the_page_has_the_rows_of_quantization():
         assert f'| {" | ".join(row[key] for key in shown)} |' in page
 
 
+def test_the_page_has_the_rows_of_few_images():
+    page = (ROOT / 'docs/when_to_use.md').read_text()
+    with (RESULTS / 'few_images_cifar10.csv').open(newline='') as file:
+        methods = {row['method'] for row in csv.DictReader(file)}
+    assert len(methods) == 7
+    for method in methods:
+        found = top1('few_images_cifar10', method)
+        each = ', '.join(f'{found[seed]:.2f}' for seed in sorted(found))
+        mean = statistics.mean(found.values())
+        assert f'| {method} | {mean:.2f} | {each} |' in page
+
+
 def test_the_page_has_the_rows_of_pruning():
     page = (ROOT / 'docs/pruned.md').read_text()
     with (RESULTS / 'pruned_resnet56_cifar10.csv').open(newline='') as file:
