@@ -32,12 +32,15 @@ from torch.nn.parameter import UninitializedTensorMixin
 
 from ..models.utils import (
     about_outputs,
+    about_precision,
     bn_layers,
+    check_memory,
     check_repeats,
     evaluating,
     load_weights,
     logits_of,
     normalised_outputs,
+    own_memory,
 )
 from ..models.utils.features import as_map
 from ..utils.imports import LENT, import_file, import_object
@@ -394,14 +397,18 @@ def copied(module: nn.Module, name: str) -> nn.Module:
         ValueError: If a run could not copy, train or save it.
     """
     _check_fit(module, name)
+    if name == 'student':
+        # Its copy has memory of its own, unlike what is trained in the end.
+        check_memory(module, name)
     try:
-        return deepcopy(module).cpu().float()
+        copy = deepcopy(module).cpu().float()
     except Exception as error:  # whatever its attributes make of it
         raise ValueError(
             f'{name} ({type(module).__name__}) cannot be copied '
             f'({type(error).__name__}: {error}): give its name, such as '
             f'{name}="FILE.py:Name", and its weights as {name}_weights.'
         ) from error
+    return own_memory(copy, name)
 
 
 def _check_fit(module: nn.Module, name: str) -> None:
@@ -428,6 +435,9 @@ def _unfit(module: nn.Module, is_trained: bool) -> str:
         return 'has no weights, as it is on the device "meta".'
     if not parameters:
         return 'has no weights: make its tensors nn.Parameter.'
+    precision = about_precision(module)
+    if precision:
+        return precision
     if is_trained and not any(p.requires_grad for p in parameters):
         return 'has no weight to train: requires_grad is False in all.'
     if is_trained and any(t.is_inference() for t in tensors):

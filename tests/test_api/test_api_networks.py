@@ -306,3 +306,27 @@ def test_a_model_of_mmpretrain_gets_the_number_of_classes():
     found = get_network('resnet18_8xb32_in1k', 'student', num_classes=7)
     assert found.module.head.fc.out_features == 7
     assert found.build_cfg['head']['num_classes'] == 7
+
+
+@pytest.mark.parametrize('name', ['teacher', 'student'])
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16', 'float64'])
+def test_other_precisions_are_refused_by_name(name, dtype):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).to(
+        getattr(torch, dtype)
+    )
+    message = (
+        rf'{name} \(Sequential\) has weights in torch.{dtype}, .*float\(\)'
+    )
+    with pytest.raises(ValueError, match=message):
+        get_network(net, name)
+
+
+def test_expanded_buffers_are_copied():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    net.register_buffer('e', torch.ones(1).expand(4))
+    found = copied(get_network(net, 'student').module, 'student')
+    found.load_state_dict(net.state_dict())
+    assert found.e.tolist() == [1] * 4 and net.e.stride() == (0,)
+    net.w = nn.Parameter(torch.ones(1).expand(4))
+    with pytest.raises(ValueError, match='w of student .*no optimizer'):
+        copied(net, 'student')

@@ -9,7 +9,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...utils.imports import import_object
-from ..utils import evaluating, logits_of
+from ..utils import evaluating, logits_of, own_memory
 
 
 @MODELS.register_module()
@@ -66,6 +66,7 @@ class TorchClassifier(BaseModel):
                 'that makes it before it is scripted or traced, and load its '
                 'state dict.'
             )
+        own_memory(self.net, factory)
         self._last_layer: Optional[str] = None
         self._register_load_state_dict_pre_hook(_of_the_network_alone)
 

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .cast_weights import cast_together
 from .checkpoints import find_weights, load_weights
-from .classes import count_classes, same_classes
+from .classes import about_precision, count_classes, same_classes
 from .draws import Draws, drawn
 from .fast_frozen_bn import (
     BNStatistics,
@@ -30,6 +30,7 @@ from .outputs import (
     logits_of,
     normalised_outputs,
 )
+from .own_memory import check_memory, own_memory
 from .recorders import (
     KeptMaps,
     attached,
@@ -55,6 +56,9 @@ from .teachers import build_teacher
 from .tokens import layer_tokens, token_layers
 
 __all__ = [
+    'about_precision',
+    'check_memory',
+    'own_memory',
     'about_outputs',
     'check_repeats',
     'normalised_outputs',

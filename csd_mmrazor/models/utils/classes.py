@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from typing import Dict
 
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -29,13 +30,38 @@ def count_classes(
     try:
         output = model(inputs, mode='tensor')
     except Exception as error:
+        precision = about_precision(model)
+        hint = f' It {precision}' if precision else ''
         raise ValueError(
-            f'{name} does not take {images}: {named_error(error)}'
+            f'{name} does not take {images}: {named_error(error)}{hint}'
         ) from error
     try:
         return logits_of(output).shape[1]
     except TypeError as error:
         raise ValueError(f'{name}: {error}') from error
+
+
+def about_precision(model: nn.Module) -> str:
+    """What to tell of a network with weights of another precision.
+
+    Args:
+        model (nn.Module): The network.
+
+    Returns:
+        str: Empty if all of its weights are float32, as images are.
+    """
+    found = {
+        str(param.dtype)
+        for param in model.parameters()
+        if param.is_floating_point() and param.dtype != torch.float32
+    }
+    if not found:
+        return ''
+    return (
+        f'has weights in {" and ".join(sorted(found))}, where images are '
+        'float32: convert it by .float(). Where its class or its forward() '
+        'chooses the precision, take that out (amp chooses one for runs).'
+    )
 
 
 def same_classes(classes: Dict[str, int]) -> int:

@@ -6,6 +6,8 @@ import torch
 import torch.nn as nn
 from mmengine.model.weight_init import initialize
 
+from .own_memory import memory_of
+
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
@@ -30,7 +32,7 @@ def as_in_training(*modules: nn.Module) -> Iterator[None]:
     """
     modes = [(m, m.training) for module in modules for m in module.modules()]
     buffers = [
-        (module, name, buffer, buffer.clone())
+        (module, name, buffer, memory_of(buffer).clone())
         for module, _ in modes
         for name, buffer in module._buffers.items()
         if buffer is not None
@@ -43,7 +45,8 @@ def as_in_training(*modules: nn.Module) -> Iterator[None]:
             yield
         finally:
             for module, name, buffer, value in buffers:
-                module._buffers[name] = buffer.copy_(value)
+                memory_of(buffer).copy_(value)
+                module._buffers[name] = buffer
             for module, training in modes:
                 module.training = training
 
