@@ -30,7 +30,7 @@ from ..datasets import BankError, ImageBank, check_init_bank
 from ..datasets.image_folder import list_image_folder
 from ..export import check_license
 from ..models.classifiers import TorchClassifier
-from ..models.utils import Chain, about_outputs
+from ..models.utils import Chain, about_outputs, own_memory
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
 from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments, check_positive, check_value
@@ -529,7 +529,7 @@ def distill(
     if line:
         tell(line)
     network = networks['student'].module
-    network.load_state_dict(weights)
+    own_memory(network, 'student').load_state_dict(weights)
     network.eval()
     # Which the next call with this network has.
     record['trained'] = digest_of_weights(network)
@@ -865,7 +865,16 @@ def _config_text(config: Dict[str, Any], networks: Dict[str, Network]) -> str:
         '#   python tools/train.py config.py --work-dir OTHER',
         *(f'# {note}' for note in notes),
     ]
-    return '\n'.join(lines) + '\n' + Config(config).pretty_text
+    return '\n'.join(lines) + '\n' + Config(_sorted(config)).pretty_text
+
+
+def _sorted(part: Any) -> Any:
+    """A config whose order means nothing, in one that does not change."""
+    if isinstance(part, (list, tuple)):
+        return type(part)(map(_sorted, part))
+    if not isinstance(part, dict):
+        return part
+    return {key: _sorted(part[key]) for key in sorted(part, key=str)}
 
 
 def _save_weights(module: nn.Module, path: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Dict, List
 
 from ..datasets import BankFolder, ImageBank
 from ..engine.agreement_images import bank_images, compare, recognised
+from ..export import find_checkpoint
 from ..models.preprocessors import normalize_images
 from ..models.synthesizers import Networks
 from ..utils import check_integer, check_teachers, write_file
@@ -75,9 +76,13 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
     _check_bank(run)
     teachers = run.cfg.model.get('teachers')
     check_teachers(teachers)
+    by = next(iter(teachers))  # as in the run
     preprocessor, (teacher, student) = run.networks(
-        f'teachers.{next(iter(teachers))}', args.model
+        f'teachers.{by}', args.model
     )
+    weights = Path(args.model)
+    if args.model == 'student':
+        weights = find_checkpoint(run.checkpoint)
     bank = _bank(run)  # all of which is read
     name = 'held_out' if len(bank.places(held_out=True)) else 'seen'
     images = bank_images(bank, name, args.images)
@@ -97,7 +102,11 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
     share = recognised(networks, bank, name, args.images)
     told = dict(
         estimated_by=_WRITTEN_BY,
-        model=Path(args.model).name,  # where a file is, is private
+        # Where a file is, is private.
+        model=Path(args.model).name,
+        weights=weights.name,
+        teacher=by,
+        teachers=[*teachers],
         images=len(images),
         are_held_out=name == 'held_out',
         agreement=round(found['top1'], 2),
@@ -171,9 +180,12 @@ def _notes(told: Dict[str, Any]) -> List[str]:
     """What to tell who asked."""
     kind = 'held-out' if told['are_held_out'] else 'synthetic'
     of = ' %' if told['teacher_accuracy'] else " % of the teacher's"
+    teacher = f'teacher "{told["teacher"]}"'
+    if len(told['teachers']) > 1:
+        teacher += f', the first of {", ".join(told["teachers"])},'
     lines = [
-        f'The student decides like its teacher on {told["agreement"]:.1f} % '
-        f'of {told["images"]} {kind} images.',
+        f'The student of {told["weights"]} decides like its {teacher} on '
+        f'{told["agreement"]:.1f} % of {told["images"]} {kind} images.',
         f'Estimated accuracy: {told["top1"]:.1f}{of}, '
         f'{told["low"]:.1f} to {told["high"]:.1f}.',
         error_of(FITS['held_out' if told['are_held_out'] else 'seen']),

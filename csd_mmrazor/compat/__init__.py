@@ -49,6 +49,7 @@ def apply() -> None:
         mmengine.check_types_of_arguments,
         mmengine.validate_outputs_without_losses,
         mmengine.let_interrupts_end_formatting,
+        mmengine.keep_order_of_configs,
         launcher.launch_without_cuda,
         data_files.load_checkpoints_safely,
         data_files.resume_from_intact_checkpoints,

@@ -4,6 +4,7 @@
 import functools
 import sys
 import types
+from functools import partialmethod
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -165,3 +166,25 @@ def let_interrupts_end_formatting() -> None:
         raise ended_by
 
     Config.pretty_text = property(interruptible)
+
+
+def keep_order_of_configs() -> Optional[bool]:
+    """MMEngine sorts the keys of a config that it writes.
+
+    The order of a dict means something: the first of several teachers is the
+    one that students are compared with, hooks of one priority run in their
+    order, and networks that are built in another order draw other weights.
+    So a run from the config that another one left would be another run.
+    """
+    from mmengine.config import Config
+    from mmengine.config import config as module
+    from mmengine.fileio.handlers import YamlHandler
+
+    text = Config(dict(b=1, a=2), format_python_code=False).pretty_text
+    if text.startswith('b'):
+        return False
+    # Keys are all that this module sorts.
+    module.sorted = lambda items, **_: list(items)
+    for name in ('dump_to_fileobj', 'dump_to_str'):
+        dump = getattr(YamlHandler, name)
+        setattr(YamlHandler, name, partialmethod(dump, sort_keys=False))

@@ -39,6 +39,9 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
         key = 'agreement' if name == 'top1' else name
         assert told[key] == pytest.approx(logged, abs=0.01)
     assert told['images'] == 12 and told['are_held_out']
+    assert told['weights'] == 'best_accuracy_top1_epoch_1.pth'
+    assert told['teacher'] == 'teacher' and told['teachers'] == ['teacher']
+    assert 'of best_accuracy_top1_epoch_1.pth decides like' in done.stdout
     top1 = scalars['agreement/held_out_top1'][1]
     expected = estimate_accuracy(FITS['held_out'], top1, 93.4, images=12)
     assert scalars['agreement/held_out_images'] == {1: 12}

@@ -124,3 +124,26 @@ def test_a_config_that_cannot_be_formatted(monkeypatch):
     monkeypatch.setattr('mmengine.config.config.FormatCode', refuse)
     with pytest.raises(SyntaxError, match='Failed to format'):
         Config(dict(a=uuid.uuid4().hex)).pretty_text  # noqa: B018
+
+
+@pytest.mark.parametrize('suffix', ['py', 'yaml', 'json'])
+def test_a_config_keeps_its_order(suffix, tmp_path):
+    """Of teachers, the first is the one that students are compared with."""
+    teachers = dict(teacher=dict(z=1, b=2), a=dict(c=[dict(y=1, x=2)]))
+    path = tmp_path / f'config.{suffix}'
+    Config(dict(model=dict(teachers=teachers), a={'b.c': 1})).dump(path)
+    found = Config.fromfile(path)
+    assert [*found] == ['model', 'a']
+    teachers, expected = found.model.teachers, teachers
+    assert str(teachers.to_dict()) == str(expected)
+
+
+def test_where_mmengine_keeps_the_order_nothing_is_done():
+    from mmengine.config import config
+
+    from csd_mmrazor.compat import mmengine
+
+    # As it is here by now.
+    before = config.sorted
+    assert mmengine.keep_order_of_configs() is False
+    assert config.sorted is before
