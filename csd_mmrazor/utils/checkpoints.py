@@ -125,6 +125,10 @@ def _load(file: BinaryIO, name: str, device: torch.device) -> Any:
                 f'{name} is not a file of safetensors, or was cut short or '
                 f'altered: {error}.'
             ) from error
+    if start and not is_zip and start[:1] != b'\x80':  # as pickles begin
+        raise CheckpointError(
+            f'{name} is not a checkpoint: no file of torch.save begins so.'
+        )
     try:
         if not is_zip:
             return _load_legacy(file, device)

@@ -198,6 +198,13 @@ def _read(path: str, argument: str) -> Dict[str, Any]:
             'taken. Name the weights that it was made of, as .pth or '
             f'.safetensors{hint}'
         )
+    if path.endswith('.index.json'):
+        raise ValueError(
+            f'{argument}={path} lists the files of sharded weights, which are '
+            'read from one file alone. Put them into one, by '
+            'safetensors.torch.load_file of each and save_file of all, and '
+            f'name that{hint}'
+        )
     try:
         if path.startswith(('http://', 'https://')):
             target = Path(torch.hub.get_dir(), 'checkpoints', Path(path).name)
@@ -311,9 +318,10 @@ def _best_fit(
             found.append(_Found(name, prefix, weights))
             most = (fitting, same)
     if not found:
+        entries = _some([str(key) for key in checkpoint])
+        holds = f'its entries are {entries}' if entries else 'it is empty'
         raise CheckpointError(
-            f'{argument}={path} holds no weights: its entries are '
-            f'{_some([str(key) for key in checkpoint])}. {_HOW_TO_SAVE}'
+            f'{argument}={path} holds no weights: {holds}. {_HOW_TO_SAVE}'
         )
     _check_clear(found, most[0] >= len(own) / 2, f'{argument}={path}')
     return found[0]

@@ -212,6 +212,7 @@ REFUSED = {
     'a list': (lambda w: [w], r'holds a list. .*network.state_dict'),
     'a tensor': (lambda w: w['head.fc.bias'], 'holds a Tensor'),
     'no weights': (lambda w: dict(acc=1, e=dict()), 'holds no weights: .*acc'),
+    'nothing': (lambda w: {}, 'holds no weights: it is empty. Save'),
     'integers': (
         lambda w: dict(w, **{'head.fc.bias': torch.ones(10).to(torch.int8)}),
         'head.fc.bias is torch.int8, .*not quantized',
@@ -239,6 +240,21 @@ def test_refuses_what_is_not_its_weights(tmp_path, case):
     make, message = REFUSED[case]
     path = tmp_path / 'weights.pth'
     torch.save(make(build(network()).state_dict()), path)
+    with pytest.raises(ValueError, match=message) as error:
+        load_weights(build(network()), str(path), ARGUMENT)
+    assert ARGUMENT in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('a.pth', 'a.pth is not a checkpoint: .*begins so. .*state_dict'),
+        ('model.safetensors.index.json', 'lists the files of sharded weights'),
+    ],
+)
+def test_refuses_texts(tmp_path, name, message):
+    path = tmp_path / name
+    path.write_text('hello')
     with pytest.raises(ValueError, match=message) as error:
         load_weights(build(network()), str(path), ARGUMENT)
     assert ARGUMENT in str(error.value)
