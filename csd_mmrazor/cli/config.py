@@ -10,6 +10,7 @@ from typing import Any, Sequence
 import torch
 from mmengine.config import Config
 
+from ..export import look_up_in
 from ..models.algorithms import check_optimizers
 from ..utils import check_integer, check_teachers_of
 from ..utils.arguments import NoneType, check_value
@@ -69,6 +70,7 @@ def load_config(args: argparse.Namespace) -> Config:
         if folder not in sys.path:
             sys.path.append(folder)
     cfg = read_config(args.config)
+    look_up_in(osp.dirname(args.config), cfg, lost=True)
     options = {}
     texts = getattr(args, 'cfg_options_texts', {})
     for name, value in (args.cfg_options or {}).items():

@@ -16,11 +16,12 @@ from ..export import (
     find_checkpoint,
     find_config,
     image_shape_of,
+    look_up_in,
     plain_student,
     read_run_config,
 )
 from ..models.utils import build_teacher, check_weights, load_weights
-from ..utils import check_teachers
+from ..utils import NO_FILE, check_teachers
 from .config_files import read_config
 
 
@@ -79,10 +80,10 @@ class Run:
 
     def __init__(self, source: str, config: Optional[str]) -> None:
         path, given = Path(source), None
-        if not path.exists():
+        if not source or not path.exists():
             raise FileNotFoundError(
-                f'{source} does not exist: give the work dir of a run, or its '
-                'image bank.'
+                f'{source or repr(source)} does not exist: give the work dir '
+                'of a run, or its image bank.'
             )
         self.checkpoint, self.work_dir = path, path
         if BankFolder.exists(path):
@@ -94,6 +95,7 @@ class Run:
             self.cfg = read_run_config(find_config(self.work_dir / 'any'))
         else:
             self.cfg = read_config(config)
+        look_up_in(self.work_dir, self.cfg)
         if not isinstance(self.cfg.get('model'), dict):
             raise ValueError('The config of the run has no model.')
         hook = self.cfg.get('default_hooks', {}).get('synthesis') or {}
@@ -167,6 +169,15 @@ def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
     """
     if is_teacher(name):
         key, teachers = teacher_of(name, run, argument), run.cfg.model.teachers
+        file = str(teachers[key].get('ckpt_path') or NO_FILE)
+        is_local = file != NO_FILE and '://' not in file
+        if is_local and not Path(file).expanduser().exists():
+            raise FileNotFoundError(
+                f'There is no file {file}, which the config of the run has as '
+                f'model.teachers.{key}.ckpt_path. Put it there again, or '
+                'write where it is into a copy of the config, and name that: '
+                '--config CONFIG.py'
+            )
         return build_teacher(key, teachers[key]).cpu().eval()
     path = Path(name)
     if name == 'student':
@@ -176,7 +187,7 @@ def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
             f'{argument} {name}: there is no such file. It may be student, '
             "teacher, or a file with weights of the student's network."
         )
-    _, model = plain_student(run.cfg)
+    _, model = plain_student(run.cfg, path)
     load_weights(model, str(path), argument)
     check_weights(model, str(path))
     return model

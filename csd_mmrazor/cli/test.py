@@ -3,9 +3,11 @@
 
 import argparse
 import os
+from pathlib import Path
 
 from mmengine.runner import Runner
 
+from ..models.classifiers import is_pruned
 from ..models.utils import load_weights
 from ..utils import NO_FILE
 from .config import (
@@ -58,6 +60,11 @@ def test(args: argparse.Namespace) -> None:
         teacher.pop('ckpt_path', None)
         if is_csd(cfg):
             teacher.ckpt_path = NO_FILE
+    student = cfg.model.get('architecture', cfg.model)
+    shapes = student.get('shapes') if is_pruned(student) else None
+    is_gone = isinstance(shapes, str) and not Path(shapes).is_file()
+    if is_gone and args.checkpoint != 'none':
+        student.shapes = args.checkpoint  # which has the same
     runner = Runner.from_cfg(cfg)
     if args.checkpoint != 'none':
         model = getattr(runner.model, 'module', runner.model)

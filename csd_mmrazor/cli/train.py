@@ -22,7 +22,8 @@ from mmengine.runner import Runner
 
 from ..engine import SynthesisHook
 from ..engine.hooks.synthesis_hook import Planned
-from ..utils import latest_checkpoint
+from ..models.classifiers import is_pruned
+from ..utils import latest_checkpoint, load_file
 from ..utils.files import work_dir_lock
 from ..utils.run_seed import noted_seed
 from ..utils.stopping import REQUEUE, stop_if_asked, stop_on_signals
@@ -120,6 +121,8 @@ def train(args: argparse.Namespace) -> None:
             )
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if cfg.get('resume'):
+        _know_what_was_pruned(cfg)
     if args.plan:
         _plan(cfg)
         return
@@ -139,6 +142,25 @@ def train(args: argparse.Namespace) -> None:
             runner.register_hook(StopHook())
         runner.train()
     leave_together()
+
+
+def _know_what_was_pruned(cfg: Config) -> None:
+    """Take the shapes of a pruned student from what is resumed.
+
+    The file that they are of may be gone by then.
+    """
+    student = cfg.model.get('architecture')
+    shapes = student.get('shapes') if is_pruned(student) else None
+    if not isinstance(shapes, str) or Path(shapes).expanduser().is_file():
+        return
+    path = cfg.get('load_from') or latest_checkpoint(cfg.work_dir)
+    if path and Path(path).is_file():
+        prefix = 'architecture.'
+        student.shapes = {
+            key[len(prefix) :]: [*value.shape]
+            for key, value in load_file(path).get('state_dict', {}).items()
+            if key.startswith(prefix)
+        }
 
 
 def _noted_seed(cfg: Config) -> Optional[int]:

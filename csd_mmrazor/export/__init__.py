@@ -28,7 +28,12 @@ from .quantized import (
     quantize_onnx,
 )
 from .rounding import distil_rounded
-from .source import find_checkpoint, find_config, read_run_config
+from .source import (
+    find_checkpoint,
+    find_config,
+    look_up_in,
+    read_run_config,
+)
 from .student import (
     ExportedStudent,
     export_student,
@@ -61,6 +66,7 @@ __all__ = [
     'export_student',
     'find_checkpoint',
     'find_config',
+    'look_up_in',
     'image_shape_of',
     'is_export',
     'is_quantized',

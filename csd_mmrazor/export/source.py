@@ -1,9 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Which checkpoint and which config of a run."""
 
+import os
+import os.path as osp
 import re
+from functools import partial
 from pathlib import Path
-from typing import Tuple, Union
+from typing import Any, Callable, Tuple, Union
 
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
@@ -30,6 +33,11 @@ def find_checkpoint(source: Union[str, Path]) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
+    if not str(source):
+        raise FileNotFoundError(
+            "'' names nothing: give the work dir of a run, or one of its "
+            'checkpoints.'
+        )
     source = path = Path(source)
     if source.is_dir():
         # Each is better than those of its kind before it; what was chosen
@@ -116,3 +124,46 @@ def read_run_config(path: Path) -> Config:
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
     return cfg
+
+
+def look_up_in(
+    work_dir: Union[str, Path], cfg: Any, lost: bool = False
+) -> Any:
+    """Let a config name the files of its work dir where that is now.
+
+    A work dir may have been moved or copied since. What the config says to be
+    in it is looked up in the folder; what is not there stays.
+
+    Args:
+        work_dir (str | Path): The folder.
+        cfg (Config): That a run left in it; changed.
+        lost (bool): Whether this is for files alone that are no longer where
+            the config says. Defaults to False.
+
+    Returns:
+        Config: The same.
+    """
+    before = cfg.get('work_dir')
+    if isinstance(before, str) and before:
+        found = partial(_found_in, Path(work_dir), osp.abspath(before), lost)
+        for key in cfg:
+            cfg[key] = _each_text(cfg[key], found)
+    return cfg
+
+
+def _each_text(part: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(part, dict):
+        for key in part:
+            part[key] = _each_text(part[key], change)
+    elif isinstance(part, (list, tuple)):
+        return type(part)(_each_text(each, change) for each in part)
+    return change(part) if isinstance(part, str) else part
+
+
+def _found_in(work_dir: Path, before: str, lost: bool, text: str) -> str:
+    """A path in the folder for one that was in it; else the same text."""
+    path = osp.abspath(text)
+    if not path.startswith(before + os.sep) or (lost and osp.exists(path)):
+        return text
+    found = work_dir / osp.relpath(path, before)
+    return str(found) if found.exists() else text

@@ -22,7 +22,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 from mmrazor.registry import MODELS
 
-from ..models.classifiers import TorchClassifier
+from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import load_weights
 from ..utils import write_file, write_safetensors
 from ..utils.public import public
@@ -41,7 +41,6 @@ from .program import check_program, export_program
 from .student_config import (
     class_names,
     config_text,
-    is_pruned,
     plain_config,
 )
 
@@ -118,7 +117,7 @@ def export_student(
     out = Path(out)
     check_license('teacher_license', teacher_license)
     _check_names(out, onnx, program)
-    plain, model = plain_student(cfg)
+    plain, model = plain_student(cfg, checkpoint)
     load_weights(model, str(checkpoint), 'checkpoint')
     saved = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
     meta = saved.get('meta')
@@ -332,21 +331,29 @@ def _safe(state: Dict[str, Any]) -> Tuple[bytes, str]:
         return b'', f'{error}'
 
 
-def plain_student(cfg: Config) -> Tuple[Config, nn.Module]:
+def plain_student(
+    cfg: Config, checkpoint: Optional[PathLike] = None
+) -> Tuple[Config, nn.Module]:
     """The student as it is exported, with new weights.
 
     Args:
         cfg (Config): Of the run.
+        checkpoint (str | Path, optional): With its weights, which say what
+            was pruned where the config names a file that did. Defaults to
+            None.
 
     Returns:
         tuple[Config, nn.Module]: Its :func:`plain_config`, and the student
         in eval mode, on the CPU.
     """
     plain = plain_config(cfg)
+    is_named = is_pruned(plain.model) and type(plain.model.shapes) is str
+    if is_named and checkpoint is not None:
+        # The file that is named may be elsewhere by now.
+        plain.model.shapes = str(checkpoint)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(plain.model).cpu().eval()
     if is_pruned(plain.model):
-        # The file that said so may be elsewhere by then.
         plain.model.shapes = {
             name: [*value.shape] for name, value in model.state_dict().items()
         }

@@ -2,7 +2,7 @@
 """A config of mmpretrain's for the student of a run's config."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
@@ -105,13 +105,6 @@ def plain_config(cfg: Config) -> Config:
 def _is_torch_classifier(student: Dict) -> bool:
     kind = student.get('type')
     return str(getattr(kind, '__name__', kind)).endswith('TorchClassifier')
-
-
-def is_pruned(student: Any) -> bool:
-    """Whether the config of a network is of one that was pruned."""
-    kind = student.get('type') if isinstance(student, dict) else None
-    kind = getattr(kind, '__name__', kind)
-    return str(kind).rpartition('.')[2] in ('PrunedNetwork', 'pruned_network')
 
 
 def _without_pretrained(part):

@@ -2,8 +2,10 @@
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
-from csd_mmrazor.cli.run_source import Run
+from csd_mmrazor.cli.run_source import Run, network_of
+from csd_mmrazor.export import look_up_in
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,57 @@ def test_where_the_images_of_a_run_are(
     text = '\n'.join(f'{key} = {value!r}' for key, value in cfg.items())
     Path('run/config.py').write_text(text)
     assert Run('run', None).bank == Path(bank)
+
+
+@pytest.mark.parametrize('before', ['{tmp}/old', './old', 'old/'])
+@pytest.mark.parametrize('is_copy', [False, True])
+def test_files_of_a_work_dir_that_was_moved(
+    before, is_copy, tmp_path, monkeypatch
+):
+    """A copy has its own; what is not in it stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    before = before.format(tmp=tmp_path)
+    for folder in ('new', 'old') if is_copy else ('new',):
+        Path(folder, 'networks').mkdir(parents=True)
+        Path(folder, 'networks/t.pth').touch()
+    Path('older').mkdir()
+    Path('new/rest').mkdir()
+    cfg = Config(
+        dict(
+            work_dir=before,
+            model=dict(
+                teachers=dict(t=dict(ckpt_path=f'{before}/networks/t.pth')),
+                same=[(f'{before}/none.pth', 'older/rest', 3, 'text', '')],
+            ),
+        )
+    )
+    expected = cfg.copy().to_dict()
+    if is_copy:  # a run from its config reads what it says
+        assert look_up_in('new', cfg.copy(), lost=True).to_dict() == expected
+    look_up_in(tmp_path / 'new', cfg)
+    path = str(tmp_path / 'new/networks/t.pth')
+    expected['model']['teachers']['t']['ckpt_path'] = path
+    assert cfg.to_dict() == expected
+    # Nothing to change in the work dir itself.
+    assert look_up_in(before, cfg).to_dict() == expected
+
+
+def test_a_teacher_whose_file_is_gone(tmp_path):
+    cfg = dict(
+        work_dir='old',
+        model=dict(
+            teachers=dict(a=dict(build_cfg={}, ckpt_path='old/a.pth')),
+        ),
+    )
+    text = '\n'.join(f'{key} = {value!r}' for key, value in cfg.items())
+    (tmp_path / 'config.py').write_text(text)
+    run = Run(str(tmp_path), None)
+    with pytest.raises(FileNotFoundError, match='--config') as info:
+        network_of('teacher', run)
+    assert 'model.teachers.a.ckpt_path' in str(info.value)
+    assert '--cfg-options' not in str(info.value)
+
+
+def test_no_run_at_all():
+    with pytest.raises(FileNotFoundError, match="'' does not exist"):
+        Run('', None)

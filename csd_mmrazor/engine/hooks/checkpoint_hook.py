@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmrazor.registry import HOOKS
 
-from ...utils import CheckpointError
+from ...utils import CheckpointError, latest_checkpoint
 from .hook_states import check_hook_states, hook_states, load_hook_states
 from .resumption import differences_of, resume_as_configured, teacher_digests
 
@@ -157,6 +157,8 @@ class DurableCheckpointHook(CheckpointHook):
         """Raise what hooks have that cannot be saved, before any work."""
         super().before_run(runner)
         check_hook_states(runner.hooks)
+        if runner._resume:
+            _start_from_resumed(runner)
 
     def before_train(self, runner: Runner) -> None:
         """Validate what was resumed, where that was due."""
@@ -217,6 +219,15 @@ class DurableCheckpointHook(CheckpointHook):
             path = self._outdated.pop()
             if path not in current:
                 self._remove(path)
+
+
+def _start_from_resumed(runner: Runner) -> None:
+    """Do without the file that a student began from, where it is gone."""
+    model = getattr(runner.model, 'module', runner.model)
+    start = getattr(model, 'student_ckpt', None)
+    if isinstance(start, str) and not Path(start).expanduser().is_file():
+        resumed = runner._load_from or latest_checkpoint(runner.work_dir)
+        model.student_ckpt = resumed or start
 
 
 def _check_start(runner: Runner, checkpoint: Dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import torch.nn as nn
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from ...models.classifiers import is_pruned
 from ...utils import CheckpointError, config_of_checkpoint
 from ...utils.differences import Difference, config_differences
 
@@ -103,7 +104,13 @@ def differences_of(runner: Runner, meta: Dict[str, Any]) -> List[Difference]:
     if randomness.get('seed') is None and wanted is not None:
         # One that the run has drawn may be named.
         old = dict(old, randomness=dict(randomness, seed=meta.get('seed')))
-    return config_differences(old, new)
+    is_same = is_pruned(runner.cfg.model.get('architecture'))
+    return [
+        item
+        for item in config_differences(old, new)
+        # What says so may be elsewhere; weights are compared themselves.
+        if not (is_same and item.key.startswith('model.architecture.shapes'))
+    ]
 
 
 def check_differences(

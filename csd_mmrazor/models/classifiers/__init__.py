@@ -1,6 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .pruned_network import pruned_network
+from .pruned_network import is_pruned, pruned_network
 from .self_supervised_classifier import SelfSupervisedClassifier
 from .torch_classifier import TorchClassifier
 
-__all__ = ['SelfSupervisedClassifier', 'TorchClassifier', 'pruned_network']
+__all__ = [
+    'SelfSupervisedClassifier',
+    'TorchClassifier',
+    'is_pruned',
+    'pruned_network',
+]

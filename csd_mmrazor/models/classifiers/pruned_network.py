@@ -8,6 +8,11 @@ from mmrazor.registry import MODELS
 
 from ..utils import find_weights, narrow
 
+_WHERE = (
+    "(A student's are model.architecture.shapes, those of a teacher "
+    'model.teachers.NAME.build_cfg.shapes.)'
+)
+
 
 @MODELS.register_module(name='PrunedNetwork')
 def pruned_network(
@@ -43,9 +48,10 @@ def pruned_network(
     argument = 'shapes of PrunedNetwork'
     if isinstance(shapes, dict):
         wrong = [
-            f'{name}={shape!r}'
+            f'{name if isinstance(name, str) else repr(name)}: {shape!r}'
             for name, shape in shapes.items()
-            if not isinstance(shape, (list, tuple))
+            if not isinstance(name, str)
+            or not isinstance(shape, (list, tuple))
             or not all(type(n) is int for n in shape)
         ]
         if wrong:
@@ -57,7 +63,10 @@ def pruned_network(
             return narrow(model, shapes)
         except ValueError as error:
             raise ValueError(f'{argument}: {error}') from error
-    weights = find_weights(model, shapes, argument)
+    try:
+        weights = find_weights(model, shapes, argument)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'{error} {_WHERE}') from error
     found = {k: v.shape for k, v in weights.items()}
     whole = {k: v.shape for k, v in model.state_dict().items()}
     if all(shape == whole.get(name) for name, shape in found.items()):
@@ -74,3 +83,14 @@ def pruned_network(
     # Whoever trains it from random weights may have forgotten these.
     model.pruned_from = str(shapes)
     return model
+
+
+def is_pruned(student: Any) -> bool:
+    """Whether the config of a network is of one that was pruned."""
+    kind = student.get('type') if isinstance(student, dict) else None
+    kind = getattr(kind, '__name__', kind)
+    return str(kind).rpartition('.')[2] in ('PrunedNetwork', 'pruned_network')
+
+
+# As configs call it: registries and checks tell of a part by this.
+pruned_network.__name__ = 'PrunedNetwork'

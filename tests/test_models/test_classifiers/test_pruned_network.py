@@ -10,10 +10,13 @@ import torch
 from helpers import ROOT, build, network
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from mmrazor.models.mutators import ChannelMutator, DCFFChannelMutator
 from mmrazor.structures.subnet.fix_subnet import _dynamic_to_static
 from torch import nn
 
+from csd_mmrazor.cli.run_source import Run, network_of
+from csd_mmrazor.cli.train import _know_what_was_pruned
 from csd_mmrazor.export import export_student
 from csd_mmrazor.models.utils import load_weights
 from csd_mmrazor.utils import load_file, write_safetensors
@@ -141,6 +144,20 @@ def test_repaired_in_a_run(nets, tmp_path, tiny_runner):
         )
     cfg = Config.fromfile(folder / 'student.py')
     assert cfg.custom_imports.imports == ['csd_mmrazor']
+    # Nor does what else is done with the run, which is all that is left.
+    run = Run(str(tmp_path / 'run'), None)
+    assert run.cfg.model.architecture.shapes == str(path)
+    assert shapes_of(network_of('student', run)) == shapes_of(again)
+    cfg = runner.cfg.copy()
+    cfg.resume, cfg.load_from = True, None
+    cfg.train_cfg.max_epochs = 2
+    cfg.default_hooks.synthesis.rehearsal = False
+    _know_what_was_pruned(cfg)
+    cfg.experiment_name = 'resumed'
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.epoch == 2
+    assert shapes_of(runner.model.architecture) == shapes_of(again)
     card = (folder / 'README.md').read_text()
     assert 'ResNet_CIFAR (depth=18, base_channels=8), pruned' in card
     assert 'started from the weights in `pruned.safetensors`' in card
@@ -191,15 +208,21 @@ def test_of_another_package(nets, tmp_path):
         (
             dict(network='resnet'),
             ValueError,
-            'network of pruned_network should',
+            'network of PrunedNetwork should',
         ),
         (
             dict(shapes=3),
             ValueError,
-            'shapes of pruned_network should .* got 3',
+            'shapes of PrunedNetwork should .* got 3',
         ),
-        (dict(shapes='no.pth'), FileNotFoundError, 'PrunedNetwork=no.pth'),
-        (dict(shapes=dict(a=[1.5])), TypeError, 'lists of integers .* a='),
+        (
+            dict(shapes='no.pth'),
+            FileNotFoundError,
+            'PrunedNetwork=no.pth .*model.architecture.shapes',
+        ),
+        (dict(shapes=dict(a=[1.5])), TypeError, 'lists of integers .* a: '),
+        (dict(shapes={3: [1]}), TypeError, 'lists of integers .* got 3: '),
+        (dict(shapes={None: [1]}), TypeError, 'by the names of weights'),
         (dict(shapes=dict(a=[1])), ValueError, 'is not the network that was'),
     ],
 )
