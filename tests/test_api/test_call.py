@@ -663,7 +663,7 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(compile=True, budget='1min'), "budget='1min', a time, cannot"),
         (dict(graph=True), 'graph=True replays steps on a GPU'),
         (dict(graph='yes'), 'graph of distill'),
-        (dict(teacher_license=' '), 'teacher_license should be a text'),
+        (dict(teacher_license=' '), 'teacher_license should be one line'),
         (dict(image_shape=(3, 12, 12), mean=0.4, std=0.3), 'teacher does not'),
     ],
 )
