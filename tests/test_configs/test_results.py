@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import statistics
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -263,12 +264,13 @@ def test_the_page_has_the_rows_of_pruning():
     shown += ('top1_pruned', 'top1', 'steps', 'images', 'cpu_seconds')
     text = ' '.join(page.split())
     for times in ('1.98', '3.88'):
-        back = {}
+        won = defaultdict(list)
         for row in rows:
             if row['times_fewer_operations'] == times:
                 assert f'| {" | ".join(row[key] for key in shown)} |' in page
-                won = float(row['top1']) - float(row['top1_pruned'])
-                back[row['method']] = won
+                points = float(row['top1']) - float(row['top1_pruned'])
+                won[row['method']].append(points)
+        back = {key: statistics.mean(each) for key, each in won.items()}
         share = 100 * back['csd'] / back['real_images']
         assert (
             f'{back["csd"]:.1f} points come back, of the '
