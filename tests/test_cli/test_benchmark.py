@@ -100,7 +100,7 @@ def test_benchmark(forked, tmp_path, tiny_config):
                     build_cfg=network(), ckpt_path='none'
                 )
             },
-            'model.teachers has other, teacher',
+            'model.teachers has teacher, other',
         ),
     ],
     ids=['augment', 'teachers'],
