@@ -30,6 +30,9 @@ from .processes import speak_utf8
 from .run_source import Run, add_run_arguments, has_key, is_teacher
 
 _IMAGES = 2000
+# In percent. Below it, two good students were above their interval
+# (docs/label_free.md).
+_WELL_RECOGNISED = 90
 _WRITTEN_BY = f'csd_mmrazor {__version__}'
 
 
@@ -205,6 +208,13 @@ def _notes(told: Dict[str, Any]) -> List[str]:
             'these images for the class of their label. They are none of its '
             'classes, and the estimate does not hold: it was measured where '
             f'{RECOGNISED:.0f} % or more are.'
+        )
+    elif told['recognised'] < _WELL_RECOGNISED:
+        lines.append(
+            f'NOTE: the teacher takes {told["recognised"]:.1f} % of these '
+            'images for the class of their label. A student that learned the '
+            'labels disagrees with it on the others, and may be far better '
+            'than this.'
         )
     if told['teacher_accuracy'] is None:
         lines.append(

@@ -481,7 +481,10 @@ def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
         )
         if found.agreement < _DOUBTFUL:
             lines.append(
-                'WARNING: that is little. Let it be distilled '
+                'WARNING: that is little. Let it be distilled for longer '
+                '(--distil-steps 500), or take int8.'
+                if told['distil_steps']
+                else 'WARNING: that is little. Let it be distilled '
                 '(--distil-steps 500), or take int8.'
             )
     if 'top1' in told:

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from csd_mmrazor.cli import estimate as command
 from csd_mmrazor.utils.accuracy import (
     FITS,
     RECOGNISED,
@@ -105,3 +106,26 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
     done = estimate(run)
     assert 'There is no image bank in' in done.stderr
     assert (tmp_path / 'mine.json').read_text() == '{}'
+
+
+@pytest.mark.parametrize(
+    ('share', 'said'), [(29.9, 'WARNING'), (30, 'NOTE'), (90, '')]
+)
+def test_images_that_the_teacher_disputes_are_told(share, said):
+    told = dict(
+        teacher='teacher',
+        teachers=['teacher'],
+        weights='a.pth',
+        are_held_out=True,
+        teacher_accuracy=99,
+        agreement=67,
+        images=400,
+        top1=70,
+        low=44,
+        high=87,
+        recognised=share,
+    )
+    found = [
+        line.split(':')[0] for line in command._notes(told) if ': the' in line
+    ]
+    assert found == ([said] if said else [])
