@@ -213,7 +213,7 @@ def _notes(told: Dict[str, Any]) -> List[str]:
         lines.append(
             f'NOTE: the teacher takes {told["recognised"]:.1f} % of these '
             'images for the class of their label. A student that learned the '
-            'labels disagrees with it on the others, and may be far better '
+            'labels may disagree with it on the others, and be far better '
             'than this.'
         )
     if told['teacher_accuracy'] is None:
