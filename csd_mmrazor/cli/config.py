@@ -5,7 +5,7 @@ import argparse
 import os
 import os.path as osp
 import sys
-from typing import Any, Sequence
+from typing import Any, Dict, Sequence
 
 import torch
 from mmengine.config import Config
@@ -52,9 +52,6 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Its folder and the current one are put on the import path.
 
-    Where a config tests on what it validates on, options for ``val_*`` count
-    for ``test_*`` as well.
-
         Args:
             args (Namespace): Of the arguments above and ``config``.
 
@@ -71,9 +68,37 @@ def load_config(args: argparse.Namespace) -> Config:
             sys.path.append(folder)
     cfg = read_config(args.config)
     look_up_in(osp.dirname(args.config), cfg, lost=True)
-    options = {}
     texts = getattr(args, 'cfg_options_texts', {})
-    for name, value in (args.cfg_options or {}).items():
+    merge_options(cfg, args.cfg_options or {}, texts)
+    check_sections(cfg)
+    cfg.launcher = args.launcher
+    # Priority: command line, then config, then the config's name.
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = osp.splitext(osp.basename(args.config))[0]
+        cfg.work_dir = osp.join('./work_dirs', name)
+    return cfg
+
+
+def merge_options(
+    cfg: Config, given: Dict[str, Any], texts: Dict[str, str]
+) -> None:
+    """Change a config by options of the command line.
+
+    Where it tests on what it validates on, options for ``val_*`` count for
+    ``test_*`` as well.
+
+    Args:
+        cfg (Config): The config.
+        given (dict): Values by dotted name, as :class:`Options` leaves them.
+        texts (dict[str, str]): As they were written, likewise.
+
+    Raises:
+        ValueError: If an option would change nothing.
+    """
+    options = {}
+    for name, value in given.items():
         present = check_option(cfg, name)
         if is_meant_as_text(name, value, present, texts.get(name)):
             value = texts[name]
@@ -93,15 +118,6 @@ def load_config(args: argparse.Namespace) -> Config:
     if options:
         cfg.merge_from_dict(options)
         follow_validation(cfg, follow)
-    check_sections(cfg)
-    cfg.launcher = args.launcher
-    # Priority: command line, then config, then the config's name.
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        name = osp.splitext(osp.basename(args.config))[0]
-        cfg.work_dir = osp.join('./work_dirs', name)
-    return cfg
 
 
 def check_present(cfg: Config, sections: Sequence[str], do: str) -> None:

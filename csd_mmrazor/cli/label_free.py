@@ -16,12 +16,18 @@ The list is a YAML file of tasks, each a config of a run with validation::
           config: configs/teachers/resnet_digits.py
           options: {train_cfg.max_epochs: 3}
           checkpoint: epoch_3.pth
+        seeds: [0]            # in place of those of all tasks, as are
+        variants: [cosine]    # variants, by name
 
 After each epoch the student and the running mean of its weights are compared
 with the teacher on synthetic images, by ``AgreementHook``, and tested on the
 validation images, which nothing else looks at. OUT.csv gets a row for each
 epoch and student; runs that are in it are not made again. What the rules cost
 is printed from the rows: --summary does only that.
+
+``--cfg-options KEY=VALUE`` counts for each run, in place of what the list sets
+there, and ``teacher.KEY=VALUE`` for the training of its teacher. Rows do not
+tell of it: it is there to name files that are elsewhere.
 """
 
 import argparse
@@ -29,6 +35,7 @@ import csv
 import io
 import math
 import uuid
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -62,8 +69,10 @@ from ..utils.accuracy import RECOGNISED, Student, fit_accuracy
 from ..utils.alone import check_alone
 from ..version import __version__
 from .compare import git_commit
+from .config import merge_options
 from .config_files import read_config
 from .errors import concise_errors
+from .options import Options
 from .processes import speak_utf8
 
 SIGNALS = [f'{name}_{metric}' for name in SETS for metric in METRICS]
@@ -82,6 +91,10 @@ COLUMNS = [
     'versions',
 ]
 Row = Dict[str, Any]
+# Options by dotted name, and their texts.
+Given = Tuple[Dict[str, Any], Dict[str, str]]
+# Options of the command line that begin with it are for teachers.
+_TEACHER = 'teacher.'
 # Real images by which a student is tested, at most, from all over.
 _TESTED = 2000
 
@@ -155,24 +168,43 @@ def parse_args() -> argparse.Namespace:
         help='of all runs; default: work_dirs/label_free',
     )
     parser.add_argument('--summary', action='store_true', help='make no runs')
+    parser.add_argument(
+        '--tasks', nargs='+', help='only these tasks of the list'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=Options,
+        metavar='KEY=VALUE',
+        help='for all runs, in place of what the list sets there, such as\n'
+        'val_dataloader.dataset.data_root=FOLDER; for the training of\n'
+        'teachers: teacher.KEY=VALUE',
+    )
     args = parser.parse_args()
     if (args.list is None) != args.summary:
         parser.error('give a LIST.yml, or --summary for the rows there are')
     return args
 
 
-def read_tasks(path: str) -> List[Dict[str, Any]]:
+def read_tasks(
+    path: str, only: Optional[Sequence[str]] = None
+) -> List[Dict[str, Any]]:
     """The runs that a list asks for.
 
+    Args:
+        path (str): The list.
+        only (sequence[str], optional): Tasks of it. Defaults to None, all.
+
     Raises:
-        ValueError: If the list makes no sense; says where.
+        ValueError: If the list makes no sense, or has no such task; says
+            where.
     """
     plan = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
     shape = 'tasks: {NAME: {config: FILE, options: {}, teacher: {}}}'
     tasks = plan.get('tasks') if isinstance(plan, dict) else None
     if not isinstance(tasks, dict) or not tasks:
         raise ValueError(f'{path} names no tasks: write {shape}.')
-    known = {'config', 'options', 'teacher'}
+    known = {'config', 'options', 'teacher', 'seeds', 'variants'}
     unknown = set(plan) - {'tasks', 'seeds', 'variants'}
     for name, task in tasks.items():
         if not isinstance(task, dict) or 'config' not in task:
@@ -190,10 +222,24 @@ def read_tasks(path: str) -> List[Dict[str, Any]]:
     if unknown:
         raise ValueError(
             f'{path} has {", ".join(sorted(unknown))}, which means nothing: '
-            'it has seeds, variants and tasks, and each task config, options '
-            'and teacher.'
+            'it has seeds, variants and tasks, and each task config, options, '
+            'teacher, seeds and variants.'
+        )
+    lacking = {*(only or [])} - {*tasks}
+    if lacking:
+        raise ValueError(
+            f'--tasks: {path} has no {", ".join(sorted(lacking))}; it has '
+            f'{", ".join(tasks)}.'
         )
     variants = plan.get('variants') or {'': {}}
+    for name, task in tasks.items():
+        lacking = {*task.get('variants', [])} - {*variants}
+        if lacking:
+            raise ValueError(
+                f'Task {name} of {path} has the variants '
+                f'{", ".join(sorted(lacking))}, which the list does not: it '
+                f'has {", ".join(variants)}.'
+            )
     return [
         dict(
             task=name,
@@ -203,35 +249,48 @@ def read_tasks(path: str) -> List[Dict[str, Any]]:
             teacher=task.get('teacher'),
             options={
                 **(task.get('options') or {}),
-                **(options or {}),
+                **(variants[variant] or {}),
                 'randomness.seed': seed,
             },
         )
-        for seed in plan.get('seeds') or [0]
-        for variant, options in variants.items()
         for name, task in tasks.items()
+        if name in (only or tasks)
+        for variant in task.get('variants', variants)
+        for seed in task.get('seeds', plan.get('seeds') or [0])
     ]
 
 
-def train_teacher(task: Dict[str, Any], work_dir: Path) -> Dict[str, Any]:
-    """Options that name the teacher of a task, which is trained first."""
-    teacher = task['teacher']
-    if not teacher:
-        return {}
-    folder = work_dir / f'{task["task"]}_teacher'
-    path = folder / teacher['checkpoint']
-    if not path.is_file():
-        cfg = read_config(teacher['config'])
-        cfg.merge_from_dict(teacher.get('options') or {})
-        _start(cfg, folder).train()
-    return {'model.teachers.teacher.ckpt_path': str(path)}
+def given_options(args: argparse.Namespace, of_teachers: bool) -> Given:
+    """The options of the command line for runs, or for their teachers."""
+    values, texts = (
+        {
+            key.removeprefix(_TEACHER): value
+            for key, value in each.items()
+            if key.startswith(_TEACHER) == of_teachers
+        }
+        for each in (
+            args.cfg_options or {},
+            getattr(args, 'cfg_options_texts', {}),
+        )
+    )
+    return values, texts
 
 
-def train(task: Dict[str, Any], work_dir: Path) -> List[Row]:
+def config_of(part: Dict[str, Any], given: Given) -> Config:
+    """The config of a run, or of the training of a teacher.
+
+    Args:
+        part (dict): Its ``config`` and ``options``, as the list has them.
+        given (tuple): What counts in place of these.
+    """
+    cfg = read_config(part['config'])
+    cfg.merge_from_dict(deepcopy(part.get('options') or {}))
+    merge_options(cfg, *given)
+    return cfg
+
+
+def train(cfg: Config, folder: Path) -> List[Row]:
     """Make a run, and return its rows."""
-    options = train_teacher(task, work_dir)
-    cfg = read_config(task['config'])
-    cfg.merge_from_dict({**task['options'], **options})
     cfg.default_hooks.agreement = dict(
         type='mmrazor.AgreementHook', sets=list(SETS), always=True
     )
@@ -241,8 +300,7 @@ def train(task: Dict[str, Any], work_dir: Path) -> List[Row]:
     cfg.default_hooks.checkpoint.save_best = None
     for name in ('report', 'export', 'stall', 'aux_probe'):
         cfg.default_hooks.pop(name, None)
-    names = task['task'], task['variant'], str(task['seed'])
-    runner = _start(cfg, work_dir / '_'.join(names))
+    runner = _start(cfg, folder)
     truth = TruthHook()
     runner.register_hook(truth)
     runner.train()
@@ -288,12 +346,34 @@ def measure(args: argparse.Namespace) -> None:
             csd_mmrazor=__version__,
         ).items()
     )
-    for task in read_tasks(args.list):
+    tasks = read_tasks(args.list, args.tasks)
+    given, of_teachers = (given_options(args, each) for each in (False, True))
+    if of_teachers[0] and not any(task['teacher'] for task in tasks):
+        raise ValueError(
+            f'--cfg-options {_TEACHER}{[*of_teachers[0]][0]} is for the '
+            'training of a teacher, but none of these tasks trains one.'
+        )
+    # What is wrong with one is told before any run starts.
+    configs = [
+        (
+            config_of(task, given),
+            task['teacher'] and config_of(task['teacher'], of_teachers),
+        )
+        for task in tasks
+    ]
+    for task, (cfg, teacher) in zip(tasks, configs):
         about = {key: str(task[key]) for key in ('task', 'variant', 'seed')}
         if any(about.items() <= row.items() for row in rows):
             continue
+        if teacher:
+            folder = work_dir / f'{task["task"]}_teacher'
+            path = folder / task['teacher']['checkpoint']
+            if not path.is_file():
+                _start(teacher, folder).train()
+            cfg.model.teachers.teacher.ckpt_path = str(path)
+        found = train(cfg, work_dir / '_'.join(about.values()))
         about.update(commit=git_commit(), versions=versions)
-        rows += [{**row, **about} for row in train(task, work_dir)]
+        rows += [{**row, **about} for row in found]
         write_rows(out, rows)
 
 

@@ -145,6 +145,10 @@ def test_the_rows_of_a_run(listed, tmp_path):
             'tasks: {a: {config: c, teacher: {config: c}}}',
             'teacher of a .* name of the checkpoint',
         ),
+        (
+            'variants: {v: {}}\ntasks: {a: {config: c, variants: [w]}}',
+            'Task a of .* the variants w, .* it has v',
+        ),
     ],
 )
 def test_lists_that_are_none(tmp_path, text, message):
@@ -152,6 +156,68 @@ def test_lists_that_are_none(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         label_free.read_tasks(path)
+
+
+def test_tasks_have_seeds_and_variants_of_their_own(tmp_path):
+    path = tmp_path / 'list.yml'
+    path.write_text(
+        'seeds: [0, 1]\nvariants: {v: {}, w: {}}\ntasks:\n'
+        '  a: {config: c}\n  b: {config: c, seeds: [2], variants: [w]}\n'
+    )
+    runs = [
+        (run['task'], run['variant'], run['seed'])
+        for run in label_free.read_tasks(path)
+    ]
+    of_a = [('a', v, seed) for v in 'vw' for seed in (0, 1)]
+    assert runs == [*of_a, ('b', 'w', 2)]
+    assert [r['task'] for r in label_free.read_tasks(path, ['b'])] == ['b']
+    with pytest.raises(ValueError, match='--tasks: .* no c; it has a, b'):
+        label_free.read_tasks(path, ['a', 'c'])
+
+
+class NoRunner:
+    """Notes what would be run."""
+
+    def __init__(self, cfg, folder):
+        self.started.append((folder.name, cfg))
+
+    def register_hook(self, hook):
+        pass
+
+    def train(self):
+        pass
+
+
+def test_options_of_the_command_line(listed, tmp_path, monkeypatch):
+    """They count in place of those of the list, for runs or for teachers."""
+    path, started = tmp_path / 'list.yml', []
+    monkeypatch.setattr(NoRunner, 'started', started, raising=False)
+    monkeypatch.setattr(label_free, '_start', NoRunner)
+    argv = (path, '--work-dir', tmp_path, '--cfg-options')
+    folder = 'val_dataloader.dataset.img_size'
+    wrong = 'teacher.train_cfg.max_epochs=9'
+    with pytest.raises(ValueError, match='none of these tasks trains one'):
+        listed(*argv, wrong)
+    config = tmp_path / 'config.py'
+    path.write_text(
+        'seeds: [3]\nvariants: {v: {train_cfg.max_epochs: 2}}\ntasks:\n'
+        f'  a: {{config: {config}}}\n  b:\n    config: {config}\n'
+        '    options: &options {val_dataloader.dataset: {img_size: 7}}\n'
+        '    teacher:\n'
+        f'      {{config: {config}, options: *options, checkpoint: a.pth}}\n'
+    )
+    with pytest.raises(ValueError, match='train_cgf.*mean train_cfg'):
+        listed(*argv, 'train_cgf.max_epochs=9')
+    assert not started
+    listed(*argv, wrong, f'{folder}=9', '--tasks', 'b')
+    (teacher, of_teacher), (run, cfg) = started
+    assert (teacher, run) == ('b_teacher', 'b_v_3')
+    assert cfg.train_cfg.max_epochs == 2
+    assert of_teacher.train_cfg.max_epochs == 9
+    assert cfg.val_dataloader.dataset.img_size == 9
+    assert of_teacher.val_dataloader.dataset.img_size == 7
+    path = cfg.model.teachers.teacher.ckpt_path
+    assert path == str(tmp_path / 'b_teacher/a.pth')
 
 
 @pytest.mark.parametrize('argv', [[], ['a.yml', '--summary']])
