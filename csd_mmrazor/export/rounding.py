@@ -10,12 +10,17 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from ..models.utils import frozen, logits_of
 
 # Images of a pass.
 _BATCH = 128
 _ROUNDED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+# Hooks that compute a weight before each pass.
+_COMPUTING = (WeightNorm, SpectralNorm, BasePruningMethod)
 
 
 class Rounded(nn.Module):
@@ -46,13 +51,44 @@ class Rounded(nn.Module):
         return weight + (whole * scale - own)
 
 
+def computed_once(model: nn.Module) -> nn.Module:
+    """Let weights that follow from others be weights of their own.
+
+    Such are those of ``weight_norm``, ``spectral_norm`` and
+    ``torch.nn.utils.prune``, of torch's parametrizations and, of earlier
+    releases, hooks.
+
+    Args:
+        model (nn.Module): In eval mode. Changed; computes what it did.
+
+    Returns:
+        nn.Module: The same.
+    """
+    for part in model.modules():
+        if parametrize.is_parametrized(part):
+            found = {
+                name: getattr(part, name).detach()
+                for name in part.parametrizations
+            }
+            # torch's own removal would change the class of copies as well.
+            part.__class__ = parametrize.type_before_parametrizations(part)
+            del part.parametrizations
+            for name, value in found.items():
+                part.register_parameter(name, nn.Parameter(value))
+        for key, hook in [*part._forward_pre_hooks.items()]:
+            if isinstance(hook, _COMPUTING):
+                hook.remove(part)
+                del part._forward_pre_hooks[key]
+    return model
+
+
 @contextmanager
 def rounded(model: nn.Module, bits: int) -> Iterator[List[str]]:
     """Round the weights of convolutions and linear layers in a context.
 
     Args:
-        model (nn.Module): The network. Its own weights can be trained
-            meanwhile, and are there again afterwards.
+        model (nn.Module): The network, after :func:`computed_once`. Its own
+            weights can be trained meanwhile, and are there again afterwards.
         bits (int): Of :class:`Rounded`.
 
     Yields:
@@ -62,7 +98,6 @@ def rounded(model: nn.Module, bits: int) -> Iterator[List[str]]:
         name: layer
         for name, layer in model.named_modules()
         if isinstance(layer, _ROUNDED)
-        and not parametrize.is_parametrized(layer, 'weight')
     }
     for layer in layers.values():
         parametrize.register_parametrization(layer, 'weight', Rounded(bits))
@@ -86,11 +121,13 @@ class _Moves:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.weights = [
-            module.original
+        found = {
+            # Once, where several layers have it.
+            id(module.original): module.original
             for module in model.modules()
             if isinstance(module, parametrize.ParametrizationList)
-        ]
+        }
+        self.weights = [*found.values()]
         self.units = [
             _spans(weight).view(-1, *[1] * (weight.ndim - 1))
             for weight in self.weights
@@ -151,7 +188,9 @@ def distil_rounded(
     Raises:
         ValueError: If the loss becomes NaN or Inf.
     """
-    student = deepcopy(model).requires_grad_(True).eval()
+    student = computed_once(deepcopy(model).eval())
+    for weight in student.parameters():
+        weight.requires_grad_(weight.is_floating_point())
 
     def loss_on(inputs: Tensor) -> Tensor:
         with torch.no_grad():

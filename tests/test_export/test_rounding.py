@@ -7,7 +7,7 @@ import torch.nn as nn
 from helpers import build, network
 
 from csd_mmrazor.export import distil_rounded
-from csd_mmrazor.export.rounding import Rounded, rounded
+from csd_mmrazor.export.rounding import Rounded, computed_once, rounded
 
 
 @pytest.mark.parametrize('bits', [2, 4, 8])
@@ -119,3 +119,59 @@ def test_a_loss_that_diverges_is_told():
     inputs = torch.full((2, 1, 8, 8), float('nan'))
     with pytest.raises(ValueError, match='step 0 .*take int8'):
         distil_rounded(model, lambda: inputs, 2, 4)
+
+
+class OfOthers(nn.Module):
+    """Weights that follow from others, are shared, or are no numbers."""
+
+    def __init__(self, compute):
+        super().__init__()
+        self.conv = compute(nn.Conv2d(1, 4, 3))
+        self.same = nn.Conv2d(1, 4, 3)
+        self.fc = nn.Linear(4, 3)
+        self.other = nn.Linear(4, 4)
+        self.twin = nn.Linear(4, 4)
+        self.twin.weight = self.other.weight
+        self.order = nn.Parameter(torch.tensor([2, 0, 1]), False)
+
+    def forward(self, inputs, mode='tensor'):
+        found = (self.conv(inputs) + self.same(inputs)).mean((2, 3))
+        return 9 * self.fc(self.twin(self.other(found)))[:, self.order]
+
+
+@pytest.mark.parametrize(
+    'compute',
+    [
+        nn.Identity(),
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        lambda layer: nn.utils.prune.l1_unstructured(layer, 'weight', 0.3),
+    ],
+)
+@pytest.mark.filterwarnings('ignore:.*weight_norm')
+def test_weights_that_follow_from_others(compute):
+    model, inputs = OfOthers(compute).eval(), torch.randn(64, 1, 8, 8)
+    with torch.no_grad():
+        expected = model(inputs)
+    before = copy.deepcopy(model.state_dict())
+    plain = computed_once(copy.deepcopy(model))
+    with torch.no_grad():
+        torch.testing.assert_close(plain(inputs), expected)
+    with rounded(plain, 4) as names:
+        assert names == ['conv', 'same', 'fc', 'other', 'twin']
+    found = distil_rounded(model, lambda: inputs, 30, 2)
+    assert found.after < found.before
+    assert found.model.twin.weight is found.model.other.weight
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_weights_that_two_layers_share_move_once():
+    model, inputs = OfOthers(nn.Identity()).eval(), torch.randn(64, 1, 8, 8)
+    found = distil_rounded(model, lambda: inputs, 1, 2, lr=0.01).model
+    moved = (found.twin.weight - model.twin.weight).detach().abs()
+    shares = moved.amax(1) / model.twin.weight.detach().abs().amax(1)
+    # Adam's first step is its learning rate, whatever the gradient.
+    assert shares.min() == pytest.approx(0.01, rel=1e-2)
