@@ -1,8 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What others may read: nothing of where things are on this machine."""
 
+import os
 import re
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 # What of a sentence is a folder: anything in quotation marks, or else what is
@@ -30,14 +31,24 @@ def public(value: Any) -> Any:
         return {key: public(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [public(each) for each in value]
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if not isinstance(value, str):
         return value
     file, colon, name = value.rpartition(':')
     if file.endswith('.py'):  # FILE.py:Name
-        return f'{Path(file).name}{colon}{name}'
+        return f'{_name_of(file)}{colon}{name}'
     path = Path(value)
     is_private = path.is_absolute() or value[:1] == '~' or '..' in path.parts
-    return path.name if is_private else value
+    if is_private or PureWindowsPath(value).is_absolute():
+        return _name_of(value)
+    return public_text(value)
+
+
+def _name_of(path: str) -> str:
+    """The last part of a path of this system, or of Windows."""
+    kind = PureWindowsPath if PureWindowsPath(path).is_absolute() else Path
+    return kind(path).name
 
 
 def public_text(text: str) -> str:

@@ -1,4 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from pathlib import Path
+
 import pytest
 
 from csd_mmrazor.utils.public import public, public_text
@@ -16,6 +18,13 @@ from csd_mmrazor.utils.public import public, public_text
         ('../../me/cats', 'cats'),
         ('data/cats', 'data/cats'),
         ('https://host/a.pth', 'https://host/a.pth'),
+        (Path('/home/me/w.pth'), 'w.pth'),
+        (r'C:\Users\me\w.pth', 'w.pth'),
+        (r'C:\Users\me\net.py:Net', 'net.py:Net'),
+        (r'\\server\me\w.pth', 'w.pth'),
+        ('file:///home/me/w.pth', 'w.pth'),
+        ('weights=/home/me/w.pth,k=3', 'weights=w.pth,k=3'),
+        ('a:b', 'a:b'),
         (
             dict(a=[1, '/home/me/w.pth'], b=('x/y', 0.5)),
             dict(a=[1, 'w.pth'], b=['x/y', 0.5]),

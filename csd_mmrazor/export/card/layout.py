@@ -1,13 +1,27 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """A card as Markdown with YAML before it, and its file."""
 
+import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import yaml
 
+from ...utils.public import public_text
 from ...version import __version__
 
+# The Hub refuses a card whose ``license`` is none of these, or 'other'.
+_LICENSES = """
+afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause
+bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0
+cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0
+cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0
+cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0
+cdla-sharing-1.0 creativeml-openrail-m ecl-2.0 epl-1.0 epl-2.0 eupl-1.1
+eupl-1.2 gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lppl-1.3c mit
+mpl-2.0 ms-pl ncsa odbl odc-by openrail osl-3.0 pddl postgresql unknown
+unlicense wtfpl zlib
+"""
 MARK = '<!-- written by csd_mmrazor for {} -->'
 
 
@@ -26,7 +40,8 @@ def card_text(
     """Markdown with YAML before it."""
     front = dict(front, pipeline_tag='image-classification', tags=tags)
     if teacher_license is not None:
-        front['license'] = teacher_license
+        teacher_license = public_text(teacher_license)
+        front.update(license_fields(teacher_license))
     front['model-index'] = [dict(name=weights.stem, results=results)]
     lines = [
         '---',
@@ -56,6 +71,22 @@ def card_text(
             reveals,
         ]
     return '\n'.join([*lines, '', '## Files', '', files, ''])
+
+
+def license_fields(text: str) -> Dict[str, str]:
+    """A licence as the front matter has it.
+
+    Args:
+        text (str): As somebody wrote it, such as 'BSD 2-Clause'.
+
+    Returns:
+        dict[str, str]: ``license``, an identifier of the Hub; with
+        ``license_name`` where it has none for it.
+    """
+    name = re.sub('[^a-z0-9.]+', '-', text.lower()).strip('-')
+    if name in _LICENSES.split():
+        return dict(license=name)
+    return dict(license='other', license_name=name or 'see-below')
 
 
 def intro_of(network: str, description: Dict[str, Any]) -> str:

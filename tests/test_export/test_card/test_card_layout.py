@@ -1,10 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import pytest
 from card_helpers import export
+from helpers import front_of
 
 from csd_mmrazor.cli.export_student import check_free
 from csd_mmrazor.engine.hooks import ExportStudentHook
 from csd_mmrazor.export.card import card_path
+from csd_mmrazor.export.card.layout import card_text, license_fields
 
 
 def test_nobodys_readme_is_overwritten(tmp_path):
@@ -35,3 +37,29 @@ def test_nobodys_readme_is_overwritten(tmp_path):
 def test_a_licence_is_a_text(value):
     with pytest.raises(ValueError, match='teacher_license of ExportStudent'):
         ExportStudentHook(teacher_license=value)
+
+
+@pytest.mark.parametrize(
+    'text, told',
+    [
+        ('apache-2.0', 'apache-2.0'),
+        ('Apache 2.0', 'apache-2.0'),
+        ('BSD 2-Clause', 'bsd-2-clause'),
+        ('MIT', 'mit'),
+        # What YAML would take for something else.
+        ('yes', 'yes'),
+        ('{a: b} # "c"', 'a-b-c'),
+        ("Ours: see '~me/papers/LICENSE'", 'ours-see-license'),
+        ('日本', 'see-below'),
+    ],
+)
+def test_a_licence_is_one_that_the_hub_takes(text, told, tmp_path):
+    found = license_fields(text.replace('~me/papers/', ''))
+    assert told in (found['license'], found.get('license_name'))
+    assert ('license_name' in found) == (found['license'] == 'other')
+    card = tmp_path / 'README.md'
+    about = [tmp_path / 'a.pth', 'A network.', {}, [], [], [], True, text]
+    card.write_text(card_text(*about, 'Nothing.', 'One.'), encoding='utf-8')
+    front, body = front_of(card)
+    assert front.items() >= found.items()
+    assert 'papers' not in f'{front}{body}'
