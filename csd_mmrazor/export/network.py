@@ -1,10 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """A network by itself, without what OpenMMLab puts around it."""
 
+import io
 import logging
 import re
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Iterator, Sequence
 
 import torch
@@ -83,7 +84,10 @@ def exporting(kind: str) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            yield
+            # Of a network that they cannot trace, they print each layer.
+            said = io.StringIO()
+            with redirect_stdout(said), redirect_stderr(said):
+                yield
     except Exception as error:
         cause: BaseException = error
         while cause.__cause__ is not None:

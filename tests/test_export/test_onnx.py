@@ -67,7 +67,7 @@ class Branches(torch.nn.Linear):
         (export_program, 'a program of torch.export'),
     ],
 )
-def test_what_cannot_be_traced_is_told(tmp_path, write, kind, caplog):
+def test_what_cannot_be_traced_is_told(tmp_path, write, kind, caplog, capsys):
     pytest.importorskip('onnxruntime')
     disabled = logging.root.manager.disable
     with pytest.raises(ValueError, match=f'as {kind}.*torch.where') as info:
@@ -76,4 +76,5 @@ def test_what_cannot_be_traced_is_told(tmp_path, write, kind, caplog):
     assert '\n' not in text and '\x1b' not in text and 'issue' not in text
     assert 'return logits * 2 if logits.sum() > 0 else logits' in text
     assert not [*tmp_path.iterdir()] and not caplog.text
+    assert capsys.readouterr() == ('', '')
     assert logging.root.manager.disable == disabled
