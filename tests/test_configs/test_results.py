@@ -231,17 +231,43 @@ def test_metafiles_say_what_was_measured():
         assert result['Metrics']['Runs'] == len(values)
 
 
-def test_the_page_has_the_rows_of_quantization():
+def test_the_page_has_what_quantization_loses():
     page = (ROOT / 'docs/quantize.md').read_text()
     with (RESULTS / 'quantization_cifar10.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
-    assert rows
-    shown = (
-        *('network', 'bits', 'calibrated_on', 'images', 'distil_steps'),
-        *('seed', 'float_top1', 'top1', 'float_kilobytes', 'kilobytes'),
-    )
+    columns = [('bank', '512'), ('real images', '100')]
+    columns += [('real images', '10'), ('noise', '512'), ('bank', 'distilled')]
+    groups, lost = defaultdict(list), defaultdict(list)
     for row in rows:
-        assert f'| {" | ".join(row[key] for key in shown)} |' in page
+        group = row['network'], row['bits']
+        groups[group].append(row)
+        steps, images = row['distil_steps'], row['images']
+        column = (
+            row['calibrated_on'],
+            images if steps == '0' else 'distilled',
+        )
+        assert column in columns
+        points = float(row['float_top1']) - float(row['top1'])
+        lost[group, column].append(points)
+    for (network, bits), group in groups.items():
+        cells = [network, group[0]['float_top1'], bits]
+        for column in columns:
+            each = lost[(network, bits), column]
+            cells.append(
+                f'{statistics.mean(each):.2f} ({len(each)})' if each else ''
+            )
+        cells += [group[0][key] for key in ('float_kilobytes', 'kilobytes')]
+        times = [float(row['relative_time']) for row in group]
+        cells.append(f'{statistics.mean(times):.2f}')
+        assert f'| {" | ".join(cells)} |' in page
+    worst = max(
+        max(each)
+        for ((_, bits), column), each in lost.items()
+        if bits == 'int8' and column == columns[0]
+    )
+    assert f'no run lost more than\n  {worst:.2f} points' in page
+    noise = lost[('student', 'int8'), ('noise', '512')]
+    assert ' and '.join(f'{each:.2f}' for each in noise) in page
 
 
 def test_the_page_has_the_rows_of_few_images():
