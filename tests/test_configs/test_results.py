@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from helpers import ROOT
+from scipy.stats import binomtest
 
 from csd_mmrazor.cli import compare
 from csd_mmrazor.utils import load_file
@@ -275,11 +276,37 @@ def test_the_page_has_the_rows_of_few_images():
     with (RESULTS / 'few_images_cifar10.csv').open(newline='') as file:
         methods = {row['method'] for row in csv.DictReader(file)}
     assert len(methods) == 7
+    means = {}
     for method in methods:
         found = top1('few_images_cifar10', method)
         each = ', '.join(f'{found[seed]:.2f}' for seed in sorted(found))
-        mean = statistics.mean(found.values())
-        assert f'| {method} | {mean:.2f} | {each} |' in page
+        means[method] = statistics.mean(found.values())
+        assert f'| {method} | {means[method]:.2f} | {each} |' in page
+    text = ' '.join(page.split())
+    assert (
+        f'student of {means["real_10"]:.1f} % and 10 images one of '
+        f'{means["real_1"]:.1f} %, where synthetic images alone give '
+        f'{means["bank"]:.1f} %'
+    ) in text
+
+
+def test_the_page_has_what_few_labelled_images_tell():
+    page = (ROOT / 'docs/when_to_use.md').read_text()
+    for share in (60, 80, 90):
+        ends = [
+            binomtest(share * images // 100, images).proportion_ci(0.95)
+            for images in (50, 100, 1000)
+        ]
+        cells = [f'{100 * a:.0f} to {100 * b:.0f} %' for a, b in ends]
+        assert f'| {share} % | {" | ".join(cells)} |' in page
+    with (RESULTS / 'quantization_cifar10.csv').open(newline='') as file:
+        lost = [
+            float(row['float_top1']) - float(row['top1'])
+            for row in csv.DictReader(file)
+            if (row['bits'], row['images']) == ('int8', '10')
+        ]
+    assert len(lost) == 3
+    assert f'cost {max(lost):.2f} points of accuracy at most' in page
 
 
 def test_the_page_has_the_rows_of_pruning():
