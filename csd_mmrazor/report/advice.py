@@ -15,13 +15,13 @@ _COLLAPSE = 0.7
 _START = 3
 # What may be wrong with a student at chance, by what is known of it.
 _TO_CHECK = {
-    'accuracy': 'Check that the classes of the validation images have the '
-    'order of the teacher, and mean and std; look at the '
+    'accuracy': 'Check mean and std, and that the classes of the validation '
+    'images have the order of the teacher. Look at the '
     "teacher's own accuracy and at the images of the bank.",
     'agreement with the teacher': 'If the losses rose in the first epochs, '
-    'the rate is too high for this student: lower '
+    'the learning rate is too high for this student: lower '
     'optim_wrapper.architecture.optimizer.lr (lr in the schedule of '
-    'distill()). Else it had too few steps.',
+    'distill()). Otherwise it had too few steps.',
 }
 
 
@@ -61,9 +61,9 @@ def advise(
     if initial is not None and _below(initial, few):
         found['initial'] = (
             f'The teacher recognises {_percent(initial)} of the initial '
-            'images: most labels of the bank are wrong. Check mean, std and '
-            'channel order of the teacher; else raise init_iters of '
-            'SynthesisHook, or the weight of loss_oh.'
+            'images, so most labels of the bank are wrong. Check mean, std '
+            'and channel order of the teacher. If they are right, raise '
+            'init_iters of SynthesisHook, or the weight of loss_oh.'
         )
     text = _recognition(_finite(recognised), few)
     if text:
@@ -77,8 +77,8 @@ def advise(
     broken = sorted(set(top1) - set(curve))
     if broken:
         found['collapse'] = (
-            f'The {what} of epoch {broken[-1]} is not a number: see the '
-            "run's log."
+            f'The {what} of epoch {broken[-1]} is not a number. See the log '
+            'of the run.'
         )
     if not curve:
         return found
@@ -92,9 +92,10 @@ def advise(
             found['chance'] += (
                 f'The teacher is at {_percent(teacher_top1)}, so mean, std '
                 'and the order of the classes are right. If the losses rose '
-                'in the first epochs, the rate is too high for this student: '
-                'lower optim_wrapper.architecture.optimizer.lr (lr in the '
-                'schedule of distill()). Else it had too few steps.'
+                'in the first epochs, the learning rate is too high for this '
+                'student: lower optim_wrapper.architecture.optimizer.lr (lr '
+                'in the schedule of distill()). Otherwise it had too few '
+                'steps.'
             )
         else:
             found['chance'] += _TO_CHECK[what]
@@ -104,18 +105,18 @@ def advise(
             f'to {_percent(curve[last])} (epoch {last}). One low value is '
             'common while the learning rate is high. If the next ones stay '
             'low, set optim_wrapper.architecture.clip_grad=dict(max_norm=5) '
-            'or lower optim_wrapper.architecture.optimizer.lr, and --resume; '
-            'the best checkpoint is kept.'
+            'or lower optim_wrapper.architecture.optimizer.lr, and continue '
+            'with --resume. The best checkpoint is kept.'
         )
     elif _stalls(curve, best, epochs, teacher_top1):
         found['stall'] = (
-            f'No {what} since epoch {best} was above '
-            f'{_percent(curve[best])}, and epoch {last} has '
-            f'{_percent(curve[last])}. With a falling learning rate the last '
-            'epochs often bring more: wait for them. If the rate is low '
-            'already, more images help (init_rounds, rounds of '
-            'SynthesisHook), or more epochs; if the teacher recognises few '
-            'of the new images, more steps of synthesis (iters).'
+            f'The {what} has not risen above the {_percent(curve[best])} of '
+            f'epoch {best}; epoch {last} has {_percent(curve[last])}. With a '
+            'falling learning rate, the last epochs often bring more: wait '
+            'for them. If the rate is already low, more images can help '
+            '(init_rounds, rounds of SynthesisHook), or more epochs. If the '
+            'teacher recognises few of the new images, try more steps of '
+            'synthesis (iters).'
         )
     return found
 
@@ -137,13 +138,13 @@ def _recognition(recognised: Curve, few: float) -> str:
         return (
             'The share of the new images that the teacher recognises fell '
             f'from {_percent(recognised[best])} (epoch {best + 1}) to '
-            f'{_percent(latest[-1])} (epoch {epochs[-1] + 1}). If their '
-            'generator is one that lasts, its state may be lost: a bank that '
-            f'is taken over (init_bank) brings it along. {advice}'
+            f'{_percent(latest[-1])} (epoch {epochs[-1] + 1}). If the '
+            'generator is kept over all rounds, its state may be lost; a '
+            f'bank to start from (init_bank) brings it along. {advice}'
         )
     if len(latest) == _START and max(latest) < few:
         return (
-            f'In {_START} epochs running the teacher recognised less than '
+            f'In the last {_START} epochs, the teacher recognised less than '
             f'{_percent(few)} of the new images, now {_percent(latest[-1])}. '
             f'{advice}'
         )

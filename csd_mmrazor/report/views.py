@@ -20,7 +20,7 @@ _PLOTS = (
     (
         'Agreement with the teacher on synthetic images',
         'epoch',
-        'decided alike, %',
+        'same class, %',
         {
             f'{kind}/{name}_top1': f'{who}, {name.replace("_", " ")}'
             for name in ('held_out', 'initial', 'views', 'mixed', 'fresh')
@@ -64,6 +64,7 @@ _MOST_SETTINGS = 2000
 # Classes that a matrix or bars can show.
 MOST_DRAWN_CLASSES = 50
 _MOST_CONFUSIONS = 20
+_PRODUCTS = 'multiplications for an image'
 _PHASES = dict(
     initial='initial bank',
     synthesis='synthesis in epochs',
@@ -224,7 +225,7 @@ def _status(run: RunFiles) -> str:
     if whole and done >= whole:
         return f'finished: {whole} epochs'
     of = f' of {whole}' if whole else ''
-    return f'{done}{of} epochs are done'
+    return f'{done}{of} epochs done'
 
 
 def _epochs_done(run: RunFiles) -> int:
@@ -271,21 +272,23 @@ def _facts(run: RunFiles) -> List[Tuple[str, str]]:
         networks.get(r, {}).get('weights') for r in ('teacher', 'student')
     ]
     if all(sizes):
-        facts.append(('weights', f'{sizes[0] / sizes[1]:.1f} times fewer'))
+        facts.append(
+            ('weights', times_less(sizes[0] / sizes[1], 'fewer', 'more'))
+        )
     start = run.scalars.get('start/agreement')
     if start:
         alike = f'{start[max(start)]:.1f} % of synthetic images'
         facts.append(
             (
                 'student at the start',
-                f'blocks of its teacher, like it in {alike}',
+                f'blocks of its teacher, same class as it on {alike}',
             )
         )
     if run.bank is not None:
         facts.append(('images in the bank', f'{len(run.bank):,}'))
     seconds = sum(attempt['seconds'] for attempt in run.attempts)
     if run.attempts:
-        facts.append(('time, all starts', duration(seconds)))
+        facts.append(('time, restarts included', duration(seconds)))
         facts.append(('resumed', how_often(len(run.attempts) - 1)))
     return facts
 
@@ -312,25 +315,42 @@ def _networks(run: RunFiles) -> List[Tuple[str, str, str, str]]:
                 f'{gap:+.2f} points',
             )
         )
-    for key, label, unit, scale in (
-        ('weights', 'weights', '', 1),
-        ('multiplications', 'multiplications for an image', ' M', 1e6),
-        ('bytes', 'size in memory', ' MB', 1e6),
+    for key, label, unit, scale, words in (
+        ('weights', 'weights', '', 1, ('fewer', 'more')),
+        ('multiplications', _PRODUCTS, ' M', 1e6, ('fewer', 'more')),
+        ('bytes', 'size in memory', ' MB', 1e6, ('smaller', 'larger')),
     ):
         values = [network.get(key) for network in pair]
         if all(values):
-            rows.append(_row(label, values, unit, scale))
-    times = [network.get('milliseconds', {}) for network in pair]
-    for batch in sorted(set(times[0]) & set(times[1])):
-        values = [time[batch] for time in times]
+            rows.append(_row(label, values, unit, scale, words))
+    timed = [network.get('milliseconds', {}) for network in pair]
+    for batch in sorted(set(timed[0]) & set(timed[1])):
+        values = [time[batch] for time in timed]
         what = 'an image' if batch == 1 else f'{batch} images'
         if all(values):
-            rows.append(_row(f'time for {what}', values, ' ms', 1))
+            words = 'faster', 'slower'
+            rows.append(_row(f'time for {what}', values, ' ms', 1, words))
     return rows
 
 
+def times_less(ratio: float, less: str, more: str) -> str:
+    """How many times less of something the student has, for people.
+
+    Args:
+        ratio (float): What the teacher has, over what the student has.
+        less (str): Less of it, in words.
+        more (str): More of it: the student may be the larger network.
+    """
+    word = less if ratio >= 1 else more
+    return f'{max(ratio, 1 / ratio):.1f} times {word}'
+
+
 def _row(
-    label: str, values: Sequence[float], unit: str, scale: float
+    label: str,
+    values: Sequence[float],
+    unit: str,
+    scale: float,
+    words: Tuple[str, str],
 ) -> Tuple[str, str, str, str]:
     shown = [
         f'{v:,}' if scale == 1 and type(v) is int else f'{v / scale:,.2f}'
@@ -340,7 +360,7 @@ def _row(
         label,
         f'{shown[0]}{unit}',
         f'{shown[1]}{unit}',
-        f'{values[0] / values[1]:.1f} times less',
+        times_less(values[0] / values[1], *words),
     )
 
 
@@ -417,7 +437,7 @@ def _phases(run: RunFiles) -> List[Tuple[str, float, str]]:
     whole = sum(attempt['seconds'] for attempt in run.attempts)
     rest = whole - sum(seconds for _, seconds in found)
     if rest > 0:
-        found.append(('other: start, checkpoints, report, repeated', rest))
+        found.append(('other: start, checkpoints, report, repeats', rest))
     whole = sum(seconds for _, seconds in found) or 1
     return [(p, s, f'{100 * s / whole:.1f} %') for p, s in found]
 

@@ -65,13 +65,13 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert front['license'] == 'cc-by-4.0'
     for text in (
         'Teacher: ResNet_CIFAR (depth=18, base_channels=8), weights',
-        'for images of (1, 8, 8), 10 classes',
-        'Quantized: weights of 8 bits',
-        'Calibrated on: synthetic images of an image bank, 52 of them',
-        'to train it, none; to quantize it, none that are real',
-        f'Accuracy: top-1 {told["top1"]:.2f} % on the real images of Digits',
-        f'decides as before on {100 * told["agreement"]:.1f} % of 12 other',
-        f'Before it was quantized: top-1 {told["float_top1"]:.2f} % on',
+        'for images of shape (1, 8, 8) and 10 classes',
+        'Quantized by ONNX Runtime: 8-bit weights',
+        'Calibrated on: 52 synthetic images of an image bank\n',
+        'Real images: in training, none; in quantization, none',
+        f'Top-1 {told["top1"]:.2f} % on the real images of Digits',
+        f'class as before on {100 * told["agreement"]:.1f} % of 12 other',
+        f'Before quantization: top-1 {told["float_top1"]:.2f} % on',
         'chosen on these same images',
         'Licence of the teacher: cc-by-4.0',
         'Synthetic images are optimised',
@@ -102,12 +102,12 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert result['metrics'][0]['value'] == round(100 * told['agreement'], 2)
     assert front['license'] == 'mit' and 'data-free' not in front['tags']
     for text in (
-        'It is a teacher of data-free distillation, weights `teacher.pth`',
-        'to train it, not known here; to quantize it, none that are real',
-        'Accuracy: not measured. It decides as before on',
+        'a teacher in data-free distillation, weights `teacher.pth`',
+        'in training, not known here; in quantization, none',
+        'Not measured. It gives the same class as before on',
     ):
         assert text in body, text
-    assert ('trained with rounded weights' in body) == is_better
+    assert ('steps with rounded weights' in body) == is_better
 
     # Weights of their own, a folder of images. A call that was killed left
     # the file without what is beside it.
@@ -128,8 +128,8 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     # Over the card of the last one, but over nobody else's.
     _, body = front_of(card)
     assert 'Weights: `student.pth`' in body
-    assert f'on: pictures in `{images.name}`, 10 of them' in body
-    assert f'to quantize it, pictures in `{images.name}`\n' in body
+    assert f'on: 10 pictures in `{images.name}`, all of them' in body
+    assert f'in quantization, pictures in `{images.name}`\n' in body
     assert '% of 64 synthetic images of an image bank.' in body
 
     # Killed while it is tested, it leaves the last one as it was.

@@ -20,7 +20,7 @@ from csd_mmrazor.report import page as page_module
 from csd_mmrazor.report import write_report
 from csd_mmrazor.report.page import packed_plotly
 from csd_mmrazor.report.run_files import read_run
-from csd_mmrazor.report.views import how_often
+from csd_mmrazor.report.views import how_often, times_less
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>'
 
@@ -75,9 +75,9 @@ def test_all_of_a_run_is_on_its_page(work_dir):
     for part in (
         'student, best 70.00 % (epoch 3)',
         'teacher 96.55 %',  # 28 of 29
-        'weights 4,000 1,000 4.0 times less',
-        'multiplications for an image 0.09 M 0.03 M 3.0 times less',
-        'time for 32 images 20.00 ms 5.00 ms 4.0 times less',
+        'weights 4,000 1,000 4.0 times fewer',
+        'multiplications for an image 0.09 M 0.03 M 3.0 times fewer',
+        'time for 32 images 20.00 ms 5.00 ms 4.0 times faster',
         'accuracy on real images (student of epoch 2) 96.55 % 62.07 %',
         'cat 9 100.0 88.9',
         'frog 10 90.0 0.0',
@@ -111,6 +111,13 @@ def test_all_of_a_run_is_on_its_page(work_dir):
     assert new['series'][0]['y'] == [90, 91, 92]
     matrix = plots['Confusion of the student']['series'][0]['y']
     assert matrix == [[8, 1, 0], [0, 10, 0], [10, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    'ratio, told', [(4, '4.0 times fewer'), (0.5, '2.0 times more')]
+)
+def test_a_student_may_be_larger(ratio, told):
+    assert times_less(ratio, 'fewer', 'more') == told
 
 
 def test_nothing_tells_where_it_was_made(work_dir, tmp_path):
@@ -147,13 +154,13 @@ def test_nothing_tells_where_it_was_made(work_dir, tmp_path):
     'logged, saved, said',
     [
         # The third epoch of 3 was begun.
-        ({}, None, '2 of 3 epochs are done'),
-        ({}, 2, '2 of 3 epochs are done'),
+        ({}, None, '2 of 3 epochs done'),
+        ({}, 2, '2 of 3 epochs done'),
         ({}, 3, 'finished: 3 epochs'),
         ({'agreement/held_out_top1': 3}, None, 'finished: 3 epochs'),
         ({'accuracy/top1': 3}, None, 'finished: 3 epochs'),
         # What is validated every second epoch.
-        ({'accuracy/top1': 2}, None, '2 of 3 epochs are done'),
+        ({'accuracy/top1': 2}, None, '2 of 3 epochs done'),
         ({'accuracy/top1': 2}, 3, 'finished: 3 epochs'),
     ],
 )

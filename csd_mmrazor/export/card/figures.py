@@ -32,15 +32,16 @@ def results_of(
         return [result_entry(data, ('accuracy', 'top-1 (%)', quality.top1))]
     if isinstance(quality, Agreement):
         fit = FITS[quality.images]
-        metrics = [('agreement', 'decides as its teacher (%)', quality.top1)]
+        same = 'same class as its teacher (%)'
+        metrics = [('agreement', same, quality.top1)]
         if quality.recognised >= RECOGNISED:
             estimate = estimate_accuracy(fit, quality.top1)
             metrics += [
                 (
                     # No accuracy: neither measured, nor of all images.
                     'agreement_based_estimate',
-                    "top-1, % of the teacher's: estimated, off by "
-                    f'{fit.mean_error:.1f} points in the mean',
+                    "estimated top-1, % of the teacher's; off by "
+                    f'{fit.mean_error:.1f} points on average',
                     estimate.top1,
                 )
             ]
@@ -61,7 +62,7 @@ def told_of(quality: Quality, bank: Optional[BankFolder] = None) -> str:
             f'top-1 {quality.top1:.2f} % on the real images of '
             f'{quality.data_name}{split}.'
             + (
-                ' Its epoch was chosen on these same images, so the figure '
+                ' The epoch was chosen on these same images, so this figure '
                 'is optimistic.'
                 if quality.chosen
                 else ''
@@ -70,36 +71,36 @@ def told_of(quality: Quality, bank: Optional[BankFolder] = None) -> str:
     if not isinstance(quality, Agreement):
         return 'not measured.'
     text = (
-        f'not measured. It decides like its teacher on {quality.top1:.1f} % '
-        f'of {quality.number or ""}'.rstrip()
+        'not measured. It gives the same class as its teacher on '
+        f'{quality.top1:.1f} % of {quality.number or ""}'.rstrip()
         + f' {compared_with_teacher(quality, bank)}'
     )
     if bank and bank.real_images:
-        text += f' (there are {share_of_real(bank)})'
+        text += f' ({share_of_real(bank)})'
     if quality.recognised < RECOGNISED:
         return (
-            f'{text}, of which the teacher takes only '
-            f'{quality.recognised:.1f} % for the class of their label: too '
-            'few to estimate anything.'
+            f'{text}. The teacher recognises only {quality.recognised:.1f} % '
+            'of them as the class of their label, too few to estimate the '
+            'accuracy.'
         )
     fit = FITS[quality.images]
     number = quality.number
     estimate = estimate_accuracy(fit, quality.top1, images=number)
     more = (
-        'How many images that were is not known, so the interval leaves out '
-        'what comes of their number.'
+        'The number of images is not known, so the interval does not include '
+        'the error that a small number causes.'
         if number is None
         else few_images(number)
     )
     if bank and bank.real_images:
         more = (
-            'Its error was measured where all images are synthetic, which '
-            f'these are not. {more}'
+            'This error was measured on synthetic images only, but some of '
+            f'these are real. {more}'
         )
     return (
-        f'{text}, by which it is estimated at {estimate.top1:.1f} % of the '
-        f"teacher's accuracy, {estimate.low:.1f} to {estimate.high:.1f}. "
-        f'{error_of(fit)} {more}'.rstrip()
+        f'{text}. An estimate from that: {estimate.top1:.1f} % of the '
+        f"teacher's accuracy, interval {estimate.low:.1f} to "
+        f'{estimate.high:.1f} %. {error_of(fit)} {more}'.rstrip()
     )
 
 

@@ -78,7 +78,7 @@ def _described(folder: Path) -> Iterator[Tuple[Path, Dict[str, Any]]]:
 
 def _network(told: Dict[str, Any]) -> str:
     if 'quantized_by' in told:
-        return f'{told.get("model")}, weights of {told.get("bits")} bits'
+        return f'{told.get("model")}, {told.get("bits")}-bit weights'
     return str(told.get('network')).rpartition('.')[2]
 
 
@@ -89,7 +89,7 @@ def _measured(told: Dict[str, Any]) -> str:
         found.append(f'top-1 {told["top1"]:.2f} %')
     if isinstance(told.get('agreement'), (int, float)):
         found.append(
-            f'decides as before on {100 * told["agreement"]:.1f} % of '
+            f'same class as before on {100 * told["agreement"]:.1f} % of '
             f'{told.get("compared_images")} images'
         )
     return '; '.join(found)

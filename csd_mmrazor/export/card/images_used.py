@@ -61,7 +61,7 @@ def real_images(cfg: Config, bank: Optional[BankFolder] = None) -> List[str]:
     if start and is_folder:
         named = f', from the folder `{Path(start).name}`'
     if not named:
-        labelled = 'whose labels are of unknown origin'
+        labelled = 'with labels of unknown origin'
     elif data.get('init_labels') == 'teacher':
         labelled = 'labelled by the teacher'
     else:
@@ -69,10 +69,9 @@ def real_images(cfg: Config, bank: Optional[BankFolder] = None) -> List[str]:
     if bank is not None and bank.real_images:
         return [f'{share_of_real(bank)}{named}, {labelled}']
     if is_folder:
-        since = '' if bank is None else ' and which it has dropped since'
+        since = '' if bank is None else ', which has dropped them since'
         return [
-            f'the pictures{named}, {labelled}, with which the bank was '
-            f'started{since}'
+            f'the first pictures of the image bank{since}{named}, {labelled}'
         ]
     return []
 
@@ -89,13 +88,13 @@ def real_reveals(used: List[str], bank: Optional[BankFolder]) -> List[str]:
     lines = []
     if used:
         lines.append(
-            'It was trained on real images too, see above, and its weights '
-            'can reveal features of these.'
+            'This network was also trained on real images, see above, and '
+            'its weights can reveal details of these.'
         )
     if bank and bank.real_images:
         lines.append(
-            f'The image bank holds {bank.real_images} of them as they are: '
-            'whoever gets it gets these.'
+            f'The image bank contains {bank.real_images} of them unchanged: '
+            'whoever gets the bank gets these pictures.'
         )
     return lines
 

@@ -31,6 +31,7 @@ def card_text(
     front: Dict[str, Any],
     tags: List[str],
     results: List[Dict[str, Any]],
+    accuracy: str,
     facts: List[str],
     has_teacher: bool,
     teacher_license: Optional[str],
@@ -54,7 +55,11 @@ def card_text(
         '',
         about,
         '',
-        '## Where it is from',
+        '## Accuracy',
+        '',
+        accuracy[0].upper() + accuracy[1:],
+        '',
+        '## Origin',
         '',
         *facts,
     ]
@@ -63,10 +68,10 @@ def card_text(
             '- Licence of the teacher: '
             + (
                 teacher_license
-                or 'not given. Look it up before you pass this network on.'
+                or 'not given. Look it up before you share this network.'
             ),
             '',
-            '## What it may reveal',
+            '## What it may reveal about the training data',
             '',
             reveals,
         ]
@@ -91,15 +96,13 @@ def license_fields(text: str) -> Dict[str, str]:
 
 def intro_of(network: str, description: Dict[str, Any]) -> str:
     shape = description.get('image_shape')
+    inputs = [f'images of shape {tuple(shape)}'] if shape else []
+    if description.get('num_classes'):
+        inputs.append(f'{description["num_classes"]} classes')
     return (
-        f'A classifier, {network}'
-        + (f', for images of {tuple(shape)}' if shape else '')
-        + (
-            f', {description["num_classes"]} classes'
-            if description.get('num_classes')
-            else ''
-        )
-        + f'. Written by csd_mmrazor {__version__}.'
+        f'An image classifier: {network}'
+        + (f', for {" and ".join(inputs)}' if inputs else '')
+        + f'. Exported by csd_mmrazor {__version__}.'
     )
 
 

@@ -44,31 +44,31 @@ def model_card(
     """
     name, used = weights.stem, real_images(cfg, bank)
     teachers = teachers_of(cfg)
-    files = f'`{weights.name}` holds'
+    files = f'`{weights.name}` contains'
     if with_safetensors:
-        files = f'`{name}.safetensors` and `{weights.name}` hold'
+        files = f'`{name}.safetensors` and `{weights.name}` contain'
     return card_text(
         weights,
         intro_of(network_name(student_of(cfg)), description),
         dict(library_name='pytorch'),
         tags_of(bool(teachers), not used),
         results=results_of(quality, bank),
+        accuracy=told_of(quality, bank),
         facts=[
             *teacher_lines(teachers),
             *method_of(cfg),
             *(
-                ['- Its weights are the mean of those of its last steps']
+                ['- The weights are a running mean over the last steps']
                 if description.get('running_mean')
                 else []
             ),
-            f'- Images used: {"; ".join(used) or "none"}',
-            f'- Accuracy: {told_of(quality, bank)}',
+            f'- Real images in training: {"; ".join(used) or "none"}',
         ],
         has_teacher=bool(teachers),
         teacher_license=teacher_license,
         reveals=' '.join([REVEALS, *real_reveals(used, bank)]),
-        files=f'{files} the state dict; `{name}.json` has the shape of the '
-        'images, mean and std (0..255)'
+        files=f'{files} the state dict; `{name}.json` contains the shape of '
+        'the images, mean and std (for pixels in 0..255)'
         + (
             ', and the names of the classes in order.'
             if description.get('classes')

@@ -76,12 +76,12 @@ def method_of(cfg: Config) -> List[str]:
     hook = (cfg.get('default_hooks') or {}).get('synthesis') or {}
     losses = (hook.get('synthesizer') or {}).get('losses') or {}
     terms = [
-        f'`{part_name(loss)}` (weight {loss.get("loss_weight", "of its own")})'
+        f'`{part_name(loss)}` (weight {loss.get("loss_weight", "by default")})'
         for loss in losses.values()
         if isinstance(loss, dict) and loss.get('loss_weight') != 0
     ]
     if terms:
-        lines.append(f'- Images were optimised for {", ".join(terms)}')
+        lines.append(f'- Losses of the synthetic images: {", ".join(terms)}')
     distiller = model.get('distiller') or {}
     terms = [
         f'`{part_name(loss)}`'
@@ -90,11 +90,11 @@ def method_of(cfg: Config) -> List[str]:
     ]
     if terms:
         learnt = ', '.join(dict.fromkeys(terms))
-        lines.append(f'- It learnt from its teacher by {learnt}')
+        lines.append(f'- Distillation losses: {learnt}')
     data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     if is_text(data.get('init_bank')) and BankFolder.exists(data['init_bank']):
         lines.append(
-            '- Its image bank started from another one, '
+            '- The image bank of the run started from another one, '
             f'`{Path(data["init_bank"]).name}`'
         )
     if is_text(model.get('student_ckpt')):
@@ -103,7 +103,7 @@ def method_of(cfg: Config) -> List[str]:
         if not is_copy:
             start = f'the weights in `{path.name}`'
         if start:
-            lines.append(f'- It started from {start}')
+            lines.append(f'- The student started from {start}')
     return lines
 
 

@@ -56,12 +56,12 @@ def quantized_card(
         network = given.get('build_cfg')
         path, reveals = given.get('ckpt_path'), [TEACHER_REVEALS]
         facts = [
-            '- It is a teacher of data-free distillation, weights '
+            '- This network was a teacher in data-free distillation, weights '
             f'`{weights_name(path)}`'
         ]
     else:
         facts = [f'- Weights: `{Path(origin).name}`']
-    source = told['calibrated_on']
+    source, number = told['calibrated_on'], told['calibration_images']
     compared_on = told.get('compared_on', source)
     real, compared_real = (
         told.get(f'{purpose}_real', 0)
@@ -73,62 +73,54 @@ def quantized_card(
     if Path(source).is_dir() and not BankFolder.exists(source):
         pictures = [on]
     elif real:
-        pictures = [f'{real} real pictures of the image bank']
+        pictures = [f'{real} real pictures in the image bank']
     if pictures:
         reveals.append(
-            'It was quantized by real pictures as well, which the ranges of '
-            'its activations are from.'
+            'The ranges of its activations were measured on real pictures.'
         )
     facts.append(
-        f'- Quantized: weights of {told["bits"]} bits with a scale for each '
-        'output channel, activations of 8, by ONNX Runtime; '
-        f'{told["file_bytes"] / 1000:.0f} kB, before '
-        f'{told["float_bytes"] / 1000:.0f}'
+        f'- Quantized by ONNX Runtime: {told["bits"]}-bit weights with a '
+        'scale for each output channel, 8-bit activations; '
+        f'{told["file_bytes"] / 1000:.0f} kB instead of '
+        f'{told["float_bytes"] / 1000:.0f} kB'
     )
-    facts.append(
-        f'- Calibrated on: {on}, {told["calibration_images"]} of them'
-        + _of_which(real)
-    )
+    facts.append(f'- Calibrated on: {number} {on}{_of_which(real, number)}')
     if told['distil_steps']:
         facts.append(
-            '- Before that, trained with rounded weights to give the answers '
-            'that it gave before, on images of the same kind: '
-            f'{told["distil_steps"]} steps'
+            f'- Before that, trained for {told["distil_steps"]} steps with '
+            'rounded weights to answer as the original network does, on '
+            'images of the same kind'
         )
     facts.append(
-        f'- Images used: to train it, {"; ".join(trained) or "none"}; to '
-        f'quantize it, {"; ".join(pictures) or "none that are real"}'
+        f'- Real images: in training, {"; ".join(trained) or "none"}; in '
+        f'quantization, {"; ".join(pictures) or "none"}'
     )
     results = results_of(measured)
-    same = 'It was not compared with the network that it was made of.'
+    same = 'It was not compared with the original network.'
     if told['agreement'] is not None:
-        share = 100 * told['agreement']
+        share, count = 100 * told['agreement'], told['compared_images']
+        of_which = _of_which(compared_real, count)
         is_held_out = told.get('compared_are_held_out')
         kind = f'held-out {other}' if is_held_out else other
         if Path(source) == Path(compared_on):
             which = 'held-out' if is_held_out else 'other'
             kind = f'{which} images of the same kind'
         same = (
-            f'It decides as before on {share:.1f} % of '
-            f'{told["compared_images"]} {kind}{_of_which(compared_real)}.'
+            f'It gives the same class as before on {share:.1f} % of '
+            f'{count} {kind}{of_which}.'
         )
         results = results or [
             result_entry(
                 dict(
-                    type=data_type(compared_real, told['compared_images']),
-                    name=f'{other}{_of_which(compared_real)}',
+                    type=data_type(compared_real, count),
+                    name=f'{other}{of_which}',
                 ),
-                ('agreement', 'decides as before it was quantized (%)', share),
+                ('agreement', 'same class as before quantization (%)', share),
             )
         ]
-    facts.append(
-        f'- Accuracy: {told_of(measured)} {same}'
-        + (
-            f' Before it was quantized: {told_of(before, bank)}'
-            if before
-            else ''
-        )
-    )
+    accuracy = f'{told_of(measured)} {same}'
+    if before:
+        accuracy += f' Before quantization: {told_of(before, bank)}'
     return card_text(
         out,
         intro_of(network_name(network), told),
@@ -139,13 +131,14 @@ def quantized_card(
             'quantized',
         ],
         results=results,
+        accuracy=accuracy,
         facts=facts,
         has_teacher=bool(teachers),
         teacher_license=teacher_license,
         reveals=' '.join(reveals),
-        files=f'`{out.name}` takes normalised images, any number at a time; '
-        f'`{out.stem}.json` has their shape, mean and std (0..255), and what '
-        'was measured.',
+        files=f'`{out.name}` takes batches of normalised images, of any size; '
+        f'`{out.stem}.json` contains their shape, mean and std (for pixels in '
+        '0..255), and what was measured.',
     )
 
 
@@ -155,8 +148,11 @@ def _images_of(source: str, real: int) -> str:
         return f'{"" if real else "synthetic "}images of an image bank'
     if Path(source).is_dir():
         return f'pictures in `{Path(source).resolve().name}`'
-    return 'Gaussian noise'
+    return 'images of Gaussian noise'
 
 
-def _of_which(real: int) -> str:
-    return f', of which {real} are real pictures' if real else ''
+def _of_which(real: int, number: int) -> str:
+    if not real:
+        return ''
+    few = 'all of them' if real >= number else f'of which {real} are'
+    return f', {few} real pictures'

@@ -49,9 +49,9 @@ def test_each_network_of_a_folder_has_a_row(tmp_path):
         ['`b.pth`', 'ImageClassifier', size, '', '[b.md](b.md)'],
         [
             '`c.onnx`',
-            'student, weights of 4 bits',
+            'student, 4-bit weights',
             '3',
-            'top-1 91.50 %; decides as before on 98.8 % of 50 images',
+            'top-1 91.50 %; same class as before on 98.8 % of 50 images',
             '[c.md](c.md)',
         ],
     ]

@@ -58,8 +58,9 @@ def test_a_licence_is_one_that_the_hub_takes(text, told, tmp_path):
     assert told in (found['license'], found.get('license_name'))
     assert ('license_name' in found) == (found['license'] == 'other')
     card = tmp_path / 'README.md'
-    about = [tmp_path / 'a.pth', 'A network.', {}, [], [], [], True, text]
-    card.write_text(card_text(*about, 'Nothing.', 'One.'), encoding='utf-8')
+    about = [tmp_path / 'a.pth', 'A network.', {}, [], [], 'Good.', [], True]
+    made = card_text(*about, text, 'Nothing.', 'One.')
+    card.write_text(made, encoding='utf-8')
     front, body = front_of(card)
     assert front.items() >= found.items()
     assert 'papers' not in f'{front}{body}'

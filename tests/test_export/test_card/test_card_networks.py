@@ -37,7 +37,7 @@ def test_a_copy_of_weights_is_not_where_they_are_from(
         student_ckpt=str(tmp_path / 'networks/student.pth'),
     )
     text = model_card(Config(dict(model=model)), tmp_path / 'a.pth', {})
-    assert ('It started from' in text) == bool(told)
+    assert ('student started from' in text) == bool(told)
     assert not told or told in text
     assert f'weights `{weights}`' in text and '`student.pth`' not in text
 

@@ -44,7 +44,7 @@ def test_an_estimate_in_place_of_an_accuracy(
     (index,) = front['model-index']
     if agreement is None:
         assert quality is None and index['results'] == []
-        assert 'Accuracy: not measured.\n' in body
+        assert '## Accuracy\n\nNot measured.\n' in body
         return
     fit = FITS[images]
     number = 32 if images == 'held_out' else None  # with its epoch, see above
@@ -54,16 +54,18 @@ def test_an_estimate_in_place_of_an_accuracy(
         agreement,
         round(expected.top1, 2),
     ]
-    assert 'estimated, off by' in result['metrics'][1]['name']
+    assert 'estimated top-1' in result['metrics'][1]['name']
     kinds = [m['type'] for m in result['metrics']]
     assert kinds == ['agreement', 'agreement_based_estimate']
     for text in (
-        f'like its teacher on {agreement}.0 %',
-        f'estimated at {expected.top1:.1f} %',
-        f'{expected.low:.1f} to {expected.high:.1f}.',
+        f'same class as its teacher on {agreement}.0 %',
+        f'An estimate from that: {expected.top1:.1f} %',
+        f'interval {expected.low:.1f} to {expected.high:.1f} %.',
         f'off by {fit.mean_error:.1f} points',
         f'{fit.worst_error:.1f} on the worst task',
-        f'{number} images are few' if number else 'How many images that were',
+        f'{number} images are few'
+        if number
+        else 'The number of images is not',
         f'% of {number} ' if number else '% of synthetic',
         'held out from' if images == 'held_out' else 'it was trained on',
     ):
@@ -79,7 +81,8 @@ def test_images_that_are_none_of_the_classes(tmp_path):
     front, body = front_of(card)
     ((result,),) = (each['results'] for each in front['model-index'])
     assert [m['type'] for m in result['metrics']] == ['agreement']
-    assert 'only 22.0 % for the class' in body and 'estimated' not in body
+    assert 'only 22.0 % of them as the class' in body
+    assert 'An estimate' not in body
 
 
 def test_a_run_logs_what_its_card_needs(tiny_runner, tmp_path):

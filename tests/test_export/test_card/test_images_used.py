@@ -27,8 +27,8 @@ from csd_mmrazor.export.card import (
         (
             dict(type='ImageBank', init_bank='pictures'),
             [
-                'the pictures, from the folder `pictures`, labelled by their '
-                'folders, with which the bank was started'
+                'the first pictures of the image bank, from the folder '
+                '`pictures`, labelled by their folders'
             ],
         ),
         (
@@ -38,8 +38,8 @@ from csd_mmrazor.export.card import (
                 init_labels='teacher',
             ),
             [
-                'the pictures, from the folder `few`, labelled by the '
-                'teacher, with which the bank was started'
+                'the first pictures of the image bank, from the folder '
+                '`few`, labelled by the teacher'
             ],
         ),
         (
@@ -96,8 +96,8 @@ def few(tmp_path):
             'from the folder `few`, labelled by the teacher',
         ),
         # Banks that started from these.
-        ('bank', 'folders', 3, 'whose labels are of unknown origin'),
-        ('bank of bank', 'folders', 3, 'whose labels are of unknown origin'),
+        ('bank', 'folders', 3, 'with labels of unknown origin'),
+        ('bank of bank', 'folders', 3, 'with labels of unknown origin'),
         ('synthetic bank', 'folders', 0, None),
     ],
 )
@@ -153,23 +153,23 @@ def test_real_images_of_a_bank_are_told(
         front, body = front_of(tmp_path / 'card.md')
         ((result,),) = (each['results'] for each in front['model-index'])
         assert ('data-free' in front['tags']) == (not real), name
-        assert ('holds 3 of them as they are' in body) == bool(real), name
+        assert ('contains 3 of them unchanged' in body) == bool(real), name
         assert f'{tmp_path}' not in text, name
         if not real:
             assert result['dataset']['type'] == 'synthetic'
-            assert 'Images used: none' in body or 'train it, none' in body
+            assert 'training: none' in body or 'training, none' in body
             continue
         assert result['dataset']['type'] == 'synthetic-and-real'
         assert 'real pictures' in result['dataset']['name']
         share = f'3 real pictures among the {len(bank)} images of the bank'
         assert f'{share}' in body and told in body, name
         assert '30 synthetic' not in body and '32 synthetic' not in body
-        assert f'(there are {share})' in body
+        assert f'({share})' in body
     if real:
         for text in (
-            f'images of an image bank, {len(bank)} of them, of which 3 are',
+            f'{len(bank)} images of an image bank, of which 3 are real',
             '5 other images of the same kind, of which 2 are real pictures',
-            'to quantize it, 3 real pictures of the image bank',
+            'in quantization, 3 real pictures in the image bank',
         ):
             assert text in body, text
 

@@ -41,8 +41,8 @@ def test_of_a_run(tiny_runner, tmp_path):
         'Algorithm: `CSDDistillation`',
         '`BNStatisticsLoss` (weight 1)',
         '`KLDivergence`',
-        'Images used: none',
-        f'top-1 {top1:.2f} % on the real images of Digits, split test',
+        'Real images in training: none',
+        f'Top-1 {top1:.2f} % on the real images of Digits, split test',
         'chosen on these same images',
         'Licence of the teacher: cc-by-4.0',
         'Synthetic images',
@@ -72,7 +72,7 @@ def test_not_validated_and_no_licence(tmp_path):
     front, body = front_of(exported.card)
     assert front['model-index'] == [dict(name='out', results=[])]
     assert 'license' not in front
-    assert 'Accuracy: not measured' in body
+    assert '## Accuracy\n\nNot measured.' in body
     assert 'Licence of the teacher: not given' in body
     assert 'Teacher: Net, weights `none`' in body
     assert 'Teacher: mmpretrain::b.py, weights `b.pth`' in body
@@ -105,7 +105,7 @@ def test_a_teacher_by_itself(tmp_path):
         ),
     )
     front, body = front_of(exported.card)
-    assert 'Images used: those of CIFAR10Images d' in body
+    assert 'Real images in training: those of CIFAR10Images d' in body
     assert 'data-free' not in front['tags']
     assert 'Teacher' not in body
     assert exported.safetensors.is_file()

@@ -37,9 +37,9 @@ def test_quantized_without_a_test(tmp_path, monkeypatch, agreement, source):
     assert len(index['results']) == (agreement is not None)
     assert ('data-free' in front['tags']) == (source != 'pictures')
     assert ('98.7 % of 50 other' in body) == (agreement is not None)
-    assert '325 kB, before 1091' in body
-    assert 'Before it was quantized: not measured. It decides like' in body
-    assert 'estimated at' in body
+    assert '325 kB instead of 1091 kB' in body
+    assert 'Before quantization: not measured. It gives the same' in body
+    assert 'An estimate' in body
 
 
 @pytest.mark.parametrize('origin', ['teachers.a', 'some/file.pth'])
@@ -62,9 +62,9 @@ def test_what_is_not_said_of_a_teacher(origin, tmp_path):
     )
     is_teacher = origin == 'teachers.a'
     assert ('trained on them' in text) != is_teacher
-    assert ('what it learnt of its training data: if' in text) == is_teacher
+    assert ('what the network learnt about its' in text) == is_teacher
     assert (
-        'Images used: to train it, not known here; to quantize it, pictures '
+        'Real images: in training, not known here; in quantization, pictures '
         f'in `{tmp_path.name}`\n'
     ) in text
-    assert 'quantized by real pictures as well' in text
+    assert 'activations were measured on real pictures' in text
