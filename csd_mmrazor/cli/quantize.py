@@ -25,6 +25,7 @@ from ..export import (
     Pictures,
     Quantized,
     accuracy_on,
+    as_it_ran,
     balanced_order,
     calibration_images,
     card_path,
@@ -399,7 +400,7 @@ def _card(
         )
     hook = run.cfg.get('default_hooks', {}).get('export') or {}
     return quantized_card(
-        run.cfg,
+        as_it_ran(run.cfg, run.work_dir),
         out,
         told,
         origin,

@@ -8,6 +8,7 @@ from .calibration import (
 from .card import (
     Quality,
     accuracy_on,
+    as_it_ran,
     card_path,
     check_license,
     list_networks,
@@ -52,6 +53,7 @@ __all__ = [
     'Quality',
     'Quantized',
     'accuracy_on',
+    'as_it_ran',
     'balanced_order',
     'calibration_images',
     'card_path',

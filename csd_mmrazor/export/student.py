@@ -28,6 +28,7 @@ from ..utils import write_file, write_safetensors
 from ..utils.public import public
 from ..version import __version__
 from .card import (
+    as_it_ran,
     card_path,
     check_license,
     list_networks,
@@ -173,7 +174,7 @@ def export_student(
     text = json.dumps(description, indent=2, ensure_ascii=False, default=str)
     write_file(exported.description, f'{text}\n'.encode())
     card = model_card(
-        cfg,
+        as_it_ran(cfg, Path(checkpoint).parent),
         out,
         description,
         quality,

@@ -530,6 +530,8 @@ def test_a_teacher_without_bn_layers(net, call):
     # It has no other norm layers either.
     logged = next(run.work_dir.glob('*/*.log')).read_text()
     assert 'In place of that term: loss_tv.' in logged
+    card = (run.work_dir / 'student/README.md').read_text()
+    assert 'TotalVariationLoss' in card and 'BNStatisticsLoss' not in card
 
 
 def test_a_student_without_bn_layers(teacher, net, call, capsys):

@@ -8,6 +8,7 @@ from .folder import list_networks
 from .images_used import real_images, training_bank
 from .layout import card_path, check_license
 from .model_card import model_card
+from .networks import as_it_ran
 from .quality import (
     Agreement,
     MeasuredAccuracy,
@@ -22,6 +23,7 @@ __all__ = [
     'Agreement',
     'Quality',
     'accuracy_on',
+    'as_it_ran',
     'card_path',
     'check_license',
     'list_networks',

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Networks of a run and how they were trained, in words."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any, List, Tuple
@@ -8,6 +9,8 @@ from typing import Any, List, Tuple
 from mmengine.config import Config
 
 from ...datasets import BankFolder
+from ...models.synthesizers.objective import PRIORS_WITHOUT_BN
+from ...utils.scalars import read_scalars
 from .config_parts import is_text, part_name
 
 
@@ -67,6 +70,33 @@ def teacher_lines(teachers: List[Tuple[str, str]]) -> List[str]:
     return [
         f'- Teacher: {network}, weights `{file}`' for network, file in teachers
     ]
+
+
+def as_it_ran(cfg: Config, work_dir: Path) -> Config:
+    """The config of a run with the terms that its images were optimised for.
+
+    For a teacher without BN layers, they are others than the config says.
+
+    Args:
+        cfg (Config): Of the run; stays as it is.
+        work_dir (Path): With its log. Without one, the config counts.
+    """
+    logged = {tag.partition('/')[2] for tag in read_scalars(work_dir)}
+    taken = {
+        name: loss
+        for name, loss in PRIORS_WITHOUT_BN.items()
+        if name in logged
+    }
+    hook = (cfg.get('default_hooks') or {}).get('synthesis') or {}
+    losses = (hook.get('synthesizer') or {}).get('losses') or {}
+    if {*taken} <= {*losses}:
+        return cfg
+    cfg = copy.deepcopy(cfg)
+    cfg.default_hooks.synthesis.synthesizer.losses = {
+        **{name: losses[name] for name in losses if name in logged},
+        **{name: taken[name] for name in taken if name not in losses},
+    }
+    return cfg
 
 
 def method_of(cfg: Config) -> List[str]:

@@ -2,10 +2,11 @@
 import json
 
 import pytest
+from card_helpers import logged
 from helpers import network
 from mmengine.config import Config
 
-from csd_mmrazor.export.card import model_card
+from csd_mmrazor.export.card import as_it_ran, model_card
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,40 @@ def test_networks_are_named_without_their_paths(build_cfg, told, tmp_path):
     )
     text = model_card(Config(dict(model=model)), tmp_path / 'a.pth', {})
     assert told.strip('`') in text and '/home' not in text
+
+
+@pytest.mark.parametrize(
+    'terms, told',
+    [
+        ('oh bn', '`OneHotLoss` (weight 2), `BNStatisticsLoss`'),
+        (
+            'oh patch tv',
+            '`OneHotLoss` (weight 2), `PatchSimilarityLoss` (weight 1.0), '
+            '`MeanTotalVariationLoss`',
+        ),
+        # Of a network of another kind, which has no tokens.
+        ('oh tv', '`OneHotLoss` (weight 2), `MeanTotalVariationLoss`'),
+        # Nothing was logged, or the log is elsewhere.
+        ('', '`OneHotLoss` (weight 2), `BNStatisticsLoss`'),
+    ],
+)
+def test_what_images_were_optimised_for(terms, told, tmp_path):
+    """A teacher without BN layers has others than the config."""
+    logged(tmp_path, **{f'initial__loss_{t}': 1.0 for t in terms.split()})
+    losses = dict(
+        loss_oh=dict(type='OneHotLoss', loss_weight=2),
+        loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
+    )
+    hook = dict(synthesizer=dict(losses=losses))
+    cfg = Config(
+        dict(
+            model=dict(architecture=network()),
+            default_hooks=dict(synthesis=hook),
+        )
+    )
+    before = cfg.pretty_text
+    text = model_card(as_it_ran(cfg, tmp_path), tmp_path / 'a.pth', {})
+    (line,) = (each for each in text.split('\n') if 'optimised for' in each)
+    assert line.startswith(f'- Images were optimised for {told}')
+    assert ('BNStatistics' in line) == ('BNStatistics' in told)
+    assert cfg.pretty_text == before
