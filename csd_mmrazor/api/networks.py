@@ -5,7 +5,7 @@ import ast
 import inspect
 import sys
 import sysconfig
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from copy import deepcopy
 from itertools import islice, product
 from pathlib import Path
@@ -144,9 +144,12 @@ def _made(
         path = getattr(sys.modules[module], '__file__', None) or ''
     if colon or (path.endswith('.py') and not _is_installed(path)):
         spec = f'{Path(path).expanduser().resolve()}:{attribute}'
-    if num_classes is not None and _takes(make, 'num_classes'):
-        arguments.setdefault('num_classes', num_classes)
     build_cfg = dict(type='mmrazor.TorchClassifier', factory=spec, **arguments)
+    if num_classes is not None and _takes(make, 'num_classes'):
+        known = dict(dict(num_classes=num_classes), **build_cfg)
+        # What takes any argument may know nothing of this one.
+        with suppress(ValueError):
+            return Network(_build(known, name, spec).net, known, '')
     return Network(_build(build_cfg, name, spec).net, build_cfg, '')
 
 

@@ -37,6 +37,11 @@ class Silent(nn.Module):
 class Needs(Silent):
     def __init__(self, width, num_classes):
         super().__init__(width, num_classes)
+
+
+class Passes(Silent):
+    def __init__(self, k=3, **more):
+        super().__init__(num_classes=k, **more)
 '''
 
 
@@ -306,6 +311,17 @@ def test_a_model_of_mmpretrain_gets_the_number_of_classes():
     found = get_network('resnet18_8xb32_in1k', 'student', num_classes=7)
     assert found.module.head.fc.out_features == 7
     assert found.build_cfg['head']['num_classes'] == 7
+
+
+def test_what_takes_any_argument_may_not_take_the_number_of_classes(code):
+    spec = 'silent_nets.Passes'
+    found = get_network(spec, 'teacher', num_classes=3, arguments=dict(p=0.5))
+    assert found.module.fc.out_features == 3
+    assert 'num_classes' not in found.build_cfg
+    found = get_network('silent_nets.Silent', 'teacher', num_classes=4)
+    assert found.module.fc.out_features == 4
+    with pytest.raises(ValueError, match="unexpected .*'q'"):
+        get_network(spec, 'teacher', num_classes=3, arguments=dict(q=1))
 
 
 @pytest.mark.parametrize('name', ['teacher', 'student'])
