@@ -23,13 +23,14 @@ _FOLDERS = ('results', 'comparison')
 _COLUMNS = ('file', 'row', 'seed', 'top1', 'rest')
 _ABOUT = """# Ledger
 
-Every run that these pages report, from the CSV files beside them. It is
-written by `python tools/ledger.py`, as is [one file of all rows](ledger.csv),
-and a test keeps both up to date. What a row is, how it was made and what it
-does not show, the pages tell: [results](results.md),
-[comparison](comparison/README.md), [quantization](quantize.md), [pruned
-networks](pruned.md). Top-1 is in percent of real test images, of a student
-after its last epoch where the row names no other.
+Every run that these pages report, from the CSV files beside them.
+`python tools/ledger.py` writes this page and
+[one file of all rows](ledger.csv), and a test keeps both up to date. These
+pages say what a row is, how it was made and what it does not show:
+[results](results.md), [comparison](comparison/README.md),
+[quantization](quantize.md), [pruned networks](pruned.md). Top-1 is in percent
+of real test images, and of a student after its last epoch unless the row names
+another network.
 """
 
 
