@@ -4,13 +4,14 @@ import os
 import re
 from collections import Counter, OrderedDict
 from pathlib import Path
-from typing import Any, Dict, Iterator, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import torch
 import torch.nn as nn
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from ...utils import CheckpointError, download_to
 
@@ -106,6 +107,15 @@ def load_weights(
             'the network has floating-point numbers. Give weights that are '
             'not quantized.'
         )
+    for names in _shared(own):
+        values = [found.weights[n] for n in names if n in found.weights]
+        if not all(value.equal(values[0]) for value in values):
+            raise ValueError(
+                f'{what} does not fit {network}, in which {_some(names)} are '
+                'one weight: the file has different values for them, as of a '
+                'network whose layers were pruned one by one. Build it '
+                'without sharing that weight.'
+            )
     try:
         result = _load(model, found.weights)
     except RuntimeError as error:
@@ -136,6 +146,18 @@ def load_weights(
             'it holds no other weights of this network.',
             logger='current',
         )
+
+
+def _shared(own: Dict[str, Any]) -> List[List[str]]:
+    """Names in a state dict that stand for one tensor."""
+    found: Dict[Tuple, List[str]] = {}
+    for name, value in own.items():
+        if not isinstance(value, Tensor) or is_lazy(value) or value.is_meta:
+            continue
+        if value.layout is torch.strided and value.numel():
+            key = value.data_ptr(), value.shape, value.stride()
+            found.setdefault(key, []).append(name)
+    return [names for names in found.values() if len(names) > 1]
 
 
 def find_weights(

@@ -318,3 +318,22 @@ def test_other_names_are_shown(tmp_path):
 def test_a_path_is_a_text(path):
     with pytest.raises(TypeError, match=f'{ARGUMENT} should be the path'):
         load_weights(build(network()), path, ARGUMENT)
+
+
+def test_a_shared_weight_has_one_value(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    path = tmp_path / 'weights.pth'
+    torch.save(net.state_dict(), path)  # one by one
+    net[1].weight = net[0].weight
+    with pytest.raises(ValueError, match='0.weight, 1.weight are one weight'):
+        load_weights(net, str(path), ARGUMENT)
+    torch.save(net.state_dict(), path)
+    with torch.no_grad():
+        before = net[0].weight.clone()
+        net[0].weight.zero_()
+    load_weights(net, str(path), ARGUMENT)
+    assert torch.equal(net[1].weight, before)
+    # What has no memory of its own yet.
+    lazy = torch.nn.Sequential(torch.nn.LazyLinear(3), torch.nn.LazyLinear(3))
+    load_weights(lazy, str(path), ARGUMENT)
+    assert torch.equal(lazy[1].weight, before)
