@@ -315,7 +315,11 @@ def _best_fit(
     common = os.path.commonprefix([*own]).rpartition('.')
     common = common[0] + common[1]
     bare = {key[len(common) :] for key in own}
-    shapes = {k: getattr(v, 'shape', None) for k, v in named.items()}
+    shapes = {
+        k: getattr(v, 'shape', None)
+        for k, v in named.items()
+        if not is_lazy(v)  # which gets the shape that the file has
+    }
     found, most = [], (-1, 0)
     for name, weights in _candidates(checkpoint):
         if not any('_orig_mod.' in key for key in own):
