@@ -363,7 +363,7 @@ class ImageSynthesizer(nn.Module):
         self._fit_generator(networks)
         self._fit_losses(networks)
         needs = self.objective.needs(with_student)
-        self.objective.check(networks)
+        self.objective.check(networks, self.generator)
         needs |= self.objective.needs()
         if 'aux_logits' in needs:
             check_views_per_image(
@@ -414,7 +414,7 @@ class ImageSynthesizer(nn.Module):
     def _fit_losses(self, networks: Networks) -> None:
         """Take other priors where no teacher has BN layers, and say so."""
         if self.objective.of_bn and not has_bn(networks, self.generator):
-            added = self.objective.fit(networks)
+            added = self.objective.fit(networks, self.generator)
             print_log(
                 'No teacher has BN layers, whose statistics images could be '
                 f'matched to. In place of that term: {", ".join(added)}. To '

@@ -9,12 +9,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ..losses import WeightedLoss
-from ..utils import (
-    check_mappings,
-    check_recorders,
-    distill_losses,
-    token_layers,
-)
+from ..utils import check_mappings, check_recorders, distill_losses
 from .networks import Networks
 from .observer import (
     BY_HOOKS,
@@ -24,6 +19,7 @@ from .observer import (
     QUANTITIES,
     Observation,
     OfTeacher,
+    without_tokens,
 )
 
 # In place of BN statistics, for teachers that have none: weights of PSAQ-ViT
@@ -103,17 +99,18 @@ class Objective(nn.Module):
         """Terms that look at BN statistics and nothing else."""
         return [n for n, w in self.wanted.items() if w == ['bn_statistics']]
 
-    def fit(self, networks: Networks) -> List[str]:
+    def fit(self, networks: Networks, generator: Any) -> List[str]:
         """Take other priors in place of those that look at BN statistics.
 
         Args:
             networks (Networks): Without BN layers that run in a teacher.
+            generator (nn.Module): Makes their images.
 
         Returns:
             list[str]: Names of the terms that were taken in place of those
             that look at BN statistics.
         """
-        teachers = networks.each_teacher
+        has_tokens = not without_tokens(networks, generator)
         for name in self.of_bn:
             del self.losses[name], self.wanted[name]
             self.reported_only.discard(name)
@@ -121,7 +118,6 @@ class Objective(nn.Module):
         for name, cfg in PRIORS_WITHOUT_BN.items():
             loss = MODELS.build(dict(cfg))
             wanted = _arguments(name, loss)
-            has_tokens = all(map(token_layers, teachers))
             if name not in self.losses and (
                 has_tokens or 'tokens' not in wanted
             ):
@@ -210,8 +206,12 @@ class Objective(nn.Module):
             default=0,
         )
 
-    def check(self, networks: Networks) -> None:
+    def check(self, networks: Networks, generator: Any) -> None:
         """Check that networks have what the terms look at.
+
+        Args:
+            networks (Networks): What images are to be synthesised for.
+            generator (nn.Module): Makes the images.
 
         Raises:
             ValueError: If there is no auxiliary head but a loss needs one, or
@@ -227,17 +227,16 @@ class Objective(nn.Module):
                 'algorithm has none: set model.aux_head, or the loss_weight '
                 'of CSDLoss (losses.loss_csd in the configs) to 0.'
             )
-        lacking = [
-            role
-            for role, teacher in networks.by_role.items()
-            if role != 'the student' and not token_layers(teacher)
-        ]
-        if 'tokens' in needs and lacking:
+        lacking = []
+        if 'tokens' in needs:
+            lacking = without_tokens(networks, generator)
+        if lacking:
             names = [n for n, w in self.wanted.items() if 'tokens' in w]
             raise ValueError(
                 f'{", ".join(names)} of ImageSynthesizer looks at what '
                 f'LayerNorm and GroupNorm are given, but {lacking[0]} has '
-                'neither: set its loss_weight to 0.'
+                'neither, or none before the pooling: set its loss_weight to '
+                '0.'
             )
         check_recorders(self.distiller.student_recorders, networks.student)
         check_recorders(self.distiller.teacher_recorders, networks.teachers)

@@ -5,7 +5,7 @@ To give the losses of synthesis a new quantity, add one :func:`quantity` to
 :class:`Observation`; a loss gets it by naming an argument after it.
 """
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, partial
 from typing import (
     Any,
@@ -40,6 +40,7 @@ from ..utils import (
     layer_tokens,
     logits_of,
     record_labels,
+    token_layers,
 )
 from .compiled import CompiledNetworks
 from .networks import Networks
@@ -427,15 +428,7 @@ def bn_widths(networks: Networks, generator: Any) -> List[int]:
         list[int]: One a layer.
     """
     teacher = networks.each_teacher[0]
-    device = next(teacher.parameters()).device
-    generator.to(device)
-    with (
-        evaluating(teacher, generator),
-        torch.no_grad(),
-        layer_means(teacher) as means,
-    ):
-        latent = torch.zeros(2, generator.latent_dim, device=device)
-        teacher(networks.normalize(generator(latent, 2)), mode='tensor')
+    means = _seen(teacher, networks, generator, layer_means)
     return [mean.shape[1] for mean in means]
 
 
@@ -456,6 +449,51 @@ def has_bn(networks: Networks, generator: Any) -> bool:
         )
     except Exception:  # who checks the networks says what does not fit
         return True
+
+
+def without_tokens(networks: Networks, generator: Any) -> List[str]:
+    """Teachers in whose pass no layer is given tokens of an image.
+
+    They have no such layer, or have it behind the pooling alone.
+
+    Args:
+        networks (Networks): Of which all teachers are asked.
+        generator (nn.Module): Makes the images of that pass.
+
+    Returns:
+        list[str]: What messages call them.
+    """
+    found = []
+    for role, teacher in networks.by_role.items():
+        if role == 'the student':
+            continue
+        tokens: Sequence[Any] = token_layers(teacher)
+        if tokens:
+            # Who checks the networks says what does not fit.
+            with suppress(Exception):
+                tokens = _seen(teacher, networks, generator, layer_tokens)
+        if not tokens:
+            found.append(role)
+    return found
+
+
+def _seen(
+    teacher: nn.Module,
+    networks: Networks,
+    generator: Any,
+    listen: Callable[[nn.Module], Any],
+) -> List[Tensor]:
+    """What a context collects in a pass of a teacher on two images."""
+    device = next(teacher.parameters()).device
+    generator.to(device)
+    with (
+        evaluating(teacher, generator),
+        torch.no_grad(),
+        listen(teacher) as seen,
+    ):
+        latent = torch.zeros(2, generator.latent_dim, device=device)
+        teacher(networks.normalize(generator(latent, 2)), mode='tensor')
+    return list(seen)
 
 
 def _inputs(

@@ -290,8 +290,31 @@ def test_bn_layers_that_do_not_run_are_none():
     assert {*parts.losses} == {'loss_oh', 'loss_patch', 'loss_tv'}
 
 
+class Pooling(nn.Module):
+    """Its layer that normalises each image sees one vector of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 6, 3)
+        self.norm = nn.LayerNorm(6)
+        self.fc = nn.Linear(6, 10)
+
+    def forward(self, inputs, mode='tensor'):
+        return self.fc(self.norm(self.conv(inputs).relu().mean((2, 3))))
+
+
+def test_layers_behind_the_pooling_give_no_tokens():
+    given = networks(GROUPS)
+    given.teachers['teacher'] = Pooling().eval()
+    parts = synthesizer(**BN)
+    parts.check(given)
+    assert {*parts.synthesize(given, 10).terms} == {'loss_oh', 'loss_tv'}
+    with pytest.raises(ValueError, match='loss_patch .* none before the pool'):
+        synthesizer(loss_patch=dict(type='PatchSimilarityLoss')).check(given)
+
+
 def test_what_cannot_be_had():
-    with pytest.raises(ValueError, match='loss_patch .* has neither: set its'):
+    with pytest.raises(ValueError, match='loss_patch .* has neither, or'):
         synthesizer(loss_patch=dict(type='PatchSimilarityLoss')).check(
             networks(network())
         )
