@@ -82,19 +82,21 @@ def as_it_ran(cfg: Config, work_dir: Path) -> Config:
         work_dir (Path): With its log. Without one, the config counts.
     """
     logged = {tag.partition('/')[2] for tag in read_scalars(work_dir)}
-    taken = {
-        name: loss
-        for name, loss in PRIORS_WITHOUT_BN.items()
-        if name in logged
-    }
     hook = (cfg.get('default_hooks') or {}).get('synthesis') or {}
     losses = (hook.get('synthesizer') or {}).get('losses') or {}
-    if {*taken} <= {*losses}:
+    replaced = [
+        name
+        for name, loss in losses.items()
+        if part_name(loss).endswith('BNStatisticsLoss') and name not in logged
+    ]
+    # Without a log of others nothing is known.
+    if not (replaced and logged & {*losses, *PRIORS_WITHOUT_BN}):
         return cfg
+    taken = [name for name in PRIORS_WITHOUT_BN if name in logged]
     cfg = copy.deepcopy(cfg)
     cfg.default_hooks.synthesis.synthesizer.losses = {
-        **{name: losses[name] for name in losses if name in logged},
-        **{name: taken[name] for name in taken if name not in losses},
+        **{name: PRIORS_WITHOUT_BN[name] for name in taken},
+        **{name: losses[name] for name in losses if name not in replaced},
     }
     return cfg
 

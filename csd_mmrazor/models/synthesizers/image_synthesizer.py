@@ -415,9 +415,10 @@ class ImageSynthesizer(nn.Module):
         """Take other priors where no teacher has BN layers, and say so."""
         if self.objective.of_bn and not has_bn(networks, self.generator):
             added = self.objective.fit(networks, self.generator)
+            told = ', '.join(added) or 'none'
             print_log(
                 'No teacher has BN layers, whose statistics images could be '
-                f'matched to. In place of that term: {", ".join(added)}. To '
+                f'matched to. In place of that term: {told}. To '
                 'choose others, set loss_weight=0 of BNStatisticsLoss '
                 '(losses.loss_bn in the configs) and add yours to losses.',
                 'current',

@@ -65,11 +65,16 @@ def test_networks_are_named_without_their_paths(build_cfg, told, tmp_path):
         ('oh bn', '`OneHotLoss` (weight 2), `BNStatisticsLoss`'),
         (
             'oh patch tv',
-            '`OneHotLoss` (weight 2), `PatchSimilarityLoss` (weight 1.0), '
-            '`MeanTotalVariationLoss`',
+            '`PatchSimilarityLoss` (weight 1.0), `MeanTotalVariationLoss` '
+            '(weight 0.05), `OneHotLoss` (weight 2)\n',
         ),
         # Of a network of another kind, which has no tokens.
-        ('oh tv', '`OneHotLoss` (weight 2), `MeanTotalVariationLoss`'),
+        (
+            'oh tv',
+            '`MeanTotalVariationLoss` (weight 0.05), `OneHotLoss`',
+        ),
+        # Which has one of them in its config already.
+        ('oh', '`OneHotLoss` (weight 2)\n'),
         # Nothing was logged, or the log is elsewhere.
         ('', '`OneHotLoss` (weight 2), `BNStatisticsLoss`'),
     ],
@@ -90,7 +95,7 @@ def test_what_images_were_optimised_for(terms, told, tmp_path):
     )
     before = cfg.pretty_text
     text = model_card(as_it_ran(cfg, tmp_path), tmp_path / 'a.pth', {})
-    (line,) = (each for each in text.split('\n') if 'optimised for' in each)
-    assert line.startswith(f'- Images were optimised for {told}')
+    (line,) = (each for each in text.split('\n') if 'Losses of the' in each)
+    assert f'{line}\n'.startswith(f'- Losses of the synthetic images: {told}')
     assert ('BNStatistics' in line) == ('BNStatistics' in told)
     assert cfg.pretty_text == before
