@@ -73,7 +73,7 @@ _PROBED = 512
 # by the first.
 _RATES = 3e-3, 3e-4
 # Share of images decided on as before below which a warning is given.
-_DOUBTFUL = 0.9
+_DOUBTFUL = 90
 _WRITTEN_BY = f'csd_mmrazor {__version__}'
 
 
@@ -476,7 +476,7 @@ def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
     else:
         kind = 'held-out images' if told['compared_are_held_out'] else 'images'
         lines.append(
-            f'It decides as before on {100 * found.agreement:.1f} % of '
+            f'It decides as before on {found.agreement:.1f} % of '
             f'{found.compared_images} {kind} of {told["compared_on"]} that it '
             'was not calibrated by.'
         )

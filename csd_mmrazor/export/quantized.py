@@ -43,7 +43,7 @@ class Quantized(NamedTuple):
     file_bytes: int  # of the file
     float_bytes: int  # of the file of the network as it was
     # Images, of those that did not calibrate it, for which both decide alike,
-    # 0..1; None if there were none.
+    # in %; None if there were none.
     agreement: Optional[float]
     compared_images: int
     # Processor time of one image, where that of the network as it was is 1.
@@ -234,7 +234,7 @@ def _decisions(session: Any, inputs: Tensor) -> Tensor:
 
 def _agreement(sessions: Sequence[Any], inputs: Tensor) -> float:
     found, expected = (_decisions(each, inputs) for each in sessions)
-    return (found == expected).double().mean().item()
+    return 100 * (found == expected).double().mean().item()
 
 
 def _relative_time(sessions: Sequence[Any], image: np.ndarray) -> float:

@@ -52,7 +52,7 @@ def test_a_file_of_integers(bits, model, tmp_path, run):
     assert error < {8: 0.1, 4: 0.5}[bits]
     assert torch.equal(decisions(out)(inputs), logits.argmax(1))
     same = (logits.argmax(1) == expected.argmax(1))[64:].float().mean().item()
-    assert found.agreement == pytest.approx(same)
+    assert found.agreement == pytest.approx(100 * same)
     # Integers of that many bits are in the file, and no float copy of them.
     kinds = {8: onnx.TensorProto.INT8, 4: onnx.TensorProto.INT4}
     tensors = onnx.load(out).graph.initializer

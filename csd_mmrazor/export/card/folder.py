@@ -89,7 +89,7 @@ def _measured(told: Dict[str, Any]) -> str:
         found.append(f'top-1 {told["top1"]:.2f} %')
     if isinstance(told.get('agreement'), (int, float)):
         found.append(
-            f'same class as before on {100 * told["agreement"]:.1f} % of '
+            f'same class as before on {told["agreement"]:.1f} % of '
             f'{told.get("compared_images")} images'
         )
     return '; '.join(found)

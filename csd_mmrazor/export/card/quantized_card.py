@@ -98,7 +98,7 @@ def quantized_card(
     results = results_of(measured)
     same = 'It was not compared with the original network.'
     if told['agreement'] is not None:
-        share, count = 100 * told['agreement'], told['compared_images']
+        alike, count = told['agreement'], told['compared_images']
         of_which = _of_which(compared_real, count)
         is_held_out = told.get('compared_are_held_out')
         kind = f'held-out {other}' if is_held_out else other
@@ -106,7 +106,7 @@ def quantized_card(
             which = 'held-out' if is_held_out else 'other'
             kind = f'{which} images of the same kind'
         same = (
-            f'It gives the same class as before on {share:.1f} % of '
+            f'It gives the same class as before on {alike:.1f} % of '
             f'{count} {kind}{of_which}.'
         )
         results = results or [
@@ -115,7 +115,7 @@ def quantized_card(
                     type=data_type(compared_real, count),
                     name=f'{other}{of_which}',
                 ),
-                ('agreement', 'same class as before quantization (%)', share),
+                ('agreement', 'same class as before quantization (%)', alike),
             )
         ]
     accuracy = f'{told_of(measured)} {same}'

@@ -37,7 +37,7 @@ def test_each_network_of_a_folder_has_a_row(tmp_path):
     export(tmp_path, 'b.pth')
     out = quantized(
         *(tmp_path, 'c'),
-        **dict(bits=4, top1=91.5, agreement=0.98765, compared_images=50),
+        **dict(bits=4, top1=91.5, agreement=98.765, compared_images=50),
     )
     (tmp_path / 'd.json').write_text('[1')
     (tmp_path / 'e.json').write_text('["quantized_by"]')

@@ -140,7 +140,7 @@ def test_real_images_of_a_bank_are_told(
                 file_bytes=1,
                 float_bytes=1,
                 distil_steps=0,
-                agreement=1,
+                agreement=100,
                 **numbers,
             ),
             'student',

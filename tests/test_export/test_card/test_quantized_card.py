@@ -7,7 +7,7 @@ from mmengine.config import Config
 from csd_mmrazor.export.card import quality_of, quantized_card
 
 
-@pytest.mark.parametrize('agreement', [None, 0.987])
+@pytest.mark.parametrize('agreement', [None, 98.7])
 @pytest.mark.parametrize('source', ['noise', 'pictures', 'bank'])
 def test_quantized_without_a_test(tmp_path, monkeypatch, agreement, source):
     monkeypatch.chdir(tmp_path)
