@@ -33,6 +33,7 @@ def advise(
     epochs: Optional[int] = None,
     teacher_top1: Optional[float] = None,
     agreement: Optional[Curve] = None,
+    is_comparable: bool = True,
 ) -> Dict[str, str]:
     """What is wrong with the course of a run, and what to try.
 
@@ -49,6 +50,9 @@ def advise(
         agreement (dict[int, float], optional): Share of held-out synthetic
             images on which student and teacher decide alike, by epoch, in %:
             in place of the accuracy where that is unknown. Defaults to None.
+        is_comparable (bool): Whether that is of the same images in each epoch.
+            Where it is not, one epoch says nothing of another. Defaults to
+            True.
 
     Returns:
         dict[str, str]: Texts by what they are about: 'initial', 'recognised',
@@ -73,6 +77,8 @@ def advise(
         # Which the teacher has with itself on all images.
         top1, teacher_top1 = agreement, 100.0
         what = 'agreement with the teacher'
+    else:
+        is_comparable = True
     curve = _finite(top1)
     broken = sorted(set(top1) - set(curve))
     if broken:
@@ -99,7 +105,7 @@ def advise(
             )
         else:
             found['chance'] += _TO_CHECK[what]
-    elif curve[last] < _COLLAPSE * curve[best]:
+    elif is_comparable and curve[last] < _COLLAPSE * curve[best]:
         found['collapse'] = (
             f'The {what} fell from {_percent(curve[best])} (epoch {best}) '
             f'to {_percent(curve[last])} (epoch {last}). One low value is '
@@ -108,7 +114,7 @@ def advise(
             'or lower optim_wrapper.architecture.optimizer.lr, and continue '
             'with --resume. The best checkpoint is kept.'
         )
-    elif _stalls(curve, best, epochs, teacher_top1):
+    elif is_comparable and _stalls(curve, best, epochs, teacher_top1):
         found['stall'] = (
             f'The {what} has not risen above the {_percent(curve[best])} of '
             f'epoch {best}; epoch {last} has {_percent(curve[last])}. With a '

@@ -4,7 +4,7 @@
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from ..datasets.bank_folder import BankError, BankFolder
 from ..utils import (
@@ -14,7 +14,7 @@ from ..utils import (
     parse_config,
 )
 from ..utils.scalars import scan_scalars
-from .advice import advise
+from .advice import Curve, advise
 from .measurements import Measurements, read_measurements
 
 _ATTEMPT = re.compile(r'\d{8}_\d{6}')
@@ -30,8 +30,9 @@ _NOT_OF_RUNS = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias of',
 )
-# The curve by which students are told apart without real images.
-AGREEMENT = 'agreement/held_out_top1'
+# Curves by which students are told without real images: of all that are held
+# out, which become more, and of those that were there before training.
+AGREEMENT, SAME_IMAGES = 'agreement/held_out_top1', 'agreement/initial_top1'
 # Of a log: letters of a line, lines that are shown.
 _MOST_LETTERS, _MOST_LINES = 2000, 200
 _MOST_LOG = 50_000_000
@@ -157,8 +158,24 @@ def advice_of(run: RunFiles) -> Dict[str, str]:
         run.bank.num_classes if run.bank else None,
         epochs_of(run.config),
         run.teacher_top1(),
-        run.scalars.get(AGREEMENT, {}),
+        *agreement_of(run.scalars),
     )
+
+
+def agreement_of(scalars: Dict[str, Curve]) -> Tuple[Curve, bool]:
+    """A student's agreement with its teacher by epoch.
+
+    Args:
+        scalars (dict[str, dict[int, float]]): Of a run, by tag and epoch.
+
+    Returns:
+        tuple[dict[int, float], bool]: In %, and whether all of it is of the
+        same images.
+    """
+    held_out, same = (scalars.get(t, {}) for t in (AGREEMENT, SAME_IMAGES))
+    # Not where a capacity has dropped those images since.
+    is_same = bool(same) and max(same) >= max(held_out, default=0)
+    return (same if is_same else held_out), is_same
 
 
 def epochs_of(config: Dict[str, Any]) -> Optional[int]:

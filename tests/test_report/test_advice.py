@@ -2,6 +2,7 @@
 import pytest
 
 from csd_mmrazor.report import advise
+from csd_mmrazor.report.run_files import agreement_of
 
 NAN = float('nan')
 
@@ -77,6 +78,31 @@ def test_a_student_at_chance(teacher_top1, said, not_said):
     curve = by_epoch(10.0, 11.0, 10.5)
     text = advise(curve, {}, None, 10, 10, teacher_top1)['chance']
     assert said in text and not_said not in text
+
+
+@pytest.mark.parametrize(
+    'held_out, same, keys',
+    [
+        # New images are hard for the student of their time.
+        ([90.0, 91.0, 20.0], [90.0, 91.0, 91.0], []),
+        ([90.0, 91.0, 90.0], [90.0, 91.0, 20.0], ['collapse']),
+        ([80.0, *[79.0] * 5], [80.0, 81.0, 82.0, 83.0, 84.0, 85.0], []),
+        ([90.0, 91.0, 90.0], [], []),
+        ([90.0, 91.0, 20.0], [], []),
+        ([90.0, 91.0, 20.0], [90.0, 91.0], []),
+        ([80.0, *[79.0] * 5], [], []),
+        # What one epoch alone says.
+        ([90.0, 91.0, NAN], [], ['collapse']),
+        ([10.0, 11.0, 10.0], [], ['chance']),
+    ],
+)
+def test_agreement_on_the_same_images_alone_is_compared(held_out, same, keys):
+    scalars = {
+        'agreement/held_out_top1': by_epoch(*held_out),
+        'agreement/initial_top1': by_epoch(*same),
+    }
+    found = advise({}, {}, None, 10, None, None, *agreement_of(scalars))
+    assert [*found] == keys
 
 
 def test_it_names_the_figures_and_what_to_try():

@@ -9,7 +9,7 @@ from mmrazor.registry import HOOKS
 
 from ...datasets import ImageBank
 from ...report import advise
-from ...report.run_files import AGREEMENT, answers_top1
+from ...report.run_files import agreement_of, answers_top1
 from ...utils.scalars import read_scalars
 from ..run_plan import is_training
 from .report_hook import ReportHook
@@ -21,7 +21,8 @@ class StallHook(Hook):
 
     It looks at what was logged: whether the teacher recognises new images,
     and whether the student's accuracy, or without validation its agreement
-    with the teacher, is above chance, collapses or no longer rises; see
+    with the teacher, is above chance, collapses or no longer rises (the
+    latter two on images that stay the same); see
     ``csd_mmrazor.report.advise``. Each of it is said when it begins. It reads
     MMEngine's local log, so it knows of earlier starts of the run, and says
     nothing without a ``LocalVisBackend``.
@@ -75,5 +76,5 @@ class StallHook(Hook):
             bank.opened.num_classes if is_open else None,
             runner.max_epochs if is_epochs else None,
             answers_top1(measured, 'teacher'),
-            scalars.get(AGREEMENT, {}),
+            *agreement_of(scalars),
         )
