@@ -6,14 +6,17 @@ from .calibration import (
     stratified_order,
 )
 from .card import (
+    Agreement,
     Quality,
     accuracy_on,
     as_it_ran,
     card_path,
     check_license,
+    estimate_of,
     list_networks,
     quality_of,
     quantized_card,
+    told_of_agreement,
     training_bank,
 )
 from .network import own_network
@@ -47,6 +50,7 @@ from .student import (
 from .student_config import class_names, plain_config
 
 __all__ = [
+    'Agreement',
     'BITS',
     'ExportedStudent',
     'Pictures',
@@ -63,6 +67,7 @@ __all__ = [
     'class_names',
     'decisions',
     'distil_rounded',
+    'estimate_of',
     'export_onnx',
     'export_program',
     'export_student',
@@ -83,5 +88,6 @@ __all__ = [
     'quantize_onnx',
     'read_run_config',
     'stratified_order',
+    'told_of_agreement',
     'training_bank',
 ]

@@ -31,6 +31,7 @@ from .card import (
     as_it_ran,
     card_path,
     check_license,
+    files_of,
     list_networks,
     model_card,
     quality_of,
@@ -158,41 +159,45 @@ def export_student(
         checkpoint=Path(checkpoint).name,
         weights=out.name,
     )
-    inputs = 'images in [0, 1]' if normalize else 'normalised'
-    if exported.onnx is not None:
-        description['onnx'] = dict(
-            file=exported.onnx.name, opset=OPSET, inputs=inputs
-        )
-    if exported.program is not None:
-        description['program'] = dict(
-            file=exported.program.name, inputs=inputs
-        )
+    work_dir = Path(checkpoint).parent
+    bank, ran = training_bank(cfg, work_dir), as_it_ran(cfg, work_dir)
     for path in (out, exported.onnx or out, exported.program or out):
         path.parent.mkdir(parents=True, exist_ok=True)
+
+    def tell() -> None:
+        """Say what there is so far."""
+        told = json.dumps(
+            description, indent=2, ensure_ascii=False, default=str
+        )
+        write_file(exported.description, f'{told}\n'.encode())
+        is_there = exported.checkpoint is not None
+        files = files_of(out, description, bool(safe), is_there)
+        card = model_card(
+            *(ran, out, description, quality, teacher_license, files, bank)
+        )
+        write_file(exported.card, card.encode())
+
     # First what says that the others may be overwritten, and the weights
     # before what may fail.
-    text = json.dumps(description, indent=2, ensure_ascii=False, default=str)
-    write_file(exported.description, f'{text}\n'.encode())
-    card = model_card(
-        as_it_ran(cfg, Path(checkpoint).parent),
-        out,
-        description,
-        quality,
-        teacher_license,
-        bool(safe),
-        training_bank(cfg, Path(checkpoint).parent),
-    )
-    write_file(exported.card, card.encode())
+    tell()
     if safe and exported.safetensors is not None:
         write_file(exported.safetensors, safe)
     if not isinstance(model, TorchClassifier):
         exported = _for_mmpretrain(exported, plain, meta, classes)
     write_file(out, content)
+    inputs = 'images in [0, 1]' if normalize else 'normalised'
     if exported.onnx is not None:
         error = export_onnx(model, image_shape, exported.onnx, normalize)
         exported = exported._replace(onnx_error=error)
+        description['onnx'] = dict(
+            file=exported.onnx.name, opset=OPSET, inputs=inputs
+        )
     if exported.program is not None:
         export_program(model, image_shape, exported.program, normalize)
+        description['program'] = dict(
+            file=exported.program.name, inputs=inputs
+        )
+    tell()
     list_networks(out.parent)
     return exported
 

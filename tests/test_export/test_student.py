@@ -11,7 +11,7 @@ import mmpretrain
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TIMEOUT, build, network
+from helpers import ROOT, TIMEOUT, build, front_of, network
 from mmengine.config import Config
 from PIL import Image
 
@@ -219,6 +219,10 @@ print('the same')
     assert told['factory'] == 'torch.nn.OwnNetwork'
     assert told['arguments'] == dict(width=5)
     assert told['onnx']['inputs'] == 'images in [0, 1]'
+    _, card = front_of(folder / 'README.md')
+    for text in ('onnx` is in the form of', 'pt2` is a program of `torch.ex'):
+        (line,) = (x for x in card.splitlines() if f'`student.{text}' in x)
+        assert 'Its inputs are images in [0, 1], which it normalises' in line
     program = torch.export.load(folder / 'student.pt2').module()
     session = onnxruntime.InferenceSession(
         folder / 'student.onnx', providers=['CPUExecutionProvider']

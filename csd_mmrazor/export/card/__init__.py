@@ -4,6 +4,8 @@
 The front matter is the ``model-index`` of the Hugging Face Hub.
 """
 
+from .figures import estimate_of, told_of_agreement
+from .files import files_of
 from .folder import list_networks
 from .images_used import real_images, training_bank
 from .layout import card_path, check_license
@@ -26,10 +28,13 @@ __all__ = [
     'as_it_ran',
     'card_path',
     'check_license',
+    'estimate_of',
+    'files_of',
     'list_networks',
     'model_card',
     'quality_of',
     'quantized_card',
     'real_images',
+    'told_of_agreement',
     'training_bank',
 ]

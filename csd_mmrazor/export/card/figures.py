@@ -7,6 +7,7 @@ from ...datasets import BankFolder
 from ...utils.accuracy import (
     FITS,
     RECOGNISED,
+    Accuracy,
     error_of,
     estimate_accuracy,
     few_images,
@@ -34,8 +35,8 @@ def results_of(
         fit = FITS[quality.images]
         same = 'same class as its teacher (%)'
         metrics = [('agreement', same, quality.top1)]
-        if quality.recognised >= RECOGNISED:
-            estimate = estimate_accuracy(fit, quality.top1)
+        estimate = estimate_of(quality)
+        if estimate is not None:
             metrics += [
                 (
                     # No accuracy: neither measured, nor of all images.
@@ -70,22 +71,41 @@ def told_of(quality: Quality, bank: Optional[BankFolder] = None) -> str:
         )
     if not isinstance(quality, Agreement):
         return 'not measured.'
+    return f'not measured. {told_of_agreement(quality, bank)}'
+
+
+def estimate_of(agreement: Agreement) -> Optional[Accuracy]:
+    """What an agreement says of a student, in % of the teacher's accuracy.
+
+    Returns:
+        Accuracy | None: None where the images are none of its classes.
+    """
+    if agreement.recognised < RECOGNISED:
+        return None
+    return estimate_accuracy(
+        FITS[agreement.images], agreement.top1, images=agreement.number
+    )
+
+
+def told_of_agreement(
+    quality: Agreement, bank: Optional[BankFolder] = None
+) -> str:
+    """What a student has in common with its teacher, in words."""
     text = (
-        'not measured. It gives the same class as its teacher on '
+        'It gives the same class as its teacher on '
         f'{quality.top1:.1f} % of {quality.number or ""}'.rstrip()
         + f' {compared_with_teacher(quality, bank)}'
     )
     if bank and bank.real_images:
         text += f' ({share_of_real(bank)})'
-    if quality.recognised < RECOGNISED:
+    estimate = estimate_of(quality)
+    if estimate is None:
         return (
             f'{text}. The teacher recognises only {quality.recognised:.1f} % '
             'of them as the class of their label, too few to estimate the '
             'accuracy.'
         )
-    fit = FITS[quality.images]
     number = quality.number
-    estimate = estimate_accuracy(fit, quality.top1, images=number)
     more = (
         'The number of images is not known, so the interval does not include '
         'the error that a small number causes.'
@@ -97,10 +117,11 @@ def told_of(quality: Quality, bank: Optional[BankFolder] = None) -> str:
             'This error was measured on synthetic images only, but some of '
             f'these are real. {more}'
         )
+    error = error_of(FITS[quality.images])
     return (
         f'{text}. An estimate from that: {estimate.top1:.1f} % of the '
         f"teacher's accuracy, interval {estimate.low:.1f} to "
-        f'{estimate.high:.1f} %. {error_of(fit)} {more}'.rstrip()
+        f'{estimate.high:.1f} %. {error} {more}'.rstrip()
     )
 
 

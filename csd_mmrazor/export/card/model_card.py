@@ -6,6 +6,7 @@ from mmengine.config import Config
 
 from ...datasets import BankFolder
 from .figures import results_of, told_of
+from .files import files_of
 from .images_used import real_images, real_reveals
 from .layout import card_text, intro_of, tags_of
 from .networks import (
@@ -25,7 +26,7 @@ def model_card(
     description: Dict[str, Any],
     quality: Quality = None,
     teacher_license: Optional[str] = None,
-    with_safetensors: bool = True,
+    files: Optional[str] = None,
     bank: Optional[BankFolder] = None,
 ) -> str:
     """The card of an exported network, Markdown with YAML before it.
@@ -38,15 +39,12 @@ def model_card(
             known.
         teacher_license (str, optional): What the teacher may be used under.
             Defaults to None, not known.
-        with_safetensors (bool): Whether there is such a file as well.
-            Defaults to True.
+        files (str, optional): What there is, as of :func:`files_of`. Defaults
+            to None, weights in both forms.
         bank (BankFolder, optional): As of :func:`real_images`.
     """
-    name, used = weights.stem, real_images(cfg, bank)
+    used = real_images(cfg, bank)
     teachers = teachers_of(cfg)
-    files = f'`{weights.name}` contains'
-    if with_safetensors:
-        files = f'`{name}.safetensors` and `{weights.name}` contain'
     return card_text(
         weights,
         intro_of(network_name(student_of(cfg)), description),
@@ -67,11 +65,5 @@ def model_card(
         has_teacher=bool(teachers),
         teacher_license=teacher_license,
         reveals=' '.join([REVEALS, *real_reveals(used, bank)]),
-        files=f'{files} the state dict; `{name}.json` contains the shape of '
-        'the images, mean and std (for pixels in 0..255)'
-        + (
-            ', and the names of the classes in order.'
-            if description.get('classes')
-            else '.'
-        ),
+        files=files or files_of(weights, description),
     )
