@@ -49,9 +49,10 @@ from ..utils.imports import LENT, import_file, import_object
 _PLAIN = (bool, int, float, str, type(None))
 # Where packages are installed, whose modules any program can import.
 _INSTALLED = ('site-packages', 'dist-packages')
-# How often arguments are guessed.
-_MOST_GUESSES = 200
-_OTHER = 'its arguments are not known'
+# How often arguments are guessed; and, of those by which nothing can be made
+# without memory, how many are tried with it, which takes a second of some.
+_MOST_GUESSES, _MOST_BUILT = 200, 10
+_OTHER = 'what arguments it was made with is not known'
 
 
 class Network(NamedTuple):
@@ -258,8 +259,9 @@ def _named(module: nn.Module, name: str) -> Network:
     difference = _OTHER
     try:
         factory = _name_of_class(cls)
+        left = [_MOST_BUILT]
         for arguments in _arguments_of(module):
-            found = _tried(module, factory, arguments)
+            found = _tried(module, factory, arguments, left)
             if not found:
                 difference = ''
                 break
@@ -270,9 +272,12 @@ def _named(module: nn.Module, name: str) -> Network:
         return Network(
             module,
             lent,
-            f'{cls.__name__} cannot be made from the config alone '
-            f'({difference}), so the config is for reading: give {name}='
-            '"FILE.py:Name" with arguments, and tools/train.py runs it too.',
+            f'{cls.__name__} cannot be made from the config alone: '
+            f'{difference}. This run, the files that it leaves and the same '
+            'call again are not affected. Its config.py is for reading: '
+            'commands that build this network by it, such as train, estimate '
+            f'and quantize, refuse it. For them, give {name}="FILE.py:Name" '
+            f'or "package.Name" with {name}_args and {name}_weights.',
         )
     build_cfg = dict(
         type='mmrazor.TorchClassifier', factory=factory, **arguments
@@ -280,17 +285,31 @@ def _named(module: nn.Module, name: str) -> Network:
     return Network(module, build_cfg, '')
 
 
-def _tried(module: nn.Module, factory: str, arguments: Dict[str, Any]) -> str:
-    """What is not alike in a module and one that is made by arguments."""
+def _tried(
+    module: nn.Module,
+    factory: str,
+    arguments: Dict[str, Any],
+    left: List[int],
+) -> str:
+    """What is not alike in a module and one that is made by arguments.
+
+    Args:
+        module (nn.Module): The module.
+        factory (str): Name of its class.
+        arguments (dict): A guess.
+        left (list[int]): How often one that cannot be made without memory may
+            still be made with it; is counted down.
+    """
     make = import_object(factory)
     # Without memory first, since most guesses are wrong.
     for device in ('meta', 'cpu'):
         try:
             with torch.random.fork_rng([]), torch.device(device):
                 like = make(**arguments)
-        except Exception as error:  # whatever the arguments make it raise
-            if device == 'cpu':
-                return f'{type(error).__name__}: {error}'
+        except Exception:  # whatever the arguments make it raise
+            if device == 'cpu' or not left[0]:
+                return _OTHER
+            left[0] -= 1
             continue
         difference = _difference(module, like)
         if difference:
