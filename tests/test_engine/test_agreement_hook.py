@@ -15,7 +15,11 @@ from PIL import Image
 
 from csd_mmrazor.datasets import BankFolder, ImageBank
 from csd_mmrazor.engine import agreement_images
-from csd_mmrazor.engine.hooks import AgreementHook, loop_checks
+from csd_mmrazor.engine.hooks import (
+    AgreementHook,
+    agreement_hook,
+    loop_checks,
+)
 from csd_mmrazor.engine.student_choice import choose, parse_rule
 from csd_mmrazor.export import find_checkpoint
 from csd_mmrazor.report import write_report
@@ -116,6 +120,7 @@ def assert_equal(found, expected, exactly=True):
 def test_a_run_ends_with_the_best_student(unvalidated, monkeypatch):
     runner = unvalidated(rehearsal=True)
     course = Course(monkeypatch, runner, [1, 5, 4])
+    monkeypatch.setattr(agreement_hook, 'recognised', lambda *_: 80.0)
     runner.register_hook(course)
     runner.train()
     work = Path(runner.work_dir)
@@ -150,6 +155,16 @@ def test_a_run_ends_with_the_best_student(unvalidated, monkeypatch):
     assert find_checkpoint(work) == best
     scalars = read_scalars(work)
     assert scalars['agreement/chosen_epoch'] == {1: 1, 2: 2, 3: 2}
+    # How good it is, for who reads the log and who has the file.
+    images = int(scalars['agreement/held_out_images'][2])
+    assert hook_of(runner).agreement == (50, 80, 'held_out', images)
+    told = (
+        f'gives the same class as its teacher on 50.0 % of {images} synthetic'
+    )
+    card = (work / 'student/README.md').read_text()
+    for text in (log_of(runner), card):
+        (line,) = (x for x in text.splitlines() if told in x)
+        assert 'An estimate from that: ' in line
     page = write_report([work]).read_text()
     assert 'student, chosen without real images' in page
     assert 'weights of epoch 2' in page
@@ -339,7 +354,8 @@ def test_two_processes_choose_together(unvalidated, forked, tmp_path):
 
 def test_a_collapse_is_told(unvalidated, monkeypatch):
     runner = unvalidated()
-    values = iter([90.0, 90.0, 91.0, 91.0, 20.0, 20.0])
+    # All that are held out, which become more, and the initial ones.
+    values = iter([90.0, 90.0, 20.0, 91.0, 90.0, 20.0])
     compare = agreement_images.compare
 
     def drop(networks, students, images):
@@ -351,7 +367,8 @@ def test_a_collapse_is_told(unvalidated, monkeypatch):
         'csd_mmrazor.engine.hooks.agreement_hook.compare', drop
     )
     runner.train()
-    assert 'agreement with the teacher fell from 91.0 % (ep' in log_of(runner)
+    (line,) = (x for x in log_of(runner).splitlines() if 'teacher fell' in x)
+    assert 'from 91.0 % (epoch 2) to 20.0 % (epoch 3)' in line
 
 
 def test_with_validation_nothing_is_chosen(tiny_runner, monkeypatch):

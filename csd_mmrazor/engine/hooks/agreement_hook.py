@@ -18,6 +18,12 @@ from mmengine.runner import EpochBasedTrainLoop, Runner, save_checkpoint
 from mmrazor.registry import HOOKS
 
 from ...datasets import ImageBank
+from ...export import (
+    Agreement,
+    quality_of,
+    told_of_agreement,
+    training_bank,
+)
 from ...models.synthesizers import Networks, NonFiniteSynthesisError
 from ...utils import check_integer, load_file, own_file
 from ...utils.accuracy import FITS
@@ -60,6 +66,9 @@ class AgreementHook(Hook):
     weights are in ``best_agreement_epoch_*.pth``, they are exported, and the
     model has them in the end. Where there is validation, it does nothing
     unless ``always`` is set, and chooses nothing.
+
+    At the end, the log says how good the chosen one is estimated to be, as
+    far as its images tell (``agreement`` of the hook, None if they do not).
 
     What it knows is in each checkpoint. The student itself is trained as
     without this hook.
@@ -114,6 +123,8 @@ class AgreementHook(Hook):
         self.sets = [name for name in SETS if name in wanted]
         self.images, self.patience, self.always = images, patience, always
         self.history: History = {}
+        # Of the student that the run ended with.
+        self.agreement: Optional[Agreement] = None
         self._mean: Optional[nn.Module] = None
         self._loaded: Dict[str, Any] = {}
         self._is_active = self._chooses = False
@@ -237,11 +248,17 @@ class AgreementHook(Hook):
         barrier()
         path = self._file(runner, best.epoch)
         model = getattr(runner.model, 'module', runner.model)
-        weights = load_file(path)['state_dict']
-        model.load_state_dict(weights, strict=False)
+        saved = load_file(path)
+        model.load_state_dict(saved['state_dict'], strict=False)
         runner.logger.info(
             f'The run ends with {_describe(best, self.rule)}: {path}'
         )
+        # As its model card does.
+        quality = quality_of(runner.cfg, path, saved['meta'])
+        if isinstance(quality, Agreement):
+            self.agreement = quality
+            bank = training_bank(runner.cfg, path.parent)
+            runner.logger.info(told_of_agreement(quality, bank))
 
     def state_dict(self) -> Dict[str, Any]:
         """What a checkpoint has to know."""
