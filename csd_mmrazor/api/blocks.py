@@ -10,8 +10,8 @@ from ..models.utils import Chain, bn_layers, find_chains
 from .networks import Network
 
 
-class _AsInRun(nn.Module):
-    """A network as a run has it, whose names are compared."""
+class _InRun(nn.Module):
+    """What a run makes of a network of any class."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -19,6 +19,11 @@ class _AsInRun(nn.Module):
 
     def forward(self, inputs: Tensor, mode: str = 'tensor') -> Any:
         return self.net(inputs)
+
+
+def as_in_run(network: Network, copy: nn.Module) -> nn.Module:
+    """A copy of a network by the names that its run has for its parts."""
+    return _InRun(copy) if 'factory' in network.build_cfg else copy
 
 
 def blocks_of(
@@ -56,14 +61,12 @@ def blocks_of(
         student_weights is None and _is_untrained(copies['student'])
     ):
         return []
-    as_in_run = [
-        _AsInRun(copies[name])
-        if 'factory' in networks[name].build_cfg
-        else copies[name]
+    teacher, student = (
+        as_in_run(networks[name], copies[name])
         for name in ('teacher', 'student')
-    ]
+    )
     try:
-        return find_chains(*as_in_run, inputs)
+        return find_chains(teacher, student, inputs)
     except Exception as error:  # whatever two networks have in common
         if given:
             raise ValueError(f'teacher_blocks=True: {error}') from error

@@ -28,10 +28,12 @@ from mmengine.runner import BaseLoop, Runner
 
 from ..datasets import BankError, ImageBank, check_init_bank
 from ..datasets.image_folder import list_image_folder
-from ..export import check_license
+from ..engine import AgreementHook
+from ..export import check_license, estimate_of
 from ..models.classifiers import TorchClassifier
-from ..models.utils import Chain, about_outputs, own_memory
+from ..models.utils import Chain, Place, about_outputs, own_memory
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
+from ..utils.accuracy import Accuracy
 from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments, check_positive, check_value
 from ..utils.imports import lend
@@ -39,6 +41,7 @@ from .blocks import blocks_of
 from .config import Inputs, is_normalised, make_config, normalisation
 from .isolation import isolated
 from .networks import Network, Traced, copied, get_network, trace
+from .pruned import pruned_places
 from .quiet_runner import QuietRunner
 from .schedule import (
     PLANNED,
@@ -51,6 +54,8 @@ from .schedule import (
     schedule_for,
 )
 from .start import (
+    BLOCKS,
+    RANDOM,
     check_start,
     digest_of_layers,
     digest_of_weights,
@@ -86,11 +91,12 @@ class Plan:
     def lines(self) -> List[str]:
         """The plan for people."""
         s, t = self.schedule, self.timings
-        initial = s.init_rounds * t.init_round
+        initial = s.init_rounds * t.init_round + t.imported
         return [
             f'plan: {_clock(self.seconds)} on this machine, of which '
             f'{_clock(initial)} for the first images',
-            f'  images: {s.images:,} of {s.synthesis_batch} a round; '
+            f'  images: {s.images:,} of {s.synthesis_batch} a round'
+            f'{", and those to start with" if t.imported else ""}; '
             f'{s.synthesis_steps:,} steps of synthesis of '
             f'{1000 * t.round / s.iters:.0f} ms',
             f'  student: {s.epochs} epochs of {s.rounds} rounds and '
@@ -99,6 +105,11 @@ class Plan:
             *(
                 [f'  blocks of the teacher: chosen in {_clock(t.choice)}']
                 if t.choice
+                else []
+            ),
+            *(
+                [f'  pruned layers: fitted to the teacher in {_clock(t.fit)}']
+                if t.fit
                 else []
             ),
             f'  memory: {self.memory / 2**30:.1f} GiB; disk: '
@@ -116,6 +127,14 @@ class Run:
         top1 (float | None): Its accuracy on ``val`` in %, after the last
             epoch.
         teacher_top1 (float | None): The teacher's.
+        agreement (float | None): Without ``val``, for how many of the
+            held-out synthetic images it decides like the teacher, in %. None
+            with ``val``, or where none were held out.
+        estimate (Accuracy | None): What students had that agreed as well, in
+            % of the teacher's accuracy: ``estimate.top1``, which lies between
+            ``estimate.low`` and ``estimate.high`` for 90 % of them. It is
+            rough (docs/label_free.md). None as ``agreement``, or where the
+            teacher takes few of these images for the class of their label.
         report (Path | None): The report, for a browser.
         work_dir (Path): Where all is.
         config (Path): The config, for ``tools/train.py``.
@@ -134,6 +153,8 @@ class Run:
     plan: Plan
     seconds: float
     warnings: List[str]
+    agreement: Optional[float] = None
+    estimate: Optional[Accuracy] = None
 
 
 def distill(
@@ -165,6 +186,7 @@ def distill(
     init_bank: Optional[str] = None,
     init_labels: str = 'folders',
     teacher_blocks: Optional[bool] = None,
+    refit: Optional[bool] = None,
     teacher_license: Optional[str] = None,
     keep_targets: bool = False,
     compile: Union[bool, Literal['reduce-overhead']] = False,
@@ -195,7 +217,8 @@ def distill(
             mmpretrain, or a config file.
         student (nn.Module | str): The network to train, likewise. One that
             decides much like the teacher already, such as a pruned one, gets
-            a lower learning rate, unless ``schedule`` has one.
+            a lower learning rate, unless ``schedule`` has one. Which rate and
+            why is said.
         image_shape (sequence[int]): (C, H, W), in pixels.
         mean (sequence[float] | float | str, optional): Mean of the images
             that the teacher was trained on, for each channel or all, in 0..1
@@ -206,8 +229,9 @@ def distill(
         val (str | Dataset | DataLoader, optional): Images to measure the
             accuracy on: a folder with one folder for each class, or pairs of
             image and label. Images in uint8 or 0..1 are normalised; other
-            tensors of floats count as normalised. None measures nothing,
-            and ends with the running mean of the student's weights.
+            tensors of floats count as normalised. None measures no accuracy,
+            estimates it by synthetic images (``Run.estimate``), and ends with
+            the running mean of the student's weights.
         budget (str | int): A time ('90s', '15min', '1h30min'), a number of
             student steps, or 'paper' for the paper's schedule. Defaults to
             '15min'.
@@ -254,6 +278,10 @@ def distill(
             blocks of the teacher, of which it has fewer and all else alike,
             such as ResNet-56 > ResNet-20. Defaults to None: if it can, and
             its BN layers say that it has not been trained.
+        refit (bool, optional): Whether a student that was pruned from the
+            teacher is fitted to it by least squares, before training: each
+            layer that lost inputs and kept its outputs. Defaults to None: if
+            there is one, and all weights are still some of the teacher's.
         teacher_license (str, optional): What the teacher may be used under,
             such as 'apache-2.0', for the model card beside the student.
             Defaults to None, not given.
@@ -357,8 +385,9 @@ def distill(
         chains = blocks_of(
             teacher_blocks, networks, copies, images, student_weights
         )
+        places = pruned_places(refit, networks, copies, images)
     _check_classes(traced, num_classes)
-    row = _row(parsed, inputs, schedule, method)
+    row = _row(parsed, inputs, schedule, method, init_bank is None)
     names = None if num_classes == classes else [*classes]
     with isolated(device):
         val_cfg = _val_of(val, inputs, traced['teacher'].num_classes, names)
@@ -386,7 +415,7 @@ def distill(
         graph=graph,
     )
 
-    blocks = bool(chains)
+    blocks, is_refit = bool(chains), bool(places)
 
     def config_of(schedule: Schedule, val_interval: int = 1) -> Dict[str, Any]:
         return make_config(
@@ -400,6 +429,7 @@ def distill(
             val=val_cfg,
             val_interval=val_interval,
             blocks=blocks,
+            refit=is_refit,
             classes=names,
             **chosen,
         )
@@ -426,6 +456,7 @@ def distill(
         dict(
             chosen,
             teacher_blocks=teacher_blocks,
+            refit=refit,
             teacher_feature=teacher_feature,
             student_feature=student_feature,
             student_pooled=student_pooled,
@@ -443,8 +474,12 @@ def distill(
             trial_dir = folder / '.trial'
         record = None if plan_only else _read_record(folder, request)
         if record is None:
-            for line in _about(networks, traced, inputs, val, chains):
+            for line in _about(networks, traced, inputs, val, chains, places):
                 tell(line)
+            tell(
+                'trial: some rounds and steps are timed to plan with, which '
+                'takes minutes for large networks or many images'
+            )
             shutil.rmtree(trial_dir, ignore_errors=True)
             trial_dir.mkdir()
             try:
@@ -461,9 +496,13 @@ def distill(
             finally:
                 shutil.rmtree(trial_dir, ignore_errors=True)
             is_trained = trial.agreement >= min(RATES)
-            if is_trained:
-                is_fixed = parsed == 'paper' or 'lr' in (schedule or {})
-                row, line = _gentler(row, trial, is_fixed)
+            weights = told_of_weights(
+                *(copies['student'], copies['teacher'], student_weights),
+                *(is_trained, blocks, is_refit),
+            )
+            is_fixed = parsed == 'paper' or 'lr' in (schedule or {})
+            row, line = _at_rate(row, trial, is_fixed, weights)
+            if line:
                 tell(line)
             passed = time.monotonic() - begin
             plan = _plan(parsed, row, trial, passed, inputs.image_shape)
@@ -480,12 +519,10 @@ def distill(
                 teacher_top1=top1,
                 warnings=told,
                 blocks=blocks,
+                refit=is_refit,
                 start=dict(
                     start_of(copies['student'], init_bank),
-                    weights=told_of_weights(
-                        *(copies['student'], copies['teacher']),
-                        *(student_weights, is_trained, blocks),
-                    ),
+                    weights=weights,
                     teacher=teacher_weights and Path(teacher_weights).name,
                 ),
                 is_trained=is_trained,
@@ -500,6 +537,7 @@ def distill(
             plan = _plan_of(record['plan'])
             # The student may have been trained by this very run since.
             blocks = record.get('blocks', False)
+            is_refit = record.get('refit', False)
             text = text_of(plan)
             _check_config(folder / CONFIG, text)
         with isolated(device):
@@ -516,11 +554,15 @@ def distill(
             # A model of mmpretrain may have a ``net`` of its own.
             if isinstance(trained, TorchClassifier):
                 trained = trained.net
-            weights = {
+            state = {
                 k: v.detach().cpu().clone()
                 for k, v in trained.state_dict().items()
             }
             top1 = _last_top1(runner, folder, record)
+            (compared,) = (
+                h for h in runner.hooks if isinstance(h, AgreementHook)
+            )
+            agreement = compared.agreement
             line = ''
             if record.get('is_trained'):
                 line = became_worse(
@@ -529,7 +571,7 @@ def distill(
     if line:
         tell(line)
     network = networks['student'].module
-    own_memory(network, 'student').load_state_dict(weights)
+    own_memory(network, 'student').load_state_dict(state)
     network.eval()
     # Which the next call with this network has.
     record['trained'] = digest_of_weights(network)
@@ -553,6 +595,8 @@ def distill(
         warnings=list(
             dict.fromkeys([*record['warnings'], *told, *runner.warned.texts])
         ),
+        agreement=agreement and agreement.top1,
+        estimate=agreement and estimate_of(agreement),
     )
 
 
@@ -645,6 +689,7 @@ def _row(
     inputs: Inputs,
     changes: Optional[Dict[str, Any]],
     method: str,
+    makes_initial: bool,
 ) -> Schedule:
     row = (
         SCHEDULES['paper']
@@ -680,6 +725,8 @@ def _row(
         else:
             check_integer(where, value)
     row = replace(row, **(changes or {}))
+    if not makes_initial:
+        row = replace(row, init_rounds=0)
     if isinstance(parsed, int):
         row = fit_steps(row, parsed)
     return row
@@ -749,6 +796,7 @@ def _about(
     inputs: Inputs,
     val: Any,
     chains: Sequence[Chain],
+    places: Sequence[Place],
 ) -> List[str]:
     """What was understood of the arguments."""
     lines = []
@@ -778,6 +826,12 @@ def _about(
             f'  it starts from blocks of the teacher: {listed}; '
             'teacher_blocks=False lets it start from its own weights'
         )
+    if places:
+        lines.append(
+            f'  it was pruned from the teacher: {len(places)} of its layers, '
+            f'{places[0].layer} to {places[-1].layer}, are fitted to it '
+            'before training; refit=False leaves them as they are'
+        )
     shape = 'x'.join(map(str, inputs.image_shape))
     lines.append(f'inputs: {shape}, {inputs.note}')
     if not traced['teacher'].has_bn:
@@ -787,7 +841,9 @@ def _about(
             'natural ones have in common, which says less'
         )
     if val is None:
-        lines.append('val: none, so nothing is known of the accuracy')
+        lines.append(
+            'val: none, so the accuracy can only be estimated, at the end'
+        )
     return lines
 
 
@@ -798,19 +854,39 @@ def _trial_seconds(parsed: Any) -> float:
     return 0.0
 
 
-def _gentler(
-    row: Schedule, trial: Trial, is_fixed: bool
+def _at_rate(
+    row: Schedule, trial: Trial, is_fixed: bool, weights: str
 ) -> Tuple[Schedule, str]:
-    """The schedule of a student that came trained, and what to tell."""
-    line = 'student: it decides much like the teacher before training'
-    if trial.start_top1 is not None:
-        line += f' and has {trial.start_top1:.2f} % on val'
-    lr = rate_for(trial.agreement, row.lr)
+    """The schedule of a student, and why it has its rate.
+
+    Args:
+        row (Schedule): With the rate of random weights.
+        trial (Trial): What was found.
+        is_fixed (bool): Whether that rate is to stay.
+        weights (str): As of :func:`told_of_weights`.
+
+    Returns:
+        tuple[Schedule, str]: The text is empty for random weights.
+    """
+    lr = row.lr if is_fixed else rate_for(trial.agreement, row.lr)
+    if trial.agreement >= min(RATES):
+        line = 'student: it decides much like the teacher before training'
+        if trial.start_top1 is not None:
+            line += f', and came with {trial.start_top1:.2f} % on val'
+        why = 'which spares what it knows'
+    elif weights in ('', BLOCKS, RANDOM):
+        return row, ''
+    else:
+        line = (
+            f'student: it has {weights}, but decides like the teacher hardly '
+            'more often than by chance'
+        )
+        why = 'as random weights do'
     if is_fixed:
-        return row, f'{line}; lr={row.lr:g}, as the call has it'
+        return row, f'{line}; lr={lr:g}, as the call has it'
     return replace(row, lr=lr), (
-        f'{line}, so it learns at lr={lr:g}, which spares what it knows; '
-        'schedule=dict(lr=...) sets another'
+        f'{line}, so it learns at lr={lr:g}, {why}; schedule=dict(lr=...) '
+        'sets another'
     )
 
 
@@ -836,7 +912,8 @@ def _plan(
     for length in shape:
         size *= length
     # The bank in records of image and label, and two checkpoints at a time.
-    disk = schedule.images * (size + 8) + 3 * trial.checkpoint
+    images = schedule.images + trial.imported
+    disk = images * (size + 8) + 3 * trial.checkpoint
     return Plan(
         schedule=schedule,
         timings=timings,
@@ -998,6 +1075,8 @@ def _last_top1(
 
 
 def _clock(seconds: float) -> str:
+    if seconds < 10:
+        return f'{seconds:.1f} s'
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

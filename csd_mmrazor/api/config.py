@@ -268,6 +268,7 @@ def make_config(
     init_bank: Optional[str] = None,
     init_labels: str = 'folders',
     blocks: bool = False,
+    refit: bool = False,
     teacher_license: Optional[str] = None,
     classes: Optional[Sequence[str]] = None,
     keep_targets: bool = False,
@@ -299,6 +300,8 @@ def make_config(
         init_labels (str): Where their labels come from.
         blocks (bool): Whether the student starts from blocks of the teacher.
             Defaults to False.
+        refit (bool): Whether the student, which was pruned from the teacher,
+            is fitted to it before training. Defaults to False.
         teacher_license (str, optional): What the teacher may be used under.
         classes (sequence[str], optional): Names of the classes in order.
         keep_targets (bool): Whether what the teacher says is kept with the
@@ -448,6 +451,8 @@ def make_config(
         cfg['custom_hooks'] = [
             dict(type='mmrazor.TeacherBlocksHook', images=256)
         ]
+    elif refit:
+        cfg['custom_hooks'] = [dict(type='mmrazor.RefitHook', images=256)]
     if has_head:
         cfg['optim_wrapper']['aux_head'] = of_head
         cfg['param_scheduler']['aux_head'] = []

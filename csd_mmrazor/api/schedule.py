@@ -20,7 +20,7 @@ class Schedule:
     Those of the fields up to ``epochs`` are fitted to the budget.
     """
 
-    init_rounds: int  # rounds before training
+    init_rounds: int  # rounds before training; 0: there are images
     rounds: int  # ... and before each epoch
     steps: int  # student steps an epoch
     epochs: int
@@ -153,6 +153,8 @@ class Timings:
     epoch: float  # what each epoch takes besides: report, checkpoint
     validation: float = 0.0  # one pass over the validation images
     choice: float = 0.0  # of the blocks that the student starts from
+    fit: float = 0.0  # of a pruned student to its teacher
+    imported: float = 0.0  # of the images to start with
 
     def seconds(self, schedule: Schedule, val_interval: int = 1) -> float:
         """Seconds that a run of a schedule takes."""
@@ -167,6 +169,8 @@ class Timings:
             )
             + validations * self.validation
             + self.choice
+            + self.fit
+            + self.imported
         )
 
 
@@ -235,7 +239,7 @@ def fit_steps(row: Schedule, steps: int) -> Schedule:
     each = steps // epochs
     return replace(
         row,
-        init_rounds=max(1, round(row.init_rounds * share)),
+        init_rounds=_initial(row, share),
         rounds=max(1, round(row.rounds * each / row.steps)),
         steps=each,
         epochs=epochs,
@@ -271,7 +275,7 @@ def fit_time(
     def scaled(factor: float, epochs: int) -> Schedule:
         return replace(
             row,
-            init_rounds=max(1, round(row.init_rounds * min(factor * 2, 1))),
+            init_rounds=_initial(row, min(factor * 2, 1)),
             rounds=max(1, round(row.rounds * factor)),
             steps=max(1, round(row.steps * factor)),
             epochs=epochs,
@@ -300,6 +304,11 @@ def fit_time(
         f'Give at least {math.ceil(1.1 * (passed + least / PLANNED))}s, '
         'better five times as much, or a number of student steps.'
     )
+
+
+def _initial(row: Schedule, share: float) -> int:
+    """A share of the initial rounds, one at least if there are any."""
+    return min(row.init_rounds, max(1, round(row.init_rounds * share)))
 
 
 def _filled(schedule: Schedule, fits: Any) -> Schedule:

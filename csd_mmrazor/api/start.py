@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
-import torch
 import torch.nn as nn
 
 from ..datasets import BankFolder
 from ..datasets.image_folder import digest_of_files, list_pictures
 from ..models.utils import bn_layers
+from .pruned import is_part
+
+# What students start from that had no weights of their own.
+BLOCKS, RANDOM = 'blocks of its teacher', 'random weights'
 
 
 def digest_of_weights(network: nn.Module) -> str:
@@ -55,6 +58,7 @@ def told_of_weights(
     student_weights: Optional[str],
     is_trained: bool,
     blocks: bool,
+    refit: bool = False,
 ) -> str:
     """What weights a student starts from, in words for its model card.
 
@@ -64,16 +68,18 @@ def told_of_weights(
         student_weights (str, optional): Where those of the student are from.
         is_trained (bool): Whether it decides much like the teacher.
         blocks (bool): Whether it is given blocks of the teacher.
+        refit (bool): Whether it is fitted to the teacher. Defaults to False.
 
     Returns:
         str: Empty where that is not known.
     """
     if blocks:
-        return 'blocks of its teacher'
+        return BLOCKS
     if student_weights is not None:
         return f'the weights in `{Path(student_weights).name}`'
-    if _is_part(student, teacher):
-        return 'weights of its teacher, from which it was pruned'
+    if is_part(student, teacher):
+        fitted = ', and was fitted to it' if refit else ''
+        return f'weights of its teacher, from which it was pruned{fitted}'
     if is_trained or _is_trained(student):
         return 'weights that had been trained before'
     layers = [
@@ -85,22 +91,7 @@ def told_of_weights(
         not layer.running_mean.any() and bool((layer.running_var == 1).all())
         for layer in layers
     )
-    return 'random weights' if is_new else ''
-
-
-def _is_part(student: nn.Module, teacher: nn.Module) -> bool:
-    """Whether each weight of a smaller network is one of another's."""
-    mine, its = student.state_dict(), teacher.state_dict()
-    if type(student) is not type(teacher) or mine.keys() != its.keys():
-        return False
-    sizes = [
-        sum(value.numel() for value in state.values()) for state in (mine, its)
-    ]
-    return sizes[0] < sizes[1] and all(
-        bool(torch.isin(value.cpu().float(), its[key].cpu().float()).all())
-        for key, value in mine.items()
-        if value.is_floating_point()
-    )
+    return RANDOM if is_new else ''
 
 
 def check_start(

@@ -4,7 +4,7 @@
 import math
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 import torch
 import torch.nn as nn
@@ -20,10 +20,12 @@ from ..models.utils import evaluating, load_weights, logits_of
 # of digits (one run each): those of 99.7 and 98.1 %, which agreed by 0.76 and
 # 0.57, fell to 65.0 and 76.1 % in 20 steps at 0.1, and to 97.8 and 97.2 % at
 # 0.01. One of 63.1 %, which agreed by 0.28, rose to 94.4, 96.1 and 82.2 % in
-# 400 steps at 0.1, 0.03 and 0.01. Three with random weights agreed by 0.
+# 400 steps at 0.1, 0.03 and 0.01. Three with random weights agreed by 0. One
+# that was fitted to its teacher, of 9.6 % before, rose to 88.2, 91.4 and
+# 90.9 % in 100 steps.
 RATES = {0.5: 0.01, 0.2: 0.03}
 # Images on which both are compared.
-_IMAGES = 512
+IMAGES = 512
 _BATCH = 256
 
 
@@ -53,16 +55,15 @@ def beyond_chance(one: Tensor, other: Tensor) -> float:
 
 
 def start_agreement(
-    student: nn.Module, networks: Networks, bank: Any
+    student: nn.Module, networks: Networks, images: Tensor
 ) -> float:
     """How far a student decides like the first teacher, see above.
 
     Args:
         student (nn.Module): As it came, on the teacher's device.
         networks (Networks): With the teacher.
-        bank (ImageBank): With images.
+        images (Tensor): (N, C, H, W), uint8.
     """
-    images = bank_images(bank, 'seen', _IMAGES)
     decided = teacher_decisions(networks, images)
     with evaluating(student), torch.no_grad():
         own = torch.cat(
@@ -110,7 +111,7 @@ def became_worse(
     what = 'accuracy on val'
     if start_top1 is None or top1 is None:
         images = bank_images(
-            runner.train_dataloader.dataset, 'held_out', _IMAGES
+            runner.train_dataloader.dataset, 'held_out', IMAGES
         )
         if not len(images):
             return ''

@@ -14,12 +14,14 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from ..datasets.bank_folder import INITIAL
+from ..datasets.bank_folder import IMPORTED
 from ..engine import SynthesisHook, TeacherBlocksHook
+from ..engine.agreement_images import bank_images
+from ..engine.hooks.refit_hook import fit_student, places_of
 from ..engine.synthesis import report_round
 from ..models.utils import evaluating, load_weights, logits_of
 from .schedule import Schedule, Timings
-from .trained_student import RATES, start_agreement
+from .trained_student import IMAGES, RATES, start_agreement
 
 # Steps of the rounds that are timed; longer rounds take as much longer.
 _ITERS = 10
@@ -40,10 +42,11 @@ class Trial:
     memory: int  # bytes that the process or the GPU took at most
     connector: int  # weights of the connectors
     teacher: Optional['Answers']  # None without validation images
-    # Of the student as it came with the teacher, beyond chance, 0..1.
+    # Of the student before training with the teacher, beyond chance, 0..1.
     agreement: float = 0.0
-    # Its accuracy then, if it seems trained and there is validation.
+    # Its accuracy as it came, if it seems trained and there is validation.
     start_top1: Optional[float] = None
+    imported: int = 0  # images to start with
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,10 @@ def run_trial(
     runner = Runner.from_cfg(_small(cfg, schedule, work_dir))
     algorithm = runner.model
     student = deepcopy(algorithm.architecture)
+    fitted_on = [
+        hook['images'] for hook in cfg.get('custom_hooks', ()) if _fits(hook)
+    ]
+    places = places_of(runner) if fitted_on else []
     weights = cfg['model']['student_ckpt']
     if weights is not None:
         load_weights(student, weights, 'student')
@@ -242,18 +249,35 @@ def run_trial(
     (hook,) = (h for h in runner.hooks if isinstance(h, SynthesisHook))
     assert hook.round_runner is not None
     rounds = hook.round_runner
-    made: Dict[int, List[float]] = {INITIAL: [], 0: []}
-    start, turn = time.perf_counter(), 0
-    while turn == 0 or (turn < 3 and _since(start) < seconds / 2):
-        turn += 1
-        for epoch, times in made.items():
-            before = time.perf_counter()
-            # One more than there are.
-            batch = rounds.make('trial', epoch, turn + 1, _ITERS)
-            times.append(_since(before))
-    agreement = 0.0
+    initial: List[float] = []
+    others: List[float] = []
+    start = time.perf_counter()
+    while not others or (len(others) < 3 and _since(start) < seconds / 2):
+        before = time.perf_counter()
+        # The bank takes no initial rounds after those of an epoch.
+        rounds.synthesizer.synthesize(
+            rounds.networks,
+            rounds.num_classes,
+            seed=len(others),
+            iters=_ITERS,
+            with_student=False,
+        )
+        initial.append(_since(before))
+        before = time.perf_counter()
+        # One more than there are.
+        batch = rounds.make('trial', 0, len(others) + 2, _ITERS)
+        others.append(_since(before))
+    agreement, fit_seconds = 0.0, 0.0
+    starts_as = deepcopy(student) if places else student
+    images = bank_images(rounds.bank, 'seen', IMAGES)
+    if places:
+        start = time.perf_counter()
+        # What it was fitted on would flatter it.
+        fit_student(rounds.networks, starts_as, images[::2], places)
+        fit_seconds = _since(start) * fitted_on[0] / len(images[::2])
+        images = images[1::2]
     if weights is not None:  # None: blocks of the teacher take their place
-        agreement = start_agreement(student, rounds.networks, rounds.bank)
+        agreement = start_agreement(starts_as, rounds.networks, images)
     if teacher is not None and agreement >= min(RATES):
         start_top1 = answers(
             student, loader, algorithm.data_preprocessor, classes
@@ -277,15 +301,17 @@ def run_trial(
         for hook in runner.hooks
         if isinstance(hook, TeacherBlocksHook)
     )
-    images = sum(each['images'] for each in cfg.get('custom_hooks', ()))
+    looked_at = sum(each['images'] for each in cfg.get('custom_hooks', ()))
     timings = Timings(
-        init_round=_mean(made[INITIAL]) * schedule.init_iters / _ITERS,
-        round=_mean(made[0]) * schedule.iters / _ITERS,
+        init_round=_mean(initial) * schedule.init_iters / _ITERS,
+        round=_mean(others) * schedule.iters / _ITERS,
         # The first of a few steps finds memory.
         step=_mean(steps[1:]),
         epoch=epoch_seconds,
         validation=val_seconds,
-        choice=choice * images / _LOOKED_AT,
+        choice=choice * looked_at / _LOOKED_AT,
+        fit=fit_seconds,
+        imported=hook.import_seconds,
     )
     return Trial(
         timings,
@@ -295,6 +321,7 @@ def run_trial(
         teacher,
         agreement,
         start_top1,
+        sum(s.count for s in rounds.bank.opened.shards if s.epoch == IMPORTED),
     )
 
 
@@ -306,12 +333,17 @@ def _small(cfg: Dict[str, Any], schedule: Schedule, work_dir: str) -> Config:
     )
     hook['synthesizer']['iters'] = 2
     small['default_hooks']['logger'] = dict(type='LoggerHook', interval=10**9)
-    for each in small.get('custom_hooks', ()):
-        each['images'] = _LOOKED_AT
+    # Fitting is tried, and timed, on its own.
+    hooks = [h for h in small.pop('custom_hooks', ()) if not _fits(h)]
+    small['custom_hooks'] = [dict(h, images=_LOOKED_AT) for h in hooks]
     small['train_cfg'].update(max_epochs=1)
     small['train_dataloader']['sampler']['num_samples'] = 2 * schedule.batch
     small.update(work_dir=work_dir, log_level='ERROR')
     return Config(small)
+
+
+def _fits(hook: Dict[str, Any]) -> bool:
+    return bool(hook['type'] == 'mmrazor.RefitHook')
 
 
 def _since(start: float) -> float:

@@ -7,7 +7,7 @@ import sys
 import warnings
 from typing import Any, Dict, List, Optional, Sequence
 
-from ..api import distill
+from ..api import Run, distill
 from ..api.config import METHODS, TASKS
 from .errors import concise_errors
 from .options import parse_value
@@ -75,6 +75,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help='start from blocks of the teacher, of which the student has '
         'fewer; default: if it can',
+    )
+    group.add_argument(
+        '--refit',
+        action=argparse.BooleanOptionalAction,
+        help='fit a student that was pruned from the teacher to it, before '
+        'training; default: if its weights are still those of the teacher',
     )
     group = parser.add_argument_group('the images')
     group.add_argument(
@@ -236,15 +242,31 @@ def main() -> None:
         run = distill(**arguments_of(args), plan_only=plan_only)
     if plan_only:
         return
-    reached = (
-        ''
-        if run.top1 is None
-        else f' reaches {run.top1:.2f} %, its teacher {run.teacher_top1:.2f} %'
-    )
     student = run.work_dir / 'student'
     print(
-        f'\nThe student{reached}. '
+        f'\nThe student{told_of(run)}. '
         + (f'It is in {student}' if student.is_dir() else 'It is not exported')
         + f'; the config is {run.config}'
         + (f', the report {run.report}.' if run.report else '.')
+    )
+
+
+def told_of(run: Run) -> str:
+    """How good a student is, as far as that is known."""
+    if run.top1 is not None:
+        return (
+            f' reaches {run.top1:.2f} %, its teacher {run.teacher_top1:.2f} %'
+        )
+    if run.agreement is None:
+        return ''
+    told = (
+        f' gives the same class as its teacher on {run.agreement:.1f} % of '
+        'the images that were held out from its training'
+    )
+    if run.estimate is None:
+        return f'{told}, too few of which it recognises for an estimate'
+    return (
+        f'{told}. An estimate from that: {run.estimate.top1:.1f} % of the '
+        f"teacher's accuracy, interval {run.estimate.low:.1f} to "
+        f'{run.estimate.high:.1f} %'
     )

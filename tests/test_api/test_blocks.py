@@ -14,6 +14,9 @@ from csd_mmrazor import distill
 from csd_mmrazor.api.blocks import blocks_of
 from csd_mmrazor.api.networks import Network
 from csd_mmrazor.cli.distill import arguments_of, parse_args
+from csd_mmrazor.engine.hooks import agreement_hook
+from csd_mmrazor.utils.accuracy import FITS, estimate_accuracy
+from csd_mmrazor.utils.scalars import read_scalars
 
 DEEP = """
 from torch import nn
@@ -100,7 +103,8 @@ def test_what_is_asked_for_and_cannot_be(deep):
         found(deep, deep(4), deep(2), given=True, student_weights='s.pth')
 
 
-def test_a_run_of_it(deep, tmp_path, capsys):
+def test_a_run_of_it(deep, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(agreement_hook, 'recognised', lambda *_: 80.0)
     teacher, student = trained(deep(4)), deep(2)
     arguments = dict(
         image_shape=(1, 12, 12),
@@ -131,6 +135,7 @@ def test_a_run_of_it(deep, tmp_path, capsys):
         )
     ]
     assert places[0] == 0 < places[1]
+    assert 'It gives the same class as its teacher on' in told
     log = next(run.work_dir.glob('*/*.log')).read_text()
     assert f'net.blocks {places[0]}, {places[1]} of 4' in log
     assert 'student at the start' in run.report.read_text()
@@ -138,6 +143,15 @@ def test_a_run_of_it(deep, tmp_path, capsys):
     again = distill(teacher, student, **arguments)
     assert 'it continues' in capsys.readouterr().out
     assert again.top1 is run.top1 is None
+    # Nothing else tells how good it is.
+    scalars = read_scalars(run.work_dir)
+    alike, number = (
+        scalars[f'{tag}/held_out_{name}'][run.plan.schedule.epochs]
+        for tag, name in (('agreement_mean', 'top1'), ('agreement', 'images'))
+    )
+    expected = estimate_accuracy(FITS['held_out'], alike, images=int(number))
+    for each in (run, again):
+        assert (each.agreement, each.estimate) == (alike, expected)
     record = json.loads((run.work_dir / 'distill.json').read_text())
     assert record['blocks'] is True
     with pytest.raises(ValueError, match='teacher_blocks=None there, False'):

@@ -21,6 +21,7 @@ from PIL import Image
 from csd_mmrazor.api.config import is_normalised
 from csd_mmrazor.api.start import digest_of_weights
 from csd_mmrazor.datasets import BankError, BankFolder
+from csd_mmrazor.models.synthesizers import ImageSynthesizer
 
 
 def process_state():
@@ -128,6 +129,7 @@ def test_the_figures(finished, home, net):
             right[name] += answer == 'abc'.index(path.parent.name)
     assert run.teacher_top1 == 100 * right['teacher'] / len(paths) > 80
     assert run.top1 == pytest.approx(100 * right['student'] / len(paths))
+    assert run.agreement is run.estimate is None
 
 
 def test_its_config_gives_the_same_weights(finished, forked, tmp_path):
@@ -256,9 +258,18 @@ def test_files_of_others_are_kept(name, teacher, net, call, tmp_path):
     assert path.read_text() == 'mine'
 
 
-def test_a_plan_writes_nothing_on_any_device(teacher, net, call, tmp_path):
+def test_a_plan_writes_nothing_on_any_device(
+    teacher, net, call, tmp_path, capsys, monkeypatch
+):
     """A folder beside the work dir has a name of any kind, too."""
     student = net(4)
+    timed, make = [], ImageSynthesizer.synthesize
+
+    def note(*args, with_student=True, **kwargs):
+        timed.append((with_student, kwargs['iters']))
+        return make(*args, with_student=with_student, **kwargs)
+
+    monkeypatch.setattr(ImageSynthesizer, 'synthesize', note)
     beside = tmp_path / '.run_plan'
     beside.mkdir()
     torch.set_default_device('meta')
@@ -268,6 +279,10 @@ def test_a_plan_writes_nothing_on_any_device(teacher, net, call, tmp_path):
     finally:
         torch.set_default_device(None)
     assert [path.name for path in tmp_path.iterdir()] == [beside.name]
+    # Rounds of both kinds are timed, which is said before.
+    assert timed[-2:] == [(False, 10), (True, 10)]
+    told = capsys.readouterr().out
+    assert 0 < told.find('trial: some rounds') < told.find('plan: ')
 
 
 def test_an_export_that_fails(teacher, net, call, monkeypatch):
@@ -439,9 +454,12 @@ def test_what_is_compiled(teacher, net, call):
     assert fast == dict(plain, compile=True, graph=True)
 
 
-def test_a_bank_to_start_with(finished, teacher, net, call):
+def test_a_bank_to_start_with(finished, teacher, net, call, capsys):
     bank = finished['run'].work_dir / 'bank'
     run = call(teacher, net(4), budget=3, init_bank=bank)
+    # Whose time is told in place of rounds, of which there are none.
+    assert run.plan.schedule.init_rounds == 0 < run.plan.timings.imported
+    assert ' a round, and those to start with; ' in capsys.readouterr().out
     before, after = (
         BankFolder(folder) for folder in (bank, run.work_dir / 'bank')
     )
@@ -500,7 +518,7 @@ def test_names_of_classes_reach_the_bank(
     described = json.loads((run.work_dir / 'student/student.json').read_text())
     assert described['classes'] == names
     card = (run.work_dir / 'student/README.md').read_text()
-    assert '- It started from random weights\n' in card
+    assert '- The student started from random weights\n' in card
     # A warning of the log, which a call that finds the run done gives too.
     (told,) = (w for w in run.warnings if 'images for another class' in w)
     record = json.loads((run.work_dir / 'distill.json').read_text())

@@ -84,6 +84,12 @@ def test_steps(row, steps):
         assert share == pytest.approx(expected, rel=0.15)
 
 
+def test_no_round_is_planned_where_there_are_images():
+    row = replace(SCHEDULES['grey'], init_rounds=0)
+    assert fit_steps(row, 100).init_rounds == 0
+    assert fit_time(row, MACHINES['small'], 600).init_rounds == 0
+
+
 @pytest.mark.parametrize('row', ['grey', 'small', 'large'])
 @pytest.mark.parametrize('machine', MACHINES)
 @pytest.mark.parametrize('seconds', [600, 900, 3600, 7200, 36_000, 360_000])
@@ -105,9 +111,10 @@ def test_the_seconds_of_a_schedule():
         SCHEDULES['grey'], init_rounds=2, rounds=3, steps=5, epochs=3
     )
     timings = Timings(
-        init_round=7, round=11, step=13, epoch=17, validation=19, choice=23
+        **dict(init_round=7, round=11, step=13, epoch=17, validation=19),
+        **dict(choice=23, fit=29, imported=31),
     )
-    by_hand = 2 * 7 + 3 * (3 * 11 + 5 * 13 + 17) + 2 * 19 + 23
+    by_hand = 2 * 7 + 3 * (3 * 11 + 5 * 13 + 17) + 2 * 19 + 23 + 29 + 31
     assert timings.seconds(schedule, val_interval=2) == by_hand
     size = schedule.synthesis_batch
     assert schedule.images == (2 + 9) * size

@@ -63,6 +63,12 @@ def pruned(teacher, places):
         ('new', dict(student_weights='/home/s.pt'), 'the weights in `s.pt`'),
         ('trained', {}, 'weights that had been trained before'),
         ('pruned', {}, 'weights of its teacher, from which it was pruned'),
+        (
+            'pruned',
+            dict(refit=True),
+            'weights of its teacher, from which it was pruned, and was fitted '
+            'to it',
+        ),
         # Of a hub, whose files may lack the number of batches.
         ('of statistics', {}, ''),
         ('without BN', {}, ''),

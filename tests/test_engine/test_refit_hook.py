@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import build, network
+from helpers import PROBE, build, network
 from mmengine.hooks import Hook
 
 from csd_mmrazor.engine import SynthesisHook
@@ -161,6 +161,33 @@ def test_what_would_become_worse_stays(tiny_runner, options, monkeypatch):
     monkeypatch.setattr(refit_hook, 'refit', worse)
     assert equal(trained(runner)[0], start)
     assert 'RefitHook left the student as it was' in log_of(runner)
+
+
+def test_two_processes_start_from_the_same(
+    tiny_config, options, forked, tmp_path
+):
+    (tmp_path / 'probe.py').write_text(PROBE)
+    options['custom_hooks'] = [HOOK, dict(type='Probe')]
+    cfg = tiny_config(
+        **options,
+        **{'train_cfg.max_epochs': 1, f'{SYNTHESIS}.rehearsal': False},
+        custom_imports=dict(imports=['csd_mmrazor', 'probe']),
+    )
+    for name in ('experiment_name', 'work_dir'):
+        cfg.pop(name)
+    cfg.dump(tmp_path / 'config.py')
+    done = forked(
+        *('config.py', '--work-dir', 'two'),
+        processes=2,
+        setup='sys.path.insert(0, os.getcwd())',
+    )
+    assert done.status == [0, 0], done.output[-3000:]
+    found = re.findall(r'PROBE (\d) (\w+)', done.output)
+    ranks = [{d for r, d in found if r == rank} for rank in '01']
+    # At the start and at the end.
+    assert ranks[0] == ranks[1] and len(ranks[0]) == 2
+    # The first process alone fits it, by images of both.
+    assert done.output.count('were fitted to the teacher') == 1
 
 
 REFUSED = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import NET, build, network
+from helpers import NET, PROBE, build, network
 from mmengine.hooks import Hook
 from PIL import Image
 
@@ -160,28 +160,6 @@ def test_killed_or_rehearsed_it_is_the_same_bit_by_bit(tiny_runner, options):
     assert len(tried) == 5
     for one, other in zip(tried, whole):
         assert equal(one, other)
-
-
-PROBE = """
-import hashlib
-from mmengine.dist import get_rank
-from mmengine.hooks import Hook
-from PIL import Image
-from mmengine.registry import HOOKS
-
-
-@HOOKS.register_module()
-class Probe(Hook):
-    priority = 'VERY_LOW'
-
-    def before_train(self, runner):
-        joined = hashlib.sha256()
-        for value in runner.model.module.student.state_dict().values():
-            joined.update(value.cpu().numpy().tobytes())
-        print('PROBE', get_rank(), joined.hexdigest(), flush=True)
-
-    after_train = before_train
-"""
 
 
 def test_two_processes_start_from_the_same(

@@ -1,14 +1,15 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import time
-from typing import Any, List
+from typing import Any, List, Tuple
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
+from torch import Tensor, nn
 
 from ...models.synthesizers import Networks
-from ...models.utils import Place, find_refittable, refit
+from ...models.utils import Likeness, Place, find_refittable, refit
 from ...utils import check_integer
 from ..run_plan import is_training
 from .teacher_blocks_hook import (
@@ -63,17 +64,12 @@ class RefitHook(Hook):
         if runner.iter:
             return
         networks = Networks.from_algorithm(runner.model)
-        student, teacher = networks.student, networks.each_teacher[0]
+        student = networks.student
         start = time.perf_counter()
         images = early_images(runner, self.images)
         found: List[Any] = [None, None]
         if is_main_process():
-            device = next(teacher.parameters()).device
-            inputs = networks.normalize(images.to(device))
-            own = {k: v.clone() for k, v in student.state_dict().items()}
-            likeness = refit(teacher, student, inputs, self.places)
-            if not likeness[1].kl < likeness[0].kl:
-                student.load_state_dict(own)
+            likeness = fit_student(networks, student, images, self.places)
             state = student.state_dict()
             found = [likeness, {k: v.cpu() for k, v in state.items()}]
         broadcast_object_list(found)
@@ -95,6 +91,29 @@ class RefitHook(Hook):
             f'(before: {100 * before.agreement:.1f}), KL {after.kl:.3f} '
             f'({before.kl:.3f}); {time.perf_counter() - start:.0f} s.'
         )
+
+
+def fit_student(
+    networks: Networks, student: nn.Module, images: Tensor, places: List[Place]
+) -> Tuple[Likeness, Likeness]:
+    """Fit a student, unless its answers would become less like the teacher's.
+
+    Args:
+        networks (Networks): With the teacher.
+        student (nn.Module): The pruned one, which is changed.
+        images (Tensor): (N, C, H, W), uint8.
+        places (list[Place]): Layers of it that can be fitted.
+
+    Returns:
+        tuple[Likeness, Likeness]: As of :func:`refit`.
+    """
+    teacher = networks.each_teacher[0]
+    inputs = networks.normalize(images.to(next(teacher.parameters()).device))
+    own = {k: v.clone() for k, v in student.state_dict().items()}
+    before, after = refit(teacher, student, inputs, places)
+    if not after.kl < before.kl:
+        student.load_state_dict(own)
+    return before, after
 
 
 def places_of(runner: Runner) -> List[Place]:

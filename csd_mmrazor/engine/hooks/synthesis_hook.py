@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import time
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
@@ -179,6 +180,7 @@ class SynthesisHook(Hook):
         # The work dir of which a run is to say what it would do, and end.
         self.plan_for: Optional[str] = None
         self.round_runner: Optional[RoundRunner] = None
+        self.import_seconds = 0.0  # that images to start with took
         self.clock = RunClock()
 
     def before_train(self, runner: Runner) -> None:
@@ -212,6 +214,7 @@ class SynthesisHook(Hook):
         if self.plan_for is not None:
             self._say_plan(runner, networks, image_shape, num_classes)
         made_from = origins_of(runner, self, networks, seed)
+        begun = time.perf_counter()
         bank = open_bank(
             runner,
             self.bank_dir,
@@ -230,6 +233,8 @@ class SynthesisHook(Hook):
             (seed, TARGETS),
         )
         complete_targets(bank, targets)
+        if bank.init_bank is not None:
+            self.import_seconds = time.perf_counter() - begun
         rounds = self._rounds_of_epoch * runner.max_epochs
         bank.reserve(
             len(bank)

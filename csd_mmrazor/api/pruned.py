@@ -1,0 +1,90 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Whether a student is its teacher pruned, and is fitted to it."""
+
+from typing import Dict, List, Optional
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from ..models.utils import Place, find_refittable
+from .blocks import as_in_run
+from .networks import Network
+
+
+def pruned_places(
+    given: Optional[bool],
+    networks: Dict[str, Network],
+    copies: Dict[str, nn.Module],
+    inputs: Tensor,
+) -> List[Place]:
+    """The layers of a pruned student that are fitted to its teacher.
+
+    Args:
+        given (bool, optional): Whether they shall be. None: if one of them is
+            a convolution, and all weights of the student are some of the
+            teacher's. The classifier alone is no gain: what it gets is not
+            what it got from the teacher's other layers, and BN layers change
+            it again in training. Of a network of digits all of whose channels
+            were pruned, 150 steps left 7.8 % with it, 88.9 without (one run).
+        networks (dict[str, Network]): 'teacher' and 'student'.
+        copies (dict[str, nn.Module]): Copies of them, on the CPU.
+        inputs (Tensor): (N, C, H, W), normalised.
+
+    Returns:
+        list[Place]: Empty if it keeps its weights.
+
+    Raises:
+        ValueError: If they shall be, but there are none.
+    """
+    if given is False:
+        return []
+    teacher, student = copies['teacher'], copies['student']
+    if given is None and not is_part(student, teacher):
+        return []
+    why, places = _not_pruned(student, teacher), []
+    if not why:
+        why = 'no layer of the student lost inputs and kept all its outputs'
+        in_run = as_in_run(networks['student'], student)
+        places = find_refittable(
+            as_in_run(networks['teacher'], teacher), in_run, inputs
+        )
+        kinds = [type(in_run.get_submodule(place.layer)) for place in places]
+        if given is None and nn.Conv2d not in kinds:
+            return []
+    if given and not places:
+        raise ValueError(
+            'refit=True fits a student to the teacher from which it was '
+            f'pruned, but {why}: leave it out.'
+        )
+    return places
+
+
+def is_part(student: nn.Module, teacher: nn.Module) -> bool:
+    """Whether each weight of a smaller network is one of another's."""
+    mine, its = student.state_dict(), teacher.state_dict()
+    if type(student) is not type(teacher) or mine.keys() != its.keys():
+        return False
+    sizes = [
+        sum(value.numel() for value in state.values()) for state in (mine, its)
+    ]
+    return sizes[0] < sizes[1] and all(
+        bool(torch.isin(value.cpu().float(), its[key].cpu().float()).all())
+        for key, value in mine.items()
+        if value.is_floating_point()
+    )
+
+
+def _not_pruned(student: nn.Module, teacher: nn.Module) -> str:
+    """Why shapes of weights are not those that pruning channels leaves."""
+    mine, its = (
+        {key: tuple(value.shape) for key, value in net.state_dict().items()}
+        for net in (student, teacher)
+    )
+    for name in sorted(mine.keys() ^ its.keys()):
+        return f'{name} is in one of the two alone'
+    for name, shape in mine.items():
+        whole = its[name]
+        if len(shape) != len(whole) or any(map(int.__gt__, shape, whole)):
+            return f'{name} is {shape} in the student, {whole} in the teacher'
+    return '' if mine != its else 'both are of one size'
