@@ -36,6 +36,7 @@ from ..utils import check_integer, parse_config, work_dir_lock, write_file
 from ..utils.accuracy import Accuracy
 from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments, check_positive, check_value
+from ..utils.files import parse_json
 from ..utils.imports import lend
 from .blocks import blocks_of
 from .config import Inputs, is_normalised, make_config, normalisation
@@ -1017,7 +1018,7 @@ def _read_record(
             )
         return None
     try:
-        record = json.loads(path.read_text(encoding='utf-8'))
+        record = parse_json(path.read_text(encoding='utf-8'), deepest=100)
         _plan_of(record['plan'])
         there = dict(record['request'])
         list(record['warnings']), record['teacher_top1']

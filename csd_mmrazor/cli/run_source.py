@@ -2,7 +2,6 @@
 """The run that a command is given, and its networks."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -21,7 +20,7 @@ from ..export import (
     read_run_config,
 )
 from ..models.utils import build_teacher, check_weights, load_weights
-from ..utils import NO_FILE, check_teachers
+from ..utils import NO_FILE, check_teachers, read_object
 from .config_files import read_config
 
 
@@ -60,11 +59,7 @@ def add_run_arguments(
 
 def has_key(path: Path, key: str) -> bool:
     """Whether a file is JSON that a command wrote, which has such a key."""
-    try:
-        found = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and key in found
+    return key in read_object(path)
 
 
 class Run:

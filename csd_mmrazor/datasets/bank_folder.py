@@ -19,7 +19,7 @@ from typing import (
 
 import numpy as np
 
-from ..utils.files import own_file, write_file
+from ..utils.files import own_file, parse_json, write_file
 from ..utils.stopping import stop_if_asked
 from ..utils.threads import in_threads
 from .held_out import HeldOut
@@ -43,7 +43,6 @@ from .manifest import (
     Shard,
     TargetKind,
     is_own_name,
-    parse_json,
 )
 from .shard_files import (
     INDEX,

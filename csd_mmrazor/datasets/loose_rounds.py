@@ -13,8 +13,8 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
-from ..utils.files import own_file, write_file
-from .manifest import NUMBER, Shard, TargetKind, parse_json, parse_shard
+from ..utils.files import own_file, parse_json, write_file
+from .manifest import NUMBER, Shard, TargetKind, parse_shard
 
 _NOTE_NAME = re.compile(rf'note_{NUMBER}\.json')
 _SHA256 = re.compile(r'[0-9a-f]{64}')

@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
-from ..utils.files import own_file, write_file
+from ..utils.files import own_file, parse_json, write_file
 from .held_out import HeldOut
 
 # What ``Shard.epoch`` is for images that no training epoch asked for.
@@ -264,23 +264,6 @@ def _append(path: Path, start: int, content: bytes) -> None:
         raise OSError(
             error.errno, f'{error.strerror}; not written', str(path)
         ) from error
-
-
-def parse_json(text: str) -> Any:
-    """Read a text that anybody may have written.
-
-    Raises:
-        ValueError: If it is no JSON, or nested too deeply.
-    """
-    depth = 0
-    # The parser recurses without a limit of its own: it would crash. What is
-    # in strings does not count.
-    bare = re.sub(r'"(?:[^"\\]|\\.)*"?', '', text, flags=re.DOTALL)
-    for bracket in re.findall(r'[][{}]', bare):
-        depth += 1 if bracket in '[{' else -1
-        if depth > 9:
-            raise ValueError('nested too deeply')
-    return json.loads(text)
 
 
 def _parse_part(found: Dict[str, Any]) -> LogPart:

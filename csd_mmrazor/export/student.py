@@ -24,7 +24,7 @@ from mmrazor.registry import MODELS
 
 from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import load_weights
-from ..utils import write_file, write_safetensors
+from ..utils import read_object, write_file, write_safetensors
 from ..utils.public import public
 from ..version import __version__
 from .card import (
@@ -368,11 +368,7 @@ def plain_student(
 
 def is_export(out: PathLike) -> bool:
     """Whether ``OUT.pth`` is what an earlier export left."""
-    try:
-        text = Path(out).with_suffix('.json').read_text(encoding='utf-8')
-        told = json.loads(text).get('exported_by')
-    except (OSError, ValueError, AttributeError):
-        return False
+    told = read_object(Path(out).with_suffix('.json')).get('exported_by')
     return str(told).startswith('csd_mmrazor ')
 
 

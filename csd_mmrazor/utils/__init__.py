@@ -11,7 +11,13 @@ from .checkpoints import (
     verify_archive,
 )
 from .downloads import download_to
-from .files import own_file, path_below, work_dir_lock, write_file
+from .files import (
+    own_file,
+    path_below,
+    read_object,
+    work_dir_lock,
+    write_file,
+)
 from .plain_config import (
     config_of_checkpoint,
     configs_of_starts,
@@ -48,6 +54,7 @@ __all__ = [
     'load_file',
     'load_pickle',
     'own_file',
+    'read_object',
     'parse_config',
     'path_below',
     'register_alias',

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import hashlib
+import json
 import os
 import os.path as osp
 import re
@@ -7,7 +8,7 @@ import socket
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator, Optional, Union
+from typing import Any, Dict, Iterator, Optional, Union
 
 try:
     import fcntl
@@ -15,6 +16,8 @@ except ImportError:  # Windows
     fcntl = None
 
 _ATTEMPTS = 3
+# Brackets within each other in what commands write, as of arguments.
+_DEEPEST = 100
 # The writer's host and process, and what no two writers share. Earlier
 # releases had the process alone.
 _TEMPORARY = re.compile(r'\..+\.(?:([0-9a-f]{8})-(\d+)-[0-9a-f]{8}|\d+)\.tmp')
@@ -98,6 +101,44 @@ def write_file(path: Union[str, Path], content: bytes) -> None:
                 error.errno, f'{error.strerror}; not written', str(path)
             ) from error
         raise
+
+
+def parse_json(text: str, deepest: int = 9) -> Any:
+    """Read a text that anybody may have written.
+
+    Args:
+        text (str): The text.
+        deepest (int): How many brackets may be within each other. Defaults
+            to 9.
+
+    Raises:
+        ValueError: If it is no JSON, or nested too deeply.
+    """
+    depth = 0
+    # The parser recurses without a limit of its own: it would crash. What is
+    # in strings does not count.
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"?', '', text, flags=re.DOTALL)
+    for bracket in re.findall(r'[][{}]', bare):
+        depth += 1 if bracket in '[{' else -1
+        if depth > deepest:
+            raise ValueError('nested too deeply')
+    return json.loads(text)
+
+
+def read_object(path: Union[str, Path]) -> Dict[str, Any]:
+    """What a file of JSON says, if it is an object.
+
+    Args:
+        path (str | Path): The file.
+
+    Returns:
+        dict[str, Any]: Empty if there is none, or something else.
+    """
+    try:
+        found = parse_json(Path(path).read_text(encoding='utf-8'), _DEEPEST)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def path_below(folder: Union[str, Path], name: str, argument: str) -> Path:

@@ -205,7 +205,10 @@ def test_other_weights_in_its_work_dir_are_refused(
     [
         *(
             ('distill.json', content, 'distill.json is damaged')
-            for content in (b'', b'{', b'null', b'[]', b'\xff', b'{"plan": 3}')
+            for content in (
+                *(b'', b'{', b'null', b'[]', b'\xff', b'{"plan": 3}'),
+                b'[' * 100_000,
+            )
         ),
         *(
             ('config.py', content, 'config.py is not what this call makes')

@@ -8,6 +8,7 @@ import pytest
 from csd_mmrazor.utils import (
     files,
     path_below,
+    read_object,
     work_dir_lock,
     write_file,
 )
@@ -132,3 +133,23 @@ def test_a_file_that_another_node_swept_away_is_written_again(
     write_file(path, b'new')
     assert path.read_bytes() == b'new' and len(swept) == 2
     assert os.listdir(tmp_path) == ['file']
+
+
+@pytest.mark.parametrize(
+    'content, found',
+    [
+        (b'{"a": 1}', dict(a=1)),
+        (b'[1]', {}),
+        (b'{"a": ', {}),
+        (b'\xff', {}),
+        (b'[' * 100_000, {}),
+        (b'{"a": "%s"}' % (b'[' * 200), dict(a='[' * 200)),
+        (None, {}),
+    ],
+)
+def test_what_is_no_object_of_json_says_nothing(content, found, tmp_path):
+    path = tmp_path / 'a.json'
+    if content is not None:
+        path.write_bytes(content)
+    assert read_object(path) == found
+    assert read_object(tmp_path) == {}

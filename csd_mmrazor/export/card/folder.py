@@ -1,11 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """All networks of a folder, in the one README that the Hub shows."""
 
-import json
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
-from ...utils import write_file
+from ...utils import read_object, write_file
 from .layout import MARK, is_card_of
 
 _START = '<!-- networks in this folder -->'
@@ -63,16 +62,13 @@ def _rows(folder: Path) -> List[str]:
 def _described(folder: Path) -> Iterator[Tuple[Path, Dict[str, Any]]]:
     """Networks with what is told of them."""
     for path in sorted(folder.glob('*.json')):
-        try:
-            told = json.loads(path.read_text(encoding='utf-8'))
-        except (OSError, ValueError):
-            continue
+        told = read_object(path)
         for key, suffix in (
             ('quantized_by', '.onnx'),
             ('exported_by', '.pth'),
         ):
             file = path.with_suffix(suffix)
-            if isinstance(told, dict) and key in told and file.is_file():
+            if key in told and file.is_file():
                 yield file, told
 
 

@@ -2,7 +2,6 @@
 """Networks of a run and how they were trained, in words."""
 
 import copy
-import json
 from pathlib import Path
 from typing import Any, List, Tuple
 
@@ -10,6 +9,7 @@ from mmengine.config import Config
 
 from ...datasets import BankFolder
 from ...models.synthesizers.objective import PRIORS_WITHOUT_BN
+from ...utils import read_object
 from ...utils.scalars import read_scalars
 from .config_parts import is_text, part_name
 
@@ -151,11 +151,9 @@ def _copy_of(path: Path, key: str) -> Tuple[bool, str]:
     """
     if path.parent.name != 'networks':
         return False, ''
-    try:
-        text = (path.parents[1] / 'distill.json').read_text(encoding='utf-8')
-        note = json.loads(text)['start'][key]
-    except FileNotFoundError:
+    record = path.parents[1] / 'distill.json'
+    if not record.exists():
         return path.stem in ('student', 'teacher'), ''
-    except (OSError, ValueError, KeyError, TypeError):
-        return True, ''
+    start = read_object(record).get('start')
+    note = start.get(key) if isinstance(start, dict) else None
     return True, note if is_text(note) else ''

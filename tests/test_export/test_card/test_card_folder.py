@@ -4,7 +4,7 @@ import json
 from card_helpers import export
 from helpers import front_of
 
-from csd_mmrazor.export import list_networks
+from csd_mmrazor.export import is_export, list_networks
 from csd_mmrazor.export.card import card_path
 
 
@@ -64,6 +64,12 @@ def test_each_network_of_a_folder_has_a_row(tmp_path):
     (tmp_path / 'b.pth').unlink()
     list_networks(tmp_path)
     assert readme.read_text() == alone
+
+
+def test_whatever_else_is_in_the_folder(tmp_path):
+    (tmp_path / 'deep.json').write_text('[' * 100_000)
+    assert export(tmp_path, 'a.pth').card.is_file()
+    assert not is_export(tmp_path / 'deep.pth')
 
 
 def test_a_readme_of_somebody_else_stays(tmp_path):
