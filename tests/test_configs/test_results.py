@@ -125,7 +125,7 @@ def test_the_summaries_have_the_means_of_the_pair():
         for line in (ROOT / 'docs/results.md').read_text().splitlines()
         if re.match(r'\| \**`\w+`.* \| (blocks of|random)', line)
     ]
-    assert len(table) == 10
+    assert len(table) == 11
     for name, _, budget, *cells in table:
         method = f'{name.split("`")[1]}, {budget}'
         mean, seeds = means[method]
@@ -140,8 +140,20 @@ def test_the_summaries_have_the_means_of_the_pair():
     assert f'**{real - off:.1f} points below the same one on real' in summary
     scratch = means['csd_fast_scratch, quarter'][0]
     assert f'reaches {fast:.1f} % from blocks of its teacher and ' in summary
-    assert f'and {scratch:.1f} % from scratch. From scratch' in summary
-    assert f'8 minutes give {scratch:.1f} %' in readme
+    whole = means['csd_off_scratch, small'][0]
+    assert (
+        f'and {scratch:.1f} % from scratch; at the small one, {off:.1f} and '
+        f'{whole:.1f} %.' in summary
+    )
+    others = max(means[f'{m}, small'][0] for m in ('fast', 'nayer', 'cmi'))
+    assert f'ours has {whole:.1f} % where the best of the other' in summary
+    assert f'Fast-Datafree, has {others:.1f} % (one seed each)' in summary
+    assert f'by {whole - others:.1f} points or more' in summary
+    assert (
+        f'brings {off - whole:.1f} points at the small budget and '
+        f'{fast - scratch:.1f} at the quarter one' in summary
+    )
+    assert f'random weights: {scratch:.1f} and {whole:.1f} %' in readme
     assert f'gives {off:.1f} % (one seed), or {real:.1f} % on the' in readme
 
 
