@@ -2,6 +2,7 @@
 """A classifier as an ONNX file."""
 
 import tempfile
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Optional, Sequence, Union
@@ -107,7 +108,8 @@ def check_onnx() -> None:
     """Check that what torch's exporter needs is installed.
 
     Raises:
-        ImportError: If a package is missing; says which.
+        ImportError: If a package is missing or cannot be imported; says
+            which.
     """
     missing = [n for n in ('onnx', 'onnxscript') if find_spec(n) is None]
     if missing:
@@ -115,6 +117,15 @@ def check_onnx() -> None:
             "torch's ONNX exporter needs packages that are not installed: "
             f'pip install {" ".join(missing)}'
         )
+    for name in ('onnx', 'onnxscript'):
+        try:
+            import_module(name)
+        except Exception as error:
+            raise ImportError(
+                f"torch's ONNX exporter needs {name}, which is installed but "
+                f'cannot be imported ({type(error).__name__}: {error}). '
+                f'Install it again: pip install --force-reinstall {name}'
+            ) from error
 
 
 def _compare(

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
+import sys
 
 import pytest
 import torch
@@ -48,6 +49,16 @@ def test_onnx_that_is_not_the_student_is_told(tmp_path, student, monkeypatch):
 def test_onnx_without_its_packages(tmp_path, student, monkeypatch):
     monkeypatch.setattr('csd_mmrazor.export.onnx.find_spec', lambda name: None)
     with pytest.raises(ImportError, match='pip install onnx onnxscript'):
+        export_onnx(student, (3, 32, 32), tmp_path / 'student.onnx')
+
+
+def test_onnx_with_a_package_that_cannot_be_imported(
+    tmp_path, student, monkeypatch
+):
+    (tmp_path / 'onnxscript.py').write_text('raise OSError("damaged")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'onnxscript', raising=False)
+    with pytest.raises(ImportError, match='onnxscript, .*OSError: damaged'):
         export_onnx(student, (3, 32, 32), tmp_path / 'student.onnx')
 
 

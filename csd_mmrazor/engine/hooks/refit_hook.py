@@ -68,6 +68,10 @@ class RefitHook(Hook):
         start = time.perf_counter()
         images = early_images(runner, self.images)
         found: List[Any] = [None, None]
+        runner.logger.info(
+            f'Fitting {len(self.places)} layers of the pruned student to the '
+            f'teacher, on {len(images)} images of the bank'
+        )
         if is_main_process():
             likeness = fit_student(networks, student, images, self.places)
             state = student.state_dict()

@@ -136,7 +136,7 @@ def quantized_card(
         has_teacher=bool(teachers),
         teacher_license=teacher_license,
         reveals=' '.join(reveals),
-        files=f'`{out.name}` takes batches of normalised images, of any size; '
+        files=f'`{out.name}` takes any number of normalised images at a time; '
         f'`{out.stem}.json` contains their shape, mean and std (for pixels in '
         '0..255), and what was measured.',
     )
