@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from ..datasets import BankFolder, ImageBank
-from ..engine.agreement_images import bank_images, compare, recognised
+from ..engine.agreement_images import bank_images, bank_labels, compare
 from ..export import find_checkpoint
 from ..models.preprocessors import normalize_images
 from ..models.synthesizers import Networks
@@ -30,9 +30,6 @@ from .processes import speak_utf8
 from .run_source import Run, add_run_arguments, has_key, is_teacher
 
 _IMAGES = 2000
-# In percent. Below it, two good students were above their interval
-# (docs/label_free.md).
-_WELL_RECOGNISED = 90
 _WRITTEN_BY = f'csd_mmrazor {__version__}'
 
 
@@ -95,14 +92,23 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
         None,
         partial(normalize_images, preprocessor=preprocessor),
     )
-    found = compare(networks, dict(student=student), images)['student']
+    labels = bank_labels(bank, name, args.images)
+    found = compare(networks, dict(student=student), images, labels)['student']
     if not math.isfinite(found['top1']):
         raise ValueError(
             f'--model {args.model} computes NaN or Inf on images of '
             f'{run.bank}: its training diverged. Take an earlier checkpoint.'
         )
     fit = FITS[name]
-    share = recognised(networks, bank, name, args.images)
+    share = found['recognised']
+    confident = int(found['confident_images'])
+    top1: Dict[str, Any] = dict(top1=None, low=None, high=None, confident=None)
+    if share >= RECOGNISED and confident:
+        estimated = estimate_accuracy(
+            fit, found['confident'], accuracy, confident
+        )
+        top1 = {k: round(v, 1) for k, v in estimated._asdict().items()}
+        top1['confident'] = round(found['confident'], 2)
     told = dict(
         estimated_by=_WRITTEN_BY,
         # Where a file is, is private.
@@ -116,16 +122,10 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
         kl=round(found['kl'], 4),
         ece=round(found['ece'], 2),
         recognised=round(share, 1),
+        confident_images=confident,
         teacher_accuracy=accuracy,
         of='real images' if accuracy else "the teacher's accuracy",
-        **{
-            key: round(value, 1)
-            for key, value in estimate_accuracy(
-                fit, found['top1'], accuracy, len(images)
-            )
-            ._asdict()
-            .items()
-        },
+        **top1,
         interval=COVERAGE,
         mean_error=round(fit.mean_error, 1),
         worst_error=round(fit.worst_error, 1),
@@ -189,11 +189,29 @@ def _notes(told: Dict[str, Any]) -> List[str]:
     lines = [
         f'The student of {told["weights"]} decides like its {teacher} on '
         f'{told["agreement"]:.1f} % of {told["images"]} {kind} images.',
+    ]
+    if not told['confident_images']:
+        return [
+            *lines,
+            'WARNING: the teacher is sure of none of these images, so no '
+            'accuracy is estimated.',
+        ]
+    if told['top1'] is None:
+        return [
+            *lines,
+            f'WARNING: the teacher takes only {told["recognised"]:.1f} % of '
+            'these images for the class of their label. They are none of its '
+            'classes, so no accuracy is estimated: that was measured where '
+            f'{RECOGNISED:.0f} % or more are.',
+        ]
+    lines += [
+        f'On the {told["confident_images"]} of them that the teacher is sure '
+        f'of, it does on {told["confident"]:.1f} %.',
         f'Estimated accuracy: {told["top1"]:.1f}{of}, '
         f'{told["low"]:.1f} to {told["high"]:.1f}.',
         error_of(FITS['held_out' if told['are_held_out'] else 'seen']),
     ]
-    few = few_images(told['images'])
+    few = few_images(told['confident_images'])
     if few:
         lines.append(f'WARNING: {few}')
     if not told['are_held_out']:
@@ -201,20 +219,6 @@ def _notes(told: Dict[str, Any]) -> List[str]:
             'WARNING: no images of this bank are held out from training '
             '(train_dataloader.dataset.held_out), so the student was trained '
             'on those that it is measured by.'
-        )
-    if told['recognised'] < RECOGNISED:
-        lines.append(
-            f'WARNING: the teacher takes only {told["recognised"]:.1f} % of '
-            'these images for the class of their label. They are none of its '
-            'classes, and the estimate does not hold: it was measured where '
-            f'{RECOGNISED:.0f} % or more are.'
-        )
-    elif told['recognised'] < _WELL_RECOGNISED:
-        lines.append(
-            f'NOTE: the teacher takes {told["recognised"]:.1f} % of these '
-            'images for the class of their label. A student that learned the '
-            'labels may disagree with it on the others, and be far better '
-            'than this.'
         )
     if told['teacher_accuracy'] is None:
         lines.append(

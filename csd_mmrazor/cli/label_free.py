@@ -52,7 +52,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from ..engine import AgreementHook
-from ..engine.agreement_images import recognised, spread
+from ..engine.agreement_images import spread
 from ..engine.measure import unnoticed
 from ..engine.student_choice import (
     CANDIDATES,
@@ -65,7 +65,7 @@ from ..engine.student_choice import (
 from ..models.synthesizers import Networks
 from ..models.utils import logits_of
 from ..utils import write_file
-from ..utils.accuracy import RECOGNISED, Student, fit_accuracy
+from ..utils.accuracy import RECOGNISED, Student, fit_accuracy, left_out
 from ..utils.alone import check_alone
 from ..version import __version__
 from .compare import git_commit
@@ -87,6 +87,9 @@ COLUMNS = [
     'classes',
     'recognised',  # held-out images that the teacher takes for their label
     *SIGNALS,
+    # Agreement on those of them that the teacher is sure of.
+    'held_out_confident',
+    'seen_confident',
     'commit',
     'versions',
 ]
@@ -127,14 +130,14 @@ class TruthHook(Hook):
         """Test the students that were measured."""
         (hook,) = (h for h in runner.hooks if isinstance(h, AgreementHook))
         epoch, bank = runner.epoch + 1, runner.train_dataloader.dataset
-        networks = Networks.from_algorithm(runner.model)
-        share = recognised(networks, bank, 'held_out', hook.images)
         for who, student in hook.students(runner).items():
             signals = {
                 f'{name}_{metric}': f'{value:.5g}'
                 for name, found in hook.history[epoch][who].items()
                 for metric, value in found.items()
+                if f'{name}_{metric}' in COLUMNS
             }
+            share = hook.history[epoch][who]['held_out']['recognised']
             row = dict(
                 epoch=epoch,
                 student=who,
@@ -435,12 +438,14 @@ def students_of(rows: Sequence[Row], images: str) -> List[Student]:
     return [
         Student(
             row['task'],
-            float(row[f'{images}_top1']),
+            float(row[f'{images}_confident']),
             float(row['top1']),
             float(row['teacher_top1']),
         )
         for row in rows
-        if float(row['recognised']) >= RECOGNISED
+        # Older rows do not have it.
+        if row[f'{images}_confident']
+        and float(row['recognised']) >= RECOGNISED
     ]
 
 
@@ -469,6 +474,18 @@ def summary(rows: Sequence[Row]) -> List[str]:
         lines.append(
             f'| `{rule}` | {" | ".join(cells)} | {cost.worst:.2f} | '
             f'{correlation} |'
+        )
+    students = students_of(rows, 'held_out')
+    lines += [
+        '',
+        '| task left out | students | accuracy, % | error, points | within |',
+        '| --- | --- | --- | --- | --- |',
+    ]
+    for task, found in left_out(students).items():
+        top1 = [s.top1 for s in students if s.task == task]
+        lines.append(
+            f'| {task} | {found.students} | {min(top1):.0f} to '
+            f'{max(top1):.0f} | {found.error:.1f} | {found.covered:.0f} % |'
         )
     for images in ('held_out', 'seen'):
         fit = fit_accuracy(students_of(rows, images))

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Images that tell students apart without a label, and what they tell."""
 
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from ..models.augments import RandomCropFlip
 from ..models.synthesizers import (
     Networks,
     agreement,
-    count_unrecognised,
     teacher_logits,
 )
 from ..models.utils import logits_of
@@ -48,21 +47,18 @@ def bank_places(bank: ImageBank, name: str, number: int) -> np.ndarray:
     return spread(places, number)
 
 
-def recognised(
-    networks: Networks, bank: ImageBank, name: str, number: int
-) -> float:
-    """Share of images that the first teacher takes for their label, in %.
+def bank_labels(bank: ImageBank, name: str, number: int) -> Tensor:
+    """The classes that images of a bank are to be of.
 
     Args:
-        networks (Networks): With the teacher.
         bank (ImageBank): Open.
-        name (str): A set of images, as of :func:`bank_images`, not empty.
+        name (str): A set of images, as of :func:`bank_images`.
         number (int): How many at most.
+
+    Returns:
+        Tensor: (N, ).
     """
-    places = bank_places(bank, name, number)
-    found = bank.__getitems__(places.tolist())
-    wrong = count_unrecognised(networks, found['inputs'], found['labels'])
-    return 100 - 100 * wrong / len(places)
+    return torch.from_numpy(bank.labels()[bank_places(bank, name, number)])
 
 
 def bank_images(
@@ -98,7 +94,10 @@ def bank_images(
 
 
 def compare(
-    networks: Networks, students: Dict[str, nn.Module], images: Tensor
+    networks: Networks,
+    students: Dict[str, nn.Module],
+    images: Tensor,
+    labels: Optional[Tensor] = None,
 ) -> Dict[str, Dict[str, float]]:
     """Compare students with the first teacher.
 
@@ -106,6 +105,7 @@ def compare(
         networks (Networks): With the teacher; stay as they are.
         students (dict[str, nn.Module]): By name.
         images (Tensor): (N, C, H, W), uint8, N of 1 or more.
+        labels (Tensor, optional): The classes that they are to be of, (N, ).
 
     Returns:
         dict[str, dict[str, float]]: What :func:`agreement` says, by name.
@@ -128,6 +128,7 @@ def compare(
                     ]
                 ),
                 logits_t,
+                labels,
             )
             for name, student in students.items()
         }

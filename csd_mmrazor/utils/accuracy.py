@@ -2,10 +2,11 @@
 """A student's accuracy from its agreement with the teacher, without labels.
 
 Of the teacher's accuracy, a student keeps a share, which is a line of the
-agreement on synthetic images where both are log-odds. The line is fitted on
-tasks with labels (docs/label_free.md). What it is off by is measured on tasks
-that are left out of the fit, and makes the interval, together with what the
-agreement itself may be off by, which is that of so many images.
+agreement on synthetic images where both are log-odds. Images that the teacher
+is not sure of do not count: good students decide otherwise there. The line is
+fitted on tasks with labels (docs/label_free.md). What it is off by is measured
+on tasks that are left out of the fit, and makes the interval, together with
+what the agreement itself may be off by, which is that of so many images.
 """
 
 import math
@@ -14,8 +15,9 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-# Shares are kept so far from 0 and 1, where log-odds are infinite.
-_EDGE = 0.005
+# Shares are kept so far from 0 and 1, where log-odds are infinite, and where a
+# few hundred images tell nothing.
+_EDGE = 0.02
 # Share of the images, in %, that a teacher has to take for their label. Where
 # it does not, they are none of its classes, and agreement tells nothing.
 RECOGNISED = 30.0
@@ -30,7 +32,8 @@ class Fit(NamedTuple):
 
     intercept: float
     slope: float
-    # In log-odds: which COVERAGE of the errors of left-out tasks are within.
+    # In log-odds: which COVERAGE of the errors of left-out tasks are within,
+    # where each task counts as much as any other.
     spread: float
     # In points of accuracy, over students of left-out tasks.
     mean_error: float
@@ -43,8 +46,8 @@ class Fit(NamedTuple):
 # By set of images. Fitted on docs/results/label_free.csv, which
 # ``tools/label_free.py --summary`` does again.
 FITS: Dict[str, Fit] = {
-    'held_out': Fit(0.288941, 0.847483, 1.10061, 9.9513, 14.3934, 3, 124),
-    'seen': Fit(0.230204, 0.964454, 1.21627, 9.85982, 14.4052, 3, 124),
+    'held_out': Fit(-0.101966, 0.780306, 1.54636, 11.22, 25.4098, 8, 104),
+    'seen': Fit(-0.274229, 0.820278, 1.68104, 11.601, 24.4381, 8, 104),
 }
 
 
@@ -70,8 +73,8 @@ def estimate_accuracy(
 
     Args:
         fit (Fit): Of the kind of images that ``agreement`` is of.
-        agreement (float): Share of the images on which student and teacher
-            decide alike, in %.
+        agreement (float): Share on which student and teacher decide alike,
+            in %, of the images that the teacher is sure of.
         teacher_top1 (float, optional): The teacher's accuracy, in %. Defaults
             to None: the estimate is a share of it, in %.
         images (int, optional): How many ``agreement`` is of. Defaults to
@@ -84,11 +87,21 @@ def estimate_accuracy(
         fit.intercept + fit.slope * log_odds(each) for each in (share, *ends)
     )
     below, above = (math.hypot(fit.spread, each - middle) for each in lines)
-    top1, low, high = (
-        teacher / (1 + math.exp(-value))
-        for value in (middle, middle - below, middle + above)
+    top1 = teacher / (1 + math.exp(-middle))
+    low, high = (
+        teacher * _end(value) for value in (middle - below, middle + above)
     )
     return Accuracy(top1, low, high)
+
+
+def _end(value: float) -> float:
+    """The share of log-odds that end an interval.
+
+    What is kept off 0 or 1 stands for all that is nearer to it.
+    """
+    if abs(value) > log_odds(1) - 1e-9:
+        return float(value > 0)
+    return 1 / (1 + math.exp(-value))
 
 
 def wilson(share: float, number: int) -> Tuple[float, float]:
@@ -138,7 +151,7 @@ class Student(NamedTuple):
     """What is known of a student with labels, in %."""
 
     task: str
-    agreement: float
+    agreement: float  # on images that the teacher is sure of
     top1: float
     teacher_top1: float
 
@@ -152,32 +165,69 @@ def fit_accuracy(students: Sequence[Student]) -> Fit:
         students (sequence[Student]): Of three tasks or more.
     """
     tasks = sorted({student.task for student in students})
-    errors: Dict[str, List[float]] = {}
+    means: List[float] = []
     residuals: List[float] = []
+    weights: List[float] = []
     for task in tasks:
-        others = [s for s in students if s.task != task]
-        line = _line(others)
+        line = _line([s for s in students if s.task != task])
         left_out = [s for s in students if s.task == task]
-        errors[task] = []
-        for student in left_out:
-            fit = Fit(line[0], line[1], 0, 0, 0, 0, 0)
-            found = estimate_accuracy(
-                fit, student.agreement, student.teacher_top1
-            )
-            errors[task].append(abs(found.top1 - student.top1))
-            expected = line[0] + line[1] * log_odds(student.agreement / 100)
-            residuals.append(abs(_kept(student) - expected))
-    means = [float(np.mean(errors[task])) for task in tasks]
-    intercept, slope = _line(students)
+        means.append(_error(line, left_out))
+        residuals += [abs(_residual(line, each)) for each in left_out]
+        weights += [1 / len(left_out)] * len(left_out)
+    order = np.argsort(residuals)
+    reached = np.cumsum(np.array(weights)[order]) / len(tasks)
+    # Sums of fractions are not exact.
+    spread = residuals[order[np.searchsorted(reached, COVERAGE - 1e-9)]]
     return Fit(
-        intercept,
-        slope,
-        spread=float(np.quantile(residuals, COVERAGE, method='higher')),
+        *_line(students),
+        spread=float(spread),
         mean_error=float(np.mean(means)),
         worst_error=max(means),
         tasks=len(tasks),
         students=len(students),
     )
+
+
+class LeftOut(NamedTuple):
+    """What estimates of a task are worth that the others are fitted on."""
+
+    students: int
+    error: float  # in points of accuracy, the mean absolute one
+    covered: float  # share of students that are within their interval, in %
+
+
+def left_out(students: Sequence[Student]) -> Dict[str, LeftOut]:
+    """Estimate each task by all others, line and interval.
+
+    Args:
+        students (sequence[Student]): Of four tasks or more.
+    """
+    found = {}
+    for task in sorted({student.task for student in students}):
+        fit = fit_accuracy([s for s in students if s.task != task])
+        own = [s for s in students if s.task == task]
+        inside = [abs(_residual(fit[:2], s)) <= fit.spread for s in own]
+        found[task] = LeftOut(
+            len(own), _error(fit[:2], own), 100 * float(np.mean(inside))
+        )
+    return found
+
+
+def _error(line: Tuple[float, float], students: Sequence[Student]) -> float:
+    """What estimates by a line are off by, in points, in the mean."""
+    fit = Fit(*line, 0, 0, 0, 0, 0)
+    found = [
+        estimate_accuracy(fit, s.agreement, s.teacher_top1).top1 - s.top1
+        for s in students
+    ]
+    return float(np.mean(np.abs(found)))
+
+
+def _residual(line: Tuple[float, float], student: Student) -> float:
+    """What a student has above a line, in log-odds."""
+    intercept, slope = line
+    expected = intercept + slope * log_odds(student.agreement / 100)
+    return _kept(student) - expected
 
 
 def _kept(student: Student) -> float:

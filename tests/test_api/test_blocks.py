@@ -104,7 +104,14 @@ def test_what_is_asked_for_and_cannot_be(deep):
 
 
 def test_a_run_of_it(deep, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(agreement_hook, 'recognised', lambda *_: 80.0)
+    compare = agreement_hook.compare
+
+    def compared(*args):
+        """As if the teacher had been trained."""
+        sure = dict(recognised=80.0, confident=90.0, confident_images=9.0)
+        return {k: dict(v, **sure) for k, v in compare(*args).items()}
+
+    monkeypatch.setattr(agreement_hook, 'compare', compared)
     teacher, student = trained(deep(4)), deep(2)
     arguments = dict(
         image_shape=(1, 12, 12),
@@ -145,11 +152,12 @@ def test_a_run_of_it(deep, tmp_path, capsys, monkeypatch):
     assert again.top1 is run.top1 is None
     # Nothing else tells how good it is.
     scalars = read_scalars(run.work_dir)
-    alike, number = (
-        scalars[f'{tag}/held_out_{name}'][run.plan.schedule.epochs]
-        for tag, name in (('agreement_mean', 'top1'), ('agreement', 'images'))
+    epoch = run.plan.schedule.epochs
+    alike, sure, number = (
+        scalars[f'agreement_mean/held_out_{name}'].get(epoch)
+        for name in ('top1', 'confident', 'confident_images')
     )
-    expected = estimate_accuracy(FITS['held_out'], alike, images=int(number))
+    expected = estimate_accuracy(FITS['held_out'], sure, images=int(number))
     for each in (run, again):
         assert (each.agreement, each.estimate) == (alike, expected)
     record = json.loads((run.work_dir / 'distill.json').read_text())

@@ -63,11 +63,18 @@ def test_runs_and_students():
         6,
         6,
     ]
-    found = label_free.students_of(ROWS, 'held_out')
-    assert found[2] == ('a', 80, 40, 90) and len(found) == 6
+    rows = [
+        dict(r, held_out_confident=str(float(r['held_out_top1']) + 5))
+        for r in ROWS
+    ]
+    found = label_free.students_of(rows, 'held_out')
+    assert found[2] == ('a', 85, 40, 90) and len(found) == 6
+    # Older rows do not have it.
+    found = label_free.students_of(ROWS[:2] + rows[2:], 'held_out')
+    assert len(found) == 4
     # Images that are none of the teacher's classes tell nothing.
-    poor = [dict(r, recognised='29.9') for r in ROWS[:4]]
-    found = label_free.students_of(poor + ROWS[4:], 'held_out')
+    poor = [dict(r, recognised='29.9') for r in rows[:4]]
+    found = label_free.students_of(poor + rows[4:], 'held_out')
     assert [s.top1 for s in found] == [50, 55]
 
 
@@ -108,6 +115,9 @@ def test_the_rows_of_a_run(listed, tmp_path):
     for each in rows:
         for signal in label_free.SIGNALS:
             assert float(each[signal]) >= 0
+        assert 0 <= float(each['recognised']) <= 100
+        # An untrained teacher may be sure of none.
+        assert 0 <= float(each['held_out_confident'] or 0) <= 100
     # The truth, by other means.
     (work,) = (tmp_path / 'runs').glob('a_v_3')
     saved = load_file(work / 'epoch_2.pth')

@@ -17,7 +17,6 @@ from csd_mmrazor.datasets import BankFolder, ImageBank
 from csd_mmrazor.engine import agreement_images
 from csd_mmrazor.engine.hooks import (
     AgreementHook,
-    agreement_hook,
     loop_checks,
 )
 from csd_mmrazor.engine.student_choice import choose, parse_rule
@@ -86,10 +85,12 @@ class Course(Hook):
         self.weights, self.iters = {}, []
         mean = mean or [-v for v in last]
 
-        def compare(networks, students, images):
+        def compare(networks, students, images, labels=None):
             kl = dict(last=last, mean=mean)
+            # As if the teacher had been trained.
+            sure = dict(recognised=80, confident=90, confident_images=9)
             return {
-                who: dict(top1=50, ece=0, kl=-kl[who][runner.epoch])
+                who: dict(sure, top1=50, ece=0, kl=-kl[who][runner.epoch])
                 for who in students
             }
 
@@ -120,7 +121,6 @@ def assert_equal(found, expected, exactly=True):
 def test_a_run_ends_with_the_best_student(unvalidated, monkeypatch):
     runner = unvalidated(rehearsal=True)
     course = Course(monkeypatch, runner, [1, 5, 4])
-    monkeypatch.setattr(agreement_hook, 'recognised', lambda *_: 80.0)
     runner.register_hook(course)
     runner.train()
     work = Path(runner.work_dir)
@@ -157,7 +157,8 @@ def test_a_run_ends_with_the_best_student(unvalidated, monkeypatch):
     assert scalars['agreement/chosen_epoch'] == {1: 1, 2: 2, 3: 2}
     # How good it is, for who reads the log and who has the file.
     images = int(scalars['agreement/held_out_images'][2])
-    assert hook_of(runner).agreement == (50, 80, 'held_out', images)
+    expected = (50, 80, 90, 'held_out', images, 9)
+    assert hook_of(runner).agreement == expected
     told = (
         f'gives the same class as its teacher on 50.0 % of {images} synthetic'
     )
@@ -358,8 +359,8 @@ def test_a_collapse_is_told(unvalidated, monkeypatch):
     values = iter([90.0, 90.0, 20.0, 91.0, 90.0, 20.0])
     compare = agreement_images.compare
 
-    def drop(networks, students, images):
-        found = compare(networks, students, images)
+    def drop(networks, students, images, labels=None):
+        found = compare(networks, students, images, labels)
         value = next(values) if len(images) else 0
         return {k: dict(v, top1=value) for k, v in found.items()}
 

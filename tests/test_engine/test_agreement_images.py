@@ -7,7 +7,8 @@ from csd_mmrazor.datasets import ImageBank
 from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL
 from csd_mmrazor.engine.agreement_images import (
     bank_images,
-    recognised,
+    bank_labels,
+    compare,
     spread,
 )
 from csd_mmrazor.models.augments import RandomCropFlip
@@ -96,12 +97,13 @@ def test_what_the_teacher_recognises(bank):
             return torch.eye(10)[3].expand(len(inputs), 10)
 
     networks = Networks(Teacher(), None, None, lambda images: images)
-    labels = bank.labels()
     for name, is_held in (('held_out', True), ('seen', False)):
-        chosen = labels[bank.places(is_held)]
-        assert recognised(networks, bank, name, 99) == pytest.approx(
-            100 * (chosen == 3).mean()
-        )
+        chosen = bank.labels()[bank.places(is_held)]
+        labels = bank_labels(bank, name, 99)
+        assert labels.tolist() == chosen.tolist()
+        images = bank_images(bank, name, 99)
+        found = compare(networks, dict(a=Teacher()), images, labels)['a']
+        assert found['recognised'] == pytest.approx(100 * (chosen == 3).mean())
 
 
 def test_nothing_is_held_out(tmp_path):

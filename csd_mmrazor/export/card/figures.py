@@ -78,12 +78,13 @@ def estimate_of(agreement: Agreement) -> Optional[Accuracy]:
     """What an agreement says of a student, in % of the teacher's accuracy.
 
     Returns:
-        Accuracy | None: None where the images are none of its classes.
+        Accuracy | None: None where the images are none of its classes, or the
+        teacher is not known to be sure of any.
     """
-    if agreement.recognised < RECOGNISED:
+    if not agreement.is_enough:
         return None
     return estimate_accuracy(
-        FITS[agreement.images], agreement.top1, images=agreement.number
+        FITS[agreement.images], agreement.confident, images=agreement.sure
     )
 
 
@@ -99,13 +100,18 @@ def told_of_agreement(
     if bank and bank.real_images:
         text += f' ({share_of_real(bank)})'
     estimate = estimate_of(quality)
+    if estimate is None and quality.recognised >= RECOGNISED:
+        return (
+            f'{text}. How far it does on those that the teacher is sure of is '
+            'not known, so nothing is estimated.'
+        )
     if estimate is None:
         return (
             f'{text}. The teacher recognises only {quality.recognised:.1f} % '
             'of them as the class of their label, too few to estimate the '
             'accuracy.'
         )
-    number = quality.number
+    number = quality.sure
     more = (
         'The number of images is not known, so the interval does not include '
         'the error that a small number causes.'
@@ -119,7 +125,8 @@ def told_of_agreement(
         )
     error = error_of(FITS[quality.images])
     return (
-        f'{text}. An estimate from that: {estimate.top1:.1f} % of the '
+        f'{text}, and on {quality.confident:.1f} % of those that the teacher '
+        f'is sure of. An estimate from that: {estimate.top1:.1f} % of the '
         f"teacher's accuracy, interval {estimate.low:.1f} to "
         f'{estimate.high:.1f} %. {error} {more}'.rstrip()
     )

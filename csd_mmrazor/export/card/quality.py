@@ -8,7 +8,7 @@ from typing import Any, Dict, NamedTuple, Optional, Union
 
 from mmengine.config import Config
 
-from ...utils.accuracy import FITS
+from ...utils.accuracy import FITS, RECOGNISED
 from ...utils.scalars import read_scalars
 from .config_parts import is_text, part_name
 
@@ -31,8 +31,16 @@ class Agreement(NamedTuple):
     top1: float  # images on which both decide alike, in percent
     # Images that the teacher takes for the class of their label, in percent.
     recognised: float
+    # Of those that it is sure of, images on which both decide alike, likewise.
+    confident: float
     images: str  # of the bank, a key of ``FITS``
     number: Optional[int] = None  # of images, if that is known
+    sure: Optional[int] = None  # of those that the teacher is sure of
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether an accuracy can be estimated by it."""
+        return self.recognised >= RECOGNISED and math.isfinite(self.confident)
 
 
 Quality = Union[MeasuredAccuracy, Agreement, None]
@@ -60,17 +68,22 @@ def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
         return accuracy_on(loader.get('dataset') or {}, top1, chosen)
     group = 'agreement_mean' if meta.get('student') == 'mean' else 'agreement'
     for images in FITS:
-        top1, recognised, number = (
+        top1, recognised, confident, number, sure = (
             scalars.get(tag, {}).get(epoch, math.nan)
             for tag in (
                 f'{group}/{images}_top1',
                 f'agreement/{images}_recognised',
+                f'{group}/{images}_confident',
                 f'agreement/{images}_images',
+                f'{group}/{images}_confident_images',
             )
         )
         if math.isfinite(top1) and math.isfinite(recognised):
-            known = int(number) if 1 <= number < math.inf else None
-            return Agreement(top1, recognised, images, known)
+            known = (
+                int(each) if 1 <= each < math.inf else None
+                for each in (number, sure)
+            )
+            return Agreement(top1, recognised, confident, images, *known)
     return None
 
 

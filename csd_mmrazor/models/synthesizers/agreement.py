@@ -1,41 +1,65 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """How much a student is like its teacher, told without labels."""
 
-from typing import Dict
+from typing import Dict, Optional
 
 from torch import Tensor
 
+# Probability of its decision from which on a teacher is sure of it.
+CONFIDENT = 0.9
 # Of confidence, of the same width.
 _BINS = 15
 
 
-def agreement(logits_s: Tensor, logits_t: Tensor) -> Dict[str, float]:
+def agreement(
+    logits_s: Tensor, logits_t: Tensor, labels: Optional[Tensor] = None
+) -> Dict[str, float]:
     """Compare what student and teacher say of the same images.
 
     Args:
         logits_s (Tensor): The student's, (N, K).
         logits_t (Tensor): The teacher's, (N, K).
+        labels (Tensor, optional): The classes that were asked for, (N, ).
 
     Returns:
         dict[str, float]: ``top1``, the share of images on which they decide
         alike, in %; ``kl``, the mean KL divergence of the student's
         probabilities from the teacher's, in nats; ``ece``, the
         :func:`calibration_error` of the student with the teacher's decisions
-        for labels, in %. NaN where logits of either are not finite.
+        for labels, in %. With labels, ``recognised``, the share of images that
+        the teacher takes for the class of their label, in %;
+        ``confident_images``, the number of those that it gives ``CONFIDENT``
+        or more; and, if there are any, ``confident``, the share of these on
+        which both decide alike, in %. NaN where logits of either are not
+        finite.
     """
     log_s, log_t = (
         logits.double().log_softmax(1) for logits in (logits_s, logits_t)
     )
     if not (logits_s.isfinite().all() and logits_t.isfinite().all()):
-        return dict.fromkeys(('top1', 'kl', 'ece'), float('nan'))
+        names = ['top1', 'kl', 'ece']
+        more = ['recognised', 'confident', 'confident_images']
+        names += more if labels is not None else []
+        return dict.fromkeys(names, float('nan'))
     confidence, decided = log_s.exp().max(1)
-    same = decided == log_t.argmax(1)
+    decided_t = log_t.argmax(1)
+    same = decided == decided_t
     kl = (log_t.exp() * (log_t - log_s)).sum(1).mean()
-    return dict(
+    found = dict(
         top1=100 * same.double().mean().item(),
         kl=max(kl.item(), 0.0),  # not below by rounding
         ece=100 * calibration_error(confidence, same),
     )
+    if labels is not None:
+        known = decided_t == labels.to(decided_t.device)
+        sure = log_t.exp().amax(1) >= CONFIDENT
+        found.update(
+            recognised=100 * known.double().mean().item(),
+            confident_images=sure.double().sum().item(),
+        )
+        if sure.any():
+            found['confident'] = 100 * same[sure].double().mean().item()
+    return found
 
 
 def calibration_error(confidence: Tensor, right: Tensor) -> float:

@@ -31,8 +31,14 @@ def logged(work_dir, **scalars):
 HELD_OUT = dict(
     agreement__held_out_top1=70,
     agreement__held_out_recognised=90,
+    agreement__held_out_confident=80,
     agreement__held_out_images=30,
+    agreement__held_out_confident_images=18,
 )
 
 
-SEEN = dict(agreement__seen_top1=75, agreement__seen_recognised=90)
+SEEN = dict(
+    agreement__seen_top1=75,
+    agreement__seen_recognised=90,
+    agreement__seen_confident=85,
+)

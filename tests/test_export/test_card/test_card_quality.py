@@ -15,7 +15,12 @@ from csd_mmrazor.utils.accuracy import FITS, estimate_accuracy
         (SEEN, dict(epoch=2, student='last'), 77, 'seen'),
         ({**HELD_OUT, **SEEN}, dict(epoch=2), 72, 'held_out'),
         (
-            {**HELD_OUT, 'agreement_mean__held_out_top1': 80},
+            {
+                **HELD_OUT,
+                'agreement_mean__held_out_top1': 80,
+                'agreement_mean__held_out_confident': 90,
+                'agreement_mean__held_out_confident_images': 18,
+            },
             dict(epoch=2, student='mean'),
             82,
             'held_out',
@@ -47,8 +52,10 @@ def test_an_estimate_in_place_of_an_accuracy(
         assert '## Accuracy\n\nNot measured.\n' in body
         return
     fit = FITS[images]
-    number = 32 if images == 'held_out' else None  # with its epoch, see above
-    expected = estimate_accuracy(fit, agreement, images=number)
+    # Those of 32 that the teacher is sure of; with its epoch, see above.
+    number = 20 if images == 'held_out' else None
+    confident = agreement + 10
+    expected = estimate_accuracy(fit, confident, images=number)
     (result,) = index['results']
     assert [m['value'] for m in result['metrics']] == [
         agreement,
@@ -59,6 +66,7 @@ def test_an_estimate_in_place_of_an_accuracy(
     assert kinds == ['agreement', 'agreement_based_estimate']
     for text in (
         f'same class as its teacher on {agreement}.0 %',
+        f'and on {confident}.0 % of those that',
         f'An estimate from that: {expected.top1:.1f} %',
         f'interval {expected.low:.1f} to {expected.high:.1f} %.',
         f'off by {fit.mean_error:.1f} points',
@@ -66,7 +74,7 @@ def test_an_estimate_in_place_of_an_accuracy(
         f'{number} images are few'
         if number
         else 'The number of images is not',
-        f'% of {number} ' if number else '% of synthetic',
+        '% of 32 ' if number else '% of synthetic',
         'held out from' if images == 'held_out' else 'it was trained on',
     ):
         assert text in body, text
@@ -85,6 +93,19 @@ def test_images_that_are_none_of_the_classes(tmp_path):
     assert 'An estimate' not in body
 
 
+def test_what_older_runs_did_not_log(tmp_path):
+    scalars = dict(HELD_OUT)
+    del scalars['agreement__held_out_confident']
+    cfg = Config(dict(model=dict(architecture=network())))
+    quality = quality_of(cfg, logged(tmp_path, **scalars), dict(epoch=2))
+    card = tmp_path / 'a.md'
+    card.write_text(model_card(cfg, tmp_path / 'a.pth', {}, quality))
+    front, body = front_of(card)
+    ((result,),) = (each['results'] for each in front['model-index'])
+    assert [m['type'] for m in result['metrics']] == ['agreement']
+    assert '72.0 %' in body and 'so nothing is estimated' in body
+
+
 def test_a_run_logs_what_its_card_needs(tiny_runner, tmp_path):
     options = {
         'train_dataloader.dataset.held_out': 0.25,
@@ -97,3 +118,4 @@ def test_a_run_logs_what_its_card_needs(tiny_runner, tmp_path):
     found = quality_of(cfg, tmp_path / 'run/epoch_1.pth', dict(epoch=1))
     assert found.images == 'held_out' and 0 <= found.recognised <= 100
     assert found.number == 12
+    assert found.sure is None or 1 <= found.sure <= 12

@@ -14,12 +14,22 @@ from csd_mmrazor.models.synthesizers import agreement, calibration_error
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_image_by_image(number, classes, dtype):
     logits_s, logits_t = 3 * torch.randn(2, number, classes).to(dtype)
-    found = agreement(logits_s, logits_t)
+    labels = torch.randint(classes, (number,))
+    logits_t[0, 0] = 30  # or it might be sure of none
+    found = agreement(logits_s, logits_t, labels)
+    plain = agreement(logits_s, logits_t)
+    assert {k: found[k] for k in ('top1', 'kl', 'ece')} == plain
     p_s, p_t = (
         softmax(each.double().numpy(), axis=1) for each in (logits_s, logits_t)
     )
     alike = [a.argmax() == b.argmax() for a, b in zip(p_s, p_t)]
     assert found['top1'] == pytest.approx(100 * np.mean(alike))
+    known = [p.argmax() == label for p, label in zip(p_t, labels.numpy())]
+    assert found['recognised'] == pytest.approx(100 * np.mean(known))
+    assert found['confident'] == pytest.approx(
+        100 * np.mean([a for a, p in zip(alike, p_t) if p.max() >= 0.9])
+    )
+    assert found['confident_images'] == sum(p.max() >= 0.9 for p in p_t)
     assert found['kl'] == pytest.approx(
         np.mean([entropy(b, a) for a, b in zip(p_s, p_t)])
     )
@@ -60,7 +70,17 @@ def test_networks_that_are_none(value):
     broken = logits.clone()
     broken[2, 1] = value
     for pair in ((broken, logits), (logits, broken)):
-        assert all(math.isnan(v) for v in agreement(*pair).values())
+        for labels in ([], [torch.zeros(5)]):
+            found = agreement(*pair, *labels)
+            assert len(found) == (6 if labels else 3)
+            assert all(math.isnan(v) for v in found.values())
+
+
+def test_a_teacher_that_is_sure_of_nothing():
+    logits = torch.eye(3)
+    found = agreement(logits, logits, torch.tensor([1, 2, 0]))
+    assert found['recognised'] == found['confident_images'] == 0
+    assert 'confident' not in found
 
 
 @pytest.mark.parametrize(
