@@ -264,7 +264,9 @@ def told_of(run: Run) -> str:
         'the images that were held out from its training'
     )
     if run.estimate is None:
-        return f'{told}, too few of which it recognises for an estimate'
+        return (
+            f'{told}. Too few of them are clear to the teacher for an estimate'
+        )
     return (
         f'{told}. An estimate from that: {run.estimate.top1:.1f} % of the '
         f"teacher's accuracy, interval {run.estimate.low:.1f} to "

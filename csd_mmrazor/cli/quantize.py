@@ -482,11 +482,10 @@ def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
         )
         if found.agreement < _DOUBTFUL:
             lines.append(
-                'WARNING: that is little. Let it be distilled for longer '
-                '(--distil-steps 500), or take int8.'
-                if told['distil_steps']
-                else 'WARNING: that is little. Let it be distilled '
-                '(--distil-steps 500), or take int8.'
+                'WARNING: that is little. Let it be distilled '
+                + ('for longer ' if told['distil_steps'] else '')
+                + '(--distil-steps 500)'
+                + (', or take int8.' if found.bits == 4 else '.')
             )
     if 'top1' in told:
         lines.append(

@@ -36,8 +36,10 @@ class Rounded(nn.Module):
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.high = 2 ** (bits - 1) - 1
-        # With 8 bits, the lowest integer is not used.
-        self.low = -self.high if bits == 8 else -self.high - 1
+        self.low = -self.high - 1
+        if bits == 8:
+            # What quantize_onnx leaves of them, for sums that cannot overflow.
+            self.high, self.low = 64, -64
 
     def forward(self, weight: Tensor) -> Tensor:
         """Weights, (out, ...), of the same shape."""

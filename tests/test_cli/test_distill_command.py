@@ -20,7 +20,7 @@ SHOWN = (
     [
         ({}, ''),
         (dict(top1=90.0, teacher_top1=99.0), ' reaches 90.00 %, its teacher '),
-        (dict(agreement=87.5), f'{SHOWN}, too few of which it recogni'),
+        (dict(agreement=87.5), f'{SHOWN}. Too few of them are clear'),
         (
             dict(agreement=87.5, estimate=Accuracy(80.0, 60.0, 91.25)),
             f"{SHOWN}. An estimate from that: 80.0 % of the teacher's "

@@ -313,13 +313,21 @@ def test_the_bank_is_compared_wherever_it_is(images, tmp_path, kind, has_bank):
     ],
 )
 def test_what_did_not_pay_is_told(tmp_path, file_bytes, time, bits, expected):
-    found = Quantized(bits, 4, file_bytes, 10, 1.0, 4, time)
+    found = Quantized(bits, 4, file_bytes, 10, 100.0, 4, time)
     told = dict(compared_on='bank', compared_are_held_out=True)
     lines = command._notes(tmp_path / 'a.onnx', found, told)
     warned = ' '.join(line for line in lines if 'WARNING' in line)
     assert all(text in warned for text in expected)
     assert bool(warned) == bool(expected)
     assert '100.0 % of 4 held-out images of bank' in lines[-1]
+
+
+@pytest.mark.parametrize('bits, advice', [(8, '500).'), (4, 'take int8.')])
+def test_little_agreement_is_told(tmp_path, bits, advice):
+    found = Quantized(bits, 4, 5, 10, 80.0, 4, 0.5)
+    told = dict(compared_on='bank', compared_are_held_out=True, distil_steps=0)
+    lines = command._notes(tmp_path / 'a.onnx', found, told)
+    assert 'WARNING' in lines[-1] and lines[-1].endswith(advice)
 
 
 def test_without_onnx_runtime(monkeypatch):

@@ -17,18 +17,18 @@ def test_rounded_weights_are_whole_numbers_of_steps(bits, shape):
     weight[1] = 0  # a channel that does nothing
     found = Rounded(bits)(weight)
     for channel, given in zip(found, weight):
-        # 2 ** bits - 1 steps from minus to plus the largest; 8 bits leave
-        # one integer out.
-        steps = 254 if bits == 8 else 2**bits - 1
+        # 2 ** bits - 1 steps from minus to plus the largest; of 8 bits, -64
+        # to 64 are used.
+        steps = 128 if bits == 8 else 2**bits - 1
         step = 2 * given.abs().max().double() / steps
         if not step:
             assert not channel.any()
             continue
         whole = channel.double() / step
         torch.testing.assert_close(whole, whole.round(), rtol=0, atol=1e-4)
-        lowest = -127 if bits == 8 else -(2 ** (bits - 1))
+        lowest = -64 if bits == 8 else -(2 ** (bits - 1))
         assert whole.round().min() >= lowest
-        assert whole.round().max() <= 2 ** (bits - 1) - 1
+        assert whole.round().max() <= (64 if bits == 8 else -lowest - 1)
         # The nearest: the largest weight may be half a step above the last.
         error = (channel.double() - given.double()).abs() / step
         assert error.max() <= 0.5 + 1e-4
