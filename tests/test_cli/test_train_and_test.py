@@ -279,7 +279,8 @@ def test_without_validation(forked, tmp_path, tiny_config):
     assert saved['meta']['student'] == 'mean'
     folder = tmp_path / 'run/student'
     assert json.loads((folder / 'student.json').read_text())['running_mean']
-    assert 'mean of those of its last' in (folder / 'README.md').read_text()
+    card = (folder / 'README.md').read_text()
+    assert 'running mean over the last steps' in card
     student = load_file(folder / 'student.pth')
     assert all(
         torch.equal(value, saved['state_dict'][f'architecture.{key}'])
