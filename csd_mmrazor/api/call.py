@@ -33,7 +33,7 @@ from ..export import check_license, estimate_of
 from ..models.classifiers import TorchClassifier
 from ..models.utils import Chain, Place, about_outputs, own_memory
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
-from ..utils.accuracy import Accuracy
+from ..utils.accuracy import AccuracyEstimate
 from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments, check_positive, check_value
 from ..utils.files import parse_json
@@ -131,11 +131,12 @@ class Run:
         agreement (float | None): Without ``val``, for how many of the
             held-out synthetic images it decides like the teacher, in %. None
             with ``val``, or where none were held out.
-        estimate (Accuracy | None): What students had that agreed as well, in
-            % of the teacher's accuracy: ``estimate.top1``, which lies between
-            ``estimate.low`` and ``estimate.high`` for 90 % of them. It is
-            rough (docs/label_free.md). None as ``agreement``, or where the
-            teacher takes few of these images for the class of their label.
+        estimate (AccuracyEstimate | None): What students had that agreed as
+            well, ``percent_of_teacher`` of the teacher's accuracy, which lies
+            between ``low`` and ``high`` for 90 % of them; ``accuracy(93.4)``
+            is that of a student whose teacher has 93.4 %. It is rough
+            (docs/label_free.md). None as ``agreement``, or where the teacher
+            takes few of these images for the class of their label.
         report (Path | None): The report, for a browser.
         work_dir (Path): Where all is.
         config (Path): The config, for ``tools/train.py``.
@@ -155,7 +156,7 @@ class Run:
     seconds: float
     warnings: List[str]
     agreement: Optional[float] = None
-    estimate: Optional[Accuracy] = None
+    estimate: Optional[AccuracyEstimate] = None
 
 
 def distill(

@@ -267,8 +267,4 @@ def told_of(run: Run) -> str:
         return (
             f'{told}. Too few of them are clear to the teacher for an estimate'
         )
-    return (
-        f'{told}. An estimate from that: {run.estimate.top1:.1f} % of the '
-        f"teacher's accuracy, interval {run.estimate.low:.1f} to "
-        f'{run.estimate.high:.1f} %'
-    )
+    return f'{told}. Estimated accuracy: {run.estimate}'

@@ -7,22 +7,27 @@ import math
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NamedTuple
+
+import numpy as np
 
 from ..datasets import BankFolder, ImageBank
-from ..engine.agreement_images import bank_images, bank_labels, compare
-from ..export import find_checkpoint
+from ..engine.agreement_images import (
+    bank_images,
+    bank_labels,
+    bank_places,
+    compare,
+)
+from ..export import (
+    Agreement,
+    about_agreement,
+    estimate_of,
+    find_checkpoint,
+)
 from ..models.preprocessors import normalize_images
 from ..models.synthesizers import Networks
 from ..utils import check_integer, check_teachers, write_file
-from ..utils.accuracy import (
-    COVERAGE,
-    FITS,
-    RECOGNISED,
-    error_of,
-    estimate_accuracy,
-    few_images,
-)
+from ..utils.accuracy import COVERAGE, FITS
 from ..utils.alone import check_alone
 from ..version import __version__
 from .errors import concise_errors
@@ -85,6 +90,7 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
         weights = find_checkpoint(run.checkpoint)
     bank = _bank(run)  # all of which is read
     name = 'held_out' if len(bank.places(held_out=True)) else 'seen'
+    real = _real(bank, bank_places(bank, name, args.images))
     images = bank_images(bank, name, args.images)
     networks = Networks(
         teacher,
@@ -100,15 +106,15 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
             f'{run.bank}: its training diverged. Take an earlier checkpoint.'
         )
     fit = FITS[name]
-    share = found['recognised']
-    confident = int(found['confident_images'])
-    top1: Dict[str, Any] = dict(top1=None, low=None, high=None, confident=None)
-    if share >= RECOGNISED and confident:
-        estimated = estimate_accuracy(
-            fit, found['confident'], accuracy, confident
-        )
-        top1 = {k: round(v, 1) for k, v in estimated._asdict().items()}
-        top1['confident'] = round(found['confident'], 2)
+    quality = Agreement(
+        found['top1'],
+        found['recognised'],
+        found.get('confident', math.nan),
+        name,
+        len(images),
+        int(found['confident_images']),
+    )
+    estimated = estimate_of(quality)
     told = dict(
         estimated_by=_WRITTEN_BY,
         # Where a file is, is private.
@@ -117,15 +123,19 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
         teacher=by,
         teachers=[*teachers],
         images=len(images),
+        real_images=real,
         are_held_out=name == 'held_out',
         agreement=round(found['top1'], 2),
         kl=round(found['kl'], 4),
         ece=round(found['ece'], 2),
-        recognised=round(share, 1),
-        confident_images=confident,
+        recognised=round(found['recognised'], 1),
+        confident_images=quality.sure,
+        confident=estimated and round(quality.confident, 2),
+        estimate=estimated and _rounded(estimated),
         teacher_accuracy=accuracy,
-        of='real images' if accuracy else "the teacher's accuracy",
-        **top1,
+        accuracy=estimated
+        and accuracy
+        and _rounded(estimated.accuracy(accuracy)),
         interval=COVERAGE,
         mean_error=round(fit.mean_error, 1),
         worst_error=round(fit.worst_error, 1),
@@ -134,7 +144,7 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
     if args.out:
         text = json.dumps(told, indent=2)
         write_file(args.out, f'{text}\n'.encode())
-    print('\n'.join(_notes(told)))
+    print('\n'.join(_notes(told, quality)))
     return told
 
 
@@ -179,48 +189,30 @@ def _bank(run: Run) -> ImageBank:
     return bank
 
 
-def _notes(told: Dict[str, Any]) -> List[str]:
+def _real(bank: ImageBank, places: np.ndarray) -> int:
+    """How many of some images are pictures, not synthetic."""
+    folder = bank.opened
+    ends = np.cumsum([shard.count for shard in folder.shards])
+    is_real = np.array([folder.is_real(shard) for shard in folder.shards])
+    shards = np.searchsorted(ends, places, side='right')
+    return int(is_real[shards].sum())
+
+
+def _rounded(found: NamedTuple) -> Dict[str, float]:
+    return {name: round(v, 1) for name, v in found._asdict().items()}
+
+
+def _notes(told: Dict[str, Any], quality: Agreement) -> List[str]:
     """What to tell who asked."""
-    kind = 'held-out' if told['are_held_out'] else 'synthetic'
-    of = ' %' if told['teacher_accuracy'] else " % of the teacher's"
-    teacher = f'teacher "{told["teacher"]}"'
+    teacher = f'"{told["teacher"]}"'
     if len(told['teachers']) > 1:
-        teacher += f', the first of {", ".join(told["teachers"])},'
-    lines = [
-        f'The student of {told["weights"]} decides like its {teacher} on '
-        f'{told["agreement"]:.1f} % of {told["images"]} {kind} images.',
-    ]
-    if not told['confident_images']:
-        return [
-            *lines,
-            'WARNING: the teacher is sure of none of these images, so no '
-            'accuracy is estimated.',
-        ]
-    if told['top1'] is None:
-        return [
-            *lines,
-            f'WARNING: the teacher takes only {told["recognised"]:.1f} % of '
-            'these images for the class of their label. They are none of its '
-            'classes, so no accuracy is estimated: that was measured where '
-            f'{RECOGNISED:.0f} % or more are.',
-        ]
-    lines += [
-        f'On the {told["confident_images"]} of them that the teacher is sure '
-        f'of, it does on {told["confident"]:.1f} %.',
-        f'Estimated accuracy: {told["top1"]:.1f}{of}, '
-        f'{told["low"]:.1f} to {told["high"]:.1f}.',
-        error_of(FITS['held_out' if told['are_held_out'] else 'seen']),
-    ]
-    few = few_images(told['confident_images'])
-    if few:
-        lines.append(f'WARNING: {few}')
-    if not told['are_held_out']:
-        lines.append(
-            'WARNING: no images of this bank are held out from training '
-            '(train_dataloader.dataset.held_out), so the student was trained '
-            'on those that it is measured by.'
-        )
-    if told['teacher_accuracy'] is None:
+        teacher += f', the first of {", ".join(told["teachers"])}'
+    real, accuracy = told['real_images'], told['teacher_accuracy']
+    named = f'{real} of them real pictures' if real else ''
+    facts, doubts = about_agreement(quality, named, accuracy)
+    lines = [f'Student: {told["weights"]}. Teacher: {teacher}.', *facts]
+    lines += [f'WARNING: {doubt}' for doubt in doubts]
+    if told['estimate'] and accuracy is None:
         lines.append(
             "Give the teacher's accuracy for a figure in points: "
             '--teacher-accuracy 93.4'

@@ -8,6 +8,7 @@ from .calibration import (
 from .card import (
     Agreement,
     Quality,
+    about_agreement,
     accuracy_on,
     as_it_ran,
     card_path,
@@ -56,6 +57,7 @@ __all__ = [
     'Pictures',
     'Quality',
     'Quantized',
+    'about_agreement',
     'accuracy_on',
     'as_it_ran',
     'balanced_order',

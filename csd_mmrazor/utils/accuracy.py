@@ -58,13 +58,36 @@ class Accuracy(NamedTuple):
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return (
+            f'{self.top1:.1f} %, interval {self.low:.1f} to {self.high:.1f} %'
+        )
+
+
+class AccuracyEstimate(NamedTuple):
+    """How much of its teacher's accuracy a student has, in % of it."""
+
+    percent_of_teacher: float
+    # Of the interval, likewise.
+    low: float
+    high: float
+
+    def accuracy(self, teacher_top1: float) -> Accuracy:
+        """The student's own, if the teacher has ``teacher_top1`` %."""
+        return Accuracy(*(teacher_top1 / 100 * share for share in self))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.percent_of_teacher:.1f} % of the teacher's, interval "
+            f'{self.low:.1f} to {self.high:.1f} %'
+        )
+
 
 def estimate_accuracy(
     fit: Fit,
     agreement: float,
-    teacher_top1: Optional[float] = None,
     images: Optional[int] = None,
-) -> Accuracy:
+) -> AccuracyEstimate:
     """Estimate the accuracy of a student.
 
     Two errors make the interval, which have nothing to do with each other, so
@@ -75,23 +98,19 @@ def estimate_accuracy(
         fit (Fit): Of the kind of images that ``agreement`` is of.
         agreement (float): Share on which student and teacher decide alike,
             in %, of the images that the teacher is sure of.
-        teacher_top1 (float, optional): The teacher's accuracy, in %. Defaults
-            to None: the estimate is a share of it, in %.
         images (int, optional): How many ``agreement`` is of. Defaults to
             None, not known: the interval is of the line alone.
     """
-    teacher = 100.0 if teacher_top1 is None else teacher_top1
     share = agreement / 100
     ends = (share, share) if images is None else wilson(share, images)
     middle, *lines = (
         fit.intercept + fit.slope * log_odds(each) for each in (share, *ends)
     )
     below, above = (math.hypot(fit.spread, each - middle) for each in lines)
-    top1 = teacher / (1 + math.exp(-middle))
-    low, high = (
-        teacher * _end(value) for value in (middle - below, middle + above)
+    return AccuracyEstimate(
+        100 / (1 + math.exp(-middle)),
+        *(100 * _end(value) for value in (middle - below, middle + above)),
     )
-    return Accuracy(top1, low, high)
 
 
 def _end(value: float) -> float:
@@ -121,14 +140,41 @@ def wilson(share: float, number: int) -> Tuple[float, float]:
     return max(low, 0.0), min(high, 1.0)
 
 
-def few_images(images: int) -> str:
-    """What to say of how many images an estimate is by, if anything."""
-    if images >= FEW:
-        return ''
-    return (
-        f'{images} images are few, so the interval is wide: compare '
-        f'{FEW} or more.'
-    )
+def doubts_about(
+    images: str, sure: Optional[int], has_real: bool = False
+) -> List[str]:
+    """What weakens an estimate.
+
+    Args:
+        images (str): What it is by, a key of ``FITS``.
+        sure (int, optional): How many of these the teacher is sure of. None
+            is not known.
+        has_real (bool): Whether some of them are real pictures. Defaults to
+            False.
+    """
+    doubts = []
+    if sure is None:
+        doubts.append(
+            'The number of images is not known, so the interval does not '
+            'include the error that a small number causes.'
+        )
+    elif sure < FEW:
+        doubts.append(
+            f'{sure} images are few, so the interval is wide: compare '
+            f'{FEW} or more.'
+        )
+    if images == 'seen':
+        doubts.append(
+            'No images were held out from training '
+            '(train_dataloader.dataset.held_out), so the student was trained '
+            'on those that it is measured by.'
+        )
+    if has_real:
+        doubts.append(
+            'Some of these images are real pictures, but the error was '
+            'measured on synthetic images only.'
+        )
+    return doubts
 
 
 def error_of(fit: Fit) -> str:
@@ -217,7 +263,8 @@ def _error(line: Tuple[float, float], students: Sequence[Student]) -> float:
     """What estimates by a line are off by, in points, in the mean."""
     fit = Fit(*line, 0, 0, 0, 0, 0)
     found = [
-        estimate_accuracy(fit, s.agreement, s.teacher_top1).top1 - s.top1
+        estimate_accuracy(fit, s.agreement).accuracy(s.teacher_top1).top1
+        - s.top1
         for s in students
     ]
     return float(np.mean(np.abs(found)))

@@ -6,7 +6,7 @@ from types import SimpleNamespace as Some
 import pytest
 
 from csd_mmrazor.cli.distill import told_of
-from csd_mmrazor.utils.accuracy import Accuracy
+from csd_mmrazor.utils.accuracy import AccuracyEstimate
 
 UNKNOWN = dict(top1=None, teacher_top1=None, agreement=None, estimate=None)
 SHOWN = (
@@ -22,9 +22,9 @@ SHOWN = (
         (dict(top1=90.0, teacher_top1=99.0), ' reaches 90.00 %, its teacher '),
         (dict(agreement=87.5), f'{SHOWN}. Too few of them are clear'),
         (
-            dict(agreement=87.5, estimate=Accuracy(80.0, 60.0, 91.25)),
-            f"{SHOWN}. An estimate from that: 80.0 % of the teacher's "
-            'accuracy, interval 60.0 to 91.2 %',
+            dict(agreement=87.5, estimate=AccuracyEstimate(80, 60, 91.25)),
+            f"{SHOWN}. Estimated accuracy: 80.0 % of the teacher's, interval "
+            '60.0 to 91.2 %',
         ),
     ],
 )

@@ -2,11 +2,16 @@
 """``python -m csd_mmrazor estimate``, on what a real run left."""
 
 import json
+import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from csd_mmrazor.cli import estimate as command
+from csd_mmrazor.datasets import ImageBank
+from csd_mmrazor.export import Agreement, about_agreement, estimate_of
 from csd_mmrazor.utils.accuracy import (
     FITS,
     RECOGNISED,
@@ -18,8 +23,8 @@ from csd_mmrazor.utils.scalars import read_scalars
 # takes few for what they are to be.
 LENIENT = """
 import sys
-from csd_mmrazor.cli import estimate
-estimate.RECOGNISED = 0
+from csd_mmrazor.export.card import figures, quality
+figures.RECOGNISED = quality.RECOGNISED = 0
 sys.modules['csd_mmrazor.models.synthesizers.agreement'].CONFIDENT = 0
 """
 
@@ -51,12 +56,13 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
     assert told['images'] == 12 and told['are_held_out']
     assert told['weights'] == 'best_accuracy_top1_epoch_1.pth'
     assert told['teacher'] == 'teacher' and told['teachers'] == ['teacher']
-    assert 'of best_accuracy_top1_epoch_1.pth decides like' in done.stdout
+    assert 'Student: best_accuracy_top1_epoch_1.pth. Teacher' in done.stdout
     assert scalars['agreement/held_out_images'] == {1: 12}
     share = scalars['agreement/held_out_recognised'][1]
     assert told['recognised'] == pytest.approx(share, abs=0.051)
-    assert share < RECOGNISED and told['top1'] is None
-    assert 'WARNING: the teacher is sure of none' in done.stdout
+    assert share < RECOGNISED
+    assert told['estimate'] is told['accuracy'] is told['confident'] is None
+    assert 'WARNING: The teacher recognises only' in done.stdout
     assert 'Estimated accuracy' not in done.stdout
 
     done = estimate(
@@ -68,18 +74,21 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
     told = json.loads((tmp_path / 'a.json').read_text())
     assert scalars['agreement/held_out_confident_images'] == {1: 0}
     confident, number = scalars['agreement/held_out_top1'][1], 12
-    expected = estimate_accuracy(FITS['held_out'], confident, 93.4, number)
+    expected = estimate_accuracy(FITS['held_out'], confident, number)
     assert told['confident_images'] == number
     assert told['confident'] == pytest.approx(confident, abs=0.01)
     assert f'WARNING: {number} images are few' in done.stdout
-    for key, value in expected._asdict().items():
-        assert told[key] == pytest.approx(value, abs=0.051)
+    for found, wanted in (
+        (told['estimate'], expected),
+        (told['accuracy'], expected.accuracy(93.4)),
+    ):
+        assert found == pytest.approx(wanted._asdict(), abs=0.051)
     assert told['mean_error'] == round(FITS['held_out'].mean_error, 1)
     assert (
-        f'Estimated accuracy: {told["top1"]:.1f} %, {told["low"]:.1f} to '
-        f'{told["high"]:.1f}.' in done.stdout
+        f'Estimated accuracy: {expected.accuracy(93.4)}, with a teacher of '
+        '93.4 %.\n' in done.stdout
     )
-    assert 'in the mean' in done.stdout and 'held out' not in done.stdout
+    assert 'in the mean' in done.stdout and 'real' not in done.stdout
 
     # The bank and weights by themselves, over the last one.
     argv = (run / 'bank', '--model', run / 'student/student.pth')
@@ -87,6 +96,7 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
     assert done.status == [0], done.output
     told = json.loads((tmp_path / 'a.json').read_text())
     assert told['images'] == 5 and told['teacher_accuracy'] is None
+    assert told['estimate'] and told['accuracy'] is None
     assert "% of the teacher's" in done.stdout
     assert '--teacher-accuracy 93.4' in done.stdout
 
@@ -96,7 +106,7 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
     del manifest['held_out']
     path.write_text(json.dumps(manifest))
     done = estimate(run, setup=LENIENT)
-    assert 'WARNING: no images of this bank are held out' in done.stdout
+    assert 'WARNING: No images were held out' in done.stdout
 
     # What is wrong is told by name, and nothing is written.
     (tmp_path / 'mine.json').write_text('{}')
@@ -130,27 +140,51 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('share', 'images', 'said'),
-    [(29.9, 200, 'takes only 29.9 %'), (95, 0, 'sure of none'), (30, 99, '')],
+    ('share', 'images', 'real', 'said'),
+    [
+        (29.9, 200, 0, 'recognises only 29.9 %'),
+        (95, 0, 0, 'sure of none'),
+        (30, 99, 7, ''),
+    ],
 )
-def test_why_nothing_is_estimated(share, images, said):
-    told = dict.fromkeys(('top1', 'low', 'high', 'confident'))
-    if not said:
-        told.update(top1=70, low=44, high=87, confident=90)
-    told.update(
-        teacher='teacher',
-        teachers=['teacher'],
+def test_what_is_said(share, images, real, said, tmp_path):
+    confident = 90 if images else math.nan
+    quality = Agreement(67, share, confident, 'held_out', 400, images)
+    estimated = estimate_of(quality)
+    told = dict(
+        teacher='b',
+        teachers=['b', 'c'],
         weights='a.pth',
-        are_held_out=True,
+        real_images=real,
         teacher_accuracy=99,
-        agreement=67,
-        images=400,
-        recognised=share,
-        confident_images=images,
+        estimate=estimated,
     )
-    lines = command._notes(told)
+    lines = command._notes(told, quality)
+    assert lines[0] == 'Student: a.pth. Teacher: "b", the first of b, c.'
+    # As in a model card, word by word.
+    named = f'{real} of them real pictures' if real else ''
+    facts, doubts = about_agreement(quality, named, 99)
+    assert lines[1:] == facts + [f'WARNING: {doubt}' for doubt in doubts]
     text = '\n'.join(lines)
-    assert said in text
-    assert ('Estimated accuracy: 70.0 %, 44.0 to 87.0.' in text) == (not said)
+    assert said in text and bool(said) == (estimated is None)
+    assert ('Estimated accuracy: ' in text) == (not said)
     assert ('no accuracy is estimated' in text) == bool(said)
     assert ('99 images are few' in text) == (not said)
+    kind = '400 images' if real else '400 synthetic images'
+    assert f'on 67.0 % of {kind} that were held out from' in text
+    assert ('(7 of them real pictures)' in text) == bool(real)
+    assert ('WARNING: Some of these images are real' in text) == bool(real)
+
+
+def test_real_images_are_counted(tmp_path):
+    """Of those that are looked at, not of the whole bank."""
+    for number in range(3):
+        path = tmp_path / f'few/0/{number}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new('L', (2, 2), number).save(path)
+    bank = ImageBank(init_bank=str(tmp_path / 'few'))
+    bank.open(tmp_path / 'bank', (1, 2, 2), 1)
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    bank.append(images, torch.zeros(4).long(), 0, 0)
+    for places, real in (([0, 2, 3, 6], 2), ([3, 4], 0), ([], 0)):
+        assert command._real(bank, np.array(places, int)) == real

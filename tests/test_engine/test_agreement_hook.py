@@ -165,7 +165,7 @@ def test_a_run_ends_with_the_best_student(unvalidated, monkeypatch):
     card = (work / 'student/README.md').read_text()
     for text in (log_of(runner), card):
         (line,) = (x for x in text.splitlines() if told in x)
-        assert 'An estimate from that: ' in line
+        assert 'Estimated accuracy: ' in line
     page = write_report([work]).read_text()
     assert 'student, chosen without real images' in page
     assert 'weights of epoch 2' in page

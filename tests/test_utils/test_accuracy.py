@@ -11,8 +11,8 @@ from csd_mmrazor.utils.accuracy import (
     FITS,
     Fit,
     Student,
+    doubts_about,
     estimate_accuracy,
-    few_images,
     fit_accuracy,
     left_out,
     log_odds,
@@ -28,23 +28,30 @@ def test_log_odds(share):
 
 
 @pytest.mark.parametrize('agreement', [0, 12.5, 50, 99, 100])
-@pytest.mark.parametrize('teacher', [None, 93.4])
-def test_an_estimate(agreement, teacher):
+def test_an_estimate(agreement):
+    """It says itself what it is: a share of the teacher's accuracy."""
     fit = Fit(0.2, 0.7, 0.5, 1, 2, 3, 4)
-    found = estimate_accuracy(fit, agreement, teacher)
+    found = estimate_accuracy(fit, agreement)
     line = 0.2 + 0.7 * logit(np.clip(agreement / 100, 0.02, 0.98))
-    expected = [
-        (teacher or 100) * expit(v) for v in (line, line - 0.5, line + 0.5)
-    ]
+    expected = [100 * expit(v) for v in (line, line - 0.5, line + 0.5)]
     assert [*found] == pytest.approx(expected)
-    assert 0 <= found.low < found.top1 < found.high <= (teacher or 100)
+    assert 0 <= found.low < found.percent_of_teacher < found.high <= 100
+    known = found.accuracy(93.4)
+    assert [*known] == pytest.approx([0.934 * share for share in expected])
+    share, low, high = (f'{value:.1f}' for value in expected)
+    assert f'{found}' == (
+        f"{share} % of the teacher's, interval {low} to {high} %"
+    )
+    assert f'{known}' == (
+        f'{known.top1:.1f} %, interval {known.low:.1f} to {known.high:.1f} %'
+    )
 
 
 def test_an_interval_has_its_teacher_where_it_comes_near():
     """What a fit does not tell apart from 0 or 1 is within."""
     fit = Fit(0, 1, 0.5, 1, 2, 3, 4)
     for agreement in (3, 90, 97):
-        found = estimate_accuracy(fit, agreement, 80)
+        found = estimate_accuracy(fit, agreement).accuracy(80)
         line = logit(agreement / 100)
         low, high = 80 * expit([line - 0.5, line + 0.5])
         if agreement == 3:
@@ -63,7 +70,7 @@ def test_an_estimate_by_few_images(alike, images):
     share = alike / images
     assert wilson(share, images) == pytest.approx([*ends], abs=1e-12)
     fit = Fit(0.2, 0.7, 0.5, 1, 2, 3, 4)
-    found = estimate_accuracy(fit, 100 * share, 93.4, images)
+    found = estimate_accuracy(fit, 100 * share, images)
     middle, low, high = (
         0.2 + 0.7 * logit(np.clip(p, 0.02, 0.98)) for p in (share, *ends)
     )
@@ -72,8 +79,10 @@ def test_an_estimate_by_few_images(alike, images):
         middle - np.sqrt(0.25 + (middle - low) ** 2),
         middle + np.sqrt(0.25 + (high - middle) ** 2),
     )
-    assert [*found] == pytest.approx([93.4 * expit(v) for v in expected])
-    assert bool(few_images(images)) == (images < 100)
+    assert [*found] == pytest.approx([100 * expit(v) for v in expected])
+    doubts = doubts_about('held_out', images)
+    assert bool(doubts) == (f'{images} images are few' in f'{doubts}')
+    assert bool(doubts) == (images < 100)
 
 
 def test_an_interval_holds_what_a_few_images_cannot_tell():
@@ -152,7 +161,9 @@ def test_tasks_that_are_left_out():
     for task, each in found.items():
         own = [s for s in students if s.task == task]
         fit = fit_accuracy([s for s in students if s.task != task])
-        estimates = [estimate_accuracy(fit, s.agreement, 90) for s in own]
+        estimates = [
+            estimate_accuracy(fit, s.agreement).accuracy(90) for s in own
+        ]
         off = [abs(e.top1 - s.top1) for e, s in zip(estimates, own)]
         assert each.error == pytest.approx(np.mean(off))
         inside = [

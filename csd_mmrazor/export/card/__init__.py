@@ -4,7 +4,7 @@
 The front matter is the ``model-index`` of the Hugging Face Hub.
 """
 
-from .figures import estimate_of, told_of_agreement
+from .figures import about_agreement, estimate_of, told_of_agreement
 from .files import files_of
 from .folder import list_networks
 from .images_used import real_images, training_bank
@@ -24,6 +24,7 @@ __all__ = [
     'MeasuredAccuracy',
     'Agreement',
     'Quality',
+    'about_agreement',
     'accuracy_on',
     'as_it_ran',
     'card_path',

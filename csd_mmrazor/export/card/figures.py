@@ -1,16 +1,16 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """How good a network is, in a card: for programs, and in words."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from ...datasets import BankFolder
 from ...utils.accuracy import (
     FITS,
     RECOGNISED,
-    Accuracy,
+    AccuracyEstimate,
+    doubts_about,
     error_of,
     estimate_accuracy,
-    few_images,
 )
 from .images_used import share_of_real
 from .layout import data_type, result_entry
@@ -43,11 +43,11 @@ def results_of(
                     'agreement_based_estimate',
                     "estimated top-1, % of the teacher's; off by "
                     f'{fit.mean_error:.1f} points on average',
-                    estimate.top1,
+                    estimate.percent_of_teacher,
                 )
             ]
         real, count = (bank.real_images, len(bank)) if bank else (0, 0)
-        name = compared_with_teacher(quality, bank)
+        name = _compared_with_teacher(quality, real > 0)
         if bank and real:
             name += f'; {share_of_real(bank)}'
         data = dict(type=data_type(real, count), name=name)
@@ -74,17 +74,17 @@ def told_of(quality: Quality, bank: Optional[BankFolder] = None) -> str:
     return f'not measured. {told_of_agreement(quality, bank)}'
 
 
-def estimate_of(agreement: Agreement) -> Optional[Accuracy]:
-    """What an agreement says of a student, in % of the teacher's accuracy.
+def estimate_of(agreement: Agreement) -> Optional[AccuracyEstimate]:
+    """What an agreement says of a student.
 
     Returns:
-        Accuracy | None: None where the images are none of its classes, or the
-        teacher is not known to be sure of any.
+        AccuracyEstimate | None: None where the images are none of its
+        classes, or the teacher is not known to be sure of any.
     """
     if not agreement.is_enough:
         return None
     return estimate_accuracy(
-        FITS[agreement.images], agreement.confident, images=agreement.sure
+        FITS[agreement.images], agreement.confident, agreement.sure
     )
 
 
@@ -92,48 +92,60 @@ def told_of_agreement(
     quality: Agreement, bank: Optional[BankFolder] = None
 ) -> str:
     """What a student has in common with its teacher, in words."""
-    text = (
-        'It gives the same class as its teacher on '
-        f'{quality.top1:.1f} % of {quality.number or ""}'.rstrip()
-        + f' {compared_with_teacher(quality, bank)}'
+    real = share_of_real(bank) if bank and bank.real_images else ''
+    facts, doubts = about_agreement(quality, real)
+    return ' '.join([*facts, *doubts])
+
+
+def about_agreement(
+    quality: Agreement, real: str = '', teacher_top1: Optional[float] = None
+) -> Tuple[List[str], List[str]]:
+    """The same as sentences, for whoever says it.
+
+    Args:
+        quality (Agreement): Of the student.
+        real (str): Which of the images are real. Defaults to '', none.
+        teacher_top1 (float, optional): The teacher's accuracy, in %. Defaults
+            to None, not known: the estimate is a share of it.
+
+    Returns:
+        tuple[list[str], list[str]]: What is known, and what weakens it.
+    """
+    same = (
+        f'It gives the same class as its teacher on {quality.top1:.1f} % of '
+        f'{quality.number or ""}'.rstrip()
+        + f' {_compared_with_teacher(quality, bool(real))}'
+        + (f' ({real})' if real else '')
     )
-    if bank and bank.real_images:
-        text += f' ({share_of_real(bank)})'
+    if quality.recognised < RECOGNISED:
+        return [f'{same}.'], [
+            f'The teacher recognises only {quality.recognised:.1f} % of them '
+            'as the class of their label. They are none of its classes, so no '
+            f'accuracy is estimated: that was measured where '
+            f'{RECOGNISED:.0f} % or more are.'
+        ]
     estimate = estimate_of(quality)
-    if estimate is None and quality.recognised >= RECOGNISED:
-        return (
-            f'{text}. How far it does on those that the teacher is sure of is '
-            'not known, so nothing is estimated.'
-        )
     if estimate is None:
-        return (
-            f'{text}. The teacher recognises only {quality.recognised:.1f} % '
-            'of them as the class of their label, too few to estimate the '
-            'accuracy.'
+        return [f'{same}.'], [
+            'The teacher is sure of none of them, so no accuracy is estimated.'
+            if quality.sure == 0
+            else 'How far it does on those that the teacher is sure of is not '
+            'known, so no accuracy is estimated.'
+        ]
+    told = f'{estimate}'
+    if teacher_top1 is not None:
+        told = (
+            f'{estimate.accuracy(teacher_top1)}, with a teacher of '
+            f'{teacher_top1:g} %'
         )
-    number = quality.sure
-    more = (
-        'The number of images is not known, so the interval does not include '
-        'the error that a small number causes.'
-        if number is None
-        else few_images(number)
-    )
-    if bank and bank.real_images:
-        more = (
-            'This error was measured on synthetic images only, but some of '
-            f'these are real. {more}'
-        )
-    error = error_of(FITS[quality.images])
-    return (
-        f'{text}, and on {quality.confident:.1f} % of those that the teacher '
-        f'is sure of. An estimate from that: {estimate.top1:.1f} % of the '
-        f"teacher's accuracy, interval {estimate.low:.1f} to "
-        f'{estimate.high:.1f} %. {error} {more}'.rstrip()
-    )
+    which = 'those' if quality.sure is None else f'the {quality.sure}'
+    return [
+        f'{same}, and on {quality.confident:.1f} % of {which} that the '
+        'teacher is sure of.',
+        f'Estimated accuracy: {told}.',
+        error_of(FITS[quality.images]),
+    ], doubts_about(quality.images, quality.sure, bool(real))
 
 
-def compared_with_teacher(
-    quality: Agreement, bank: Optional[BankFolder]
-) -> str:
-    kind = '' if bank and bank.real_images else 'synthetic '
-    return f'{kind}{_SETS[quality.images]}'
+def _compared_with_teacher(quality: Agreement, has_real: bool) -> str:
+    return f'{"" if has_real else "synthetic "}{_SETS[quality.images]}'

@@ -80,7 +80,7 @@ def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
         )
         if math.isfinite(top1) and math.isfinite(recognised):
             known = (
-                int(each) if 1 <= each < math.inf else None
+                int(each) if 0 <= each < math.inf else None
                 for each in (number, sure)
             )
             return Agreement(top1, recognised, confident, images, *known)

@@ -5,7 +5,12 @@ from helpers import front_of, network
 from mmengine.config import Config
 
 from csd_mmrazor.export.card import model_card, quality_of
-from csd_mmrazor.utils.accuracy import FITS, estimate_accuracy
+from csd_mmrazor.utils.accuracy import (
+    FITS,
+    doubts_about,
+    error_of,
+    estimate_accuracy,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,26 +59,22 @@ def test_an_estimate_in_place_of_an_accuracy(
     fit = FITS[images]
     # Those of 32 that the teacher is sure of; with its epoch, see above.
     number = 20 if images == 'held_out' else None
+    which = f'the {number}' if number else 'those'
     confident = agreement + 10
     expected = estimate_accuracy(fit, confident, images=number)
     (result,) = index['results']
     assert [m['value'] for m in result['metrics']] == [
         agreement,
-        round(expected.top1, 2),
+        round(expected.percent_of_teacher, 2),
     ]
     assert 'estimated top-1' in result['metrics'][1]['name']
     kinds = [m['type'] for m in result['metrics']]
     assert kinds == ['agreement', 'agreement_based_estimate']
     for text in (
         f'same class as its teacher on {agreement}.0 %',
-        f'and on {confident}.0 % of those that',
-        f'An estimate from that: {expected.top1:.1f} %',
-        f'interval {expected.low:.1f} to {expected.high:.1f} %.',
-        f'off by {fit.mean_error:.1f} points',
-        f'{fit.worst_error:.1f} on the worst task',
-        f'{number} images are few'
-        if number
-        else 'The number of images is not',
+        f'and on {confident}.0 % of {which} that',
+        f'Estimated accuracy: {expected}. {error_of(fit)}',
+        *doubts_about(images, number),
         '% of 32 ' if number else '% of synthetic',
         'held out from' if images == 'held_out' else 'it was trained on',
     ):
@@ -90,7 +91,7 @@ def test_images_that_are_none_of_the_classes(tmp_path):
     ((result,),) = (each['results'] for each in front['model-index'])
     assert [m['type'] for m in result['metrics']] == ['agreement']
     assert 'only 22.0 % of them as the class' in body
-    assert 'An estimate' not in body
+    assert 'Estimated accuracy' not in body
 
 
 def test_what_older_runs_did_not_log(tmp_path):
@@ -103,7 +104,7 @@ def test_what_older_runs_did_not_log(tmp_path):
     front, body = front_of(card)
     ((result,),) = (each['results'] for each in front['model-index'])
     assert [m['type'] for m in result['metrics']] == ['agreement']
-    assert '72.0 %' in body and 'so nothing is estimated' in body
+    assert '72.0 %' in body and 'so no accuracy is estimated' in body
 
 
 def test_a_run_logs_what_its_card_needs(tiny_runner, tmp_path):
@@ -118,4 +119,4 @@ def test_a_run_logs_what_its_card_needs(tiny_runner, tmp_path):
     found = quality_of(cfg, tmp_path / 'run/epoch_1.pth', dict(epoch=1))
     assert found.images == 'held_out' and 0 <= found.recognised <= 100
     assert found.number == 12
-    assert found.sure is None or 1 <= found.sure <= 12
+    assert 0 <= found.sure <= 12

@@ -39,7 +39,7 @@ def test_quantized_without_a_test(tmp_path, monkeypatch, agreement, source):
     assert ('98.7 % of 50 other' in body) == (agreement is not None)
     assert '325 kB instead of 1091 kB' in body
     assert 'Before quantization: not measured. It gives the same' in body
-    assert 'An estimate' in body
+    assert 'Estimated accuracy' in body
 
 
 @pytest.mark.parametrize('origin', ['teachers.a', 'some/file.pth'])
