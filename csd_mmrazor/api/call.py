@@ -38,6 +38,7 @@ from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments, check_positive, check_value
 from ..utils.files import parse_json
 from ..utils.imports import lend
+from ..utils.suggestions import did_you_mean
 from .blocks import blocks_of
 from .config import Inputs, is_normalised, make_config, normalisation
 from .isolation import isolated
@@ -65,6 +66,7 @@ from .start import (
 )
 from .trained_student import RATES, became_worse, rate_for
 from .trial import Trial, run_trial
+from .wrong_arguments import helpful
 
 # Files in the work dir.
 CONFIG, RECORD = 'config.py', 'distill.json'
@@ -159,6 +161,12 @@ class Run:
     estimate: Optional[AccuracyEstimate] = None
 
 
+@helpful(
+    {
+        **{f.name: f'schedule=dict({f.name}=...)' for f in fields(Schedule)},
+        'out': 'work_dir=...',
+    }
+)
 def distill(
     teacher: Union[nn.Module, str],
     student: Union[nn.Module, str],
@@ -350,7 +358,7 @@ def distill(
         print(line, flush=True)
         if line.startswith('WARNING'):
             told.append(line)
-            warnings.warn(line, stacklevel=3)
+            warnings.warn(line, stacklevel=4)
 
     with isolated(device):
         networks = dict(
@@ -712,6 +720,7 @@ def _row(
         if name not in known:
             raise ValueError(
                 f'schedule has {name!r}, but there are {", ".join(known)}.'
+                f'{did_you_mean(name, known)}'
             )
         where = f'schedule[{name!r}]'
         if name == 'schedule':

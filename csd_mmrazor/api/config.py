@@ -17,6 +17,7 @@ from typing import (
 import torch.nn as nn
 
 from ..models.utils import bn_layers
+from ..utils.suggestions import did_you_mean
 from .networks import Network, Traced
 from .schedule import Schedule
 
@@ -245,6 +246,7 @@ def pretext_task(given: str, image_shape: Sequence[int]) -> Dict[str, Any]:
         raise ValueError(
             f'aux_task={given!r} {what}: images of {tuple(image_shape)} can '
             f'have {", ".join(fitting)}.'
+            + did_you_mean(given, [] if given in TASKS else fitting)
         )
     return dict(type=TASKS[given][0])
 
@@ -548,7 +550,7 @@ def _losses(
     if method not in METHODS:
         raise ValueError(
             f'method should be one of {", ".join(METHODS)}, but got '
-            f'{method!r}.'
+            f'{method!r}.{did_you_mean(method, METHODS)}'
         )
     losses = deepcopy(METHODS[method])
     if 'loss_csd' in losses:
@@ -564,6 +566,7 @@ def _losses(
             raise ValueError(
                 f'loss_weights has {name!r}, but there are '
                 f'{", ".join(known)} with method={method!r}.'
+                f'{did_you_mean(name, known)}'
             )
         is_number = isinstance(value, (int, float)) and value == value
         if isinstance(value, bool) or not is_number or value < 0:

@@ -38,6 +38,7 @@ from ..models.utils import frozen, recorded_outputs, submodule
 from ..utils import write_file
 from ..utils.public import public
 from .config import enable_amp
+from .parser import Parser
 from .ranges import file_to_write, in_range
 
 PART = 'part:'
@@ -50,7 +51,7 @@ NAMED_EVENTS = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='train config file path')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--out', type=file_to_write, help='JSON file to write')

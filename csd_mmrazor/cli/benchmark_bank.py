@@ -32,6 +32,7 @@ from ..datasets.image_folder import list_image_folder
 from ..utils.files import write_file
 from ..utils.threads import thread_count
 from .errors import concise_errors
+from .parser import Parser
 from .ranges import file_to_write, in_range
 
 SIZE = 224
@@ -42,7 +43,7 @@ _PHOTOS = dict(memory=256, formats=16)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('what', choices=['formats', 'shards', 'memory'])
     parser.add_argument(
         '--images',

@@ -24,11 +24,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..utils.public import public
+from .parser import Parser
 from .ranges import file_to_write, in_range
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='train config file path')
     parser.add_argument(
         '--processes', type=in_range(int, 1), nargs='+', default=[1, 2]

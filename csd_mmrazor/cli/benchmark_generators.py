@@ -1,7 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Count what generators cost at several sizes of images."""
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any, Dict
@@ -11,6 +10,7 @@ import torch.nn as nn
 from mmrazor.registry import MODELS
 
 from ..engine.flops import operations
+from .parser import Parser
 from .ranges import file_to_write, in_range
 
 GENERATORS = dict(
@@ -59,7 +59,7 @@ def cost(generator: nn.Module, images: int = 2) -> Dict[str, float]:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         '--sizes',
         type=in_range(int, 4),

@@ -4,6 +4,8 @@
 import importlib
 import sys
 
+from ..utils.suggestions import did_you_mean
+
 # Modules with a ``main``, and what they are for.
 COMMANDS = dict(
     distill=('distill', 'train a student from a teacher, without images'),
@@ -26,7 +28,10 @@ def main() -> None:
         if name in ('-h', '--help'):
             print(usage)
             return
-        what = f'there is no command {name!r}' if name else 'name a command'
+        what = 'name a command'
+        if name:
+            what = f'There is no command {name!r}.'
+            what += did_you_mean(name, COMMANDS)
         sys.exit(f'{usage}\n{what}')
     # What argparse shows as the program.
     sys.argv[:2] = [f'python -m csd_mmrazor {name}']

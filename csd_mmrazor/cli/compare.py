@@ -73,6 +73,7 @@ from .compare_runs import (
 from .cpu_seconds import noted_cpu_seconds, read_cpu_seconds
 from .errors import concise_errors
 from .options import Options
+from .parser import Parser
 from .processes import speak_utf8
 
 COLUMNS = (
@@ -96,7 +97,7 @@ COLUMNS = (
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument('list', help='YAML file of methods and seeds')

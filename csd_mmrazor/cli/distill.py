@@ -11,6 +11,7 @@ from ..api import Run, distill
 from ..api.config import METHODS, TASKS
 from .errors import concise_errors
 from .options import parse_value
+from .parser import Parser
 from .processes import speak_utf8
 
 
@@ -33,7 +34,7 @@ class KeyValues(argparse.Action):
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description='Train a small network to do what a large one does, '
         'without the images that the large one was trained on.'
     )
@@ -136,7 +137,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '"paper"; default: %(default)s',
     )
     group.add_argument(
-        '--out',
+        *('--out', '--work-dir'),
         metavar='DIR',
         default='runs/distill',
         help='folder of the run, which the same command continues; default: '

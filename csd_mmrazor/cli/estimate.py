@@ -31,6 +31,7 @@ from ..utils.accuracy import COVERAGE, FITS
 from ..utils.alone import check_alone
 from ..version import __version__
 from .errors import concise_errors
+from .parser import Parser
 from .processes import speak_utf8
 from .run_source import Run, add_run_arguments, has_key, is_teacher
 
@@ -39,7 +40,7 @@ _WRITTEN_BY = f'csd_mmrazor {__version__}'
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Estimate a student's accuracy by synthetic images"
     )
     add_run_arguments(

@@ -17,11 +17,12 @@ from ..export import (
 from ..utils.alone import check_alone
 from .config_files import read_config
 from .errors import concise_errors
+from .parser import Parser
 from .processes import speak_utf8
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Export the student of a run')
+    parser = Parser(description='Export the student of a run')
     parser.add_argument(
         'source',
         metavar='WORK_DIR_OR_CKPT',

@@ -73,6 +73,7 @@ from .config import merge_options
 from .config_files import read_config
 from .errors import concise_errors
 from .options import Options
+from .parser import Parser
 from .processes import speak_utf8
 
 SIGNALS = [f'{name}_{metric}' for name in SETS for metric in METRICS]
@@ -160,7 +161,7 @@ class TruthHook(Hook):
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument('list', nargs='?', help='YAML file of tasks')

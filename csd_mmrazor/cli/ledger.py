@@ -7,7 +7,6 @@ reads DOCS/results/*.csv and DOCS/comparison/*.csv, and writes DOCS/ledger.csv
 and DOCS/ledger.md.
 """
 
-import argparse
 import csv
 import io
 import json
@@ -17,6 +16,7 @@ from typing import Dict, List, Sequence, Tuple
 
 from ..utils import write_file
 from .errors import concise_errors
+from .parser import Parser
 from .processes import speak_utf8
 
 _FOLDERS = ('results', 'comparison')
@@ -138,9 +138,7 @@ def make_ledger(docs: Path) -> Tuple[str, str]:
 def main() -> None:
     """Run the command line."""
     speak_utf8()
-    parser = argparse.ArgumentParser(
-        description='Put all results into one file and one page'
-    )
+    parser = Parser(description='Put all results into one file and one page')
     parser.add_argument(
         'docs', nargs='?', default='docs', help='where the pages are'
     )

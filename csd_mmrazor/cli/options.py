@@ -7,7 +7,8 @@ from typing import Any, Iterator, Optional
 
 from mmengine.config import Config, DictAction
 
-from .sections import SECTIONS, closest
+from ..utils.suggestions import closest
+from .sections import SECTIONS
 
 # Arguments that name a file or folder.
 _FILES = (

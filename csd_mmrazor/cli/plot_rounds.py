@@ -21,6 +21,7 @@ from ..datasets import BankFolder
 from ..utils import write_file
 from ..utils.scalars import read_scalars
 from .errors import concise_errors
+from .parser import Parser
 from .processes import speak_utf8
 
 # Names in the log, and what they are called in the plot. Rounds are counted
@@ -41,7 +42,7 @@ Curve = Dict[int, float]
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument('out', help='PNG file to write')

@@ -50,6 +50,7 @@ from ..utils import check_integer, load_file, write_file
 from ..utils.alone import check_alone
 from ..version import __version__
 from .errors import concise_errors
+from .parser import Parser
 from .processes import speak_utf8
 from .run_source import (
     Run,
@@ -78,9 +79,7 @@ _WRITTEN_BY = f'csd_mmrazor {__version__}'
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description='Quantize a network by synthetic images'
-    )
+    parser = Parser(description='Quantize a network by synthetic images')
     add_run_arguments(
         parser,
         'student, teacher (or teachers.NAME)',

@@ -10,6 +10,7 @@ import argparse
 from ..report import write_report
 from ..utils.alone import check_alone
 from .errors import concise_errors
+from .parser import Parser
 from .processes import speak_utf8
 
 
@@ -34,7 +35,7 @@ def report(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the command line."""
     speak_utf8()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     add_arguments(parser)

@@ -26,6 +26,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..utils.public import public
+from .parser import Parser
 from .ranges import file_to_write, in_range
 
 # What is counted: the collectives that the run and its libraries use.
@@ -397,7 +398,7 @@ def model(numbers: List[int]) -> Dict[str, Any]:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
     counting = commands.add_parser('count')
     counting.add_argument('config', help='train config file path')

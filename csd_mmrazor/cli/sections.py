@@ -6,7 +6,6 @@ so a misspelt one changes nothing. What has a ``type`` is checked where it is
 built; see :mod:`csd_mmrazor.utils.arguments`.
 """
 
-import difflib
 import inspect
 import math
 from multiprocessing import get_all_start_methods
@@ -28,6 +27,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
 from ..utils.arguments import NoneType, argument_types, check_value
+from ..utils.suggestions import closest
 
 _OPTIONAL_DICT = (dict, NoneType)
 _OPTIONAL_TEXT = (str, NoneType)
@@ -146,13 +146,6 @@ _ARGUMENTS = dict(
     val_dataloader=_DATA_LOADER,
     test_dataloader=_DATA_LOADER,
 )
-
-
-def closest(name: str, known: Collection[str]) -> Optional[str]:
-    """What a misspelt name might mean, whatever its case."""
-    lower = {each.lower(): each for each in known}
-    found = difflib.get_close_matches(name.lower(), lower, 1, 0.8)
-    return lower[found[0]] if found else None
 
 
 def check_names(cfg: Config, used: Collection[str]) -> None:

@@ -17,11 +17,12 @@ from .config import (
     load_config,
 )
 from .errors import concise_errors
+from .parser import Parser
 from .processes import leave_together, speak_utf8
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Test (and eval) a model')
+    parser = Parser(description='Test (and eval) a model')
     parser.add_argument(
         'config', help='test config file, or package::path of an installed one'
     )

@@ -37,11 +37,12 @@ from .config import (
     load_config,
 )
 from .errors import concise_errors
+from .parser import Parser
 from .processes import leave_together, speak_utf8
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train an algorithm')
+    parser = Parser(description='Train an algorithm')
     parser.add_argument(
         'config',
         help='train config file, or package::path of an installed one',

@@ -600,7 +600,10 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(val='nowhere'), "val='nowhere' is not a folder"),
         (dict(val=iter([])), 'val is a list_iterator'),
         (dict(method='dafl'), 'method should be one of csd'),
+        (dict(method='plane'), "mean 'plain'"),
+        (dict(aux_task='rotations'), "mean 'rotation'"),
         (dict(loss_weights=dict(bm=1)), "loss_weights has 'bm'"),
+        (dict(loss_weights=dict(fature=1)), "mean 'feature'"),
         (dict(loss_weights=dict(bn=-1)), "'bn'.* should be a number, 0"),
         (dict(aux_task='channels'), "aux_task='channels' does not fit"),
         (dict(aux_task='jigsaw'), "aux_task='jigsaw' is none"),
@@ -621,7 +624,7 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(classes=np.int64(4)), 'numbers of classes differ'),
         (dict(val=''), "val='' is not a folder"),
         (dict(budget='0.01s'), 'budget is too little: of its 0.01 s'),
-        (dict(schedule=dict(batches=1)), "schedule has 'batches'"),
+        (dict(schedule=dict(batches=1)), "has 'batches'.* mean 'batch'"),
         (dict(schedule=dict(batch=0)), "schedule.'batch'. should be"),
         *(
             (dict(schedule=dict([pair])), f"schedule.'{pair[0]}'. should be")

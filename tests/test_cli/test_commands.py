@@ -33,6 +33,7 @@ LEAST = ('--teacher', 'a.py:Net', '--student', 'b.py:Net', '--image-shape')
         ),
         (('--loss-weights', 'bn=0.5'), dict(loss_weights=dict(bn=0.5))),
         (('--out', 'runs/a', '--budget', '90'), dict(work_dir='runs/a')),
+        (('--work-dir', 'runs/a'), dict(work_dir='runs/a')),
         (('--compile',), dict(compile=True, graph=False, keep_targets=False)),
         (('--compile', 'reduce-overhead'), dict(compile='reduce-overhead')),
         (('--graph', '--keep-targets'), dict(graph=True, keep_targets=True)),
@@ -110,6 +111,7 @@ def test_other_commands(name, monkeypatch, capsys):
             main()
         text = error.value.code
     assert all(command in text for command in COMMANDS)
+    assert ("Did you mean 'distill'?" in text) == (name == 'destil')
 
 
 def arguments(home, out):

@@ -1,0 +1,50 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import argparse
+import sys
+from typing import Any, List, NoReturn, Optional, Sequence, Tuple
+
+from ..utils.suggestions import closest, did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what a misspelt option might mean.
+
+    A required one that is misspelt is told of as missing by ``argparse``, so
+    each option that was given is looked at, whatever the error.
+    """
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(  # type: ignore[override]
+        self,
+        args: Optional[Sequence[str]] = None,
+        namespace: Optional[argparse.Namespace] = None,
+    ) -> Tuple[argparse.Namespace, List[str]]:
+        """As ``argparse`` does; keeps what was given."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(self._given, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with a message."""
+        super().error(message + self._meant())
+
+    def _meant(self) -> str:
+        known = [o for o in self._option_string_actions if o[:2] == '--']
+        meant = []
+        for word in self._given:
+            option = word.partition('=')[0]
+            if option[:2] != '--' or any(o.startswith(option) for o in known):
+                continue
+            close = closest(option, known, 0.6)
+            if close:
+                meant.append(f'{close} in place of {option}')
+        return f'. Did you mean {", ".join(meant)}?' if meant else ''
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            choices = [*map(str, action.choices or ())]
+            meant = did_you_mean(value, choices)
+            error.message += f'.{meant}' if meant else ''
+            raise

@@ -1,0 +1,53 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import re
+import sys
+
+import pytest
+from helpers import ROOT
+
+from csd_mmrazor.cli.parser import Parser
+
+
+def parser():
+    made = Parser(prog='p')
+    made.add_argument('--image-shape', required=True)
+    made.add_argument('--budget')
+    made.add_argument('--method', choices=['csd', 'plain'])
+    return made
+
+
+@pytest.mark.parametrize(
+    'given, message',
+    [
+        ('--image-shape 1 --bugdet 5', 'mean --budget in place of --bugdet?'),
+        ('--image_shape=1', 'mean --image-shape in place of --image_shape?'),
+        ('--image-shape 1 --method plan', "Did you mean 'plain'?"),
+    ],
+)
+@pytest.mark.parametrize('from_argv', [True, False])
+def test_what_is_meant(given, message, from_argv, monkeypatch, capsys):
+    words = given.split()
+    monkeypatch.setattr(sys, 'argv', ['p', *words])
+    with pytest.raises(SystemExit) as stopped:
+        parser().parse_args(None if from_argv else words)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('given', ['--image-shape 1 --xyz', '--bud 5', '-x'])
+def test_nothing_is_meant(given, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(given.split())
+    assert 'mean' not in capsys.readouterr().err
+
+
+def test_an_abbreviation_is_right():
+    assert parser().parse_args(['--image', '1', '--bud', '2']).budget == '2'
+
+
+def test_every_command_has_it():
+    for path in (ROOT / 'csd_mmrazor/cli').glob('*.py'):
+        text = path.read_text(encoding='utf-8')
+        assert path.stem == 'parser' or not re.search(
+            r'argparse\.ArgumentParser\(', text
+        ), path
