@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..models.utils import Chain, bn_layers, find_chains
 from .networks import Network
+from .recipes import is_wrapped
 
 
 class _InRun(nn.Module):
@@ -23,7 +24,7 @@ class _InRun(nn.Module):
 
 def as_in_run(network: Network, copy: nn.Module) -> nn.Module:
     """A copy of a network by the names that its run has for its parts."""
-    return _InRun(copy) if 'factory' in network.build_cfg else copy
+    return _InRun(copy) if is_wrapped(network.build_cfg) else copy
 
 
 def blocks_of(

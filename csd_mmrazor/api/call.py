@@ -42,7 +42,7 @@ from ..utils.suggestions import did_you_mean
 from .blocks import blocks_of
 from .config import Inputs, is_normalised, make_config, normalisation
 from .isolation import isolated
-from .networks import Network, Traced, copied, get_network, trace
+from .networks import Network, Traced, copied, get_network, proven, trace
 from .pruned import pruned_places
 from .quiet_runner import QuietRunner
 from .schedule import (
@@ -361,12 +361,14 @@ def distill(
             warnings.warn(line, stacklevel=4)
 
     with isolated(device):
+        whole = get_network(
+            teacher, 'teacher', teacher_weights, num_classes, teacher_args
+        )
         networks = dict(
-            teacher=get_network(
-                teacher, 'teacher', teacher_weights, num_classes, teacher_args
-            ),
+            teacher=whole,
             student=get_network(
-                student, 'student', student_weights, num_classes, student_args
+                *(student, 'student', student_weights, num_classes),
+                *(student_args, whole),
             ),
         )
         _check_apart(networks)
@@ -375,6 +377,11 @@ def distill(
             for name, network in networks.items()
         }
         images = torch.randn(2, *inputs.image_shape)
+        for name, each in dict(teacher=teacher, student=student).items():
+            if isinstance(each, nn.Module):
+                networks[name] = proven(
+                    networks[name], copies[name], images, name
+                )
         traced = dict(
             teacher=trace(
                 networks['teacher'].build_cfg,

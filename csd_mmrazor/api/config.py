@@ -16,6 +16,7 @@ from typing import (
 
 import torch.nn as nn
 
+from ..models.classifiers import is_pruned
 from ..models.utils import bn_layers
 from ..utils.suggestions import did_you_mean
 from .networks import Network, Traced
@@ -367,11 +368,11 @@ def make_config(
             to_rgb=False,
             augment=augment_cfg,
         ),
-        architecture=student.build_cfg,
+        architecture=_with_shapes(student, files.get('student')),
         student_ckpt=None if blocks else files.get('student'),
         teachers=dict(
             teacher=dict(
-                build_cfg=teacher.build_cfg,
+                build_cfg=_with_shapes(teacher, files.get('teacher')),
                 ckpt_path=files.get('teacher', 'none'),
             )
         ),
@@ -471,6 +472,13 @@ def make_config(
             cfg[f'{name}_evaluator'] = dict(evaluator)
             cfg[f'{name}_cfg'] = dict()
     return cfg
+
+
+def _with_shapes(network: Network, file: Optional[str]) -> Dict[str, Any]:
+    """Let the file of a pruned network's weights say what was pruned."""
+    if file is None or not is_pruned(network.build_cfg):
+        return network.build_cfg
+    return dict(network.build_cfg, shapes=file)
 
 
 def _held_out(schedule: Schedule) -> float:

@@ -2,23 +2,11 @@
 """Networks as people have them, as configs name them, and what is in them."""
 
 import ast
-import inspect
 import sys
-import sysconfig
 from contextlib import ExitStack, suppress
 from copy import deepcopy
-from itertools import islice, product
 from pathlib import Path
-from typing import (
-    Any,
-    Dict,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Union,
-)
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import torch
 import torch.nn as nn
@@ -43,16 +31,16 @@ from ..models.utils import (
     own_memory,
 )
 from ..models.utils.features import as_map
-from ..utils.imports import LENT, import_file, import_object
-
-# Values that a config can hold.
-_PLAIN = (bool, int, float, str, type(None))
-# Where packages are installed, whose modules any program can import.
-_INSTALLED = ('site-packages', 'dist-packages')
-# How often arguments are guessed; and, of those by which nothing can be made
-# without memory, how many are tried with it, which takes a second of some.
-_MOST_GUESSES, _MOST_BUILT = 200, 10
-_OTHER = 'what arguments it was made with is not known'
+from ..utils.imports import import_object
+from .recipes import (
+    is_installed,
+    is_wider,
+    is_wrapped,
+    lent_cfg,
+    makes,
+    recipe_of,
+    takes,
+)
 
 
 class Network(NamedTuple):
@@ -81,6 +69,7 @@ def get_network(
     weights: Optional[str] = None,
     num_classes: Optional[int] = None,
     arguments: Optional[Dict[str, Any]] = None,
+    whole: Optional[Network] = None,
 ) -> Network:
     """A network that a person gives, by itself or by a name.
 
@@ -93,6 +82,7 @@ def get_network(
             has.
         num_classes (int, optional): Given to what takes ``num_classes``.
         arguments (dict, optional): Further arguments of what makes it.
+        whole (Network, optional): One from which it may have been pruned.
 
     Raises:
         TypeError: If it is no network, or there are arguments for one that
@@ -106,7 +96,7 @@ def get_network(
                 'a network that is made already.'
             )
         _check_fit(given, name)
-        network = _named(given, name)
+        network = _named(given, name, whole)
         if weights is not None:
             module = deepcopy(given) if name == 'teacher' else given
             network = network._replace(module=module)
@@ -143,10 +133,10 @@ def _made(
     if not colon:
         module, _, attribute = spec.rpartition('.')
         path = getattr(sys.modules[module], '__file__', None) or ''
-    if colon or (path.endswith('.py') and not _is_installed(path)):
+    if colon or (path.endswith('.py') and not is_installed(path)):
         spec = f'{Path(path).expanduser().resolve()}:{attribute}'
     build_cfg = dict(type='mmrazor.TorchClassifier', factory=spec, **arguments)
-    if num_classes is not None and _takes(make, 'num_classes'):
+    if num_classes is not None and takes(make, 'num_classes'):
         known = dict(dict(num_classes=num_classes), **build_cfg)
         # What takes any argument may know nothing of this one.
         with suppress(ValueError):
@@ -228,16 +218,6 @@ def _of_mmpretrain(
     return Network(_build(build_cfg, which, name), build_cfg, '')
 
 
-def _takes(make: Any, argument: str) -> bool:
-    try:
-        parameters = inspect.signature(make).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    return any(
-        p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters
-    )
-
-
 def _build(build_cfg: Dict, name: str, what: str) -> nn.Module:
     try:
         with DefaultScope.overwrite_default_scope('mmrazor'):
@@ -249,163 +229,60 @@ def _build(build_cfg: Dict, name: str, what: str) -> nn.Module:
         ) from error
 
 
-def _named(module: nn.Module, name: str) -> Network:
-    """What a config says to build a network that a program made.
-
-    Only one that is alike in everything but its weights counts.
-    """
-    cls = type(module)
-    lent = dict(type='mmrazor.TorchClassifier', factory=f'{LENT}{name}')
-    difference = _OTHER
-    try:
-        factory = _name_of_class(cls)
-        left = [_MOST_BUILT]
-        for arguments in _arguments_of(module):
-            found = _tried(module, factory, arguments, left)
-            if not found:
-                difference = ''
-                break
-            difference = found if found != _OTHER else difference
-    except ValueError as error:
-        difference = f'{error}'
-    if difference:
-        return Network(
-            module,
-            lent,
-            f'{cls.__name__} cannot be made from the config alone: '
-            f'{difference}. This run, the files that it leaves and the same '
-            'call again are not affected. Its config.py is for reading: '
-            'commands that build this network by it, such as train, estimate '
-            f'and quantize, refuse it. For them, give {name}="FILE.py:Name" '
-            f'or "package.Name" with {name}_args and {name}_weights.',
-        )
-    build_cfg = dict(
-        type='mmrazor.TorchClassifier', factory=factory, **arguments
-    )
-    return Network(module, build_cfg, '')
+def _named(module: nn.Module, name: str, whole: Optional[Network]) -> Network:
+    """What a config says to build a network that a program made."""
+    build_cfg, why = recipe_of(module, whole and whole.build_cfg)
+    if build_cfg is not None:
+        return Network(module, build_cfg, '')
+    culprit = name
+    if whole is not None and whole.note and is_wider(whole.module, module):
+        why = 'it was pruned from the teacher, which cannot be made so either'
+        culprit = 'teacher'
+    return _lent(module, name, why, culprit)
 
 
-def _tried(
-    module: nn.Module,
-    factory: str,
-    arguments: Dict[str, Any],
-    left: List[int],
-) -> str:
-    """What is not alike in a module and one that is made by arguments.
+def _lent(
+    module: nn.Module, name: str, why: str, culprit: Optional[str] = None
+) -> Network:
+    """A network that only the program has.
 
     Args:
-        module (nn.Module): The module.
-        factory (str): Name of its class.
-        arguments (dict): A guess.
-        left (list[int]): How often one that cannot be made without memory may
-            still be made with it; is counted down.
+        module (nn.Module): The network.
+        name (str): 'teacher' or 'student'.
+        why (str): Why no config can name it.
+        culprit (str, optional): Which network has to be given by its name.
+            Defaults to None, this one.
     """
-    make = import_object(factory)
-    # Without memory first, since most guesses are wrong.
-    for device in ('meta', 'cpu'):
-        try:
-            with torch.random.fork_rng([]), torch.device(device):
-                like = make(**arguments)
-        except Exception:  # whatever the arguments make it raise
-            if device == 'cpu' or not left[0]:
-                return _OTHER
-            left[0] -= 1
-            continue
-        difference = _difference(module, like)
-        if difference:
-            return difference
-    return ''
-
-
-def _name_of_class(cls: type) -> str:
-    if '<locals>' in cls.__qualname__ or '.' in cls.__qualname__:
-        raise ValueError('its class is within another')
-    if cls.__module__ == '__main__':
-        raise ValueError('its class is in the program itself')
-    file = inspect.getsourcefile(cls)
-    if file is None or _is_installed(file):
-        return f'{cls.__module__}.{cls.__qualname__}'
-    # It has to be the class of this very module.
-    if getattr(import_file(file), cls.__name__, None) is not cls:
-        raise ValueError(f'{file} does not make the same class')
-    return f'{Path(file).resolve()}:{cls.__qualname__}'
-
-
-def _is_installed(file: str) -> bool:
-    """Whether any program can import the module in a file."""
-    places = (sysconfig.get_path('stdlib'), sysconfig.get_path('purelib'))
-    return any(part in Path(file).parts for part in _INSTALLED) or any(
-        Path(place) in Path(file).resolve().parents for place in places
+    which = culprit or name
+    return Network(
+        module,
+        lent_cfg(name),
+        f'{type(module).__name__} cannot be made from the config alone: '
+        f'{why}. This run, the files that it leaves and the same call again '
+        'are not affected. Its config.py is for reading: commands that build '
+        'this network by it, such as train, test, export, quantize and '
+        f'estimate, refuse it. For them, give {which}="FILE.py:Name" or '
+        f'"package.Name" with {which}_args and {which}_weights.',
     )
 
 
-def _arguments_of(module: nn.Module) -> Iterator[Dict[str, Any]]:
-    """Arguments that a module may have been made with, the likeliest first.
+def proven(
+    network: Network, copy: nn.Module, inputs: Tensor, name: str
+) -> Network:
+    """A network whose config makes what the program has, or that is lent.
 
-    They are plain values that it has under the names of the arguments, or
-    the defaults; for integers also the widths of its layers.
+    Args:
+        network (Network): Of a module that a program made.
+        copy (nn.Module): A copy of it, on the CPU.
+        inputs (Tensor): (N, C, H, W), normalised.
+        name (str): 'teacher' or 'student'.
     """
-    widths = sorted({n for p in module.parameters() for n in p.shape})
-    known, guessed = {}, {}
-    for each in inspect.signature(type(module)).parameters.values():
-        value = getattr(module, each.name, each.empty)
-        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
-            continue
-        if type(value) in _PLAIN:
-            known[each.name] = value
-        elif type(each.default) is int or each.default is each.empty:
-            default = [] if each.default is each.empty else [each.default]
-            guessed[each.name] = [*default, *widths]
-    guesses = sorted(
-        islice(product(*map(range, map(len, guessed.values()))), 10_000),
-        key=lambda places: sum(place > 0 for place in places),
-    )
-    for places in guesses[:_MOST_GUESSES]:
-        chosen = {
-            name: values[place]
-            for (name, values), place in zip(guessed.items(), places)
-        }
-        yield dict(known, **chosen)
-
-
-def _difference(module: nn.Module, like: nn.Module) -> str:
-    """What is not alike in two networks but the values of their weights."""
-    own, other = dict(module.named_modules()), dict(like.named_modules())
-    if own.keys() != other.keys():
-        return _OTHER
-    for key, part in own.items():
-        if type(part) is not type(other[key]):
-            return f'{key} is of another class'
-        if _state_of(part) != _state_of(other[key]):
-            has_shape = _shapes(part) == _shapes(other[key])
-            return f'{key or "it"} was changed' if has_shape else _OTHER
-    return ''
-
-
-def _shapes(part: nn.Module) -> List:
-    return [p.shape for p in part.parameters(recurse=False)]
-
-
-def _state_of(part: nn.Module) -> Dict[str, Any]:
-    """All about one module but the values of its weights."""
-    state: Dict[str, Any] = {}
-    for key, value in vars(part).items():
-        if key in ('training', '_modules'):
-            continue
-        if key in ('_parameters', '_buffers'):
-            state[key] = {
-                k: v if v is None else (v.shape, v.dtype, v.requires_grad)
-                for k, v in value.items()
-            }
-        elif isinstance(value, (*_PLAIN, tuple, list, dict, set)):
-            state[key] = (
-                repr(value)
-                if not isinstance(value, dict)
-                else {k: repr(v) for k, v in value.items()}
-            )
-        else:
-            state[key] = getattr(value, '__qualname__', type(value).__name__)
-    return state
+    with evaluating(copy):
+        is_same = network.note or makes(network.build_cfg, copy, inputs)
+    if is_same:
+        return network
+    why = 'what its class makes of the same weights computes something else'
+    return _lent(network.module, name, why)
 
 
 def copied(module: nn.Module, name: str) -> nn.Module:
@@ -494,7 +371,7 @@ def trace(
             finite logits with a gradient, has no module of a name, or is
             random in eval mode; or if a teacher returns probabilities.
     """
-    below = 'net.' if 'factory' in build_cfg else ''
+    below = 'net.' if is_wrapped(build_cfg) else ''
     names = {part: key for key, part in module.named_modules()}
     for argument, value in (('feature', feature), ('pooled', pooled)):
         if value is not None and value not in names.values():

@@ -34,9 +34,9 @@ def import_object(name: str) -> Any:
         key = name[len(LENT) :]
         if key not in _LENT:
             raise ImportError(
-                f'it is the {key} that a program gave to distill(), and is '
-                'not in a file of its own: put its class into a file and '
-                'write FILE.py:Name here'
+                f'it is the {key} that a program gave to distill(), which no '
+                'config can make again; the first lines of that config.py '
+                'say why. What needs it can be done in that program alone'
             )
         return lambda: deepcopy(_LENT[key])
     path, colon, attribute = name.rpartition(':')

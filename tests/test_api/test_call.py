@@ -384,7 +384,7 @@ def test_a_class_of_the_program_itself(teacher, call, forked):
     assert 'within another' in text and 'lent:student' in text
     done = forked(run.config, '--work-dir', run.work_dir / 'again')
     assert done.status != [0]
-    assert 'put its class into a file' in done.stderr
+    assert 'first lines of that config.py say why' in done.stderr
 
 
 @pytest.mark.parametrize(

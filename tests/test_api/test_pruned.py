@@ -13,6 +13,7 @@ from csd_mmrazor.api import trial
 from csd_mmrazor.api.networks import Network
 from csd_mmrazor.api.pruned import pruned_places
 from csd_mmrazor.cli.distill import arguments_of, parse_args
+from csd_mmrazor.cli.run_source import Run
 
 LEFT = [0, 1, 4, 7, 9, 15]
 
@@ -111,6 +112,14 @@ def test_a_run_of_it(teacher, call, capsys):
     assert '1 layers of the pruned student, from net.body.4' in log
     card = (run.work_dir / 'student/README.md').read_text()
     assert 'from which it was pruned, and was fitted to it\n' in card
+    # What is left of it does not need this program.
+    of_run = Run(str(run.work_dir), None)
+    assert of_run.cfg.model.architecture.type == 'mmrazor.PrunedNetwork'
+    assert 'alone' not in (run.work_dir / 'config.py').read_text()
+    images = torch.randn(4, 1, 12, 12)
+    _, again = of_run.networks('student', 'teacher')
+    for found, expected in zip(again, (run.student, teacher.eval())):
+        torch.testing.assert_close(found(images), expected(images))
     # It is trained now, and its run is known all the same.
     call(teacher, student, **arguments)
     assert 'it continues' in capsys.readouterr().out

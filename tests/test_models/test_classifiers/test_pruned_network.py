@@ -15,6 +15,7 @@ from mmrazor.models.mutators import ChannelMutator, DCFFChannelMutator
 from mmrazor.structures.subnet.fix_subnet import _dynamic_to_static
 from torch import nn
 
+from csd_mmrazor.api.recipes import makes, recipe_of
 from csd_mmrazor.cli.run_source import Run, network_of
 from csd_mmrazor.cli.train import _know_what_was_pruned
 from csd_mmrazor.export import export_student
@@ -105,6 +106,10 @@ def test_what_others_pruned(by, suffix, nets, tmp_path):
         expected = net(IMAGES, mode='tensor')
         torch.testing.assert_close(found(IMAGES, mode='tensor'), expected)
     assert expected.std() > 0
+    # Given in memory, a config can name it.
+    recipe, why = recipe_of(net, WHOLE)
+    assert not why and recipe['network'] == WHOLE
+    assert makes(recipe, net, IMAGES)
 
 
 def test_repaired_in_a_run(nets, tmp_path, tiny_runner):

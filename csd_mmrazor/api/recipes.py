@@ -1,0 +1,345 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What a config says to make a network again that a program made."""
+
+import inspect
+import sys
+import sysconfig
+from copy import deepcopy
+from itertools import islice, product
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import torch
+import torch.nn as nn
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
+from mmrazor.registry import MODELS
+from torch.nn.utils.parametrize import is_parametrized
+
+from ..models.classifiers import TorchClassifier, is_pruned
+from ..models.utils import narrow
+from ..utils.imports import LENT, import_file, import_object
+
+Recipe = Dict[str, Any]
+
+# Values that a config can hold.
+_PLAIN = (bool, int, float, str, type(None))
+# Where packages are installed, whose modules any program can import.
+_INSTALLED = ('site-packages', 'dist-packages')
+# How often arguments are guessed, how many modules are made by that, and, of
+# guesses by which nothing can be made without memory, how many are tried with
+# it, which takes a second of some.
+_MOST_GUESSES, _MOST_MODULES, _MOST_BUILT = 200, 10_000, 10
+# What only says where a network comes from.
+_ORIGIN = ('_config', '_metainfo', '_dataset_meta', '_is_init')
+_OTHER = 'what arguments it was made with is not known'
+
+
+def lent_cfg(name: str) -> Recipe:
+    """What a config says of a network that only the program has."""
+    return dict(type='mmrazor.TorchClassifier', factory=f'{LENT}{name}')
+
+
+def is_lent(build_cfg: Recipe) -> bool:
+    """Whether a config says that only the program has a network."""
+    return str(build_cfg.get('factory')).startswith(LENT)
+
+
+def is_wrapped(build_cfg: Recipe) -> bool:
+    """Whether a config builds a network as ``net`` of another module."""
+    if is_pruned(build_cfg):
+        build_cfg = build_cfg['network']
+    return 'factory' in build_cfg
+
+
+def recipe_of(
+    module: nn.Module, other: Optional[Recipe] = None
+) -> Tuple[Optional[Recipe], str]:
+    """What a config says to make a network again.
+
+    What it makes is alike in everything but the values of its weights.
+
+    Args:
+        module (nn.Module): As the caller has it.
+        other (dict, optional): That of another network, from which this one
+            may have been pruned or copied. Defaults to None.
+
+    Returns:
+        tuple[dict | None, str]: None, and why, if nothing was found.
+    """
+    wider: List[Recipe] = []
+    left, why = [_MOST_BUILT], _OTHER
+    try:
+        for recipe in _guesses(module, other):
+            found = _tried(module, recipe, left, wider)
+            if not found:
+                return recipe, ''
+            why = found if found != _OTHER else why
+    except ValueError as error:
+        why = f'{error}'
+    for recipe in wider[:_MOST_BUILT]:
+        pruned = _narrowed(module, recipe)
+        if pruned is not None:
+            return pruned, ''
+    return None, why
+
+
+def makes(build_cfg: Recipe, module: nn.Module, inputs: torch.Tensor) -> bool:
+    """Whether what a config makes computes what a network does.
+
+    Args:
+        build_cfg (dict): The config.
+        module (nn.Module): The network, in eval mode on the CPU.
+        inputs (Tensor): (N, C, H, W).
+    """
+    try:
+        with torch.random.fork_rng([]):
+            like = _made(build_cfg)
+        like.load_state_dict(module.state_dict())
+        with torch.no_grad():
+            found, expected = like.eval()(inputs), module(inputs)
+        torch.testing.assert_close(found, expected)
+    except Exception:  # whatever its parts make of it
+        return False
+    return True
+
+
+def is_wider(whole: nn.Module, module: nn.Module) -> bool:
+    """Whether pruning channels may have made one network of another."""
+    own, other = module.state_dict(), whole.state_dict()
+    if own.keys() != other.keys():
+        return False
+    pairs = [(own[key].shape, other[key].shape) for key in own]
+    return any(one != two for one, two in pairs) and all(
+        len(one) == len(two)
+        and one[2:] == two[2:]
+        and all(map(int.__le__, one, two))
+        for one, two in pairs
+    )
+
+
+def takes(make: Any, argument: str) -> bool:
+    """Whether a function or class takes an argument."""
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(
+        p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters
+    )
+
+
+def is_installed(file: str) -> bool:
+    """Whether any program can import the module in a file."""
+    places = (sysconfig.get_path('stdlib'), sysconfig.get_path('purelib'))
+    return any(part in Path(file).parts for part in _INSTALLED) or any(
+        Path(place) in Path(file).resolve().parents for place in places
+    )
+
+
+def _made(build_cfg: Recipe) -> nn.Module:
+    """What a config makes, without what a run puts around it."""
+    if 'factory' in build_cfg:
+        arguments = dict(build_cfg)
+        del arguments['type']
+        return import_object(arguments.pop('factory'))(**arguments)
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        model = MODELS.build(deepcopy(build_cfg))
+    return model.net if isinstance(model, TorchClassifier) else model
+
+
+def _guesses(module: nn.Module, other: Optional[Recipe]) -> Iterator[Recipe]:
+    """What may have made a network, the likeliest first.
+
+    Raises:
+        ValueError: If its class cannot be imported.
+    """
+    if other is not None and not is_lent(other):
+        yield other['network'] if is_pruned(other) else other
+    # What mmpretrain.get_model() leaves.
+    model = getattr(getattr(module, '_config', None), 'model', None)
+    if isinstance(model, dict):
+        found = ConfigDict(model).to_dict()
+        found.pop('init_cfg', None)
+        yield dict(found, _scope_='mmpretrain')
+    named = dict(type='mmrazor.TorchClassifier')
+    parameters = [p for p in module.parameters() if p.ndim]
+    classes = len(parameters[-1]) if parameters else 0
+    # What timm.create_model() leaves.
+    origin = getattr(module, 'pretrained_cfg', None)
+    if isinstance(origin, dict) and origin.get('architecture'):
+        arguments = getattr(module, '_model_args', dict(num_classes=classes))
+        if all(type(each) in _PLAIN for each in arguments.values()):
+            yield dict(
+                named,
+                factory='timm.create_model',
+                model_name=origin['architecture'],
+                **arguments,
+            )
+    cls = type(module)
+    for arguments in _arguments_of(module):
+        yield dict(named, factory=_name_of_class(cls), **arguments)
+    for function in _functions_of(cls)[: _most_guesses(module)]:
+        known = dict(named, factory=f'{cls.__module__}.{function.__name__}')
+        if takes(function, 'num_classes'):
+            known['num_classes'] = classes
+        yield known
+
+
+def _most_guesses(module: nn.Module) -> int:
+    size = sum(1 for _ in module.modules())
+    return min(_MOST_GUESSES, max(1, _MOST_MODULES // size))
+
+
+def _functions_of(cls: type) -> List[Any]:
+    """Functions beside an installed class that say that they make one."""
+    code = sys.modules[cls.__module__]
+    file = str(getattr(code, '__file__', ''))
+    # timm's are many, and tell by which they were made.
+    if not is_installed(file) or cls.__module__.startswith('timm.'):
+        return []
+    return [
+        found
+        for name, found in vars(code).items()
+        if inspect.isfunction(found)
+        and not name.startswith('_')
+        and found.__module__ == cls.__module__
+        and found.__annotations__.get('return') in (cls, cls.__name__)
+    ]
+
+
+def _tried(
+    module: nn.Module, recipe: Recipe, left: List[int], wider: List[Recipe]
+) -> str:
+    """What is not alike in a module and one that a recipe makes.
+
+    Args:
+        module (nn.Module): The module.
+        recipe (dict): A guess.
+        left (list[int]): How often one that cannot be made without memory may
+            still be made with it; is counted down.
+        wider (list[dict]): Gets the recipe if it makes one that is.
+    """
+    # Without memory first, since most guesses are wrong.
+    for device in ('meta', 'cpu'):
+        try:
+            with torch.random.fork_rng([]), torch.device(device):
+                like = _made(recipe)
+        except Exception:  # whatever the arguments make it raise
+            if device == 'cpu' or not left[0]:
+                return _OTHER
+            left[0] -= 1
+            continue
+        difference = _difference(module, like)
+        if difference:
+            if is_wider(like, module):
+                wider.append(recipe)
+            return difference
+    return ''
+
+
+def _narrowed(module: nn.Module, recipe: Recipe) -> Optional[Recipe]:
+    """What makes a pruned network of what a recipe makes, if that can be."""
+    shapes = {k: [*v.shape] for k, v in module.state_dict().items()}
+    try:
+        with torch.random.fork_rng([]):
+            like = narrow(_made(recipe), shapes)
+    except Exception:  # whatever was pruned
+        return None
+    if _difference(module, like):
+        return None
+    below = 'net.' if is_wrapped(recipe) else ''
+    return dict(
+        type='mmrazor.PrunedNetwork',
+        network=recipe,
+        shapes={f'{below}{key}': shape for key, shape in shapes.items()},
+    )
+
+
+def _name_of_class(cls: type) -> str:
+    if '<locals>' in cls.__qualname__ or '.' in cls.__qualname__:
+        raise ValueError('its class is within another')
+    if cls.__module__ == '__main__':
+        raise ValueError('its class is in the program itself')
+    file = inspect.getsourcefile(cls)
+    if file is None or is_installed(file):
+        return f'{cls.__module__}.{cls.__qualname__}'
+    # It has to be the class of this very module.
+    if getattr(import_file(file), cls.__name__, None) is not cls:
+        raise ValueError(f'{file} does not make the same class')
+    return f'{Path(file).resolve()}:{cls.__qualname__}'
+
+
+def _arguments_of(module: nn.Module) -> Iterator[Dict[str, Any]]:
+    """Arguments that a module may have been made with, the likeliest first.
+
+    They are plain values that it has under the names of the arguments, or
+    the defaults; for integers also the widths of its layers.
+    """
+    widths = sorted({n for p in module.parameters() for n in p.shape})
+    known, guessed = {}, {}
+    for each in inspect.signature(type(module)).parameters.values():
+        value = getattr(module, each.name, each.empty)
+        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
+            continue
+        if type(value) in _PLAIN:
+            known[each.name] = value
+        elif type(each.default) is int or each.default is each.empty:
+            default = [] if each.default is each.empty else [each.default]
+            guessed[each.name] = [*default, *widths]
+    guesses = sorted(
+        islice(product(*map(range, map(len, guessed.values()))), 10_000),
+        key=lambda places: sum(place > 0 for place in places),
+    )
+    for places in guesses[: _most_guesses(module)]:
+        chosen = {
+            name: values[place]
+            for (name, values), place in zip(guessed.items(), places)
+        }
+        yield dict(known, **chosen)
+
+
+def _difference(module: nn.Module, like: nn.Module) -> str:
+    """What is not alike in two networks but the values of their weights."""
+    own, other = dict(module.named_modules()), dict(like.named_modules())
+    if own.keys() != other.keys() or _shapes(module) != _shapes(like):
+        return _OTHER
+    for key, part in own.items():
+        if _kind(part) is not _kind(other[key]):
+            return f'{key} is of another class'
+        if _state_of(part) != _state_of(other[key]):
+            return f'{key or "it"} was changed'
+    return ''
+
+
+def _kind(part: nn.Module) -> type:
+    # Each layer with a parametrization gets a class of its own.
+    return type(part).__base__ if is_parametrized(part) else type(part)
+
+
+def _shapes(module: nn.Module) -> Dict[str, torch.Size]:
+    return {key: value.shape for key, value in module.state_dict().items()}
+
+
+def _state_of(part: nn.Module) -> Dict[str, Any]:
+    """All about one module but the values of its weights."""
+    state: Dict[str, Any] = {}
+    for key, value in vars(part).items():
+        if key in ('training', '_modules', *_ORIGIN):
+            continue
+        if key in ('_parameters', '_buffers'):
+            state[key] = {
+                k: v if v is None else (v.shape, v.dtype, v.requires_grad)
+                for k, v in value.items()
+            }
+        elif key.endswith('_hooks'):  # numbered as they came, in any network
+            state[key] = [type(each).__name__ for each in value.values()]
+        elif isinstance(value, (*_PLAIN, tuple, list, dict, set)):
+            state[key] = (
+                repr(value)
+                if not isinstance(value, dict)
+                else {k: repr(v) for k, v in value.items()}
+            )
+        else:
+            state[key] = getattr(value, '__qualname__', type(value).__name__)
+    return state
