@@ -85,6 +85,9 @@ class Plan:
     memory: int  # bytes
     disk: int  # bytes
     connector: int  # weights
+    # Of a budget that is a time: all of it, and what went before the run.
+    budget: Optional[float] = None  # seconds
+    passed: float = 0.0  # seconds
 
     @property
     def seconds(self) -> float:
@@ -98,6 +101,7 @@ class Plan:
         return [
             f'plan: {_clock(self.seconds)} on this machine, of which '
             f'{_clock(initial)} for the first images',
+            *self._shares(),
             f'  images: {s.images:,} of {s.synthesis_batch} a round'
             f'{", and those to start with" if t.imported else ""}; '
             f'{s.synthesis_steps:,} steps of synthesis of '
@@ -118,6 +122,19 @@ class Plan:
             f'  memory: {self.memory / 2**30:.1f} GiB; disk: '
             f'{self.disk / 2**20:.0f} MiB; weights of the connector: '
             f'{self.connector:,}',
+        ]
+
+    def _shares(self) -> List[str]:
+        """Where the time of a budget goes; the parts add up to it."""
+        if self.budget is None:
+            return []
+        budget, passed = round(self.budget), round(self.passed)
+        planned = round(self.seconds)
+        return [
+            f'  budget: {_clock(budget)}, of which {_clock(passed)} have gone '
+            f'into checks and the trial; the run takes {_clock(planned)}, and '
+            f'{_clock(budget - passed - planned)} are a reserve for steps '
+            'that take longer'
         ]
 
 
@@ -479,6 +496,16 @@ def distill(
             student_pooled=student_pooled,
         ),
     )
+    # As they are to be shown, where a run has others.
+    written = dict(
+        mean=repr(mean),
+        std=repr(std),
+        val=repr(str(val))
+        if isinstance(val, (str, Path))
+        else 'None'
+        if val is None
+        else f'a {type(val).__name__}',
+    )
     with ExitStack() as stack:
         stack.enter_context(
             lend(teacher=copies['teacher'], student=copies['student'], val=val)
@@ -489,7 +516,9 @@ def distill(
         else:
             stack.enter_context(work_dir_lock(folder))
             trial_dir = folder / '.trial'
-        record = None if plan_only else _read_record(folder, request)
+        record = None
+        if not plan_only:
+            record = _read_record(folder, request, written)
         if record is None:
             for line in _about(networks, traced, inputs, val, chains, places):
                 tell(line)
@@ -532,6 +561,7 @@ def distill(
             write_file(folder / CONFIG, text.encode())
             record = dict(
                 request=request,
+                written=written,
                 plan=asdict(plan),
                 teacher_top1=top1,
                 warnings=told,
@@ -939,6 +969,8 @@ def _plan(
         memory=trial.memory,
         disk=disk,
         connector=trial.connector,
+        budget=parsed if isinstance(parsed, float) else None,
+        passed=passed,
     )
 
 
@@ -1013,7 +1045,7 @@ def _request(
 
 
 def _read_record(
-    folder: Path, request: Dict[str, Any]
+    folder: Path, request: Dict[str, Any], written: Dict[str, str]
 ) -> Optional[Dict[str, Any]]:
     """What an earlier call left in a work dir, if it was the same."""
     path = folder / RECORD
@@ -1046,7 +1078,7 @@ def _read_record(
             f'run without it: {folder / CONFIG} --resume'
         ) from error
     differing = [
-        f'{key}={there.get(key)!r:.80} there, {value!r:.80} here'
+        _difference(key, there[key], value, record.get('written'), written)
         for key, value in request.items()
         # An earlier release did not note all of it.
         if key in there and there[key] != value
@@ -1058,6 +1090,25 @@ def _read_record(
             'same arguments to continue that run.'
         )
     return record
+
+
+def _difference(
+    key: str, there: Any, here: Any, *written: Optional[Dict[str, str]]
+) -> str:
+    """What a call and a run differ in, as people write it."""
+    if key.startswith('layers of '):
+        return f'{key.rpartition(" ")[2]} with other layers'
+    name = str(here).partition(' ')[0]
+    if key in ('teacher', 'student') and str(there).startswith(f'{name} '):
+        what = 'weights' if key == 'teacher' else 'sizes of weights'
+        return f'{key} with other {what}'
+    shown = [
+        (texts or {}).get(key, repr(value))
+        for texts, value in zip(written, (there, here))
+    ]
+    if shown[0] == shown[1]:  # such as the mean, in 0..1 or 0..255
+        shown = [repr(there), repr(here)]
+    return f'{key}={shown[0]:.80} there, {key}={shown[1]:.80} here'
 
 
 def _check_config(path: Path, text: str) -> None:
@@ -1093,7 +1144,7 @@ def _last_top1(
 
 
 def _clock(seconds: float) -> str:
-    if seconds < 10:
+    if isinstance(seconds, float) and seconds < 10:
         return f'{seconds:.1f} s'
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -162,7 +162,7 @@ def test_a_run_of_it(deep, tmp_path, capsys, monkeypatch):
         assert (each.agreement, each.estimate) == (alike, expected)
     record = json.loads((run.work_dir / 'distill.json').read_text())
     assert record['blocks'] is True
-    with pytest.raises(ValueError, match='teacher_blocks=None there, False'):
+    with pytest.raises(ValueError, match='there, teacher_blocks=False here'):
         distill(teacher, student, **arguments, teacher_blocks=False)
 
 

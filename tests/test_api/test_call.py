@@ -166,10 +166,23 @@ def test_a_finished_run_is_not_trained_again(finished, net, call, capsys):
 
 def test_other_arguments_in_its_work_dir_are_refused(finished, net, call):
     run = finished['run']
-    with pytest.raises(ValueError, match='seed=0 there, 1 here'):
-        call(finished['teacher'], net(4), work_dir=run.work_dir, seed=1)
+    for changes, shown in (
+        (dict(seed=1), 'seed=0 there, seed=1 here'),
+        (dict(mean=0.9), 'mean=[0.4] there, mean=0.9 here'),
+        (dict(mean=[102], std=[78]), 'std=[0.3] there, std=[78] here'),
+        (dict(val=None), "val' there, val=None here"),
+        (dict(val=[]), "val' there, val=a list here"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(shown)):
+            call(finished['teacher'], net(4), work_dir=run.work_dir, **changes)
+    for networks, shown in (
+        ((net(16), net(4)), 'teacher with other weights)'),
+        ((finished['teacher'], net(5)), '(student with other sizes of w'),
+    ):
+        with pytest.raises(ValueError, match=re.escape(shown)):
+            call(*networks, work_dir=run.work_dir)
     for name in ('teacher_feature', 'student_feature', 'student_pooled'):
-        with pytest.raises(ValueError, match=f"{name}=None there, 'body' her"):
+        with pytest.raises(ValueError, match=f"{name}=None there, {name}='bo"):
             call(
                 finished['teacher'],
                 net(4),

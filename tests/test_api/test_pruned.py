@@ -125,7 +125,7 @@ def test_a_run_of_it(teacher, call, capsys):
     assert 'it continues' in capsys.readouterr().out
     record = json.loads((run.work_dir / 'distill.json').read_text())
     assert record['refit'] is True
-    with pytest.raises(ValueError, match='refit=None there, False here'):
+    with pytest.raises(ValueError, match='refit=None there, refit=False here'):
         call(teacher, student, **arguments, refit=False)
 
 

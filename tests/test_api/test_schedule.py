@@ -195,4 +195,20 @@ def test_plans(budget, machine):
         assert share <= 0.1
     assert plan.disk == plan.schedule.images * (784 + 8) + 3 * 1000
     assert (plan.memory, plan.connector) == (5000, 7)
-    assert f'{plan.schedule.images:,}' in '\n'.join(plan.lines())
+    told = '\n'.join(plan.lines())
+    assert f'{plan.schedule.images:,}' in told
+    assert ('budget:' in told) == isinstance(parsed, float)
+
+
+def test_the_shares_of_a_budget_add_up():
+    from csd_mmrazor.api.call import _plan
+    from csd_mmrazor.api.trial import Trial
+
+    trial = Trial(MACHINES['fast'], 1000, 5000, 7, None)
+    row = SCHEDULES['grey']
+    plan = _plan(900.0, row, trial, 21.4, (1, 28, 28))
+    told = plan.lines()[1]
+    times = re.findall(r'(?:(\d+) min )?(\d+) s|(\d+) min,', told)
+    seconds = [60 * int(a or c or 0) + int(b or 0) for a, b, c in times]
+    assert seconds[:2] == [900, 21] and len(seconds) == 4
+    assert seconds[0] == sum(seconds[1:])
