@@ -1,10 +1,17 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What a page shows of a run: tables, and curves to plot."""
 
+import math
 from collections import Counter
 from datetime import timedelta
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ..export import (
+    Agreement,
+    agreement_at,
+    estimate_of,
+    told_of_agreement,
+)
 from ..utils.public import public_text
 from .run_files import AGREEMENT, RunFiles, answers_top1, epochs_of
 
@@ -123,9 +130,11 @@ def run_view(
             'Time by phase: the log has no time/..., which RunTimerHook '
             'writes.'
         )
+    agreement = _agreement(run)
     return dict(
         name=name,
         status=_status(run),
+        agreement=agreement and told_of_agreement(agreement, run.bank),
         facts=_facts(run),
         networks=_networks(run),
         machine=run.measured.get('machine', ''),
@@ -243,6 +252,17 @@ def _epochs_done(run: RunFiles) -> int:
     return max([max(begun, default=1) - 1, *saved, *compared, *run.top1])
 
 
+def _agreement(run: RunFiles) -> Optional[Agreement]:
+    """How alike the student that was chosen without real images is."""
+    chosen = run.scalars.get('agreement/chosen_epoch', {})
+    last = max(chosen, default=0)
+    epoch = chosen.get(last, math.nan)
+    if not math.isfinite(epoch):
+        return None
+    is_mean = run.scalars.get('agreement/chosen_mean', {}).get(last)
+    return agreement_at(run.scalars, int(epoch), bool(is_mean))
+
+
 def _facts(run: RunFiles) -> List[Tuple[str, str]]:
     """The summary."""
     facts = []
@@ -265,6 +285,10 @@ def _facts(run: RunFiles) -> List[Tuple[str, str]]:
                 f'{chosen[last]:.0f}',
             )
         )
+    agreement = _agreement(run)
+    estimate = agreement and estimate_of(agreement)
+    if estimate:
+        facts.append(('estimated accuracy', f'{estimate}'))
     if teacher is not None:
         facts.append(('teacher', f'{teacher:.2f} %'))
     networks = run.measured.get('networks', {})

@@ -6,7 +6,9 @@ import re
 import shutil
 
 import pytest
+from report_helpers import compare_with_teacher
 
+from csd_mmrazor.export import estimate_of, told_of_agreement
 from csd_mmrazor.report import write_report
 
 
@@ -132,6 +134,7 @@ def test_on_a_phone_by_day_and_night(scheme, work_dir, open_page):
 def test_several_runs(work_dir, tmp_path, open_page):
     other = tmp_path / 'other'
     shutil.copytree(work_dir, other)
+    agreement = compare_with_teacher(other)
     page = open_page(write_report([work_dir, other], tmp_path / 'two.html'))
     legend = page.locator('.plot[data-run=""] .legendtext')
     assert {'run', 'other'} <= set(legend.all_text_contents())
@@ -141,6 +144,17 @@ def test_several_runs(work_dir, tmp_path, open_page):
     details.nth(1).locator('summary').first.click()
     details.nth(1).locator('.js-plotly-plot .main-svg').first.wait_for()
     assert details.nth(1).locator('.tile').first.is_visible()
+    # How good a student is of which no accuracy is known.
+    facts = page.locator('table', has_text='estimated accuracy').first
+    (row,) = facts.locator('tr', has_text='estimated accuracy').all()
+    estimate = f'{estimate_of(agreement)}'
+    assert row.inner_text().split('\t')[1:] == ['-', estimate]
+    told = page.locator('.agreement')
+    assert told.count() == 1 and told.is_visible()
+    assert told.inner_text() == (
+        'The student was not tested on real images. '
+        + told_of_agreement(agreement)
+    )
 
 
 def test_hostile_names_stay_text(work_dir, open_page):

@@ -14,8 +14,10 @@ import torch
 from mmengine.fileio import FileClient, HardDiskBackend
 from mmengine.logging import MMLogger
 from PIL import Image
+from report_helpers import compare_with_teacher
 
 from csd_mmrazor.datasets import BankFolder
+from csd_mmrazor.export import estimate_of
 from csd_mmrazor.report import page as page_module
 from csd_mmrazor.report import write_report
 from csd_mmrazor.report.page import packed_plotly
@@ -176,6 +178,27 @@ def test_how_far_it_came(logged, saved, said, work_dir):
         (work_dir / f'epoch_{saved}.pth').touch()
     (work_dir / 'epoch_x.pth').touch()
     assert said in visible(write_report([work_dir]).read_text())
+
+
+@pytest.mark.parametrize(
+    'changed, estimated',
+    [
+        ({}, True),
+        (dict(agreement_mean__held_out_confident=150), False),
+        (dict(agreement_mean__held_out_confident_images=0), False),
+        (dict(agreement__held_out_recognised=20), False),
+        (dict(agreement__chosen_epoch=float('inf')), None),
+        (dict(agreement__chosen_epoch=9), None),
+    ],
+)
+def test_an_accuracy_is_estimated(changed, estimated, work_dir):
+    agreement = compare_with_teacher(work_dir, **changed)
+    seen = visible(write_report([work_dir]).read_text())
+    is_known = estimated is not None
+    assert ('on 70.0 % of 30 synthetic images' in seen) == is_known
+    estimate = f'estimated accuracy {estimate_of(agreement)}'
+    assert (estimate in seen) == bool(estimated)
+    assert ('no accuracy is estimated' in seen) == (estimated is False)
 
 
 def test_its_images_are_those_of_the_bank(work_dir):

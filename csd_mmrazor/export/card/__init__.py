@@ -16,6 +16,7 @@ from .quality import (
     MeasuredAccuracy,
     Quality,
     accuracy_on,
+    agreement_at,
     quality_of,
 )
 from .quantized_card import quantized_card
@@ -26,6 +27,7 @@ __all__ = [
     'Quality',
     'about_agreement',
     'accuracy_on',
+    'agreement_at',
     'as_it_ran',
     'card_path',
     'check_license',

@@ -40,7 +40,8 @@ class Agreement(NamedTuple):
     @property
     def is_enough(self) -> bool:
         """Whether an accuracy can be estimated by it."""
-        return self.recognised >= RECOGNISED and math.isfinite(self.confident)
+        is_known = 0 <= self.confident <= 100 and self.sure != 0
+        return is_known and self.recognised >= RECOGNISED
 
 
 Quality = Union[MeasuredAccuracy, Agreement, None]
@@ -66,7 +67,23 @@ def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
     if top1 is not None and isinstance(loader, dict):
         chosen = checkpoint.name.startswith('best_')
         return accuracy_on(loader.get('dataset') or {}, top1, chosen)
-    group = 'agreement_mean' if meta.get('student') == 'mean' else 'agreement'
+    return agreement_at(scalars, epoch, meta.get('student') == 'mean')
+
+
+def agreement_at(
+    scalars: Dict[str, Dict[int, float]], epoch: int, is_mean: bool
+) -> Optional[Agreement]:
+    """What a run logged of a student and its teacher.
+
+    Args:
+        scalars (dict[str, dict[int, float]]): By tag and epoch.
+        epoch (int): Of the student.
+        is_mean (bool): Whether it is the running mean.
+
+    Returns:
+        Agreement | None: By the first set of images that there is.
+    """
+    group = 'agreement_mean' if is_mean else 'agreement'
     for images in FITS:
         top1, recognised, confident, number, sure = (
             scalars.get(tag, {}).get(epoch, math.nan)
