@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.parameter import UninitializedTensorMixin
 
 from ..models.utils import (
+    about_divided,
     about_outputs,
     about_precision,
     bn_layers,
@@ -337,6 +338,12 @@ def _unfit(module: nn.Module, is_trained: bool) -> str:
     precision = about_precision(module)
     if precision:
         return precision
+    # Parametrizations can be copied; what hooks compute cannot.
+    divided = about_divided(
+        key for key in module.state_dict() if 'parametrizations.' not in key
+    )
+    if divided:
+        return f'cannot be copied: {divided}.'
     if is_trained and not any(p.requires_grad for p in parameters):
         return 'has no weight to train: requires_grad is False in all.'
     if is_trained and any(t.is_inference() for t in tensors):

@@ -274,7 +274,8 @@ def _arguments_of(module: nn.Module) -> Iterator[Dict[str, Any]]:
     """Arguments that a module may have been made with, the likeliest first.
 
     They are plain values that it has under the names of the arguments, or
-    the defaults; for integers also the widths of its layers.
+    the defaults; for integers also the widths of its layers, for truth values
+    the opposite.
     """
     widths = sorted({n for p in module.parameters() for n in p.shape})
     known, guessed = {}, {}
@@ -284,6 +285,8 @@ def _arguments_of(module: nn.Module) -> Iterator[Dict[str, Any]]:
             continue
         if type(value) in _PLAIN:
             known[each.name] = value
+        elif type(each.default) is bool:
+            guessed[each.name] = [each.default, not each.default]
         elif type(each.default) is int or each.default is each.empty:
             default = [] if each.default is each.empty else [each.default]
             guessed[each.name] = [*default, *widths]

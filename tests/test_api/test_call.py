@@ -387,12 +387,16 @@ def test_a_class_of_the_program_itself(teacher, call, forked):
             super().__init__()
             self.body = torch.nn.Conv2d(1, 3, 3)
             self.factor = factor
+            # MMEngine takes the mean of each parameter.
+            order = torch.tensor([2, 0, 1])
+            self.order = torch.nn.Parameter(order, requires_grad=False)
 
         def forward(self, x):
-            return self.body(x).mean((2, 3)) * self.factor
+            return self.body(x).mean((2, 3))[:, self.order] * self.factor
 
     run = call(teacher, Inner(2.0), budget=4)
     assert run.student.factor == 2
+    assert run.student.order.tolist() == [2, 0, 1]
     text = run.config.read_text()
     assert 'within another' in text and 'lent:student' in text
     done = forked(run.config, '--work-dir', run.work_dir / 'again')

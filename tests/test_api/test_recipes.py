@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 from csd_mmrazor.api.networks import copied, get_network, proven
-from csd_mmrazor.api.recipes import makes, recipe_of
+from csd_mmrazor.api.recipes import makes
 from csd_mmrazor.models.utils import narrow
 
 CODE = """
@@ -101,13 +101,10 @@ def test_what_is_made_has_to_compute_the_same(net):
 
 
 def test_parametrized_layers(net):
-    found = get_network(net(normed=True), 'student')
-    # Whether there are any is not among its attributes.
-    assert 'what arguments' in found.note
-    recipe = dict(factory=f'{net.__module__}.Narrowable', normed=True)
-    recipe['type'] = 'mmrazor.TorchClassifier'
-    assert recipe_of(net(normed=True), recipe) == (recipe, '')
-    assert makes(recipe, found.module.eval(), IMAGES)
+    student = net(normed=True)
+    found = get_network(student, 'student')
+    assert found.build_cfg['normed'] is True
+    assert makes(found.build_cfg, student.eval(), IMAGES)
 
 
 def test_of_packages():

@@ -53,6 +53,7 @@ from ..utils import (
     records_of_logits,
     same_classes,
     set_memory_format,
+    without_integers,
 )
 from .replayed_passes import ReplayedPasses
 
@@ -396,7 +397,8 @@ class CSDDistillation(BaseAlgorithm):
             FileNotFoundError: If there is no file ``student_ckpt``.
             ValueError: If it is of another network.
         """
-        super().init_weights()
+        with without_integers(self):
+            super().init_weights()
         if self.student_ckpt is not None:
             load_weights(self.student, self.student_ckpt, 'model.student_ckpt')
         elif hasattr(self.student, 'pruned_from'):

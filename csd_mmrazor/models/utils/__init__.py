@@ -2,6 +2,7 @@
 from .cast_weights import cast_together
 from .checkpoints import find_weights, load_weights
 from .classes import about_precision, count_classes, same_classes
+from .divided import about_divided
 from .draws import Draws, drawn
 from .fast_frozen_bn import (
     BNStatistics,
@@ -18,6 +19,7 @@ from .features import (
 )
 from .foreach import with_foreach
 from .healthy import check_statistics, check_weights
+from .integers import without_integers
 from .kept_norm import keep_norm
 from .memory_format import contiguous, memory_format, set_memory_format
 from .modes import as_in_training, evaluating, frozen, reset_weights
@@ -56,6 +58,7 @@ from .teachers import build_teacher
 from .tokens import layer_tokens, token_layers
 
 __all__ = [
+    'about_divided',
     'about_precision',
     'check_memory',
     'own_memory',
@@ -102,6 +105,7 @@ __all__ = [
     'find_weights',
     'load_weights',
     'narrow',
+    'without_integers',
     'logits_of',
     'memory_format',
     'optimizer_state',

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from ...utils import CheckpointError, download_to
+from .divided import about_divided
 
 # What MMEngine, timm, torchvision's references, Lightning and others call
 # the weights, and what they call running means (EMA) of them.
@@ -91,7 +92,7 @@ def load_weights(
     if argument.endswith('.ckpt_path'):
         how = 'revise_keys=[(PATTERN, NEW)] beside ckpt_path'
     what = f'{argument}={path}'
-    network = type(model).__name__
+    network = _class_of(model)
     own = model.state_dict()
     wrong = [
         f'{key} is {value.dtype}'
@@ -106,6 +107,22 @@ def load_weights(
             f'{what} does not fit {network}: {", ".join(wrong[:3])}, where '
             'the network has floating-point numbers. Give weights that are '
             'not quantized.'
+        )
+    differing = [
+        f'{key} is of shape {tuple(value.shape)} in the file, and of '
+        f'{tuple(own[key].shape)} in the network'
+        for key, value in found.weights.items()
+        if isinstance(own.get(key), Tensor)
+        and not is_lazy(own[key])
+        and value.shape != own[key].shape
+    ]
+    if differing:
+        more = f', as are {len(differing) - 1} more' if differing[1:] else ''
+        raise ValueError(
+            f'{what} does not fit {network}: {differing[0]}{more}. Give '
+            'weights of this very network, or build the one that they are '
+            'of; if its channels were pruned, by PrunedNetwork '
+            '(docs/pruned.md).'
         )
     for names in _shared(own):
         values = [found.weights[n] for n in names if n in found.weights]
@@ -125,11 +142,13 @@ def load_weights(
         for keys in (result.missing_keys, result.unexpected_keys)
     )
     others = [key for key in found.weights if key not in own]
+    divided = about_divided(others)
     if missing:
         raise ValueError(
             f'{what} is not a checkpoint of this {network}: it lacks '
             f'{len(missing)} of its weights ({_some(missing)}). It has '
             f'{_some(others) or "no others"}.'
+            + (f' There, {divided}.' if divided else '')
             + (f' If only names differ, map them by {how}.' if how else '')
         )
     if unused:
@@ -146,6 +165,12 @@ def load_weights(
             'it holds no other weights of this network.',
             logger='current',
         )
+
+
+def _class_of(model: nn.Module) -> str:
+    """The class of a network, whatever a run puts around it."""
+    name = type(model).__name__
+    return type(model.net).__name__ if name == 'TorchClassifier' else name
 
 
 def _shared(own: Dict[str, Any]) -> List[List[str]]:

@@ -54,8 +54,12 @@ def test_a_missing_file_is_told_by_who_makes_it(monkeypatch):
 def test_another_networks_file_is_refused(tmp_path):
     path = tmp_path / 'other.pth'
     torch.save(build(network(base_channels=6)).state_dict(), path)
-    with pytest.raises(ValueError, match='does not fit ImageClassifier'):
+    with pytest.raises(ValueError, match='does not fit ImageClassifier') as e:
         load_weights(build(network()), str(path), ARGUMENT)
+    # Not each of them.
+    assert 'conv1.weight is of shape (6, 1, 3, 3) in the file' in str(e.value)
+    assert ' in the network, as are ' in str(e.value)
+    assert len(str(e.value)) < 400 and '\n' not in str(e.value)
     torch.save(dict(fc=torch.zeros(1)), path)
     with pytest.raises(ValueError, match='lacks .* of its weights'):
         load_weights(build(network()), str(path), ARGUMENT)
