@@ -191,7 +191,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         and os.path.exists(value)
     }
     text = json.dumps({**told, **named}, indent=2, ensure_ascii=False)
-    card, beside = card_path(out), out.with_suffix('.json')
+    card, beside = card_path(out, not args.out), out.with_suffix('.json')
     # Killed between them, nothing stands beside a file that it is not of.
     for each in (card, beside):
         each.unlink(missing_ok=True)

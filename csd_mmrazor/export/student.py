@@ -81,6 +81,7 @@ def export_student(
     program: Optional[PathLike] = None,
     normalize: bool = False,
     teacher_license: Optional[str] = None,
+    is_own_folder: bool = False,
 ) -> ExportedStudent:
     """Write the student in the forms in which it is used elsewhere.
 
@@ -89,8 +90,8 @@ def export_student(
       ``OUT.safetensors``, the same for programs that trust no pickle.
     - ``OUT.json``, what else is needed to use it: image shape, mean, std,
       and the names of the classes, if they are known.
-    - ``README.md``, a model card in the form of the Hugging Face Hub, or
-      ``OUT.md`` if there is one of something else.
+    - ``OUT.md``, a model card in the form of the Hugging Face Hub; in a
+      folder that is there for the student alone, ``README.md``.
     - For a student of mmpretrain's, ``OUT_mmpretrain.pth`` with the names of
       the classes and ``OUT.py``, a config with network, preprocessing and,
       if mmpretrain has such a data set, the test data.
@@ -109,6 +110,8 @@ def export_student(
             and normalise them, or take normalised ones. Defaults to False.
         teacher_license (str, optional): What the teacher may be used under,
             for the card. Defaults to None, not given.
+        is_own_folder (bool): Whether the folder is there for this student
+            alone. Defaults to False.
 
     Raises:
         ValueError: If ``cfg`` is not the config of a distillation, ``out``
@@ -143,7 +146,7 @@ def export_student(
         network,
         out,
         out.with_suffix('.json'),
-        card_path(out),
+        card_path(out, is_own_folder),
         safetensors=out.with_suffix('.safetensors') if safe else None,
         not_safetensors=why_not,
         onnx=None if onnx is None else Path(onnx),

@@ -95,7 +95,7 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert told['distil_steps'] == 2 * is_better and 'top1' not in told
     assert ('became worse by distil' in done.stdout) == (not is_better)
     assert told['image_shape'] == [1, 8, 8] and told['mean'] is not None
-    card = tmp_path / 'README.md'
+    card = tmp_path / 't.md'
     front, body = front_of(card)
     ((result,),) = (each['results'] for each in front['model-index'])
     assert result['metrics'][0]['type'] == 'agreement'
@@ -133,7 +133,7 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert '% of 64 synthetic images of an image bank.' in body
 
     # Killed while it is tested, it leaves the last one as it was.
-    names = 't.onnx', 't.json', 'README.md'
+    names = 't.onnx', 't.json', 't.md'
     files = {name: (tmp_path / name).read_bytes() for name in names}
     kill = 'lambda *_: __import__("os").kill(__import__("os").getpid(), 9)'
     setup = f'from csd_mmrazor.cli import quantize as q; q._tested = {kill}'

@@ -274,7 +274,7 @@ def test_mmpretrains_own_test_runs_it(forked, tmp_path, cifar, plain_python):
     option = 'test_dataloader.dataset.data_prefix='
     assert f'{option}FOLDER' in (tmp_path / 'out/student.py').read_text()
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {
-        'README.md',
+        'student.md',
         'student.pth',
         'student.safetensors',
         'student.json',

@@ -91,6 +91,7 @@ class ExportStudentHook(Hook):
             out.with_suffix('.pt2') if self.program else None,
             self.normalize,
             self.teacher_license,
+            is_own_folder=out.parent != Path(work_dir),
         )
 
     def after_train(self, runner: Runner) -> None:

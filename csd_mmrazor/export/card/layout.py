@@ -136,18 +136,25 @@ def data_type(real: int, count: int) -> str:
     return 'images' if real >= count else 'synthetic-and-real'
 
 
-def card_path(weights: Path) -> Path:
+def card_path(weights: Path, is_own_folder: bool = False) -> Path:
     """Where the card of a network goes.
 
     Args:
         weights (Path): The file of the weights.
+        is_own_folder (bool): Whether its folder is there for networks alone,
+            as those in a work dir are. In any other folder, a README would be
+            of something else. Defaults to False.
 
     Returns:
-        Path: README.md beside it, as the Hub wants it; NAME.md, or else
-        NAME_card.md, if that is not this network's card.
+        Path: NAME.md beside it, and in a folder of its own README.md, as the
+        Hub wants it. What is there and is not this network's card stays: then
+        it is the next of README.md, NAME.md and NAME_card.md.
     """
     names = 'README.md', f'{weights.stem}.md', f'{weights.stem}_card.md'
     paths = [weights.with_name(name) for name in names]
+    # It is, where an earlier release put it there.
+    if not is_own_folder and not paths[0].exists():
+        del paths[0]
     return next((p for p in paths if _is_free(p, weights)), paths[-1])
 
 

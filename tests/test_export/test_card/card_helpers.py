@@ -8,11 +8,13 @@ from mmengine.config import Config
 from csd_mmrazor.export import export_student
 
 
-def export(tmp_path, name='out.pth', **cfg):
+def export(tmp_path, name='out.pth', is_own_folder=True, **cfg):
     cfg.setdefault('model', dict(architecture=network()))
     path = tmp_path / 'weights.pth'
     torch.save(build(network()).state_dict(), path)
-    return export_student(Config(cfg), path, tmp_path / name)
+    return export_student(
+        *(Config(cfg), path, tmp_path / name), is_own_folder=is_own_folder
+    )
 
 
 def logged(work_dir, **scalars):

@@ -14,7 +14,7 @@ def quantized(folder, name, **told):
     out.write_bytes(bytes(2600))
     told = dict(quantized_by='csd_mmrazor 1', model='student', **told)
     out.with_suffix('.json').write_text(json.dumps(told))
-    card_path(out).write_text(
+    card_path(out, True).write_text(
         f'<!-- written by csd_mmrazor for {out.name} -->'
     )
     list_networks(folder)

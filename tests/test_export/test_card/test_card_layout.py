@@ -22,7 +22,7 @@ def test_nobodys_readme_is_overwritten(tmp_path):
     assert readme.read_bytes() == b'Mine, \xff'
     readme.unlink()
     readme.mkdir()
-    assert card_path(tmp_path / 'out.pth') == tmp_path / 'out.md'
+    assert card_path(tmp_path / 'out.pth', True) == tmp_path / 'out.md'
     # Nor a file that has the name which a card takes then.
     (tmp_path / 'out.md').write_text('Mine as well')
     assert export(tmp_path).card == tmp_path / 'out_card.md'
@@ -31,6 +31,17 @@ def test_nobodys_readme_is_overwritten(tmp_path):
     safe.touch()
     with pytest.raises(ValueError, match='new.safetensors is there'):
         check_free(str(tmp_path / 'new.pth'))
+
+
+def test_a_project_gets_no_readme(tmp_path):
+    """Whoever exports into a folder of something else names the file."""
+    readme = tmp_path / 'README.md'
+    for _ in range(2):
+        exported = export(tmp_path, is_own_folder=False)
+        assert exported.card == tmp_path / 'out.md' and not readme.exists()
+    # One of an earlier release is not left behind.
+    exported.card.rename(readme)
+    assert export(tmp_path, is_own_folder=False).card == readme
 
 
 @pytest.mark.parametrize('value', ['', ' ', 3, ['mit']])
