@@ -3,7 +3,6 @@ import io
 import json
 import shutil
 import time
-import warnings
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
@@ -161,8 +160,9 @@ class Run:
         config (Path): The config, for ``tools/train.py``.
         plan (Plan): What was planned.
         seconds (float): What this call took.
-        warnings (list[str]): What this package has warned of, here or in the
-            log, each text once; of earlier calls that this one continued, too.
+        warnings (list[str]): What this package has warned of, printed or in
+            the log, each text once; of earlier calls that this one continued,
+            too.
     """
 
     student: nn.Module
@@ -375,7 +375,6 @@ def distill(
         print(line, flush=True)
         if line.startswith('WARNING'):
             told.append(line)
-            warnings.warn(line, stacklevel=4)
 
     with isolated(device):
         whole = get_network(
@@ -574,6 +573,7 @@ def distill(
                 ),
                 is_trained=is_trained,
                 start_top1=trial.start_top1,
+                doubt=trial.doubt,
             )
             write_file(folder / RECORD, json.dumps(record, indent=1).encode())
         else:
@@ -629,6 +629,8 @@ def distill(
             f'{folder} says why. It is in its checkpoint there: python -m '
             f'csd_mmrazor export {folder} OUT.pth tries again'
         )
+    if record.get('doubt'):
+        print(f'As was said before training: {record["doubt"]}', flush=True)
     report = folder / 'report.html'
     return Run(
         student=network,

@@ -5,6 +5,7 @@ import resource
 import time
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -20,6 +21,7 @@ from ..engine.agreement_images import bank_images
 from ..engine.hooks.refit_hook import fit_student, places_of
 from ..engine.synthesis import report_round
 from ..models.utils import evaluating, load_weights, logits_of
+from .never_trained import signs_of_random_weights
 from .schedule import Schedule, Timings
 from .trained_student import IMAGES, RATES, start_agreement
 
@@ -27,8 +29,13 @@ from .trained_student import IMAGES, RATES, start_agreement
 _ITERS = 10
 # Images that are validated again, to see how long that takes.
 _FEW = 512
-# Those that each suspect is tried on.
-_TRIED = 1000
+# Those that each suspect is tried on, and by how much it has to be better.
+_TRIED, _BETTER = 300, 10
+# Accuracies in % below which suspects are tried, and below which it is told
+# that none of them helped.
+_LOW, _LITTLE = 75, 50
+# Of the training images of ImageNet, in 0..1.
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Images by which blocks are chosen here.
 _LOOKED_AT = 16
 
@@ -47,6 +54,7 @@ class Trial:
     # Its accuracy as it came, if it seems trained and there is validation.
     start_top1: Optional[float] = None
     imported: int = 0  # images to start with
+    doubt: str = ''  # of the teacher, a warning
 
 
 @dataclass(frozen=True)
@@ -113,9 +121,9 @@ def suspects(
     preprocessor: Any,
     found: Answers,
 ) -> List[str]:
-    """What may be wrong where a teacher knows no better than chance.
+    """What may be wrong where a teacher has a low accuracy.
 
-    Each change that would help is tried on a part of the images.
+    Changes that might help are tried on a part of the images.
 
     Args:
         teacher (nn.Module): The teacher.
@@ -124,7 +132,7 @@ def suspects(
         found (Answers): Of the teacher to all of them.
 
     Returns:
-        list[str]: What to look at, what helps first.
+        list[str]: What helps, with the accuracy that it gives; the best first.
     """
     classes = len(found.confusion)
     # Folders are sorted by class, so the first images would be of one, which
@@ -136,6 +144,9 @@ def suspects(
         collate_fn=loader.collate_fn,
     )
     mean, std = preprocessor.mean, preprocessor.std
+
+    def images_of(batch: Any) -> Tensor:
+        return preprocessor(batch, False)['inputs'] * std + mean
 
     def with_inputs(change: Callable[[Tensor], Tensor]) -> float:
         def preprocess(batch: Any, training: bool) -> Dict[str, Any]:
@@ -159,34 +170,105 @@ def suspects(
             lambda images: (255 - images - mean) / std
         ),
     }
-    channels = next(iter(loader))['inputs'][0].shape[0]
+    pixels = torch.cat([images_of(batch) for batch in part])
+    values = pixels.transpose(0, 1).flatten(1)
+    stats = [('of these images', values.mean(1) / 255, values.std(1) / 255)]
+    channels = len(values)
+    if channels == 3:
+        stats.append(('of ImageNet', *map(torch.tensor, _IMAGENET)))
+    for whose, *both in stats:
+        one, other = ([round(float(v), 4) for v in each] for each in both)
+        if min(other) > 0:
+            name = (
+                f'mean and std (those {whose} fit better: mean={one}, '
+                f'std={other})'
+            )
+            tried[name] = partial(_normalised, mean=one, std=other)
     if channels == 3:
         tried['the channel order (BGR fits better)'] = lambda images: (
             (images.flip(1) - mean) / std
         )
     # Clearly above chance, and above what there is.
     least = 100 / classes + 0.15 * (100 - 100 / classes)
+    own_top1 = answers(teacher, part, preprocessor, classes).top1
     better: List[Tuple[float, str]] = []
     for name, change in tried.items():
         top1 = with_inputs(change)
-        if top1 > max(least, found.top1 + 5):
+        if top1 > max(least, own_top1 + _BETTER):
             better.append((top1, f'{name}, {top1:.1f} %'))
     helpful = [text for _, text in sorted(better, reverse=True)]
     # Whether each class has an answer of its own, if a wrong one.
-    best = found.confusion.max(1).values.sum() / max(found.images, 1)
+    best = 100 * found.confusion.max(1).values.sum() / max(found.images, 1)
     own = len(set(found.confusion.argmax(1).tolist()))
-    if best > 0.5 and own > 0.7 * classes:
+    if best > max(50, found.top1 + _BETTER) and own > 0.7 * classes:
         helpful.append(
             'the class order (of most classes the teacher gives the same '
-            f'other answer, for {100 * best:.0f} % of the images): name the '
+            f'other answer, for {best:.0f} % of the images): name the '
             'folders in its order by classes=[...]'
         )
-    return helpful or [
-        'mean and std',
-        'the channel order' if channels == 3 else 'light and dark',
-        'the class order',
-        'the weights',
-    ]
+    return helpful
+
+
+def _normalised(
+    images: Tensor, mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    shape = len(mean), 1, 1
+    return (images / 255 - images.new_tensor(mean).view(shape)) / (
+        images.new_tensor(std).view(shape)
+    )
+
+
+def is_chance(top1: float, classes: int) -> bool:
+    """Whether an accuracy in % is hardly more than guesses have."""
+    chance = 100 / classes
+    return top1 < min(1.5 * chance, chance + 0.1 * (100 - chance))
+
+
+def doubts_of(found: Answers, new: str, helpful: Sequence[str]) -> str:
+    """What there is to say of a teacher's accuracy.
+
+    Args:
+        found (Answers): Of the teacher to the validation images.
+        new (str): Of :func:`signs_of_random_weights`.
+        helpful (sequence[str]): Of :func:`suspects`.
+
+    Returns:
+        str: A line, a warning unless all may be right; empty for nothing.
+
+    Raises:
+        ValueError: If the teacher was never trained.
+    """
+    classes = len(found.confusion)
+    listed = '; '.join(helpful)
+    if is_chance(found.top1, classes):
+        chance = 100 / classes
+        if new:
+            raise ValueError(
+                f'teacher was never trained: {new}, and it is right for '
+                f'{found.top1:.1f} % of val, as guesses are '
+                f'({chance:.1f} %). Give its weights by teacher_weights=FILE, '
+                'or load them before the call.'
+            )
+        listed = listed or (
+            'mean and std; the order of channels or light and dark; the '
+            'class order; the weights'
+        )
+        return (
+            f'WARNING: the teacher is at chance ({chance:.1f} %). '
+            f'Suspects: {listed}.'
+        )
+    if listed:
+        return (
+            f'WARNING: the teacher is right for only {found.top1:.1f} % of '
+            f'val, and would be for more after a change. Suspects: {listed}.'
+        )
+    if found.top1 < _LITTLE:
+        return (
+            '  if it had more in training, check mean, std, the order of '
+            'channels and classes, and its weights; the usual mistakes were '
+            'tried, and none of them explains it'
+        )
+    return ''
 
 
 def run_trial(
@@ -217,23 +299,38 @@ def run_trial(
         load_weights(student, weights, 'student')
     teacher, start_top1 = None, None
     val_seconds = 0.0
+    model = algorithm.teachers['teacher']
+    new = signs_of_random_weights(
+        model,
+        *cfg['model']['image_shape'],
+        algorithm.data_preprocessor.mean,
+        algorithm.data_preprocessor.std,
+    )
+    doubt = ''
+    if new:
+        doubt = (
+            f'WARNING: the teacher seems never to have been trained: {new}. '
+            'Give its weights by teacher_weights=FILE, or load them before '
+            'the call: from random ones nothing can be learned.'
+        )
     if cfg.get('val_dataloader'):
         loader = runner.val_dataloader
-        model = algorithm.teachers['teacher']
         classes = cfg['model']['data_preprocessor']['num_classes']
         teacher = answers(model, loader, algorithm.data_preprocessor, classes)
         describe(
             f'teacher: {teacher.top1:.2f} % of {teacher.images} images of val'
         )
-        chance = 100 / classes
-        if teacher.top1 < 1.5 * chance and classes > 1:
-            found = suspects(
+        helpful: List[str] = []
+        if classes > 1 and (
+            teacher.top1 < _LOW or is_chance(teacher.top1, classes)
+        ):
+            helpful = suspects(
                 model, loader, algorithm.data_preprocessor, teacher
             )
-            describe(
-                f'WARNING: the teacher is at chance ({chance:.1f} %). '
-                f'Suspects: {"; ".join(found)}.'
-            )
+        doubt = doubts_of(teacher, new, helpful)
+    if doubt:
+        describe(doubt)
+    if teacher is not None:
         few = min(_FEW, teacher.images)
         start = time.perf_counter()
         answers(
@@ -322,6 +419,7 @@ def run_trial(
         agreement,
         start_top1,
         sum(s.count for s in rounds.bank.opened.shards if s.epoch == IMPORTED),
+        doubt if doubt.startswith('WARNING') else '',
     )
 
 

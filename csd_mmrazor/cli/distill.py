@@ -4,7 +4,6 @@
 import argparse
 import os
 import sys
-import warnings
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..api import Run, distill
@@ -237,8 +236,6 @@ def main() -> None:
     # As with ``python FILE``: what is beside it can be imported.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    # They are printed, too.
-    warnings.filterwarnings('ignore', message='WARNING: ')
     with concise_errors('The same command continues this run.'):
         run = distill(**arguments_of(args), plan_only=plan_only)
     if plan_only:

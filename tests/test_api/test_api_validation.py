@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from csd_mmrazor.api.config import normalisation
-from csd_mmrazor.api.trial import answers, suspects
+from csd_mmrazor.api.trial import Answers, answers, doubts_of, suspects
 from csd_mmrazor.datasets import FolderImages, LentImages
 from csd_mmrazor.models import BankDataPreprocessor
 from csd_mmrazor.utils.imports import lend
@@ -185,11 +185,56 @@ WRONG = dict(
 def test_a_teacher_at_chance(name, teacher, net, call, capsys):
     """The suspect that it is, by trying; training goes on."""
     arguments, suspect = WRONG[name]
-    with pytest.warns(UserWarning, match='the teacher is at chance'):
-        run = call(teacher, net(4), budget=4, **arguments)
+    run = call(teacher, net(4), budget=4, **arguments)
     (told,) = (text for text in run.warnings if 'at chance' in text)
     assert re.search(suspect, told) and told in capsys.readouterr().out
     assert run.teacher_top1 < 50
+
+
+def test_a_teacher_that_would_be_better(teacher, net, call):
+    """Above chance, so that nothing but its accuracy tells."""
+    run = call(teacher, net(4), budget=4, mean=0.25, std=0.3)
+    assert 40 < run.teacher_top1 < 75
+    (told,) = (text for text in run.warnings if 'after a change' in text)
+    assert re.search(r'of these images fit better: mean=\[.*\]\), 100', told)
+
+
+@pytest.mark.parametrize('val', [True, False])
+def test_forgotten_weights(val, net, call, home, tmp_path, capsys):
+    """With accuracy at chance nothing is begun; else the end repeats it."""
+    torch.manual_seed(0)
+    arguments = dict(budget=4, val=str(home / 'val') if val else None)
+    if val:
+        with pytest.raises(ValueError, match='teacher was never trained: all'):
+            call(net(16), net(4), **arguments)
+        assert not [*(tmp_path / 'run').glob('*.py')]
+        return
+    run = call(net(16), net(4), **arguments)
+    assert any('never to have been trained' in text for text in run.warnings)
+    said = capsys.readouterr().out.split('WARNING: the teacher seems')
+    assert said[-2].endswith('As was said before training: ')
+
+
+def answers_of(right, classes=10, images=1000):
+    confusion = torch.zeros(classes, classes, dtype=torch.int64)
+    confusion += images * (100 - right) // 100 // classes // (classes - 1)
+    confusion.fill_diagonal_(images * right // 100 // classes)
+    return Answers(confusion)
+
+
+@pytest.mark.parametrize(
+    'found, new, helpful, said',
+    [
+        (answers_of(10), '', ['x, 90 %'], 'WARNING: .*chance.*Suspects: x, 9'),
+        (answers_of(10), '', [], 'WARNING: .*chance.*the weights'),
+        (answers_of(40), '', ['x, 90 %'], 'WARNING: .*only.*Suspects: x'),
+        (answers_of(40), 'n', [], '  if it had more in training'),
+        (answers_of(60), 'n', [], '$'),
+        (answers_of(70, 2), 'n', [], '$'),
+    ],
+)
+def test_doubts(found, new, helpful, said):
+    assert re.match(said, doubts_of(found, new, helpful))
 
 
 class OneAnswer(torch.nn.Module):

@@ -312,8 +312,7 @@ def test_an_export_that_fails(teacher, net, call, monkeypatch):
 
     write = module.write_file
     monkeypatch.setattr(module, 'write_file', write_file)
-    with pytest.warns(UserWarning, match='could not be exported'):
-        run = call(teacher, net(4), budget=3)
+    run = call(teacher, net(4), budget=3)
     assert any('could not be exported' in text for text in run.warnings)
     assert not (run.work_dir / 'student/student.pth').exists()
     # The same call tries again.
@@ -563,8 +562,8 @@ def test_a_teacher_without_bn_layers(net, call):
         torch.nn.Flatten(),
         torch.nn.Linear(600, 3),
     )
-    with pytest.warns(UserWarning, match='no BN layers'):
-        run = call(plain, net(4), budget=3, val=None)
+    run = call(plain, net(4), budget=3, val=None)
+    assert any('no BN layers' in text for text in run.warnings)
     # It has no other norm layers either.
     logged = next(run.work_dir.glob('*/*.log')).read_text()
     assert 'In place of that term: loss_tv.' in logged
