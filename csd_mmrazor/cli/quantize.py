@@ -22,6 +22,7 @@ from torch import Tensor
 from ..datasets import BankFolder
 from ..export import (
     BITS,
+    DOUBTFUL,
     Pictures,
     Quantized,
     accuracy_on,
@@ -73,8 +74,6 @@ _PROBED = 512
 # Learning rates of distillation: the second is for networks that become worse
 # by the first.
 _RATES = 3e-3, 3e-4
-# Share of images decided on as before below which a warning is given.
-_DOUBTFUL = 90
 _WRITTEN_BY = f'csd_mmrazor {__version__}'
 
 
@@ -479,7 +478,7 @@ def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
             f'{found.compared_images} {kind} of {told["compared_on"]} that it '
             'was not calibrated by.'
         )
-        if found.agreement < _DOUBTFUL:
+        if found.agreement < DOUBTFUL:
             lines.append(
                 'WARNING: that is little. Let it be distilled '
                 + ('for longer ' if told['distil_steps'] else '')

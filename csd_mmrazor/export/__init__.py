@@ -6,6 +6,7 @@ from .calibration import (
     stratified_order,
 )
 from .card import (
+    DOUBTFUL,
     Agreement,
     Quality,
     about_agreement,
@@ -54,6 +55,7 @@ from .student_config import class_names, plain_config
 __all__ = [
     'Agreement',
     'BITS',
+    'DOUBTFUL',
     'ExportedStudent',
     'Pictures',
     'Quality',

@@ -19,9 +19,10 @@ from .quality import (
     agreement_at,
     quality_of,
 )
-from .quantized_card import quantized_card
+from .quantized_card import DOUBTFUL, quantized_card
 
 __all__ = [
+    'DOUBTFUL',
     'MeasuredAccuracy',
     'Agreement',
     'Quality',

@@ -4,6 +4,8 @@
 from pathlib import Path
 from typing import Any, Dict
 
+from .usage import run_by_onnx, run_by_torch
+
 
 def files_of(
     weights: Path,
@@ -47,7 +49,11 @@ def files_of(
                 f'`{told["file"]}` {form}: batches of any size in, logits '
                 f'out. {_inputs_of(told["inputs"], description, name)}'
             )
-    return '\n\n'.join(lines)
+    how = run_by_torch(weights, description)
+    if 'onnx' in description and not how:
+        told = dict(description, inputs=description['onnx']['inputs'])
+        how = run_by_onnx(description['onnx']['file'], told)
+    return '\n\n'.join([*lines, how] if how else lines)
 
 
 def _inputs_of(inputs: str, description: Dict[str, Any], name: str) -> str:

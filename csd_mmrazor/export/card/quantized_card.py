@@ -18,6 +18,10 @@ from .networks import (
 )
 from .quality import MeasuredAccuracy, Quality
 from .reveals import REVEALS, TEACHER_REVEALS
+from .usage import run_by_onnx
+
+# Share of images decided on as before below which a warning is given.
+DOUBTFUL = 90
 
 
 def quantized_card(
@@ -109,6 +113,11 @@ def quantized_card(
             f'It gives the same class as before on {alike:.1f} % of '
             f'{count} {kind}{of_which}.'
         )
+        if alike < DOUBTFUL:
+            same += (
+                ' **That is little: expect it to be worse than the original '
+                'network.**'
+            )
         results = results or [
             result_entry(
                 dict(
@@ -136,9 +145,12 @@ def quantized_card(
         has_teacher=bool(teachers),
         teacher_license=teacher_license,
         reveals=' '.join(reveals),
-        files=f'`{out.name}` takes any number of normalised images at a time; '
-        f'`{out.stem}.json` contains their shape, mean and std (for pixels in '
-        '0..255), and what was measured.',
+        files=(
+            f'`{out.name}` takes any number of normalised images at a time; '
+            f'`{out.stem}.json` contains their shape, mean and std (for '
+            'pixels in 0..255), and what was measured.\n\n'
+            + run_by_onnx(out.name, dict(told, inputs='normalised'))
+        ).rstrip(),
     )
 
 

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from csd_mmrazor.export.card import quality_of, quantized_card
 
 
-@pytest.mark.parametrize('agreement', [None, 98.7])
+@pytest.mark.parametrize('agreement', [None, 98.7, 89.9])
 @pytest.mark.parametrize('source', ['noise', 'pictures', 'bank'])
 def test_quantized_without_a_test(tmp_path, monkeypatch, agreement, source):
     monkeypatch.chdir(tmp_path)
@@ -36,7 +36,8 @@ def test_quantized_without_a_test(tmp_path, monkeypatch, agreement, source):
     (index,) = front['model-index']
     assert len(index['results']) == (agreement is not None)
     assert ('data-free' in front['tags']) == (source != 'pictures')
-    assert ('98.7 % of 50 other' in body) == (agreement is not None)
+    assert (f'{agreement} % of 50 other' in body) == (agreement is not None)
+    assert ('That is little' in body) == (agreement == 89.9)
     assert '325 kB instead of 1091 kB' in body
     assert 'Before quantization: not measured. It gives the same' in body
     assert 'Estimated accuracy' in body

@@ -1,0 +1,110 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Code by which whoever has only the files runs a network."""
+
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from ...utils.imports import LENT
+
+_HOW = """## How to run it
+
+```python
+{}
+```"""
+
+
+def run_by_torch(weights: Path, description: Dict[str, Any]) -> str:
+    """Markdown with code that builds a network by its own class.
+
+    Args:
+        weights (Path): The file of the weights.
+        description (dict): What is in the JSON file beside it.
+
+    Returns:
+        str: '' where that class does not make it, or is not known.
+    """
+    named = _import_of(description.get('factory'))
+    images = _images_of(description, 'torch.zeros({})')
+    if named is None or images is None or description.get('pruned'):
+        return ''
+    line, name = named
+    given = description.get('arguments') or {}
+    listed = ', '.join(f'{key}={value!r}' for key, value in given.items())
+    lines = [
+        'import torch',
+        line,
+        '',
+        f'network = {name}({listed})',
+        f"weights = torch.load('{weights.name}', weights_only=True)",
+        'network.load_state_dict(weights)',
+        'network.eval()',
+        *images,
+        *_normalised(description, 'torch.tensor({}).view(-1, 1, 1)'),
+        'with torch.no_grad():',
+        '    logits = network(images)',
+        'print(logits.argmax(1))  # the class of each image',
+    ]
+    return _HOW.format('\n'.join(lines))
+
+
+def run_by_onnx(file: str, description: Dict[str, Any]) -> str:
+    """Markdown with code that runs a network by ONNX Runtime.
+
+    Args:
+        file (str): Name of the ONNX file.
+        description (dict): Of its images: ``image_shape``, ``mean``, ``std``,
+            and ``inputs``, what the file takes.
+    """
+    images = _images_of(description, 'np.zeros(({}), np.float32)')
+    if images is None:
+        return ''
+    scaled = ['images = images / 255']
+    if description.get('inputs') == 'normalised':
+        scaled = _normalised(description, 'np.reshape({}, (-1, 1, 1))')
+    lines = [
+        'import numpy as np',
+        'import onnxruntime',
+        '',
+        f"session = onnxruntime.InferenceSession('{file}')",
+        *images,
+        *scaled,
+        'name = session.get_inputs()[0].name',
+        'inputs = {name: images.astype(np.float32)}',
+        '(logits,) = session.run(None, inputs)',
+        'print(logits.argmax(1))  # the class of each image',
+    ]
+    return _HOW.format('\n'.join(lines))
+
+
+def _import_of(factory: Any) -> Optional[Tuple[str, str]]:
+    """A line that imports what makes a network, and its name there."""
+    found = re.fullmatch(r'(\w+)\.py:(\w+)|([\w.]+)\.(\w+)', f'{factory}')
+    if found is None or f'{factory}'.startswith(LENT):
+        return None
+    file, own, module, name = found.groups()
+    if file:
+        return f'from {file} import {own}  # you need {file}.py as well', own
+    return f'from {module} import {name}', name
+
+
+def _images_of(description: Dict[str, Any], zeros: str) -> Optional[List[str]]:
+    shape = description.get('image_shape')
+    if not shape:
+        return None
+    kind = {1: 'Grey', 3: 'RGB'}.get(shape[0], f'{shape[0]}-channel')
+    sizes = ', '.join(map(str, [1, *shape]))
+    return [
+        f'# {kind} images, (N, C, H, W), pixels in 0..255: put yours here.',
+        f'images = {zeros.format(sizes)}',
+    ]
+
+
+def _normalised(description: Dict[str, Any], array: str) -> List[str]:
+    if description.get('mean') is None:
+        return []
+    return [
+        f'mean = {array.format(description["mean"])}',
+        f'std = {array.format(description["std"])}',
+        'images = (images - mean) / std',
+    ]

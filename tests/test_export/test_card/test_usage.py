@@ -1,0 +1,113 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What a card says to run is run as by a stranger, without this package."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from csd_mmrazor.export.card.files import files_of
+from csd_mmrazor.export.card.usage import run_by_torch
+
+NET = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, width, bias=False):
+        layers = nn.Flatten(), nn.Linear(12, width), nn.Linear(width, 3)
+        super().__init__(*layers)
+"""
+ABOUT = dict(
+    factory='own_net.py:Net',
+    arguments=dict(width=5, bias=True),
+    image_shape=[3, 2, 2],
+    mean=[1.0, 2.0, 3.0],
+    std=[4.0, 5.0, 6.0],
+)
+
+
+def run(card, folder):
+    """What the code of a card computes where only its files are."""
+    code = card.split('```python\n')[1].split('```')[0]
+    path = folder / 'pasted.py'
+    path.write_text(
+        'import sys\nsys.modules["csd_mmrazor"] = None\n'
+        + code.replace('zeros', 'ones')
+        + 'print(logits.tolist())\n'
+    )
+    done = subprocess.run(
+        [sys.executable, path.name],
+        cwd=folder,
+        env={},
+        capture_output=True,
+        text=True,
+    )
+    assert not done.returncode, done.stderr
+    return torch.tensor(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.fixture
+def network(tmp_path):
+    (tmp_path / 'own_net.py').write_text(NET)
+    torch.manual_seed(0)
+    layers = nn.Flatten(), nn.Linear(12, 5), nn.Linear(5, 3)
+    network = nn.Sequential(*layers).eval()
+    torch.save(network.state_dict(), tmp_path / 'a.pth')
+    return network
+
+
+def logits_of(network, about):
+    images = torch.ones(1, 3, 2, 2)
+    if about['mean']:
+        mean, std = (
+            torch.tensor(about[key]).view(-1, 1, 1) for key in ('mean', 'std')
+        )
+        images = (images - mean) / std
+    with torch.no_grad():
+        return network(images)
+
+
+@pytest.mark.parametrize('normalised', [True, False])
+def test_a_network_of_ones_own_class(normalised, network, tmp_path):
+    about = ABOUT if normalised else dict(ABOUT, mean=None, std=None)
+    found = run(files_of(Path('a.pth'), about), tmp_path)
+    torch.testing.assert_close(found, logits_of(network, about))
+
+
+@pytest.mark.parametrize('inputs', ['normalised', 'images in [0, 1]'])
+def test_an_onnx_file(inputs, network, tmp_path):
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    example, path = torch.zeros(1, 3, 2, 2), tmp_path / 'a.onnx'
+    torch.onnx.export(network, example, path, dynamo=True, verbose=False)
+    about = dict(ABOUT, factory=None, onnx=dict(file='a.onnx', inputs=inputs))
+    found = run(files_of(Path('a.pth'), about), tmp_path)
+    if inputs != 'normalised':
+        about.update(mean=[0.0] * 3, std=[255.0] * 3)
+    torch.testing.assert_close(
+        found, logits_of(network, about), atol=1e-5, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [
+        dict(factory=None),
+        dict(factory='own net.py:Net'),
+        dict(factory='lent:student'),
+        dict(pruned=True),
+        dict(image_shape=None),
+    ],
+)
+def test_no_code_where_it_would_not_run(changed):
+    assert not run_by_torch(Path('a.pth'), {**ABOUT, **changed})
+
+
+def test_a_class_of_a_package():
+    text = run_by_torch(Path('a.pth'), dict(ABOUT, factory='timm.models.net'))
+    assert 'from timm.models import net\n' in text
+    assert '# RGB images' in text
