@@ -476,6 +476,8 @@ def test_what_is_compiled(teacher, net, call):
 def test_a_bank_to_start_with(finished, teacher, net, call, capsys):
     bank = finished['run'].work_dir / 'bank'
     run = call(teacher, net(4), budget=3, init_bank=bank)
+    log = next(run.work_dir.glob('*/*.log')).read_text()
+    assert 'imported images' in log and 'an earlier start' not in log
     # Whose time is told in place of rounds, of which there are none.
     assert run.plan.schedule.init_rounds == 0 < run.plan.timings.imported
     assert ' a round, and those to start with; ' in capsys.readouterr().out

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ...datasets import BankError, BankFolder, ImageBank
-from ...datasets.bank_folder import INITIAL, Round, Shard
+from ...datasets.bank_folder import IMPORTED, INITIAL, Round, Shard
 from ...datasets.loose_rounds import read_notes, remove_note, targets_name
 from ...utils import path_below
 from ...utils.run_seed import note_seed
@@ -145,10 +145,11 @@ def open_bank(
             )
         shards = []  # all are made again
     bank.keep(shards)
-    if runner._resume and not runner.epoch and shards:
+    # Those that are imported may have been just now.
+    made = sum(s.count for s in shards if s.epoch != IMPORTED)
+    if runner._resume and not runner.epoch and made:
         runner.logger.info(
-            f'The {len(bank)} images that an earlier start left in {path} are '
-            'kept.'
+            f'The {made} images that an earlier start left in {path} are kept.'
         )
     if is_main_process():
         _clean(folder, runner.epoch)
