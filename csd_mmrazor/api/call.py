@@ -29,6 +29,8 @@ from ..datasets import BankError, ImageBank, check_init_bank
 from ..datasets.image_folder import list_image_folder
 from ..engine import AgreementHook
 from ..export import check_license, estimate_of
+from ..export.onnx import check_onnx
+from ..export.program import check_program
 from ..models.classifiers import TorchClassifier
 from ..models.utils import Chain, Place, about_outputs, own_memory
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
@@ -215,6 +217,8 @@ def distill(
     teacher_blocks: Optional[bool] = None,
     refit: Optional[bool] = None,
     teacher_license: Optional[str] = None,
+    onnx: bool = False,
+    program: bool = False,
     keep_targets: bool = False,
     compile: Union[bool, Literal['reduce-overhead']] = False,
     graph: bool = False,
@@ -312,6 +316,11 @@ def distill(
         teacher_license (str, optional): What the teacher may be used under,
             such as 'apache-2.0', for the model card beside the student.
             Defaults to None, not given.
+        onnx (bool): Whether the student is written as an ONNX file, too, at
+            the end of the run: ``student/student.onnx`` in the work dir. Its
+            inputs are normalised. Defaults to False.
+        program (bool): Whether it is written as a program of
+            ``torch.export``, ``student/student.pt2``. Defaults to False.
         keep_targets (bool): Whether the teacher's answers to four crops and
             flips of each image are kept with it. The student sees these
             alone, and its steps need no pass of the teacher. Defaults to
@@ -347,6 +356,10 @@ def distill(
     if not isinstance(work_dir, (str, PathLike)) or not str(work_dir).strip():
         raise ValueError(f'work_dir should be a folder, but got {work_dir!r}.')
     check_license('teacher_license', teacher_license)
+    if onnx:
+        check_onnx()
+    if program:
+        check_program()
     parsed = parse_budget(budget)
     inputs = normalisation(mean, std, image_shape)
     device = _device(device)
@@ -443,6 +456,8 @@ def distill(
         else str(Path(init_bank).resolve()),
         init_labels=init_labels,
         teacher_license=teacher_license,
+        onnx=onnx,
+        program=program,
         keep_targets=keep_targets,
         compile=compile,
         graph=graph,

@@ -273,6 +273,8 @@ def make_config(
     blocks: bool = False,
     refit: bool = False,
     teacher_license: Optional[str] = None,
+    onnx: bool = False,
+    program: bool = False,
     classes: Optional[Sequence[str]] = None,
     keep_targets: bool = False,
     compile: Union[bool, Literal['reduce-overhead']] = False,
@@ -306,6 +308,9 @@ def make_config(
         refit (bool): Whether the student, which was pruned from the teacher,
             is fitted to it before training. Defaults to False.
         teacher_license (str, optional): What the teacher may be used under.
+        onnx (bool): Whether an ONNX file of the student is written. Defaults
+            to False.
+        program (bool): Whether a program of it is. Defaults to False.
         classes (sequence[str], optional): Names of the classes in order.
         keep_targets (bool): Whether what the teacher says is kept with the
             bank. Defaults to False.
@@ -448,8 +453,13 @@ def make_config(
         cfg['train_dataloader']['dataset']['metainfo'] = dict(
             classes=list(classes)
         )
+    export = cfg['default_hooks']['export']
     if teacher_license is not None:
-        cfg['default_hooks']['export']['teacher_license'] = teacher_license
+        export['teacher_license'] = teacher_license
+    if onnx:
+        export['onnx'] = True
+    if program:
+        export['program'] = True
     if blocks:
         cfg['custom_hooks'] = [
             dict(type='mmrazor.TeacherBlocksHook', images=256)

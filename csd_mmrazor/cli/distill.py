@@ -172,6 +172,16 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='what the teacher may be used under, such as apache-2.0, for '
         "the student's model card",
     )
+    group.add_argument(
+        '--onnx',
+        action='store_true',
+        help='write the student as student/student.onnx, too',
+    )
+    group.add_argument(
+        '--program',
+        action='store_true',
+        help='... as a program of torch.export, student/student.pt2',
+    )
     group.add_argument('--seed', type=int, default=0, help='default: 0')
     group.add_argument(
         '--device', choices=['cpu', 'cuda'], help='default: a GPU if any'

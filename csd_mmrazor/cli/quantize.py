@@ -77,7 +77,7 @@ _RATES = 3e-3, 3e-4
 _WRITTEN_BY = f'csd_mmrazor {__version__}'
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = Parser(description='Quantize a network by synthetic images')
     add_run_arguments(
         parser,
@@ -122,7 +122,7 @@ def parse_args() -> argparse.Namespace:
         help='what the teacher may be used under, such as apache-2.0, for the '
         "model card. Default: what the run's ExportStudentHook has",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def quantize(args: argparse.Namespace) -> Dict[str, Any]:

@@ -20,8 +20,10 @@ from PIL import Image
 
 from csd_mmrazor.api.config import is_normalised
 from csd_mmrazor.api.start import digest_of_weights
+from csd_mmrazor.cli.quantize import parse_args, quantize
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.models.synthesizers import ImageSynthesizer
+from csd_mmrazor.utils.imports import lend
 
 
 def process_state():
@@ -393,7 +395,14 @@ def test_a_class_of_the_program_itself(teacher, call, forked):
         def forward(self, x):
             return self.body(x).mean((2, 3))[:, self.order] * self.factor
 
-    run = call(teacher, Inner(2.0), budget=4)
+    pytest.importorskip('onnxruntime')
+    run = call(teacher, Inner(2.0), budget=4, onnx=True, program=True)
+    for name in ('student.onnx', 'student.pt2'):
+        assert (run.work_dir / 'student' / name).is_file()
+    # What this program can, as docs/quantize.md has it.
+    with lend(student=run.student):
+        quantize(parse_args([str(run.work_dir), '--to', 'int8']))
+    assert (run.work_dir / 'quantized/student_int8.onnx').is_file()
     assert run.student.factor == 2
     assert run.student.order.tolist() == [2, 0, 1]
     text = run.config.read_text()
