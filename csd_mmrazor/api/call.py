@@ -28,13 +28,14 @@ from mmengine.runner import BaseLoop, Runner
 from ..datasets import BankError, ImageBank, check_init_bank
 from ..datasets.image_folder import list_image_folder
 from ..engine import AgreementHook
-from ..export import check_license, estimate_of
+from ..export import check_license
 from ..export.onnx import check_onnx
 from ..export.program import check_program
 from ..models.classifiers import TorchClassifier
 from ..models.utils import Chain, Place, about_outputs, own_memory
 from ..utils import check_integer, parse_config, work_dir_lock, write_file
 from ..utils.accuracy import AccuracyEstimate
+from ..utils.agreement import estimate_of
 from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments, check_positive, check_value
 from ..utils.files import parse_json

@@ -18,16 +18,12 @@ from ..engine.agreement_images import (
     bank_places,
     compare,
 )
-from ..export import (
-    Agreement,
-    about_agreement,
-    estimate_of,
-    find_checkpoint,
-)
+from ..export import find_checkpoint
 from ..models.preprocessors import normalize_images
 from ..models.synthesizers import Networks
 from ..utils import check_integer, check_teachers, write_file
 from ..utils.accuracy import COVERAGE, FITS
+from ..utils.agreement import Agreement, about_agreement, estimate_of
 from ..utils.alone import check_alone
 from ..version import __version__
 from .errors import concise_errors

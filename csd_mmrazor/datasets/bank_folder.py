@@ -239,6 +239,14 @@ class BankFolder:
         """How many of its images are pictures of a folder."""
         return sum(s.count for s in self.shards if self.is_real(s))
 
+    @property
+    def share_of_real(self) -> str:
+        """How many of how many these are, in words; '' if there are none."""
+        real = self.real_images
+        if not real:
+            return ''
+        return f'{real} real pictures among the {len(self)} images of the bank'
+
     def _count_rounds(self) -> None:
         """Note what would take a pass over all shards again and again."""
         self._length = sum(shard.count for shard in self.shards)

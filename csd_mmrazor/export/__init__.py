@@ -7,19 +7,14 @@ from .calibration import (
 )
 from .card import (
     DOUBTFUL,
-    Agreement,
     Quality,
-    about_agreement,
     accuracy_on,
-    agreement_at,
     as_it_ran,
     card_path,
     check_license,
-    estimate_of,
     list_networks,
     quality_of,
     quantized_card,
-    told_of_agreement,
     training_bank,
 )
 from .network import own_network
@@ -53,16 +48,13 @@ from .student import (
 from .student_config import class_names, plain_config
 
 __all__ = [
-    'Agreement',
     'BITS',
     'DOUBTFUL',
     'ExportedStudent',
     'Pictures',
     'Quality',
     'Quantized',
-    'about_agreement',
     'accuracy_on',
-    'agreement_at',
     'as_it_ran',
     'balanced_order',
     'calibration_images',
@@ -73,7 +65,6 @@ __all__ = [
     'class_names',
     'decisions',
     'distil_rounded',
-    'estimate_of',
     'export_onnx',
     'export_program',
     'export_student',
@@ -94,6 +85,5 @@ __all__ = [
     'quantize_onnx',
     'read_run_config',
     'stratified_order',
-    'told_of_agreement',
     'training_bank',
 ]

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ..export import (
+from ..utils.agreement import (
     Agreement,
     agreement_at,
     estimate_of,
@@ -131,10 +131,11 @@ def run_view(
             'writes.'
         )
     agreement = _agreement(run)
+    real = run.bank.share_of_real if run.bank else ''
     return dict(
         name=name,
         status=_status(run),
-        agreement=agreement and told_of_agreement(agreement, run.bank),
+        agreement=agreement and told_of_agreement(agreement, real),
         facts=_facts(run),
         networks=_networks(run),
         machine=run.measured.get('machine', ''),

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
 
-from csd_mmrazor.export import Agreement
+from csd_mmrazor.utils.agreement import Agreement
 
 
 def compare_with_teacher(work_dir, **changed):

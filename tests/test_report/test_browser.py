@@ -8,8 +8,8 @@ import shutil
 import pytest
 from report_helpers import compare_with_teacher
 
-from csd_mmrazor.export import estimate_of, told_of_agreement
 from csd_mmrazor.report import write_report
+from csd_mmrazor.utils.agreement import estimate_of, told_of_agreement
 
 
 def luminance(text):

@@ -17,12 +17,12 @@ from PIL import Image
 from report_helpers import compare_with_teacher
 
 from csd_mmrazor.datasets import BankFolder
-from csd_mmrazor.export import estimate_of
 from csd_mmrazor.report import page as page_module
 from csd_mmrazor.report import write_report
 from csd_mmrazor.report.page import packed_plotly
 from csd_mmrazor.report.run_files import read_run
 from csd_mmrazor.report.views import how_often, times_less
+from csd_mmrazor.utils.agreement import estimate_of
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>'
 

@@ -18,15 +18,11 @@ from mmengine.runner import EpochBasedTrainLoop, Runner, save_checkpoint
 from mmrazor.registry import HOOKS
 
 from ...datasets import ImageBank
-from ...export import (
-    Agreement,
-    quality_of,
-    told_of_agreement,
-    training_bank,
-)
+from ...export import quality_of, training_bank
 from ...models.synthesizers import Networks, NonFiniteSynthesisError
 from ...utils import check_integer, load_file, own_file
 from ...utils.accuracy import FITS
+from ...utils.agreement import Agreement, told_of_agreement
 from ...utils.arguments import check_value
 from ..agreement_images import (
     bank_images,
@@ -258,7 +254,8 @@ class AgreementHook(Hook):
         if isinstance(quality, Agreement):
             self.agreement = quality
             bank = training_bank(runner.cfg, path.parent)
-            runner.logger.info(told_of_agreement(quality, bank))
+            real = bank.share_of_real if bank else ''
+            runner.logger.info(told_of_agreement(quality, real))
 
     def state_dict(self) -> Dict[str, Any]:
         """What a checkpoint has to know."""

@@ -67,20 +67,13 @@ def real_images(cfg: Config, bank: Optional[BankFolder] = None) -> List[str]:
     else:
         labelled = 'labelled by their folders'
     if bank is not None and bank.real_images:
-        return [f'{share_of_real(bank)}{named}, {labelled}']
+        return [f'{bank.share_of_real}{named}, {labelled}']
     if is_folder:
         since = '' if bank is None else ', which has dropped them since'
         return [
             f'the first pictures of the image bank{since}{named}, {labelled}'
         ]
     return []
-
-
-def share_of_real(bank: BankFolder) -> str:
-    return (
-        f'{bank.real_images} real pictures among the {len(bank)} images of '
-        'the bank'
-    )
 
 
 def real_reveals(used: List[str], bank: Optional[BankFolder]) -> List[str]:

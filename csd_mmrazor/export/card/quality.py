@@ -1,14 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What is known of how good a network is."""
 
-import math
 import re
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Union
 
 from mmengine.config import Config
 
-from ...utils.accuracy import FITS, RECOGNISED
+from ...utils.agreement import Agreement, agreement_at
 from ...utils.scalars import read_scalars
 from .config_parts import is_text, part_name
 
@@ -23,25 +22,6 @@ class MeasuredAccuracy(NamedTuple):
     data_name: str
     split: Optional[str]
     chosen: bool  # whether its epoch was chosen on the same images
-
-
-class Agreement(NamedTuple):
-    """What a network that was not validated has in common with its teacher."""
-
-    top1: float  # images on which both decide alike, in percent
-    # Images that the teacher takes for the class of their label, in percent.
-    recognised: float
-    # Of those that it is sure of, images on which both decide alike, likewise.
-    confident: float
-    images: str  # of the bank, a key of ``FITS``
-    number: Optional[int] = None  # of images, if that is known
-    sure: Optional[int] = None  # of those that the teacher is sure of
-
-    @property
-    def is_enough(self) -> bool:
-        """Whether an accuracy can be estimated by it."""
-        is_known = 0 <= self.confident <= 100 and self.sure != 0
-        return is_known and self.recognised >= RECOGNISED
 
 
 Quality = Union[MeasuredAccuracy, Agreement, None]
@@ -68,40 +48,6 @@ def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
         chosen = checkpoint.name.startswith('best_')
         return accuracy_on(loader.get('dataset') or {}, top1, chosen)
     return agreement_at(scalars, epoch, meta.get('student') == 'mean')
-
-
-def agreement_at(
-    scalars: Dict[str, Dict[int, float]], epoch: int, is_mean: bool
-) -> Optional[Agreement]:
-    """What a run logged of a student and its teacher.
-
-    Args:
-        scalars (dict[str, dict[int, float]]): By tag and epoch.
-        epoch (int): Of the student.
-        is_mean (bool): Whether it is the running mean.
-
-    Returns:
-        Agreement | None: By the first set of images that there is.
-    """
-    group = 'agreement_mean' if is_mean else 'agreement'
-    for images in FITS:
-        top1, recognised, confident, number, sure = (
-            scalars.get(tag, {}).get(epoch, math.nan)
-            for tag in (
-                f'{group}/{images}_top1',
-                f'agreement/{images}_recognised',
-                f'{group}/{images}_confident',
-                f'agreement/{images}_images',
-                f'{group}/{images}_confident_images',
-            )
-        )
-        if math.isfinite(top1) and math.isfinite(recognised):
-            known = (
-                int(each) if 0 <= each < math.inf else None
-                for each in (number, sure)
-            )
-            return Agreement(top1, recognised, confident, images, *known)
-    return None
 
 
 def accuracy_on(

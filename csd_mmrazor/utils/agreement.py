@@ -1,0 +1,153 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""What a student has in common with its teacher, and what follows from it."""
+
+import math
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+from .accuracy import (
+    FITS,
+    RECOGNISED,
+    AccuracyEstimate,
+    doubts_about,
+    error_of,
+    estimate_accuracy,
+)
+
+# Of what the sets of images in ``FITS`` are.
+_SETS = dict(
+    held_out='images that were held out from its training',
+    seen='images that it was trained on',
+)
+
+
+class Agreement(NamedTuple):
+    """What a network that was not validated has in common with its teacher."""
+
+    top1: float  # images on which both decide alike, in percent
+    # Images that the teacher takes for the class of their label, in percent.
+    recognised: float
+    # Of those that it is sure of, images on which both decide alike, likewise.
+    confident: float
+    images: str  # of the bank, a key of ``FITS``
+    number: Optional[int] = None  # of images, if that is known
+    sure: Optional[int] = None  # of those that the teacher is sure of
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether an accuracy can be estimated by it."""
+        is_known = 0 <= self.confident <= 100 and self.sure != 0
+        return is_known and self.recognised >= RECOGNISED
+
+
+def agreement_at(
+    scalars: Dict[str, Dict[int, float]], epoch: int, is_mean: bool
+) -> Optional[Agreement]:
+    """What a run logged of a student and its teacher.
+
+    Args:
+        scalars (dict[str, dict[int, float]]): By tag and epoch.
+        epoch (int): Of the student.
+        is_mean (bool): Whether it is the running mean.
+
+    Returns:
+        Agreement | None: By the first set of images that there is.
+    """
+    group = 'agreement_mean' if is_mean else 'agreement'
+    for images in FITS:
+        top1, recognised, confident, number, sure = (
+            scalars.get(tag, {}).get(epoch, math.nan)
+            for tag in (
+                f'{group}/{images}_top1',
+                f'agreement/{images}_recognised',
+                f'{group}/{images}_confident',
+                f'agreement/{images}_images',
+                f'{group}/{images}_confident_images',
+            )
+        )
+        if math.isfinite(top1) and math.isfinite(recognised):
+            known = (
+                int(each) if 0 <= each < math.inf else None
+                for each in (number, sure)
+            )
+            return Agreement(top1, recognised, confident, images, *known)
+    return None
+
+
+def estimate_of(agreement: Agreement) -> Optional[AccuracyEstimate]:
+    """What an agreement says of a student.
+
+    Returns:
+        AccuracyEstimate | None: None where the images are none of its
+        classes, or the teacher is not known to be sure of any.
+    """
+    if not agreement.is_enough:
+        return None
+    return estimate_accuracy(
+        FITS[agreement.images], agreement.confident, agreement.sure
+    )
+
+
+def told_of_agreement(quality: Agreement, real: str = '') -> str:
+    """What a student has in common with its teacher, in words.
+
+    Args:
+        quality (Agreement): Of the student.
+        real (str): Which of the images are real. Defaults to '', none.
+    """
+    facts, doubts = about_agreement(quality, real)
+    return ' '.join([*facts, *doubts])
+
+
+def about_agreement(
+    quality: Agreement, real: str = '', teacher_top1: Optional[float] = None
+) -> Tuple[List[str], List[str]]:
+    """The same as sentences, for whoever says it.
+
+    Args:
+        quality (Agreement): Of the student.
+        real (str): Which of the images are real. Defaults to '', none.
+        teacher_top1 (float, optional): The teacher's accuracy, in %. Defaults
+            to None, not known: the estimate is a share of it.
+
+    Returns:
+        tuple[list[str], list[str]]: What is known, and what weakens it.
+    """
+    same = (
+        f'It gives the same class as its teacher on {quality.top1:.1f} % of '
+        f'{quality.number or ""}'.rstrip()
+        + f' {compared_with_teacher(quality, bool(real))}'
+        + (f' ({real})' if real else '')
+    )
+    if quality.recognised < RECOGNISED:
+        return [f'{same}.'], [
+            f'The teacher recognises only {quality.recognised:.1f} % of them '
+            'as the class of their label. They are none of its classes, so no '
+            f'accuracy is estimated: that was measured where '
+            f'{RECOGNISED:.0f} % or more are.'
+        ]
+    estimate = estimate_of(quality)
+    if estimate is None:
+        return [f'{same}.'], [
+            'The teacher is sure of none of them, so no accuracy is estimated.'
+            if quality.sure == 0
+            else 'How far it does on those that the teacher is sure of is not '
+            'known, so no accuracy is estimated.'
+        ]
+    told = f'{estimate}'
+    if teacher_top1 is not None:
+        told = (
+            f'{estimate.accuracy(teacher_top1)}, with a teacher of '
+            f'{teacher_top1:g} %'
+        )
+    which = 'those' if quality.sure is None else f'the {quality.sure}'
+    return [
+        f'{same}, and on {quality.confident:.1f} % of {which} that the '
+        'teacher is sure of.',
+        f'Estimated accuracy: {told}.',
+        error_of(FITS[quality.images]),
+    ], doubts_about(quality.images, quality.sure, bool(real))
+
+
+def compared_with_teacher(quality: Agreement, has_real: bool) -> str:
+    """The images that an agreement is of, in words."""
+    return f'{"" if has_real else "synthetic "}{_SETS[quality.images]}'
