@@ -41,6 +41,7 @@ from ..utils.arguments import check_arguments, check_positive, check_value
 from ..utils.files import parse_json
 from ..utils.imports import lend
 from ..utils.suggestions import did_you_mean
+from .became_worse import became_worse
 from .blocks import blocks_of
 from .config import Inputs, is_normalised, make_config, normalisation
 from .isolation import isolated
@@ -66,7 +67,7 @@ from .start import (
     start_of,
     told_of_weights,
 )
-from .trained_student import RATES, became_worse, rate_for
+from .trained_student import RATES, rate_for
 from .trial import Trial, run_trial
 from .wrong_arguments import helpful
 
@@ -627,7 +628,7 @@ def distill(
             )
             agreement = compared.agreement
             line = ''
-            if record.get('is_trained'):
+            if record.get('is_trained') or is_refit:
                 line = became_worse(
                     runner, files['student'], record.get('start_top1'), top1
                 )

@@ -2,18 +2,13 @@
 """Students that are good before they are distilled, such as pruned ones."""
 
 import math
-from copy import deepcopy
-from pathlib import Path
-from typing import Optional, Union
 
 import torch
 import torch.nn as nn
-from mmengine.runner import Runner
 from torch import Tensor
 
-from ..engine.agreement_images import bank_images, compare
 from ..models.synthesizers import Networks, teacher_decisions
-from ..models.utils import evaluating, load_weights, logits_of
+from ..models.utils import evaluating, logits_of
 
 # Agreement with the teacher beyond chance from which a student counts as
 # trained, and rates that it then has instead of higher ones. Pruned networks
@@ -89,52 +84,3 @@ def rate_for(agreement: float, rate: float) -> float:
     """
     lower = [low for least, low in RATES.items() if agreement >= least]
     return min([rate, *lower])
-
-
-def became_worse(
-    runner: Runner,
-    weights: Union[str, Path],
-    start_top1: Optional[float],
-    top1: Optional[float],
-) -> str:
-    """What to tell if a student that was good is worse after its run.
-
-    Args:
-        runner (Runner): Of the run, which is over.
-        weights (str | Path): Those that the student came with.
-        start_top1 (float, optional): Its accuracy then, in %.
-        top1 (float, optional): Its accuracy now.
-
-    Returns:
-        str: Empty if it is not, or nothing tells.
-    """
-    what = 'accuracy on val'
-    if start_top1 is None or top1 is None:
-        images = bank_images(
-            runner.train_dataloader.dataset, 'held_out', IMAGES
-        )
-        if not len(images):
-            return ''
-        networks = Networks.from_algorithm(runner.model)
-        before = deepcopy(networks.student)
-        load_weights(before, str(weights), 'student')
-        found = compare(
-            networks, dict(before=before, after=networks.student), images
-        )
-        start_top1, top1 = (
-            found[name]['top1'] for name in ('before', 'after')
-        )
-        what = (
-            f'agreement with the teacher, on {len(images)} synthetic images,'
-        )
-    if top1 >= start_top1:
-        return ''
-    lr = runner.cfg.optim_wrapper.architecture.optimizer.lr
-    return (
-        f'WARNING: the student is worse than it came: its {what} was '
-        f'{start_top1:.1f} %, and is {top1:.1f} %. What it learned before was '
-        f'lost faster than it learned anew: lower its learning rate '
-        f'(schedule=dict(lr={lr / 3:.2g})), or give a larger budget, which '
-        f'makes more and better images. The weights it came with are in '
-        f'{weights}'
-    )

@@ -372,6 +372,8 @@ def run_trial(
         # What it was fitted on would flatter it.
         fit_student(rounds.networks, starts_as, images[::2], places)
         fit_seconds = _since(start) * fitted_on[0] / len(images[::2])
+        # In the end, what was fitted is validated, too.
+        fit_seconds += val_seconds
         images = images[1::2]
     if weights is not None:  # None: blocks of the teacher take their place
         agreement = start_agreement(starts_as, rounds.networks, images)

@@ -108,6 +108,11 @@ def test_a_run_of_it(teacher, call, capsys):
         if not torch.allclose(given[name], value, atol=1e-5)
     }
     assert changed == {'body.4.weight'}
+    kept = deepcopy(before)
+    fitted = run.work_dir / 'networks/student_fitted.pth'
+    kept.load_state_dict(torch.load(fitted, weights_only=True))
+    for name, value in kept.named_parameters():
+        torch.testing.assert_close(value, given[name], atol=1e-5, rtol=0)
     log = next(run.work_dir.glob('*/*.log')).read_text()
     assert '1 layers of the pruned student, from net.body.4' in log
     card = (run.work_dir / 'student/README.md').read_text()
@@ -127,6 +132,25 @@ def test_a_run_of_it(teacher, call, capsys):
     assert record['refit'] is True
     with pytest.raises(ValueError, match='refit=None there, refit=False here'):
         call(teacher, student, **arguments, refit=False)
+
+
+@pytest.mark.parametrize('with_val', [True, False])
+def test_what_training_took_from_it_is_told(with_val, teacher, call):
+    student = pruned(teacher)
+    with torch.no_grad():  # nothing is left of it but what the fit gives back
+        student.body[4].weight.zero_()
+    arguments = dict(
+        {} if with_val else dict(val=None),
+        refit=True,
+        schedule=dict(TINY, synthesis_batch=32, lr=3.0),
+    )
+    for _ in range(2):  # the second call finds the run at its end
+        run = call(teacher, student, **arguments)
+        (text,) = (w for w in run.warnings if 'student is worse than' in w)
+        assert 'right after it was fitted to the teacher: its' in text
+        assert ('accuracy on val' in text) == with_val
+        assert text.endswith(f'{run.work_dir}/networks/student_fitted.pth')
+    assert 'schedule=dict(lr=1)' in text
 
 
 @pytest.mark.parametrize(

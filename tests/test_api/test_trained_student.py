@@ -1,11 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Students that are good before they are distilled."""
 
-from copy import deepcopy
-
 import pytest
 import torch
-from helpers import TINY
 
 from csd_mmrazor.api.trained_student import beyond_chance, rate_for
 
@@ -55,32 +52,6 @@ def test_agreement_that_says_nothing(one, other):
 )
 def test_rates(agreement, rate, expected):
     assert rate_for(agreement, rate) == expected
-
-
-@pytest.mark.parametrize('with_val', [True, False])
-def test_a_trained_student_is_spared(with_val, teacher, net, call, capsys):
-    """By a low rate, and if it is worse in the end, it is said."""
-    schedule = dict(TINY, synthesis_batch=32)
-    other = {} if with_val else dict(val=None)
-    plan = call(
-        *(teacher, deepcopy(teacher)),
-        plan_only=True,
-        schedule=schedule,
-        **other,
-    )
-    assert plan.schedule.lr == 0.01
-    told = capsys.readouterr().out
-    assert 'so it learns at lr=0.01' in told
-    assert ('% on val' in told) == with_val
-    student = deepcopy(teacher)
-    arguments = dict(other, schedule=dict(schedule, lr=3.0))
-    for _ in range(2):  # the second call finds the run at its end
-        run = call(teacher, student, **arguments)
-        (text,) = (w for w in run.warnings if 'worse than it came' in w)
-        assert 'schedule=dict(lr=1)' in text
-        assert str(run.work_dir / 'networks/student.pth') in text
-        assert ('accuracy on val' in text) == with_val
-    assert run.plan.schedule.lr == 3
 
 
 def test_a_student_with_random_weights_learns_as_ever(teacher, net, call):

@@ -1,13 +1,15 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import time
+from pathlib import Path
 from typing import Any, List, Tuple
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import Runner, save_checkpoint
 from mmrazor.registry import HOOKS
 from torch import Tensor, nn
 
+from ...models.classifiers import TorchClassifier
 from ...models.synthesizers import Networks
 from ...models.utils import Likeness, Place, find_refittable, refit
 from ...utils import check_integer
@@ -17,6 +19,9 @@ from .teacher_blocks_hook import (
     early_images,
     example_inputs,
 )
+
+# The fitted student, in the work dir: training may make it worse.
+FITTED = 'networks/student_fitted.pth'
 
 
 @HOOKS.register_module()
@@ -33,7 +38,8 @@ class RefitHook(Hook):
     that resumes from a checkpoint has its student. No random number is drawn,
     and the images are those made before the first epoch, so a run that was
     killed before its first checkpoint finds the same weights again. In a
-    distributed run the first process finds them for all.
+    distributed run the first process finds them for all. What was fitted is
+    kept in ``networks/student_fitted.pth`` of the work dir.
 
     Args:
         images (int): Images of the bank that are looked at, from all over it.
@@ -87,14 +93,25 @@ class RefitHook(Hook):
                 f'{before.kl:.3f}.'
             )
             return
+        file = Path(runner.work_dir, FITTED)
+        if is_main_process():
+            save_weights(student, file)
         runner.logger.info(
             f'{len(self.places)} layers of the pruned student, from '
             f'{self.places[0].layer} to {self.places[-1].layer}, were fitted '
             f'to the teacher on {len(images)} images of the bank. It decides '
             f'like the teacher for {100 * after.agreement:.1f} % of them '
             f'(before: {100 * before.agreement:.1f}), KL {after.kl:.3f} '
-            f'({before.kl:.3f}); {time.perf_counter() - start:.0f} s.'
+            f'({before.kl:.3f}); {time.perf_counter() - start:.0f} s. '
+            f'Its weights are kept in {file}'
         )
+
+
+def save_weights(student: nn.Module, file: Path) -> None:
+    """Write a network's weights, by the names of its own class."""
+    if isinstance(student, TorchClassifier):
+        student = student.net
+    save_checkpoint(student.state_dict(), str(file))
 
 
 def fit_student(
