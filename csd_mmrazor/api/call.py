@@ -68,7 +68,7 @@ from .start import (
     told_of_weights,
 )
 from .trained_student import RATES, rate_for
-from .trial import Trial, run_trial
+from .trial import NEVER_TRAINED, Trial, run_trial
 from .wrong_arguments import helpful
 
 # Files in the work dir.
@@ -609,6 +609,8 @@ def distill(
             cfg.resume = True
             cfg.launcher = 'none'
             runner = QuietRunner.from_cfg(cfg)
+            if NEVER_TRAINED in record.get('doubt', ''):
+                runner.keep_for_the_file('was never trained')
             _keep_warnings(runner, record, folder)
             tell(f'log: {runner.log_file}')
             # With its comments, and without what is of this call alone.

@@ -22,6 +22,8 @@ _FOR_THE_FILE = (
     'No checkpoint yet in',
     'Exp name:',
     '"FileClient" will be deprecated',
+    # A sentence for people follows it.
+    'Agreement of epoch',
     # Of passes alone; the plan is of whole steps, and fits the budget.
     'Estimate:',
     'To make it fit:',
@@ -88,6 +90,12 @@ class QuietRunner(Runner):
         self.warned = Warned()
         logger.addHandler(self.warned)
         return logger
+
+    def keep_for_the_file(self, text: str) -> None:
+        """Neither show nor collect what has a text: it was told before."""
+        for handler in self.logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(lambda r: text not in r.getMessage())
 
 
 def _translated(record: logging.LogRecord) -> bool:

@@ -34,6 +34,8 @@ _TRIED, _BETTER = 300, 10
 # Accuracies in % below which suspects are tried, and below which it is told
 # that none of them helped.
 _LOW, _LITTLE = 75, 50
+# What is told of a teacher with random weights.
+NEVER_TRAINED = 'seems never to have been trained'
 # Of the training images of ImageNet, in 0..1.
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Images by which blocks are chosen here.
@@ -309,7 +311,7 @@ def run_trial(
     doubt = ''
     if new:
         doubt = (
-            f'WARNING: the teacher seems never to have been trained: {new}. '
+            f'WARNING: the teacher {NEVER_TRAINED}: {new}. '
             'Give its weights by teacher_weights=FILE, or load them before '
             'the call: from random ones nothing can be learned.'
         )

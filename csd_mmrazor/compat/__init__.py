@@ -43,6 +43,7 @@ def apply() -> None:
     _run(
         mmengine.find_packages_without_setuptools,
         mmengine.report_environment_without_distutils,
+        mmcv.import_lite_without_a_warning,
         mmcls.read_mmcls_as_mmpretrain,
         mmcls.import_mmcls_from_mmpretrain,
         mmengine.never_install_packages,
@@ -50,6 +51,7 @@ def apply() -> None:
         mmengine.validate_outputs_without_losses,
         mmengine.let_interrupts_end_formatting,
         mmengine.keep_order_of_configs,
+        mmengine.log_which_checkpoints_are_read,
         launcher.launch_without_cuda,
         data_files.load_checkpoints_safely,
         data_files.resume_from_intact_checkpoints,

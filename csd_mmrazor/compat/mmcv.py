@@ -2,9 +2,26 @@
 """What mmcv-lite does not have of mmcv."""
 
 import functools
+import warnings
+from importlib.util import find_spec
 from typing import Optional
 
 _BUILD = 'https://mmcv.readthedocs.io/en/latest/get_started/build.html'
+
+
+def import_lite_without_a_warning() -> Optional[bool]:
+    """mmcv-lite warns of an operator that it lacks, whoever imports it.
+
+    Nothing here uses it. Who does is told by the error when it is imported.
+    """
+    if find_spec('mmcv._ext'):
+        return False
+    warnings.filterwarnings(
+        'ignore',
+        'Fail to import ``MultiScaleDeformableAttention``',
+        UserWarning,
+        r'mmcv\.cnn\.bricks\.transformer',
+    )
 
 
 def explain_missing_operators() -> Optional[bool]:

@@ -2,6 +2,7 @@
 """What is wrong with MMEngine on today's Python, and with what it accepts."""
 
 import functools
+import inspect
 import sys
 import types
 from functools import partialmethod
@@ -188,3 +189,22 @@ def keep_order_of_configs() -> Optional[bool]:
     for name in ('dump_to_fileobj', 'dump_to_str'):
         dump = getattr(YamlHandler, name)
         setattr(YamlHandler, name, partialmethod(dump, sort_keys=False))
+
+
+def log_which_checkpoints_are_read() -> Optional[bool]:
+    """MMEngine prints the path of each checkpoint that a runner reads.
+
+    It passes no logger on, so the line was in no log, and came whatever the
+    log level, such as that of a rehearsal, whose files are soon removed.
+    """
+    from mmengine.runner import checkpoint
+
+    load = checkpoint._load_checkpoint
+    if inspect.signature(load).parameters['logger'].default is not None:
+        return False
+
+    @functools.wraps(load)
+    def logged(filename, map_location=None, logger='current'):
+        return load(filename, map_location, logger)
+
+    rebind(load, logged)

@@ -210,8 +210,17 @@ def test_forgotten_weights(val, net, call, home, tmp_path, capsys):
         assert not [*(tmp_path / 'run').glob('*.py')]
         return
     run = call(net(16), net(4), **arguments)
-    assert any('never to have been trained' in text for text in run.warnings)
-    said = capsys.readouterr().out.split('WARNING: the teacher seems')
+    (told,) = (text for text in run.warnings if 'never' in text)
+    assert 'seems never to have been trained' in told
+    (log,) = run.work_dir.glob('*/*.log')
+    assert 'was never trained' in log.read_text()
+    printed = capsys.readouterr().out
+    assert 'was never trained' not in printed
+    # It shows a sentence of each epoch, and no table or file of the trial.
+    assert 'Epoch 1: the student decides like the teacher for' in printed
+    assert 'Agreement of epoch' not in printed
+    assert 'Loads checkpoint' not in printed
+    said = printed.split('WARNING: the teacher seems')
     assert said[-2].endswith('As was said before training: ')
 
 

@@ -7,6 +7,21 @@ import pytest
 from mmcv.utils import ext_loader
 
 
+def test_the_import_warns_of_nothing_that_lite_lacks(python):
+    printed = python("""
+        import warnings
+        warnings.simplefilter('default')
+        told = []
+        warnings.showwarning = lambda text, *_, **__: told.append(str(text))
+        import csd_mmrazor
+        import mmcv.cnn.bricks.transformer
+        print(any('MultiScaleDeformable' in text for text in told))
+        warnings.warn('Fail to import ``MultiScaleDeformableAttention``')
+        print(len(told) > 0)
+    """)
+    assert printed.split()[-2:] == ['False', 'True']
+
+
 def test_missing_operators_are_explained():
     if find_spec('mmcv._ext'):
         pytest.skip('mmcv is compiled')

@@ -450,7 +450,19 @@ class AgreementHook(Hook):
             scalars['agreement/chosen_mean'] = int(best.candidate == 'mean')
         runner.visualizer.add_scalars(scalars, step=epoch)
         listed = ', '.join(f'{k}: {v:.4g}' for k, v in scalars.items())
-        runner.logger.info(f'Epoch {epoch}: {listed}')
+        runner.logger.info(f'Agreement of epoch {epoch}: {listed}')
+        if 'held_out' in self.history[epoch]['last']:
+            last, mean = (
+                self.history[epoch][who]['held_out']['top1']
+                for who in CANDIDATES
+            )
+            number = len(bank_places(bank, 'held_out', self.images))
+            runner.logger.info(
+                f'Epoch {epoch}: the student decides like the teacher for '
+                f'{last:.1f} % of {number} synthetic images that are held out '
+                f'from training, with the running mean of its weights for '
+                f'{mean:.1f} %.'
+            )
 
     def _save(self, runner: Runner, best: Choice) -> None:
         """Write the student of this epoch, atomically."""

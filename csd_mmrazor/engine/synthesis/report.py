@@ -133,16 +133,25 @@ def warn_of_unrecognised(
     """
     if wrong <= _TOLERATED * total:
         return
-    advice = (
-        'Raise init_iters of SynthesisHook or the weight of loss_oh'
+    made_for, advice = (
+        (
+            'the one that they were made for',
+            'This is usual if they were made in a few steps, for a quick try. '
+            'For a good student, raise init_iters of SynthesisHook or the '
+            'weight of loss_oh',
+        )
         if what == 'initial'
-        else 'Check that they were made for this teacher, and that their '
-        'classes have its order'
+        else (
+            'their label',
+            'Check that they were made for this teacher, and that their '
+            'classes have its order',
+        )
     )
     runner.logger.warning(
         f'The teacher takes {wrong} of {total} {what} images for another '
-        f'class than their label, with which the student is trained. {advice}'
-        '; if that is not it, check mean, std and channel order of '
+        f'class than {made_for}. The student is trained with these wrong '
+        f'labels, too, and may become less accurate. {advice}; if that does '
+        'not help, check mean, std and channel order of '
         'model.data_preprocessor.'
     )
 
