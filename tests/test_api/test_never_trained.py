@@ -41,3 +41,27 @@ def test_without_batch_norm(is_trained):
         loss.backward()
         optimizer.step()
     assert ('none of 40' in signs(network)) == (not is_trained)
+
+
+@pytest.mark.parametrize(
+    'change, is_told',
+    [
+        (lambda conv, norm, last: None, True),
+        (lambda conv, norm, last: last.bias.fill_(-4), True),
+        (lambda conv, norm, last: norm.weight.zero_(), True),
+        (lambda conv, norm, last: conv.weight.normal_(0, 0.5), True),
+        # As a few steps leave them, before any answer is sure.
+        (lambda conv, norm, last: conv.bias[0].add_(1), False),
+        (lambda conv, norm, last: norm.bias[0].add_(1e-3), False),
+        (lambda conv, norm, last: norm.weight[0].add_(1e-3), False),
+        (lambda conv, norm, last: last.bias[0].add_(0.1), False),
+    ],
+)
+def test_what_has_learned_a_little(change, is_told):
+    torch.manual_seed(0)
+    parts = nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.Linear(800, 3)
+    with torch.no_grad():
+        change(*parts)
+    network = nn.Sequential(*parts[:2], nn.Flatten(), parts[2])
+    network[3].weight.data.mul_(0.1)  # so that it is unsure in any case
+    assert ('none of 40' in signs(network)) == is_told
