@@ -107,9 +107,10 @@ class FolderImages(Dataset[Dict[str, Any]]):
 class LentImages(Dataset[Dict[str, Any]]):
     """Images and labels of a program's own data set, as ``distill`` gets it.
 
-    Items are ``(image, label)``. Pictures, arrays and tensors of uint8 are
-    images in 0..255. Tensors of floats are taken for inputs of the networks,
-    normalised already; those that are all within 0..1 are images.
+    Items are ``(image, label)``. Pictures, and arrays and tensors of integers,
+    are images in 0..255. Floats are taken for inputs of the networks,
+    normalised already; those that are all within 0..1 are images. Tensors are
+    (C, H, W) or (H, W); arrays may be (H, W, C), too.
 
     Args:
         dataset (str): Name that it was lent under.
@@ -162,18 +163,45 @@ class LentImages(Dataset[Dict[str, Any]]):
         """Whether floats are inputs, and not images in 0..1."""
         chosen = np.linspace(0, len(self.items) - 1, min(len(self), 64))
         for index in chosen.round().astype(int).tolist():
-            image, _ = _pair(self.items[index])
+            image = self._tensor(_pair(self.items[index])[0])
             if not (torch.is_tensor(image) and image.is_floating_point()):
                 return False
             if image.min() < 0 or image.max() > 1:
                 return True
         return False
 
+    def _tensor(self, image: Any) -> Any:
+        """An image as a tensor; pictures and arrays of uint8 stay."""
+        if torch.is_tensor(image):
+            return image.float() if image.dtype == torch.bool else image
+        if isinstance(image, Image.Image):
+            return image
+        array = np.asarray(image)
+        if array.dtype.kind not in 'buif' or array.ndim not in (2, 3):
+            raise TypeError(
+                'Images of val should be pictures, or arrays or tensors of '
+                'numbers, (H, W), (H, W, C) or (C, H, W), but got '
+                f'a {type(image).__name__} with {array.ndim} dimensions of '
+                f'{array.dtype}.'
+            )
+        is_first = array.shape == self.image_shape
+        if array.dtype == np.uint8 and not is_first:
+            return array[:, :, 0] if array.shape[2:] == (1,) else array
+        if array.ndim == 3 and not is_first:
+            array = array.transpose(2, 0, 1)
+        # Bits are light and dark.
+        kind = np.float32 if array.dtype.kind in 'bf' else np.int64
+        found = torch.from_numpy(array.astype(kind))
+        if found.ndim == 2:
+            found = found.expand(self.image_shape[0], -1, -1)
+        return found
+
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
         image, label = _pair(self.items[index])
+        image = self._tensor(image)
         if torch.is_tensor(image) and image.is_floating_point():
             image = image.float()
             if not image.isfinite().all():
@@ -182,11 +210,18 @@ class LentImages(Dataset[Dict[str, Any]]):
                 image = image * self.std + self.mean
             else:
                 image = image * 255
-        elif not torch.is_tensor(image):
+        elif torch.is_tensor(image):
+            if image.min() < 0 or image.max() > 255:
+                raise ValueError(
+                    'Images of val in integers should be within 0..255, but '
+                    f'one is within {int(image.min())}..{int(image.max())}.'
+                )
+            image = image.to(torch.uint8)
+        else:
             grey = self.image_shape[0] == 1
             if isinstance(image, Image.Image):
                 image = np.asarray(image.convert('L' if grey else 'RGB'))
-            image = fitted(np.asarray(image), self.image_shape)
+            image = fitted(image, self.image_shape)
         if image.ndim == 2:
             image = image[None]
         if tuple(image.shape) != self.image_shape:

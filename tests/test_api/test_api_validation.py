@@ -52,6 +52,13 @@ KINDS = {
     'array': np.asarray,
     'bytes': lambda pixels: torch.from_numpy(pixels.copy())[None],
     'in 0..1': lambda pixels: torch.from_numpy(pixels / 255)[None].float(),
+    'array in 0..1': lambda pixels: (pixels / 255).astype(np.float32),
+    'array, channel first': lambda pixels: (pixels / 255)[None],
+    'array, channel last': lambda pixels: (pixels / 255)[:, :, None],
+    'integers': lambda pixels: pixels.astype(np.int64),
+    'bytes, channel first': lambda pixels: pixels[None],
+    'bytes, channel last': lambda pixels: pixels[:, :, None],
+    'normalised array': lambda pixels: (pixels / 255 - 0.4) / 0.3,
     'normalised': lambda pixels: (
         (torch.from_numpy(pixels / 255)[None] - 0.4) / 0.3
     ),
@@ -104,6 +111,9 @@ def test_a_part_of_a_data_set(images):
         (torch.zeros(1, 12, 12), 'should be .image, label.'),
         ((torch.zeros(1, 12, 13), 0), 'is .1, 12, 13., but image_shape'),
         ((torch.full((1, 12, 12), torch.nan), 0), 'has NaN or Inf'),
+        ((np.zeros(144), 0), 'Images of val should be .* 1 dimensions'),
+        ((np.full((12, 12), 300), 0), 'within 0..255, but one is within 300'),
+        (('a.png', 0), 'Images of val should be .* but got a str'),
     ],
 )
 def test_other_items(item, message):
@@ -298,6 +308,9 @@ def test_nothing_to_measure_with(teacher, net, call):
 def test_a_users_data_set(teacher, net, call, images, home, tmp_path):
     """The same figure as of the folder, and the same weights."""
     one = call(teacher, net(4), budget=4, val=Pairs(images, KINDS['in 0..1']))
+    others = Pairs((images[0], images[1][::-1]), KINDS['in 0..1'])
+    with pytest.raises(ValueError, match='val with other images or labels'):
+        call(teacher, net(4), budget=4, val=others)
     shutil.rmtree(tmp_path / 'run')
     other = call(teacher, net(4), budget=4)
     assert one.teacher_top1 == other.teacher_top1
