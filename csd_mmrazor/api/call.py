@@ -69,11 +69,14 @@ from .start import (
 )
 from .trained_student import RATES, rate_for
 from .trial import NEVER_TRAINED, Trial, run_trial
+from .val_images import digest_of_val
 from .wrong_arguments import helpful
 
 # Files in the work dir.
 CONFIG, RECORD = 'config.py', 'distill.json'
 _HEAD = '# What distill() made of its arguments.'
+# What is noted of ``val``, beside its name.
+_VAL_IMAGES = 'images of val'
 # Share of the time that validation may take.
 _VALIDATING = 0.05
 
@@ -262,7 +265,7 @@ def distill(
         val (str | Dataset | DataLoader, optional): Images to measure the
             accuracy on: a folder with one folder for each class, or pairs of
             image and label. Images in uint8 or 0..1 are normalised; other
-            tensors of floats count as normalised. None measures no accuracy,
+            floats count as normalised. None measures no accuracy,
             estimates it by synthetic images (``Run.estimate``), and ends with
             the running mean of the student's weights.
         budget (str | int): A time ('90s', '15min', '1h30min'), a number of
@@ -439,6 +442,7 @@ def distill(
     names = None if num_classes == classes else [*classes]
     with isolated(device):
         val_cfg = _val_of(val, inputs, traced['teacher'].num_classes, names)
+        val_images = digest_of_val(val, traced['teacher'].num_classes, names)
     _check_init_bank(
         init_bank,
         inputs.image_shape,
@@ -504,7 +508,7 @@ def distill(
         classes,
         schedule,
         dict(
-            chosen,
+            {**chosen, _VAL_IMAGES: val_images},
             teacher_blocks=teacher_blocks,
             refit=refit,
             teacher_feature=teacher_feature,
@@ -514,6 +518,7 @@ def distill(
     )
     # As they are to be shown, where a run has others.
     written = dict(
+        budget=repr(budget),
         mean=repr(mean),
         std=repr(std),
         val=repr(str(val))
@@ -1056,13 +1061,24 @@ def _request(
         image_shape=inputs.image_shape,
         mean=inputs.mean,
         std=inputs.std,
-        budget=budget,
+        budget=_same_budget(budget),
         val=str(Path(val).resolve()) if is_folder else type(val).__name__,
         classes=classes,
         schedule=schedule,
         **chosen,
     )
-    return json.loads(json.dumps(request, default=str))
+    return json.loads(json.dumps(request, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy or torch as any other; all else as text."""
+    return value.tolist() if hasattr(value, 'tolist') else str(value)
+
+
+def _same_budget(budget: Any) -> Any:
+    """A budget as an integer or text, however it was written."""
+    parsed = parse_budget(budget)
+    return f'{parsed:.6f}s' if isinstance(parsed, float) else parsed
 
 
 def _read_record(
@@ -1091,6 +1107,8 @@ def _read_record(
         record = parse_json(path.read_text(encoding='utf-8'), deepest=100)
         _plan_of(record['plan'])
         there = dict(record['request'])
+        # An earlier release has it as it was written.
+        there['budget'] = _same_budget(there['budget'])
         list(record['warnings']), record['teacher_top1']
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -1102,7 +1120,10 @@ def _read_record(
         _difference(key, there[key], value, record.get('written'), written)
         for key, value in request.items()
         # An earlier release did not note all of it.
-        if key in there and there[key] != value
+        if key in there
+        and there[key] != value
+        # Other images are told of where they have the same name.
+        and (key != _VAL_IMAGES or there['val'] == request['val'])
     ]
     if differing:
         raise ValueError(
@@ -1119,6 +1140,8 @@ def _difference(
     """What a call and a run differ in, as people write it."""
     if key.startswith('layers of '):
         return f'{key.rpartition(" ")[2]} with other layers'
+    if key == _VAL_IMAGES:
+        return 'val with other images or labels'
     name = str(here).partition(' ')[0]
     if key in ('teacher', 'student') and str(there).startswith(f'{name} '):
         what = 'weights' if key == 'teacher' else 'sizes of weights'

@@ -158,7 +158,13 @@ def test_it_has_the_hooks_of_the_configs(finished):
 def test_a_finished_run_is_not_trained_again(finished, net, call, capsys):
     run = finished['run']
     files = {p: p.stat().st_mtime_ns for p in run.work_dir.glob('*.pth')}
-    again = call(deepcopy(finished['teacher']), net(4), work_dir=run.work_dir)
+    again = call(
+        deepcopy(finished['teacher']),
+        net(4),
+        work_dir=run.work_dir,
+        budget=' 20',  # as the command has it
+        seed=np.int64(0),
+    )
     assert same(state(again.student), state(run.student))
     assert (again.top1, again.teacher_top1) == (run.top1, run.teacher_top1)
     told = capsys.readouterr().out
