@@ -238,7 +238,7 @@ print('the same')
 def test_an_export_that_fails(tiny_runner, tmp_path, monkeypatch):
     """It stops a run before its work, and not afterwards."""
 
-    def fail(*args):
+    def fail(*args, **kwargs):
         raise OSError('no such luck')
 
     monkeypatch.setattr(
