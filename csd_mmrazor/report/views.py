@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ..utils import read_object
 from ..utils.agreement import (
     Agreement,
     agreement_at,
@@ -71,6 +72,10 @@ _MOST_SETTINGS = 2000
 # Classes that a matrix or bars can show.
 MOST_DRAWN_CLASSES = 50
 _MOST_CONFUSIONS = 20
+# How a student compares with its teacher: less, more, neither.
+_NUMBER = 'fewer', 'more', 'as many'
+_SIZE = 'smaller', 'larger', 'as large'
+_SPEED = 'faster', 'slower', 'equally fast'
 _PRODUCTS = 'multiplications for an image'
 _PHASES = dict(
     initial='initial bank',
@@ -270,10 +275,15 @@ def _facts(run: RunFiles) -> List[Tuple[str, str]]:
     top1 = {k: v for k, v in run.top1.items() if v == v}
     teacher = run.teacher_top1()
     if top1:
-        best = max(top1, key=lambda e: (top1[e], -e))
+        best, last = max(top1, key=lambda e: (top1[e], -e)), max(top1)
+        exported = read_object(run.path / 'student/student.json').get('epoch')
         facts += [
-            ('student, best', f'{top1[best]:.2f} % (epoch {best})'),
-            ('student, last', f'{top1[max(top1)]:.2f} %'),
+            (
+                f'student, {name}',
+                f'{top1[epoch]:.2f} % (epoch {epoch})'
+                + (', in student/' if epoch == exported else ''),
+            )
+            for name, epoch in (('best', best), ('last', last))
         ]
     chosen = run.scalars.get('agreement/chosen_epoch')
     if chosen:
@@ -297,9 +307,7 @@ def _facts(run: RunFiles) -> List[Tuple[str, str]]:
         networks.get(r, {}).get('weights') for r in ('teacher', 'student')
     ]
     if all(sizes):
-        facts.append(
-            ('weights', times_less(sizes[0] / sizes[1], 'fewer', 'more'))
-        )
+        facts.append(('weights', times_less(sizes[0] / sizes[1], *_NUMBER)))
     start = run.scalars.get('start/agreement')
     if start:
         alike = f'{start[max(start)]:.1f} % of synthetic images'
@@ -341,9 +349,9 @@ def _networks(run: RunFiles) -> List[Tuple[str, str, str, str]]:
             )
         )
     for key, label, unit, scale, words in (
-        ('weights', 'weights', '', 1, ('fewer', 'more')),
-        ('multiplications', _PRODUCTS, ' M', 1e6, ('fewer', 'more')),
-        ('bytes', 'size in memory', ' MB', 1e6, ('smaller', 'larger')),
+        ('weights', 'weights', '', 1, _NUMBER),
+        ('multiplications', _PRODUCTS, ' M', 1e6, _NUMBER),
+        ('bytes', 'size in memory', ' MB', 1e6, _SIZE),
     ):
         values = [network.get(key) for network in pair]
         if all(values):
@@ -353,21 +361,23 @@ def _networks(run: RunFiles) -> List[Tuple[str, str, str, str]]:
         values = [time[batch] for time in timed]
         what = 'an image' if batch == 1 else f'{batch} images'
         if all(values):
-            words = 'faster', 'slower'
-            rows.append(_row(f'time for {what}', values, ' ms', 1, words))
+            rows.append(_row(f'time for {what}', values, ' ms', 1, _SPEED))
     return rows
 
 
-def times_less(ratio: float, less: str, more: str) -> str:
+def times_less(ratio: float, less: str, more: str, same: str) -> str:
     """How many times less of something the student has, for people.
 
     Args:
         ratio (float): What the teacher has, over what the student has.
         less (str): Less of it, in words.
         more (str): More of it: the student may be the larger network.
+        same (str): Neither, in words.
     """
-    word = less if ratio >= 1 else more
-    return f'{max(ratio, 1 / ratio):.1f} times {word}'
+    times = f'{max(ratio, 1 / ratio):.1f}'
+    if times == '1.0':
+        return same
+    return f'{times} times {less if ratio >= 1 else more}'
 
 
 def _row(
@@ -375,7 +385,7 @@ def _row(
     values: Sequence[float],
     unit: str,
     scale: float,
-    words: Tuple[str, str],
+    words: Tuple[str, str, str],
 ) -> Tuple[str, str, str, str]:
     shown = [
         f'{v:,}' if scale == 1 and type(v) is int else f'{v / scale:,.2f}'

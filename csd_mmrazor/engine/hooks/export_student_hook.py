@@ -21,12 +21,13 @@ from ...utils.error_text import named_error
 
 @HOOKS.register_module()
 class ExportStudentHook(Hook):
-    """Leaves the student of the best epoch as files for use elsewhere.
+    """Leaves the student of a run as files for use elsewhere.
 
     At the end of a run the work dir has it in a few MB, without teacher,
     connectors, head and optimizer; see
-    :func:`csd_mmrazor.export.export_student`. Of a run that was not validated
-    it is the last epoch's. ``tools/export_student.py`` does the same for any
+    :func:`csd_mmrazor.export.export_student`. It is that of
+    ``best_*.pth``, and of the last epoch where there is no such file.
+    ``tools/export_student.py`` does the same for any
     checkpoint. A run that is finished stays finished if the export fails,
     which a rehearsal tries before.
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
@@ -203,8 +203,10 @@ class ReportHook(Hook):
                 counts=np.vstack([pairs, numbers]).T.tolist(),
             )
             best = validation.get(role, {}).get('counts', ())
-            # The best student is the one that is exported.
-            if role == 'teacher' or _right(found['counts']) > _right(best):
+            # Only the student that is exported counts.
+            if not _keeps_best(runner) or (
+                role == 'teacher' or _right(found['counts']) > _right(best)
+            ):
                 validation[role] = found
 
     def _write(self, runner: Runner) -> None:
@@ -251,6 +253,14 @@ def _interleaved(parts: List[Any]) -> Any:
         padded[: len(part), number] = part
     flat = padded.reshape(-1)
     return flat[flat >= 0]
+
+
+def _keeps_best(runner: Runner) -> bool:
+    """Whether the best student stays, and not just the last one."""
+    return any(
+        isinstance(hook, CheckpointHook) and hook.save_best
+        for hook in runner.hooks
+    )
 
 
 def _right(counts: Sequence[Sequence[int]]) -> int:
