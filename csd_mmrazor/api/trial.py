@@ -238,7 +238,8 @@ def doubts_of(found: Answers, new: str, helpful: Sequence[str]) -> str:
         str: A line, a warning unless all may be right; empty for nothing.
 
     Raises:
-        ValueError: If the teacher was never trained.
+        ValueError: If the teacher is at chance, and was never trained or is
+            so for a cause that was found.
     """
     classes = len(found.confusion)
     listed = '; '.join(helpful)
@@ -251,13 +252,16 @@ def doubts_of(found: Answers, new: str, helpful: Sequence[str]) -> str:
                 f'({chance:.1f} %). Give its weights by teacher_weights=FILE, '
                 'or load them before the call.'
             )
-        listed = listed or (
-            'mean and std; the order of channels or light and dark; the '
-            'class order; the weights'
-        )
+        if helpful:
+            raise ValueError(
+                f'teacher is at chance ({chance:.1f} %), and is right for '
+                f'more of val after a change. Suspects: {listed}. Change '
+                'that; if nothing is wrong with it, call without val.'
+            )
         return (
-            f'WARNING: the teacher is at chance ({chance:.1f} %). '
-            f'Suspects: {listed}.'
+            f'WARNING: the teacher is at chance ({chance:.1f} %). Suspects: '
+            'mean and std; the order of channels or light and dark; the '
+            'class order; the weights.'
         )
     if listed:
         return (

@@ -192,13 +192,13 @@ WRONG = dict(
 
 
 @pytest.mark.parametrize('name', WRONG)
-def test_a_teacher_at_chance(name, teacher, net, call, capsys):
-    """The suspect that it is, by trying; training goes on."""
+def test_a_teacher_at_chance(name, teacher, net, call, tmp_path):
+    """Nothing is begun, for the suspect was found by trying."""
     arguments, suspect = WRONG[name]
-    run = call(teacher, net(4), budget=4, **arguments)
-    (told,) = (text for text in run.warnings if 'at chance' in text)
-    assert re.search(suspect, told) and told in capsys.readouterr().out
-    assert run.teacher_top1 < 50
+    said = f'teacher is at chance .33.3 %.*Suspects: .*{suspect}.* without val'
+    with pytest.raises(ValueError, match=said):
+        call(teacher, net(4), budget=4, **arguments)
+    assert not [*(tmp_path / 'run').glob('*.py')]
 
 
 def test_a_teacher_that_would_be_better(teacher, net, call):
@@ -244,7 +244,6 @@ def answers_of(right, classes=10, images=1000):
 @pytest.mark.parametrize(
     'found, new, helpful, said',
     [
-        (answers_of(10), '', ['x, 90 %'], 'WARNING: .*chance.*Suspects: x, 9'),
         (answers_of(10), '', [], 'WARNING: .*chance.*the weights'),
         (answers_of(40), '', ['x, 90 %'], 'WARNING: .*only.*Suspects: x'),
         (answers_of(40), 'n', [], '  if it had more in training'),
