@@ -34,6 +34,7 @@ def advise(
     teacher_top1: Optional[float] = None,
     agreement: Optional[Curve] = None,
     is_comparable: bool = True,
+    whole: Optional[float] = None,
 ) -> Dict[str, str]:
     """What is wrong with the course of a run, and what to try.
 
@@ -53,6 +54,8 @@ def advise(
         is_comparable (bool): Whether that is of the same images in each epoch.
             Where it is not, one epoch says nothing of another. Defaults to
             True.
+        whole (float, optional): Share of all images of the bank that the
+            teacher recognises, in %. Defaults to None, not known.
 
     Returns:
         dict[str, str]: Texts by what they are about: 'initial', 'recognised',
@@ -62,13 +65,10 @@ def advise(
     chance = 100 / num_classes if num_classes else None
     # A share of many classes may be small and yet far above chance.
     few = min(_FEW_RECOGNISED, 20 * chance if chance else 100)
-    if initial is not None and _below(initial, few):
-        found['initial'] = (
-            f'The teacher recognises {_percent(initial)} of the initial '
-            'images, so most labels of the bank are wrong. Check mean, std '
-            'and channel order of the teacher. If they are right, raise '
-            'init_iters of SynthesisHook, or the weight of loss_oh.'
-        )
+    # Later images may make up for them.
+    is_enough = whole is not None and not _below(whole, few)
+    if initial is not None and _below(initial, few) and not is_enough:
+        found['initial'] = _initial(initial, whole, teacher_top1)
     text = _recognition(_finite(recognised), few)
     if text:
         found['recognised'] = text
@@ -125,6 +125,31 @@ def advise(
             'synthesis (iters).'
         )
     return found
+
+
+def _initial(
+    initial: float, whole: Optional[float], teacher_top1: Optional[float]
+) -> str:
+    """What is wrong with the initial images."""
+    share, which = initial, 'the last initial images'
+    if whole is not None:
+        share, which = whole, 'all images of the bank'
+    text = (
+        f'The teacher recognises {_percent(share)} of {which} as the class '
+        'that they were made for. This is common in short runs. For a better '
+        'student, give the run more time, or raise init_iters of '
+        'SynthesisHook or the weight of loss_oh. '
+    )
+    if teacher_top1 is None:
+        return text + (
+            'If the run was long, check mean, std and channel order of the '
+            'teacher.'
+        )
+    return text + (
+        f'The teacher has {_percent(teacher_top1)} of the validation images '
+        'right. If it should have more, check mean, std and channel order; '
+        'otherwise these are right.'
+    )
 
 
 def _recognition(recognised: Curve, few: float) -> str:

@@ -159,7 +159,33 @@ def advice_of(run: RunFiles) -> Dict[str, str]:
         epochs_of(run.config),
         run.teacher_top1(),
         *agreement_of(run.scalars),
+        whole=recognised_of(run.scalars),
     )
+
+
+def recognised_of(scalars: Dict[str, Curve]) -> Optional[float]:
+    """Share of all images of a bank that the teacher recognises, in %.
+
+    Args:
+        scalars (dict[str, dict[int, float]]): Of a run, by tag and epoch.
+
+    Returns:
+        float | None: None if it is not known, as where images were dropped.
+    """
+    wrong, images = (
+        [
+            value
+            for phase in ('initial', 'synthesis')
+            for value in scalars.get(f'{phase}/{name}', {}).values()
+        ]
+        for name in ('unrecognised', 'images')
+    )
+    total = max(images, default=0)
+    if not wrong or not 0 <= sum(wrong) <= total or not total:
+        return None
+    if len({*images}) < len(images):  # no more images for another round
+        return None
+    return 100 * (1 - sum(wrong) / total)
 
 
 def agreement_of(scalars: Dict[str, Curve]) -> Tuple[Curve, bool]:

@@ -2,7 +2,7 @@
 import pytest
 
 from csd_mmrazor.report import advise
-from csd_mmrazor.report.run_files import agreement_of
+from csd_mmrazor.report.run_files import agreement_of, recognised_of
 
 NAN = float('nan')
 
@@ -31,6 +31,9 @@ GOOD = dict(
         (dict(initial=49.0), ['initial']),
         (dict(initial=NAN), ['initial']),
         (dict(initial=51.0), []),
+        # Those of the epochs make up for them.
+        (dict(initial=10.0, whole=65.0), []),
+        (dict(initial=10.0, whole=40.0), ['initial']),
         # Of 1000 classes, 5 % are 50 times chance.
         (dict(initial=5.0, num_classes=1000), []),
         (dict(initial=1.5, num_classes=1000), ['initial']),
@@ -78,6 +81,33 @@ def test_a_student_at_chance(teacher_top1, said, not_said):
     curve = by_epoch(10.0, 11.0, 10.5)
     text = advise(curve, {}, None, 10, 10, teacher_top1)['chance']
     assert said in text and not_said not in text
+
+
+@pytest.mark.parametrize(
+    'known, said, not_said',
+    [
+        ({}, '5.0 % of the last initial images', 'validation'),
+        (dict(whole=20.0), '20.0 % of all images of the bank', 'validation'),
+        (dict(teacher_top1=98.8), '98.8 % of the validation', 'was long'),
+    ],
+)
+def test_few_initial_images_are_recognised(known, said, not_said):
+    text = advise(**{**GOOD, **known, 'initial': 5.0})['initial']
+    assert said in text and not_said not in text
+    assert 'common in short runs' in text
+
+
+def test_all_images_that_the_teacher_recognises_are_counted():
+    scalars = {
+        'initial/unrecognised': {0: 50},
+        'initial/images': {0: 64},
+        'synthesis/unrecognised': {0: 10, 1: 20},
+        'synthesis/images': {0: 164, 1: 320},
+    }
+    assert recognised_of(scalars) == pytest.approx(75)
+    # Images were dropped, or nothing is logged.
+    scalars['synthesis/images'] = {0: 164, 1: 164}
+    assert recognised_of(scalars) is recognised_of({}) is None
 
 
 @pytest.mark.parametrize(

@@ -136,23 +136,24 @@ def warn_of_unrecognised(
     made_for, advice = (
         (
             'the one that they were made for',
-            'This is usual if they were made in a few steps, for a quick try. '
-            'For a good student, raise init_iters of SynthesisHook or the '
-            'weight of loss_oh',
+            'This is common in short runs. For a better student, give the run '
+            'more time, or raise init_iters of SynthesisHook or the weight of '
+            'loss_oh. If the teacher is as accurate on real images as it '
+            'should be, mean, std and channel order are right; otherwise '
+            'check them in model.data_preprocessor.',
         )
         if what == 'initial'
         else (
             'their label',
             'Check that they were made for this teacher, and that their '
-            'classes have its order',
+            'classes have its order; if that does not help, check mean, std '
+            'and channel order of model.data_preprocessor.',
         )
     )
     runner.logger.warning(
         f'The teacher takes {wrong} of {total} {what} images for another '
         f'class than {made_for}. The student is trained with these wrong '
-        f'labels, too, and may become less accurate. {advice}; if that does '
-        'not help, check mean, std and channel order of '
-        'model.data_preprocessor.'
+        f'labels, too, and may become less accurate. {advice}'
     )
 
 
