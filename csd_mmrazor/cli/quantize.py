@@ -48,6 +48,7 @@ from ..export import (
 from ..models.preprocessors import normalize_images
 from ..models.utils import logits_of
 from ..utils import check_integer, load_file, write_file
+from ..utils.accuracy import SEEN
 from ..utils.alone import check_alone
 from ..version import __version__
 from .errors import concise_errors
@@ -172,6 +173,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         calibrated_on=images.source,
         compared_on=images.compared_on,
         compared_are_held_out=images.are_held_out,
+        compared_trained_it=_has_trained(args.model, images, run),
         **images.real(),
         distil_steps=steps,
         seed=args.seed,
@@ -316,6 +318,12 @@ class _Images:
         if images.is_floating_point():  # noise
             return images
         return normalize_images(images, self.preprocessor)
+
+
+def _has_trained(model: str, images: _Images, run: Run) -> bool:
+    """Whether a network was trained on the images that it is compared by."""
+    is_own = images.compared_on == str(run.bank)
+    return model == 'student' and is_own and not images.are_held_out
 
 
 def _noise(shape: Sequence[int], seed: int) -> Pictures:
@@ -478,6 +486,8 @@ def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
             f'{found.compared_images} {kind} of {told["compared_on"]} that it '
             'was not calibrated by.'
         )
+        if told.get('compared_trained_it'):
+            lines.append(f'WARNING: {SEEN}')
         if found.agreement < DOUBTFUL:
             lines.append(
                 'WARNING: that is little. Let it be distilled '

@@ -25,6 +25,12 @@ RECOGNISED = 30.0
 COVERAGE = 0.9
 # Images below which a warning is due.
 FEW = 100
+# What weakens a figure that is of training images.
+SEEN = (
+    'No images were held out from training '
+    '(train_dataloader.dataset.held_out), so the student was trained on those '
+    'that it is measured by.'
+)
 
 
 class Fit(NamedTuple):
@@ -164,11 +170,7 @@ def doubts_about(
             f'{FEW} or more.'
         )
     if images == 'seen':
-        doubts.append(
-            'No images were held out from training '
-            '(train_dataloader.dataset.held_out), so the student was trained '
-            'on those that it is measured by.'
-        )
+        doubts.append(SEEN)
     if has_real:
         doubts.append(
             'Some of these images are real pictures, but the error was '

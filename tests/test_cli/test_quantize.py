@@ -16,6 +16,7 @@ from PIL import Image
 from csd_mmrazor.cli import quantize as command
 from csd_mmrazor.datasets import ImageBank
 from csd_mmrazor.export import Quantized
+from csd_mmrazor.utils.accuracy import SEEN
 
 pytest.importorskip('onnxruntime')
 
@@ -53,6 +54,8 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     # A fifth of the bank's 64 images is what it is compared by.
     assert (told['calibration_images'], told['compared_images']) == (52, 12)
     assert f'{told["agreement"]:.1f} %' in done.stdout
+    # The bank holds nothing out.
+    assert told['compared_trained_it'] and SEEN in done.stdout
     assert told['tested_on'] == 360 and 0 <= told['top1'] <= 100
     assert f'{told["top1"]:.2f} %' in done.stdout
 
@@ -71,6 +74,7 @@ def test_from_a_run_to_integers(quantize, tmp_path):
         'Real images: in training, none; in quantization, none',
         f'Top-1 {told["top1"]:.2f} % on the real images of Digits',
         f'class as before on {told["agreement"]:.1f} % of 12 other',
+        SEEN,
         f'Before quantization: top-1 {told["float_top1"]:.2f} % on',
         'chosen on these same images',
         'Licence of the teacher: cc-by-4.0',
@@ -121,6 +125,7 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert told['calibrated_on'] == images.name and told['bits'] == 8
     # By the bank all the same.
     assert told['compared_on'] == 'bank' and told['model'] == weights.name
+    assert not told['compared_trained_it']
     assert str(tmp_path) not in f'{told}'
     assert told['compared_images'] == 64
     assert f'of 64 images of {run / "bank"} that' in done.stdout

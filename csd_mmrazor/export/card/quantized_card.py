@@ -5,6 +5,7 @@ from typing import Any, Dict, Optional
 from mmengine.config import Config
 
 from ...datasets import BankFolder
+from ...utils.accuracy import SEEN
 from .figures import results_of, told_of
 from .images_used import real_images, real_reveals
 from .layout import card_text, data_type, intro_of, result_entry, tags_of
@@ -113,6 +114,8 @@ def quantized_card(
             f'It gives the same class as before on {alike:.1f} % of '
             f'{count} {kind}{of_which}.'
         )
+        if told.get('compared_trained_it'):
+            same += f' {SEEN}'
         if alike < DOUBTFUL:
             same += (
                 ' **That is little: expect it to be worse than the original '
