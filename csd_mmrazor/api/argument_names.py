@@ -17,6 +17,36 @@ _ARGUMENTS = {
     r'\bdata_preprocessor\b': 'mean=..., std=...',
     r'\b(max_epochs|num_samples)\b': 'budget=...',
 }
+# What the places in errors are called there, and what has no argument.
+_PLACES = {
+    r'default_hooks\.synthesis\.synthesizer, model\.teachers and '
+    r'model\.aux_head': 'teacher, mean, std and aux_task',
+    'model, optim_wrapper and train_dataloader': 'student and schedule',
+    r'model\.architecture': 'student',
+    r'model\.teachers': 'teacher',
+    r'model\.student_loss': 'loss_weights=dict(ce=...)',
+    r'model\.distiller\.distill_losses\.loss_(\w+)(=\{[^}]*\})?': (
+        r'loss_weights=dict(\1=...)'
+    ),
+    'val_dataloader, val_evaluator': 'val',
+    r'optim_wrapper\.architecture\.optimizer\.lr=([\d.e+-]*\d)': (
+        r'schedule=dict(lr=\1)'
+    ),
+    r' and optim_wrapper\.\w+\.optimizer\.lr=[\d.e+-]*\d': '',
+    "the learning rate of the synthesizer's optimizer or ": '',
+    r'train_dataloader\.batch_size': 'schedule=dict(batch=...)',
+    'batch_size of the synthesizer': 'schedule=dict(synthesis_batch=...)',
+    'raise batch_size': 'raise schedule=dict(batch=...)',
+    r'default_hooks\.checkpoint and hooks that write into it': 'work_dir',
+    '--work-dir': 'work_dir',
+}
+
+
+def of_arguments(text: str) -> str:
+    """An error of a config, in words for who called ``distill()``."""
+    for place, argument in _PLACES.items():
+        text = re.sub(place, argument, text)
+    return with_arguments(text)
 
 
 def with_arguments(text: str) -> str:

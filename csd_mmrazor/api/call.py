@@ -28,6 +28,7 @@ from mmengine.runner import BaseLoop, Runner
 from ..datasets import BankError, ImageBank, check_init_bank
 from ..datasets.image_folder import list_image_folder
 from ..engine import AgreementHook
+from ..engine.rehearsal import HOW_TO_SKIP, RehearsalError
 from ..export import check_license
 from ..export.onnx import check_onnx
 from ..export.program import check_program
@@ -41,6 +42,7 @@ from ..utils.arguments import check_arguments, check_positive, check_value
 from ..utils.files import parse_json
 from ..utils.imports import lend
 from ..utils.suggestions import did_you_mean
+from .argument_names import of_arguments
 from .became_worse import became_worse
 from .blocks import blocks_of
 from .config import Inputs, is_normalised, make_config, normalisation
@@ -560,6 +562,9 @@ def distill(
                         _trial_seconds(parsed),
                         tell,
                     )
+            except RehearsalError as error:
+                text = str(error).removesuffix(HOW_TO_SKIP)
+                raise RehearsalError(of_arguments(text)) from error
             finally:
                 shutil.rmtree(trial_dir, ignore_errors=True)
             is_trained = trial.agreement >= min(RATES)

@@ -100,7 +100,7 @@ def normalisation(
 
     Raises:
         ValueError: If one is given without the other, their number is wrong,
-            a std is not above 0, or they refer to different scales.
+            they cannot be those of images, or refer to different scales.
     """
     shape = image_shape_of(image_shape)
     # Arrays compare to an array.
@@ -142,6 +142,16 @@ def normalisation(
         )
     else:
         note = 'normalised; mean and std are of images in 0..255'
+    if not 0.99 <= min(stds) <= max(stds) <= 400:
+        raise ValueError(
+            f'std={std!r} cannot be right: it should be within 0.004..1.5 '
+            'for images in 0..1, or within 1..400 for images in 0..255.'
+        )
+    if max(map(abs, means)) > 255:
+        raise ValueError(
+            f'mean={mean!r} cannot be right: it should be of images in 0..1 '
+            'or in 0..255.'
+        )
     return Inputs(shape, means, stds, note)
 
 

@@ -15,6 +15,7 @@ import uuid
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
@@ -95,19 +96,19 @@ def rehearse(runner: Runner) -> None:
             rehearsal.check()
             barrier()  # before its folder goes
         except RehearsalError as error:
-            raise RehearsalError(f'{error}{_HOW_TO_SKIP}') from error
+            raise RehearsalError(f'{error}{HOW_TO_SKIP}') from error
         except Exception as error:
             # Of files that are there no more when this is read.
             text = _blame(rehearsal, hooks, error)
             text = text.replace(f'{Path(runner.work_dir, name)}/', '')
-            raise RehearsalError(f'{text}{_HOW_TO_SKIP}') from error
+            raise RehearsalError(f'{text}{HOW_TO_SKIP}') from error
         finally:
             for handler in rehearsal.logger.handlers if rehearsal else ():
                 handler.close()
             _remove_outside(rehearsal, name)
 
 
-_HOW_TO_SKIP = (
+HOW_TO_SKIP = (
     '\nThis was found by a rehearsal of the run; --no-rehearsal '
     '(rehearsal=False of SynthesisHook) starts without one.'
 )
@@ -577,6 +578,19 @@ def _blame(
         )
     text = re.split(r' All \d+ attempts failed ', error_text(error))[0]
     advice = ''
+    network, count = _network_of(rehearsal, error)
+    if network:
+        name = {'model.architecture': 'student'}.get(network, 'teacher')
+        what += ' failed'
+        if name not in what:
+            what += f' in the {name}'
+        place = network
+        if count:
+            what += f', with {count} image{"s" * (count > 1)}'
+        if count == 1 and name == 'student':
+            advice = ' A student has to take a batch of one, too.'
+    else:
+        what += ' failed'
     if 'more than 1 value per channel' in text and rehearsal:
         first, last = rehearsal.sizes
         advice = (
@@ -595,6 +609,48 @@ def _blame(
         )
     elif getattr(error, 'errno', None) in _DISK_FULL:
         advice = ' Free some space there, or choose another --work-dir.'
-    return (
-        f'{what} failed: check {place}. {type(error).__name__}: {text}{advice}'
-    )
+    if advice:
+        text = text.rstrip('.') + '.'
+    return f'{what}: check {place}. {type(error).__name__}: {text}{advice}'
+
+
+def _network_of(
+    rehearsal: Optional[_Rehearsal], error: Exception
+) -> Tuple[str, int]:
+    """The network in which an error was raised, by where the config has it.
+
+    Returns:
+        tuple[str, int]: '' for neither; and the images that it got, if known.
+    """
+    model: Any = getattr(rehearsal, 'model', None)
+    model = getattr(model, 'module', model)
+    if rehearsal is None or model is None or '_val' in rehearsal.stage[1]:
+        return '', 0  # images of validation are others
+    owners = {
+        id(part): place
+        for place in ('model.teachers', 'model.architecture')
+        for part in getattr(model, place[6:]).modules()
+    }
+    kinds: List[type] = []
+    if rehearsal.stage[1] == 'export':  # of a copy
+        student = model.architecture
+        kinds = [type(student), type(getattr(student, 'net', student))]
+    found = ''
+    cause: Optional[BaseException] = error
+    while cause is not None:
+        for frame, _ in walk_tb(cause.__traceback__):
+            own = frame.f_locals.get('self')
+            place = owners.get(id(own), '')
+            if type(own) in kinds:
+                place = 'model.architecture'
+            if not place:
+                continue
+            found = found or place
+            # Its other local variables may be tensors of any shape.
+            code = frame.f_code
+            for name in code.co_varnames[1 : code.co_argcount]:
+                given = frame.f_locals.get(name)
+                if torch.is_tensor(given) and given.ndim:
+                    return found, len(given)
+        cause = cause.__cause__
+    return found, 0

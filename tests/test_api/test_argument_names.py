@@ -8,7 +8,11 @@ from dataclasses import fields
 import pytest
 
 from csd_mmrazor import distill
-from csd_mmrazor.api.argument_names import _ARGUMENTS, with_arguments
+from csd_mmrazor.api.argument_names import (
+    _ARGUMENTS,
+    of_arguments,
+    with_arguments,
+)
 from csd_mmrazor.api.config import METHODS
 from csd_mmrazor.api.schedule import Schedule
 
@@ -34,6 +38,31 @@ def test_what_is_added(text, added):
     if added:
         expected += f' As arguments of distill(): {added}.'
     assert with_arguments(text) == expected
+
+
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        ('check model.architecture.', 'check student.'),
+        (
+            'x, or lower optim_wrapper.architecture.optimizer.lr=1e+38 and '
+            'optim_wrapper.aux_head.optimizer.lr=0.1.',
+            'x, or lower schedule=dict(lr=1e+38).',
+        ),
+        (
+            "check model.distiller.distill_losses.loss_kd={'tau': 3}, or",
+            'check loss_weights=dict(kd=...), or',
+        ),
+        (
+            'Lower train_dataloader.batch_size, or batch_size of the '
+            'synthesizer.',
+            'Lower schedule=dict(batch=...), or '
+            'schedule=dict(synthesis_batch=...).',
+        ),
+    ],
+)
+def test_errors_of_a_config(text, expected):
+    assert of_arguments(text) == expected
 
 
 def test_there_are_such_arguments():

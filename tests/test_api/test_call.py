@@ -626,6 +626,14 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(mean=[0.4], std=[70.0]), 'different scales'),
         (dict(mean=[110], std=[0.3]), 'different scales'),
         (dict(std=[0.0]), 'std should be above 0'),
+        (dict(std=[1e-30]), 'std=.1e-30. cannot be right'),
+        (dict(std=1e30, mean=1e30), r'std=1e\+30 cannot be right'),
+        (dict(std=60, mean=300), 'mean=300 cannot be right'),
+        (
+            dict(budget=3, loss_weights=dict(bn=1e38)),
+            'Two steps .* failed: check teacher, mean.* NaN.* Lower the weight'
+            r' of .*loss_weights=dict\(bn=\.\.\.\)\.$',
+        ),
         (dict(mean=[0.4, 0.4]), 'mean should be one number or 1'),
         (dict(budget='soon'), 'budget should be a time'),
         (dict(budget=0), 'budget should be a time'),
@@ -730,6 +738,28 @@ def test_wrong_arguments(arguments, message, teacher, net, call, tmp_path):
     with pytest.raises((ValueError, TypeError, OSError), match=message):
         call(teacher, net(4), **arguments)
     assert not (tmp_path / 'run' / 'bank').exists()
+
+
+@pytest.mark.parametrize(
+    'takes, message',
+    [
+        (
+            lambda n: n > 1,
+            'The export .* failed, with 1 image: .* batch of one',
+        ),
+        (lambda n: n < 8, 'Two steps of synthesis .* in the student, with 8 '),
+    ],
+)
+def test_students_of_some_batches(takes, message, teacher, net, call):
+    class Some(net):
+        def forward(self, x):
+            assert takes(len(x)), 'so many'
+            return super().forward(x)
+
+    with pytest.raises(ValueError, match=message) as caught:
+        call(teacher, Some(4), budget=3, val=None)
+    assert 'check student. AssertionError: so many' in str(caught.value)
+    assert 'rehearsal' not in str(caught.value)
 
 
 @pytest.mark.parametrize(
