@@ -4,7 +4,7 @@
 from pathlib import Path
 from typing import Any, Dict
 
-from .usage import run_by_onnx, run_by_torch
+from .usage import run_by_onnx, run_by_torch, why_not_by_torch
 
 
 def files_of(
@@ -53,7 +53,9 @@ def files_of(
     if 'onnx' in description and not how:
         told = dict(description, inputs=description['onnx']['inputs'])
         how = run_by_onnx(description['onnx']['file'], told)
-    return '\n\n'.join([*lines, how] if how else lines)
+    if not how:
+        how = why_not_by_torch(weights, description, with_mmpretrain)
+    return '\n\n'.join([*lines, how])
 
 
 def _inputs_of(inputs: str, description: Dict[str, Any], name: str) -> str:

@@ -3,7 +3,7 @@
 
 import copy
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, List, Optional, Tuple
 
 from mmengine.config import Config
 
@@ -41,7 +41,7 @@ def student_of(cfg: Config) -> Any:
 
 
 def teachers_of(cfg: Config) -> List[Tuple[str, str]]:
-    """Network and file of each teacher."""
+    """Each teacher's network, and where its weights are from."""
     model = cfg.model
     given = model.get('teachers')
     if isinstance(given, dict):
@@ -53,22 +53,25 @@ def teachers_of(cfg: Config) -> List[Tuple[str, str]]:
     else:
         pairs = [(model.get('teacher'), model.get('teacher_ckpt'))]
     return [
-        (network_name(network), weights_name(path))
+        (network_name(network), weights_told(path))
         for network, path in pairs
         if network is not None
     ]
 
 
-def weights_name(path: Any) -> str:
-    """The name of a teacher's weights."""
+def weights_told(path: Any) -> str:
+    """Where a teacher's weights are from, in words."""
     if not is_text(path):
-        return 'none'
-    return _copy_of(Path(path), 'teacher')[1] or Path(path).name
+        return 'weights `none`'
+    is_copy, name = _copy_of(Path(path), 'teacher')
+    if is_copy and name is None:
+        return 'given in memory'
+    return f'weights `{name or Path(path).name}`'
 
 
 def teacher_lines(teachers: List[Tuple[str, str]]) -> List[str]:
     return [
-        f'- Teacher: {network}, weights `{file}`' for network, file in teachers
+        f'- Teacher: {network}, {weights}' for network, weights in teachers
     ]
 
 
@@ -139,7 +142,7 @@ def method_of(cfg: Config) -> List[str]:
     return lines
 
 
-def _copy_of(path: Path, key: str) -> Tuple[bool, str]:
+def _copy_of(path: Path, key: str) -> Tuple[bool, Optional[str]]:
     """Whether weights are a copy by ``distill()``, and what it notes of it.
 
     Args:
@@ -147,7 +150,8 @@ def _copy_of(path: Path, key: str) -> Tuple[bool, str]:
         key (str): Of the note.
 
     Returns:
-        tuple[bool, str]: The note is empty if there is none.
+        tuple[bool, str | None]: The note is empty if there is none, and None
+        if it says that there was no file.
     """
     if path.parent.name != 'networks':
         return False, ''
@@ -155,5 +159,5 @@ def _copy_of(path: Path, key: str) -> Tuple[bool, str]:
     if not record.exists():
         return path.stem in ('student', 'teacher'), ''
     start = read_object(record).get('start')
-    note = start.get(key) if isinstance(start, dict) else None
-    return True, note if is_text(note) else ''
+    note = start.get(key, '') if isinstance(start, dict) else ''
+    return True, note if note is None or is_text(note) else ''

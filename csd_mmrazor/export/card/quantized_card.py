@@ -15,7 +15,7 @@ from .networks import (
     student_of,
     teacher_lines,
     teachers_of,
-    weights_name,
+    weights_told,
 )
 from .quality import MeasuredAccuracy, Quality
 from .reveals import REVEALS, TEACHER_REVEALS
@@ -61,8 +61,8 @@ def quantized_card(
         network = given.get('build_cfg')
         path, reveals = given.get('ckpt_path'), [TEACHER_REVEALS]
         facts = [
-            '- This network was a teacher in data-free distillation, weights '
-            f'`{weights_name(path)}`'
+            '- This network was a teacher in data-free distillation, '
+            f'{weights_told(path)}'
         ]
     else:
         facts = [f'- Weights: `{Path(origin).name}`']

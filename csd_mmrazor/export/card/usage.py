@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Code by which whoever has only the files runs a network."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -26,17 +27,23 @@ def run_by_torch(weights: Path, description: Dict[str, Any]) -> str:
     """
     named = _import_of(description.get('factory'))
     images = _images_of(description, 'torch.zeros({})')
-    if named is None or images is None or description.get('pruned'):
+    given = description.get('arguments') or {}
+    coded = {key: _code_of(value) for key, value in given.items()}
+    if (
+        named is None
+        or images is None
+        or None in coded.values()
+        or description.get('pruned')
+    ):
         return ''
     line, name = named
-    given = description.get('arguments') or {}
-    listed = ', '.join(f'{key}={value!r}' for key, value in given.items())
+    listed = ', '.join(f'{key}={code}' for key, code in coded.items())
     lines = [
         'import torch',
         line,
         '',
         f'network = {name}({listed})',
-        f"weights = torch.load('{weights.name}', weights_only=True)",
+        f'weights = torch.load({weights.name!r}, weights_only=True)',
         'network.load_state_dict(weights)',
         'network.eval()',
         *images,
@@ -66,7 +73,7 @@ def run_by_onnx(file: str, description: Dict[str, Any]) -> str:
         'import numpy as np',
         'import onnxruntime',
         '',
-        f"session = onnxruntime.InferenceSession('{file}')",
+        f'session = onnxruntime.InferenceSession({file!r})',
         *images,
         *scaled,
         'name = session.get_inputs()[0].name',
@@ -75,6 +82,60 @@ def run_by_onnx(file: str, description: Dict[str, Any]) -> str:
         'print(logits.argmax(1))  # the class of each image',
     ]
     return _HOW.format('\n'.join(lines))
+
+
+def why_not_by_torch(
+    weights: Path, description: Dict[str, Any], with_mmpretrain: bool
+) -> str:
+    """Why there is no code, and what to do, where there is none to run.
+
+    Args:
+        weights (Path): As of :func:`run_by_torch`.
+        description (dict): Likewise.
+        with_mmpretrain (bool): Whether mmpretrain's form is there.
+    """
+    name, package = weights.stem, 'this package'
+    if with_mmpretrain:
+        package = 'mmpretrain'
+        config, file = f'{name}.py', f'{name}_mmpretrain.pth'
+        why = (
+            'mmpretrain makes the network: '
+            f'`get_model({config!r}, pretrained={file!r})`.'
+        )
+    elif description.get('pruned'):
+        why = 'Its class does not make these shapes.'
+    elif not description.get('image_shape'):
+        return 'There is no code to run it: the image shape is not known.'
+    else:
+        why = 'How its class makes it is not known here.'
+    if 'program' in description:
+        file = description['program']['file']
+        return f'{why} To run it without {package}, use `{file}`.'
+    return (
+        f'{why} To run it without {package}, export it to ONNX or .pt2, as '
+        f'by `python -m csd_mmrazor export RUN OUT.pth --onnx OUT.onnx`, or '
+        '`onnx=True` of `distill()`.'
+    )
+
+
+def _code_of(value: Any) -> Optional[str]:
+    """What makes a value again; None where nothing is known to."""
+    if isinstance(value, dict):
+        parts = [
+            (_code_of(key), _code_of(each)) for key, each in value.items()
+        ]
+        if any(None in pair for pair in parts):
+            return None
+        return f'{{{", ".join(f"{key}: {each}" for key, each in parts)}}}'
+    if isinstance(value, (list, tuple)):
+        codes = [_code_of(each) for each in value]
+        if None in codes:
+            return None
+        return f'[{", ".join(map(str, codes))}]'
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float('{value}')"
+    is_plain = value is None or type(value) in (str, int, float, bool)
+    return repr(value) if is_plain else None
 
 
 def _import_of(factory: Any) -> Optional[Tuple[str, str]]:

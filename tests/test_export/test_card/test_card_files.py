@@ -36,4 +36,4 @@ def test_all_that_there_is(tmp_path):
     files = body.partition('## Files')[2]
     for path in tmp_path.glob('out*'):
         assert f'`{path.name}`' in files, path
-    assert 'onnx' not in files.lower()
+    assert 'out.onnx' not in files

@@ -17,13 +17,14 @@ NET = """
 from torch import nn
 
 class Net(nn.Sequential):
-    def __init__(self, width, bias=False):
+    def __init__(self, width, bias=False, most=0, few=()):
         layers = nn.Flatten(), nn.Linear(12, width), nn.Linear(width, 3)
         super().__init__(*layers)
 """
+NAME = "it's.pth"
 ABOUT = dict(
     factory='own_net.py:Net',
-    arguments=dict(width=5, bias=True),
+    arguments=dict(width=5, bias=True, most=float('inf'), few=[float('nan')]),
     image_shape=[3, 2, 2],
     mean=[1.0, 2.0, 3.0],
     std=[4.0, 5.0, 6.0],
@@ -56,7 +57,7 @@ def network(tmp_path):
     torch.manual_seed(0)
     layers = nn.Flatten(), nn.Linear(12, 5), nn.Linear(5, 3)
     network = nn.Sequential(*layers).eval()
-    torch.save(network.state_dict(), tmp_path / 'a.pth')
+    torch.save(network.state_dict(), tmp_path / NAME)
     return network
 
 
@@ -74,7 +75,7 @@ def logits_of(network, about):
 @pytest.mark.parametrize('normalised', [True, False])
 def test_a_network_of_ones_own_class(normalised, network, tmp_path):
     about = ABOUT if normalised else dict(ABOUT, mean=None, std=None)
-    found = run(files_of(Path('a.pth'), about), tmp_path)
+    found = run(files_of(Path(NAME), about), tmp_path)
     torch.testing.assert_close(found, logits_of(network, about))
 
 
@@ -82,9 +83,9 @@ def test_a_network_of_ones_own_class(normalised, network, tmp_path):
 def test_an_onnx_file(inputs, network, tmp_path):
     pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
-    example, path = torch.zeros(1, 3, 2, 2), tmp_path / 'a.onnx'
+    example, path = torch.zeros(1, 3, 2, 2), tmp_path / "it's.onnx"
     torch.onnx.export(network, example, path, dynamo=True, verbose=False)
-    about = dict(ABOUT, factory=None, onnx=dict(file='a.onnx', inputs=inputs))
+    about = dict(ABOUT, factory=None, onnx=dict(file=path.name, inputs=inputs))
     found = run(files_of(Path('a.pth'), about), tmp_path)
     if inputs != 'normalised':
         about.update(mean=[0.0] * 3, std=[255.0] * 3)
@@ -94,17 +95,28 @@ def test_an_onnx_file(inputs, network, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'changed',
+    'changed, why',
     [
-        dict(factory=None),
-        dict(factory='own net.py:Net'),
-        dict(factory='lent:student'),
-        dict(pruned=True),
-        dict(image_shape=None),
+        (dict(factory=None), 'How its class makes it'),
+        (dict(factory='own net.py:Net'), 'How its class makes it'),
+        (dict(factory='lent:student'), 'export RUN OUT.pth --onnx'),
+        (dict(arguments=dict(act=object())), 'How its class makes it'),
+        (dict(pruned=True), 'Its class does not make these shapes'),
+        (dict(pruned=True, program=dict(file='a.pt2', inputs='')), 'use `a.p'),
+        (dict(image_shape=None), 'shape is not known'),
     ],
 )
-def test_no_code_where_it_would_not_run(changed):
-    assert not run_by_torch(Path('a.pth'), {**ABOUT, **changed})
+def test_no_code_where_it_would_not_run(changed, why):
+    about = {**ABOUT, **changed}
+    assert not run_by_torch(Path('a.pth'), about)
+    assert why in files_of(Path('a.pth'), about)
+
+
+def test_a_network_of_mmpretrain():
+    about = dict(ABOUT, factory=None)
+    text = files_of(Path('a.pth'), about, with_mmpretrain=True)
+    assert "get_model('a.py', pretrained='a_mmpretrain.pth')" in text
+    assert 'without mmpretrain, export it to ONNX' in text
 
 
 def test_a_class_of_a_package():
