@@ -163,6 +163,27 @@ def test_the_summaries_have_the_means_of_the_pair():
     )
 
 
+def test_the_page_has_the_difference_that_the_term_makes():
+    found = {
+        method: top1('cifar10_resnet56', method, budget='small')
+        for method in ('csd_best', 'csd_off')
+    }
+    best, off = found.values()
+    page = ' '.join((ROOT / 'docs/results.md').read_text().split())
+    ahead = [best[seed] - off[seed] for seed in sorted(best)]
+    assert len(ahead) == len(off) == 2
+    assert (
+        f'`csd_best` is {-ahead[0]:.2f} points (seed 0) and {-ahead[1]:.2f} '
+        f'(seed 1) below `csd_off`. Its mean is '
+        f'{statistics.mean(best.values()):.1f} %, that of `csd_off` '
+        f'{statistics.mean(off.values()):.1f} %.' in page
+    )
+    # Student's t of 1 degree of freedom
+    half = 12.7062 * statistics.stdev(ahead) / 2**0.5
+    mean = statistics.mean(ahead)
+    assert f'interval {mean - half:.1f} to +{mean + half:.1f} points' in page
+
+
 def test_all_weights_are_listed_and_small():
     files = {*(RESULTS / 'weights').iterdir()}
     assert {path.name for path in files} == {
