@@ -10,10 +10,14 @@ class Parser(argparse.ArgumentParser):
     """A parser that says what a misspelt option might mean.
 
     A required one that is misspelt is told of as missing by ``argparse``, so
-    each option that was given is looked at, whatever the error.
+    each option that was given is looked at, whatever the error. Options are
+    not shortened: what is short for one today may be for two tomorrow.
     """
 
     _given: Sequence[str] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def parse_known_args(  # type: ignore[override]
         self,
@@ -33,9 +37,10 @@ class Parser(argparse.ArgumentParser):
         meant = []
         for word in self._given:
             option = word.partition('=')[0]
-            if option[:2] != '--' or any(o.startswith(option) for o in known):
+            if option[:2] != '--' or option in known:
                 continue
-            close = closest(option, known, 0.6)
+            longer = [o for o in known if o.startswith(option)]
+            close = (longer or [closest(option, known, 0.6)])[0]
             if close:
                 meant.append(f'{close} in place of {option}')
         return f'. Did you mean {", ".join(meant)}?' if meant else ''
