@@ -22,5 +22,24 @@ def closest(
 
 def did_you_mean(name: Any, known: Collection[str]) -> str:
     """A question for the end of a message, or '' where nothing is alike."""
-    close = closest(str(name), known, 0.6)
+    text = str(name)
+    close = closest(text, known, 0.6) or _shorter_or_longer(text, known)
     return f' Did you mean {close!r}?' if close else ''
+
+
+def _shorter_or_longer(name: str, known: Collection[str]) -> Optional[str]:
+    """The one name that goes on as this does, or is short for it."""
+    low = name.lower()
+    found = [
+        each
+        for each in known
+        if (len(low) > 2 and each.lower().startswith(low))
+        or (len(each) < 4 and _is_short_for(each.lower(), low))
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_short_for(short: str, name: str) -> bool:
+    """Whether a name has these letters in order, with the first of it."""
+    letters = iter(name)
+    return name[:1] == short[:1] and all(each in letters for each in short)
