@@ -112,11 +112,12 @@ class Plan:
             *self._shares(),
             f'  images: {s.images:,} of {s.synthesis_batch} a round'
             f'{", and those to start with" if t.imported else ""}; '
-            f'{s.synthesis_steps:,} steps of synthesis of '
+            f'{_many(s.synthesis_steps, "step")} of synthesis of '
             f'{1000 * t.round / s.iters:.0f} ms',
-            f'  student: {s.epochs} epochs of {s.rounds} rounds and '
-            f'{s.steps} steps of {s.batch} images; {s.student_steps:,} '
-            f'steps of {1000 * t.step:.0f} ms',
+            f'  student: {_many(s.epochs, "epoch")} of '
+            f'{_many(s.rounds, "round")} and {_many(s.steps, "step")} of '
+            f'{_many(s.batch, "image")}; {_many(s.student_steps, "step")} '
+            f'of {1000 * t.step:.0f} ms',
             *(
                 [f'  blocks of the teacher: chosen in {_clock(t.choice)}']
                 if t.choice
@@ -131,6 +132,16 @@ class Plan:
             f'{self.disk / 2**20:.0f} MiB; weights of the connector: '
             f'{self.connector:,}',
         ]
+
+    def late(self, seconds: float) -> str:
+        """What to say of the time a run took; '' if it fits its budget."""
+        if self.budget is None or seconds < self.budget + 1:
+            return ''
+        return (
+            f'time: {_clock(round(seconds))}, '
+            f'{_clock(round(seconds - self.budget))} more than the budget: '
+            'steps took longer than when they were timed'
+        )
 
     def _shares(self) -> List[str]:
         """Where the time of a budget goes; the parts add up to it."""
@@ -542,6 +553,7 @@ def distill(
         record = None
         if not plan_only:
             record = _read_record(folder, request, written)
+        is_new = record is None
         if record is None:
             for line in _about(networks, traced, inputs, val, chains, places):
                 tell(line)
@@ -660,6 +672,11 @@ def distill(
         )
     if record.get('doubt'):
         print(f'As was said before training: {record["doubt"]}', flush=True)
+    seconds = time.monotonic() - begin
+    # A call that continues a run has a part of its time.
+    late = plan.late(seconds) if is_new else ''
+    if late:
+        tell(late)
     report = folder / 'report.html'
     return Run(
         student=network,
@@ -669,7 +686,7 @@ def distill(
         work_dir=folder,
         config=folder / CONFIG,
         plan=plan,
-        seconds=time.monotonic() - begin,
+        seconds=seconds,
         warnings=list(
             dict.fromkeys([*record['warnings'], *told, *runner.warned.texts])
         ),
@@ -1190,6 +1207,10 @@ def _last_top1(
         record['top1'] = float(history.current())
         write_file(folder / RECORD, json.dumps(record, indent=1).encode())
     return record.get('top1')
+
+
+def _many(count: int, what: str) -> str:
+    return f'{count:,} {what}{"s" * (count != 1)}'
 
 
 def _clock(seconds: float) -> str:

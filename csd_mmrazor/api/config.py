@@ -3,6 +3,7 @@
 
 from copy import deepcopy
 from math import ceil, isfinite
+from numbers import Integral
 from typing import (
     Any,
     Dict,
@@ -225,10 +226,21 @@ def augmentation(
             padding=smallest // 8 if channels > 1 else smallest // 14,
             flip_prob=0.5 if channels > 1 else 0,
         )
-    if not isinstance(given, dict) or set(given) - {'padding', 'flip_prob'}:
+    known = ('padding', 'flip_prob')
+    wrong = (
+        [n for n in given if n not in known] if isinstance(given, dict) else []
+    )
+    if not isinstance(given, dict) or wrong:
         raise ValueError(
             'augment should be "auto", None or dict(padding=..., '
             f'flip_prob=...), but got {given!r}.'
+            + (did_you_mean(wrong[0], known) if wrong else '')
+        )
+    padding = given.get('padding')
+    if isinstance(padding, Integral) and padding >= min(height, width):
+        raise ValueError(
+            f'augment has padding={padding}, but images are {height}x{width}, '
+            'so that crops could have nothing of them: give fewer pixels.'
         )
     return dict(type='RandomCropFlip', **given)
 

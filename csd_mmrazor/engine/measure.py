@@ -141,8 +141,10 @@ def describe_machine(device: torch.device) -> str:
     """What a run runs on."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
+    count = torch.get_num_threads()
+    threads = f'{count} thread{"s" * (count != 1)}'
     return (
-        f'{platform.machine()} processor, {torch.get_num_threads()} threads, '
+        f'{platform.machine()} processor, {threads}, '
         f'{torch.backends.cpu.get_cpu_capability()}'
     )
 

@@ -169,6 +169,7 @@ def test_a_finished_run_is_not_trained_again(finished, net, call, capsys):
     assert (again.top1, again.teacher_top1) == (run.top1, run.teacher_top1)
     told = capsys.readouterr().out
     assert 'continues, with its own student and not the new weights' in told
+    assert 'dataset metainfo' not in told and '--auto-scale-lr' not in told
     assert files == {p: p.stat().st_mtime_ns for p in files}
 
 
@@ -649,6 +650,10 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(aux_task='channels'), "aux_task='channels' does not fit"),
         (dict(aux_task='jigsaw'), "aux_task='jigsaw' is none"),
         (dict(augment='flip'), 'augment should be "auto"'),
+        (dict(augment=dict(flip=0)), "mean 'flip_prob'"),
+        (dict(augment=dict(padding=12)), 'augment has padding=12, but .*12x'),
+        (dict(schedule=dict(learning_rate=0.1)), "mean 'lr'"),
+        (dict(loss_weights=dict(batchnorm=1)), "mean 'bn'"),
         (dict(classes=4), 'numbers of classes differ'),
         *(
             (dict(classes=classes), 'classes should be a number')

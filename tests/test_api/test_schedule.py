@@ -212,3 +212,5 @@ def test_the_shares_of_a_budget_add_up():
     seconds = [60 * int(a or c or 0) + int(b or 0) for a, b, c in times]
     assert seconds[:2] == [900, 21] and len(seconds) == 4
     assert seconds[0] == sum(seconds[1:])
+    assert plan.late(900.9) == ''
+    assert '15 min 26 s, 26 s more than the budget' in plan.late(925.7)
