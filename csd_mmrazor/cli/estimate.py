@@ -17,6 +17,7 @@ from ..engine.agreement_images import (
     bank_labels,
     bank_places,
     compare,
+    known_biases,
 )
 from ..export import find_checkpoint
 from ..models.preprocessors import normalize_images
@@ -110,6 +111,7 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
         name,
         len(images),
         int(found['confident_images']),
+        (*known_biases(run.cfg.model.get('architecture'), teacher),),
     )
     estimated = estimate_of(quality)
     told = dict(

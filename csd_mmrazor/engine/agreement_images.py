@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Images that tell students apart without a label, and what they tell."""
 
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
@@ -11,13 +11,15 @@ from torch import Tensor
 from ..datasets import ImageBank
 from ..datasets.bank_folder import INITIAL
 from ..models.augments import RandomCropFlip
+from ..models.classifiers import is_pruned
 from ..models.synthesizers import (
     Networks,
     agreement,
     teacher_logits,
 )
-from ..models.utils import logits_of
+from ..models.utils import bn_layers, logits_of
 from ..utils import derive_seed, seeded
+from ..utils.agreement import BIASES
 from .measure import unnoticed
 from .synthesis.round_runner import FRESH, RoundRunner
 
@@ -158,3 +160,17 @@ def fresh_images(rounds: RoundRunner, number: int, epoch: int) -> Tensor:
     images: Tensor = batch.images
     chosen: Sequence[int] = spread(np.arange(len(images)), number).tolist()
     return images[chosen]
+
+
+def known_biases(student: Any, teacher: nn.Module) -> List[str]:
+    """What an estimate of a student is biased by, keys of ``BIASES``.
+
+    Args:
+        student (Any): Its config.
+        teacher (nn.Module): The teacher.
+    """
+    is_known = dict(
+        student_pruned=is_pruned(student),
+        teacher_without_bn=not bn_layers(teacher),
+    )
+    return [name for name in BIASES if is_known[name]]

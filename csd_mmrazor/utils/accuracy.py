@@ -167,7 +167,8 @@ def doubts_about(
     elif sure < FEW:
         doubts.append(
             f'{sure} images are few, so the interval is wide: compare '
-            f'{FEW} or more.'
+            f'{FEW} or more. If the bank has no more, a larger budget makes '
+            'more.'
         )
     if images == 'seen':
         doubts.append(SEEN)

@@ -18,6 +18,13 @@ _SETS = dict(
     held_out='images that were held out from its training',
     seen='images that it was trained on',
 )
+# What estimates are known to be biased by: docs/label_free.md.
+BIASES = dict(
+    student_pruned='The student was pruned from its teacher. Estimates of '
+    'such students were too low.',
+    teacher_without_bn='The teacher has no BN layers. Estimates with such a '
+    'teacher, a ViT, were too high.',
+)
 
 
 class Agreement(NamedTuple):
@@ -31,6 +38,7 @@ class Agreement(NamedTuple):
     images: str  # of the bank, a key of ``FITS``
     number: Optional[int] = None  # of images, if that is known
     sure: Optional[int] = None  # of those that the teacher is sure of
+    biases: Tuple[str, ...] = ()  # keys of ``BIASES``
 
     @property
     def is_enough(self) -> bool:
@@ -69,7 +77,14 @@ def agreement_at(
                 int(each) if 0 <= each < math.inf else None
                 for each in (number, sure)
             )
-            return Agreement(top1, recognised, confident, images, *known)
+            biases = tuple(
+                name
+                for name in BIASES
+                if scalars.get(f'agreement/{name}', {}).get(epoch)
+            )
+            return Agreement(
+                *(top1, recognised, confident, images, *known), biases=biases
+            )
     return None
 
 
@@ -145,7 +160,10 @@ def about_agreement(
         'teacher is sure of.',
         f'Estimated accuracy: {told}.',
         error_of(FITS[quality.images]),
-    ], doubts_about(quality.images, quality.sure, bool(real))
+    ], [
+        *doubts_about(quality.images, quality.sure, bool(real)),
+        *(BIASES[name] for name in quality.biases),
+    ]
 
 
 def compared_with_teacher(quality: Agreement, has_real: bool) -> str:

@@ -17,6 +17,7 @@ from csd_mmrazor.utils.accuracy import (
     estimate_accuracy,
 )
 from csd_mmrazor.utils.agreement import (
+    BIASES,
     Agreement,
     about_agreement,
     estimate_of,
@@ -153,7 +154,8 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
 )
 def test_what_is_said(share, images, real, said, tmp_path):
     confident = 90 if images else math.nan
-    quality = Agreement(67, share, confident, 'held_out', 400, images)
+    biases = (*BIASES,)
+    quality = Agreement(67, share, confident, 'held_out', 400, images, biases)
     estimated = estimate_of(quality)
     told = dict(
         teacher='b',
@@ -174,6 +176,12 @@ def test_what_is_said(share, images, real, said, tmp_path):
     assert ('Estimated accuracy: ' in text) == (not said)
     assert ('no accuracy is estimated' in text) == bool(said)
     assert ('99 images are few' in text) == (not said)
+    assert ('a larger budget' in text) == (not said)
+    for bias in (
+        'The student was pruned from',
+        'The teacher has no BN layers',
+    ):
+        assert (f'WARNING: {bias}' in text) == (not said)
     kind = '400 images' if real else '400 synthetic images'
     assert f'on 67.0 % of {kind} that were held out from' in text
     assert ('(7 of them real pictures)' in text) == bool(real)

@@ -9,6 +9,7 @@ from csd_mmrazor.engine.agreement_images import (
     bank_images,
     bank_labels,
     compare,
+    known_biases,
     spread,
 )
 from csd_mmrazor.models.augments import RandomCropFlip
@@ -112,3 +113,11 @@ def test_nothing_is_held_out(tmp_path):
     assert len(bank_images(other, 'views', 9)) == 0
     assert len(bank_images(other, 'mixed', 9)) == 0
     assert len(bank_images(other, 'seen', 9)) == 9
+
+
+def test_what_estimates_are_biased_by():
+    vit, cnn = torch.nn.LayerNorm(3), torch.nn.BatchNorm2d(3)
+    pruned = dict(type='mmrazor.PrunedNetwork')
+    assert known_biases(dict(type='ResNet'), cnn) == []
+    assert known_biases(None, vit) == ['teacher_without_bn']
+    assert known_biases(pruned, cnn) == ['student_pruned']

@@ -30,6 +30,7 @@ from ..agreement_images import (
     bank_places,
     compare,
     fresh_images,
+    known_biases,
 )
 from ..run_plan import is_training
 from ..running_mean import RunningMean
@@ -445,6 +446,11 @@ class AgreementHook(Hook):
         for name in {*self.history[epoch]['last']} & {*FITS}:
             number = len(bank_places(bank, name, self.images))
             scalars[f'agreement/{name}_images'] = number
+        model = getattr(runner.model, 'module', runner.model)
+        teacher = Networks.from_algorithm(model).each_teacher[0]
+        student = runner.cfg.get('model', {}).get('architecture')
+        for name in known_biases(student, teacher):
+            scalars[f'agreement/{name}'] = 1
         if self._chooses:
             scalars['agreement/chosen_epoch'] = best.epoch
             scalars['agreement/chosen_mean'] = int(best.candidate == 'mean')
