@@ -909,9 +909,9 @@ def _about(
         if each.outputs:
             lines.append(f'WARNING: {name} {about_outputs(each.outputs)}')
         if name == 'student' and not is_normalised(network.module):
+            few = 'not each of its layers has' if each.has_bn else 'it has no'
             lines.append(
-                '  not each of its layers has BN, so its gradients are '
-                'clipped to a norm of 5'
+                f'  {few} BN, so its gradients are clipped to a norm of 5'
             )
     if chains:
         listed = ', '.join(

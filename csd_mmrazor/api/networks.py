@@ -2,6 +2,7 @@
 """Networks as people have them, as configs name them, and what is in them."""
 
 import ast
+import inspect
 import sys
 from contextlib import ExitStack, suppress
 from copy import deepcopy
@@ -37,6 +38,7 @@ from .recipes import (
     is_installed,
     is_wider,
     is_wrapped,
+    kept_arguments,
     lent_cfg,
     makes,
     recipe_of,
@@ -118,6 +120,8 @@ def _made(
     spec: str, name: str, num_classes: Optional[int], arguments: Dict
 ) -> Network:
     """A network by its name."""
+    is_config = spec.endswith('.py') or '::' in spec or not {*'.:'} & {*spec}
+    _check_arguments(spec, name, arguments, not is_config)
     if spec.endswith('.py') or '::' in spec:
         return _of_config(spec, name, arguments)
     if '.' not in spec and ':' not in spec:
@@ -143,6 +147,19 @@ def _made(
         with suppress(ValueError):
             return Network(_build(known, name, spec).net, known, '')
     return Network(_build(build_cfg, name, spec).net, build_cfg, '')
+
+
+def _check_arguments(
+    spec: str, name: str, arguments: Dict, of_factory: bool
+) -> None:
+    """Check that a config can give them to what it makes."""
+    for kept in kept_arguments(arguments, of_factory):
+        raise ValueError(
+            f'{name}_args with {kept!r}: configs use that name themselves. '
+            f'Write a function that takes no argument of it, such as def '
+            f'make(): return Net({kept}={arguments[kept]!r}), and give '
+            f'{name}="FILE.py:make" in place of {spec!r}.'
+        )
 
 
 def _of_config(spec: str, name: str, arguments: Dict) -> Network:
@@ -258,7 +275,8 @@ def _lent(
     return Network(
         module,
         lent_cfg(name),
-        f'{type(module).__name__} cannot be made from the config alone: '
+        f'{name} ({type(module).__name__}) cannot be made from the config '
+        f'alone: '
         f'{why}. This run, the files that it leaves and the same call again '
         'are not affected. Its config.py is for reading: commands that build '
         'this network by it, such as train, test, export, quantize and '
@@ -327,6 +345,14 @@ def _unfit(module: nn.Module, is_trained: bool) -> str:
             )
         if hasattr(part, '_orig_mod'):
             return 'is compiled: give the network before torch.compile().'
+        try:
+            inspect.signature(part.train).bind(True)
+        except TypeError:
+            return (
+                f'has a train() that takes no mode, in '
+                f'{type(part).__name__}: write def train(self, mode=True) '
+                'and return super().train(mode) in it.'
+            )
     parameters = list(module.parameters())
     tensors = [*parameters, *module.buffers()]
     if any(isinstance(t, UninitializedTensorMixin) for t in tensors):

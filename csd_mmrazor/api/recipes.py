@@ -2,23 +2,24 @@
 """What a config says to make a network again that a program made."""
 
 import inspect
+import math
 import sys
 import sysconfig
 from copy import deepcopy
 from itertools import islice, product
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS
-from torch.nn.utils.parametrize import is_parametrized
 
 from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import narrow
-from ..utils.imports import LENT, import_file, import_object
+from ..utils.imports import LENT, import_object, imported_file
+from .alike import difference, loose_tensors
 
 Recipe = Dict[str, Any]
 
@@ -30,8 +31,10 @@ _INSTALLED = ('site-packages', 'dist-packages')
 # guesses by which nothing can be made without memory, how many are tried with
 # it, which takes a second of some.
 _MOST_GUESSES, _MOST_MODULES, _MOST_BUILT = 200, 10_000, 10
-# What only says where a network comes from.
-_ORIGIN = ('_config', '_metainfo', '_dataset_meta', '_is_init')
+# Arguments that a config keeps for itself, of all networks and of those that
+# are made by a function or class.
+_KEPT = ('type', '_scope_', '_return_architecture_')
+_KEPT_OF_FACTORIES = ('factory', 'data_preprocessor', 'init_cfg')
 _OTHER = 'what arguments it was made with is not known'
 
 
@@ -77,6 +80,8 @@ def recipe_of(
             why = found if found != _OTHER else why
     except ValueError as error:
         why = f'{error}'
+    except Exception as error:  # whatever its class makes of looking at it
+        why = f'looking at it raises {type(error).__name__}: {error}'
     for recipe in wider[:_MOST_BUILT]:
         pruned = _narrowed(module, recipe)
         if pruned is not None:
@@ -95,9 +100,17 @@ def makes(build_cfg: Recipe, module: nn.Module, inputs: torch.Tensor) -> bool:
     try:
         with torch.random.fork_rng([]):
             like = _made(build_cfg)
+        torch.testing.assert_close(
+            loose_tensors(like),
+            loose_tensors(module),
+            equal_nan=True,
+            check_device=False,
+            check_dtype=False,
+        )
         like.load_state_dict(module.state_dict())
+        like.eval()
         with torch.no_grad():
-            found, expected = like.eval()(inputs), module(inputs)
+            found, expected = like(inputs), module(inputs)
         torch.testing.assert_close(found, expected)
     except Exception:  # whatever its parts make of it
         return False
@@ -127,6 +140,14 @@ def takes(make: Any, argument: str) -> bool:
     return any(
         p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters
     )
+
+
+def kept_arguments(
+    arguments: Iterable[str], of_factory: bool = True
+) -> List[str]:
+    """Arguments that a config cannot give to a network, by their names."""
+    kept = _KEPT + (_KEPT_OF_FACTORIES if of_factory else ())
+    return [name for name in arguments if name in kept]
 
 
 def is_installed(file: str) -> bool:
@@ -169,7 +190,7 @@ def _guesses(module: nn.Module, other: Optional[Recipe]) -> Iterator[Recipe]:
     origin = getattr(module, 'pretrained_cfg', None)
     if isinstance(origin, dict) and origin.get('architecture'):
         arguments = getattr(module, '_model_args', dict(num_classes=classes))
-        if all(type(each) in _PLAIN for each in arguments.values()):
+        if all(_can_be_written(*each) for each in arguments.items()):
             yield dict(
                 named,
                 factory='timm.create_model',
@@ -177,8 +198,9 @@ def _guesses(module: nn.Module, other: Optional[Recipe]) -> Iterator[Recipe]:
                 **arguments,
             )
     cls = type(module)
+    factory = _name_of_class(cls)
     for arguments in _arguments_of(module):
-        yield dict(named, factory=_name_of_class(cls), **arguments)
+        yield dict(named, factory=factory, **arguments)
     for function in _functions_of(cls)[: _most_guesses(module)]:
         known = dict(named, factory=f'{cls.__module__}.{function.__name__}')
         if takes(function, 'num_classes'):
@@ -230,11 +252,11 @@ def _tried(
                 return _OTHER
             left[0] -= 1
             continue
-        difference = _difference(module, like)
-        if difference:
+        found = _difference(module, like)
+        if found:
             if is_wider(like, module):
                 wider.append(recipe)
-            return difference
+            return found
     return ''
 
 
@@ -261,11 +283,21 @@ def _name_of_class(cls: type) -> str:
         raise ValueError('its class is within another')
     if cls.__module__ == '__main__':
         raise ValueError('its class is in the program itself')
-    file = inspect.getsourcefile(cls)
+    try:
+        file = inspect.getsourcefile(cls)
+    except TypeError as error:
+        raise ValueError('its class is in no file') from error
     if file is None or is_installed(file):
         return f'{cls.__module__}.{cls.__qualname__}'
+    # To run a file a second time may do anything.
+    code = imported_file(file)
+    if code is None:
+        raise ValueError(
+            f'{file} was imported as {cls.__module__}, by a name that a '
+            'config does not know'
+        )
     # It has to be the class of this very module.
-    if getattr(import_file(file), cls.__name__, None) is not cls:
+    if getattr(code, cls.__name__, None) is not cls:
         raise ValueError(f'{file} does not make the same class')
     return f'{Path(file).resolve()}:{cls.__qualname__}'
 
@@ -275,15 +307,20 @@ def _arguments_of(module: nn.Module) -> Iterator[Dict[str, Any]]:
 
     They are plain values that it has under the names of the arguments, or
     the defaults; for integers also the widths of its layers, for truth values
-    the opposite.
+    the opposite. What a config cannot say is left at its default.
     """
     widths = sorted({n for p in module.parameters() for n in p.shape})
     known, guessed = {}, {}
     for each in inspect.signature(type(module)).parameters.values():
-        value = getattr(module, each.name, each.empty)
         if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
             continue
+        try:
+            value = getattr(module, each.name, each.empty)
+        except Exception:  # of a property
+            value = each.empty
         if type(value) in _PLAIN:
+            if not _can_be_written(each.name, value):
+                continue
             known[each.name] = value
         elif type(each.default) is bool:
             guessed[each.name] = [each.default, not each.default]
@@ -302,47 +339,27 @@ def _arguments_of(module: nn.Module) -> Iterator[Dict[str, Any]]:
         yield dict(known, **chosen)
 
 
+def _can_be_written(name: str, value: Any) -> bool:
+    """Whether a config can say that an argument has a value."""
+    return (
+        type(value) in _PLAIN
+        and not (isinstance(value, float) and not math.isfinite(value))
+        and not kept_arguments([name])
+    )
+
+
 def _difference(module: nn.Module, like: nn.Module) -> str:
-    """What is not alike in two networks but the values of their weights."""
-    own, other = dict(module.named_modules()), dict(like.named_modules())
-    if own.keys() != other.keys() or _shapes(module) != _shapes(like):
+    """What is not alike in two networks, as the reason to lend one."""
+    own, other = module.state_dict(), like.state_dict()
+    if own.keys() != other.keys() or any(
+        own[key].shape != other[key].shape for key in own
+    ):
         return _OTHER
-    for key, part in own.items():
-        if _kind(part) is not _kind(other[key]):
-            return f'{key} is of another class'
-        if _state_of(part) != _state_of(other[key]):
-            return f'{key or "it"} was changed'
-    return ''
-
-
-def _kind(part: nn.Module) -> type:
-    # Each layer with a parametrization gets a class of its own.
-    return type(part).__base__ if is_parametrized(part) else type(part)
-
-
-def _shapes(module: nn.Module) -> Dict[str, torch.Size]:
-    return {key: value.shape for key, value in module.state_dict().items()}
-
-
-def _state_of(part: nn.Module) -> Dict[str, Any]:
-    """All about one module but the values of its weights."""
-    state: Dict[str, Any] = {}
-    for key, value in vars(part).items():
-        if key in ('training', '_modules', *_ORIGIN):
-            continue
-        if key in ('_parameters', '_buffers'):
-            state[key] = {
-                k: v if v is None else (v.shape, v.dtype, v.requires_grad)
-                for k, v in value.items()
-            }
-        elif key.endswith('_hooks'):  # numbered as they came, in any network
-            state[key] = [type(each).__name__ for each in value.values()]
-        elif isinstance(value, (*_PLAIN, tuple, list, dict, set)):
-            state[key] = (
-                repr(value)
-                if not isinstance(value, dict)
-                else {k: repr(v) for k, v in value.items()}
-            )
-        else:
-            state[key] = getattr(value, '__qualname__', type(value).__name__)
-    return state
+    try:
+        found = difference(module, like)
+    except Exception:  # whatever its attributes make of it
+        found = 'an attribute'
+    return (
+        found
+        and f'no arguments that could be found make the same of it ({found})'
+    )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 # What begins the name of something that only a running program has.
 LENT = 'lent:'
@@ -67,39 +67,54 @@ def import_file(path: str) -> ModuleType:
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise ImportError(f'there is no file {path}')
-    root, parts = file.parent, [file.stem]
-    while (root / '__init__.py').is_file():
-        parts.insert(0, root.name)
-        root = root.parent
-    name = '.'.join(parts)
-    known = sys.modules.get(name)
+    known = imported_file(path)
+    if known is not None:
+        return known
+    root, name, other_name = _names_of(file)
     before = list(sys.path)
     sys.path.insert(0, str(root))
     try:
-        if known is None:
+        if name not in sys.modules:
             importlib.invalidate_caches()
             known = importlib.import_module(name)
-        if _is_of(known, file):
-            return known
+            if _is_of(known, file):
+                return known
         # Another file has that name, such as a module of Python's.
-        name += '_' + hashlib.sha256(str(file).encode()).hexdigest()[:8]
-        if name in sys.modules:
-            return sys.modules[name]
-        spec = importlib.util.spec_from_file_location(name, file)
+        spec = importlib.util.spec_from_file_location(other_name, file)
         module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
+        sys.modules[other_name] = module
         try:
             spec.loader.exec_module(module)
         except BaseException:
-            del sys.modules[name]
+            del sys.modules[other_name]
             raise
         return module
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ImportError(
             f'{path} cannot be imported ({type(error).__name__}: {error})'
         ) from error
     finally:
         sys.path[:] = before
+
+
+def imported_file(path: str) -> Optional[ModuleType]:
+    """What :func:`import_file` returns, if it needs to run nothing."""
+    file = Path(path).expanduser().resolve()
+    for name in _names_of(file)[1:]:
+        if name in sys.modules and _is_of(sys.modules[name], file):
+            return sys.modules[name]
+    return None
+
+
+def _names_of(file: Path) -> Tuple[Path, str, str]:
+    """Where a module is imported from, its name, and one if that is taken."""
+    root, parts = file.parent, [file.stem]
+    while (root / '__init__.py').is_file():
+        parts.insert(0, root.name)
+        root = root.parent
+    name = '.'.join(parts)
+    digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
+    return root, name, f'{name}_{digest}'
 
 
 def _is_of(module: ModuleType, file: Path) -> bool:

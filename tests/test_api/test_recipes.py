@@ -3,6 +3,7 @@
 
 import copy
 import importlib
+import importlib.util
 
 import pytest
 import timm
@@ -35,6 +36,38 @@ class Narrowable(nn.Module):
         x = self.last(self.norm(self.first(x)).relu())
         return self.fc(x.relu().mean((2, 3)) * self.table)
 """
+ODD = """
+import torch
+from narrowable_nets import Narrowable
+
+
+class Settings:
+    def __init__(self, p=0.0):
+        self.p = p
+
+
+class Configured(Narrowable):
+    def __init__(self, settings=None):
+        super().__init__()
+        self.settings = settings or Settings()
+
+
+class Fussy(Narrowable):
+    def __init__(self, type='a', factory='b', init_cfg=None, _scope_='d',
+                 fill=float('nan'), limit=float('inf'), depth=1):
+        super().__init__()
+        self.type, self.factory, self._scope_ = type, factory, _scope_
+        self.init_cfg, self.fill, self.limit = init_cfg, fill, limit
+
+    @property
+    def depth(self):
+        raise RuntimeError('not known')
+
+
+class Quiet(Narrowable):
+    def train(self):
+        return super().train()
+"""
 IMAGES = torch.randn(2, 3, 32, 32)
 
 
@@ -46,6 +79,13 @@ def net(tmp_path, monkeypatch):
         importlib.sys.modules, 'narrowable_nets', raising=False
     )
     return importlib.import_module('narrowable_nets').Narrowable
+
+
+@pytest.fixture
+def odd(net, tmp_path, monkeypatch):
+    (tmp_path / 'odd_nets.py').write_text(ODD)
+    monkeypatch.delitem(importlib.sys.modules, 'odd_nets', raising=False)
+    return importlib.import_module('odd_nets')
 
 
 def pruned(net, left, layers=('first', 'norm'), last='last'):
@@ -87,7 +127,7 @@ def test_a_teacher_without_a_name_is_the_culprit(net):
 
 
 def test_what_is_made_has_to_compute_the_same(net):
-    """A tensor that is no weight is not looked at before."""
+    """The values of a tensor that is no weight are not looked at before."""
     student = net()
     same = get_network(student, 'student')
     assert proven(same, copied(student, 'student'), IMAGES, 'student') == same
@@ -98,6 +138,67 @@ def test_what_is_made_has_to_compute_the_same(net):
         lent = proven(found, copied(student, 'student'), IMAGES, 'student')
         assert lent.build_cfg['factory'] == 'lent:student'
         assert 'computes something else' in lent.note
+
+
+def test_settings_that_no_config_can_hold(odd):
+    """Only the values of the default can be made again."""
+    assert get_network(odd.Configured(), 'student').note == ''
+    found = get_network(odd.Configured(odd.Settings(0.9)), 'student')
+    assert found.note.startswith('student (Configured) cannot be made')
+    assert 'make the same of it (settings)' in found.note
+
+
+def test_arguments_that_no_config_can_say(odd):
+    """They are left at their defaults, if these are what a network has."""
+    found = get_network(odd.Fussy(), 'student')
+    assert set(found.build_cfg) == {'type', 'factory', 'depth'}
+    assert makes(found.build_cfg, odd.Fussy().eval(), IMAGES)
+    for name in ('type', 'factory', 'init_cfg', '_scope_', 'fill', 'limit'):
+        other = odd.Fussy(**{name: float('-inf')})
+        assert f'({name})' in get_network(other, 'student').note
+
+
+@pytest.mark.parametrize('kept', ['type', 'factory', 'init_cfg', '_scope_'])
+def test_names_that_configs_keep_are_refused_as_arguments(odd, kept):
+    with pytest.raises(ValueError, match=f'student_args with {kept!r}'):
+        get_network(f'{odd.__file__}:Fussy', 'student', None, 4, {kept: 'x'})
+
+
+def test_a_model_of_mmpretrain_gets_no_other_type():
+    with pytest.raises(ValueError, match="teacher_args with 'type'"):
+        get_network('resnet18_8xb16_cifar10', 'teacher', None, 9, {'type': 1})
+
+
+def test_train_has_to_take_a_mode(odd):
+    with pytest.raises(ValueError, match='train.. that takes no mode, in Qu'):
+        get_network(odd.Quiet(), 'student')
+
+
+def test_files_are_not_run_again(net, tmp_path):
+    """Those of namespace packages, or that a program loaded by a path."""
+    file = tmp_path / 'ends_the_program.py'
+    file.write_text(
+        'from narrowable_nets import Narrowable\n'
+        'class Net(Narrowable): pass\n'
+        'if __name__ != "loaded": raise SystemExit("usage")\n'
+    )
+    spec = importlib.util.spec_from_file_location('loaded', file)
+    code = importlib.util.module_from_spec(spec)
+    importlib.sys.modules['loaded'] = code
+    spec.loader.exec_module(code)
+    try:
+        assert 'imported as loaded' in get_network(code.Net(), 'student').note
+    finally:
+        del importlib.sys.modules['loaded']
+    with pytest.raises(ValueError, match='SystemExit: usage'):
+        get_network(f'{file}:Net', 'student')
+
+
+def test_a_class_in_no_file(net):
+    made = {'__name__': 'nowhere', 'Base': net}
+    exec('class Net(Base): pass', made)
+    found = get_network(made['Net'](), 'student')
+    assert 'its class is in no file' in found.note
 
 
 def test_parametrized_layers(net):
