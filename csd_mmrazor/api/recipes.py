@@ -199,13 +199,14 @@ def _guesses(module: nn.Module, other: Optional[Recipe]) -> Iterator[Recipe]:
             )
     cls = type(module)
     factory = _name_of_class(cls)
-    for arguments in _arguments_of(module):
-        yield dict(named, factory=factory, **arguments)
+    # Few, where guesses of arguments may make large networks.
     for function in _functions_of(cls)[: _most_guesses(module)]:
         known = dict(named, factory=f'{cls.__module__}.{function.__name__}')
         if takes(function, 'num_classes'):
             known['num_classes'] = classes
         yield known
+    for arguments in _arguments_of(module):
+        yield dict(named, factory=factory, **arguments)
 
 
 def _most_guesses(module: nn.Module) -> int:

@@ -46,7 +46,12 @@ def import_object(name: str) -> Any:
         path, _, attribute = name.rpartition('.')
         if not path:
             raise ImportError('it has no module')
-        module = importlib.import_module(path)
+        try:
+            module = importlib.import_module(path)
+        except ImportError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever running it does
+            raise ImportError(f'{type(error).__name__}: {error}') from error
     if not hasattr(module, attribute):
         raise ImportError(f'{path} has no {attribute!r}')
     return getattr(module, attribute)

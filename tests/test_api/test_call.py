@@ -604,7 +604,7 @@ def test_a_student_without_bn_layers(teacher, net, call, capsys):
     cfg = Config.fromfile(run.config).optim_wrapper
     assert cfg.architecture.clip_grad == dict(max_norm=5)
     shown = capsys.readouterr()
-    assert 'gradients are clipped' in shown.out
+    assert 'it has no BN, so its gradients are clipped' in shown.out
     # The rest is in the log.
     (log,) = run.work_dir.glob('*/*.log')
     assert f'log: {log}' in shown.out

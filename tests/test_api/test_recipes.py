@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 
 from csd_mmrazor.api.networks import copied, get_network, proven
-from csd_mmrazor.api.recipes import makes
+from csd_mmrazor.api.recipes import _guesses, makes
 from csd_mmrazor.models.utils import narrow
 
 CODE = """
@@ -28,7 +28,7 @@ class Narrowable(nn.Module):
         self.norm = nn.BatchNorm2d(width)
         self.last = nn.Conv2d(width, width, 3)
         self.fc = nn.Linear(width, 4)
-        self.table = torch.ones(1)
+        self.table, self.rate = torch.ones(1), torch.zeros(1)
         if normed:
             parametrizations.weight_norm(self.last)
 
@@ -221,6 +221,21 @@ def test_of_packages():
     net = timm.create_model('resnet10t', num_classes=7)
     found = get_network(net, 'teacher').build_cfg
     assert (found['model_name'], found['num_classes']) == ('resnet10t', 7)
+
+
+def test_functions_of_a_package_come_before_guessed_arguments():
+    """Those of a ViT made so many layers that it took minutes."""
+    net = torchvision.models.VisionTransformer(32, 16, 1, 2, 8, 8)
+    first = next(_guesses(net, None))['factory']
+    assert first == 'torchvision.models.vision_transformer.vit_b_16'
+
+
+def test_tensors_that_eval_mode_does_not_read(net):
+    student = net().eval()
+    found = get_network(student, 'student').build_cfg
+    assert makes(found, student, IMAGES)
+    student.rate = torch.ones(1)
+    assert not makes(found, student, IMAGES)
 
 
 LAST = 'layer1.0.conv2'

@@ -126,12 +126,15 @@ def test_the_config_in_the_documentation(tmp_path, monkeypatch):
         ('torchvision.models.resnet17', "cannot be imported .*'resnet17'"),
         ('nonsense.resnet18', "cannot be imported .*'nonsense'"),
         ('resnet18', 'cannot be imported'),
+        ('exits.Net', 'cannot be imported .SystemExit: usage'),
         ('torchvision.models', 'should be a function or class'),
         ('builtins.dict', 'return a torch.nn.Module, but got'),
         ('torch.nn.Scripted', 'returns a TorchScript network.*state dict'),
     ],
 )
-def test_what_is_no_factory(factory, message, monkeypatch):
+def test_what_is_no_factory(factory, message, monkeypatch, tmp_path):
+    (tmp_path / 'exits.py').write_text('raise SystemExit("usage")')
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(
         'torch.nn.Scripted',
         lambda: torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)),
