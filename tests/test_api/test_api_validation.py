@@ -105,6 +105,17 @@ def test_a_part_of_a_data_set(images):
         assert (found[1]['inputs'].numpy()[0] == images[0][5]).all()
 
 
+def test_grey_arrays_of_another_size():
+    """With a channel of their own, which PIL has no mode for."""
+    grey = np.arange(24 * 24, dtype=np.uint8).reshape(24, 24)
+    found = []
+    for image in (grey, grey[:, :, None]):
+        with lend(val=[(image, 0)]):
+            item = LentImages('val', (1, 12, 12), [0], [255])[0]
+        found.append(item['inputs'])
+    assert found[0].shape == (1, 12, 12) and torch.equal(*found)
+
+
 @pytest.mark.parametrize(
     'item, message',
     [
