@@ -105,12 +105,8 @@ _UNTRUE = 'The dataset metainfo from the resumed checkpoint is different'
 
 def _translated(record: logging.LogRecord) -> bool:
     """Let warnings name arguments of the call, not of its config alone."""
-    text = record.getMessage()
-    # The call has no such option, and one process.
-    rates, is_told, _ = text.partition(', whatever the number of processes')
-    if is_told:
-        record.msg, record.args = f'{rates}.', ()
     if record.levelno >= logging.WARNING:
+        text = record.getMessage()
         if text.startswith(_UNTRUE):
             return False
         record.msg, record.args = with_arguments(text), ()

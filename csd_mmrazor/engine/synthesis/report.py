@@ -165,18 +165,19 @@ def describe_plan(runner: Runner) -> str:
         f'{name} {rate:g}'
         for name, rate in set_rates(runner.optim_wrapper).items()
     )
-    scaled = (runner.auto_scale_lr or {}).get('enable')
+    scaling = ''
+    if (runner.auto_scale_lr or {}).get('enable'):
+        scaling = ', scaled with the effective batch'
+    elif world_size > 1:
+        scaling = (
+            ', whatever the number of processes; --auto-scale-lr scales them '
+            'with the effective batch'
+        )
     return (
         f'{world_size} process{"es" * (world_size > 1)} x {batch_size} '
         'images: effective '
         f'batch {world_size * batch_size}, {len(loader)} student '
-        f'steps an epoch, {runner.max_iters} in all. Rates: {rates}, '
-        + (
-            'scaled with the effective batch.'
-            if scaled
-            else 'whatever the number of processes; --auto-scale-lr scales '
-            'them with the effective batch.'
-        )
+        f'steps an epoch, {runner.max_iters} in all. Rates: {rates}{scaling}.'
     )
 
 
