@@ -129,6 +129,8 @@ KEPT_TARGETS = {
     f'{SYNTHESIS}.synthesizer.latents': 'fresh',
     f'{SYNTHESIS}.synthesizer.keep': 'all',
     f'{SYNTHESIS}.synthesizer.keep_targets': True,
+    f'{SYNTHESIS}.synthesizer.labels': 'teacher',
+    f'{SYNTHESIS}.synthesizer.cutmix': 1,
 }
 
 

@@ -10,6 +10,7 @@ from .metrics import (
     count_unrecognised,
     diversity_metrics,
     recognition_metrics,
+    teacher_answers,
     teacher_decisions,
     teacher_logits,
 )
@@ -37,6 +38,7 @@ __all__ = [
     'image_grid',
     'recognition_metrics',
     'diversity_metrics',
+    'teacher_answers',
     'teacher_decisions',
     'teacher_logits',
 ]
