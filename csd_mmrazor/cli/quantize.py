@@ -323,7 +323,11 @@ class _Images:
 def _has_trained(model: str, images: _Images, run: Run) -> bool:
     """Whether a network was trained on the images that it is compared by."""
     is_own = images.compared_on == str(run.bank)
-    return model == 'student' and is_own and not images.are_held_out
+    # A file in the work dir, if it is no name, is a student of the run.
+    is_student = model == 'student' or (
+        run.work_dir.resolve() in Path(model).resolve().parents
+    )
+    return is_student and is_own and not images.are_held_out
 
 
 def _noise(shape: Sequence[int], seed: int) -> Pictures:

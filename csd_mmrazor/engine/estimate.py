@@ -90,12 +90,17 @@ class Estimate(NamedTuple):
         )
         return [
             f'Estimate: {_span(sum(totals.values()))} on this machine, by '
-            f'{source} ({listed}), {self.rounds} rounds to make, '
-            f'{self.images} images in the end, '
+            f'{source} ({listed}), {_number(self.rounds, "round")} to make, '
+            f'{_number(self.images, "image")} in the end, '
             f'{_size(self.bank_bytes)} of disk for the bank and '
             f'{_size(self.checkpoint_bytes)} for checkpoints, {self.memory}.',
             f'To make it fit: {levers}.',
         ]
+
+
+def _number(count: int, what: str) -> str:
+    """So many things, for people."""
+    return f'{count} {what}{"s" * (count != 1)}'
 
 
 def _span(seconds: float) -> str:

@@ -125,7 +125,8 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert told['calibrated_on'] == images.name and told['bits'] == 8
     # By the bank all the same.
     assert told['compared_on'] == 'bank' and told['model'] == weights.name
-    assert not told['compared_trained_it']
+    # The file is the student of the run.
+    assert told['compared_trained_it'] and SEEN in done.stdout
     assert str(tmp_path) not in f'{told}'
     assert told['compared_images'] == 64
     assert f'of 64 images of {run / "bank"} that' in done.stdout

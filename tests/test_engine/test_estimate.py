@@ -38,6 +38,8 @@ def test_times_and_levers():
         'little memory',
     ):
         assert part in first
+    (first, _) = found._replace(rounds=1, images=1).lines()
+    assert ', 1 round to make, 1 image in the end, ' in first
     assert 'initial takes 2 h' in second and 'init_rounds' in second
     assert 'synthesis takes 60 min' in second and 'student' not in second
 
@@ -274,7 +276,7 @@ os.environ['HOME'] = {str(home)!r}
             rounds = 5 if use == 'used' else 3
             if use == 'used' and options:
                 rounds = 2
-            assert f', {rounds} rounds to make, ' in line
+            assert f', {rounds} round{"s" * (rounds != 1)} to make' in line
             assert len(done.stdout.splitlines()) < 40, done.stdout
             assert ('needs another --work-dir' in done.output) == (
                 use == 'used' and not options

@@ -224,8 +224,9 @@ def loose_rounds(
             folder.forget(made)
         for reason, count in reasons.items():
             MMLogger.get_current_instance().warning(
-                f'{count} rounds in {folder.path} that an earlier start had '
-                f'made and not added yet are left out: {reason}.'
+                f'Rounds in {folder.path} that an earlier start had made and '
+                f'not added yet, which are left out: {count}. The reason: '
+                f'{reason}.'
             )
         found = [usable]
     broadcast_object_list(found)
