@@ -325,6 +325,22 @@ CASES = {
         [f'{SYNTHESIS}.synthesizer.generator.img_size=16'],
         r'images of \(1, 16, 16\), but model.image_shape is \(1, 8, 8\)',
     ),
+    'crops beside the images, in training': (
+        [
+            'model.data_preprocessor.augment._delete_=true',
+            'model.data_preprocessor.augment.type=RandomCropFlip',
+            'model.data_preprocessor.augment.padding=8',
+        ],
+        'model.data_preprocessor.augment has padding=8, but images are 8x8',
+    ),
+    'crops beside the images, in synthesis': (
+        [
+            f'{SYNTHESIS}.synthesizer.augment._delete_=true',
+            f'{SYNTHESIS}.synthesizer.augment.type=RandomCropFlip',
+            f'{SYNTHESIS}.synthesizer.augment.padding=9',
+        ],
+        '^.*augment of the synthesizer has padding=9, but images are 8x8',
+    ),
     'no draws': (
         ['train_dataloader.sampler.num_samples=0'],
         'num_samples of BankSampler .* but got 0',

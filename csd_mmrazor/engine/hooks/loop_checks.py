@@ -99,6 +99,40 @@ def check_images(
         check_scale(model.data_preprocessor)
 
 
+def check_crops(
+    model: Any, synthesizer: ImageSynthesizer, image_shape: Tuple[int, ...]
+) -> None:
+    """Check that random crops have some of their images.
+
+    Args:
+        model (nn.Module): The algorithm, wrapped or not.
+        synthesizer (ImageSynthesizer): What makes the images.
+        image_shape (tuple[int]): (C, H, W) that the generator makes.
+
+    Raises:
+        ValueError: If one could have nothing of an image.
+    """
+    model = getattr(model, 'module', model)
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    augments = {
+        'model.data_preprocessor.augment': getattr(
+            preprocessor, 'augment', None
+        ),
+        'augment of the synthesizer': synthesizer.augment,
+        'view_augment of the synthesizer': synthesizer.view_augment,
+    }
+    height, width = image_shape[1:]
+    for name, augment in augments.items():
+        if not isinstance(augment, RandomCropFlip):
+            continue
+        if augment.padding >= min(height, width):
+            raise ValueError(
+                f'{name} has padding={augment.padding}, but images are '
+                f'{height}x{width}, so that crops could have nothing of '
+                'them: give fewer pixels.'
+            )
+
+
 def check_labels(model: Any, synthesizer: ImageSynthesizer) -> None:
     """Check that nothing learns from labels where images have none.
 

@@ -46,6 +46,7 @@ from ..synthesis import (
     targets_of,
 )
 from .loop_checks import (
+    check_crops,
     check_format,
     check_held_out,
     check_images,
@@ -198,6 +199,7 @@ class SynthesisHook(Hook):
             networks, with_student=self.init_rounds == 0
         )
         check_images(runner.model, networks, image_shape)
+        check_crops(runner.model, self.synthesizer, image_shape)
         check_labels(runner.model, self.synthesizer)
         kept_maps = check_targets(
             runner.model,
