@@ -167,12 +167,6 @@ class SynthesisHook(Hook):
                 "teacher's logits, but these are not kept: set "
                 'target_views, or keep_targets=True of the synthesizer.'
             )
-        if self.synthesizer.cutmix and init_iters == 1:
-            raise ValueError(
-                'init_iters=1 of SynthesisHook leaves '
-                f'cutmix={self.synthesizer.cutmix} of its synthesizer no '
-                'other step to mix images with: set 2 or more.'
-            )
         self.target_views = target_views
         self.target_maps = target_maps
         self.rounds = rounds

@@ -375,25 +375,10 @@ def test_algorithms_that_run_their_teacher():
         ),
         (dict(target_maps=True), 'target_maps=True .* are not kept: set'),
         (dict(target_maps=1), 'target_maps of SynthesisHook .* got 1'),
-        (
-            dict(
-                init_iters=1,
-                keep='all',
-                keep_targets=True,
-                cutmix=2,
-                labels='teacher',
-                latents='fresh',
-            ),
-            'init_iters=1 of SynthesisHook .*cutmix=2 .* 2 or more',
-        ),
     ],
 )
 def test_arguments_that_make_no_sense(scope, options, message):
-    of_hook = {
-        k: options.pop(k)
-        for k in [*options]
-        if 'target_' in k or k == 'init_iters'
-    }
+    of_hook = {k: options.pop(k) for k in [*options] if 'target_' in k}
     synthesizer = dict(
         type='ImageSynthesizer',
         generator=dict(type='CSDGenerator', img_size=8),
