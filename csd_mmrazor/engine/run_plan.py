@@ -59,13 +59,12 @@ def run_clock(
     trained = getattr(head, 'views_per_image', None) or views
     needs = synthesizer.objective.needs()
     batch = synthesizer.batch_size
-    mixtures = batch * synthesizer.cutmix * teacher
     validated = 0
     if runner.val_loop is not None:
         validated = len(runner.val_dataloader.dataset) // get_world_size()
     clock = RunClock(
         dict(
-            initial=3 * batch * teacher + mixtures,
+            initial=3 * batch * teacher,
             synthesis=3
             * batch
             * student

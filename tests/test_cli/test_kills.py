@@ -129,8 +129,6 @@ KEPT_TARGETS = {
     f'{SYNTHESIS}.synthesizer.latents': 'fresh',
     f'{SYNTHESIS}.synthesizer.keep': 'all',
     f'{SYNTHESIS}.synthesizer.keep_targets': True,
-    f'{SYNTHESIS}.synthesizer.labels': 'teacher',
-    f'{SYNTHESIS}.synthesizer.cutmix': 1,
 }
 
 

@@ -25,8 +25,9 @@ from ...datasets.bank_folder import Shard, TargetKind
 from ...models.synthesizers import (
     ImageSynthesizer,
     Networks,
-    teacher_answers,
+    teacher_logits,
 )
+from ...models.utils import to_float16
 from ...utils import derive_seed, seeded
 from ...utils.stopping import stop_if_asked
 
@@ -83,11 +84,18 @@ class BankTargets(NamedTuple):
 
     def _answers(self, images: Tensor) -> Dict[str, Tensor]:
         """What is kept of one pass, without ``draws``."""
-        targets, maps = teacher_answers(self.networks, images)
-        answers = dict(targets=targets)
-        if maps is not None:
-            answers['maps'] = maps
-        return answers
+        kept_maps = self.networks.kept_maps
+        if kept_maps is None:
+            return dict(
+                targets=to_float16(teacher_logits(self.networks, images))
+            )
+        targets, maps = [], []
+        for part in images.split(256):
+            with kept_maps.manager:
+                logits_t = teacher_logits(self.networks, part)
+            targets.append(to_float16(logits_t))
+            maps.append(kept_maps.recorded())
+        return dict(targets=torch.cat(targets), maps=torch.cat(maps))
 
 
 def targets_of(

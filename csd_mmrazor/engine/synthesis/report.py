@@ -37,10 +37,9 @@ def measure_round(
         dict[str, float]: By name.
     """
     sample = rounds.sample(_SAMPLE_SIZE, SAMPLE, step)
-    # All of most batches, without mixtures of them.
-    made = len(batch.images) - batch.mixed
-    chosen = slice(0, made, -(-made // _SAMPLE_SIZE))
-    images, labels = batch.images[chosen], batch.labels[chosen]
+    # All of most batches.
+    stride = -(-len(batch.images) // _SAMPLE_SIZE)
+    images, labels = batch.images[::stride], batch.labels[::stride]
     if not rounds.synthesizer.has_labels:
         # No classes were asked for: the teacher's decisions take their place.
         labels, sample['labels'] = (
@@ -90,11 +89,7 @@ def report_round(
         warn_of_unrecognised(runner, 'initial', *rounds.unrecognised)
     if grid_images:
         runner.visualizer.add_image(
-            name,
-            image_grid(
-                batch.images[: len(batch.images) - batch.mixed], grid_images
-            ),
-            step=step,
+            name, image_grid(batch.images, grid_images), step=step
         )
 
 

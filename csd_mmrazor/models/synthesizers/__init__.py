@@ -10,7 +10,6 @@ from .metrics import (
     count_unrecognised,
     diversity_metrics,
     recognition_metrics,
-    teacher_answers,
     teacher_decisions,
     teacher_logits,
 )
@@ -38,7 +37,6 @@ __all__ = [
     'image_grid',
     'recognition_metrics',
     'diversity_metrics',
-    'teacher_answers',
     'teacher_decisions',
     'teacher_logits',
 ]

@@ -16,7 +16,6 @@ class SynthesisBatch(NamedTuple):
     targets: Optional[Tensor] = None
     # What else of it is kept, (N, L), float16; see ``KeptMaps``.
     maps: Optional[Tensor] = None
-    mixed: int = 0  # how many images, the last ones, are mixtures of others
 
 
 class NonFiniteSynthesisError(FloatingPointError):

@@ -44,8 +44,6 @@ from .best_step import (
 from .checks import check_networks
 from .compiled import CompiledNetworks, check_compiler
 from .feature_memory import FeatureMemory
-from .metrics import teacher_answers
-from .mixtures import mix_steps
 from .networks import Networks
 from .objective import Objective
 from .observer import OF_LAYERS, Observer, bn_widths, has_bn, observing
@@ -123,10 +121,6 @@ class ImageSynthesizer(nn.Module):
         keep_targets (bool): Whether the teacher's logits of the images of all
             steps are kept with them, so that student steps need no pass of
             the teacher. Defaults to False.
-        cutmix (int): How many CutMix images a round adds for each image that
-            its steps made. They take a pass of the teacher, which labels them
-            as well, and none of the generator: with ``keep_targets``, fresh
-            latents and two steps or more. Defaults to 0.
         num_images (int, optional): How many images a round adds, where they
             are made of new latents. Defaults to ``batch_size``.
         optimizer_lasts (bool): Whether the optimizer goes on from round to
@@ -170,7 +164,6 @@ class ImageSynthesizer(nn.Module):
         latents: str = 'trained',
         keep: str = 'best',
         keep_targets: bool = False,
-        cutmix: int = 0,
         num_images: Optional[int] = None,
         optimizer_lasts: bool = False,
         views_per_image: Optional[int] = None,
@@ -211,25 +204,6 @@ class ImageSynthesizer(nn.Module):
                 'keep="all", or leave it out and set target_views of '
                 'SynthesisHook.'
             )
-        check_integer('cutmix of ImageSynthesizer', cutmix, 0)
-        if cutmix and not (
-            keep_targets
-            and latents == 'fresh'
-            and labels in ('teacher', 'none')
-        ):
-            raise ValueError(
-                f'cutmix={cutmix} of ImageSynthesizer mixes images of '
-                'different steps, which the teacher labels: set keep="all", '
-                'keep_targets=True, latents="fresh" and labels="teacher", or '
-                f'leave it out. Got keep={keep!r}, '
-                f'keep_targets={keep_targets!r}, latents={latents!r} and '
-                f'labels={labels!r}.'
-            )
-        if cutmix and iters == 1:
-            raise ValueError(
-                f'cutmix={cutmix} of ImageSynthesizer mixes images of '
-                f'different steps, but got iters={iters}: set 2 or more.'
-            )
         if optimizer_lasts and (meta is None or latents == 'trained'):
             raise ValueError(
                 'optimizer_lasts=True of ImageSynthesizer needs weights that '
@@ -267,7 +241,6 @@ class ImageSynthesizer(nn.Module):
         self.latents = latents
         self.keep = keep
         self.keep_targets = keep_targets
-        self.cutmix = cutmix
         self.num_images = num_images
         self.optimizer_lasts = optimizer_lasts
         if views_per_image is not None:
@@ -338,7 +311,7 @@ class ImageSynthesizer(nn.Module):
     def images_of(self, iters: int) -> int:
         """How many images a round of so many steps adds."""
         if self.keep == 'all':
-            return self.batch_size * iters * (1 + self.cutmix)
+            return self.batch_size * iters
         return self.num_images or self.batch_size
 
     @property
@@ -567,57 +540,37 @@ class ImageSynthesizer(nn.Module):
         if self.keep == 'all':
             steps = [augment] if augment is not None else []
             augment = nn.Sequential(*steps, RoundToLevels())
-        with seeded(seed, device):
-            with (
-                observing(
-                    networks,
-                    self.objective.distiller,
-                    self.objective.needs(with_student),
-                    augment,
-                    self.view_augment,
-                    self._draw_memory,
-                    self.compiled,
-                    self.views_per_image,
-                ) as observer,
-                cast_together(*self._cast_together(*networks.modules)),
-            ):
-                try:
-                    batch = self._optimize(
-                        observer,
-                        num_classes,
-                        iters or self.iters,
-                        with_student,
-                        on_step,
-                        device,
-                    )
-                except NonFiniteSynthesisError:
-                    # It leaves nothing to later rounds.
-                    self.losses.load_state_dict(before)
-                    raise
-            if self.cutmix:
-                batch = self._with_mixtures(batch, networks)
+        with (
+            seeded(seed, device),
+            observing(
+                networks,
+                self.objective.distiller,
+                self.objective.needs(with_student),
+                augment,
+                self.view_augment,
+                self._draw_memory,
+                self.compiled,
+                self.views_per_image,
+            ) as observer,
+            cast_together(*self._cast_together(*networks.modules)),
+        ):
+            try:
+                batch = self._optimize(
+                    observer,
+                    num_classes,
+                    iters or self.iters,
+                    with_student,
+                    on_step,
+                    device,
+                )
+            except NonFiniteSynthesisError:
+                # It leaves nothing to later rounds.
+                self.losses.load_state_dict(before)
+                raise
         if self.meta is not None:
             self.meta.end_round(self.generator)
         self.objective.end_round(with_student)
         return batch
-
-    def _with_mixtures(
-        self, batch: SynthesisBatch, networks: Networks
-    ) -> SynthesisBatch:
-        """A batch with CutMix images after its own."""
-        images = mix_steps(batch.images, self.batch_size, self.cutmix)
-        with self._precision(images.device):
-            targets, maps = teacher_answers(networks, images)
-        assert batch.targets is not None, 'checked with the arguments'
-        return batch._replace(
-            images=torch.cat([batch.images, images]),
-            labels=torch.cat([batch.labels, targets.argmax(1)]),
-            targets=torch.cat([batch.targets, targets]),
-            maps=None
-            if maps is None or batch.maps is None
-            else torch.cat([batch.maps, maps]),
-            mixed=len(images),
-        )
 
     def _optimize(
         self,

@@ -5,14 +5,14 @@ A run logs them in each epoch (docs/results.md).
 """
 
 import math
-from typing import Dict, Optional, Tuple
+from typing import Dict, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..pretext_tasks import joint_labels
-from ..utils import evaluating, logits_of, to_float16
+from ..utils import evaluating, logits_of
 from .networks import Networks
 
 
@@ -174,32 +174,6 @@ def teacher_logits(networks: Networks, images: Tensor) -> Tensor:
                 for part in images.split(256)
             ]
         )
-
-
-@torch.no_grad()
-def teacher_answers(
-    networks: Networks, images: Tensor
-) -> Tuple[Tensor, Optional[Tensor]]:
-    """What is kept of the first teacher with images.
-
-    Args:
-        networks (Networks): With ``kept_maps``, if maps are kept.
-        images (Tensor): (N, C, H, W), uint8.
-
-    Returns:
-        tuple[Tensor, Tensor | None]: Its logits, (N, K), and maps, (N, L), if
-        they are kept; float16.
-    """
-    kept_maps = networks.kept_maps
-    if kept_maps is None:
-        return to_float16(teacher_logits(networks, images)), None
-    targets, maps = [], []
-    for part in images.split(256):
-        with kept_maps.manager:
-            logits_t = teacher_logits(networks, part)
-        targets.append(to_float16(logits_t))
-        maps.append(kept_maps.recorded())
-    return torch.cat(targets), torch.cat(maps)
 
 
 def _top1(logits: Tensor, labels: Tensor) -> float:

@@ -47,13 +47,8 @@ FEATURE = 'model.distiller.student_recorders.feature'
 MAPS = {f'{SYNTHESIS}.target_maps': True}
 KEPT_MAPS = {k: v for k, v in {**KEPT, **MAPS}.items() if k != FEATURE}
 VIEWS_MAPS = {k: v for k, v in {**VIEWS, **MAPS}.items() if k != FEATURE}
-CUTMIX = {**KEPT_MAPS, f'{SYNTHESIS}.synthesizer.cutmix': 1}
 BY_NAME = dict(
-    kept=KEPT,
-    views=VIEWS,
-    kept_maps=KEPT_MAPS,
-    views_maps=VIEWS_MAPS,
-    cutmix=CUTMIX,
+    kept=KEPT, views=VIEWS, kept_maps=KEPT_MAPS, views_maps=VIEWS_MAPS
 )
 
 
@@ -162,10 +157,7 @@ def test_no_pass_of_the_teacher_in_student_steps(tiny_runner, options):
         assert (kind.maps, kind.map_size) == ('', 0)
     is_kept = f'{SYNTHESIS}.synthesizer.keep_targets' in options
     counts = [shard.count for shard in folder_of(runner).shards]
-    expected = [24, 24, 16, 16] if is_kept else [16] * 4
-    if options is CUTMIX:
-        expected = [48, 48, 32, 32]
-    assert counts == expected
+    assert counts == ([24, 24, 16, 16] if is_kept else [16] * 4)
     if is_kept:
         # With labels, though no classes were asked for.
         folder = folder_of(runner)
