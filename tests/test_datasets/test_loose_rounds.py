@@ -251,7 +251,7 @@ def test_rounds_that_are_not_of_the_run_are_left_out(
     found = loose_rounds(bank, 0, numbers, RUN)
     assert found == {0: made[0]}
     (text,) = said
-    assert text.startswith('1 rounds in') and reason in text
+    assert 'are left out: 1. The reason: ' in text and reason in text
     left = {path.name for path in folder.path.glob('*0000*')}
     assert left == {
         *('000000.npy', '000000.targets.npy', 'log_000000.jsonl'),
