@@ -17,6 +17,7 @@ from typing import (
 
 import torch.nn as nn
 
+from ..models.augments import check_padding
 from ..models.classifiers import is_pruned
 from ..models.utils import bn_layers
 from ..utils.suggestions import did_you_mean
@@ -237,11 +238,8 @@ def augmentation(
             + (did_you_mean(wrong[0], known) if wrong else '')
         )
     padding = given.get('padding')
-    if isinstance(padding, Integral) and padding >= min(height, width):
-        raise ValueError(
-            f'augment has padding={padding}, but images are {height}x{width}, '
-            'so that crops could have nothing of them: give fewer pixels.'
-        )
+    if isinstance(padding, Integral):
+        check_padding('augment', int(padding), image_shape)
     return dict(type='RandomCropFlip', **given)
 
 

@@ -323,9 +323,11 @@ class _Images:
 def _has_trained(model: str, images: _Images, run: Run) -> bool:
     """Whether a network was trained on the images that it is compared by."""
     is_own = images.compared_on == str(run.bank)
-    # A file in the work dir, if it is no name, is a student of the run.
+    # Files have weights of the student's network; those in the work dir are
+    # of this run. A name may look like one from within it.
     is_student = model == 'student' or (
-        run.work_dir.resolve() in Path(model).resolve().parents
+        Path(model).is_file()
+        and run.work_dir.resolve() in Path(model).resolve().parents
     )
     return is_student and is_own and not images.are_held_out
 

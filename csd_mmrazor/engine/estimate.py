@@ -90,17 +90,13 @@ class Estimate(NamedTuple):
         )
         return [
             f'Estimate: {_span(sum(totals.values()))} on this machine, by '
-            f'{source} ({listed}), {_number(self.rounds, "round")} to make, '
-            f'{_number(self.images, "image")} in the end, '
+            f'{source} ({listed}), '
+            f'{self.rounds} round{"s" * (self.rounds != 1)} to make, '
+            f'{self.images} image{"s" * (self.images != 1)} in the end, '
             f'{_size(self.bank_bytes)} of disk for the bank and '
             f'{_size(self.checkpoint_bytes)} for checkpoints, {self.memory}.',
             f'To make it fit: {levers}.',
         ]
-
-
-def _number(count: int, what: str) -> str:
-    """So many things, for people."""
-    return f'{count} {what}{"s" * (count != 1)}'
 
 
 def _span(seconds: float) -> str:

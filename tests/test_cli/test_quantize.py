@@ -2,6 +2,7 @@
 """``python -m csd_mmrazor quantize``, on what a real run left."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -344,3 +345,29 @@ def test_without_onnx_runtime(monkeypatch):
     )
     with pytest.raises(ImportError, match='pip install onnxruntime'):
         check_quantization(8)
+
+
+def test_what_the_bank_has_trained(tmp_path, monkeypatch):
+    """The student and its files, wherever the command is called from."""
+    bank = tmp_path / 'run/bank'
+    weights = tmp_path / 'run/student/student.pth'
+    for path in (weights, tmp_path / 'others.pth'):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    run = Some(bank=bank, work_dir=tmp_path / 'run')
+    for cwd in ('.', 'run'):
+        monkeypatch.chdir(tmp_path / cwd)
+        for model, is_own in (
+            ('student', True),
+            (str(weights), True),
+            (os.path.relpath(weights), True),
+            (str(tmp_path / 'others.pth'), False),
+            ('teacher', False),
+            ('teachers.teacher', False),
+        ):
+            for on, held_out in ((bank, False), (bank, True), ('x', False)):
+                images = Some(compared_on=str(on), are_held_out=held_out)
+                expected = is_own and on == bank and not held_out
+                assert command._has_trained(model, images, run) == expected, (
+                    model
+                )

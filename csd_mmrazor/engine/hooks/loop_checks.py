@@ -23,7 +23,7 @@ from ...datasets.held_out import HeldOut
 from ...datasets.image_bank import SHARD_SIZE
 from ...datasets.image_folder import list_pictures
 from ...models.algorithms import CSDDistillation
-from ...models.augments import RandomCropFlip
+from ...models.augments import RandomCropFlip, check_padding
 from ...models.preprocessors import (
     BankDataPreprocessor,
     check_preprocessor,
@@ -121,16 +121,9 @@ def check_crops(
         'augment of the synthesizer': synthesizer.augment,
         'view_augment of the synthesizer': synthesizer.view_augment,
     }
-    height, width = image_shape[1:]
     for name, augment in augments.items():
-        if not isinstance(augment, RandomCropFlip):
-            continue
-        if augment.padding >= min(height, width):
-            raise ValueError(
-                f'{name} has padding={augment.padding}, but images are '
-                f'{height}x{width}, so that crops could have nothing of '
-                'them: give fewer pixels.'
-            )
+        if isinstance(augment, RandomCropFlip):
+            check_padding(name, augment.padding, image_shape)
 
 
 def check_labels(model: Any, synthesizer: ImageSynthesizer) -> None:

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from functools import partial
-from typing import Tuple
+from typing import Sequence, Tuple
 
 import torch
 import torch.nn as nn
@@ -39,6 +39,25 @@ def crop_flip(
     index = rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]
     index = index.view(num, 1, -1).expand(-1, channels, -1)  # (N, C, H * W)
     return padded.flatten(2).gather(2, index).view_as(images)
+
+
+def check_padding(name: str, padding: int, image_shape: Sequence[int]) -> None:
+    """Check that each crop has some of its image.
+
+    Args:
+        name (str): Whose padding it is, for the error.
+        padding (int): Zeros added on every side, in pixels.
+        image_shape (sequence[int]): (C, H, W).
+
+    Raises:
+        ValueError: If a crop could have nothing of it.
+    """
+    height, width = image_shape[1:]
+    if padding >= min(height, width):
+        raise ValueError(
+            f'{name} has padding={padding}, but images are {height}x{width}, '
+            'so that crops could have nothing of them: give fewer pixels.'
+        )
 
 
 @MODELS.register_module()
