@@ -44,7 +44,10 @@ def pruned_places(
         return []
     why, places = _not_pruned(student, teacher), []
     if not why:
-        why = 'no layer of the student lost inputs and kept all its outputs'
+        why = (
+            'no plain convolution or linear layer of the student lost inputs '
+            'and kept all its outputs'
+        )
         in_run = as_in_run(networks['student'], student)
         places = find_refittable(
             as_in_run(networks['teacher'], teacher), in_run, inputs

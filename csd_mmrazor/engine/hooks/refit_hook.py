@@ -152,7 +152,7 @@ def places_of(runner: Runner) -> List[Place]:
     )
     if not places:
         raise ValueError(
-            'RefitHook fits convolutions and linear layers of a pruned '
+            'RefitHook fits plain convolutions and linear layers of a pruned '
             'student that lost inputs and kept all outputs, by their names '
             'in the teacher, but there are none: leave the hook out of '
             'custom_hooks.'

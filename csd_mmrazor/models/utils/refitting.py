@@ -8,7 +8,7 @@ label and no step of training.
 """
 
 from contextlib import suppress
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import torch
 import torch.nn as nn
@@ -27,6 +27,8 @@ _BATCH = 64
 _RIDGE = 1e-4
 # BN layers multiply some channels by nearly 0, which can make up for nothing.
 _SMALLEST = 1e-2
+# Of the largest number that a layer returns, in float32.
+_ROUNDING = 1e-3
 
 
 class Place(NamedTuple):
@@ -50,7 +52,9 @@ def find_refittable(
     """Layers that lost inputs by pruning and kept all their outputs.
 
     They are convolutions of images, without groups, and linear layers, that
-    run once in a pass.
+    run once in a pass and return what their weights say: no layers with a
+    forward of their own, with hooks that change it, or whose weights are
+    computed of others, as by ``weight_norm``.
 
     Args:
         teacher (nn.Module): A classifier of mmpretrain's kind, not pruned.
@@ -68,7 +72,7 @@ def find_refittable(
         for name, layer in of_student.items()
         if _lost_inputs(of_teacher.get(name), layer)
     ]
-    order, norms = _survey(student, names, inputs)
+    order, norms = _survey(student, names, inputs, plain=True)
     order_t, norms_t = _survey(teacher, names, inputs)
     expected = dict(zip(order_t, norms_t))
     found = []
@@ -204,8 +208,9 @@ class _Seen:
             first = args[0].clone() if args and torch.is_tensor(args[0]) else 0
             self.args, self.kwargs = (first, *args[1:])[: len(args)], kwargs
 
-        def see(_: nn.Module, args: Any, output: Tensor) -> None:
-            self.given, self.returned = args[0].clone(), output.clone()
+        def see(_: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+            self.given = _first(args, kwargs).clone()
+            self.returned = output.clone()
 
         def stop(_: nn.Module, __: Any, output: Any) -> None:
             self.result = tree_leaves(output)[0]
@@ -213,7 +218,7 @@ class _Seen:
 
         handles = [
             block.register_forward_pre_hook(note, with_kwargs=True),
-            layer.register_forward_hook(see),
+            layer.register_forward_hook(see, with_kwargs=True),
             block.register_forward_hook(stop),
         ]
         try:
@@ -310,6 +315,30 @@ def _columns(layer: Any, given: Tensor) -> Tensor:
     return F.pad(rows, (0, 1), value=1)
 
 
+def _first(args: Any, kwargs: Any) -> Any:
+    """What a layer is given, also by name."""
+    return next(iter((*args, *kwargs.values())), None)
+
+
+def _is_as_its_weights_say(layer: Any, given: Tensor, returned: Any) -> bool:
+    """Whether a layer returned its weights times what it was given."""
+    if not {'weight', 'bias'} <= layer._parameters.keys():
+        return False  # these are computed of others in each pass
+    columns = _columns(layer, given)
+    weights = columns.new_zeros(len(layer.weight), columns.shape[1])
+    weights[:, :-1] = layer.weight.flatten(1)
+    if layer.bias is not None:
+        weights[:, -1] = layer.bias
+    expected = columns @ weights.T
+    if not torch.is_tensor(returned) or returned.ndim != given.ndim:
+        return False
+    found = _rows(returned, isinstance(layer, nn.Conv2d))
+    if found.shape != expected.shape:
+        return False
+    error = (found - expected).abs().max()
+    return bool(error <= _ROUNDING * expected.abs().max())
+
+
 def _rows(returned: Tensor, is_map: bool) -> Tensor:
     """Outputs of a layer in that order, (N, K), float64."""
     if is_map:
@@ -335,14 +364,20 @@ def _load(own: Dict[str, Tensor], state: Dict[str, Tensor]) -> None:
 
 
 def _survey(
-    model: nn.Module, names: List[str], inputs: Tensor
+    model: nn.Module, names: List[str], inputs: Tensor, plain: bool = False
 ) -> Tuple[List[str], List[Optional[str]]]:
-    """Those of the layers that run once, in order, and BN behind them."""
+    """Those of the layers that run once, in order, and BN behind them.
+
+    ``plain`` ones alone return what their weights say.
+    """
     order: List[str] = []
-    returned: List[Tensor] = []
+    returned: List[Any] = []
+    others: Set[str] = set()  # that return something else
     norms: Dict[str, str] = {}
 
-    def see(name: str, output: Tensor) -> None:
+    def see(name: str, layer: nn.Module, given: Any, output: Any) -> None:
+        if plain and not _is_as_its_weights_say(layer, given, output):
+            others.add(name)
         order.append(name)
         returned.append(output)
 
@@ -353,13 +388,19 @@ def _survey(
 
     handles = [
         model.get_submodule(name).register_forward_hook(
-            lambda _, __, output, name=name: see(name, output)
+            lambda layer, args, kwargs, output, name=name: see(
+                name, layer, _first(args, kwargs), output
+            ),
+            with_kwargs=True,
         )
         for name in names
     ]
     handles += [
         part.register_forward_pre_hook(
-            lambda _, args, name=name: look(name, args[0])
+            lambda _, args, kwargs, name=name: look(
+                name, _first(args, kwargs)
+            ),
+            with_kwargs=True,
         )
         for name, part in model.named_modules()
         if isinstance(part, _BatchNorm) and part.track_running_stats
@@ -370,7 +411,9 @@ def _survey(
     finally:
         for handle in handles:
             handle.remove()
-    once = [name for name in order if order.count(name) == 1]
+    once = [
+        name for name in order if order.count(name) == 1 and name not in others
+    ]
     return once, [norms.get(name) for name in once]
 
 

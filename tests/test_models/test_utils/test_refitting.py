@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.nn.utils import spectral_norm, weight_norm
 
 from csd_mmrazor.models.utils import find_refittable, narrow, refit, ridge
 
@@ -39,6 +40,29 @@ class Block(nn.Module):
         around = maps[:, :, :: self.stride, :: self.stride]
         maps = self.relu(self.bn1(self.conv1(maps)))
         return self.relu(self.bn2(self.conv2(maps)) + around)
+
+
+class ByName(Block):
+    def forward(self, maps):
+        found = self.relu(self.bn1(input=self.conv1(input=maps)))
+        return self.relu(self.bn2(input=self.conv2(input=found)) + maps)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, maps):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(maps, weight, self.bias, padding=self.padding)
+
+
+def with_layer(change):
+    """A block whose second convolution is another layer."""
+    block = Block()
+    block.conv2 = change(block.conv2) or block.conv2
+    return block
+
+
+def doubled(layer):
+    layer.register_forward_hook(lambda _, args, output: 2 * output)
 
 
 class Twice(Block):
@@ -97,6 +121,7 @@ KINDS = {
     'bias and BN': (lambda: Block(bias=True), BLOCK, 'part.bn2'),
     'neither': (lambda: Block(norm=False), BLOCK, None),
     'stride': (lambda: Block(stride=2), BLOCK, 'part.bn2'),
+    'by name': (ByName, BLOCK, 'part.bn2'),
     'linear': (Mlp, ('part.1', 'none', 'part.3'), None),
 }
 
@@ -192,6 +217,33 @@ def test_it_makes_up_for_errors_that_lead_around():
     )
     print(found, by_layer)
     assert found < 0.9 * by_layer
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda _: Standardised(8, 6, 3, padding=1, bias=False),
+        doubled,
+        weight_norm,
+        spectral_norm,
+    ],
+)
+def test_layers_that_compute_something_else_are_left_out(change):
+    """Weights that were solved for would mean something else in them."""
+    teacher = lively(Net(with_layer(change)))
+    student = lively(Net(with_layer(change)))
+    student.part.conv1 = nn.Conv2d(6, 4, 3, padding=1, bias=False)
+    student.part.bn1 = nn.BatchNorm2d(4)
+    conv = student.part.conv2
+    for name in ('weight', 'weight_v', 'weight_orig'):
+        value = conv._parameters.get(name)
+        if value is not None:
+            conv._parameters[name] = nn.Parameter(value[:, :4].detach())
+    if change is spectral_norm:
+        conv.weight_v = torch.randn(36)
+    student(INPUTS[:2])
+    assert conv.weight.shape == (6, 4, 3, 3)
+    assert not find_refittable(teacher, student, INPUTS[:2])
 
 
 def test_what_cannot_be_fitted_is_left_out():
