@@ -80,7 +80,14 @@ def set_memory_format(*networks: Optional[nn.Module]) -> None:
         weight = next(network.parameters(), None) if network else None
         if weight is None:
             continue
-        network.to(memory_format=memory_format(network, weight.device))
+        form = memory_format(network, weight.device)
+
+        def change(value: Tensor, form: torch.memory_format = form) -> Tensor:
+            # Volumes and the like have no such layout.
+            is_map = not nn.parameter.is_lazy(value) and value.ndim == 4
+            return value.to(memory_format=form) if is_map else value
+
+        network._apply(change)
         for layer in filter(is_unsafe, network.modules()):
             if _contiguous_inputs not in layer._forward_pre_hooks.values():
                 layer.register_forward_pre_hook(

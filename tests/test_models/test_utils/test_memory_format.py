@@ -75,6 +75,7 @@ SAFE = {
     'no stride': nn.Conv2d(4, 8, 1),
     '3x3': nn.Conv2d(3, 8, 3, 2),
     'no convolution': nn.BatchNorm2d(4),
+    'volumes': nn.Conv3d(3, 8, 3),
 }
 
 
