@@ -443,6 +443,12 @@ def test_which_teachers_have_a_digest(tiny_runner):
     assert teacher_digests(model) == before
     next(model.teachers.buffers()).add_(1)
     assert teacher_digests(model) != before
+    # Buffers in a precision that NumPy lacks, which is no weight's.
+    half = torch.tensor(1.0, dtype=torch.bfloat16)
+    model.teachers['teacher'].register_buffer('scale', half, persistent=False)
+    before = teacher_digests(model)
+    half.add_(1)
+    assert teacher_digests(model) != before
     # Nothing of what the checkpoint has.
     assert teacher_digests(model.student) == {}
 

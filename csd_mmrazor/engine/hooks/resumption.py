@@ -10,6 +10,7 @@ import re
 import warnings
 from typing import Any, Dict, List, Optional, Sequence
 
+import torch
 import torch.nn as nn
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -200,7 +201,9 @@ def teacher_digests(model: nn.Module) -> Dict[str, str]:
             continue
         digest = digests.setdefault(match[0], hashlib.sha256())
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        # NumPy does not know all precisions that buffers can have.
+        plain = value.detach().cpu().contiguous().flatten()
+        digest.update(plain.view(torch.uint8).numpy().tobytes())
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
