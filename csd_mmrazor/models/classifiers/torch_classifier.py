@@ -119,7 +119,10 @@ class TorchClassifier(BaseModel):
         seen = []
         handle = self.net.get_submodule(
             self._last_layer
-        ).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        ).register_forward_pre_hook(
+            lambda _, args, kwargs: seen.extend([*args, *kwargs.values()]),
+            with_kwargs=True,
+        )
         try:
             self.net(inputs)
         finally:
