@@ -21,6 +21,7 @@ from ..engine.agreement_images import bank_images
 from ..engine.hooks.refit_hook import fit_student, places_of
 from ..engine.synthesis import report_round
 from ..models.utils import evaluating, load_weights, logits_of
+from ..report.advice import is_chance
 from .never_trained import signs_of_random_weights
 from .schedule import Schedule, Timings
 from .trained_student import IMAGES, RATES, start_agreement
@@ -103,10 +104,11 @@ def answers(
             data = preprocess(batch, False)
             labels = torch.cat([s.gt_label for s in data['data_samples']])
             labels = labels.cpu()
-            if not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+            wrong = labels[(labels < 0) | (labels >= num_classes)].tolist()
+            if wrong:
                 raise ValueError(
-                    f'val has the label {int(labels.max())}, but the networks '
-                    f'tell {num_classes} classes, 0..{num_classes - 1}.'
+                    f'val has the label {wrong[0]}, but the networks tell '
+                    f'{num_classes} classes, 0..{num_classes - 1}.'
                 )
             found = logits_of(network(data['inputs'], mode='tensor'))
             pairs = labels * num_classes + found.argmax(1).cpu()
@@ -218,12 +220,6 @@ def _normalised(
     return (images / 255 - images.new_tensor(mean).view(shape)) / (
         images.new_tensor(std).view(shape)
     )
-
-
-def is_chance(top1: float, classes: int) -> bool:
-    """Whether an accuracy in % is hardly more than guesses have."""
-    chance = 100 / classes
-    return top1 < min(1.5 * chance, chance + 0.1 * (100 - chance))
 
 
 def doubts_of(found: Answers, new: str, helpful: Sequence[str]) -> str:

@@ -25,6 +25,17 @@ _TO_CHECK = {
 }
 
 
+def is_chance(top1: float, classes: int) -> bool:
+    """Whether an accuracy in % is hardly more than guesses have."""
+    return top1 < _above_chance(classes)
+
+
+def _above_chance(classes: int) -> float:
+    chance = 100 / classes
+    # Of two classes, half as much again is a lot.
+    return min(1.5 * chance, chance + 0.1 * (100 - chance))
+
+
 def advise(
     top1: Curve,
     recognised: Curve,
@@ -62,9 +73,11 @@ def advise(
         'chance', 'collapse', 'stall'. Empty if all is well.
     """
     found = {}
-    chance = 100 / num_classes if num_classes else None
-    # A share of many classes may be small and yet far above chance.
-    few = min(_FEW_RECOGNISED, 20 * chance if chance else 100)
+    # A share of many classes may be small and yet far above chance, one of two
+    # large and no more than that.
+    few = _FEW_RECOGNISED
+    if num_classes:
+        few = max(min(few, 2000 / num_classes), _above_chance(num_classes))
     # Later images may make up for them.
     is_enough = whole is not None and not _below(whole, few)
     if initial is not None and _below(initial, few) and not is_enough:
@@ -89,12 +102,18 @@ def advise(
     if not curve:
         return found
     last, best = max(curve), max(curve, key=lambda e: (curve[e], -e))
-    if chance and curve[best] < 1.5 * chance and len(curve) >= _START:
+    if (
+        num_classes
+        and is_chance(curve[best], num_classes)
+        and len(curve) >= _START
+    ):
         found['chance'] = (
             f'After {last} epochs the {what} of the student is '
-            f'{_percent(curve[best])}, close to chance ({_percent(chance)}). '
+            f'{_percent(curve[best])}, close to chance '
+            f'({_percent(100 / num_classes)}). '
         )
-        if what == 'accuracy' and teacher_top1 and teacher_top1 > 1.5 * chance:
+        knows = teacher_top1 and not is_chance(teacher_top1, num_classes)
+        if what == 'accuracy' and knows:
             found['chance'] += (
                 f'The teacher is at {_percent(teacher_top1)}, so mean, std '
                 'and the order of the classes are right. If the losses rose '

@@ -62,6 +62,15 @@ GOOD = dict(
         (dict(top1=by_epoch(80.0, *[79.0] * 9), teacher_top1=80.5), []),
         (dict(top1=by_epoch(80.0, *[79.0] * 9), teacher_top1=90.0), ['stall']),
         (dict(initial=5.0, top1=by_epoch(10, 10, 10)), ['initial', 'chance']),
+        # Of two classes, chance is half.
+        (dict(top1=by_epoch(60.0, 60.0, 65.0), num_classes=2), []),
+        (dict(top1=by_epoch(50.0, 52.0, 51.0), num_classes=2), ['chance']),
+        (dict(initial=52.0, num_classes=2), ['initial']),
+        (
+            dict(recognised=by_epoch(52.0, 51.0, 53.0), num_classes=2),
+            ['recognised'],
+        ),
+        (dict(recognised=by_epoch(62.0, 61.0, 63.0), num_classes=2), []),
     ],
 )
 def test_what_is_said_when(changes, keys):
