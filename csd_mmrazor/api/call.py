@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
 from os import PathLike
+from os.path import expanduser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import (
@@ -25,8 +26,7 @@ import torch.nn as nn
 from mmengine.config import Config
 from mmengine.runner import BaseLoop, Runner
 
-from ..datasets import BankError, ImageBank, check_init_bank
-from ..datasets.image_folder import list_image_folder
+from ..datasets import BankError, FolderImages, ImageBank, check_init_bank
 from ..engine import AgreementHook
 from ..engine.rehearsal import HOW_TO_SKIP, RehearsalError
 from ..export import check_license
@@ -45,7 +45,13 @@ from ..utils.suggestions import did_you_mean
 from .argument_names import of_arguments
 from .became_worse import became_worse
 from .blocks import blocks_of
-from .config import Inputs, is_normalised, make_config, normalisation
+from .config import (
+    Inputs,
+    is_normalised,
+    make_config,
+    normalisation,
+    without_numpy,
+)
 from .isolation import isolated
 from .networks import Network, Traced, copied, get_network, proven, trace
 from .pruned import pruned_places
@@ -359,6 +365,14 @@ def distill(
         TypeError: If an argument is of a wrong type.
         ValueError: If one makes no sense, or the work dir has another run.
     """
+    # Whose text a config cannot hold.
+    classes, seed, schedule, loss_weights, augment = map(
+        without_numpy, (classes, seed, schedule, loss_weights, augment)
+    )
+    teacher_args, student_args = map(
+        without_numpy, (teacher_args, student_args)
+    )
+    work_dir, val, init_bank = map(_in_home, (work_dir, val, init_bank))
     given = dict(locals())
     begin = time.monotonic()
     check_alone(
@@ -714,8 +728,9 @@ def _keep_warnings(
     runner.warned.listener = keep
 
 
-def _absolute(path: Union[str, Path, None]) -> Optional[str]:
-    return None if path is None else str(Path(path).resolve())
+def _in_home(path: Any) -> Any:
+    """A path whose ~ is the user's folder, and anything else as it is."""
+    return expanduser(path) if isinstance(path, (str, PathLike)) else path
 
 
 def _device(device: Optional[str]) -> str:
@@ -856,7 +871,7 @@ def _val_of(
                 'images for each class, a data set, or None.'
             )
         try:
-            list_image_folder(val, num_classes, names)
+            FolderImages(str(val), shape, num_classes, names)
         except (ValueError, FileNotFoundError) as error:
             raise type(error)(f'val={str(val)!r}: {error}') from error
         return dict(

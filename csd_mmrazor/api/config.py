@@ -15,11 +15,13 @@ from typing import (
     Union,
 )
 
+import numpy as np
 import torch.nn as nn
 
 from ..models.augments import check_padding
 from ..models.classifiers import is_pruned
 from ..models.utils import bn_layers
+from ..utils.arguments import fits
 from ..utils.suggestions import did_you_mean
 from .networks import Network, Traced
 from .schedule import Schedule
@@ -84,6 +86,17 @@ class Inputs(NamedTuple):
     mean: Tuple[float, ...]  # 0..255
     std: Tuple[float, ...]  # 0..255
     note: str  # how they were understood
+
+
+def without_numpy(value: Any) -> Any:
+    """Numbers and texts of NumPy as Python's own, in lists and dicts, too."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(without_numpy, value))
+    if isinstance(value, dict):
+        return {key: without_numpy(each) for key, each in value.items()}
+    return value
 
 
 def normalisation(
@@ -351,6 +364,11 @@ def make_config(
         traced_teacher.feature,
         traced_student.feature,
     )
+    if not (of_student['ce'] or of_student['kd'] or with_feature):
+        raise ValueError(
+            f'loss_weights={loss_weights} turns off all losses of the '
+            'student: give "ce" or "kd" a weight above 0.'
+        )
     sgd: Dict[str, Any] = dict(
         optimizer=dict(
             type='SGD', lr=schedule.lr, momentum=0.9, weight_decay=1e-4
@@ -606,8 +624,7 @@ def _losses(
                 f'{", ".join(known)} with method={method!r}.'
                 f'{did_you_mean(name, known)}'
             )
-        is_number = isinstance(value, (int, float)) and value == value
-        if isinstance(value, bool) or not is_number or value < 0:
+        if not fits(value, float) or value < 0:
             raise ValueError(
                 f'loss_weights[{name!r}] should be a number, 0 or more, but '
                 f'got {value!r}.'
@@ -617,6 +634,11 @@ def _losses(
         else:
             losses[f'loss_{name}']['loss_weight'] = value
     losses = {k: v for k, v in losses.items() if v['loss_weight']}
+    if not losses:
+        raise ValueError(
+            f'loss_weights={given} turns off all losses of the images: give '
+            'one of them a weight above 0, such as "oh" or "bn".'
+        )
     return losses, of_student
 
 

@@ -432,6 +432,13 @@ def trace(
         logits = logits_of(output)
     except TypeError as error:
         raise ValueError(f'{name}: {error}') from error
+    if logits.shape[1] < 2:
+        raise ValueError(
+            f'{name} returns one number for each image, but a classifier has '
+            'a logit for each of two classes or more. If z is that of the '
+            'second of two classes, for a sigmoid, return '
+            'torch.cat([torch.zeros_like(z), z], 1) in its forward().'
+        )
     if inputs._version != version:
         raise ValueError(
             f'{name} changes its inputs in place, which other networks get, '

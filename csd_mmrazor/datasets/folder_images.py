@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .image_folder import list_image_folder
-from .pictures import read_picture
+from .pictures import is_deep_grey, of_8_bits, read_picture
 
+# Channels of images that Pillow can scale, at most.
+_SCALED = 4
 # Bytes of images that are kept once they are read.
 _MOST_KEPT = 2**30
 
@@ -21,7 +23,7 @@ def fitted(image: np.ndarray, image_shape: Sequence[int]) -> Tensor:
     """A picture as the networks see it.
 
     Args:
-        image (ndarray): (H, W) or (H, W, 3), uint8.
+        image (ndarray): (H, W) or (H, W, C), uint8.
         image_shape (sequence[int]): (C, H, W). A picture of another size is
             scaled until it covers this one, and cropped in the middle.
 
@@ -58,7 +60,8 @@ class FolderImages(Dataset[Dict[str, Any]]):
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
-        ValueError: If its folders are not the classes.
+        ValueError: If its folders are not the classes, or the networks take
+            neither grey nor RGB.
     """
 
     def __init__(
@@ -74,6 +77,12 @@ class FolderImages(Dataset[Dict[str, Any]]):
                 '<class>/*.png.'
             )
         self.image_shape = tuple(image_shape)
+        if self.image_shape[0] not in (1, 3):
+            raise ValueError(
+                f'Pictures in {data_root} are read as grey or RGB, but the '
+                f'networks take {self.image_shape[0]} channels. An image bank '
+                'has such images, and for val a data set of arrays or tensors.'
+            )
         self.images = list_image_folder(data_root, num_classes, classes)
         if classes is None:
             folders = {
@@ -175,7 +184,15 @@ class LentImages(Dataset[Dict[str, Any]]):
         if torch.is_tensor(image):
             return image.float() if image.dtype == torch.bool else image
         if isinstance(image, Image.Image):
-            return image
+            if is_deep_grey(image):
+                return of_8_bits(image)
+            if image.mode not in ('I', 'F'):
+                return image
+            # Of numbers of 32 bits, which Pillow would clip.
+            numbers = np.asarray(image)
+            is_8_bits = numbers.min() >= 0 and numbers.max() <= 255
+            if image.mode == 'I' and is_8_bits:
+                return image
         array = np.asarray(image)
         if array.dtype.kind not in 'buif' or array.ndim not in (2, 3):
             raise TypeError(
@@ -221,16 +238,25 @@ class LentImages(Dataset[Dict[str, Any]]):
             grey = self.image_shape[0] == 1
             if isinstance(image, Image.Image):
                 image = np.asarray(image.convert('L' if grey else 'RGB'))
+            channels, *size = self.image_shape
+            is_scaled = [*image.shape[:2]] != size
+            if image.shape[2:] not in ((), (channels,)) or (
+                is_scaled and channels > _SCALED
+            ):
+                raise self._misfit(image)
             image = fitted(image, self.image_shape)
         if image.ndim == 2:
             image = image[None]
         if tuple(image.shape) != self.image_shape:
-            raise ValueError(
-                f'An image of val is {tuple(image.shape)}, but image_shape '
-                f'is {self.image_shape}.'
-            )
+            raise self._misfit(image)
         return dict(
             inputs=image, data_samples=DataSample().set_gt_label(_place(label))
+        )
+
+    def _misfit(self, image: Any) -> ValueError:
+        return ValueError(
+            f'An image of val is {tuple(image.shape)}, but image_shape '
+            f'is {self.image_shape}.'
         )
 
 

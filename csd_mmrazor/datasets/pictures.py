@@ -42,20 +42,30 @@ def read_picture(path: Union[str, Path], grey: bool = False) -> np.ndarray:
         ) from error
 
 
+def is_deep_grey(image: Image.Image) -> bool:
+    """Whether a picture is grey of 16 bits, which Pillow would clip to 8."""
+    # It has such PNG files in either mode, by its version.
+    return image.mode in _DEEP_GREY or (
+        image.mode == 'I' and image.format == 'PNG'
+    )
+
+
+def of_8_bits(image: Image.Image) -> Image.Image:
+    """A picture of 16-bit grey in 8 bits, as bright as it was."""
+    grey = np.asarray(image).astype(np.int64)
+    grey = (grey * 255 + 65535 // 2) // 65535
+    return Image.fromarray(grey.astype(np.uint8))
+
+
 def _as_seen(image: Image.Image) -> Image.Image:
     # A photo may have a preview beside it, as a second frame.
     if getattr(image, 'n_frames', 1) > 1 and image.format != 'MPO':
         raise ValueError('it is animated')
     has_alpha = image.mode in _ALPHA or 'transparency' in image.info
-    # Pillow has 16-bit PNG files in either mode, by its version.
-    is_deep = image.mode in _DEEP_GREY or (
-        image.mode == 'I' and image.format == 'PNG'
-    )
+    is_deep = is_deep_grey(image)
     image = ImageOps.exif_transpose(image)
     if is_deep and not has_alpha:
-        grey = np.asarray(image).astype(np.int64)
-        grey = (grey * 255 + 65535 // 2) // 65535
-        return Image.fromarray(grey.astype(np.uint8))
+        return of_8_bits(image)
     if has_alpha and not is_deep:
         image = image.convert('RGBA')
         if image.getchannel('A').getextrema()[0] == 255:

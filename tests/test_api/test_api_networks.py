@@ -298,6 +298,7 @@ def test_students_that_cannot_be_trained():
         (lambda s, x: dict(out=s.net(x)), 'should return its logits'),
         (lambda s, x: s.absent(x), 'does not take images'),
         (lambda s, x: s.net(x).softmax(1), 'returns probabilities'),
+        (lambda s, x: s.net(x)[:, :1], 'one number for each image'),
         (
             lambda s, x: s.net(x + torch.randn_like(x)),
             'something else of the same images .* F.dropout',

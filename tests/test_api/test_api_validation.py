@@ -125,12 +125,48 @@ def test_grey_arrays_of_another_size():
         ((np.zeros(144), 0), 'Images of val should be .* 1 dimensions'),
         ((np.full((12, 12), 300), 0), 'within 0..255, but one is within 300'),
         (('a.png', 0), 'Images of val should be .* but got a str'),
+        # Bytes of other channels, and what Pillow would clip to 8 bits.
+        ((np.zeros((12, 12, 3), np.uint8), 0), 'is .12, 12, 3., but image_sh'),
+        ((np.zeros((1, 24, 24), np.uint8), 0), 'is .1, 24, 24., but image_s'),
+        ((Image.new('I', (12, 12), 300), 0), 'but one is within 300..300'),
+        ((Image.new('F', (12, 12), torch.nan), 0), 'has NaN or Inf'),
     ],
 )
 def test_other_items(item, message):
     with lend(val=[item] * 3):
         with pytest.raises((TypeError, ValueError), match=message):
             LentImages('val', (1, 12, 12), [0], [255])[0]
+
+
+def test_pictures_of_many_bits():
+    """Of 16, as bright as they were; of floats, as arrays of them."""
+    deep = np.full((12, 12), 100 * 257, np.uint16)
+    for image in (deep, np.full((12, 12), 100 / 255, np.float32)):
+        with lend(val=[(Image.fromarray(image), 0)]):
+            found = LentImages('val', (1, 12, 12), [0], [255])[0]['inputs']
+        assert (found.float() - 100).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize('channels', [2, 5])
+@pytest.mark.parametrize('size', [12, 24])
+def test_images_of_many_channels(channels, size):
+    """Pillow scales some; a folder has none."""
+    image = np.zeros((size, size, channels), np.uint8)
+    for item in (image, Image.new('RGB', (12, 12))):
+        with lend(val=[(item, 0)]):
+            found = LentImages('val', (channels, 12, 12), [0], [255])
+            if item is image and (channels == 2 or size == 12):
+                assert found[0]['inputs'].shape == (channels, 12, 12)
+                continue
+            with pytest.raises(ValueError, match='An image of val is .*, but'):
+                found[0]
+
+
+@pytest.mark.parametrize('label', [-1, 3])
+def test_labels_beyond_the_classes(label, teacher, net, call):
+    items = [(torch.zeros(1, 12, 12), each) for each in (1, label)]
+    with pytest.raises(ValueError, match=f'val has the label {label}, but'):
+        call(teacher, net(4), val=items)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +207,8 @@ def test_pictures_of_any_kind_and_size(tmp_path):
         0,
         0,
     ]
+    with pytest.raises(ValueError, match='are read as grey or RGB, but the'):
+        FolderImages(str(tmp_path), (4, 8, 8))
     grey = FolderImages(str(tmp_path), (1, 8, 8), classes=['dog', 'cat'])
     assert [int(each['data_samples'].gt_label) for each in grey] == [1, 0]
     assert grey[1]['inputs'].unique().tolist() == [100]

@@ -283,6 +283,18 @@ def test_files_of_others_are_kept(name, teacher, net, call, tmp_path):
     assert path.read_text() == 'mine'
 
 
+@pytest.mark.parametrize('name', ['work_dir', 'val', 'init_bank'])
+def test_the_folder_of_the_user(
+    name, teacher, net, call, tmp_path, monkeypatch
+):
+    """As with weights, whose files may have it, too."""
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'here').mkdir()
+    (tmp_path / 'here/a.pth').write_text('not of distill()')
+    with pytest.raises((OSError, ValueError), match=f'{tmp_path}/here'):
+        call(teacher, net(4), **{name: '~/here'})
+
+
 def test_a_plan_writes_nothing_on_any_device(
     teacher, net, call, tmp_path, capsys, monkeypatch
 ):
@@ -426,8 +438,12 @@ def test_a_class_of_the_program_itself(teacher, call, forked):
         dict(
             method='plain',
             image_shape=(1, 9, 22),
-            loss_weights=dict(adv=1, bn=0, kd=0, feature=2),
-            augment=dict(padding=1),
+            # Numbers and texts as NumPy has them.
+            loss_weights=dict(adv=np.float32(1), bn=0, kd=0, feature=2),
+            augment=dict(padding=np.int64(1)),
+            seed=np.int64(0),
+            schedule=dict(TINY, batch=np.int64(8)),
+            classes=[*np.array(['a', 'b', 'c'])],
         ),
         dict(
             loss_weights=dict(ce=0, csd=1),
@@ -647,6 +663,13 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(loss_weights=dict(bm=1)), "loss_weights has 'bm'"),
         (dict(loss_weights=dict(fature=1)), "mean 'feature'"),
         (dict(loss_weights=dict(bn=-1)), "'bn'.* should be a number, 0"),
+        (dict(loss_weights=dict(kd=float('inf'))), "'kd'.* should be a numb"),
+        (
+            dict(loss_weights=dict(oh=0, bn=0, csd=0)),
+            'loss_weights=.* all losses of the images',
+        ),
+        # Of grey images, no feature is compared.
+        (dict(loss_weights=dict(ce=0, kd=0)), 'all losses of the student'),
         (dict(aux_task='channels'), "aux_task='channels' does not fit"),
         (dict(aux_task='jigsaw'), "aux_task='jigsaw' is none"),
         (dict(augment='flip'), 'augment should be "auto"'),
