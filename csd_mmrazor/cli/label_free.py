@@ -65,7 +65,13 @@ from ..engine.student_choice import (
 from ..models.synthesizers import Networks
 from ..models.utils import logits_of
 from ..utils import write_file
-from ..utils.accuracy import RECOGNISED, Student, fit_accuracy, left_out
+from ..utils.accuracy import (
+    FITS,
+    RECOGNISED,
+    Student,
+    fit_accuracy,
+    left_out,
+)
 from ..utils.alone import check_alone
 from ..version import __version__
 from .compare import git_commit
@@ -101,6 +107,16 @@ Given = Tuple[Dict[str, Any], Dict[str, str]]
 _TEACHER = 'teacher.'
 # Real images by which a student is tested, at most, from all over.
 _TESTED = 2000
+# What parts of a list are, and how they are written.
+_KINDS = dict(
+    seeds=(list, '[0, 1]'),
+    variants=(dict, '{NAME: {}}'),
+    options=(dict, '{KEY: VALUE}'),
+    teacher=(dict, '{config: FILE, checkpoint: NAME}'),
+)
+_KINDS_OF_TASK = {**_KINDS, 'variants': (list, '[NAME]')}
+# Tasks that the estimate is fitted on and measured by, at least.
+_FEWEST_TASKS = 4
 
 
 class TruthHook(Hook):
@@ -210,6 +226,9 @@ def read_tasks(
         raise ValueError(f'{path} names no tasks: write {shape}.')
     known = {'config', 'options', 'teacher', 'seeds', 'variants'}
     unknown = set(plan) - {'tasks', 'seeds', 'variants'}
+    _check_kinds(plan, path, _KINDS)
+    for each in (plan.get('variants') or {}).values():
+        _check_kinds(dict(options=each), f'A variant of {path}', _KINDS)
     for name, task in tasks.items():
         if not isinstance(task, dict) or 'config' not in task:
             raise ValueError(
@@ -217,6 +236,7 @@ def read_tasks(
                 f'{shape}.'
             )
         unknown |= set(task) - known
+        _check_kinds(task, f'Task {name} of {path}', _KINDS_OF_TASK)
         teacher = task.get('teacher')
         if teacher and not {'config', 'checkpoint'} <= set(teacher):
             raise ValueError(
@@ -237,7 +257,7 @@ def read_tasks(
         )
     variants = plan.get('variants') or {'': {}}
     for name, task in tasks.items():
-        lacking = {*task.get('variants', [])} - {*variants}
+        lacking = {*(task.get('variants') or [])} - {*variants}
         if lacking:
             raise ValueError(
                 f'Task {name} of {path} has the variants '
@@ -259,9 +279,22 @@ def read_tasks(
         )
         for name, task in tasks.items()
         if name in (only or tasks)
-        for variant in task.get('variants', variants)
-        for seed in task.get('seeds', plan.get('seeds') or [0])
+        for variant in task.get('variants') or variants
+        for seed in task.get('seeds') or plan.get('seeds') or [0]
     ]
+
+
+def _check_kinds(
+    part: Dict[str, Any], where: str, kinds: Dict[str, Tuple[type, str]]
+) -> None:
+    """Check that lists and dicts of a list are such; None is none."""
+    for name, (kind, text) in kinds.items():
+        value = part.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(
+                f'{where}: {name} should be as in {text}, but got '
+                f'{value!r:.100}.'
+            )
 
 
 def given_options(args: argparse.Namespace, of_teachers: bool) -> Given:
@@ -477,6 +510,12 @@ def summary(rows: Sequence[Row]) -> List[str]:
             f'{correlation} |'
         )
     students = students_of(rows, 'held_out')
+    tasks = min(
+        len({s.task for s in students_of(rows, images)}) for images in FITS
+    )
+    if tasks < _FEWEST_TASKS:
+        what = f'{_FEWEST_TASKS} tasks or more'
+        return [*lines, '', f'An estimate takes {what}; these are of {tasks}.']
     lines += [
         '',
         '| task left out | students | accuracy, % | error, points | within |',
@@ -488,7 +527,7 @@ def summary(rows: Sequence[Row]) -> List[str]:
             f'| {task} | {found.students} | {min(top1):.0f} to '
             f'{max(top1):.0f} | {found.error:.1f} | {found.covered:.0f} % |'
         )
-    for images in ('held_out', 'seen'):
+    for images in FITS:
         fit = fit_accuracy(students_of(rows, images))
         values = ', '.join(
             f'{value:.4g}' if isinstance(value, float) else str(value)

@@ -78,6 +78,20 @@ def test_runs_and_students():
     assert [s.top1 for s in found] == [50, 55]
 
 
+@pytest.mark.parametrize('tasks', ['a', 'abc', 'abcd'])
+def test_the_estimate_takes_some_tasks(tasks):
+    """The rules are told of any; --tasks may leave one."""
+    sure = dict(held_out_confident='50', seen_confident='60')
+    rows = [dict(r, task=task, **sure) for task in tasks for r in ROWS]
+    lines = label_free.summary(rows)
+    assert lines[2].startswith('| `')
+    is_told = lines[-1] == (
+        f'An estimate takes 4 tasks or more; these are of {len(tasks)}.'
+    )
+    assert is_told == (len(tasks) < 4)
+    assert any('Fit(' in line for line in lines) != is_told
+
+
 @pytest.fixture
 def listed(tiny_config, tmp_path, monkeypatch):
     """Run the tool on a list of one tiny task."""
@@ -159,6 +173,16 @@ def test_the_rows_of_a_run(listed, tmp_path):
             'variants: {v: {}}\ntasks: {a: {config: c, variants: [w]}}',
             'Task a of .* the variants w, .* it has v',
         ),
+        ('seeds: 3\ntasks: {a: {config: c}}', r'seeds should be .*, .* 3\.'),
+        ('variants: [v]\ntasks: {a: {config: c}}', 'variants should be as'),
+        (
+            'variants: {v: 1}\ntasks: {a: {config: c}}',
+            'A variant of .* options',
+        ),
+        ('tasks: {a: {config: c, seeds: 1}}', 'Task a of .* seeds should be'),
+        ('tasks: {a: {config: c, variants: v}}', 'Task a of .* variants sh'),
+        ('tasks: {a: {config: c, options: [1]}}', 'Task a of .* options sh'),
+        ('tasks: {a: {config: c, teacher: c.py}}', 'Task a of .* teacher sh'),
     ],
 )
 def test_lists_that_are_none(tmp_path, text, message):
