@@ -228,14 +228,24 @@ def arguments_of(args: argparse.Namespace) -> Dict[str, Any]:
         if found[name] is not None:
             found[name] = _listed(found[name])
     if args.classes is not None:
-        names = _listed(args.classes)
-        is_number = len(names) == 1 and isinstance(names[0], int)
-        found['classes'] = names[0] if is_number else [*map(str, names)]
+        is_number = args.classes.strip().isdecimal()
+        found['classes'] = (
+            int(args.classes) if is_number else _names(args.classes)
+        )
     return found
 
 
+def _names(text: str) -> List[str]:
+    """Names as folders have them: 01 and true are none but texts."""
+    parts = [part.strip() for part in text.split(',')]
+    is_quoted = [len(p) > 1 and p[0] == p[-1] and p[0] in '\'"' for p in parts]
+    return [p[1:-1] if q else p for p, q in zip(parts, is_quoted)]
+
+
 def _listed(text: str) -> List[Any]:
-    return [parse_value(part) for part in text.split(',')]
+    """Numbers, in brackets or without."""
+    value = parse_value(text)
+    return [*value] if isinstance(value, (list, tuple)) else [value]
 
 
 def main() -> None:

@@ -1,9 +1,14 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import argparse
+import re
 import sys
+from os.path import expanduser
 from typing import Any, List, NoReturn, Optional, Sequence, Tuple
 
 from ..utils.suggestions import closest, did_you_mean
+
+# At the start of a word, or of the value of an option.
+_HOME = re.compile(r'(?<![^=])~(?=/)')
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,8 +29,15 @@ class Parser(argparse.ArgumentParser):
         args: Optional[Sequence[str]] = None,
         namespace: Optional[argparse.Namespace] = None,
     ) -> Tuple[argparse.Namespace, List[str]]:
-        """As ``argparse`` does; keeps what was given."""
-        self._given = list(sys.argv[1:] if args is None else args)
+        """As ``argparse`` does; keeps what was given.
+
+        A ``~/`` at the start of a path is the user's folder, which shells do
+        not say behind ``--option=``.
+        """
+        given = sys.argv[1:] if args is None else args
+        self._given = [
+            _HOME.sub(lambda _: expanduser('~'), word) for word in given
+        ]
         return super().parse_known_args(self._given, namespace)
 
     def error(self, message: str) -> NoReturn:

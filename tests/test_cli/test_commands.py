@@ -22,6 +22,11 @@ LEAST = ('--teacher', 'a.py:Net', '--student', 'b.py:Net', '--image-shape')
         (('--mean', '33', '--std', '78'), dict(mean=[33], std=[78])),
         (('--classes', '10'), dict(classes=10)),
         (('--classes', 'cat,dog,7'), dict(classes=['cat', 'dog', '7'])),
+        # Names of folders mean nothing else.
+        (('--classes', '01,02'), dict(classes=['01', '02'])),
+        (('--classes', 'true, 1e5'), dict(classes=['true', '1e5'])),
+        (('--classes', '"a b","7"'), dict(classes=['a b', '7'])),
+        (('--mean', '[.1, .2]', '--std', '(3)'), dict(mean=[0.1, 0.2])),
         (('--no-augment',), dict(augment=None)),
         (
             ('--augment', 'padding=2', 'flip_prob=0'),

@@ -43,6 +43,17 @@ def test_nothing_is_meant(given, capsys):
     assert 'mean' not in capsys.readouterr().err
 
 
+def test_the_folder_of_the_user(monkeypatch):
+    """Shells do not say it in all places."""
+    monkeypatch.setenv('HOME', '/h')
+    given = ['--budget=~/a', '--image-shape', '~/b']
+    found = parser().parse_args(given)
+    assert (found.budget, found.image_shape) == ('/h/a', '/h/b')
+    given = ['--budget=a~/b', '--image-shape', 'a/~/b']
+    found = parser().parse_args(given)
+    assert (found.budget, found.image_shape) == ('a~/b', 'a/~/b')
+
+
 def test_every_command_has_it():
     for path in (ROOT / 'csd_mmrazor/cli').glob('*.py'):
         text = path.read_text(encoding='utf-8')
