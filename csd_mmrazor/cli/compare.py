@@ -297,6 +297,15 @@ def read_rows(path: Path) -> List[Dict]:
     """
     if not path.exists():
         return []
+    try:
+        return _read_rows(path)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f'{path} is no table of results: {error}. Choose another --out.'
+        ) from error
+
+
+def _read_rows(path: Path) -> List[Dict]:
     with path.open(newline='', encoding='utf-8') as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []

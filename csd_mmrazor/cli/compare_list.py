@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import (
     Any,
     Dict,
-    Hashable,
     List,
     NamedTuple,
     NoReturn,
@@ -19,11 +18,11 @@ from typing import (
     Tuple,
 )
 
-import yaml
 from mmengine.config import Config
 
 from ..utils.arguments import NoneType, check_value, fits
 from ..utils.error_text import named_error
+from ..utils.plain_yaml import parse_yaml
 from . import config as config_tools
 from .errors import USER_ERRORS
 from .options import parse_value
@@ -105,24 +104,6 @@ def _without_place(text: str, value: object) -> str:
     folder, _, name = path.rpartition('/')
     digest = hashlib.sha256(folder.encode()).hexdigest()[:8]
     return text.replace(value, f'.../{digest}/{name}')
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a name that stands twice, of which YAML keeps the last."""
-
-    def construct_mapping(
-        self, node: yaml.MappingNode, deep: bool = False
-    ) -> Dict[Hashable, Any]:
-        names = [self.construct_object(key) for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None,
-                    None,
-                    f'{name} is there twice',
-                    node.start_mark,
-                )
-        return super().construct_mapping(node, deep)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -248,12 +229,12 @@ def _read_plan(path: str) -> Dict[str, Any]:
     """What a list says, checked."""
     try:
         text = Path(path).read_text(encoding='utf-8')
-        plan = yaml.load(text, _Loader)
+        plan = parse_yaml(text)
     except OSError as error:
         raise type(error)(
             error.errno, f'{error.strerror}. The list cannot be read', path
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f'{path} is not a list in YAML: {error}') from error
     methods = plan.get('methods') if isinstance(plan, dict) else None
     if not isinstance(methods, dict) or not methods:

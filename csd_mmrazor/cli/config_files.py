@@ -2,6 +2,7 @@
 import ast
 import difflib
 import re
+import traceback
 from contextlib import suppress
 from copy import deepcopy
 from importlib.metadata import PackageNotFoundError
@@ -11,6 +12,9 @@ from typing import Collection, Iterator, Optional, Set, Tuple, Union
 from mmengine.config import Config
 from mmengine.fileio import load
 
+from ..utils.error_text import named_error
+from ..utils.files import parse_json
+from ..utils.plain_yaml import parse_yaml
 from .sections import check_names
 
 # Sections of tests, test_*, that have a counterpart of validation, val_*.
@@ -31,8 +35,9 @@ def read_config(path: Union[str, Path]) -> Config:
     Raises:
         FileNotFoundError: If it or one of its bases does not exist; names
             those that do.
-        ValueError: If it is not Python in UTF-8, has a name twice in one
-            dict, the first of which would be lost, or a misspelt section.
+        ValueError: If it is no Python, JSON or YAML in UTF-8, raises an error
+            itself, has a name twice in one dict, the first of which would be
+            lost, or a misspelt section.
     """
     if '::' in str(path) and not Path(path).is_file():
         path = _installed(str(path))
@@ -55,6 +60,12 @@ def read_config(path: Union[str, Path]) -> Config:
         raise FileNotFoundError(
             _missing(_named_by(error), f'{path} inherits a config, but')
         ) from error
+    except (OSError, ImportError, ValueError, KeyError):
+        raise  # which say what is wrong
+    except Exception as error:  # whatever its statements do
+        raise ValueError(f'{_place(error, path)}: {named_error(error)}') from (
+            error
+        )
     used = {name for item in files.items() for name in _used(*item)}
     check_names(cfg, used)
     apart = _tested_apart(str(path), cfg)
@@ -148,15 +159,35 @@ def _installed(name: str) -> str:
 def _files(path: str) -> Iterator[Tuple[str, str]]:
     """The text of a config and of its bases, those of bases too, by path."""
     try:
-        yield path, Path(path).read_text(encoding='utf-8')
+        text = Path(path).read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b'\n') + 1
         raise ValueError(
             f'The config {path} is not in UTF-8, from line {line} on: save it '
             'with that encoding.'
         ) from error
+    if not path.endswith('.py'):
+        _check_data(path, text)
+    yield path, text
     for base in Config._get_base_files(path):
         yield from _files(Config._get_cfg_path(base, path)[0])
+
+
+def _check_data(path: str, text: str) -> None:
+    """Check a config that is no Python, before MMEngine reads it."""
+    is_json = path.endswith('.json')
+    try:
+        found = parse_json(text, 100) if is_json else parse_yaml(text)
+    except ValueError as error:
+        raise ValueError(
+            f'The config {path} is no {"JSON" if is_json else "YAML"}, or not '
+            f'of a kind that can be read: {error}.'
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(
+            f'The config {path} should have sections by their names, but has '
+            f'{found!r:.100}.'
+        )
 
 
 def _used(path: str, text: str) -> Iterator[str]:
@@ -171,6 +202,16 @@ def _used(path: str, text: str) -> Iterator[str]:
                 isinstance(node.ctx, ast.Load) or '.mim' in Path(path).parts
             ):
                 yield node.id
+
+
+def _place(error: Exception, path: str) -> str:
+    """The line of a config, or of one of its bases, that raised an error."""
+    lines = [
+        f'{frame.filename}, line {frame.lineno}'
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.name == '<module>' and 'mmengine' not in frame.filename
+    ]
+    return lines[-1] if lines else f'{path} cannot be read as a config'
 
 
 def _missing(path: Path, what: str) -> str:

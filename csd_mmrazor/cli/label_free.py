@@ -43,7 +43,6 @@ import mmengine
 import numpy as np
 import torch
 import torch.nn as nn
-import yaml
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -73,6 +72,7 @@ from ..utils.accuracy import (
     left_out,
 )
 from ..utils.alone import check_alone
+from ..utils.plain_yaml import parse_yaml
 from ..version import __version__
 from .compare import git_commit
 from .config import merge_options
@@ -219,13 +219,16 @@ def read_tasks(
         ValueError: If the list makes no sense, or has no such task; says
             where.
     """
-    plan = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    try:
+        plan = parse_yaml(Path(path).read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path} is not a list in YAML: {error}') from error
     shape = 'tasks: {NAME: {config: FILE, options: {}, teacher: {}}}'
     tasks = plan.get('tasks') if isinstance(plan, dict) else None
     if not isinstance(tasks, dict) or not tasks:
         raise ValueError(f'{path} names no tasks: write {shape}.')
     known = {'config', 'options', 'teacher', 'seeds', 'variants'}
-    unknown = set(plan) - {'tasks', 'seeds', 'variants'}
+    unknown = set(map(str, plan)) - {'tasks', 'seeds', 'variants'}
     _check_kinds(plan, path, _KINDS)
     for each in (plan.get('variants') or {}).values():
         _check_kinds(dict(options=each), f'A variant of {path}', _KINDS)
@@ -235,7 +238,7 @@ def read_tasks(
                 f'Task {name} of {path} is {task!r:.100}, but should be as in '
                 f'{shape}.'
             )
-        unknown |= set(task) - known
+        unknown |= set(map(str, task)) - known
         _check_kinds(task, f'Task {name} of {path}', _KINDS_OF_TASK)
         teacher = task.get('teacher')
         if teacher and not {'config', 'checkpoint'} <= set(teacher):
@@ -354,8 +357,11 @@ def read_rows(path: Path) -> List[Row]:
     """Rows of a CSV file, if it is there."""
     if not path.is_file():
         return []
-    with open(path, encoding='utf-8', newline='') as file:
-        rows = [*csv.DictReader(file)]
+    try:
+        with open(path, encoding='utf-8', newline='') as file:
+            rows = [*csv.DictReader(file)]
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f'{path} is no table of rows: {error}.') from error
     if rows and set(rows[0]) != set(COLUMNS):
         raise ValueError(f'{path} has other columns than these runs.')
     return rows

@@ -8,7 +8,7 @@ import socket
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Union
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 try:
     import fcntl
@@ -112,17 +112,40 @@ def parse_json(text: str, deepest: int = 9) -> Any:
             to 9.
 
     Raises:
-        ValueError: If it is no JSON, or nested too deeply.
+        ValueError: If it is no JSON, has a name twice in one object, or is
+            nested too deeply.
+    """
+    # The parser recurses without a limit of its own: it would crash.
+    check_depth(text, deepest)
+    return json.loads(text, object_pairs_hook=_each_once)
+
+
+def check_depth(text: str, deepest: int) -> None:
+    """Check how many brackets are within each other, but for strings.
+
+    Args:
+        text (str): Of JSON or the like.
+        deepest (int): How many may be.
+
+    Raises:
+        ValueError: If there are more.
     """
     depth = 0
-    # The parser recurses without a limit of its own: it would crash. What is
-    # in strings does not count.
     bare = re.sub(r'"(?:[^"\\]|\\.)*"?', '', text, flags=re.DOTALL)
     for bracket in re.findall(r'[][{}]', bare):
         depth += 1 if bracket in '[{' else -1
         if depth > deepest:
             raise ValueError('nested too deeply')
-    return json.loads(text)
+
+
+def _each_once(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    """An object, of whose names JSON would keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'{twice!r:.100} is there twice')
+    return found
 
 
 def read_object(path: Union[str, Path]) -> Dict[str, Any]:

@@ -616,10 +616,12 @@ def test_rows_of_others_are_kept(tmp_path, main, monkeypatch):
         ('method,seed,top1\na,0,1,2\n', 'line 2, is no row of results'),
         ('method,seed,top1\na,0,90 %\n', "is no row of results: .*'90 %'"),
         ('', 'it has no method and no seed and no top1'),
+        ('a' * 200_000, 'a.csv is no table of results: field larger'),
+        ('method,\udcff', 'a.csv is no table of results: .*utf-8'),
     ],
 )
 def test_tables_that_are_none(tmp_path, content, message):
-    (tmp_path / 'a.csv').write_text(content)
+    (tmp_path / 'a.csv').write_text(content, errors='surrogateescape')
     with pytest.raises(ValueError, match=message):
         compare.read_rows(tmp_path / 'a.csv')
 

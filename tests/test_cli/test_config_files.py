@@ -99,3 +99,39 @@ def test_two_parts_of_one_name(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         load(path)
+
+
+@pytest.mark.parametrize(
+    'name, text, message',
+    [
+        ('a.yaml', 'model: [1, 2\nb: }', r'a.yaml is no YAML.*line 1'),
+        ('a.yml', 'model: 1\nmodel: 2', 'a.yml is no YAML.*model is there tw'),
+        ('a.yaml', 'a: !!python/name:os.system', 'a.yaml is no YAML.*os.syst'),
+        ('a.yaml', '[' * 100_000, 'a.yaml is no YAML.*nested too deeply'),
+        ('a.yaml', '', r'a.yaml should have sections .* but has None'),
+        ('a.json', '{"a": 1,}', 'a.json is no JSON.*line 1 column 9'),
+        ('a.json', '{"a": {"b": 1, "b": 2}}', "no JSON.*'b' is there twice"),
+        ('a.json', '[' * 100_000, 'a.json is no JSON.*nested too deeply'),
+        (
+            'a.json',
+            '[1, 2]',
+            r'json should have sections .* but has \[1, 2]',
+        ),
+        ('a.py', 'a = 1\nb = c', "a.py, line 2: NameError: name 'c' is not"),
+        ('a.py', 'a = [1][2]', 'a.py, line 1: IndexError'),
+        ('a.py', "_base_ = 'b.py'\na = _base_.c", 'a.py, line 2: Attribute'),
+        ('a.py', '_base_ = 5', 'a.py cannot be read as a config: TypeError'),
+    ],
+)
+def test_what_cannot_be_read(tmp_path, name, text, message):
+    (tmp_path / 'b.py').write_text('model = dict()')
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=f'(?s){message}'):
+        read_config(tmp_path / name)
+
+
+def test_what_mmengine_dumps_is_read(tmp_path):
+    (tmp_path / 'b.yaml').write_text('a: !!python/tuple [1, 2]')
+    (tmp_path / 'a.json').write_text('{"_base_": "b.yaml", "model": {"b": 3}}')
+    cfg = read_config(tmp_path / 'a.json')
+    assert cfg._cfg_dict.to_dict() == dict(a=(1, 2), model=dict(b=3))

@@ -173,6 +173,9 @@ def test_the_rows_of_a_run(listed, tmp_path):
             'variants: {v: {}}\ntasks: {a: {config: c, variants: [w]}}',
             'Task a of .* the variants w, .* it has v',
         ),
+        ('tasks: [', 'is not a list in YAML'),
+        ('tasks: {a: {config: c}}\ntasks: {}', 'tasks is there twice'),
+        ('tasks: {a: {config: c}}\n2: 3\nb: 4', 'has 2, b, which means noth'),
         ('seeds: 3\ntasks: {a: {config: c}}', r'seeds should be .*, .* 3\.'),
         ('variants: [v]\ntasks: {a: {config: c}}', 'variants should be as'),
         (
@@ -207,6 +210,13 @@ def test_tasks_have_seeds_and_variants_of_their_own(tmp_path):
     assert [r['task'] for r in label_free.read_tasks(path, ['b'])] == ['b']
     with pytest.raises(ValueError, match='--tasks: .* no c; it has a, b'):
         label_free.read_tasks(path, ['a', 'c'])
+
+
+@pytest.mark.parametrize('content', [b'a,\xff\n', b'a' * 200_000])
+def test_what_is_no_table(content, tmp_path):
+    (tmp_path / 'a.csv').write_bytes(content)
+    with pytest.raises(ValueError, match='a.csv is no table of rows'):
+        label_free.read_rows(tmp_path / 'a.csv')
 
 
 class NoRunner:

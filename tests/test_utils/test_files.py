@@ -140,6 +140,7 @@ def test_a_file_that_another_node_swept_away_is_written_again(
     [
         (b'{"a": 1}', dict(a=1)),
         (b'[1]', {}),
+        (b'{"a": 1, "a": 1}', {}),
         (b'{"a": ', {}),
         (b'\xff', {}),
         (b'[' * 100_000, {}),
