@@ -19,6 +19,7 @@ from csd_mmrazor.engine.hooks import (
     AgreementHook,
     loop_checks,
 )
+from csd_mmrazor.engine.hooks.agreement_hook import updates_of
 from csd_mmrazor.engine.student_choice import choose, parse_rule
 from csd_mmrazor.export import find_checkpoint
 from csd_mmrazor.report import write_report
@@ -594,6 +595,18 @@ def test_fresh_images_need_what_makes_them(unvalidated, tmp_path, name, value):
     runner = Runner.from_cfg(cfg)
     with pytest.raises(ValueError, match=f'{name}=fresh.* no SynthesisHook'):
         runner.train()
+
+
+@pytest.mark.parametrize('steps', [1, 50, 51, 99, 149, 1000])
+def test_what_the_mean_remembers(steps, unvalidated):
+    """A tenth of its updates, however many an epoch has."""
+    updates, hook = updates_of(steps), AgreementHook()
+    assert min(steps, 25) <= len(updates) <= 50
+    assert updates[0] == 0 and updates[-1] + updates.step >= steps
+    runner = Some(hooks=[], model=unvalidated().model, max_epochs=20)
+    runner.train_dataloader = range(steps)
+    hook._start_mean(runner)
+    assert hook._mean.momentum == pytest.approx(0.5 / len(updates))
 
 
 @pytest.mark.parametrize(

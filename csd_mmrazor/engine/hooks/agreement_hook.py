@@ -185,11 +185,11 @@ class AgreementHook(Hook):
         outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Take the student into the running mean."""
-        if isinstance(self._mean, RunningMean):
-            steps = len(runner.train_dataloader)
-            if batch_idx % max(steps // _UPDATES, 1) == 0:
-                student = Networks.from_algorithm(runner.model).student
-                self._mean.update_parameters(student)
+        if isinstance(self._mean, RunningMean) and (
+            batch_idx in updates_of(len(runner.train_dataloader))
+        ):
+            student = Networks.from_algorithm(runner.model).student
+            self._mean.update_parameters(student)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Measure the students, keep the best, and stop if none is better."""
@@ -316,8 +316,8 @@ class AgreementHook(Hook):
                 self._mean = Networks.from_algorithm(averaged).student
                 return
         student = Networks.from_algorithm(runner.model).student
-        steps = len(runner.train_dataloader)
-        updates = runner.max_epochs * min(steps, _UPDATES)
+        each = len(updates_of(len(runner.train_dataloader)))
+        updates = runner.max_epochs * each
         share = min(1 / max(_REMEMBERED * updates, 2), 0.5)
         self._mean = RunningMean(student, share)
         if self._loaded:
@@ -508,6 +508,11 @@ class AgreementHook(Hook):
             for path in found
             if _epoch_of(path) and own_file(runner.work_dir, path.name)
         ]
+
+
+def updates_of(steps: int) -> range:
+    """The steps of an epoch that are taken into the running mean."""
+    return range(0, steps, max(-(-steps // _UPDATES), 1))
 
 
 def _epoch_of(path: Path) -> int:
