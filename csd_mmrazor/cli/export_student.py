@@ -14,6 +14,7 @@ from ..export import (
     notes,
     read_run_config,
 )
+from ..utils import read_object
 from ..utils.alone import check_alone
 from .config_files import read_config
 from .errors import concise_errors
@@ -98,15 +99,21 @@ def check_free(out: str, *others: Optional[str]) -> None:
     path = Path(out)
     if not path.name:
         raise ValueError(f'OUT.pth should be the name of a file: {out!r}.')
+    wanted = [Path(other) for other in others if other]
     if is_export(path):
-        return
-    beside = (
-        path.with_suffix('.json'),
-        path.with_suffix('.py'),
-        path.with_suffix('.safetensors'),
-        path.with_name(f'{path.stem}_mmpretrain.pth'),
-    )
-    for each in (path, *beside, *(Path(o) for o in others if o)):
+        told = read_object(path.with_suffix('.json'))
+        parts = (told.get(key) for key in ('onnx', 'program'))
+        known = [part.get('file') for part in parts if isinstance(part, dict)]
+        wanted = [each for each in wanted if each.name not in known]
+    else:
+        wanted += [
+            path,
+            path.with_suffix('.json'),
+            path.with_suffix('.py'),
+            path.with_suffix('.safetensors'),
+            path.with_name(f'{path.stem}_mmpretrain.pth'),
+        ]
+    for each in wanted:
         if each.exists():
             raise ValueError(
                 f'{each} is there, and is no exported student: it would be '

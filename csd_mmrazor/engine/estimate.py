@@ -95,7 +95,8 @@ class Estimate(NamedTuple):
             f'{self.images} image{"s" * (self.images != 1)} in the end, '
             f'{_size(self.bank_bytes)} of disk for the bank and '
             f'{_size(self.checkpoint_bytes)} for checkpoints, {self.memory}.',
-            f'To make it fit: {levers}.',
+            # Of a run that is over, nothing takes any time.
+            *([f'To make it fit: {levers}.'] if levers else []),
         ]
 
 

@@ -42,6 +42,9 @@ def test_times_and_levers():
     assert ', 1 round to make, 1 image in the end, ' in first
     assert 'initial takes 2 h' in second and 'init_rounds' in second
     assert 'synthesis takes 60 min' in second and 'student' not in second
+    # Of a run that is over.
+    (first,) = found._replace(units=dict.fromkeys(SECONDS, 0)).lines()
+    assert first.startswith('Estimate: 0 s on this machine')
 
 
 def the_hook(runner):

@@ -365,6 +365,16 @@ def test_nothing_but_an_export_is_overwritten(tmp_path):
     check_free(str(out))
     export_student(cfg, tmp_path / 'weights.pth', out)
     check_free(str(out))
+    # What is asked for besides may be of others, or of an earlier export.
+    mine = tmp_path / 'mine.onnx'
+    check_free(str(out), str(mine))
+    mine.touch()
+    with pytest.raises(ValueError, match='mine.onnx is there, and is no'):
+        check_free(str(out), None, str(mine))
+    told = json.loads((tmp_path / 'out.json').read_text())
+    told.update(onnx=dict(file='mine.onnx'))
+    (tmp_path / 'out.json').write_text(json.dumps(told))
+    check_free(str(out), str(mine))
 
 
 def test_what_cannot_be_exported(tmp_path):
