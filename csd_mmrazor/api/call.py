@@ -54,7 +54,7 @@ from .config import (
 )
 from .isolation import isolated
 from .networks import Network, Traced, copied, get_network, proven, trace
-from .pruned import pruned_places
+from .pruned import pruned_places, share_of_zeros
 from .quiet_runner import QuietRunner
 from .schedule import (
     PLANNED,
@@ -85,6 +85,9 @@ CONFIG, RECORD = 'config.py', 'distill.json'
 _HEAD = '# What distill() made of its arguments.'
 # What is noted of ``val``, beside its name.
 _VAL_IMAGES = 'images of val'
+# Share of weights that are 0 from which a student counts as pruned of single
+# weights.
+_SPARSE = 0.1
 # Share of the time that validation may take.
 _VALIDATING = 0.05
 
@@ -571,6 +574,12 @@ def distill(
         if record is None:
             for line in _about(networks, traced, inputs, val, chains, places):
                 tell(line)
+            if 'epochs' in (schedule or {}) and parsed != 'paper':
+                tell(
+                    'WARNING: epochs of schedule does nothing, since budget '
+                    'decides their number: schedule=dict(steps=...) sets how '
+                    'long each is, in proportion'
+                )
             tell(
                 'trial: some rounds and steps are timed to plan with, which '
                 'takes minutes for large networks or many images'
@@ -942,6 +951,14 @@ def _about(
             f'  it was pruned from the teacher: {len(places)} of its layers, '
             f'{places[0].layer} to {places[-1].layer}, are fitted to it '
             'before training; refit=False leaves them as they are'
+        )
+    zeros = share_of_zeros(networks['student'].module)
+    if zeros > _SPARSE and not chains:
+        lines.append(
+            f'WARNING: {100 * zeros:.0f} % of the weights of the student are '
+            '0, as if single weights were pruned. Training changes them, too, '
+            'and they do not stay 0; only channels that were removed do not '
+            'come back'
         )
     shape = 'x'.join(map(str, inputs.image_shape))
     lines.append(f'inputs: {shape}, {inputs.note}')

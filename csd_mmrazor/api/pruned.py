@@ -78,6 +78,19 @@ def is_part(student: nn.Module, teacher: nn.Module) -> bool:
     )
 
 
+def share_of_zeros(student: nn.Module) -> float:
+    """Share of the weights of layers that are 0, of layers that have others.
+
+    They are what pruning of single weights leaves, and not of new layers that
+    begin with zeros alone.
+    """
+    matrices = [value for value in student.parameters() if value.ndim > 1]
+    weights = [value for value in matrices if value.any()]
+    total = sum(value.numel() for value in weights)
+    zeros = sum(int((value == 0).sum()) for value in weights)
+    return zeros / max(total, 1)
+
+
 def _not_pruned(student: nn.Module, teacher: nn.Module) -> str:
     """Why shapes of weights are not those that pruning channels leaves."""
     mine, its = (

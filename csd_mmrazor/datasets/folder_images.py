@@ -276,11 +276,12 @@ def _items(given: Any) -> Any:
         and given.collate_fn is torch.utils.data.default_collate
     ):
         return inner
-    pairs = [
-        (image, label)
-        for batch in given
-        for image, label in zip(*_pair(batch))
-    ]
+    pairs: List[Tuple[Any, Any]] = []
+    for batch in given:
+        images, labels = _pair(batch)
+        # Loaders with batch_size=None may give items.
+        is_item = np.ndim(labels) == 0
+        pairs += [(images, labels)] if is_item else zip(images, labels)
     return _Listed(pairs, getattr(inner, 'classes', None))
 
 

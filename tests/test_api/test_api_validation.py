@@ -187,7 +187,14 @@ class Stream(IterableDataset):
         return iter([(torch.zeros(1, 12, 12), np.int64(n)) for n in (0, 1)])
 
 
-@pytest.mark.parametrize('wrap', [lambda stream: stream, DataLoader])
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda stream: stream,
+        DataLoader,
+        lambda stream: DataLoader(stream, batch_size=None),
+    ],
+)
 def test_a_stream(wrap):
     with lend(val=wrap(Stream())):
         found = LentImages('val', (1, 12, 12), [0], [255])

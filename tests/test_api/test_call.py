@@ -309,9 +309,12 @@ def test_a_plan_writes_nothing_on_any_device(
     monkeypatch.setattr(ImageSynthesizer, 'synthesize', note)
     beside = tmp_path / '.run_plan'
     beside.mkdir()
+    with torch.no_grad():
+        student.body[4].weight[:, ::2] = 0
+    epochs = dict(TINY, epochs=5)
     torch.set_default_device('meta')
     try:
-        call(teacher, student, budget=3, plan_only=True)
+        call(teacher, student, budget=3, plan_only=True, schedule=epochs)
         assert torch.empty(0).is_meta
     finally:
         torch.set_default_device(None)
@@ -320,6 +323,9 @@ def test_a_plan_writes_nothing_on_any_device(
     assert timed[-2:] == [(False, 10), (True, 10)]
     told = capsys.readouterr().out
     assert 0 < told.find('trial: some rounds') < told.find('plan: ')
+    # What will not be as it is given.
+    assert '% of the weights of the student are 0, as if single' in told
+    assert 'WARNING: epochs of schedule does nothing, since budget' in told
 
 
 def test_an_export_that_fails(teacher, net, call, monkeypatch):

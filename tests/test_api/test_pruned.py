@@ -11,7 +11,7 @@ from torch import nn
 
 from csd_mmrazor.api import trial
 from csd_mmrazor.api.networks import Network
-from csd_mmrazor.api.pruned import pruned_places
+from csd_mmrazor.api.pruned import pruned_places, share_of_zeros
 from csd_mmrazor.cli.distill import arguments_of, parse_args
 from csd_mmrazor.cli.run_source import Run
 
@@ -67,6 +67,20 @@ def test_by_default_what_has_weights_of_the_teacher(teacher, net):
     # Its own weights are new.
     assert not found(teacher, net(4))
     assert not found(teacher, nn.Linear(3, 3))
+
+
+def test_single_weights_that_were_pruned(teacher, net):
+    """They come back, unlike channels."""
+    student = deepcopy(teacher)
+    assert share_of_zeros(student) == share_of_zeros(nn.Flatten()) == 0
+    with torch.no_grad():
+        student.fc.weight[:, ::2] = 0
+    share = share_of_zeros(student)
+    sizes = [p.numel() for p in student.parameters() if p.ndim > 1]
+    assert share == student.fc.weight.numel() / 2 / sum(sizes)
+    with torch.no_grad():  # as of a new layer
+        student.fc.weight.zero_()
+    assert share_of_zeros(student) == 0
 
 
 @pytest.mark.parametrize(
