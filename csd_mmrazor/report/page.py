@@ -18,6 +18,8 @@ from .views import compared, duration, run_view
 if TYPE_CHECKING:
     import jinja2
 
+# How pages begin, of any release.
+_MARK, _HEAD = b'<meta name="generator" content="csd_mmrazor ', 2000
 _TEMPLATES = Path(__file__).with_name('templates')
 # Images of a page, of all its runs together.
 _MOST_IMAGES = 960
@@ -44,7 +46,7 @@ def write_report(
 
     Raises:
         ValueError: If there is no work dir, one is given twice, or the page
-            is to be no .html file.
+            is to be no .html file, or in the place of a file of others.
         FileNotFoundError: If a work dir holds no run.
         OSError: If the page cannot be written.
     """
@@ -69,9 +71,20 @@ def write_report(
             f'The report is written as FILE.html, but got {out}: give it that '
             'suffix.'
         )
+    if out.exists() and not _is_report(out):
+        raise ValueError(
+            f'{out} is there, and is no report of runs: it would be '
+            'overwritten. Choose another name, by --out FILE.html.'
+        )
     page = render([read_run(path) for path in paths])
     write_file(out, page.encode('utf-8', 'replace'))
     return out
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is a page that was written before."""
+    with open(path, 'rb') as file:
+        return _MARK in file.read(_HEAD)
 
 
 def render(runs: Sequence[RunFiles]) -> str:
