@@ -41,7 +41,7 @@ def list_image_folder(
     Raises:
         FileNotFoundError: If there are no images.
         ValueError: If there are folders of other classes, classes without
-            images, or files that are no images.
+            images or with the same name, or files that are no images.
     """
     names = []
     for path in sorted(Path(root).iterdir()):
@@ -53,6 +53,12 @@ def list_image_folder(
             raise ValueError(
                 f'{path} belongs to no class: put it in the folder of its '
                 f'class, {Path(root)}/<class>.'
+            )
+    for name in names if classes else ():
+        if [*classes].count(name) > 1:
+            raise ValueError(
+                f'Which label {Path(root, name)} has is not known, since '
+                f'classes has {name!r} twice: name each class once.'
             )
     limit = len(classes) if classes else num_classes
     labels = _labels(names, classes)
@@ -134,7 +140,8 @@ def digest_of_files(
 def list_pictures(root: Union[str, Path]) -> List[Path]:
     """All images below a folder, whatever its folders mean.
 
-    Notes (.txt, .csv, ...) and what is hidden are left out.
+    Links to folders are followed. Notes (.txt, .csv, ...) and what is hidden
+    are left out.
 
     Args:
         root (str | Path): The folder.
@@ -147,17 +154,27 @@ def list_pictures(root: Union[str, Path]) -> List[Path]:
         ValueError: If there are files that are no images.
     """
     found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith('.')]
+    # What each folder is in, so that links that lead back are not followed.
+    above = {str(root): {os.path.realpath(root)}}
+    for folder, folders, files in os.walk(str(root), followlinks=True):
+        known = above.pop(folder)
+        for name in [*folders]:
+            path = os.path.join(folder, name)
+            real = os.path.realpath(path)
+            if name.startswith('.') or real in known:
+                folders.remove(name)
+            else:
+                above[path] = known | {real}
         for name in files:
-            path = Path(folder, name)
-            suffix = path.suffix.lower()
+            picture = Path(folder, name)
+            suffix = picture.suffix.lower()
             if suffix in _SUFFIXES:
-                found.append(path)
+                found.append(picture)
             elif not name.startswith('.') and suffix not in _NOTES:
                 raise ValueError(
-                    f'{path} is not an image ({", ".join(sorted(_SUFFIXES))})'
-                    ': convert it, or move it elsewhere.'
+                    f'{picture} is not an image '
+                    f'({", ".join(sorted(_SUFFIXES))}): convert it, or move '
+                    'it elsewhere.'
                 )
     found = [path for path in found if not path.name.startswith('.')]
     if not found:

@@ -6,6 +6,7 @@ from mmengine.logging import MMLogger
 
 from csd_mmrazor.datasets.image_folder import (
     list_image_folder,
+    list_pictures,
     names_of_folders,
 )
 
@@ -79,6 +80,7 @@ NINE = [f'class{number}/1.png' for number in range(9)]
         (['0/1.png', '00/1.png', '1/1.png'], (2,), 'same number twice'),
         (['0/1.png', 'cat/1.png'], (2,), "are numbers and 'cat' is not"),
         (['a/1.png', 'z/1.png'], (None, ['a', 'b']), 'do not match a, b'),
+        (['a/1.png', 'b/1.png'], (None, [*'aba']), "classes has 'a' twice"),
         (['a/1.png', '1.png'], (1,), '1.png belongs to no class'),
         (['a/1.png', 'a/2.gif'], (1,), 'a/2.gif is not an image'),
         (['a/1.png', 'a/2.tiff'], (1,), 'a/2.tiff is not an image'),
@@ -167,3 +169,16 @@ def test_no_images_at_all(tmp_path, args):
     fill(tmp_path, 'a/notes.txt')
     with pytest.raises(FileNotFoundError, match='There are no images in'):
         list_image_folder(tmp_path, *args)
+
+
+def test_links_are_followed_but_not_round(tmp_path):
+    """Images without labels may lie in any folders."""
+    fill(tmp_path / 'elsewhere', 'b/1.png', 'b/c/2.png')
+    fill(tmp_path / 'root', 'a/3.png')
+    (tmp_path / 'root/b').symlink_to(tmp_path / 'elsewhere/b')
+    (tmp_path / 'root/a/back').symlink_to(tmp_path / 'root')
+    (tmp_path / 'elsewhere/b/c/over').symlink_to(tmp_path / 'root/a')
+    (tmp_path / 'link').symlink_to(tmp_path / 'root')
+    paths = ['a/3.png', 'b/1.png', 'b/c/2.png', 'b/c/over/3.png']
+    for root in (tmp_path / 'root', tmp_path / 'link'):
+        assert list_pictures(root) == [root / path for path in paths]
