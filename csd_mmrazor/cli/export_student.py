@@ -7,6 +7,7 @@ from typing import Optional
 
 from ..export import (
     check_license,
+    check_parts,
     export_student,
     find_checkpoint,
     find_config,
@@ -71,7 +72,11 @@ def export(args: argparse.Namespace) -> None:
     check_free(args.out, args.onnx, args.program)
     config = args.config or find_config(checkpoint)
     print(f'Checkpoint: {checkpoint}\nConfig: {config}')
-    cfg = read_config(config) if args.config else read_run_config(config)
+    if args.config:
+        cfg = read_config(config)
+        check_parts(cfg, config)
+    else:
+        cfg = read_run_config(config)
     hook = (cfg.get('default_hooks') or {}).get('export') or {}
     exported = export_student(
         cfg,

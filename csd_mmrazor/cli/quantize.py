@@ -410,7 +410,7 @@ def _card(
             accuracy_on(data, told[key], chosen)
             for key in ('top1', 'float_top1')
         )
-    hook = run.cfg.get('default_hooks', {}).get('export') or {}
+    hook = (run.cfg.get('default_hooks') or {}).get('export') or {}
     return quantized_card(
         as_it_ran(run.cfg, run.work_dir),
         out,

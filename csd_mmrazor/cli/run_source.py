@@ -11,6 +11,7 @@ from mmrazor.registry import MODELS
 
 from ..datasets import BankFolder
 from ..export import (
+    check_parts,
     class_names,
     find_checkpoint,
     find_config,
@@ -90,10 +91,11 @@ class Run:
             self.cfg = read_run_config(find_config(self.work_dir / 'any'))
         else:
             self.cfg = read_config(config)
+            check_parts(self.cfg, config)
         look_up_in(self.work_dir, self.cfg)
         if not isinstance(self.cfg.get('model'), dict):
             raise ValueError('The config of the run has no model.')
-        hook = self.cfg.get('default_hooks', {}).get('synthesis') or {}
+        hook = (self.cfg.get('default_hooks') or {}).get('synthesis') or {}
         self.bank = given or self.work_dir / hook.get('bank_dir', 'bank')
         data = (self.cfg.get('train_dataloader') or {}).get('dataset') or {}
         is_bank = str(data.get('type')).endswith('ImageBank')

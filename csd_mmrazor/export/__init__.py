@@ -31,6 +31,7 @@ from .quantized import (
 )
 from .rounding import distil_rounded
 from .source import (
+    check_parts,
     find_checkpoint,
     find_config,
     look_up_in,
@@ -61,6 +62,7 @@ __all__ = [
     'card_path',
     'check_exportable',
     'check_license',
+    'check_parts',
     'check_quantization',
     'class_names',
     'decisions',

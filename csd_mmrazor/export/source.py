@@ -18,7 +18,23 @@ from ..utils import (
     own_file,
     parse_config,
 )
+from ..utils.arguments import NoneType, check_value
 
+# Parts of a config that are dicts, or not there, and texts.
+_PARTS = (
+    *('model', 'model.data_preprocessor', 'model.distiller'),
+    *('model.distiller.distill_losses', 'data_preprocessor'),
+    *('default_hooks', 'default_hooks.export', 'default_hooks.synthesis'),
+    'default_hooks.synthesis.synthesizer',
+    'default_hooks.synthesis.synthesizer.losses',
+    *('train_dataloader', 'train_dataloader.dataset'),
+    *('val_dataloader', 'val_dataloader.dataset'),
+    *('test_dataloader', 'test_dataloader.dataset', 'custom_imports'),
+)
+_TEXTS = (
+    'default_hooks.synthesis.bank_dir',
+    'train_dataloader.dataset.data_root',
+)
 # In the names of students that were chosen without real images.
 _AGREEMENT = 'best_agreement_'
 
@@ -121,9 +137,28 @@ def read_run_config(path: Path) -> Config:
             f'{path}, beside the checkpoint, is not a config that a run '
             f'writes: {error}. If you trust it, name it: --config {path}'
         ) from error
+    check_parts(cfg, path)
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
     return cfg
+
+
+def check_parts(cfg: Config, path: Union[str, Path]) -> None:
+    """Check that parts of a run's config that are looked at are such.
+
+    Args:
+        cfg (Config): The config.
+        path (str | Path): Where it is, for messages.
+
+    Raises:
+        ValueError: If one is something else; names it.
+    """
+    for name in (*_PARTS, *_TEXTS):
+        part = cfg._cfg_dict
+        for key in name.split('.'):  # those above it were checked before
+            part = None if part is None else part.get(key)
+        kind = str if name in _TEXTS else dict
+        check_value(f'{name} of {path}', part, (kind, NoneType))
 
 
 def look_up_in(

@@ -37,7 +37,7 @@ def plain_config(cfg: Config) -> Config:
     Raises:
         ValueError: If there is no ``model.architecture``.
     """
-    algorithm = cfg.get('model', {})
+    algorithm = cfg.get('model') or {}
     student = algorithm.get('architecture')
     if student is None and not {'teacher', 'teachers'} & {*algorithm}:
         # A classifier by itself, such as a teacher.
@@ -163,7 +163,8 @@ def _has_dataset(loader: Optional[Dict]) -> bool:
 
 def _image_folder(cfg: Config, dataset: Dict) -> Optional[Path]:
     """The folder that has one folder of test images for each class."""
-    num_classes = cfg.model.get('data_preprocessor', {}).get('num_classes')
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    num_classes = preprocessor.get('num_classes')
     for folder in (
         Path(dataset.get('data_root', ''), dataset.get('split', '')),
         Path(dataset.get('data_root', '')),
@@ -185,7 +186,7 @@ def class_names(cfg: Config) -> Optional[Sequence[str]]:
         sequence[str] | None: None if the data has none.
     """
     loader = cfg.get('val_dataloader') or cfg.get('test_dataloader') or {}
-    dataset = loader.get('dataset', {})
+    dataset = loader.get('dataset') or {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         kind = DATASETS.get(str(dataset.get('type')))
     known = getattr(kind, 'METAINFO', {})

@@ -18,6 +18,7 @@ from csd_mmrazor.export import look_up_in
         (dict(type='mmrazor.ImageBank', data_root=None), {}, 'run/bank'),
         (dict(type='CIFAR10', data_root='a'), {}, 'run/bank'),
         (None, {}, 'run/bank'),
+        (None, None, 'run/bank'),
     ],
 )
 def test_where_the_images_of_a_run_are(
@@ -26,13 +27,37 @@ def test_where_the_images_of_a_run_are(
     monkeypatch.chdir(tmp_path)
     cfg = dict(
         model={},
-        default_hooks=dict(synthesis=hook),
+        default_hooks=None if hook is None else dict(synthesis=hook),
         train_dataloader=dataset and dict(dataset=dataset),
     )
     Path('run').mkdir()
     text = '\n'.join(f'{key} = {value!r}' for key, value in cfg.items())
     Path('run/config.py').write_text(text)
     assert Run('run', None).bank == Path(bank)
+
+
+@pytest.mark.parametrize('given', [True, False])
+@pytest.mark.parametrize(
+    'part, message',
+    [
+        (dict(model=5), 'model of .*a.py should be a dict or None, but got 5'),
+        (dict(default_hooks=[1]), 'default_hooks of '),
+        (dict(default_hooks=dict(export=1)), 'default_hooks.export of'),
+        (
+            dict(default_hooks=dict(synthesis='x')),
+            'default_hooks.synthesis of',
+        ),
+        (dict(default_hooks=dict(synthesis=dict(bank_dir=5))), 'bank_dir of'),
+        (dict(train_dataloader=5), 'train_dataloader of'),
+        (dict(train_dataloader=dict(dataset=[])), 'train_dataloader.dataset'),
+        (dict(model=dict(distiller=2)), 'model.distiller of'),
+    ],
+)
+def test_parts_of_another_type(part, message, given, tmp_path):
+    path = tmp_path / 'a.py'
+    path.write_text('\n'.join(f'{key} = {part[key]!r}' for key in part))
+    with pytest.raises(ValueError, match=message):
+        Run(str(tmp_path), str(path) if given else None)
 
 
 @pytest.mark.parametrize('before', ['{tmp}/old', './old', 'old/'])

@@ -26,6 +26,10 @@ def test_the_preprocessing_is_that_of_the_algorithm(own, swap):
 
 
 def test_of_a_distillation_or_a_classifier():
-    for model in ({}, dict(type='DAFLDataFreeDistillation', teachers={})):
+    for model in (
+        None,
+        {},
+        dict(type='DAFLDataFreeDistillation', teachers={}),
+    ):
         with pytest.raises(ValueError, match='no model.architecture'):
             plain_config(Config(dict(model=model)))
