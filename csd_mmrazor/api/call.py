@@ -326,7 +326,8 @@ def distill(
         seed (int): Of all random numbers, 0..2**32-1. Defaults to 0.
         device (str, optional): 'cpu' or 'cuda'. Defaults to a GPU if there
             is one.
-        amp (str, optional): 'bfloat16' or 'float16' for mixed precision.
+        amp (str, optional): 'bfloat16', or on a GPU 'float16', for mixed
+            precision.
         init_bank (str, optional): Images to start with: the bank of another
             run, or a folder of images with one folder for each class.
         init_labels (str): 'teacher' if the images of ``init_bank`` have no
@@ -404,6 +405,11 @@ def distill(
     if amp not in (None, 'bfloat16', 'float16'):
         raise ValueError(
             f'amp should be None, "bfloat16" or "float16", but got {amp!r}.'
+        )
+    if amp == 'float16' and device == 'cpu':
+        raise ValueError(
+            'amp="float16" is for GPUs, but device is "cpu": take "bfloat16", '
+            'or leave it out.'
         )
     check_value('compile of distill', compile, (bool, 'reduce-overhead'))
     if compile and isinstance(parsed, float):
@@ -579,6 +585,13 @@ def distill(
                     'WARNING: epochs of schedule does nothing, since budget '
                     'decides their number: schedule=dict(steps=...) sets how '
                     'long each is, in proportion'
+                )
+            maps = [each.feature for each in traced.values()]
+            if (loss_weights or {}).get('feature') and None in maps:
+                tell(
+                    'WARNING: feature of loss_weights does nothing, since a '
+                    'last feature map was not found in both networks: '
+                    'teacher_feature and student_feature name one'
                 )
             tell(
                 'trial: some rounds and steps are timed to plan with, which '

@@ -596,14 +596,12 @@ def test_validation_in_another_order_of_classes_is_refused(teacher, net, call):
 
 
 def test_a_teacher_without_bn_layers(net, call):
-    plain = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 6, 3),
-        torch.nn.ReLU(),
-        torch.nn.Flatten(),
-        torch.nn.Linear(600, 3),
-    )
-    run = call(plain, net(4), budget=3, val=None)
-    assert any('no BN layers' in text for text in run.warnings)
+    plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 3))
+    weights = dict(feature=1)
+    run = call(plain, net(4), budget=3, val=None, loss_weights=weights)
+    # Nor maps.
+    for told in ('no BN layers', 'feature of loss_weights does nothing'):
+        assert any(told in text for text in run.warnings)
     # It has no other norm layers either.
     logged = next(run.work_dir.glob('*/*.log')).read_text()
     assert 'In place of that term: loss_tv.' in logged
@@ -741,6 +739,7 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(seed=-1), 'seed should be'),
         (dict(device='tpu'), 'device should be "cpu" or "cuda"'),
         (dict(amp='int8'), 'amp should be None'),
+        (dict(amp='float16'), 'amp="float16" is for GPUs, .* "bfloat16"'),
         (dict(teacher_feature='bodi'), 'Did you mean body'),
         (dict(student_pooled='x'), 'student_pooled.*no module'),
         (dict(teacher_args=dict(width=3)), 'teacher_args.* made already'),
