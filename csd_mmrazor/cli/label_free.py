@@ -404,17 +404,27 @@ def measure(args: argparse.Namespace) -> None:
         )
         for task in tasks
     ]
-    for task, (cfg, teacher) in zip(tasks, configs):
+    waiting = []
+    for task, config in zip(tasks, configs):
         about = {key: str(task[key]) for key in ('task', 'variant', 'seed')}
         if any(about.items() <= row.items() for row in rows):
             continue
+        folder = work_dir / '_'.join(about.values())
+        if folder.exists():
+            raise FileExistsError(
+                f'{folder} has a run whose rows are not in {out}: it was '
+                'interrupted, and what was measured of it is lost. Delete the '
+                'folder, or choose another --work-dir.'
+            )
+        waiting.append((task, *config, about, folder))
+    for task, cfg, teacher, about, of_run in waiting:
         if teacher:
             folder = work_dir / f'{task["task"]}_teacher'
             path = folder / task['teacher']['checkpoint']
             if not path.is_file():
                 _start(teacher, folder).train()
             cfg.model.teachers.teacher.ckpt_path = str(path)
-        found = train(cfg, work_dir / '_'.join(about.values()))
+        found = train(cfg, of_run)
         about.update(commit=git_commit(), versions=versions)
         rows += [{**row, **about} for row in found]
         write_rows(out, rows)

@@ -155,6 +155,10 @@ def test_the_rows_of_a_run(listed, tmp_path):
     # Runs that have rows are not made again.
     assert listed(*argv) == rows
     assert len([*work.glob('*/vis_data')]) == 1
+    # Those that were interrupted have none, and cannot go on.
+    (tmp_path / 'rows.csv').unlink()
+    with pytest.raises(FileExistsError, match='a_v_3 has a run whose rows'):
+        listed(*argv)
 
 
 @pytest.mark.parametrize(
