@@ -54,8 +54,8 @@ def list_image_folder(
                 f'{path} belongs to no class: put it in the folder of its '
                 f'class, {Path(root)}/<class>.'
             )
-    for name in names if classes else ():
-        if [*classes].count(name) > 1:
+    for name in names:
+        if list(classes or ()).count(name) > 1:
             raise ValueError(
                 f'Which label {Path(root, name)} has is not known, since '
                 f'classes has {name!r} twice: name each class once.'
