@@ -9,6 +9,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from .fast_frozen_bn import bn_layers, seen_inputs
+from .outputs import full_precision
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def pooled_features(
             input of the last linear layer.
 
     Returns:
-        Tensor: (N, D).
+        Tensor: (N, D), float32.
 
     Raises:
         ValueError: If the model has no module of that name, or if ``source``
@@ -119,8 +120,12 @@ def pooled_features(
             'another module as aux_feature.'
         )
     if feature.ndim == 4:
-        return feature.mean((2, 3))
-    return feature.mean(1) if feature.ndim == 3 else feature
+        feature = feature.mean((2, 3))
+    elif feature.ndim == 3:
+        feature = feature.mean(1)
+    # Some networks run in mixed precision by themselves.
+    pooled: Tensor = full_precision(feature)
+    return pooled
 
 
 def _over_pixels(maps: Tensor) -> Tensor:

@@ -100,18 +100,23 @@ def test_its_feature_is_what_the_last_layer_sees():
 
 
 def test_a_last_layer_that_is_called_by_name(monkeypatch):
+    """By a network that runs in mixed precision, too."""
+
     class ByName(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.fc = torch.nn.Linear(4, 5)
 
         def forward(self, inputs):
-            return self.fc(input=inputs.mean(3).flatten(1))
+            with torch.autocast('cpu', torch.bfloat16):
+                inputs = inputs.to(torch.bfloat16)
+                return self.fc(input=inputs.mean(3).flatten(1))
 
     monkeypatch.setattr(torch.nn, 'ByName', ByName, raising=False)
     model = build(dict(type='TorchClassifier', factory='torch.nn.ByName'))
     features = pooled_features(model, torch.randn(3, 1, 4, 4))
     assert features.shape == (3, 4)
+    assert features.dtype == torch.float32
 
 
 def test_the_config_in_the_documentation(tmp_path, monkeypatch):
