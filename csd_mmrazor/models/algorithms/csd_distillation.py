@@ -37,6 +37,7 @@ from ..utils import (
     KeptMaps,
     as_in_training,
     build_teacher,
+    check_kept_state,
     check_mappings,
     check_recorders,
     count_classes,
@@ -456,6 +457,7 @@ class CSDDistillation(BaseAlgorithm):
             found = count_classes(self.student, inputs, name, images)
             if found != classes['student']:
                 classes[name] = found
+        check_kept_state(self.student, inputs, 'student')
         return same_classes(classes)
 
     def _build_distiller(

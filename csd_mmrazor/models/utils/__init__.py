@@ -21,6 +21,7 @@ from .foreach import with_foreach
 from .healthy import check_statistics, check_weights
 from .integers import without_integers
 from .kept_norm import keep_norm
+from .lost_state import check_kept_state
 from .memory_format import contiguous, memory_format, set_memory_format
 from .modes import as_in_training, evaluating, frozen, reset_weights
 from .narrowing import narrow
@@ -77,6 +78,7 @@ __all__ = [
     'as_map',
     'attached',
     'cast_together',
+    'check_kept_state',
     'check_mappings',
     'check_recorders',
     'check_statistics',
