@@ -44,7 +44,8 @@ def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
         changed = [
             (part, key)
             for (part, key), value in before.items()
-            if not torch.equal(part._buffers[key], value)
+            if (found := part._buffers[key]) is None
+            or not torch.equal(found, value)
         ]
         with evaluating(model):
             trained = logits_of(model(inputs, mode='tensor')).clone()

@@ -20,6 +20,9 @@ class Centred(nn.Module):
         if self.kind == 'made once':
             if not self.mean.numel():
                 self.mean = torch.ones(3)
+        elif self.kind == 'used once':
+            self.mean = None
+            return logits
         elif self.training or self.kind == 'made anew':
             self.mean = logits.detach().mean(0)
         return logits if self.kind == 'unused' else logits - self.mean
@@ -32,6 +35,7 @@ class Centred(nn.Module):
         (True, 'kept', False),
         (False, 'made anew', False),
         (False, 'made once', False),
+        (False, 'used once', False),
         (False, 'unused', False),
     ],
 )
