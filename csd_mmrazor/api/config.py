@@ -3,7 +3,6 @@
 
 from copy import deepcopy
 from math import ceil, isfinite
-from numbers import Integral
 from typing import (
     Any,
     Dict,
@@ -18,7 +17,7 @@ from typing import (
 import numpy as np
 import torch.nn as nn
 
-from ..models.augments import check_padding
+from ..models.augments import RandomCropFlip, check_padding
 from ..models.classifiers import is_pruned
 from ..models.utils import bn_layers
 from ..utils.arguments import fits
@@ -250,9 +249,9 @@ def augmentation(
             f'flip_prob=...), but got {given!r}.'
             + (did_you_mean(wrong[0], known) if wrong else '')
         )
-    padding = given.get('padding')
-    if isinstance(padding, Integral):
-        check_padding('augment', int(padding), image_shape)
+    # Which checks them.
+    padding = RandomCropFlip(**given).padding
+    check_padding('augment', padding, image_shape)
     return dict(type='RandomCropFlip', **given)
 
 

@@ -678,6 +678,10 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(aux_task='jigsaw'), "aux_task='jigsaw' is none"),
         (dict(augment='flip'), 'augment should be "auto"'),
         (dict(augment=dict(flip=0)), "mean 'flip_prob'"),
+        (
+            dict(augment=dict(padding='4'), method='deepinversion'),
+            "padding of RandomCropFlip should be an integer.* got '4'",
+        ),
         (dict(augment=dict(padding=12)), 'augment has padding=12, but .*12x'),
         (dict(schedule=dict(learning_rate=0.1)), "mean 'lr'"),
         (dict(loss_weights=dict(batchnorm=1)), "mean 'bn'"),
