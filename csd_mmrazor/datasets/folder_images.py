@@ -11,7 +11,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .image_folder import list_image_folder
-from .pictures import is_deep_grey, of_8_bits, read_picture
+from .pictures import (
+    is_deep_grey,
+    of_8_bits,
+    read_picture,
+    without_alpha,
+)
 
 # Channels of images that Pillow can scale, at most.
 _SCALED = 4
@@ -187,7 +192,12 @@ class LentImages(Dataset[Dict[str, Any]]):
             if is_deep_grey(image):
                 return of_8_bits(image)
             if image.mode not in ('I', 'F'):
-                return image
+                try:
+                    return without_alpha(image)
+                except ValueError as error:
+                    raise ValueError(
+                        f'An image of val cannot be taken: {error}.'
+                    ) from error
             # Of numbers of 32 bits, which Pillow would clip.
             numbers = np.asarray(image)
             is_8_bits = numbers.min() >= 0 and numbers.max() <= 255

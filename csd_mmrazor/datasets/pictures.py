@@ -57,6 +57,20 @@ def of_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey.astype(np.uint8))
 
 
+def without_alpha(image: Image.Image) -> Image.Image:
+    """A picture without its alpha, if it has one, which has to be opaque.
+
+    Raises:
+        ValueError: If a part is transparent: what is behind it is not known.
+    """
+    if image.mode not in _ALPHA and 'transparency' not in image.info:
+        return image
+    image = image.convert('RGBA')
+    if image.getchannel('A').getextrema()[0] == 255:
+        return image.convert('RGB')
+    raise ValueError('a part of it is transparent')
+
+
 def _as_seen(image: Image.Image) -> Image.Image:
     # A photo may have a preview beside it, as a second frame.
     if getattr(image, 'n_frames', 1) > 1 and image.format != 'MPO':
@@ -67,10 +81,7 @@ def _as_seen(image: Image.Image) -> Image.Image:
     if is_deep and not has_alpha:
         return of_8_bits(image)
     if has_alpha and not is_deep:
-        image = image.convert('RGBA')
-        if image.getchannel('A').getextrema()[0] == 255:
-            return image.convert('RGB')
-        raise ValueError('a part of it is transparent')
+        return without_alpha(image)
     if image.mode not in ('1', 'L', 'P', 'RGB'):
         raise ValueError(f'its colours are {image.mode}')
     return image

@@ -130,6 +130,8 @@ def test_grey_arrays_of_another_size():
         ((np.zeros((1, 24, 24), np.uint8), 0), 'is .1, 24, 24., but image_s'),
         ((Image.new('I', (12, 12), 300), 0), 'but one is within 300..300'),
         ((Image.new('F', (12, 12), torch.nan), 0), 'has NaN or Inf'),
+        ((Image.new('RGBA', (12, 12), (9, 9, 9, 0)), 0), 'it is transparent'),
+        ((Image.new('LA', (12, 12), (9, 254)), 0), 'it is transparent'),
     ],
 )
 def test_other_items(item, message):
