@@ -369,7 +369,7 @@ def distill(
         TypeError: If an argument is of a wrong type.
         ValueError: If one makes no sense, or the work dir has another run.
     """
-    # Whose text a config cannot hold.
+    # A config cannot hold numbers of NumPy.
     classes, seed, schedule, loss_weights, augment = map(
         without_numpy, (classes, seed, schedule, loss_weights, augment)
     )
@@ -969,8 +969,8 @@ def _about(
     if zeros > _SPARSE and not chains:
         lines.append(
             f'WARNING: {100 * zeros:.0f} % of the weights of the student are '
-            '0, as if single weights were pruned. Training changes them, too, '
-            'and they do not stay 0; only channels that were removed do not '
+            '0, as if single weights were pruned. They do not stay 0, since '
+            'training changes them, too. Channels that were removed do not '
             'come back'
         )
     shape = 'x'.join(map(str, inputs.image_shape))

@@ -236,7 +236,7 @@ def arguments_of(args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _names(text: str) -> List[str]:
-    """Names as folders have them: 01 and true are none but texts."""
+    """Names as folders have them: 01 and true stay texts."""
     parts = [part.strip() for part in text.split(',')]
     is_quoted = [len(p) > 1 and p[0] == p[-1] and p[0] in '\'"' for p in parts]
     return [p[1:-1] if q else p for p, q in zip(parts, is_quoted)]

@@ -290,7 +290,7 @@ def read_tasks(
 def _check_kinds(
     part: Dict[str, Any], where: str, kinds: Dict[str, Tuple[type, str]]
 ) -> None:
-    """Check that lists and dicts of a list are such; None is none."""
+    """Check that lists and dicts of a list are such. None is fine, too."""
     for name, (kind, text) in kinds.items():
         value = part.get(name)
         if value is not None and not isinstance(value, kind):
@@ -531,7 +531,11 @@ def summary(rows: Sequence[Row]) -> List[str]:
     )
     if tasks < _FEWEST_TASKS:
         what = f'{_FEWEST_TASKS} tasks or more'
-        return [*lines, '', f'An estimate takes {what}; these are of {tasks}.']
+        return [
+            *lines,
+            '',
+            f'An estimate needs {what}; these rows have {tasks}.',
+        ]
     lines += [
         '',
         '| task left out | students | accuracy, % | error, points | within |',

@@ -73,7 +73,7 @@ def write_report(
         )
     if out.exists() and not _is_report(out):
         raise ValueError(
-            f'{out} is there, and is no report of runs: it would be '
+            f'{out} exists, and is no report of runs: it would be '
             'overwritten. Choose another name, by --out FILE.html.'
         )
     page = render([read_run(path) for path in paths])

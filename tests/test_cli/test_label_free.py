@@ -86,7 +86,7 @@ def test_the_estimate_takes_some_tasks(tasks):
     lines = label_free.summary(rows)
     assert lines[2].startswith('| `')
     is_told = lines[-1] == (
-        f'An estimate takes 4 tasks or more; these are of {len(tasks)}.'
+        f'An estimate needs 4 tasks or more; these rows have {len(tasks)}.'
     )
     assert is_told == (len(tasks) < 4)
     assert any('Fit(' in line for line in lines) != is_told

@@ -494,7 +494,7 @@ def test_other_files_are_kept(work_dir, tmp_path):
     path = tmp_path / 'epoch_1.pth'
     path.write_bytes(b'mine')
     (tmp_path / 'mine.html').write_text('<!DOCTYPE html>')
-    with pytest.raises(ValueError, match='mine.html is there, and is no rep'):
+    with pytest.raises(ValueError, match='mine.html exists, and is no rep'):
         write_report([work_dir], tmp_path / 'mine.html')
     with pytest.raises(ValueError, match='written as FILE.html'):
         write_report([work_dir], path)

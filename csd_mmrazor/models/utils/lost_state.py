@@ -61,5 +61,5 @@ def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
             f'{who} ({type(model).__name__}) would lose what training changes '
             f'in {listed}, since state dicts, and with them checkpoints, do '
             'not have buffers that are registered with persistent=False: '
-            'leave that out.'
+            'leave persistent=False out.'
         )
