@@ -73,7 +73,7 @@ class _Weights:
         return self._cast[key]
 
 
-def _autocast_dtype(device: str) -> Optional[torch.dtype]:
+def autocast_dtype(device: str) -> Optional[torch.dtype]:
     """What autocast casts to on a kind of device; None if it is off."""
     if hasattr(torch, 'get_autocast_dtype'):  # since torch 2.4
         enabled = torch.is_autocast_enabled(device)
@@ -87,7 +87,7 @@ def _autocast_dtype(device: str) -> Optional[torch.dtype]:
 
 def _forward(layer: Any, weights: _Weights, input: Tensor) -> Tensor:
     """What a layer does under autocast, with a weight that is cast already."""
-    dtype = _autocast_dtype(input.device.type)
+    dtype = autocast_dtype(input.device.type)
     found = {} if dtype is None else weights.in_precision(dtype)
     weight, bias = found.get(layer.weight), layer.bias
     if bias is not None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from .cast_weights import autocast_dtype
 from .fast_frozen_bn import bn_layers, seen_inputs
 from .outputs import full_precision
 
@@ -93,7 +94,7 @@ def pooled_features(
             input of the last linear layer.
 
     Returns:
-        Tensor: (N, D), float32.
+        Tensor: (N, D), float32 but for autocast.
 
     Raises:
         ValueError: If the model has no module of that name, or if ``source``
@@ -123,9 +124,11 @@ def pooled_features(
         feature = feature.mean((2, 3))
     elif feature.ndim == 3:
         feature = feature.mean(1)
-    # Some networks run in mixed precision by themselves.
-    pooled: Tensor = full_precision(feature)
-    return pooled
+    # Some networks run in mixed precision by themselves. Where all do, a head
+    # takes features as they are.
+    if autocast_dtype(feature.device.type) is None:
+        feature = full_precision(feature)
+    return feature
 
 
 def _over_pixels(maps: Tensor) -> Tensor:
