@@ -157,10 +157,13 @@ def count_images(cfg: Config, work_dir: Path) -> int:
     hook = find_hook(cfg)
     if hook is not None and cfg.train_dataloader.dataset.get('capacity'):
         # Most of them were dropped.
-        rounds = cfg.train_cfg.max_epochs * hook.get('rounds', 1)
         made = hook.synthesizer
+        size = made.get('batch_size', 200)
+        if made.get('keep') == 'all':
+            return count_steps(cfg) * size
+        rounds = cfg.train_cfg.max_epochs * hook.get('rounds', 1)
         return (hook.get('init_rounds', 0) + rounds) * (
-            made.get('num_images') or made.get('batch_size', 200)
+            made.get('num_images') or size
         )
     if hook is not None:
         return len(BankFolder(work_dir / hook.get('bank_dir', 'bank')))

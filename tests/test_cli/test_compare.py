@@ -51,6 +51,31 @@ methods:
 """
 
 
+@pytest.mark.parametrize(
+    'made, images',
+    [
+        (dict(), (3 + 2 * 4) * 5),
+        (dict(num_images=7), (3 + 2 * 4) * 7),
+        # Those of each step are kept.
+        (dict(keep='all'), (3 * 10 + 2 * 4 * 6) * 5),
+    ],
+)
+def test_images_of_a_bank_that_drops_some(made, images, tmp_path):
+    """By rounds or steps, since the folder has only the last ones."""
+    synthesizer = dict(batch_size=5, iters=6, **made)
+    synthesis = dict(init_rounds=3, init_iters=10, rounds=4)
+    cfg = Config(
+        dict(
+            default_hooks=dict(
+                synthesis=dict(synthesis, synthesizer=synthesizer)
+            ),
+            train_dataloader=dict(dataset=dict(capacity=20)),
+            train_cfg=dict(max_epochs=2),
+        )
+    )
+    assert compare.count_images(cfg, tmp_path) == images
+
+
 @pytest.fixture(scope='module')
 def text(tmp_path_factory):
     """The list, with a teacher of the quickstart's shape."""
