@@ -125,7 +125,7 @@ def test_the_summaries_have_the_means_of_the_pair():
         for line in (ROOT / 'docs/results.md').read_text().splitlines()
         if re.match(r'\| \**`\w+`.* \| (blocks of|random)', line)
     ]
-    assert len(table) == 11
+    assert len(table) == 12
     for name, _, budget, *cells in table:
         method = f'{name.split("`")[1]}, {budget}'
         mean, seeds = means[method]
@@ -160,6 +160,12 @@ def test_the_summaries_have_the_means_of_the_pair():
     assert (
         f'gives {off:.1f} % ({numbers[twice]} seeds), or {real:.1f} % on the'
         in readme
+    )
+    medium, once = means['csd_off, medium']
+    assert f'Sixteen times: {medium:.1f} % ({numbers[once]} seed)' in readme
+    assert (
+        f'brings {medium - off:.1f} points: {medium:.1f} % (one seed'
+        in summary
     )
 
 
@@ -229,7 +235,7 @@ def test_weights_reach_their_row(forked, method, suffix):
 # weights of the teacher.
 RESNET20 = (
     ROOT / 'configs/csd/csd_best_resnet56_resnet20_cifar10.py',
-    RESULTS / 'weights/cifar10_resnet56_csd_off_seed0.safetensors',
+    RESULTS / 'weights/cifar10_resnet56_csd_off_medium_seed0.safetensors',
     '--cfg-options',
     *('model.aux_head=None', 'model.teachers.teacher.ckpt_path=none'),
     'val_dataloader.num_workers=0',
@@ -245,7 +251,7 @@ def test_the_best_resnet20_reaches_its_row(forked):
     tested = forked(*RESNET20, root, tool='test.py')
     assert tested.status == [0], tested.output[-3000:]
     (found,) = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
-    row = top1('cifar10_resnet56', 'csd_off', budget='small')['0']
+    row = top1('cifar10_resnet56', 'csd_off', budget='medium')['0']
     assert float(found) == pytest.approx(row, abs=0.03)
 
 
