@@ -10,7 +10,6 @@ from torch import Tensor
 
 from .cast_weights import autocast_dtype
 from .fast_frozen_bn import bn_layers, seen_inputs
-from .outputs import full_precision
 
 
 @contextmanager
@@ -126,8 +125,9 @@ def pooled_features(
         feature = feature.mean(1)
     # Some networks run in mixed precision by themselves. Where all do, a head
     # takes features as they are.
-    if autocast_dtype(feature.device.type) is None:
-        feature = full_precision(feature)
+    is_half = feature.dtype in (torch.float16, torch.bfloat16)
+    if is_half and autocast_dtype(feature.device.type) is None:
+        return feature.float()
     return feature
 
 
