@@ -216,9 +216,8 @@ def test_more_processes_go_on(forked, config, tmp_path):  # noqa: F811
     """One process is killed in its second epoch; two go on."""
     config()
     work = tmp_path / 'run'
-    setup = AT_FILE.format(work=str(work), number=-1).replace(
-        'count[0] == -1', "'/.epoch_2.pth' in str(args[0])"
-    )
+    when = '"/.epoch_2.pth" in str(args[0])'
+    setup = AT_FILE.format(work=str(work), when=when)
     argv = ('config.py', '--work-dir', work, '--resume', '--no-rehearsal')
     one = forked(*argv, setup=setup)
     assert one.status == [-9], one.output[-3000:]

@@ -21,15 +21,15 @@ from csd_mmrazor.utils.checkpoints import latest_checkpoint
 
 SYNTHESIS = 'default_hooks.synthesis'
 EPOCHS = 3
-# Kills the process at the n-th time that it opens or renames a file of the
-# work dir: mostly while something is being written.
+# Kills the process when it opens or renames a certain file of the work dir,
+# the n-th or one of a name: mostly while something is being written.
 AT_FILE = """
 count = [0]
 def hook(event, args):
     if event in ('open', 'os.rename') and {work!r} in str(args[0]):
         count[0] += 1
         os.write(2, b'[FILE EVENT %d]' % int(os.environ.get('RANK', 0)))
-        if count[0] == {number}:
+        if {when}:
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
 """
@@ -147,7 +147,7 @@ def test_killed_at_random_moments(
     whole = forked(
         *('config.py', '--work-dir', 'whole', *more),
         **command,
-        setup=AT_FILE.format(work='whole', number=-1),
+        setup=AT_FILE.format(work='whole', when=False),
     )
     assert whole.status == [0] * processes, whole.output[-3000:]
     assert bool(BankFolder(tmp_path / 'whole/bank').targets) == bool(options)
@@ -163,10 +163,11 @@ def test_killed_at_random_moments(
         elif done == 0 or done % 2:
             # The first two come before the first checkpoint and between
             # later ones, however fast the machine is.
-            number = {0: 1, 1: events * 2 // 3}.get(
-                done, rng.integers(1, events)
-            )
-            setup = AT_FILE.format(work=work.name, number=number)
+            number = 1 if done == 0 else rng.integers(1, events)
+            when = f'count[0] == {number}'
+            if done == 1:
+                when = '"epoch_2.pth" in str(args[0])'
+            setup = AT_FILE.format(work=work.name, when=when)
             run = forked(*argv, **command, setup=setup)
         else:
             moment = rng.uniform(0.2, 0.9) * whole.seconds
