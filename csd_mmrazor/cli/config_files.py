@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Collection, Iterator, Optional, Set, Tuple, Union
 
+import mmengine
 from mmengine.config import Config
 from mmengine.fileio import load
 
@@ -19,6 +20,7 @@ from .sections import check_names
 
 # Sections of tests, test_*, that have a counterpart of validation, val_*.
 TESTED = ('dataloader', 'evaluator', 'cfg')
+_MMENGINE = str(Path(mmengine.__file__).parent)
 
 
 def read_config(path: Union[str, Path]) -> Config:
@@ -209,7 +211,8 @@ def _place(error: Exception, path: str) -> str:
     lines = [
         f'{frame.filename}, line {frame.lineno}'
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.name == '<module>' and 'mmengine' not in frame.filename
+        if frame.name == '<module>'
+        and not frame.filename.startswith(_MMENGINE)
     ]
     return lines[-1] if lines else f'{path} cannot be read as a config'
 

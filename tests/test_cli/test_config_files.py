@@ -124,10 +124,12 @@ def test_two_parts_of_one_name(tmp_path, text, message):
     ],
 )
 def test_what_cannot_be_read(tmp_path, name, text, message):
-    (tmp_path / 'b.py').write_text('model = dict()')
-    (tmp_path / name).write_text(text)
+    folder = tmp_path / 'my_mmengine'
+    folder.mkdir()
+    (folder / 'b.py').write_text('model = dict()')
+    (folder / name).write_text(text)
     with pytest.raises(ValueError, match=f'(?s){message}'):
-        read_config(tmp_path / name)
+        read_config(folder / name)
 
 
 def test_what_mmengine_dumps_is_read(tmp_path):
