@@ -1,9 +1,26 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Stand-ins for CUDA graphs, without a GPU."""
+"""Stand-ins for CUDA graphs, without a GPU, and those of one."""
 
+import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from csd_mmrazor.models.synthesizers.step_graph import CudaGraph
+
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason='needs a GPU'
+)
+
+
+class CountedGraph(CudaGraph):
+    """One of a GPU, whose replays are counted for the whole class."""
+
+    replays = 0
+
+    def replay(self):
+        type(self).replays += 1
+        super().replay()
 
 
 class EagerGraph:

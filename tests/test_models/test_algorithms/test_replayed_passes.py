@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn as nn
-from graphs import EagerGraph, RecordedGraph
+from graphs import CountedGraph, EagerGraph, RecordedGraph, needs_gpu
 from helpers import build, network
 from mmengine.optim import OptimWrapper
 
@@ -26,14 +26,14 @@ def make(tiny_config):
     """An algorithm, and the same with graphs."""
     cfg = tiny_config().model
 
-    def make(graph_type=None, **options):
+    def make(graph_type=None, device='cpu', **options):
         torch.manual_seed(0)
         graph = graph_type is not None
         model = build({**deepcopy(cfg), **deepcopy(options), 'graph': graph})
         model.init_weights()
         if graph:
             model.replayed.graph_type = graph_type
-        return model.to(torch.get_default_dtype()).train()
+        return model.to(device, torch.get_default_dtype()).train()
 
     return make
 
@@ -109,9 +109,9 @@ CASES = dict(
 )
 
 
-def of_case(make, name, graph_type=None):
+def of_case(make, name, graph_type=None, device='cpu'):
     case = CASES[name]
-    model = make(graph_type, **case.get('options', {}))
+    model = make(graph_type, device, **case.get('options', {}))
     if not case.get('feature', True):
         model.distiller.distill_losses.pop('loss_feature')
         model.distiller.loss_forward_mappings.pop('loss_feature')
@@ -148,6 +148,20 @@ def test_nothing_of_an_earlier_replay_is_read(make, name, said):
         found, of_case(make, name), rtol=1e-6, atol=1e-6
     )
     assert said == []
+
+
+@needs_gpu
+@pytest.mark.parametrize('name', [n for n in CASES if n != 'bfloat16'])
+@pytest.mark.usefixtures('in_float64')
+def test_replays_on_a_gpu_equal_the_steps(make, name, said, monkeypatch):
+    monkeypatch.setattr(CountedGraph, 'replays', 0)
+    found = of_case(make, name, CountedGraph, 'cuda')
+    torch.testing.assert_close(
+        found, of_case(make, name, device='cuda'), rtol=1e-6, atol=1e-6
+    )
+    assert said == []
+    parts = 1 if name == 'no_head' else 2
+    assert CountedGraph.replays == parts * (STEPS - WARM_UP)
 
 
 def freeze_norms(model, number):

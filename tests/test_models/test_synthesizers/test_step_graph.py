@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn as nn
-from graphs import EagerGraph, RecordedGraph
+from graphs import CountedGraph, EagerGraph, RecordedGraph, needs_gpu
 from helpers import build, network
 from torch.optim import adam
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
@@ -178,6 +178,20 @@ def assert_same(found, expected, tolerance=0):
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
+def counting_on_the_device(parts):
+    """Parts whose optimizers round as they do in a graph."""
+    for cfg in (
+        parts.optimizer,
+        *(
+            loss.optimizer
+            for loss in parts.losses.values()
+            if getattr(loss, 'optimizer', None)
+        ),
+    ):
+        cfg.update(with_capturable(cfg))
+    return parts
+
+
 @contextmanager
 def counting_on_cpus(monkeypatch):
     """Let optimizers keep their counts on the device, which is a CPU."""
@@ -226,20 +240,30 @@ def test_nothing_of_an_earlier_replay_is_read(
     """
     parts = synthesizer(name, graph=True)
     parts.graph_type = RecordedGraph
-    plain = synthesizer(name)
-    for cfg in (
-        plain.optimizer,
-        *(
-            loss.optimizer
-            for loss in plain.losses.values()
-            if getattr(loss, 'optimizer', None)
-        ),
-    ):
-        cfg.update(with_capturable(cfg))
+    plain = counting_on_the_device(synthesizer(name))
     with counting_on_cpus(monkeypatch):
         found = rounds(parts, networks)
         assert_same(found, rounds(plain, networks), 1e-6)
     assert said == []
+
+
+@needs_gpu
+@in_float64
+@pytest.mark.parametrize('name', [n for n in CONFIGS if 'float' not in n])
+def test_replays_on_a_gpu_equal_the_steps(networks, name, said, monkeypatch):
+    networks = networks._replace(
+        teachers=networks.teachers.cuda(),
+        student=networks.student.cuda(),
+        aux_head=networks.aux_head.cuda(),
+    )
+    parts = synthesizer(name, graph=True)
+    parts.graph_type = CountedGraph
+    monkeypatch.setattr(CountedGraph, 'replays', 0)
+    found = rounds(parts, networks)
+    plain = counting_on_the_device(synthesizer(name))
+    assert_same(found, rounds(plain, networks), 1e-6)
+    assert said == []
+    assert CountedGraph.replays == 4
 
 
 def test_the_graph_of_the_tests_finds_what_is_kept():
