@@ -153,6 +153,12 @@ def _check_arguments(
     spec: str, name: str, arguments: Dict, of_factory: bool
 ) -> None:
     """Check that a config can give them to what it makes."""
+    for kept in arguments:
+        if not isinstance(kept, str):
+            raise TypeError(
+                f'{name}_args has {kept!r} for the name of an argument, which '
+                f'has to be a text, such as dict(width={arguments[kept]!r}).'
+            )
     for kept in kept_arguments(arguments, of_factory):
         raise ValueError(
             f'{name}_args with {kept!r}: configs use that name themselves. '

@@ -169,6 +169,15 @@ def test_a_model_of_mmpretrain_gets_no_other_type():
         get_network('resnet18_8xb16_cifar10', 'teacher', None, 9, {'type': 1})
 
 
+@pytest.mark.parametrize('made_by', ['file', 'mmpretrain'])
+def test_names_of_arguments_are_texts(odd, made_by):
+    spec = f'{odd.__file__}:Fussy'
+    if made_by == 'mmpretrain':
+        spec = 'resnet18_8xb16_cifar10'
+    with pytest.raises(TypeError, match='student_args has 1 for the name of'):
+        get_network(spec, 'student', None, 4, {1: 8})
+
+
 def test_train_has_to_take_a_mode(odd):
     with pytest.raises(ValueError, match='train.. that takes no mode, in Qu'):
         get_network(odd.Quiet(), 'student')
