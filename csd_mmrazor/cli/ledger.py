@@ -62,28 +62,59 @@ def ledger_rows(docs: Path) -> List[Dict[str, str]]:
         )
     rows = []
     for path in paths:
+        names, table = _table(path)
+        before = names[: names.index('seed')] if 'seed' in names else ()
+        leading = list(before) or names[:1]
+        for told in table:
+            rows.append(
+                dict(
+                    file=path.relative_to(docs).as_posix(),
+                    row=' '.join(filter(None, map(told.pop, leading))),
+                    seed=told.pop('seed', ''),
+                    top1=told.pop('top1', ''),
+                    rest=json.dumps(told, ensure_ascii=False),
+                )
+            )
+    return rows
+
+
+def _table(path: Path) -> Tuple[List[str], List[Dict[str, str]]]:
+    """Names of columns, and rows, of a file that people may have edited."""
+    try:
         with path.open(newline='', encoding='utf-8') as file:
             reader = csv.DictReader(file)
-            names = list(reader.fieldnames or ())
-            before = names[: names.index('seed')] if 'seed' in names else ()
-            leading = list(before) or names[:1]
-            for number, row in enumerate(reader, 2):
-                if None in row or None in row.values() or not names[0]:
-                    raise ValueError(
-                        f'Row {number} of {path} has other columns than its '
-                        f'{len(names)} names: write it by csv.DictWriter.'
-                    )
-                told = dict(row)
-                rows.append(
-                    dict(
-                        file=path.relative_to(docs).as_posix(),
-                        row=' '.join(filter(None, map(told.pop, leading))),
-                        seed=told.pop('seed', ''),
-                        top1=told.pop('top1', ''),
-                        rest=json.dumps(told, ensure_ascii=False),
-                    )
-                )
-    return rows
+            names, rows = list(reader.fieldnames or ()), list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f'{path} is no table in UTF-8: {error}. Write it by '
+            'csv.DictWriter.'
+        ) from error
+    if '' in names or not names or len({*names}) < len(names):
+        raise ValueError(
+            f'The first row of {path} should have a name for each column, '
+            f'each once, but has {names}: write it by csv.DictWriter.'
+        )
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise ValueError(
+                f'Row {number} of {path} has other columns than its '
+                f'{len(names)} names: write it by csv.DictWriter.'
+            )
+        if row.get('top1'):
+            _check_percent(row['top1'], f'Row {number} of {path}')
+    return names, rows
+
+
+def _check_percent(text: str, where: str) -> None:
+    try:
+        is_percent = 0 <= float(text) <= 100
+    except ValueError:
+        is_percent = False
+    if not is_percent:
+        raise ValueError(
+            f'{where} has top1={text!r}, which should be a number from 0 to '
+            '100, or empty where there is none.'
+        )
 
 
 def ledger_page(rows: Sequence[Dict[str, str]]) -> str:

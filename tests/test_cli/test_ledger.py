@@ -82,6 +82,25 @@ def test_rows_of_other_columns_are_named(docs, line):
         make_ledger(docs)
 
 
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'', 'first row of .*b.csv should have a name'),
+        (b'\nq,3\n', 'first row of .*b.csv should have a name'),
+        (b'what,\nq,3\n', 'first row of .*b.csv should have a name'),
+        (b'what,what\nq,3\n', 'first row of .*b.csv .* each once'),
+        (b'what,top1\nq,many\n', "Row 2 of .*b.csv has top1='many'"),
+        (b'what,top1\nq,nan\n', "Row 2 of .*b.csv has top1='nan'"),
+        (b'what\n\xe9\n', 'b.csv is no table in UTF-8'),
+        (b'what\n' + b'x' * 200_000, 'b.csv is no table in UTF-8: field'),
+    ],
+)
+def test_broken_files_are_named(docs, content, message):
+    (docs / 'results/b.csv').write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        make_ledger(docs)
+
+
 def test_without_results(tmp_path):
     with pytest.raises(FileNotFoundError, match='has no results'):
         make_ledger(tmp_path)
