@@ -158,8 +158,21 @@ def _installed(name: str) -> str:
         ) from error
 
 
-def _files(path: str) -> Iterator[Tuple[str, str]]:
-    """The text of a config and of its bases, those of bases too, by path."""
+def _files(
+    path: str, heirs: Tuple[str, ...] = ()
+) -> Iterator[Tuple[str, str]]:
+    """The text of a config and of its bases, those of bases too, by path.
+
+    Args:
+        path (str): The config.
+        heirs (tuple[str]): Those that inherit it. Defaults to ().
+    """
+    heirs = (*heirs, path)
+    if any(Path(path).samefile(heir) for heir in heirs[:-1]):
+        raise ValueError(
+            f'The config {path} inherits itself, by _base_: '
+            f'{" > ".join(heirs)}. Take one of them out.'
+        )
     try:
         text = Path(path).read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
@@ -172,7 +185,7 @@ def _files(path: str) -> Iterator[Tuple[str, str]]:
         _check_data(path, text)
     yield path, text
     for base in Config._get_base_files(path):
-        yield from _files(Config._get_cfg_path(base, path)[0])
+        yield from _files(Config._get_cfg_path(base, path)[0], heirs)
 
 
 def _check_data(path: str, text: str) -> None:

@@ -132,6 +132,14 @@ def test_what_cannot_be_read(tmp_path, name, text, message):
         read_config(folder / name)
 
 
+@pytest.mark.parametrize('base', ['a.py', './a.py', 'b.json'])
+def test_a_config_that_inherits_itself(tmp_path, base):
+    (tmp_path / 'a.py').write_text(f'_base_ = [{base!r}]')
+    (tmp_path / 'b.json').write_text('{"_base_": "a.py"}')
+    with pytest.raises(ValueError, match='a.py inherits itself, .*a.py > .*'):
+        read_config(tmp_path / 'a.py')
+
+
 def test_what_mmengine_dumps_is_read(tmp_path):
     (tmp_path / 'b.yaml').write_text('a: !!python/tuple [1, 2]')
     (tmp_path / 'a.json').write_text('{"_base_": "b.yaml", "model": {"b": 3}}')
