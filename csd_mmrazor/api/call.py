@@ -571,7 +571,7 @@ def distill(
             trial_dir = Path(stack.enter_context(TemporaryDirectory()))
             files = {k: str(trial_dir / f'{k}.pth') for k in networks}
         else:
-            stack.enter_context(work_dir_lock(folder))
+            stack.enter_context(work_dir_lock(folder, 'work_dir'))
             trial_dir = folder / '.trial'
         record = None
         if not plan_only:

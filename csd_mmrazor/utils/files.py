@@ -189,7 +189,9 @@ def path_below(folder: Union[str, Path], name: str, argument: str) -> Path:
 
 
 @contextmanager
-def work_dir_lock(path: Union[str, Path]) -> Iterator[None]:
+def work_dir_lock(
+    path: Union[str, Path], argument: str = '--work-dir'
+) -> Iterator[None]:
     """Keep other runs out of a work dir while the context is open.
 
     The lock is the operating system's, and gone with the process that holds
@@ -198,6 +200,7 @@ def work_dir_lock(path: Union[str, Path]) -> Iterator[None]:
 
     Args:
         path (str | Path): The work dir; made if need be.
+        argument (str): Where it is set. Defaults to '--work-dir'.
 
     Raises:
         RuntimeError: If another run is in it.
@@ -211,7 +214,7 @@ def work_dir_lock(path: Union[str, Path]) -> Iterator[None]:
         raise OSError(
             error.errno,
             f'{error.strerror}. The work dir cannot be written to: choose '
-            'another --work-dir',
+            f'another {argument}',
             str(path),
         ) from error
     with file:
@@ -224,7 +227,7 @@ def work_dir_lock(path: Union[str, Path]) -> Iterator[None]:
             raise RuntimeError(
                 f'Another run is in the work dir {path}: '
                 f'{file.read().strip() or "unknown"}. Wait for its end, end '
-                'it, or choose another --work-dir.'
+                f'it, or choose another {argument}.'
             ) from None
         except OSError:
             pass  # a file system without locks

@@ -738,6 +738,7 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         ),
         (dict(work_dir=''), 'work_dir should be a folder'),
         (dict(work_dir=None), 'work_dir should be a folder'),
+        (dict(work_dir='/dev/null/a'), 'written to: choose another work_dir:'),
         (dict(mean=float('inf')), 'mean should be one number'),
         (dict(seed=2**32), 'seed should be below'),
         (dict(seed=-1), 'seed should be'),
