@@ -134,8 +134,10 @@ class Run:
 
 
 def is_teacher(name: str) -> bool:
-    """Whether a network is called as a teacher is."""
-    return name == 'teacher' or name.startswith('teachers.')
+    """Whether a network is called as a teacher is, and not as a file."""
+    return name == 'teacher' or (
+        name.startswith('teachers.') and not Path(name).is_file()
+    )
 
 
 def teacher_of(name: str, run: Run, argument: str = '--model') -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from csd_mmrazor.cli.run_source import Run, network_of
+from csd_mmrazor.cli.run_source import Run, is_teacher, network_of
 from csd_mmrazor.export import look_up_in
 
 
@@ -107,6 +107,13 @@ def test_a_teacher_whose_file_is_gone(tmp_path):
         network_of('teacher', run)
     assert 'model.teachers.a.ckpt_path' in str(info.value)
     assert '--cfg-options' not in str(info.value)
+
+
+def test_a_file_that_is_called_like_a_teacher(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('teachers.pth').touch()
+    assert not is_teacher('teachers.pth') and is_teacher('teachers.a')
+    assert is_teacher('teacher') and not is_teacher('student')
 
 
 def test_no_run_at_all():
