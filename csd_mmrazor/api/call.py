@@ -38,7 +38,12 @@ from ..utils import check_integer, parse_config, work_dir_lock, write_file
 from ..utils.accuracy import AccuracyEstimate
 from ..utils.agreement import estimate_of
 from ..utils.alone import check_alone
-from ..utils.arguments import check_arguments, check_positive, check_value
+from ..utils.arguments import (
+    NoneType,
+    check_arguments,
+    check_positive,
+    check_value,
+)
 from ..utils.files import parse_json
 from ..utils.imports import lend
 from ..utils.suggestions import did_you_mean
@@ -1068,6 +1073,9 @@ def _plan(
 
 
 def _plan_of(found: Dict[str, Any]) -> Plan:
+    check_arguments(Plan, found)
+    check_arguments(Schedule, found['schedule'])
+    check_arguments(Timings, found['timings'])
     return Plan(
         **dict(
             found,
@@ -1176,8 +1184,9 @@ def _read_record(
         there = dict(record['request'])
         # An earlier release has it as it was written.
         there['budget'] = _same_budget(there['budget'])
-        list(record['warnings']), record['teacher_top1']
-    except (ValueError, KeyError, TypeError) as error:
+        list(record['warnings']), record['teacher_top1'], there['val']
+        _check_notes(record)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f'{path} is damaged ({type(error).__name__}: {error}): restore '
             'it, or choose another work_dir. tools/train.py continues that '
@@ -1199,6 +1208,26 @@ def _read_record(
             'same arguments to continue that run.'
         )
     return record
+
+
+def _check_notes(record: Dict[str, Any]) -> None:
+    """Check what a record says besides the arguments and the plan."""
+    kinds: Dict[str, Tuple[type, ...]] = dict(
+        **dict.fromkeys(('top1', 'start_top1', 'teacher_top1'), (float,)),
+        **dict.fromkeys(('blocks', 'refit', 'is_trained'), (bool,)),
+        **dict.fromkeys(('trained', 'doubt'), (str,)),
+        **dict.fromkeys(('written', 'start'), (dict,)),
+        warnings=(list,),
+    )
+    for name, kind in kinds.items():  # an earlier release has not all
+        check_value(name, record.get(name), (*kind, NoneType))
+    for text in (*record['warnings'], *(record.get('written') or {}).values()):
+        check_value('each of warnings and written', text, (str,))
+    images = (record.get('start') or {}).get('images')
+    if images is not None:
+        number, digest = images
+        check_integer('images of start', number, 0)
+        check_value('images of start', digest, (str,))
 
 
 def _difference(

@@ -222,6 +222,19 @@ def test_other_weights_in_its_work_dir_are_refused(
     assert record['trained'] == digest_of_weights(run.student)
 
 
+def merged(there, change):
+    """A dict with others for some of its values; None takes one out."""
+    found = dict(there)
+    for key, value in change.items():
+        if isinstance(value, dict):
+            found[key] = merged(there.get(key) or {}, value)
+        elif value is None:
+            del found[key]
+        else:
+            found[key] = value
+    return found
+
+
 @pytest.mark.parametrize(
     'name, content, message',
     [
@@ -233,6 +246,24 @@ def test_other_weights_in_its_work_dir_are_refused(
             )
         ),
         *(
+            ('distill.json', change, f'distill.json is damaged .*{named}')
+            for named, change in (
+                ('memory of Plan', dict(plan=dict(memory='x'))),
+                ('epochs of Sch', dict(plan=dict(schedule=dict(epochs='x')))),
+                ('step of Timings', dict(plan=dict(timings=dict(step=[])))),
+                ('warnings', dict(warnings=[[]])),
+                ('warnings', dict(warnings='no')),
+                ('written', dict(written=dict(mean=3))),
+                ('doubt', dict(doubt=3)),
+                ('start_top1', dict(start_top1='x')),
+                ('teacher_top1', dict(teacher_top1='x')),
+                ('start', dict(start=3)),
+                ('images of start', dict(start=dict(images=['x', 'y']))),
+                ('ValueError', dict(start=dict(images='x'))),
+                ("KeyError: 'val'", dict(request=dict(val=None))),
+            )
+        ),
+        *(
             ('config.py', content, 'config.py is not what this call makes')
             for content in (b'', b'{', b'\xff', b'model = 3')
         ),
@@ -241,6 +272,9 @@ def test_other_weights_in_its_work_dir_are_refused(
 def test_damaged_files(name, content, message, finished, net, call):
     work_dir = finished['run'].work_dir
     before = (work_dir / name).read_bytes()
+    if isinstance(content, dict):
+        changed = merged(json.loads(before), content)
+        content = json.dumps(changed).encode()
     (work_dir / name).write_bytes(content)
     try:
         with pytest.raises(ValueError, match=message):
