@@ -320,7 +320,7 @@ def _read_rows(path: Path) -> List[Dict]:
             )
         rows = []
         for row in reader:
-            if None in row or None in row.values() or not _is_number(row):
+            if None in row or None in row.values() or not _has_numbers(row):
                 raise ValueError(
                     f'{path}, line {reader.line_num}, is no row of results: '
                     f'{[*row.values()]!r:.200}.'
@@ -329,9 +329,15 @@ def _read_rows(path: Path) -> List[Dict]:
     return rows
 
 
-def _is_number(row: Dict) -> bool:
+def _has_numbers(row: Dict) -> bool:
+    """Whether there are numbers wherever tables and the plot need them."""
+    texts = [row['top1']]
+    for name in ('seconds', 'cpu_seconds', 'images', 'steps', 'gflop'):
+        texts += filter(None, [row.get(name)])
+    for name in ('curve', 'curve_gflop'):
+        texts += row.get(name, '').split()
     try:
-        return isinstance(float(row['top1']), float)
+        return bool([*map(float, texts)])
     except ValueError:
         return False
 

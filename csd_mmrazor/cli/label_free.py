@@ -100,6 +100,9 @@ COLUMNS = [
     'commit',
     'versions',
 ]
+# Of these, what each row has a number in, and what it may have none in.
+_NUMBERS = ('top1', 'teacher_top1', 'recognised')
+_NUMBERS_OR_NOTHING = (*SIGNALS, 'held_out_confident', 'seen_confident')
 Row = Dict[str, Any]
 # Options by dotted name, and their texts.
 Given = Tuple[Dict[str, Any], Dict[str, str]]
@@ -362,8 +365,24 @@ def read_rows(path: Path) -> List[Row]:
             rows = [*csv.DictReader(file)]
     except (csv.Error, ValueError) as error:
         raise ValueError(f'{path} is no table of rows: {error}.') from error
-    if rows and set(rows[0]) != set(COLUMNS):
-        raise ValueError(f'{path} has other columns than these runs.')
+    for number, row in enumerate(rows, 2):
+        if set(row) != set(COLUMNS) or None in row.values():
+            raise ValueError(
+                f'Row {number} of {path} has other columns than these runs.'
+            )
+        for name in (*_NUMBERS, *filter(row.get, _NUMBERS_OR_NOTHING)):
+            try:
+                float(row[name])
+            except ValueError:
+                raise ValueError(
+                    f'Row {number} of {path} has {name}={row[name]!r:.80}, '
+                    'which is no number.'
+                ) from None
+        if not row['epoch'].isdecimal():
+            raise ValueError(
+                f'Row {number} of {path} has epoch={row["epoch"]!r:.80}, '
+                'which is no integer.'
+            )
     return rows
 
 

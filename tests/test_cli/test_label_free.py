@@ -216,6 +216,27 @@ def test_tasks_have_seeds_and_variants_of_their_own(tmp_path):
         label_free.read_tasks(path, ['a', 'c'])
 
 
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(top1='much'), "Row 3 of .*csv has top1='much'"),
+        (dict(recognised=''), "Row 3 of .*csv has recognised=''"),
+        (dict(seen_kl='x'), "Row 3 of .*csv has seen_kl='x'"),
+        (dict(epoch='1.5'), "Row 3 of .*csv has epoch='1.5'"),
+        (None, 'Row 3 of .*csv has other columns'),
+    ],
+)
+def test_rows_that_are_none(changes, message, tmp_path):
+    path = tmp_path / 'a.csv'
+    label_free.write_rows(path, ROWS[:2])
+    assert len(label_free.read_rows(path)) == 2
+    label_free.write_rows(path, [ROWS[0], {**ROWS[1], **(changes or {})}])
+    if changes is None:  # cut short
+        path.write_text(path.read_text()[:-40])
+    with pytest.raises(ValueError, match=message):
+        label_free.read_rows(path)
+
+
 @pytest.mark.parametrize('content', [b'a,\xff\n', b'a' * 200_000])
 def test_what_is_no_table(content, tmp_path):
     (tmp_path / 'a.csv').write_bytes(content)
