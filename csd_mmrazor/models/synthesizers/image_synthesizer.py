@@ -775,8 +775,11 @@ class ImageSynthesizer(nn.Module):
         if self.labels == 'random':
             # Sorted, so that a grid of the images reads by class.
             return self._random_labels(num_classes, device).sort()[0]
-        labels = torch.arange(self.batch_size, device=device) % num_classes
-        return labels if self.labels == 'balanced' else labels * 0
+        labels = torch.arange(self.batch_size, device=device)
+        if self.labels == 'balanced' and self.batch_size < num_classes:
+            # From another class on in each round, so that all have a turn.
+            labels += torch.randint(num_classes, (), device=device)
+        return labels % num_classes * (self.labels == 'balanced')
 
     def _random_labels(self, num_classes: int, device: torch.device) -> Tensor:
         """Classes by their weights, (batch_size, )."""

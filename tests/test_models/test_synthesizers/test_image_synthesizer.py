@@ -684,6 +684,19 @@ def test_classes_are_drawn_by_their_weights(networks):
     assert torch.equal(again, labels)
 
 
+def test_all_classes_have_their_turn_in_batches_of_fewer(networks):
+    made = synthesizer(labels='balanced', batch_size=4, iters=1)
+    asked = set()
+    for seed in range(20):
+        labels = made.synthesize(networks, 10, seed=seed).labels.tolist()
+        assert labels == [(labels[0] + i) % 10 for i in range(4)]
+        asked |= {*labels}
+    assert asked == {*range(10)}
+    made = synthesizer(labels='balanced', batch_size=12, iters=1)
+    labels = made.synthesize(networks, 10, seed=3).labels.tolist()
+    assert labels == [*range(10), 0, 1]
+
+
 @pytest.mark.parametrize(
     'weights, message',
     [
