@@ -51,6 +51,7 @@ from mmengine.config import Config
 from scipy import stats
 
 from ..datasets import BankFolder
+from ..report import read_measurements
 from ..utils import write_file
 from ..utils.differences import config_differences
 from ..utils.plain_config import configs_of_starts, parse_config
@@ -84,6 +85,7 @@ COLUMNS = (
     'best',
     'seconds',  # of training, with all attempts if it was interrupted
     'cpu_seconds',  # of its processes; empty if not known of each attempt
+    'machine',  # GPU or kind of processor; empty if the run has no report
     'images',  # synthetic ones that the student could draw from
     'steps',  # optimisation steps of images or generator
     'gflop',  # of synthesis and training, as torch's FlopCounterMode counts
@@ -190,6 +192,13 @@ def read_seconds(work_dir: Path) -> int:
     return round(total)
 
 
+def read_machine(work_dir: Path) -> str:
+    """What a run ran on, as its report says."""
+    with suppress(ValueError):
+        return (read_measurements(work_dir) or {}).get('machine', '')
+    return ''
+
+
 def check_continued(run: ListedRun, cfg: Config, is_done: bool) -> None:
     """Compare a run's config with the one that it was begun with.
 
@@ -273,6 +282,7 @@ def result(run: ListedRun, cfg: Config, commit: str) -> Dict:
         best=max(curve, key=float),
         seconds=read_seconds(run.work_dir),
         cpu_seconds='' if cpu_seconds is None else round(cpu_seconds),
+        machine=read_machine(run.work_dir),
         images=count_images(cfg, run.work_dir),
         steps=count_steps(cfg),
         gflop=f'{cost.total:.1f}',

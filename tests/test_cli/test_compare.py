@@ -23,6 +23,7 @@ from PIL import Image
 
 from csd_mmrazor.cli import compare, compare_list, compare_runs
 from csd_mmrazor.cli.options import Options
+from csd_mmrazor.engine.measure import describe_machine
 
 COMPARE = ROOT / 'tools/compare.py'
 CONFIG = ROOT / 'configs/csd/csd_quickstart_digits.py'
@@ -137,6 +138,7 @@ def test_runs_are_tabulated_once(tool, tmp_path, text):
         assert costs[0] > costs[1] - costs[0] > 0
         assert int(row['seconds']) >= 0
         assert torch.__version__ in row['versions']
+        assert row['machine'] == describe_machine(torch.device('cpu'))
         assert row['commit']
     work = tmp_path / 'work_dirs/compare/tiny'
     kept = {path.name for path in work.iterdir()}
