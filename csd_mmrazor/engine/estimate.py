@@ -61,6 +61,8 @@ class Estimate(NamedTuple):
     bank_bytes: int  # of the bank with all that belongs to it, at most
     checkpoint_bytes: int  # of all that are kept
     memory: str
+    # Whether steps are replayed, which are timed as they are.
+    is_replayed: bool = False
 
     def totals(self) -> Dict[str, float]:
         """Seconds of each kind of work."""
@@ -77,6 +79,8 @@ class Estimate(NamedTuple):
                 the networks alone. Defaults to False.
         """
         source = 'timed steps' if is_timed else 'passes of the networks alone'
+        if self.is_replayed:
+            source += ' without CUDA graphs, so it may take much less'
         totals = self.totals()
         listed = ', '.join(
             f'{kind} {self.units[kind]} x {self.seconds.get(kind, 0):.3g} s'
@@ -203,6 +207,7 @@ def estimate(
         math.ceil(size),
         _kept_checkpoints(runner) * _checkpoint_bytes(model),
         _memory(next(model.parameters()).device),
+        bool(synthesizer.graph or getattr(model, 'replayed', None)),
     )
 
 

@@ -29,6 +29,9 @@ def test_times_and_levers():
     assert found.totals() == dict(
         initial=7200.0, synthesis=3600.0, student=1800.0, validation=360.0
     )
+    assert 'CUDA graphs' not in found.lines()[0]
+    replayed, _ = found._replace(is_replayed=True).lines()
+    assert 'alone without CUDA graphs, so it may take much less' in replayed
     first, second = found.lines()
     assert first.startswith('Estimate: 3.6 h on this machine')
     for part in (
@@ -78,6 +81,16 @@ def test_bytes_of_an_image(tiny_runner, options, expected):
     runner = tiny_runner(**found)
     plan = estimate(runner, the_hook(runner), SECONDS, {}, (1, 8, 8), 10)
     assert plan.bank_bytes == plan.images * expected
+
+
+@pytest.mark.parametrize(
+    'option', ['model.graph', 'default_hooks.synthesis.synthesizer.graph']
+)
+def test_it_says_that_steps_are_replayed(tiny_runner, option):
+    for graph in False, True:
+        runner = tiny_runner(f'run{graph}', **{option: graph})
+        plan = estimate(runner, the_hook(runner), SECONDS, {}, (1, 8, 8), 10)
+        assert plan.is_replayed == graph
 
 
 @pytest.mark.parametrize(
