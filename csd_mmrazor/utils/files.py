@@ -64,7 +64,9 @@ def is_leftover(name: str) -> bool:
     return False
 
 
-def write_file(path: Union[str, Path], content: bytes) -> None:
+def write_file(
+    path: Union[str, Path], content: Union[bytes, memoryview]
+) -> None:
     """Write a file atomically.
 
     The content goes to a temporary name beside ``path``, reaches the disk and
@@ -73,7 +75,7 @@ def write_file(path: Union[str, Path], content: bytes) -> None:
 
     Args:
         path (str | Path): Where to.
-        content (bytes): What.
+        content (bytes | memoryview): What.
 
     Raises:
         OSError: If the disk is full or cannot be written to; names the file.

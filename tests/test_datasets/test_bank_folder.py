@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import io
 import json
 import os
 import signal
@@ -10,7 +11,12 @@ import pytest
 from helpers import ROOT
 
 from csd_mmrazor.datasets import BankError, BankFolder
-from csd_mmrazor.datasets.bank_folder import INITIAL, TargetKind
+from csd_mmrazor.datasets.bank_folder import (
+    INITIAL,
+    TargetKind,
+    _all_finite,
+    _as_file,
+)
 
 SHAPE = (3, 4, 4)
 
@@ -62,6 +68,29 @@ def test_what_is_written_is_read(folder):
     assert again.has(0, 0) and again.has(INITIAL, 2)
     assert not again.has(0, 1) and not again.has(INITIAL, 3)
     assert again.digest() == folder.digest()
+
+
+def test_files_are_those_of_numpy():
+    images, labels = batch()
+    dtype = np.dtype([('label', '<i8'), ('image', 'u1', SHAPE)])
+    records = np.empty(len(images), dtype)
+    records['label'], records['image'] = labels, images
+    buffer = io.BytesIO()
+    np.save(buffer, records)
+    found = _as_file(dict(label=labels, image=images), dtype)
+    assert bytes(found) == buffer.getvalue()
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32])
+def test_what_is_finite(dtype):
+    """Every 101st number of 16 bits, and those around infinity."""
+    with np.errstate(over='ignore'):
+        numbers = np.arange(2**16, dtype=np.uint16).view(np.float16)
+        numbers = numbers.astype(dtype)
+    for number in [*numbers[::101], *numbers[0x7BFF:0x7C03], *numbers[-1025:]]:
+        values = np.array([[-1, number], [2, 0]], dtype)
+        assert _all_finite(values) == np.isfinite(number)
+    assert _all_finite(numbers[:0])
 
 
 def test_nothing_else_is_left_in_the_folder(folder):
