@@ -1,4 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from copy import deepcopy
+from typing import Any
+
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -8,13 +11,16 @@ from .outputs import logits_of
 
 # Of logits that are to be the same, relative to the largest.
 _TOLERANCE = 1e-4
+# What each module has.
+_OWN = {*vars(nn.Module())}
 
 
 def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
     """Check that state dicts have what training changes in a network.
 
-    Buffers with ``persistent=False`` are in none. Those that are computed
-    anew whenever they are used, as caches are, do no harm.
+    Buffers with ``persistent=False`` are in none, and neither are attributes.
+    Those that are computed anew whenever they are used, as caches are, do no
+    harm.
 
     Args:
         model (nn.Module): A classifier of mmpretrain's kind; it stays as it
@@ -24,9 +30,17 @@ def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
         who (str): What messages call it.
 
     Raises:
-        ValueError: If a pass in train mode changes such a buffer, and the
+        ValueError: If a pass in train mode changes one of them, and the
             network computes something else with it than without.
     """
+    # Images that are all 0 might change nothing.
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(like.shape, generator=generator).to(like)
+    _check_buffers(model, inputs, who)
+    _check_attributes(model, inputs, who)
+
+
+def _check_buffers(model: nn.Module, inputs: Tensor, who: str) -> None:
     before = {
         (part, key): value.clone()
         for part in model.modules()
@@ -35,9 +49,6 @@ def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
     }
     if not before:
         return
-    # Images that are all 0 might change nothing.
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(like.shape, generator=generator).to(like)
     names = {part: name for name, part in model.named_modules()}
     with as_in_training(model):
         model(inputs, mode='tensor')
@@ -52,8 +63,7 @@ def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
             for part, key in changed:
                 part._buffers[key] = before[part, key].clone()
             restored = logits_of(model(inputs, mode='tensor'))
-    error = (trained - restored).abs().max()
-    if changed and error > _TOLERANCE * trained.abs().max():
+    if changed and _differ(trained, restored):
         listed = ', '.join(
             f'{names[part]}.{key}'.lstrip('.') for part, key in changed
         )
@@ -63,3 +73,57 @@ def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
             'not have buffers that are registered with persistent=False: '
             'leave persistent=False out.'
         )
+
+
+def _check_attributes(model: nn.Module, inputs: Tensor, who: str) -> None:
+    try:
+        trained, restored = deepcopy(model), deepcopy(model)
+    except Exception:  # whatever its attributes make of it
+        return
+    with as_in_training(trained):
+        trained(inputs, mode='tensor')
+        with evaluating(trained, restored):
+            restored.load_state_dict(trained.state_dict())
+            expected, found = (
+                logits_of(each(inputs, mode='tensor'))
+                for each in (trained, restored)
+            )
+    changed = [
+        f'{name}.{key}'.lstrip('.')
+        for (name, part), before in zip(
+            trained.named_modules(), model.modules()
+        )
+        for key in sorted({*vars(part)} - _OWN)
+        if not _is_same(vars(part)[key], vars(before).get(key))
+    ]
+    if changed and _differ(expected, found):
+        raise ValueError(
+            f'{who} ({type(model).__name__}) would lose what training changes '
+            f'in {", ".join(changed)}, since state dicts, and with them '
+            'checkpoints, do not have plain attributes: make it a tensor, '
+            'register it by register_buffer() in __init__(), and change it '
+            'in place.'
+        )
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    error = (one - other).abs().max()
+    return bool(error > _TOLERANCE * one.abs().max())
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether values are equal, as far as they can be compared."""
+    if isinstance(one, nn.Module):  # that is hidden from its owner
+        one, other = (
+            dict(each.state_dict()) if isinstance(each, nn.Module) else each
+            for each in (one, other)
+        )
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        one, other = [*one.items()], [*other.items()]
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return not isinstance(one, (bool, int, float, str)) or one == other

@@ -1,4 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn as nn
@@ -54,3 +56,56 @@ def test_what_checkpoints_would_not_have(persistent, kind, is_lost):
         check_kept_state(net, images, 'student')
     assert net.inner.mean is before and not net.inner.mean.any()
     assert not net.training and not net.inner.training
+
+
+class Counts(nn.Module):
+    """Knows by an attribute what it has seen in training."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.fc, self.kind = nn.Linear(16, 3), kind
+        self.seen = dict(
+            tensor=torch.ones(3),
+            number=1.0,
+            list=[torch.ones(3)],
+            none=None,
+            unused=torch.ones(3),
+        ).get(kind)
+        # Hidden from it.
+        self.__dict__['mean'] = nn.Linear(16, 3)
+
+    def forward(self, inputs, mode='tensor'):
+        inputs = inputs.flatten(1)
+        logits = self.fc(inputs)
+        if self.training:
+            if self.kind == 'module':
+                self.mean.weight.data += 1
+            elif self.kind == 'list':
+                self.seen = [logits.detach().mean(0)]
+            elif self.kind == 'number':
+                self.seen *= 2
+            else:
+                self.seen = logits.detach().mean(0)
+        if self.kind == 'module':
+            return self.mean(inputs)
+        if self.kind == 'unused' or self.seen is None:
+            return logits
+        return logits * (self.seen[0] if self.kind == 'list' else self.seen)
+
+
+@pytest.mark.parametrize(
+    'kind', ['tensor', 'number', 'list', 'none', 'module', 'unused']
+)
+def test_attributes_that_checkpoints_would_not_have(kind):
+    torch.manual_seed(0)
+    net = Counts(kind).eval()
+    before = deepcopy(vars(net)['seen'])
+    state, images = torch.get_rng_state(), torch.zeros(4, 1, 4, 4)
+    if kind == 'unused':
+        check_kept_state(net, images, 'student')
+    else:
+        name = 'mean' if kind == 'module' else 'seen'
+        with pytest.raises(ValueError, match=f' in {name}, .*register_buffer'):
+            check_kept_state(net, images, 'student')
+    assert str(net.seen) == str(before) and not net.training
+    assert torch.equal(torch.get_rng_state(), state)
