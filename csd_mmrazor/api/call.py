@@ -478,6 +478,7 @@ def distill(
             teacher_blocks, networks, copies, images, student_weights
         )
         places = pruned_places(refit, networks, copies, images)
+    _check_whole(networks, copies)
     _check_classes(traced, num_classes)
     row = _row(parsed, inputs, schedule, method, init_bank is None)
     names = None if num_classes == classes else [*classes]
@@ -804,6 +805,21 @@ def _check_apart(networks: Dict[str, Network]) -> None:
             'student and teacher share weights, and training would change '
             'the teacher: give copy.deepcopy() of one of them.'
         )
+
+
+def _check_whole(
+    networks: Dict[str, Network], copies: Dict[str, nn.Module]
+) -> None:
+    """Check that copies have no more weights after their first pass."""
+    for name, copy in copies.items():
+        whole = networks[name].module.state_dict()
+        made = [key for key in copy.state_dict() if key not in whole]
+        if made:
+            raise ValueError(
+                f'{name} makes weights when it is first called '
+                f'({", ".join(made[:3])}), which a new one lacks when they '
+                'are loaded: make these layers in its __init__().'
+            )
 
 
 def _check_classes(

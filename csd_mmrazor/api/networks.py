@@ -359,6 +359,17 @@ def _unfit(module: nn.Module, is_trained: bool) -> str:
                 f'{type(part).__name__}: write def train(self, mode=True) '
                 'and return super().train(mode) in it.'
             )
+        try:
+            # As whatever holds it calls it.
+            inspect.signature(part.state_dict).bind(
+                destination={}, prefix='', keep_vars=False
+            )
+        except TypeError:
+            return (
+                f'has a state_dict() of other arguments, in '
+                f'{type(part).__name__}: write def state_dict(self, *args, '
+                '**kwargs) and call super().state_dict(*args, **kwargs) in it.'
+            )
     parameters = list(module.parameters())
     tensors = [*parameters, *module.buffers()]
     if any(isinstance(t, UninitializedTensorMixin) for t in tensors):

@@ -217,6 +217,11 @@ class Odd(nn.Module):
         return self.run(self, x)
 
 
+class Stateful(nn.Linear):
+    def state_dict(self):
+        return super().state_dict()
+
+
 class WithState(Odd):
     def get_extra_state(self):
         return dict(seen=3)
@@ -266,6 +271,10 @@ UNFIT = {
     'meta': (lambda: small().to('meta'), 'device "meta"'),
     'none': (lambda: nn.Sequential(nn.Flatten()), 'no weights'),
     'state': (lambda: WithState(None), 'no tensor ._extra_state'),
+    'state dict': (
+        lambda: nn.Sequential(Stateful(2, 2)),
+        r'state_dict\(\) of other arguments, in Stateful',
+    ),
     'lock': (lambda: Odd(None, lock=threading.Lock()), 'cannot be copied'),
 }
 

@@ -812,6 +812,20 @@ def test_wrong_arguments(arguments, message, teacher, net, call, tmp_path):
     assert not (tmp_path / 'run' / 'bank').exists()
 
 
+@pytest.mark.parametrize('role', ['teacher', 'student'])
+def test_networks_that_make_layers_late(role, teacher, net, call):
+    class Late(net):
+        def forward(self, x):
+            logits = super().forward(x)
+            if not hasattr(self, 'late'):
+                self.late = torch.nn.Linear(3, 3)
+            return self.late(logits)
+
+    networks = dict(dict(teacher=teacher, student=net(4)), **{role: Late(4)})
+    with pytest.raises(ValueError, match=f'{role} makes weights .*late.wei'):
+        call(**networks)
+
+
 @pytest.mark.parametrize(
     'takes, message',
     [
