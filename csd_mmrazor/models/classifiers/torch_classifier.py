@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from ...utils.imports import import_object
 from ..utils import evaluating, logits_of, own_memory
@@ -68,6 +69,8 @@ class TorchClassifier(BaseModel):
             )
         own_memory(self.net, factory)
         self._last_layer: Optional[str] = None
+        # Gets what that layer sees, where a hook stays on it.
+        self._seen: Optional[List[Tensor]] = None
         self._register_load_state_dict_pre_hook(_of_the_network_alone)
 
     def forward(
@@ -114,20 +117,35 @@ class TorchClassifier(BaseModel):
         Raises:
             ValueError: If no linear layer runs.
         """
+        if self._seen is not None:
+            self.net(inputs)
+            found = self._seen[-1]
+            self._seen.clear()
+            return found
         if self._last_layer is None:
             self._last_layer = self._find_last_layer(inputs)
-        seen = []
-        handle = self.net.get_submodule(
-            self._last_layer
-        ).register_forward_pre_hook(
-            lambda _, args, kwargs: seen.extend([*args, *kwargs.values()]),
-            with_kwargs=True,
-        )
+        seen: List[Tensor] = []
+        handle = self._watch(self._last_layer, seen)
         try:
             self.net(inputs)
         finally:
             handle.remove()
         return seen[-1]
+
+    def keep_watching(self) -> None:
+        """Leave the hook of :meth:`extract_feat` on its layer, for good.
+
+        So compilers can trace that method, once it was called.
+        """
+        if self._seen is None and self._last_layer is not None:
+            self._seen = []
+            self._watch(self._last_layer, self._seen)
+
+    def _watch(self, name: str, seen: List[Tensor]) -> RemovableHandle:
+        return self.net.get_submodule(name).register_forward_pre_hook(
+            lambda _, args, kwargs: seen.extend([*args, *kwargs.values()]),
+            with_kwargs=True,
+        )
 
     def _find_last_layer(self, inputs: Tensor) -> str:
         """The name of the layer that makes the logits."""

@@ -37,6 +37,8 @@ class CompiledCopy(nn.Module):
     ) -> None:
         super().__init__()
         self.model = deepcopy(model).requires_grad_(False).eval()
+        if hasattr(self.model, 'keep_watching'):
+            self.model.keep_watching()
         self.statistics = CollectedStatistics([])
         if with_statistics:
             # Open for good: no one else runs this copy.

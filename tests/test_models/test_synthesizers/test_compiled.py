@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,10 @@ from test_image_synthesizer import same, state, synthesizer
 
 from csd_mmrazor.models import Networks
 from csd_mmrazor.models.synthesizers import compiled
-from csd_mmrazor.models.synthesizers.compiled import CompiledNetworks
+from csd_mmrazor.models.synthesizers.compiled import (
+    CompiledCopy,
+    CompiledNetworks,
+)
 
 
 class Classifier(nn.Module):
@@ -79,6 +83,41 @@ def test_same_images_as_without(networks):
             torch.testing.assert_close(other, param, rtol=0, atol=2e-5)
         networks.student.conv.weight.data.mul_(2)
     assert same(state(networks), before)
+
+
+class Plain(nn.Sequential):
+    """Of nobody's kind."""
+
+    def __init__(self):
+        layers = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU()
+        super().__init__(*layers, nn.Flatten(), nn.Linear(108, 10))
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.compiler, 'is_compiling'), reason='torch is too old'
+)
+def test_features_of_any_network(monkeypatch):
+    """All of a pass can be traced; into what code is another matter."""
+    monkeypatch.setattr(
+        torch, 'compile', partial(torch.compile, backend='eager')
+    )
+    factory = f'{__name__}.Plain'
+    model = build(dict(type='TorchClassifier', factory=factory)).eval()
+    inputs = torch.randn(2, 1, 8, 8)
+    expected = model.extract_feat(inputs)
+    copy = CompiledCopy(model, False)
+    for scale in (1, 2):
+        torch.testing.assert_close(
+            copy.extract_feat(scale * inputs, 'pre_logits'),
+            model.extract_feat(scale * inputs),
+        )
+        torch.testing.assert_close(copy(scale * inputs), model(scale * inputs))
+    images = inputs.clone().requires_grad_()
+    found = copy.extract_feat(images, 'pre_logits')
+    assert torch.equal(found, expected)
+    (gradient,) = torch.autograd.grad(found.sum(), images)
+    (wanted,) = torch.autograd.grad(model.extract_feat(images).sum(), images)
+    torch.testing.assert_close(gradient, wanted)
 
 
 def test_says_what_cannot_be_compiled(networks, monkeypatch):
