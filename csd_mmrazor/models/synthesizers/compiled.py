@@ -1,11 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import os
+import re
 import shutil
 import sysconfig
 from copy import deepcopy
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -59,11 +60,28 @@ class CompiledCopy(nn.Module):
 
     def forward(self, inputs: Tensor, mode: str = 'tensor') -> Tensor:
         """The logits, (N, K)."""
-        return self._logits(inputs)
+        return self._run(self._logits, inputs)
 
     def extract_feat(self, inputs: Tensor, stage: str) -> Tensor:
         """The feature before the last layer, (N, D)."""
-        return self._features(inputs)
+        return self._run(self._features, inputs)
+
+    def _run(
+        self, compiled: Callable[[Tensor], Tensor], inputs: Tensor
+    ) -> Tensor:
+        try:
+            return compiled(inputs)
+        except RuntimeError as error:
+            if not type(error).__module__.startswith('torch._dynamo.'):
+                raise
+            reason = f'{error}'.strip().partition('\n')[0]
+            code = re.findall(r'File "[^"]+", line \d+, in .+', f'{error}')
+            place = f' ({code[-1]})' if code else ''
+            raise ValueError(
+                f'compile=True of ImageSynthesizer cannot compile '
+                f'{type(getattr(self.model, "net", self.model)).__name__}: '
+                f'{reason}{place}. Set compile=False.'
+            ) from error
 
 
 def check_compiler(device: torch.device) -> None:

@@ -93,6 +93,13 @@ class Plain(nn.Sequential):
         super().__init__(*layers, nn.Flatten(), nn.Linear(108, 10))
 
 
+class Untraceable(Plain):
+    def forward(self, inputs):
+        if inputs.sum() > 0:
+            return super().forward(inputs)
+        return super().forward(-inputs)
+
+
 @pytest.mark.skipif(
     not hasattr(torch.compiler, 'is_compiling'), reason='torch is too old'
 )
@@ -118,6 +125,11 @@ def test_features_of_any_network(monkeypatch):
     (gradient,) = torch.autograd.grad(found.sum(), images)
     (wanted,) = torch.autograd.grad(model.extract_feat(images).sum(), images)
     torch.testing.assert_close(gradient, wanted)
+    factory = f'{__name__}.Untraceable'
+    model = build(dict(type='TorchClassifier', factory=factory)).eval()
+    message = 'cannot compile Untraceable: .*, in forward.* Set compile=False'
+    with pytest.raises(ValueError, match=message):
+        CompiledCopy(model, False)(inputs)
 
 
 def test_says_what_cannot_be_compiled(networks, monkeypatch):
