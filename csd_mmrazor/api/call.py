@@ -924,7 +924,8 @@ def _val_of(
             num_classes=num_classes,
             classes=names,
         )
-    if not hasattr(val, '__getitem__') and not hasattr(val, '__iter__'):
+    is_items = hasattr(val, '__getitem__') or hasattr(val, '__iter__')
+    if not is_items or isinstance(val, (dict, set)):
         raise TypeError(
             'val should be a folder, a Dataset, a DataLoader or None, but got '
             f'a {type(val).__name__}.'
