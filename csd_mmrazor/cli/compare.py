@@ -137,7 +137,10 @@ def parse_args() -> argparse.Namespace:
 
 def find_hook(cfg: Config) -> Optional[Dict]:
     """Config of the hook that makes images, if there is one."""
-    hooks = [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]
+    hooks = [
+        *(cfg.get('default_hooks') or {}).values(),
+        *(cfg.get('custom_hooks') or []),
+    ]
     found = [hook for hook in hooks if hook and 'synthesizer' in hook]
     return found[0] if found else None
 
@@ -220,10 +223,11 @@ def check_continued(run: ListedRun, cfg: Config, is_done: bool) -> None:
         new = parse_config(cfg.pretty_text)
     except (OSError, ValueError):  # more than plain data
         return
-    names = [name for name, h in cfg.default_hooks.items() if h is hook]
+    hooks = cfg.get('default_hooks') or {}
+    names = [name for name, h in hooks.items() if h is hook]
     others = tuple(
         f'default_hooks.{name}.'
-        for name in {*old.get('default_hooks', {}), *cfg.default_hooks}
+        for name in {*(old.get('default_hooks') or {}), *hooks}
         if name not in names
     )
     changed = [

@@ -314,6 +314,12 @@ def load_config(run: ListedRun) -> Config:
                 'it has no validation, and top-1 is what is compared: set '
                 'val_cfg, val_dataloader and val_evaluator.'
             )
+        if 'generator' in cfg.model and 'max_iters' not in cfg.train_cfg:
+            raise ValueError(
+                'its steps are counted by train_cfg.max_iters, which is not '
+                'there: set train_cfg=dict(by_epoch=False, max_iters=...), '
+                'as the configs of MMRazor for such algorithms do.'
+            )
     except USER_ERRORS as error:
         raise ValueError(
             f'method "{run.method}", {run.config}: {named_error(error)}'

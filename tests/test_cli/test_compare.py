@@ -77,6 +77,23 @@ def test_images_of_a_bank_that_drops_some(made, images, tmp_path):
     assert compare.count_images(cfg, tmp_path) == images
 
 
+@pytest.mark.parametrize('hooks', [{}, dict(default_hooks=None)])
+def test_runs_without_hooks(hooks, tmp_path):
+    """They make no images; MMEngine adds its hooks by itself."""
+    cfg = Config(dict(hooks, custom_hooks=None, model={}, train_cfg={}))
+    assert compare.find_hook(cfg) is None
+    assert compare.count_steps(cfg) == compare.count_images(cfg, tmp_path) == 0
+    start = tmp_path / 'seed0/20260101_000000/vis_data'
+    start.mkdir(parents=True)
+    (start / 'config.py').write_text(cfg.pretty_text)
+    (tmp_path / 'seed0/epoch_1.pth').touch()
+    run = compare_list.ListedRun('a', 0, 'a.py', {}, tmp_path / 'seed0')
+    compare.check_continued(run, cfg, False)
+    other = Config(dict(cfg.to_dict(), val_cfg={}))
+    with pytest.raises(ValueError, match='begun in .* with other settings'):
+        compare.check_continued(run, other, False)
+
+
 @pytest.fixture(scope='module')
 def text(tmp_path_factory):
     """The list, with a teacher of the quickstart's shape."""
@@ -431,6 +448,10 @@ BAD_LISTS = {
     'no epoch': (
         'options: {train_cfg.max_epochs: 0}\n' + OF_ONE,
         'method "A", .*max_epochs should be a positive integer',
+    ),
+    'epochs of a generator': (
+        'options: {model.generator: {type: DAFLGenerator}}\n' + OF_ONE,
+        'method "A", .*its steps are counted by train_cfg.max_iters',
     ),
     'a bracket': (
         'options: {randomness: "[1"}\n' + OF_ONE,
