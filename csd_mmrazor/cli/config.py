@@ -268,5 +268,6 @@ def enable_amp(cfg: Config, dtype: str) -> None:
         *(cfg.get('custom_hooks') or []),
     ]
     for hook in hooks:
-        if hook and 'synthesizer' in hook:
+        # What is no dict is refused by the hook.
+        if hook and isinstance(hook.get('synthesizer'), dict):
             hook.synthesizer.amp = dtype

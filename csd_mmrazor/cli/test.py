@@ -58,6 +58,8 @@ def test(args: argparse.Namespace) -> None:
     # Only the student is tested: teachers need no weights for it.
     teachers = cfg.model.get('teachers', {})
     for teacher in teachers.values() if isinstance(teachers, dict) else ():
+        if not isinstance(teacher, dict):
+            continue  # which the algorithm refuses
         teacher.pop('ckpt_path', None)
         if is_csd(cfg):
             teacher.ckpt_path = NO_FILE

@@ -1,8 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from argparse import Namespace
+
 import pytest
+from helpers import ROOT
 from mmengine.config import Config
 
-from csd_mmrazor.cli.config import is_csd
+from csd_mmrazor.cli.config import enable_amp, is_csd
+from csd_mmrazor.cli.test import test as run_test
 from csd_mmrazor.models import CSDDistillation
 
 
@@ -19,3 +23,33 @@ from csd_mmrazor.models import CSDDistillation
 def test_whether_it_is_ours(kind, found):
     """By name or by class, as configs in pure Python have it."""
     assert is_csd(Config(dict(model=dict(type=kind)))) is found
+
+
+@pytest.mark.parametrize('synthesizer', [5, 'x', None, [1]])
+def test_no_precision_for_what_is_no_synthesizer(synthesizer):
+    """The hook says what is wrong with it."""
+    hooks = dict(synthesis=dict(synthesizer=synthesizer), export=None)
+    cfg = Config(dict(optim_wrapper={}, default_hooks=hooks))
+    enable_amp(cfg, 'bfloat16')
+    assert cfg.default_hooks.to_dict() == hooks
+
+
+def test_a_teacher_that_is_none(tmp_path, monkeypatch):
+    """The algorithm says so, which knows what a teacher is."""
+    cfg = Config.fromfile(ROOT / 'configs/csd/csd_quickstart_digits.py')
+    cfg.model.teachers.teacher = 5
+    cfg.dump(tmp_path / 'config.py')
+    args = Namespace(
+        config=str(tmp_path / 'config.py'),
+        checkpoint='none',
+        cfg_options=None,
+        launcher='none',
+        work_dir=None,
+    )
+
+    def build(cfg):
+        raise TypeError(cfg.model.teachers)
+
+    monkeypatch.setattr('mmengine.runner.Runner.from_cfg', build)
+    with pytest.raises(TypeError, match="{'teacher': 5}"):
+        run_test(args)
