@@ -44,6 +44,7 @@ class AuxProbeHook(Hook):
         model = getattr(runner.model, 'module', runner.model)
         inputs = model.data_preprocessor(data_batch, False)['inputs']
         labels = torch.cat([output.gt_label for output in outputs or ()])
+        labels = labels.to(inputs.device)
         aux_logits, joint = aux_answers(self.networks, inputs, labels)
         self.right.append(aux_logits.argmax(1) == joint)
 

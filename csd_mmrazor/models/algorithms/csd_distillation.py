@@ -36,6 +36,7 @@ from ..preprocessors import BankDataPreprocessor, check_preprocessor
 from ..utils import (
     KeptMaps,
     as_in_training,
+    bring_to_host,
     build_teacher,
     check_kept_state,
     check_mappings,
@@ -316,6 +317,24 @@ class CSDDistillation(BaseAlgorithm):
         with evaluating(self.student), torch.no_grad():
             features = pooled_features(self.student, views, self.aux_feature)
         return self.aux_head.loss(features, labels, drawn)
+
+    def val_step(self, data: Any) -> List[Any]:
+        """Predict a batch.
+
+        Args:
+            data (dict): As of mmpretrain.
+
+        Returns:
+            list[DataSample]: The predictions, on the CPU.
+        """
+        samples: List[Any] = super().val_step(data)
+        if next(self.student.parameters()).device.type != 'cpu':
+            bring_to_host(samples)
+        return samples
+
+    def test_step(self, data: Any) -> List[Any]:
+        """As :meth:`val_step`."""
+        return self.val_step(data)
 
     def train_step(
         self,

@@ -192,8 +192,9 @@ class BankDataPreprocessor(ClsDataPreprocessor):
 
     Bank batches are augmented and normalised on the device, with no Python
     per image. Batches of real images, as validation has them, are treated as
-    by mmpretrain's ``ClsDataPreprocessor``. A batch is the bank's if it is one
-    tensor of uint8 with ``labels``, or is trained on.
+    by mmpretrain's ``ClsDataPreprocessor``, but images of one size together,
+    not one by one: each would be copied and normalised by itself. A batch is
+    the bank's if it is one tensor of uint8 with ``labels``, or is trained on.
 
     Args:
         augment (dict, optional): Augmentation of bank batches, such as
@@ -262,7 +263,7 @@ class BankDataPreprocessor(ClsDataPreprocessor):
         images = data['inputs']
         is_batch = torch.is_tensor(images) and images.dtype == torch.uint8
         if not is_batch or not (training or 'labels' in data):
-            return super().forward(data, training)
+            return super().forward(_stacked(data, self.device), training)
         data = {
             key: to_device(value, self.device)
             if torch.is_tensor(value)
@@ -296,3 +297,16 @@ class BankDataPreprocessor(ClsDataPreprocessor):
             for name in {'targets', 'maps'} & {*data}:
                 data[name] = data[name][rows, which]
         return images, data
+
+
+def _stacked(data: Dict, device: torch.device) -> Dict:
+    """A batch whose images are one tensor on a device, if they can be."""
+    images = data['inputs']
+    if (
+        not isinstance(images, (list, tuple))
+        or not all(map(torch.is_tensor, images))
+        or len({(value.shape, value.dtype) for value in images}) != 1
+        or images[0].ndim != 3
+    ):
+        return data
+    return dict(data, inputs=to_device(torch.stack([*images]), device))

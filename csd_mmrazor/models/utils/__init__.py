@@ -34,6 +34,7 @@ from .outputs import (
     normalised_outputs,
 )
 from .own_memory import check_memory, own_memory
+from .predictions import bring_to_host
 from .recorders import (
     KeptMaps,
     attached,
@@ -72,6 +73,7 @@ __all__ = [
     'CollectedStatistics',
     'Draws',
     'bn_layers',
+    'bring_to_host',
     'build_teacher',
     'fast_frozen_bn',
     'as_in_training',

@@ -5,7 +5,9 @@ from helpers import build, network
 from mmengine.model import BaseDataPreprocessor
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
+from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.structures import DataSample
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from csd_mmrazor.models.preprocessors import normalize_images
 
@@ -90,6 +92,41 @@ def test_real_images_are_treated_as_by_mmpretrain():
         expected = by_hand(torch.stack(images).flip(1))
         torch.testing.assert_close(out['inputs'], expected)
         assert [s.gt_label.item() for s in out['data_samples']] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    'options', [dict(), dict(to_rgb=True, pad_size_divisor=5, pad_value=3)]
+)
+@pytest.mark.parametrize('sizes', [(8, 8), (8, 7)])
+def test_images_of_a_list_are_taken_together(options, sizes):
+    """As mmpretrain takes them one by one; those of one size in few calls."""
+    images = [
+        torch.randint(256, (3, size, 8), dtype=torch.uint8) for size in sizes
+    ]
+    plain = ClsDataPreprocessor(**NORM, **options)
+    torch.testing.assert_close(
+        preprocessor(**options)(dict(inputs=images), False)['inputs'],
+        plain(dict(inputs=images), False)['inputs'],
+        rtol=0,
+        atol=0,
+    )
+
+    def calls(times):
+        with Calls() as made:
+            preprocessor(**options)(dict(inputs=images * times), False)
+        return made.number
+
+    assert (calls(1) == calls(9)) == (len({*sizes}) == 1)
+
+
+class Calls(TorchDispatchMode):
+    """Counts operators."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += 1
+        return func(*args, **(kwargs or {}))
 
 
 def test_real_images_in_one_tensor_are_real_images():
