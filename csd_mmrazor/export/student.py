@@ -25,6 +25,7 @@ from mmrazor.registry import MODELS
 from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import load_weights
 from ..utils import read_object, write_file, write_safetensors
+from ..utils.arguments import check_image_shape
 from ..utils.public import public
 from ..version import __version__
 from .card import (
@@ -241,7 +242,10 @@ def image_shape_of(cfg: Config) -> Optional[Tuple[int, ...]]:
     """(C, H, W) of the student's images; None if the config does not say."""
     data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     shape = cfg.model.get('image_shape') or data.get('image_shape')
-    return tuple(shape) if shape else None
+    if shape is None:
+        return None
+    check_image_shape('image_shape of the config', shape)
+    return tuple(shape)
 
 
 def _describe(

@@ -154,6 +154,24 @@ def check_probability(name: str, value: Any) -> None:
         )
 
 
+def check_image_shape(name: str, value: Any) -> None:
+    """Check a shape of images.
+
+    Args:
+        name (str): What it is called where people set it.
+        value (Any): What was set.
+
+    Raises:
+        ValueError: If it is not three positive integers.
+    """
+    is_shape = isinstance(value, (list, tuple)) and len(value) == 3
+    if not is_shape or not all(fits(n, int) and n > 0 for n in value):
+        raise ValueError(
+            f'{name} should be (C, H, W), three positive integers, such as '
+            f'(3, 32, 32), but got {value!r}.'
+        )
+
+
 def check_arguments(
     part: Callable, arguments: Dict[str, Any], registry: str = ''
 ) -> None:

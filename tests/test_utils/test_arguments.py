@@ -10,13 +10,17 @@ import mmrazor.registry as registries
 import numpy as np
 import pytest
 import torch
+from helpers import network
+from mmengine.config import ConfigDict
 from mmengine.registry import HOOKS, OPTIMIZERS, PARAM_SCHEDULERS
 from mmrazor.registry import MODELS
 
+from csd_mmrazor.export import image_shape_of
 from csd_mmrazor.utils.arguments import (
     NoneType,
     argument_types,
     check_arguments,
+    check_image_shape,
     check_integer,
     check_positive,
     check_probability,
@@ -209,6 +213,23 @@ def test_parts_check_their_numbers_when_built_by_hand(part, arguments, said):
     name = [*arguments][-1] if part != 'SelfSupervisedAuxHead' else 'num_class'
     with pytest.raises(ValueError, match=f'{name}.* of {part} .* {said}'):
         MODELS.get(part)(**arguments)
+
+
+def test_shapes_of_images():
+    for shape in ((3, 8, 9), [1, 1, 1], (np.int64(3), 8, 8)):
+        check_image_shape('it', shape)
+    for shape in (5, '388', (3, 8), [0, 8, 8], (1, 8, 8.0), (1, '8', 8), {}):
+        with pytest.raises(ValueError, match=r'it should be \(C, H, W\),'):
+            check_image_shape('it', shape)
+
+
+@pytest.mark.parametrize('shape', [5, (1, 8), (1, 8, 8.0)])
+def test_parts_of_a_config_that_say_the_shape(shape):
+    found = ConfigDict(model=dict(image_shape=shape))
+    with pytest.raises(ValueError, match='image_shape of the config should'):
+        image_shape_of(found)
+    with pytest.raises(ValueError, match='image_shape of CSDDistillation sh'):
+        MODELS.get('CSDDistillation')(network(), {}, image_shape=shape)
 
 
 def test_a_blank_image_at_least():

@@ -28,7 +28,7 @@ from ...utils import (
     check_teachers,
     to_device,
 )
-from ...utils.arguments import check_value
+from ...utils.arguments import check_image_shape, check_value
 from ...utils.error_text import named_error
 from ...utils.modules import exclude_from_checkpoints, switch_inplace_off
 from ..connectors import infer_connectors
@@ -133,6 +133,7 @@ class CSDDistillation(BaseAlgorithm):
         super().__init__(architecture=architecture, **kwargs)
         check_value('graph of CSDDistillation', graph, (bool,))
         self.replayed = ReplayedPasses() if graph else None
+        check_image_shape('image_shape of CSDDistillation', image_shape)
         self.image_shape = tuple(image_shape)
         check_integer('log_interval of CSDDistillation', log_interval)
         self.log_interval = log_interval
