@@ -397,6 +397,31 @@ def _unfit(module: nn.Module, is_trained: bool) -> str:
     return ''
 
 
+def _about_channels(
+    module: nn.Module, below: str, count: int, name: str, error: Exception
+) -> str:
+    """What to do where images have other channels than a network takes."""
+    convs = [
+        (key.removeprefix(below), part.in_channels)
+        for key, part in module.named_modules()
+        if isinstance(part, nn.Conv2d)
+    ]
+    if not convs or convs[0][1] == count or 'channels' not in str(error):
+        return ''
+    key, channels = convs[0]
+    several = 's' * (channels != 1)
+    told = (
+        f'. Its first convolution, {key}, takes {channels} channel{several}: '
+    )
+    if name == 'teacher':  # whose weights are for these
+        return f'{told}image_shape=(C, H, W) should have as many.'
+    return (
+        f'{told}replace it by one that takes {count}; for a network by name, '
+        'write a function that does so and returns it '
+        '(student="file.py:function").'
+    )
+
+
 def trace(
     build_cfg: Dict[str, Any],
     module: nn.Module,
@@ -440,10 +465,13 @@ def trace(
             try:
                 output = module(inputs)
             except Exception as error:
+                about = _about_channels(
+                    *(module, below, inputs.shape[1], name, error)
+                )
                 raise ValueError(
                     f'{name} does not take images of image_shape='
                     f'{tuple(inputs.shape[1:])}: {type(error).__name__}: '
-                    f'{error}'
+                    f'{error}{about}'
                 ) from error
     try:
         logits = logits_of(output)

@@ -324,6 +324,20 @@ def test_what_a_pass_refuses(forward, message):
         trace(dict(factory='x'), net, torch.randn(2, 3, 8, 8), 'teacher')
 
 
+def test_a_student_for_images_of_other_channels():
+    message = (
+        'student does not take .* Its first convolution, 0, takes 3 '
+        'channels: replace it by one that takes 1; .*student="file.py:'
+    )
+    with pytest.raises(ValueError, match=message):
+        trace(
+            dict(factory='x'),
+            Odd(lambda s, x: s.net(x)),
+            torch.randn(2, 1, 8, 8),
+            'student',
+        )
+
+
 @pytest.mark.parametrize(
     'forward, name, kind',
     [
