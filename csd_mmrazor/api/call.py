@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral
 from os import PathLike
 from os.path import expanduser
@@ -143,8 +143,12 @@ class Plan:
                 else []
             ),
             f'  memory: {self.memory / 2**30:.1f} GiB; disk: '
-            f'{self.disk / 2**20:.0f} MiB; weights of the connector: '
-            f'{self.connector:,}',
+            f'{self.disk / 2**20:.0f} MiB'
+            + (
+                f'; weights of the connector: {self.connector:,}'
+                if self.connector
+                else ''
+            ),
         ]
 
     def late(self, seconds: float) -> str:
@@ -199,7 +203,7 @@ class Run:
             too.
     """
 
-    student: nn.Module
+    student: nn.Module = field(repr=False)  # hundreds of lines
     top1: Optional[float]
     teacher_top1: Optional[float]
     report: Optional[Path]
@@ -661,7 +665,7 @@ def distill(
             note = check_start(
                 record, copies['student'], student_weights, init_bank, folder
             )
-            tell(f'{folder} has this run: it continues{note}.')
+            tell(f'{folder} has this run, which continues{note}.')
             plan = _plan_of(record['plan'])
             # The student may have been trained by this very run since.
             blocks = record.get('blocks', False)
@@ -722,8 +726,8 @@ def distill(
     report = folder / 'report.html'
     return Run(
         student=network,
-        top1=top1,
-        teacher_top1=record['teacher_top1'],
+        top1=_rounded(top1),
+        teacher_top1=_rounded(record['teacher_top1']),
         report=report if report.is_file() else None,
         work_dir=folder,
         config=folder / CONFIG,
@@ -732,7 +736,7 @@ def distill(
         warnings=list(
             dict.fromkeys([*record['warnings'], *told, *runner.warned.texts])
         ),
-        agreement=agreement and agreement.top1,
+        agreement=_rounded(agreement and agreement.top1),
         estimate=agreement and estimate_of(agreement),
     )
 
@@ -954,9 +958,10 @@ def _about(
     places: Sequence[Place],
 ) -> List[str]:
     """What was understood of the arguments."""
-    lines = []
+    lines, counts = [], []
     for name, network in networks.items():
         weights = sum(p.numel() for p in network.module.parameters())
+        counts.append(weights)
         each = traced[name]
         feature = each.feature or 'none'
         lines.append(
@@ -972,6 +977,8 @@ def _about(
             lines.append(
                 f'  {few} BN, so its gradients are clipped to a norm of 5'
             )
+    if counts[1] >= counts[0]:
+        lines.append('  it has no fewer weights than the teacher')
     if chains:
         listed = ', '.join(
             f'{len(chain.wanted)} of {len(chain.blocks)} of {chain.name}'
@@ -1298,6 +1305,11 @@ def _last_top1(
         record['top1'] = float(history.current())
         write_file(folder / RECORD, json.dumps(record, indent=1).encode())
     return record.get('top1')
+
+
+def _rounded(percent: Optional[float]) -> Optional[float]:
+    """Without the digits of single precision: 88.6, not 88.5999984741211."""
+    return None if percent is None else round(percent, 2)
 
 
 def _many(count: int, what: str) -> str:

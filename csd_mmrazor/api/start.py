@@ -144,7 +144,7 @@ def check_start(
             f'work_dir={folder} started from: they would not be used. Choose '
             'another work_dir, or give the same weights to continue that run.'
         )
-    return ', with its own student and not the new weights of this one'
+    return '; the weights of the student that was passed are not used'
 
 
 def _images_of(

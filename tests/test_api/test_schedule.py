@@ -198,6 +198,8 @@ def test_plans(budget, machine):
     told = '\n'.join(plan.lines())
     assert f'{plan.schedule.images:,}' in told
     assert ('budget:' in told) == isinstance(parsed, float)
+    assert told.endswith('; weights of the connector: 7')
+    assert 'connector' not in replace(plan, connector=0).lines()[-1]
 
 
 def test_the_shares_of_a_budget_add_up():

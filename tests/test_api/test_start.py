@@ -91,7 +91,9 @@ def test_what_weights_it_starts_from(kind, options, told):
 def test_what_is_random_is_passed_over_with_a_word(tmp_path):
     record = record_of(network())
     note = check_start(record, network(), None, None, tmp_path)
-    assert note == ', with its own student and not the new weights of this one'
+    assert note == (
+        '; the weights of the student that was passed are not used'
+    )
     with pytest.raises(ValueError, match="student_weights='a.pth' has other"):
         check_start(record, network(), 'a.pth', None, tmp_path)
 
