@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from ..models.classifiers import is_pruned
 from ..models.utils import load_weights
 from ..utils import NO_FILE
+from ..utils.plain_config import configs_of_starts
 from .config import (
     add_config_arguments,
     check_present,
@@ -55,6 +56,16 @@ def test(args: argparse.Namespace) -> None:
     """Test the student that the arguments name."""
     cfg = load_config(args)
     check_present(cfg, ('model', 'test_dataloader'), 'test')
+    # The run's own folder has its config, which this one is not.
+    if args.work_dir is None:
+        cfg.work_dir = str(Path(cfg.work_dir, 'test'))
+    elif configs_of_starts(cfg.work_dir) and any(
+        Path(cfg.work_dir).glob('*.pth')
+    ):
+        raise ValueError(
+            f'--work-dir {args.work_dir} has a run, of which the config would '
+            'be replaced: choose another folder, or leave --work-dir out.'
+        )
     # Only the student is tested: teachers need no weights for it.
     teachers = cfg.model.get('teachers', {})
     for teacher in teachers.values() if isinstance(teachers, dict) else ():

@@ -140,6 +140,21 @@ def test_the_papers_config_reads_no_training_image(forked, tmp_path, cifar):
         tested = run(*args, tool='test.py')
         found = re.findall(r'accuracy/top1: ([\d.]+)', tested)
         assert float(found[-1]) == pytest.approx(expected, abs=1e-3)
+    # Of the run's own config: but for a folder of the test, it stays as it is.
+    before = files_of(work)
+    own = (work / PAPER.name, work / 'student/student.pth')
+    run(*own, tool='test.py')
+    assert any((work / 'test').iterdir())
+    shutil.rmtree(work / 'test')
+    refused = forked(*own, '--work-dir', work, tool='test.py')
+    assert refused.status == [1]
+    assert 'has a run, of which the config would be' in refused.stderr
+    assert files_of(work) == before
+
+
+def files_of(folder):
+    files = filter(Path.is_file, folder.rglob('*'))
+    return {path: path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize(
