@@ -108,7 +108,7 @@ def advise(
         and len(curve) >= _START
     ):
         found['chance'] = (
-            f'After {last} epochs the {what} of the student is '
+            f'After {last} epochs the best {what} of the student is '
             f'{_percent(curve[best])}, close to chance '
             f'({_percent(100 / num_classes)}). '
         )

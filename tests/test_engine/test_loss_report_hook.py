@@ -50,7 +50,10 @@ def test_every_step_has_losses_and_few_wait(tiny_runner, waits):
     reader = Reader(waits)
     runner.register_hook(reader)
     runner.train()
-    assert reader.waited == [step % 3 == 0 for step in range(12)]
+    last = (5, 11)  # of an epoch
+    assert reader.waited == [
+        step % 3 == 0 or step in last for step in range(12)
+    ]
     losses = torch.stack(reader.losses)
     assert losses.isfinite().all() and len(losses.unique()) == 12
     # What is logged at a step that is reported is that step's.
@@ -58,6 +61,11 @@ def test_every_step_has_losses_and_few_wait(tiny_runner, waits):
     logged = [json.loads(line) for line in path.read_text().splitlines()]
     logged = {v['step'] - 1: v['loss'] for v in logged if 'loss' in v}
     assert logged[0] == pytest.approx(losses[0].item(), rel=1e-5)
+    # The log has the mean of all that were read so far.
+    read = [0, 3, 5, 6, 9, 11]
+    for number in 3, 6:
+        expected = losses[read[:number]].mean().item()
+        assert logged[read[number - 1]] == pytest.approx(expected, rel=1e-5)
 
 
 def test_norms_are_logged_where_gradients_accumulate(tiny_runner):

@@ -41,7 +41,7 @@ class DivergenceHook(Hook):
         outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Look at the weights if a loss that is reported asks for it."""
-        if not is_reported(runner):
+        if not is_reported(runner, batch_idx):
             return
         losses = [v for v in (outputs or {}).values() if torch.is_tensor(v)]
         if losses and not torch.stack(losses).isfinite().all():

@@ -2,18 +2,27 @@
 from typing import Any, Dict, Optional
 
 from mmengine.hooks import RuntimeInfoHook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmrazor.registry import HOOKS
 
 
-def is_reported(runner: Runner) -> bool:
+def is_reported(runner: Runner, batch_idx: int) -> bool:
     """Whether the losses of this step are to be read off the device.
 
     So they are every ``log_interval`` steps of an algorithm that has one, and
-    in each step of any other.
+    in each step of any other. The log always has a line of the last step of
+    an epoch, so those are read as well.
+
+    Args:
+        runner (Runner): In training.
+        batch_idx (int): Of the step, in its epoch.
     """
     model = getattr(runner.model, 'module', runner.model)
-    return runner.iter % getattr(model, 'log_interval', 1) == 0
+    if runner.iter % getattr(model, 'log_interval', 1) == 0:
+        return True
+    return isinstance(
+        runner.train_loop, EpochBasedTrainLoop
+    ) and batch_idx + 1 == len(runner.train_dataloader)
 
 
 @HOOKS.register_module()
@@ -21,8 +30,8 @@ class LossReportHook(RuntimeInfoHook):
     """MMEngine's ``RuntimeInfoHook``, but it waits for few losses.
 
     That one reads every loss of every step, each of which waits for the
-    device. This one reads those of ``model.log_interval``; all hooks get
-    those of all steps, as tensors on the device.
+    device. This one reads those of :func:`is_reported`; all hooks get those
+    of all steps, as tensors on the device.
     """
 
     def after_train_iter(
@@ -33,5 +42,5 @@ class LossReportHook(RuntimeInfoHook):
         outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Take over the losses for the log, if they are reported."""
-        if is_reported(runner):
+        if is_reported(runner, batch_idx):
             super().after_train_iter(runner, batch_idx, data_batch, outputs)

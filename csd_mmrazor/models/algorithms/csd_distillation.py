@@ -97,7 +97,8 @@ class CSDDistillation(BaseAlgorithm):
         image_shape (sequence[int]): (C, H, W) of the images. Defaults to
             (3, 32, 32).
         log_interval (int): ``LossReportHook`` reads the losses of every so
-            many steps off the device, which waits for it. Defaults to 10.
+            many steps, and of the last one of an epoch, off the device, which
+            waits for it. Defaults to 10.
         graph (bool): Whether the forward and backward passes of steps are
             replayed as CUDA graphs, one of the student's and one of the
             head's; see docs/speed.md. Where there can be none, steps run
