@@ -70,11 +70,17 @@ def about_outputs(kind: str) -> str:
     Args:
         kind (str): As of :func:`normalised_outputs`.
     """
+    if kind == 'log-probabilities':
+        return (
+            'returns log-probabilities in place of logits. The cross entropy '
+            'and losses of probabilities are the same for both, losses of '
+            'the logits themselves are not: for those, return what comes '
+            'before log_softmax in its forward()'
+        )
     return (
-        f'returns {kind} in place of logits (each row sums to 1'
-        + (' once exponentiated' if kind == 'log-probabilities' else '')
-        + '), but losses, temperatures and margins are of logits: return what '
-        'comes before softmax, or log_softmax, in its forward()'
+        f'returns {kind} in place of logits (each row sums to 1), but losses, '
+        'temperatures and margins are of logits: return what comes before '
+        'softmax in its forward()'
     )
 
 
