@@ -5,6 +5,8 @@ import argparse
 import os
 from pathlib import Path
 
+from mmengine.config import Config
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from ..models.classifiers import is_pruned
@@ -40,6 +42,12 @@ def parse_args() -> argparse.Namespace:
         help='regular expressions, and what replaces each in the names of '
         'the checkpoint, such as "^linear=head.fc" "^layer=backbone.layer"',
     )
+    parser.add_argument(
+        '--val',
+        metavar='FOLDER',
+        help='images to test on, FOLDER/<class>/*, in place of those that the '
+        'config names, if any',
+    )
     add_config_arguments(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -52,10 +60,54 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def test_on(cfg: Config, folder: str) -> None:
+    """Let a config test on a folder of images.
+
+    Args:
+        cfg (Config): Of ``CSDDistillation``, changed in place.
+        folder (str): With a folder of images for each class.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no image in it.
+        ValueError: If the config does not say which images its networks
+            take, or the folders are not the classes.
+    """
+    prepared = cfg.model.get('data_preprocessor') or cfg.data_preprocessor
+    if 'image_shape' not in cfg.model or prepared is None:
+        raise ValueError(
+            f'--val {folder} needs a config of CSDDistillation with '
+            'model.image_shape and model.data_preprocessor: name the images '
+            'by test_dataloader, test_evaluator and test_cfg in the config.'
+        )
+    prepared.to_rgb = False  # these are RGB
+    data = dict(
+        type='mmrazor.FolderImages',
+        data_root=folder,
+        image_shape=list(cfg.model.image_shape),
+        num_classes=prepared.get('num_classes'),
+    )
+    DATASETS.build(data)
+    cfg.test_dataloader = dict(
+        batch_size=256,
+        num_workers=0,
+        dataset=data,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
+    cfg.test_evaluator = dict(type='Accuracy', topk=(1,))
+    cfg.test_cfg = dict()
+
+
 def test(args: argparse.Namespace) -> None:
     """Test the student that the arguments name."""
     cfg = load_config(args)
-    check_present(cfg, ('model', 'test_dataloader'), 'test')
+    check_present(cfg, ('model',), 'test')
+    if args.val is not None:
+        test_on(cfg, args.val)
+    elif not cfg.get('test_dataloader'):
+        raise ValueError(
+            'The config has no test_dataloader, so there is nothing to test: '
+            'name images by --val FOLDER, with FOLDER/<class>/*.'
+        )
     # The run's own folder has its config, which this one is not.
     if args.work_dir is None:
         cfg.work_dir = str(Path(cfg.work_dir, 'test'))

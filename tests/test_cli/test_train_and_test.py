@@ -143,7 +143,12 @@ def test_the_papers_config_reads_no_training_image(forked, tmp_path, cifar):
     # Of the run's own config: but for a folder of the test, it stays as it is.
     before = files_of(work)
     own = (work / PAPER.name, work / 'student/student.pth')
-    run(*own, tool='test.py')
+    for number, name in ((0, 'airplane'), (3, 'cat'), (9, 'truck')):
+        shutil.copytree(cifar / 'test' / name, tmp_path / f'my/{number}')
+    for images in ((), ('--val', 'my')):
+        tested = run(*own, *images, tool='test.py')
+        found = re.findall(r'accuracy/top1: ([\d.]+)', tested)
+        assert float(found[-1]) == pytest.approx(max(top1(work)), abs=1e-3)
     assert any((work / 'test').iterdir())
     shutil.rmtree(work / 'test')
     refused = forked(*own, '--work-dir', work, tool='test.py')
