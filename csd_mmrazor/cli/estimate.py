@@ -22,7 +22,7 @@ from ..engine.agreement_images import (
 from ..export import find_checkpoint
 from ..models.preprocessors import normalize_images
 from ..models.synthesizers import Networks
-from ..utils import check_integer, check_teachers, write_file
+from ..utils import check_integer, write_file
 from ..utils.accuracy import COVERAGE, FITS
 from ..utils.agreement import Agreement, about_agreement, estimate_of
 from ..utils.alone import check_alone
@@ -30,7 +30,13 @@ from ..version import __version__
 from .errors import concise_errors
 from .parser import Parser
 from .processes import speak_utf8
-from .run_source import Run, add_run_arguments, has_key, is_teacher
+from .run_source import (
+    Run,
+    add_run_arguments,
+    has_key,
+    is_teacher,
+    teachers_of,
+)
 
 _IMAGES = 2000
 _WRITTEN_BY = f'csd_mmrazor {__version__}'
@@ -77,8 +83,7 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
     _check_out(args.out)
     run = Run(args.source, args.config)
     _check_bank(run)
-    teachers = run.cfg.model.get('teachers')
-    check_teachers(teachers)
+    teachers = teachers_of(run)
     by = next(iter(teachers))  # as in the run
     preprocessor, (teacher, student) = run.networks(
         f'teachers.{by}', args.model

@@ -22,6 +22,7 @@ from ..export import (
 )
 from ..models.utils import build_teacher, check_weights, load_weights
 from ..utils import NO_FILE, check_teachers, read_object
+from .config import is_csd
 from .config_files import read_config
 
 
@@ -140,10 +141,27 @@ def is_teacher(name: str) -> bool:
     )
 
 
+def teachers_of(run: Run) -> Dict[str, Any]:
+    """The configs of the teachers of a run, by name.
+
+    Raises:
+        ValueError: If it has none of ours, or as of :func:`check_teachers`.
+        TypeError: As of :func:`check_teachers`.
+    """
+    teachers = run.cfg.model.get('teachers')
+    if teachers is None and not is_csd(run.cfg):
+        raise ValueError(
+            'This command needs a run of CSDDistillation, which has '
+            'model.teachers, but the algorithm of this config is '
+            f'{run.cfg.model.get("type")}.'
+        )
+    check_teachers(teachers)
+    return teachers
+
+
 def teacher_of(name: str, run: Run, argument: str = '--model') -> str:
     """The key of a teacher of a run; arguments as of :func:`network_of`."""
-    teachers = run.cfg.model.get('teachers')
-    check_teachers(teachers)
+    teachers = teachers_of(run)
     key = 'teacher' if name == 'teacher' else name.partition('.')[2]
     if name == 'teacher' and len(teachers) == 1:
         (key,) = teachers

@@ -4,7 +4,12 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from csd_mmrazor.cli.run_source import Run, is_teacher, network_of
+from csd_mmrazor.cli.run_source import (
+    Run,
+    is_teacher,
+    network_of,
+    teachers_of,
+)
 from csd_mmrazor.export import look_up_in
 
 
@@ -107,6 +112,17 @@ def test_a_teacher_whose_file_is_gone(tmp_path):
         network_of('teacher', run)
     assert 'model.teachers.a.ckpt_path' in str(info.value)
     assert '--cfg-options' not in str(info.value)
+
+
+def test_a_run_of_another_algorithm(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text("model = dict(type='SingleTeacherDistill', teacher={})")
+    run = Run(str(tmp_path), None)
+    with pytest.raises(ValueError, match='needs a .* SingleTeacherDistill.$'):
+        teachers_of(run)
+    path.write_text("model = dict(type='CSDDistillation')")
+    with pytest.raises(TypeError, match='model.teachers should be a dict'):
+        teachers_of(Run(str(tmp_path), None))
 
 
 def test_a_file_that_is_called_like_a_teacher(tmp_path, monkeypatch):
