@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from ..export import look_up_in
 from ..models.algorithms import check_optimizers
+from ..models.utils import check_checkpoint_file
 from ..utils import check_integer, check_teachers_of
 from ..utils.arguments import NoneType, check_value
 from ..utils.numbers import check_numbers
@@ -199,6 +200,29 @@ def check_training(cfg: Config) -> None:
             f'starts, which sets {rank}: use tools/dist_train.sh CONFIG GPUS, '
             'or tools/slurm_train.sh.'
         )
+
+
+def check_teacher_files(cfg: Config) -> None:
+    """Check that the teachers of MMRazor's algorithms have their files.
+
+    CSDDistillation says so itself.
+
+    Args:
+        cfg (Config): A config for training.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: If not; says what to do.
+    """
+    if is_csd(cfg):
+        return
+    files = {'model.teacher_ckpt': cfg.model.get('teacher_ckpt')}
+    teachers = cfg.model.get('teachers')
+    named = teachers.items() if isinstance(teachers, dict) else ()
+    for name, teacher in named:
+        files[f'model.teachers.{name}.ckpt_path'] = teacher.get('ckpt_path')
+    for argument, path in files.items():
+        if path and isinstance(path, str):
+            check_checkpoint_file(path, argument)
 
 
 def _is_bank(dataset: Any) -> bool:

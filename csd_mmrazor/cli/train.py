@@ -31,6 +31,7 @@ from ..utils.validation import check_validation
 from .config import (
     AMP_DTYPES,
     add_config_arguments,
+    check_teacher_files,
     check_training,
     enable_amp,
     is_first_process,
@@ -95,6 +96,7 @@ def train(args: argparse.Namespace) -> None:
     """Train by the config that the arguments name."""
     cfg = load_config(args)
     check_training(cfg)
+    check_teacher_files(cfg)
     if args.amp:
         enable_amp(cfg, args.amp)
     if args.auto_scale_lr:

@@ -34,6 +34,8 @@ from .safe_tensors import is_safetensors, read_safetensors
 _ZIP = b'PK\x03\x04'
 # How ``torch.save`` began files before torch 1.6; see torch.serialization.
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+# What is said of MMEngine's last_checkpoint where a checkpoint is meant.
+NAMES_ANOTHER = 'is a text that names a checkpoint'
 
 
 class CheckpointError(ValueError):
@@ -126,6 +128,9 @@ def _load(file: BinaryIO, name: str, device: torch.device) -> Any:
                 f'altered: {error}.'
             ) from error
     if start and not is_zip and start[:1] != b'\x80':  # as pickles begin
+        if Path(name).name == 'last_checkpoint':
+            for path in list_checkpoints(Path(name).parent)[:1]:
+                raise CheckpointError(f'{name} {NAMES_ANOTHER}: give {path}.')
         raise CheckpointError(
             f'{name} is not a checkpoint: no file of torch.save begins so.'
         )

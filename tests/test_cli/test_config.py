@@ -5,7 +5,7 @@ import pytest
 from helpers import ROOT
 from mmengine.config import Config
 
-from csd_mmrazor.cli.config import enable_amp, is_csd
+from csd_mmrazor.cli.config import check_teacher_files, enable_amp, is_csd
 from csd_mmrazor.cli.test import test as run_test
 from csd_mmrazor.models import CSDDistillation
 
@@ -23,6 +23,25 @@ from csd_mmrazor.models import CSDDistillation
 def test_whether_it_is_ours(kind, found):
     """By name or by class, as configs in pure Python have it."""
     assert is_csd(Config(dict(model=dict(type=kind)))) is found
+
+
+@pytest.mark.parametrize(
+    'name, argument',
+    [
+        ('interop/kd_on_bank_digits', 'model.teacher_ckpt'),
+        ('baselines/dfad_digits', 'model.teachers.teacher.ckpt_path'),
+    ],
+)
+def test_who_makes_the_teacher_of_another_algorithm(
+    name, argument, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    message = (
+        f'{argument}=work_dirs/.* does not exist. Make it by .*, or name a '
+        f'checkpoint of the network: --cfg-options {argument}=FILE'
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        check_teacher_files(Config.fromfile(ROOT / f'configs/{name}.py'))
 
 
 @pytest.mark.parametrize('synthesizer', [5, 'x', None, [1]])

@@ -1,6 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .cast_weights import cast_together
-from .checkpoints import find_weights, load_weights
+from .checkpoints import (
+    check_checkpoint_file,
+    find_weights,
+    load_weights,
+)
 from .classes import about_precision, count_classes, same_classes
 from .divided import about_divided
 from .draws import Draws, drawn
@@ -84,6 +88,7 @@ __all__ = [
     'check_mappings',
     'check_recorders',
     'check_statistics',
+    'check_checkpoint_file',
     'check_weights',
     'choose_blocks',
     'contiguous',

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from ...utils import CheckpointError, download_to
+from ...utils.checkpoints import NAMES_ANOTHER
 from .divided import about_divided
 
 # What MMEngine, timm, torchvision's references, Lightning and others call
@@ -237,8 +238,7 @@ def _some(names: Sequence[str], most: int = 5) -> str:
 
 def _read(path: str, argument: str) -> Dict[str, Any]:
     """What a file or URL holds, a dict."""
-    # A dotted name is one of the config's.
-    hint = f': --cfg-options {argument}=FILE' if '.' in argument else ''
+    hint = _option_of(argument)
     if Path(path).suffix in _PROGRAMS:
         raise ValueError(
             f'{argument}={path} is a program, from which weights cannot be '
@@ -260,27 +260,13 @@ def _read(path: str, argument: str) -> Dict[str, Any]:
                     checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
             finally:  # a download that was cut short may not be readable
                 _check_hash(target)
-        elif Path(path).expanduser().is_dir():
-            there = sorted(
-                file
-                for file in Path(path).expanduser().iterdir()
-                if file.suffix in ('.pth', '.safetensors')
-            )
-            found = _some([file.name for file in there]) or 'none (.pth)'
-            raise IsADirectoryError(
-                f'{argument}={path} is a folder, where a checkpoint is meant. '
-                f'In it: {found}. Name one of them{hint}'
-            )
-        elif '://' not in path and not Path(path).expanduser().is_file():
-            raise FileNotFoundError(
-                f'{argument}={path} does not exist.{_where_it_is_made(path)} '
-                f'Name a checkpoint of the network{hint}'
-            )
         else:
+            check_checkpoint_file(path, argument)
             checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
     except CheckpointError as error:
-        # A damaged file was saved as it should be.
-        how = '' if 'cut short' in str(error) else f' {_HOW_TO_SAVE}'
+        # A damaged file, or the one that is named, was saved as it should be.
+        own = any(text in str(error) for text in ('cut short', NAMES_ANOTHER))
+        how = '' if own else f' {_HOW_TO_SAVE}'
         raise CheckpointError(f'{argument}: {error}{how}') from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
@@ -288,6 +274,45 @@ def _read(path: str, argument: str) -> Dict[str, Any]:
             f'{type(checkpoint).__name__}. {_HOW_TO_SAVE}'
         )
     return checkpoint
+
+
+def check_checkpoint_file(path: str, argument: str) -> None:
+    """Check that there is a file where a checkpoint is meant.
+
+    Args:
+        path (str): The file; a URL is not looked at.
+        argument (str): Name of the argument that ``path`` came from.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        IsADirectoryError: If it is a folder.
+    """
+    if '://' in path:
+        return
+    file, hint = Path(path).expanduser(), _option_of(argument)
+    if file.is_dir():
+        there = sorted(
+            each
+            for each in file.iterdir()
+            if each.suffix in ('.pth', '.safetensors')
+        )
+        found = _some([each.name for each in there]) or 'none (.pth)'
+        raise IsADirectoryError(
+            f'{argument}={path} is a folder, where a checkpoint is meant. '
+            f'In it: {found}. Name one of them{hint}'
+        )
+    if not file.is_file():
+        made = _where_it_is_made(path)
+        raise FileNotFoundError(
+            f'{argument}={path} does not exist.{made}'
+            f'{", or name" if made else " Name"} a checkpoint of the '
+            f'network{hint}'
+        )
+
+
+def _option_of(argument: str) -> str:
+    """How to set it on the command line; a dotted name is one of a config."""
+    return f': --cfg-options {argument}=FILE' if '.' in argument else ''
 
 
 def _check_hash(path: Path) -> None:
@@ -475,7 +500,6 @@ def _where_it_is_made(path: str) -> str:
                 shown = shown.relative_to(Path.cwd())
             tool = shown.parents[2] / 'tools/train.py'
             return (
-                f' Make it by "python {tool} {shown}", which needs real '
-                'images, or:'
+                f' Make it by "python {tool} {shown}", which needs real images'
             )
     return ''

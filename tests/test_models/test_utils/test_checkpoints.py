@@ -7,6 +7,7 @@ import torch
 from helpers import ROOT, build, network
 
 from csd_mmrazor.models.utils import load_weights
+from csd_mmrazor.utils import CheckpointError
 
 ARGUMENT = 'model.teachers.t.ckpt_path'
 
@@ -47,8 +48,20 @@ def test_a_missing_file_is_told_by_who_makes_it(monkeypatch):
             load_weights(build(network()), path, ARGUMENT)
         assert (
             f'Make it by "python {prefix}tools/train.py {prefix}configs/'
-            'teachers/wrn40-2_svhn.py"'
+            'teachers/wrn40-2_svhn.py", which needs real images, or name a '
+            f'checkpoint of the network: --cfg-options {ARGUMENT}=FILE'
         ) in str(error.value)
+
+
+def test_the_text_that_names_a_checkpoint(tmp_path):
+    path = tmp_path / 'last_checkpoint'
+    path.write_text('/elsewhere/iter_20.pth')
+    with pytest.raises(CheckpointError) as error:
+        load_weights(build(network()), str(path), 'checkpoint')
+    assert str(error.value) == (
+        f'checkpoint: {path} is a text that names a checkpoint: give '
+        f'{tmp_path / "iter_20.pth"}.'
+    )
 
 
 def test_another_networks_file_is_refused(tmp_path):
