@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def test_on(cfg: Config, folder: str) -> None:
+def let_test_on(cfg: Config, folder: str) -> None:
     """Let a config test on a folder of images.
 
     Args:
@@ -102,7 +102,7 @@ def test(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     check_present(cfg, ('model',), 'test')
     if args.val is not None:
-        test_on(cfg, args.val)
+        let_test_on(cfg, args.val)
     elif not cfg.get('test_dataloader'):
         raise ValueError(
             'The config has no test_dataloader, so there is nothing to test: '

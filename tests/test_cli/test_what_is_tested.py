@@ -6,9 +6,11 @@ from argparse import Namespace
 import pytest
 import torch
 from helpers import ROOT
+from mmengine.registry import DATASETS
+from PIL import Image
 
 from csd_mmrazor.cli.config import load_config
-from csd_mmrazor.cli.test import parse_args
+from csd_mmrazor.cli.test import let_test_on, parse_args
 from csd_mmrazor.utils import load_file
 
 BASE = 'configs/csd/csd_vgg11_resnet18_cifar10.py'
@@ -137,3 +139,23 @@ def test_a_name_less(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         parse_args()
     assert '--revise-keys takes PATTERN=NEW' in capsys.readouterr().err
+
+
+def test_images_of_a_folder(tmp_path):
+    """They are RGB, whatever the config's own are."""
+    for number in range(10):
+        (tmp_path / f'{number}').mkdir()
+        image = Image.new('RGB', (40, 32), (250, number, 0))
+        image.save(tmp_path / f'{number}/a.png')
+    cfg = load(ROOT / BASE)
+    cfg.model.data_preprocessor.to_rgb = True
+    let_test_on(cfg, str(tmp_path))
+    assert not cfg.model.data_preprocessor.to_rgb
+    data = DATASETS.build(cfg.test_dataloader.dataset)
+    assert [data[n]['data_samples'].gt_label.item() for n in range(10)] == [
+        *range(10)
+    ]
+    assert data[3]['inputs'][:, 0, 0].tolist() == [250, 3, 0]
+    del cfg.model.image_shape
+    with pytest.raises(ValueError, match='--val .* needs a config of CSD'):
+        let_test_on(cfg, str(tmp_path))
