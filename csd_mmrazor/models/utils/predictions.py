@@ -1,22 +1,24 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Any, Sequence
+from typing import Any
 
 import torch
 from mmengine.structures import BaseDataElement
 
 
-def bring_to_host(samples: Sequence[Any]) -> None:
+def bring_to_host(samples: Any) -> None:
     """Bring predictions to the CPU, each kind for all samples at once.
 
     mmpretrain's metrics copy the scores and the label of each sample by
     itself, and wait for the GPU each time.
 
     Args:
-        samples (sequence[DataSample]): Changed in place. Those of another
-            type, and fields that differ in shape, stay as they are.
+        samples (list[DataSample]): Changed in place. What is something else,
+            and fields that differ in shape, stay as they are.
     """
-    if not samples or not all(
-        isinstance(sample, BaseDataElement) for sample in samples
+    if (
+        not isinstance(samples, (list, tuple))
+        or not samples
+        or not all(isinstance(sample, BaseDataElement) for sample in samples)
     ):
         return
     for name, first in samples[0].items():
