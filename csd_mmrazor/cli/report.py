@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--out',
         metavar='FILE.html',
         help='where to; report.html in the work dir of a single run, and in '
-        'the current folder for several',
+        'the current folder for several. An earlier report there is '
+        'replaced, and any other file refused',
     )
 
 

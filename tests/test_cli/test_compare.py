@@ -552,6 +552,22 @@ def test_options_of_the_command_line(tmp_path, text):
         assert len(read(f'{CSD_WEIGHT}=3', methods=only)) == 2
 
 
+def test_the_list_of_the_page(tmp_path):
+    page = (ROOT / 'docs/tools.md').read_text()
+    path = tmp_path / 'list.yml'
+    path.write_text(re.search('```yaml\n(.*?)```', page, re.DOTALL)[1])
+    args = argparse.Namespace(list=str(path), seeds=None, methods=None)
+    runs = compare_list.read_list(args, tmp_path)
+    assert len(runs) == 6
+    weights = [
+        compare_list.load_config(
+            run._replace(config=str(ROOT / run.config))
+        ).default_hooks.synthesis.synthesizer.losses.loss_csd.loss_weight
+        for run in runs[:2]
+    ]
+    assert weights[0] > weights[1] == 0
+
+
 @pytest.mark.parametrize(
     'option, message',
     [
