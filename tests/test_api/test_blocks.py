@@ -148,7 +148,7 @@ def test_a_run_of_it(deep, tmp_path, capsys, monkeypatch):
     assert 'student at the start' in run.report.read_text()
     # It is trained now, and its run is known all the same.
     again = distill(teacher, student, **arguments)
-    assert 'it continues' in capsys.readouterr().out
+    assert 'this run, which continues' in capsys.readouterr().out
     assert again.top1 is run.top1 is None
     # Nothing else tells how good it is.
     scalars = read_scalars(run.work_dir)

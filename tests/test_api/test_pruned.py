@@ -143,7 +143,7 @@ def test_a_run_of_it(teacher, call, capsys):
         torch.testing.assert_close(found(images), expected(images))
     # It is trained now, and its run is known all the same.
     call(teacher, student, **arguments)
-    assert 'it continues' in capsys.readouterr().out
+    assert 'this run, which continues' in capsys.readouterr().out
     record = json.loads((run.work_dir / 'distill.json').read_text())
     assert record['refit'] is True
     with pytest.raises(ValueError, match='refit=None there, refit=False here'):
