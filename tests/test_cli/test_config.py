@@ -64,6 +64,7 @@ def test_a_teacher_that_is_none(tmp_path, monkeypatch):
         cfg_options=None,
         launcher='none',
         work_dir=None,
+        val=None,
     )
 
     def build(cfg):
