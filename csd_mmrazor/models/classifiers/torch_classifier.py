@@ -89,14 +89,18 @@ class TorchClassifier(BaseModel):
                 the cross entropy, 'predict' the data samples.
         """
         logits = logits_of(self.net(inputs))
+        if self._seen is not None:
+            self._seen.clear()  # or steps would pile up, with their graphs
         if mode == 'tensor':
             return logits
         if mode == 'loss':
             labels = torch.cat([sample.gt_label for sample in data_samples])
             return dict(loss=F.cross_entropy(logits, labels))
         if mode == 'predict':
-            for sample, score in zip(data_samples, logits.softmax(1)):
-                sample.set_pred_score(score).set_pred_label(score.argmax())
+            scores = logits.softmax(1)
+            labels = scores.argmax(1)
+            for sample, score, label in zip(data_samples, scores, labels):
+                sample.set_pred_score(score).set_pred_label(label)
             return data_samples
         raise ValueError(
             'mode of TorchClassifier should be "tensor", "loss" or "predict", '

@@ -119,6 +119,7 @@ def test_features_of_any_network(monkeypatch):
             model.extract_feat(scale * inputs),
         )
         torch.testing.assert_close(copy(scale * inputs), model(scale * inputs))
+        assert not copy.model._seen  # nothing of a pass stays
     images = inputs.clone().requires_grad_()
     found = copy.extract_feat(images, 'pre_logits')
     assert torch.equal(found, expected)
