@@ -98,18 +98,10 @@ class QuietRunner(Runner):
                 handler.addFilter(lambda r: text not in r.getMessage())
 
 
-# MMEngine compares the checkpoint with a bank that has not been opened yet, so
-# that it has no names of classes. The call checked that all is the same.
-_UNTRUE = 'The dataset metainfo from the resumed checkpoint is different'
-
-
 def _translated(record: logging.LogRecord) -> bool:
     """Let warnings name arguments of the call, not of its config alone."""
     if record.levelno >= logging.WARNING:
-        text = record.getMessage()
-        if text.startswith(_UNTRUE):
-            return False
-        record.msg, record.args = with_arguments(text), ()
+        record.msg, record.args = with_arguments(record.getMessage()), ()
     return True
 
 

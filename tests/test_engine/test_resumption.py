@@ -393,6 +393,7 @@ def test_a_run_goes_on_with_another_config(
     # Nothing differs: nothing is told, and nothing is left to do.
     rates, log = train(tiny_runner(resume=True, **old))
     assert rates == {} and 'that differs' not in log
+    assert 'metainfo' not in log
     weights = torch.load(teacher)
     weights['state_dict']['head.fc.bias'] += 1
     torch.save(weights, teacher)

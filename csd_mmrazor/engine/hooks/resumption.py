@@ -15,6 +15,7 @@ import torch.nn as nn
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from ...datasets import ImageBank
 from ...models.classifiers import is_pruned
 from ...utils import CheckpointError, config_of_checkpoint
 from ...utils.differences import Difference, config_differences
@@ -41,7 +42,8 @@ def resume_as_configured(
     Args:
         runner (Runner): Of the run, built, before it loads the checkpoint.
         checkpoint (dict[str, Any]): What it is about to load; gets the rates
-            and the number of steps that the run's config makes of its epoch.
+            and the number of steps that the run's config makes of its epoch,
+            and what the run's bank says of its images.
         digests (dict[str, str]): :func:`teacher_digests` of the run.
 
     Raises:
@@ -49,6 +51,11 @@ def resume_as_configured(
     """
     meta = checkpoint['meta']
     loop = runner.train_loop
+    dataset = loop.dataloader.dataset
+    if isinstance(dataset, ImageBank):
+        # Until it is opened, it lacks the names of classes in its folder, for
+        # which MMEngine would warn. What a config says of it is compared here.
+        meta['dataset_meta'] = dataset.metainfo
     is_epochs = isinstance(loop, EpochBasedTrainLoop)
     unit, done, end = (
         ('epoch', meta['epoch'], runner.max_epochs)
