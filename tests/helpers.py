@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS
 
 import csd_mmrazor  # noqa: F401
+from csd_mmrazor.cli.compare_rows import COLUMNS
 
 ROOT = Path(__file__).parent.parent
 # Seconds until a process counts as hung, on however slow a machine.
@@ -82,6 +83,12 @@ def network(channels=1, base_channels=4, num_classes=10, **backbone):
             in_channels=2 * base_channels,
         ),
     )
+
+
+def a_row(method, seed, top1, **others):
+    """A row of a table of results."""
+    row = dict.fromkeys(COLUMNS, '')
+    return row | dict(method=method, seed=str(seed), top1=top1) | others
 
 
 def build(cfg):

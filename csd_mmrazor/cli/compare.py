@@ -35,7 +35,6 @@ import fcntl
 import io
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,12 +42,11 @@ import time
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional
 
 import mmengine
 import torch
 from mmengine.config import Config
-from scipy import stats
 
 from ..datasets import BankFolder
 from ..report import read_measurements
@@ -64,6 +62,8 @@ from .compare_list import (
     read_list,
     without_places,
 )
+from .compare_plot import plot
+from .compare_rows import COLUMNS, paired_differences, read_rows, table
 from .compare_runs import (
     count_all,
     in_processes,
@@ -76,26 +76,6 @@ from .errors import concise_errors
 from .options import Options
 from .parser import Parser
 from .processes import speak_utf8
-
-COLUMNS = (
-    'method',
-    'budget',  # of operations, as the list names it
-    'seed',
-    'top1',  # after the last epoch
-    'best',
-    'seconds',  # of training, with all attempts if it was interrupted
-    'cpu_seconds',  # of its processes; empty if not known of each attempt
-    'machine',  # GPU or kind of processor; empty if the run has no report
-    'images',  # synthetic ones that the student could draw from
-    'steps',  # optimisation steps of images or generator
-    'gflop',  # of synthesis and training, as torch's FlopCounterMode counts
-    'curve',  # every validation's top-1
-    'curve_gflop',  # and what the run had cost by then
-    'config',
-    'options',
-    'commit',
-    'versions',
-)
 
 
 def parse_args() -> argparse.Namespace:
@@ -306,56 +286,6 @@ def train(run: ListedRun) -> None:
         train_tool.main()
 
 
-def read_rows(path: Path) -> List[Dict]:
-    """Rows of earlier calls, with whatever other columns they have.
-
-    Raises:
-        ValueError: If the file is no table of results.
-    """
-    if not path.exists():
-        return []
-    try:
-        return _read_rows(path)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(
-            f'{path} is no table of results: {error}. Choose another --out.'
-        ) from error
-
-
-def _read_rows(path: Path) -> List[Dict]:
-    with path.open(newline='', encoding='utf-8') as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        lacking = {'method', 'seed', 'top1'} - {*columns}
-        if lacking:
-            raise ValueError(
-                f'{path} is no table of results, since it has no '
-                f'{" and no ".join(sorted(lacking))}: choose another --out.'
-            )
-        rows = []
-        for row in reader:
-            if None in row or None in row.values() or not _has_numbers(row):
-                raise ValueError(
-                    f'{path}, line {reader.line_num}, is no row of results: '
-                    f'{[*row.values()]!r:.200}.'
-                )
-            rows.append({**dict.fromkeys(COLUMNS, ''), **row})
-    return rows
-
-
-def _has_numbers(row: Dict) -> bool:
-    """Whether there are numbers wherever tables and the plot need them."""
-    texts = [row['top1']]
-    for name in ('seconds', 'cpu_seconds', 'images', 'steps', 'gflop'):
-        texts += filter(None, [row.get(name)])
-    for name in ('curve', 'curve_gflop'):
-        texts += row.get(name, '').split()
-    try:
-        return bool([*map(float, texts)])
-    except ValueError:
-        return False
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Wait until no other process has a folder locked, and lock it."""
@@ -395,210 +325,6 @@ def is_done(run: ListedRun, rows: List[Dict]) -> bool:
                     )
             return True
     return False
-
-
-def table(rows: List[Dict]) -> str:
-    """Mean and deviation of each method, the best one of a budget first."""
-    lines = [
-        '| method | top-1, last epoch, % | runs | seconds | CPU seconds '
-        '| images | synthesis steps | GFLOP |',
-        '| --- | --- | --- | --- | --- | --- | --- | --- |',
-    ]
-    groups = by_method(rows)
-    top1 = {m: [float(r['top1']) for r in g] for m, g in groups.items()}
-    first = {row['budget']: i for i, row in reversed([*enumerate(rows)])}
-
-    def rank(method: str) -> Tuple[int, float]:
-        budget = groups[method][0]['budget']
-        return first[budget], -statistics.mean(top1[method])
-
-    for method in sorted(top1, key=rank):
-        values = top1[method]
-        spread = (
-            f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
-        )
-        others = [
-            _mean([row[key] for row in groups[method] if row[key]])
-            for key in (
-                'seconds',
-                'cpu_seconds',
-                'images',
-                'steps',
-                'gflop',
-            )
-        ]
-        cells = [
-            method,
-            f'{statistics.mean(values):.2f}{spread}',
-            str(len(values)),
-            *others,
-        ]
-        lines.append(f'| {" | ".join(cells)} |')
-    return '\n'.join(lines) + '\n'
-
-
-def paired_differences(rows: List[Dict], pairs: Dict[str, str]) -> str:
-    """Table of what methods gain over others with the same seeds.
-
-    Args:
-        rows (list[dict]): Rows of finished runs.
-        pairs (dict[str, str]): What each method is compared with.
-
-    Returns:
-        str: Mean difference, its 95 % interval and the two-sided p of
-        Student's paired t test, or ``-`` where all differences are the
-        same. Then which methods share fewer than two seeds, if any do.
-    """
-    top1: Dict[str, Dict[str, float]] = {}
-    for row in rows:
-        top1.setdefault(label(row), {})[row['seed']] = float(row['top1'])
-    lines, too_few = [], []
-    compared = {
-        label({**row, 'method': m}): label({**row, 'method': pairs[m]})
-        for row in rows
-        for m in pairs
-    }
-    for method, other in compared.items():
-        a, b = top1.get(method, {}), top1.get(other, {})
-        seeds = [seed for seed in a if seed in b]
-        if len(seeds) < 2:
-            if a:
-                too_few.append(f'{method} and {other} ({len(seeds)})')
-            continue
-        # As they are noted, to hundredths.
-        differences = [round(a[s] - b[s], 6) for s in seeds]
-        interval = p = '-'  # without variance there is no such test
-        if len({*differences}) > 1:
-            test = stats.ttest_1samp(differences, 0)
-            low, high = test.confidence_interval()
-            interval, p = f'{low:+.2f} to {high:+.2f}', f'{test.pvalue:.3f}'
-        lines.append(
-            f'| {method} | {other} | {len(seeds)} '
-            f'| {statistics.mean(differences):+.2f} | {interval} | {p} |'
-        )
-    if lines:
-        lines = [
-            '| method | against | seeds | points | 95 % interval | p |',
-            '| --- | --- | --- | --- | --- | --- |',
-            *lines,
-        ]
-    if too_few:
-        lines += [''] * bool(lines) + [
-            'Differences need two seeds or more that both methods have: '
-            f'{", ".join(too_few)}.'
-        ]
-    return '\n'.join([*lines, '']) if lines else ''
-
-
-def _mean(values: List[str]) -> str:
-    return f'{statistics.mean(map(float, values)):.0f}' if values else '-'
-
-
-def _cost(rows: List[Dict]) -> float:
-    """Mean GFLOP of a method's runs."""
-    return statistics.mean(float(row['gflop']) for row in rows)
-
-
-def label(row: Dict) -> str:
-    """A method, with its budget if it has one."""
-    return ', '.join(filter(None, [row['method'], row['budget']]))
-
-
-def by_method(rows: List[Dict]) -> Dict[str, List[Dict]]:
-    """Rows of each method with each budget."""
-    groups: Dict[str, List[Dict]] = {}
-    for row in rows:
-        groups.setdefault(label(row), []).append(row)
-    return groups
-
-
-def numbers_of(row: Dict, column: str) -> List[float]:
-    """The numbers of a column that has one for each validation."""
-    return [float(word) for word in row[column].split()]
-
-
-def positions(group: List[Dict], length: int, by_cost: bool) -> List[float]:
-    """Where the last validations of a method are drawn.
-
-    Args:
-        group (list[dict]): Its rows.
-        length (int): How many validations are drawn.
-        by_cost (bool): Whether over operations or shares of the training.
-
-    Returns:
-        list[float]: In GFLOP or percent. Rows of earlier releases do not say
-        what each had cost: then they are drawn at even distances.
-    """
-    costs = [numbers_of(row, 'curve_gflop')[-length:] for row in group]
-    if by_cost and {*map(len, costs)} == {length}:
-        return [statistics.mean(each) for each in zip(*costs)]
-    whole = _cost(group) if by_cost else 100
-    return [whole * (index + 1) / length for index in range(length)]
-
-
-def plot(rows: List[Dict]) -> bytes:
-    """Mean accuracy in the course of training, with its range, as PNG."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 5))
-    # Rows of earlier releases have no operations.
-    by_cost = all(row['gflop'] for row in rows)
-    groups = by_method(rows)
-    names = list(dict.fromkeys(row['method'] for row in rows))
-    ends: Dict[str, List[Tuple[float, float]]] = {}
-    for group in groups.values():
-        curves = [
-            numbers_of(row, 'curve') or [float(row['top1'])] for row in group
-        ]
-        length = min(map(len, curves))
-        # The last ones are after the last epoch.
-        points = list(zip(*(curve[-length:] for curve in curves)))
-        share = positions(group, length, by_cost)
-        name = group[0]['method']
-        number = names.index(name)
-        color, ls = f'C{number % 10}', ('-', '--', ':')[number // 10 % 3]
-        means = list(map(statistics.mean, points))
-        # Markers, since a run that was validated once has no line.
-        axes.plot(
-            share,
-            means,
-            label=None if name in ends else name,
-            marker='os^'[number // 10 % 3],
-            markevery=[-1],
-            color=color,
-            ls=ls,
-        )
-        axes.fill_between(
-            share,
-            list(map(min, points)),
-            list(map(max, points)),
-            alpha=0.12,
-            lw=0,
-            color=color,
-        )
-        axes.vlines(share[-1], min(points[-1]), max(points[-1]), color=color)
-        ends.setdefault(name, []).append((share[-1], means[-1]))
-    for number, points in enumerate(ends.values()):
-        # What a method reaches with more.
-        axes.plot(*zip(*sorted(points)), color=f'C{number % 10}', lw=0.8)
-    if by_cost:
-        costs = [_cost(group) for group in groups.values()]
-        if max(costs) > 3 * min(costs):
-            axes.set_xscale('log')
-    axes.set_xlabel(
-        'operations, GFLOP' if by_cost else 'share of the training, %'
-    )
-    axes.set_ylabel('top-1, %: mean and range over seeds')
-    axes.grid(alpha=0.3)
-    # Beside the axes, where it hides no point.
-    axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=110, bbox_inches='tight')
-    pyplot.close(figure)
-    return buffer.getvalue()
 
 
 def write(rows: List[Dict], tables: str, out: Path) -> None:

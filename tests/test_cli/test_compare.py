@@ -17,11 +17,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, TIMEOUT, build
+from helpers import ROOT, TIMEOUT, a_row, build
 from mmengine.config import Config
 from PIL import Image
 
 from csd_mmrazor.cli import compare, compare_list, compare_runs
+from csd_mmrazor.cli.compare_rows import (
+    COLUMNS,
+    paired_differences,
+    read_rows,
+)
+from csd_mmrazor.cli.compare_rows import table as table_of
 from csd_mmrazor.cli.options import Options
 from csd_mmrazor.engine.measure import describe_machine
 
@@ -184,7 +190,9 @@ def test_runs_are_tabulated_once(tool, tmp_path, text):
     assert Image.open(tmp_path / 'docs/tiny.png').size[0] > 400
     assert '| without, (its) term | CSD | 2 |' in markdown
     assert '| against |' not in first.stdout  # one seed tells nothing
-    assert f'{NEED}without, (its) term and CSD (1).' in first.stdout
+    assert (
+        'both methods have: without, (its) term and CSD (1).' in first.stdout
+    )
     # One run each, in the column after the mean.
     assert len(re.findall(r'\d\.\d\d \| 1 \|', first.stdout)) == 2
 
@@ -224,84 +232,6 @@ def test_methods_are_told_apart_without_formatting(monkeypatch):
     assert digest(lr=1.0) not in same
 
 
-def test_paired_differences_by_hand():
-    """In another order, and with a seed that the other lacks."""
-    top1 = dict(
-        a={3: 91.0, 1: 90.0, 2: 92.0, 9: 10.0}, b={1: 88, 2: 91, 3: 88}
-    )
-    rows = [
-        dict(method=method, budget='', seed=str(seed), top1=str(value))
-        for method, values in top1.items()
-        for seed, value in values.items()
-    ]
-    *_, line = compare.paired_differences(rows, dict(a='b')).splitlines()
-    # Differences 2, 1 and 3: mean 2, standard error 1 / sqrt(3), and of
-    # Student's t with 2 degrees of freedom 4.3027 is the 97.5 % point; its
-    # distribution is 1 / 2 + t / (2 sqrt(2 + t^2)).
-    t = 2 * 3**0.5
-    p = 1 - t / (2 + t**2) ** 0.5
-    low, high = 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5
-    assert line == (
-        f'| a | b | 3 | +2.00 | {low:+.2f} to {high:+.2f} | {p:.3f} |'
-    )
-    assert not compare.paired_differences(rows, {})
-
-
-def row(method, seed, top1, budget=''):
-    return dict(method=method, seed=str(seed), top1=str(top1), budget=budget)
-
-
-@pytest.mark.parametrize(
-    'top1, points',
-    [
-        (((90.1, 90.1), (81.7, 81.7)), '+0.00'),
-        # Equal differences, though not in floating point.
-        (((90.1, 90.0), (81.7, 81.6)), '+0.10'),
-        (((1.1, 1.3), (2.1, 2.3), (3.3, 3.5)), '-0.20'),
-    ],
-)
-def test_differences_without_variance_are_not_tested(top1, points):
-    rows = [
-        row(method, seed, value)
-        for seed, values in enumerate(top1)
-        for method, value in zip('ab', values)
-    ]
-    *_, line = compare.paired_differences(rows, dict(a='b')).splitlines()
-    assert line == f'| a | b | {len(top1)} | {points} | - | - |'
-
-
-NEED = 'Differences need two seeds or more that both methods have: '
-
-
-@pytest.mark.parametrize(
-    'rows, said',
-    [
-        ([row('a', 0, 1), row('b', 0, 2)], 'a and b (1).'),
-        ([row('a', 0, 1), row('a', 1, 1)], 'a and b (0).'),
-        ([row('a', 0, 1), row('b', 1, 2)], 'a and b (0).'),
-        (
-            [row(*r, 'x') for r in (('a', 0, 1), ('b', 0, 2), ('c', 0, 2))],
-            'a, x and b, x (1), c, x and b, x (1).',
-        ),
-        # Those that were not run, or not with this budget, are not missed.
-        ([row('b', 0, 1)], None),
-        ([row('b', 0, 1, 'x'), row('a', 0, 1, 'y')], 'a, y and b, y (0).'),
-    ],
-)
-def test_too_few_seeds_are_told(rows, said):
-    found = compare.paired_differences(rows, dict(a='b', c='b'))
-    assert found == ('' if said is None else f'{NEED}{said}\n')
-
-
-def test_too_few_seeds_are_told_after_the_table():
-    rows = [row(m, s, s * len(m)) for m in ('a', 'bb') for s in range(3)]
-    rows.append(row('c', 0, 1))
-    found = compare.paired_differences(rows, dict(a='bb', c='bb'))
-    table, told = found.split('\n\n')
-    assert table.splitlines()[2].startswith('| a | bb | 3 | -1.00 |')
-    assert told == f'{NEED}c and bb (1).\n'
-
-
 def test_budgets_are_compared_apart(tmp_path):
     """Lists of two budgets share a file of results, read back as written."""
     top1 = dict(
@@ -309,7 +239,7 @@ def test_budgets_are_compared_apart(tmp_path):
         small=dict(a=(50.0, 51.0), b=(70.0, 72.0)),
     )
     rows = [
-        dict.fromkeys(compare.COLUMNS, '1')
+        dict.fromkeys(COLUMNS, '1')
         | dict(method=m, budget=budget, seed=str(seed), top1=str(value))
         | dict(config='c.py', options='{}')
         for budget, methods in top1.items()
@@ -318,17 +248,15 @@ def test_budgets_are_compared_apart(tmp_path):
     ]
     out = tmp_path / 'both'
     compare.write(rows, '', out)
-    assert compare.read_rows(out.with_name('both.csv')) == rows
-    table = compare.table(rows).splitlines()[2:]
+    assert read_rows(out.with_name('both.csv')) == rows
+    table = table_of(rows).splitlines()[2:]
     assert [line.split(' | ')[:2] for line in table] == [
         ['| a, large', '94.00 ± 1.41'],
         ['| b, large', '90.50 ± 0.71'],
         ['| b, small', '71.00 ± 1.41'],
         ['| a, small', '50.50 ± 0.71'],
     ]
-    large, small = compare.paired_differences(rows, dict(a='b')).splitlines()[
-        2:
-    ]
+    large, small = paired_differences(rows, dict(a='b')).splitlines()[2:]
     assert large.startswith('| a, large | b, large | 2 | +3.50 |')
     assert small.startswith('| a, small | b, small | 2 | -20.50 |')
 
@@ -639,11 +567,6 @@ def test_rows_of_earlier_releases_are_still_known(tmp_path):
             compare.is_done(run, [{**old, **changed}])
 
 
-def a_row(method, seed, top1, **others):
-    row = dict.fromkeys(compare.COLUMNS, '')
-    return row | dict(method=method, seed=str(seed), top1=top1) | others
-
-
 def test_rows_of_others_are_kept(tmp_path, main, monkeypatch):
     """Two comparisons share OUT, which has columns of somebody's own."""
     table = tmp_path / 'out.csv'
@@ -652,7 +575,7 @@ def test_rows_of_others_are_kept(tmp_path, main, monkeypatch):
 
     def other_process(run, cfg, commit):
         """Ends while this one's run is under way."""
-        rows = [*compare.read_rows(table), a_row('other', 7, '60.00')]
+        rows = [*read_rows(table), a_row('other', 7, '60.00')]
         compare.write(rows, '', tmp_path / 'out')
         return a_row(run.method, run.seed, '70.00') | run.settings
 
@@ -669,54 +592,3 @@ def test_rows_of_others_are_kept(tmp_path, main, monkeypatch):
     assert [row['note'] for row in found] == ['by hand, once', '', '']
     main('list.yml', '--out', 'out')  # which adds nothing
     assert rows(table) == found
-
-
-@pytest.mark.parametrize(
-    'content, message',
-    [
-        ('method,seed\na,0\n', 'no table of results, since it has no top1'),
-        ('\ufeffmethod,seed,top1\na,0,1\n', 'it has no method'),
-        ('method,seed,top1\na,0\n', r"line 2, is no row .*'a', '0', None"),
-        ('method,seed,top1\na,0,1,2\n', 'line 2, is no row of results'),
-        ('method,seed,top1\na,0,90 %\n', "is no row of results: .*'90 %'"),
-        ('method,seed,top1,gflop\na,0,90,much\n', "is no row .*'much'"),
-        ('method,seed,top1,images\na,0,90,1 k\n', "is no row .*'1 k'"),
-        ('method,seed,top1,curve\na,0,90,8;9\n', "is no row .*'8;9'"),
-        ('', 'it has no method and no seed and no top1'),
-        ('a' * 200_000, 'a.csv is no table of results: field larger'),
-        ('method,\udcff', 'a.csv is no table of results: .*utf-8'),
-    ],
-)
-def test_tables_that_are_none(tmp_path, content, message):
-    (tmp_path / 'a.csv').write_text(content, errors='surrogateescape')
-    with pytest.raises(ValueError, match=message):
-        compare.read_rows(tmp_path / 'a.csv')
-
-
-@pytest.mark.parametrize(
-    'table',
-    [
-        [('a', 'nan')],  # no curve, no operations
-        [('a', '50.00', '40.00 50.00'), ('a', '52.00', '52.00'), ('b', '1')],
-    ],
-)
-def test_few_columns_are_plotted(table):
-    rows = [
-        a_row(method, seed, top1, curve=''.join(curve))
-        for seed, (method, top1, *curve) in enumerate(table)
-    ]
-    assert compare.plot(rows).startswith(b'\x89PNG')
-    assert compare.table(rows)
-
-
-def test_validations_are_drawn_at_what_they_had_cost():
-    group = [
-        a_row('a', 0, '', gflop='100', curve_gflop='40.0 70.0 100.0'),
-        a_row('a', 1, '', gflop='110', curve_gflop='44.0 76.0 110.0'),
-    ]
-    assert compare.positions(group, 3, True) == [42, 73, 105]
-    # Fewer validations in another run: the last ones are alike.
-    assert compare.positions(group, 2, True) == [73, 105]
-    assert compare.positions(group, 4, False) == [25, 50, 75, 100]
-    group[0]['curve_gflop'] = ''
-    assert compare.positions(group, 2, True) == [52.5, 105]

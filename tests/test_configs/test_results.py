@@ -15,7 +15,7 @@ import yaml
 from helpers import ROOT
 from scipy.stats import binomtest, ttest_rel
 
-from csd_mmrazor.cli import compare
+from csd_mmrazor.cli import compare_rows
 from csd_mmrazor.utils import load_file
 
 RESULTS = ROOT / 'docs/results'
@@ -89,8 +89,8 @@ def test_the_page_has_the_differences_of_the_pair():
 @pytest.mark.parametrize('study', ['cifar10', 'digits'])
 def test_the_page_has_the_tables_of_older_studies(study):
     page = (ROOT / 'docs/results.md').read_text()
-    rows = compare.read_rows(RESULTS / f'{study}.csv')
-    for method, group in compare.by_method(rows).items():
+    rows = compare_rows.read_rows(RESULTS / f'{study}.csv')
+    for method, group in compare_rows.by_method(rows).items():
         values = [float(row['top1']) for row in group]
         mean, spread = statistics.mean(values), statistics.stdev(values)
         timed = [row['cpu_seconds'] for row in group if row['cpu_seconds']]
@@ -105,14 +105,14 @@ def test_the_page_has_the_tables_of_older_studies(study):
         for name, method in methods.items()
         if 'against' in method
     }
-    _, _, *lines = compare.paired_differences(rows, pairs).splitlines()
+    _, _, *lines = compare_rows.paired_differences(rows, pairs).splitlines()
     assert len(lines) == len(pairs)
     assert all(line in page for line in lines)
 
 
 def test_the_summaries_have_the_means_of_the_pair():
     with (RESULTS / 'cifar10_resnet56.csv').open(newline='') as file:
-        groups = compare.by_method([*csv.DictReader(file)])
+        groups = compare_rows.by_method([*csv.DictReader(file)])
     means = {
         name: (
             statistics.mean(float(row['top1']) for row in group),
