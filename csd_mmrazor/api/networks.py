@@ -25,6 +25,7 @@ from ..models.utils import (
     about_precision,
     bn_layers,
     check_memory,
+    check_passes_gradients,
     check_repeats,
     evaluating,
     load_weights,
@@ -490,12 +491,9 @@ def trace(
             'too: write x = x + 1 and not x += 1 in its forward(), and '
             'inplace=False in its first layer.'
         )
-    if not logits.requires_grad:
-        raise ValueError(
-            f'{name} passes no gradient from its logits to its inputs and '
-            'weights: look for no_grad(), inference_mode(), detach() and '
-            'argmax() in its forward().'
-        )
+    # Of a student, its weights are looked at later.
+    if name == 'teacher' or not logits.requires_grad:
+        check_passes_gradients(logits, inputs, name)
     if not logits.isfinite().all():
         raise ValueError(f'{name} returns NaN or Inf for random images.')
     with evaluating(module), torch.no_grad():

@@ -324,6 +324,13 @@ def test_what_a_pass_refuses(forward, message):
         trace(dict(factory='x'), net, torch.randn(2, 3, 8, 8), 'teacher')
 
 
+def test_a_teacher_whose_layers_pass_no_gradient_to_images():
+    net = Odd(lambda s, x: s.net(x.detach()))
+    images = torch.randn(2, 3, 8, 8)
+    with pytest.raises(ValueError, match='^teacher passes no gradient'):
+        trace(dict(factory='x'), net, images, 'teacher')
+
+
 def test_a_student_for_images_of_other_channels():
     message = (
         'student does not take .* Its first convolution, 0, takes 3 '

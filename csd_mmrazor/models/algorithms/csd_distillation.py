@@ -31,6 +31,7 @@ from ...utils import (
 from ...utils.arguments import check_image_shape, check_value
 from ...utils.error_text import named_error
 from ...utils.modules import exclude_from_checkpoints, switch_inplace_off
+from ..classifiers import TorchClassifier
 from ..connectors import infer_connectors
 from ..preprocessors import BankDataPreprocessor, check_preprocessor
 from ..utils import (
@@ -40,6 +41,7 @@ from ..utils import (
     build_teacher,
     check_kept_state,
     check_mappings,
+    check_not_cut_off,
     check_recorders,
     count_classes,
     distill_losses,
@@ -244,8 +246,7 @@ class CSDDistillation(BaseAlgorithm):
             )
         (teacher,) = self.teachers.values()
         device = next(teacher.parameters()).device
-        inputs = torch.linspace(-1, 1, 2 * math.prod(self.image_shape))
-        inputs = inputs.view(2, *self.image_shape).to(device)
+        inputs = self._some_images().to(device)
         with torch.no_grad(), distiller.teacher_recorders:
             logits = logits_of(teacher(inputs, mode='tensor'))
         self._records, kept_maps = records_of_logits(
@@ -500,9 +501,10 @@ class CSDDistillation(BaseAlgorithm):
 
     def _check_losses(self, inputs: Tensor) -> None:
         labels = torch.zeros(len(inputs), dtype=torch.int64)
-        with as_in_training(self.student, self.distiller):
+        student = self.student
+        with as_in_training(student, self.distiller), torch.enable_grad():
             try:
-                self.loss(inputs, labels)
+                losses = self.loss(inputs, labels)
             except Exception as error:
                 raise ValueError(
                     "The student's losses cannot be computed: check "
@@ -510,6 +512,18 @@ class CSDDistillation(BaseAlgorithm):
                     'loss_forward_mappings) and model.student_loss. '
                     f'{named_error(error)}'
                 ) from error
+            images = self._some_images()
+            check_not_cut_off(
+                'student',
+                student.net if type(student) is TorchClassifier else student,
+                lambda: logits_of(student(images, mode='tensor')),
+                self.parse_losses(losses)[0],
+            )
+
+    def _some_images(self) -> Tensor:
+        """Two images, normalised, that are not 0."""
+        images = torch.linspace(-1, 1, 2 * math.prod(self.image_shape))
+        return images.view(2, *self.image_shape)
 
     def _build_aux_head(
         self, cfg: Optional[Dict], num_classes: int, inputs: Tensor
@@ -534,6 +548,7 @@ class CSDDistillation(BaseAlgorithm):
                 f'{tuple(features.shape)}: leave in_channels out of '
                 f'model.aux_head. {named_error(error)}'
             ) from error
+        check_not_cut_off('aux_head', head, lambda: head(features + 1))
         return head
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ..utils import (
     about_outputs,
+    check_not_cut_off,
+    check_passes_gradients,
     check_repeats,
     check_statistics,
     check_weights,
@@ -43,6 +45,7 @@ def check_networks(
             teacher returns probabilities.
     """
     _check_weights(networks)
+    check_not_cut_off('generator', generator, lambda: generator(None, 2))
     with frozen(*networks.modules, generator), torch.no_grad():
         device = next(networks.teachers.parameters()).device
         generator.to(device)
@@ -83,9 +86,8 @@ def check_networks(
                     'BNStatisticsLoss (losses.loss_bn in the configs) and '
                     'of any other loss that looks at BN layers.'
                 )
-        if needs_bn:
-            for index, teacher in enumerate(networks.each_teacher):
-                _check_gradients(teacher, inputs, f'teacher {index}')
+        for index, teacher in enumerate(networks.each_teacher):
+            _check_gradients(teacher, inputs, f'teacher {index}', needs_bn)
         for role, model in networks.by_role.items():
             _check_outputs(model, inputs, role, model is networks.student)
             new = check_statistics(model, inputs, role)
@@ -149,18 +151,24 @@ def _check_outputs(
         print_log(f'{who} {about_outputs(kind)}.', 'current', logging.WARNING)
 
 
-def _check_gradients(teacher: nn.Module, inputs: Tensor, role: str) -> None:
-    """Check that gradients reach a teacher's BN layers from its inputs.
+def _check_gradients(
+    teacher: nn.Module, inputs: Tensor, role: str, needs_bn: bool
+) -> None:
+    """Check that gradients reach a teacher's inputs, of its BN layers too.
 
     Gradient checkpointing runs layers a second time and shows losses only
     the first, which has no graph.
     """
+    inputs = inputs.detach().requires_grad_()
     with torch.enable_grad(), layer_means(teacher) as means:
-        teacher(inputs.detach().requires_grad_(), mode='tensor')
-    if not all(mean.requires_grad for mean in means):
+        logits = logits_of(teacher(inputs, mode='tensor'))
+    if needs_bn and not all(mean.requires_grad for mean in means):
         raise ValueError(
             f'No gradient passes from the BN layers of {role} '
             f'({type(teacher).__name__}) to its inputs, as with gradient '
             'checkpointing: set with_cp=False in its backbone, or whatever '
             'else switches that on.'
         )
+    check_passes_gradients(
+        logits, inputs, f'{role} ({type(teacher).__name__})'
+    )

@@ -6,6 +6,7 @@ from .checkpoints import (
     load_weights,
 )
 from .classes import about_precision, count_classes, same_classes
+from .cut_off import check_not_cut_off, cut_off
 from .divided import about_divided
 from .draws import Draws, drawn
 from .fast_frozen_bn import (
@@ -32,6 +33,7 @@ from .narrowing import narrow
 from .optimizer_state import load_optimizer_state, optimizer_state
 from .outputs import (
     about_outputs,
+    check_passes_gradients,
     check_repeats,
     full_precision,
     logits_of,
@@ -85,7 +87,9 @@ __all__ = [
     'attached',
     'cast_together',
     'check_kept_state',
+    'check_not_cut_off',
     'check_mappings',
+    'check_passes_gradients',
     'check_recorders',
     'check_statistics',
     'check_checkpoint_file',
@@ -95,6 +99,7 @@ __all__ = [
     'copy_blocks',
     'count_candidates',
     'count_classes',
+    'cut_off',
     'distill_losses',
     'drawn',
     'forget_records',

@@ -107,6 +107,33 @@ def check_repeats(logits: Tensor, again: Tensor, who: str) -> None:
         )
 
 
+def check_passes_gradients(logits: Tensor, inputs: Tensor, who: str) -> None:
+    """Check that images can be changed by what a network says of them.
+
+    Args:
+        logits (Tensor): (N, K).
+        inputs (Tensor): What they are of; requires a gradient.
+        who (str): What messages call the network.
+
+    Raises:
+        ValueError: If no gradient gets there.
+    """
+    gradient = None
+    if logits.requires_grad:
+        with torch.enable_grad():
+            total = logits.sum()
+        try:
+            (gradient,) = torch.autograd.grad(total, inputs, allow_unused=True)
+        except RuntimeError:  # checkpointing may refuse passes for few
+            return
+    if gradient is None:
+        raise ValueError(
+            f'{who} passes no gradient from its logits to its inputs: look '
+            'for no_grad(), inference_mode(), detach() and argmax() in its '
+            'forward().'
+        )
+
+
 def full_precision(record: Any) -> Any:
     """Tensors of half precision in float32; other things as they are.
 

@@ -251,6 +251,21 @@ def test_who_gets_gradients(algorithm):
     assert model.student.training
 
 
+def test_parts_that_get_no_gradient_are_told(algorithm, monkeypatch):
+    backbone = type(algorithm().student.backbone)
+    with monkeypatch.context() as patch:
+        patch.setattr(backbone, 'forward', torch.no_grad()(backbone.forward))
+        message = r'student \(ImageClassifier\) has .* backbone.conv1.weight'
+        with pytest.raises(ValueError, match=message):
+            algorithm()
+    kind = type(algorithm().aux_head)
+    monkeypatch.setattr(
+        kind, 'forward', lambda s, x: s.layers[2](s.layers[0](x).detach())
+    )
+    with pytest.raises(ValueError, match='aux_head .* layers.0.weight'):
+        algorithm()
+
+
 def test_teachers_stay_in_eval_mode(algorithm):
     model = algorithm()
     for mode in (True, False, True):

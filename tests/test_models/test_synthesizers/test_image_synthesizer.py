@@ -411,6 +411,18 @@ def test_check_finds_what_does_not_fit(networks):
     checkpointing.train()(torch.randn(64, 1, 8, 8), mode='tensor')
     with pytest.raises(ValueError, match='No gradient .* with_cp=False'):
         synthesizer().check(networks._replace(teachers=checkpointing.eval()))
+    cut_off = deepcopy(networks.teachers)
+    cut_off['teacher'].register_forward_pre_hook(
+        lambda net, given: (given[0].detach(), *given[1:])
+    )
+    without_bn = synthesizer(losses=dict(loss_oh=dict(type='OneHotLoss')))
+    with pytest.raises(ValueError, match='teacher 0 .*logits to its inputs'):
+        without_bn.check(networks._replace(teachers=cut_off))
+    without_bn.generator.layers[3].register_forward_hook(
+        lambda layer, given, made: made.detach()
+    )
+    with pytest.raises(ValueError, match='generator .* linear.weight'):
+        without_bn.check(networks)
     with pytest.raises(ValueError, match='needs the auxiliary head'):
         synthesizer().check(networks._replace(aux_head=None))
     only_student = dict(loss_adv=dict(type='AdversarialLoss'))

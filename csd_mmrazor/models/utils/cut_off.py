@@ -1,0 +1,124 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import logging
+from typing import Callable, List, Optional
+
+import torch
+import torch.nn as nn
+from mmengine.logging import print_log
+from torch import Tensor
+
+from .modes import evaluating
+
+
+def cut_off(
+    module: nn.Module,
+    output: Callable[[], Tensor],
+    loss: Optional[Tensor] = None,
+) -> List[str]:
+    """Weights that count, and are to be trained, but get no gradient.
+
+    Those that nothing depends on, such as an auxiliary classifier whose
+    outputs are left aside, are none.
+
+    Args:
+        module (nn.Module): A network.
+        output (Callable): Computes its outputs of inputs that are not zero.
+        loss (Tensor, optional): Of a pass in train mode. Defaults to None,
+            what counts is a pass in eval mode.
+
+    Returns:
+        list[str]: Their names.
+    """
+    weights = {
+        name: weight
+        for name, weight in module.named_parameters()
+        if weight.requires_grad
+    }
+
+    def leave_out_reached(value: Tensor) -> None:
+        if not (weights and value.requires_grad):
+            return
+        try:
+            found = torch.autograd.grad(
+                value.sum(), [*weights.values()], allow_unused=True
+            )
+        except RuntimeError:
+            # The first step tells, unless it is checkpointing's, which may
+            # refuse passes for few.
+            return weights.clear()
+        for name, gradient in zip([*weights], found):
+            if gradient is not None:
+                del weights[name]
+
+    devices = {w.device for w in weights.values() if w.device.type == 'cuda'}
+
+    def outputs() -> Tensor:
+        # With the same random numbers each time.
+        with torch.random.fork_rng([*devices]), evaluating(module):
+            return output()
+
+    with torch.enable_grad():
+        if loss is not None:
+            leave_out_reached(loss)
+        # A layer that was skipped at random in train mode is there now.
+        if weights:
+            leave_out_reached(outputs())
+    with torch.no_grad():
+        before = outputs() if weights else None
+
+        def count(changed: List[nn.Parameter]) -> bool:
+            """Whether the outputs depend on some weights."""
+            kept = [weight.clone() for weight in changed]
+            for weight in changed:
+                steps = torch.linspace(-1, 1, weight.numel()).to(weight)
+                size = weight.abs().mean() + 1
+                weight.add_(size * steps.view_as(weight))
+            after = outputs()
+            for weight, value in zip(changed, kept):
+                weight.copy_(value)
+            return not torch.equal(before, after)
+
+        if not (weights and count([*weights.values()])):
+            return []
+        return [name for name, each in weights.items() if count([each])]
+
+
+def check_not_cut_off(
+    who: str,
+    module: nn.Module,
+    output: Callable[[], Tensor],
+    loss: Optional[Tensor] = None,
+) -> None:
+    """Tell of weights that would silently stay as they are.
+
+    Args:
+        who (str): What messages call the network.
+        module (nn.Module): As of :func:`cut_off`, like what follows.
+        output (Callable): Likewise.
+        loss (Tensor, optional): Likewise.
+
+    Raises:
+        ValueError: If they are more than half of what is to be trained, or
+            all but one layer; of fewer, it is logged.
+    """
+    lost = cut_off(module, output, loss)
+    if not lost:
+        return
+    sizes = {
+        name: weight.numel()
+        for name, weight in module.named_parameters()
+        if weight.requires_grad
+    }
+    layers = {name.rpartition('.')[0] for name in sizes if name not in lost}
+    share = sum(sizes[name] for name in lost) / sum(sizes.values())
+    text = (
+        f'{who} ({type(module).__name__}) has weights that get no gradient, '
+        'though its outputs depend on them, so they would not be trained: '
+        f'{", ".join(lost[:3])}{", ..." * (len(lost) > 3)}, {len(lost)} of '
+        f'{len(sizes)} tensors. Look for no_grad(), detach(), .data and '
+        'numpy() in its forward(). If they are to stay as they are, set '
+        'requires_grad=False in them.'
+    )
+    if share > 0.5 or len(layers) < 2:
+        raise ValueError(text)
+    print_log(text, 'current', logging.WARNING)

@@ -1,0 +1,75 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Networks whose weights count, but are out of reach of the gradient."""
+
+import pytest
+import torch
+import torch.nn as nn
+
+from csd_mmrazor.models.utils import check_not_cut_off, cut_off
+
+
+class Net(nn.Module):
+    """Two layers, and what another forward makes of them."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.way = forward
+        self.body, self.mid, self.fc = (nn.Linear(3, 3) for _ in range(3))
+        self.aux = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.way(self, x)
+
+
+BODY = ['body.weight', 'body.bias']
+
+
+def skips(net, x):
+    """Stochastic depth, which leaves out all layers in this step."""
+    return net.fc(x if net.training else net.mid(net.body(x)))
+
+
+def only_when_training(net, x):
+    with torch.set_grad_enabled(net.training):
+        return net.fc(net.mid(net.body(x)))
+
+
+@pytest.mark.parametrize(
+    'forward, lost',
+    [
+        (lambda n, x: n.fc(n.mid(n.body(x))), []),
+        (lambda n, x: (n.fc(n.mid(n.body(x))), n.aux(x))[0], []),
+        (lambda n, x: n.fc(n.mid(torch.no_grad()(n.body)(x))), BODY),
+        (lambda n, x: n.fc(n.mid(n.body(x).data)), BODY),
+        (
+            lambda n, x: n.fc(n.mid(torch.tensor(n.body(x).detach().numpy()))),
+            BODY,
+        ),
+        (lambda n, x: n.fc(n.mid(x) + n.body(x).detach()), BODY),
+        (skips, []),
+        (only_when_training, []),
+    ],
+)
+def test_what_gets_no_gradient(forward, lost):
+    net = Net(forward)
+    x = torch.randn(2, 3)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    state = torch.get_rng_state()
+    found = cut_off(net, lambda: net(x), net(x).sum())
+    assert found == lost
+    assert all(map(torch.equal, before.values(), net.state_dict().values()))
+    assert torch.equal(state, torch.get_rng_state())
+    assert net.training
+    assert all(p.grad is None for p in net.parameters())
+    net.body.requires_grad_(False)
+    assert cut_off(net, lambda: net(x), net(x).sum()) == []
+
+
+def test_when_it_is_an_error(caplog):
+    x = torch.randn(2, 3)
+    some = Net(lambda n, x: n.fc(n.mid(n.body(x).detach())))
+    check_not_cut_off('student', some, lambda: some(x))
+    most = Net(lambda n, x: n.fc(n.mid(n.body(x)).detach()))
+    most.aux.requires_grad_(False)
+    with pytest.raises(ValueError, match=r'^student \(Net\) .* body.weight'):
+        check_not_cut_off('student', most, lambda: most(x))
