@@ -13,6 +13,7 @@ import mmengine
 from mmengine.config import Config
 from mmengine.fileio import load
 
+from ..utils.config_chain import reading
 from ..utils.error_text import named_error
 from ..utils.files import parse_json
 from ..utils.plain_yaml import parse_yaml
@@ -158,21 +159,8 @@ def _installed(name: str) -> str:
         ) from error
 
 
-def _files(
-    path: str, heirs: Tuple[str, ...] = ()
-) -> Iterator[Tuple[str, str]]:
-    """The text of a config and of its bases, those of bases too, by path.
-
-    Args:
-        path (str): The config.
-        heirs (tuple[str]): Those that inherit it. Defaults to ().
-    """
-    heirs = (*heirs, path)
-    if any(Path(path).samefile(heir) for heir in heirs[:-1]):
-        raise ValueError(
-            f'The config {path} inherits itself, by _base_: '
-            f'{" > ".join(heirs)}. Take one of them out.'
-        )
+def _files(path: str) -> Iterator[Tuple[str, str]]:
+    """The text of a config and of its bases, those of bases too, by path."""
     try:
         text = Path(path).read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
@@ -184,8 +172,9 @@ def _files(
     if not path.endswith('.py'):
         _check_data(path, text)
     yield path, text
-    for base in Config._get_base_files(path):
-        yield from _files(Config._get_cfg_path(base, path)[0], heirs)
+    with reading(path):
+        for base in Config._get_base_files(path):
+            yield from _files(Config._get_cfg_path(base, path)[0])
 
 
 def _check_data(path: str, text: str) -> None:

@@ -51,6 +51,7 @@ def apply() -> None:
         mmengine.validate_outputs_without_losses,
         mmengine.let_interrupts_end_formatting,
         mmengine.keep_order_of_configs,
+        mmengine.refuse_configs_that_inherit_themselves,
         mmengine.log_which_checkpoints_are_read,
         launcher.launch_without_cuda,
         data_files.load_checkpoints_safely,

@@ -9,9 +9,10 @@ from functools import partialmethod
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 from ..utils.arguments import check_arguments
+from ..utils.config_chain import reading
 from .rebind import rebind
 
 
@@ -189,6 +190,23 @@ def keep_order_of_configs() -> Optional[bool]:
     for name in ('dump_to_fileobj', 'dump_to_str'):
         dump = getattr(YamlHandler, name)
         setattr(YamlHandler, name, partialmethod(dump, sort_keys=False))
+
+
+def refuse_configs_that_inherit_themselves() -> None:
+    """MMEngine opens them until there are too many open files, and says so."""
+    from mmengine.config import Config
+
+    for name in ('_file2dict', '_parse_lazy_import'):
+        setattr(Config, name, staticmethod(_noting(getattr(Config, name))))
+
+
+def _noting(read: Callable) -> Callable:
+    @functools.wraps(read)
+    def noting(filename, *args, **kwargs):
+        with reading(str(filename)):
+            return read(filename, *args, **kwargs)
+
+    return noting
 
 
 def log_which_checkpoints_are_read() -> Optional[bool]:

@@ -4,6 +4,8 @@ from argparse import Namespace
 
 import pytest
 from helpers import ROOT
+from mmengine.config import Config
+from mmengine.hub import get_config
 
 from csd_mmrazor.cli.config import load_config
 from csd_mmrazor.cli.config_files import read_config
@@ -132,12 +134,23 @@ def test_what_cannot_be_read(tmp_path, name, text, message):
         read_config(folder / name)
 
 
-@pytest.mark.parametrize('base', ['a.py', './a.py', 'b.json'])
-def test_a_config_that_inherits_itself(tmp_path, base):
-    (tmp_path / 'a.py').write_text(f'_base_ = [{base!r}]')
+LAZY = """
+from mmengine.config import read_base
+with read_base():
+    from .a import *
+"""
+
+
+@pytest.mark.parametrize('base', ['a.py', './a.py', 'b.json', ''])
+@pytest.mark.parametrize('read', [read_config, Config.fromfile, get_config])
+def test_a_config_that_inherits_itself(tmp_path, base, read):
+    """Whoever reads it."""
+    text = f'_base_ = [{base!r}]' if base else LAZY
+    (tmp_path / 'a.py').write_text(text)
     (tmp_path / 'b.json').write_text('{"_base_": "a.py"}')
-    with pytest.raises(ValueError, match='a.py inherits itself, .*a.py > .*'):
-        read_config(tmp_path / 'a.py')
+    for _ in range(2):
+        with pytest.raises(ValueError, match='a.py inherits itself, .* > .*'):
+            read(str(tmp_path / 'a.py'))
 
 
 def test_what_mmengine_dumps_is_read(tmp_path):
