@@ -46,6 +46,7 @@ from ..utils.arguments import (
 )
 from ..utils.files import parse_json
 from ..utils.imports import lend
+from ..utils.short_repr import short_repr
 from ..utils.suggestions import did_you_mean
 from .argument_names import of_arguments
 from .became_worse import became_worse
@@ -110,6 +111,8 @@ class Plan:
     # Of a budget that is a time: all of it, and what went before the run.
     budget: Optional[float] = None  # seconds
     passed: float = 0.0  # seconds
+
+    __repr__ = short_repr
 
     @property
     def seconds(self) -> float:
@@ -214,6 +217,8 @@ class Run:
     warnings: List[str]
     agreement: Optional[float] = None
     estimate: Optional[AccuracyEstimate] = None
+
+    __repr__ = short_repr
 
 
 @helpful(

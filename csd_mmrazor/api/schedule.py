@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from numbers import Integral
 from typing import Any, Dict, Sequence, Union
 
+from ..utils.short_repr import short_repr
+
 # Share of a budget that is planned for; what is left is for steps that take
 # longer than they did when they were timed.
 PLANNED = 0.93
@@ -155,6 +157,8 @@ class Timings:
     choice: float = 0.0  # of the blocks that the student starts from
     fit: float = 0.0  # of a pruned student to its teacher
     imported: float = 0.0  # of the images to start with
+
+    __repr__ = short_repr
 
     def seconds(self, schedule: Schedule, val_interval: int = 1) -> float:
         """Seconds that a run of a schedule takes."""

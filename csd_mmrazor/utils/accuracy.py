@@ -15,6 +15,8 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from .short_repr import short_repr
+
 # Shares are kept so far from 0 and 1, where log-odds are infinite, and where a
 # few hundred images tell nothing.
 _EDGE = 0.02
@@ -64,6 +66,8 @@ class Accuracy(NamedTuple):
     low: float
     high: float
 
+    __repr__ = short_repr
+
     def __str__(self) -> str:
         return (
             f'{self.top1:.1f} %, interval {self.low:.1f} to {self.high:.1f} %'
@@ -81,6 +85,8 @@ class AccuracyEstimate(NamedTuple):
     def accuracy(self, teacher_top1: float) -> Accuracy:
         """The student's own, if the teacher has ``teacher_top1`` %."""
         return Accuracy(*(teacher_top1 / 100 * share for share in self))
+
+    __repr__ = short_repr
 
     def __str__(self) -> str:
         return (
