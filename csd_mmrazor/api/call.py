@@ -684,6 +684,9 @@ def distill(
             runner = QuietRunner.from_cfg(cfg)
             if NEVER_TRAINED in record.get('doubt', ''):
                 runner.keep_for_the_file('was never trained')
+            for each in traced.values():
+                if each.outputs:
+                    runner.keep_for_the_file(f'returns {each.outputs} in')
             _keep_warnings(runner, record, folder)
             tell(f'log: {runner.log_file}')
             # With its comments, and without what is of this call alone.

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import torch.nn as nn
 from mmengine.dataset import pseudo_collate
 from mmpretrain.structures import DataSample
 from PIL import Image
@@ -277,13 +278,17 @@ def test_forgotten_weights(val, net, call, home, tmp_path, capsys):
             call(net(16), net(4), **arguments)
         assert not [*(tmp_path / 'run').glob('*.py')]
         return
-    run = call(net(16), net(4), **arguments)
+    student = nn.Sequential(net(4), nn.LogSoftmax(1))
+    run = call(net(16), student, **arguments)
     (told,) = (text for text in run.warnings if 'never' in text)
     assert 'seems never to have been trained' in told
     (log,) = run.work_dir.glob('*/*.log')
     assert 'was never trained' in log.read_text()
     printed = capsys.readouterr().out
     assert 'was never trained' not in printed
+    # What is told of the arguments is not told again by the run.
+    shown = [*run.warnings, *printed.splitlines()]
+    assert sum('log-probabilities' in text for text in shown) == 2
     # It shows a sentence of each epoch, and no table or file of the trial.
     assert 'Epoch 1: the student decides like the teacher for' in printed
     assert 'Agreement of epoch' not in printed
