@@ -28,6 +28,8 @@ from .errors import USER_ERRORS
 from .options import parse_value
 
 SHAPE = 'methods: {NAME: {config: FILE, options: {KEY: VALUE}, against: NAME}}'
+# Of names, which name folders, too.
+_LONGEST = 100
 # Options that the tool gives each run itself.
 _OWN = {
     'randomness.seed': 'seeds',
@@ -246,10 +248,10 @@ def _read_plan(path: str) -> Dict[str, Any]:
             'seeds, options and budget mean something.'
         )
     check_value(f'budget of {path}', plan.get('budget'), (str, NoneType))
-    _check_text(f'budget of {path}', plan.get('budget') or 'none')
+    check_text(f'budget of {path}', plan.get('budget') or 'none')
     _check_options(f'options of {path}', plan.get('options'))
     for name, method in methods.items():
-        _check_text(f'The name of a method of {path}', name)
+        check_text(f'The name of a method of {path}', name)
         what = f'method "{name}" of {path}'
         if (
             not isinstance(method, dict)
@@ -270,17 +272,32 @@ def _read_plan(path: str) -> Dict[str, Any]:
     return plan
 
 
-def _check_text(what: str, text: Any) -> None:
-    """Check a text that names folders and stands in tables."""
-    if isinstance(text, (bool, int, float, NoneType)):
+def check_text(what: str, text: Any, unwanted: str = '|') -> None:
+    """Check a text that names folders and stands in tables.
+
+    Args:
+        what (str): What it is called in the list.
+        text (Any): What is there.
+        unwanted (str): Letters that it may not have. Defaults to '|'.
+
+    Raises:
+        ValueError: If it is none, or has such letters.
+    """
+    if not isinstance(text, str):
         raise ValueError(
             f'{what} should be a text, but YAML reads {text!r}: write it in '
             'quotation marks.'
         )
-    if not re.search(r'\w', text) or re.search(r'[|\n\r]', text):
+    if (
+        not re.search(r'\w', text)
+        or not text.isprintable()
+        or {*unwanted} & {*text}
+        or len(text) > _LONGEST
+    ):
         raise ValueError(
-            f'{what} should have letters or digits and neither line breaks '
-            f'nor |, since it names folders and rows, but got {text!r}.'
+            f'{what} should have letters or digits, {_LONGEST} at most, and '
+            f'neither line breaks nor {" nor ".join(unwanted)}, since it '
+            f'names folders and rows, but got {text!r:.100}.'
         )
 
 

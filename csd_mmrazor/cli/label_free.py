@@ -63,7 +63,7 @@ from ..engine.student_choice import (
 )
 from ..models.synthesizers import Networks
 from ..models.utils import logits_of
-from ..utils import write_file
+from ..utils import check_integer, write_file
 from ..utils.accuracy import (
     FITS,
     RECOGNISED,
@@ -72,15 +72,18 @@ from ..utils.accuracy import (
     left_out,
 )
 from ..utils.alone import check_alone
+from ..utils.error_text import named_error
 from ..utils.plain_yaml import parse_yaml
 from ..version import __version__
 from .compare import git_commit
-from .config import merge_options
+from .compare_list import check_text
+from .config import check_training, is_csd, merge_options
 from .config_files import read_config
-from .errors import concise_errors
-from .options import Options
+from .errors import USER_ERRORS, concise_errors
+from .options import Options, check_option
 from .parser import Parser
 from .processes import speak_utf8
+from .sections import check_sections
 
 SIGNALS = [f'{name}_{metric}' for name in SETS for metric in METRICS]
 COLUMNS = [
@@ -118,6 +121,8 @@ _KINDS = dict(
     teacher=(dict, '{config: FILE, checkpoint: NAME}'),
 )
 _KINDS_OF_TASK = {**_KINDS, 'variants': (list, '[NAME]')}
+# What their names may not have.
+_UNWANTED = '|/'
 # Tasks that the estimate is fitted on and measured by, at least.
 _FEWEST_TASKS = 4
 
@@ -233,18 +238,26 @@ def read_tasks(
     known = {'config', 'options', 'teacher', 'seeds', 'variants'}
     unknown = set(map(str, plan)) - {'tasks', 'seeds', 'variants'}
     _check_kinds(plan, path, _KINDS)
-    for each in (plan.get('variants') or {}).values():
+    _check_seeds(plan, path)
+    for name, each in (plan.get('variants') or {}).items():
+        check_text(f'The name of a variant of {path}', name, _UNWANTED)
         _check_kinds(dict(options=each), f'A variant of {path}', _KINDS)
     for name, task in tasks.items():
-        if not isinstance(task, dict) or 'config' not in task:
+        check_text(f'The name of a task of {path}', name, _UNWANTED)
+        if not isinstance(task, dict) or not _is_text(task, 'config'):
             raise ValueError(
                 f'Task {name} of {path} is {task!r:.100}, but should be as in '
                 f'{shape}.'
             )
         unknown |= set(map(str, task)) - known
         _check_kinds(task, f'Task {name} of {path}', _KINDS_OF_TASK)
+        _check_seeds(task, f'task {name} of {path}')
         teacher = task.get('teacher')
-        if teacher and not {'config', 'checkpoint'} <= set(teacher):
+        if teacher:
+            _check_kinds(teacher, f'The teacher of {name} of {path}', _KINDS)
+        if teacher and not (
+            _is_text(teacher, 'config') and _is_text(teacher, 'checkpoint')
+        ):
             raise ValueError(
                 f'The teacher of {name} of {path} needs a config, and the '
                 'name of the checkpoint that it leaves.'
@@ -263,13 +276,15 @@ def read_tasks(
         )
     variants = plan.get('variants') or {'': {}}
     for name, task in tasks.items():
-        lacking = {*(task.get('variants') or [])} - {*variants}
+        named = task.get('variants') or []
+        lacking = [each for each in named if each not in [*variants]]
         if lacking:
             raise ValueError(
                 f'Task {name} of {path} has the variants '
-                f'{", ".join(sorted(lacking))}, which the list does not: it '
+                f'{", ".join(map(str, lacking))}, which the list does not: it '
                 f'has {", ".join(variants)}.'
             )
+        _check_once('variants', named, f'task {name} of {path}')
     return [
         dict(
             task=name,
@@ -301,6 +316,29 @@ def _check_kinds(
                 f'{where}: {name} should be as in {text}, but got '
                 f'{value!r:.100}.'
             )
+    for key in part.get('options') or ():
+        if not isinstance(key, str):
+            raise ValueError(
+                f'{where}: options should have dotted names of a config, but '
+                f'got {key!r:.100}.'
+            )
+
+
+def _check_seeds(part: Dict[str, Any], where: str) -> None:
+    seeds = part.get('seeds') or []
+    for seed in seeds:
+        check_integer(f'Each of seeds of {where}', seed, 0)
+    _check_once('seeds', seeds, where)
+
+
+def _check_once(name: str, values: Sequence[Any], where: str) -> None:
+    twice = [each for each in values if values.count(each) > 1]
+    if twice:
+        raise ValueError(f'{name} of {where} has {twice[0]} twice.')
+
+
+def _is_text(part: Dict[str, Any], name: str) -> bool:
+    return isinstance(part.get(name), str)
 
 
 def given_options(args: argparse.Namespace, of_teachers: bool) -> Given:
@@ -319,16 +357,51 @@ def given_options(args: argparse.Namespace, of_teachers: bool) -> Given:
     return values, texts
 
 
-def config_of(part: Dict[str, Any], given: Given) -> Config:
+def config_of(where: str, part: Dict[str, Any], given: Given) -> Config:
     """The config of a run, or of the training of a teacher.
 
     Args:
+        where (str): What messages call it.
         part (dict): Its ``config`` and ``options``, as the list has them.
         given (tuple): What counts in place of these.
+
+    Raises:
+        ValueError: If it could not run; says which it is.
     """
-    cfg = read_config(part['config'])
-    cfg.merge_from_dict(deepcopy(part.get('options') or {}))
-    merge_options(cfg, *given)
+    try:
+        cfg = read_config(part['config'])
+        options = deepcopy(part.get('options') or {})
+        for name in options:
+            check_option(cfg, name)
+        cfg.merge_from_dict(options)
+        merge_options(cfg, *given)
+        check_sections(cfg)
+        cfg.launcher = 'none'
+        check_training(deepcopy(cfg))
+    except USER_ERRORS as error:
+        text = named_error(error).replace('--cfg-options: ', 'options: ')
+        raise ValueError(f'{where}, {part["config"]}: {text}') from error
+    return cfg
+
+
+def run_config_of(where: str, task: Dict[str, Any], given: Given) -> Config:
+    """The config of a run; arguments as of :func:`config_of`.
+
+    Raises:
+        ValueError: If it could not run, or nothing could be measured of it.
+    """
+    cfg = config_of(where, task, given)
+    if not is_csd(cfg) or 'synthesis' not in cfg.get('default_hooks', {}):
+        raise ValueError(
+            f'{where}, {task["config"]}: it is no run of CSDDistillation '
+            'with a SynthesisHook as default_hooks.synthesis, which make the '
+            'images that students are compared on.'
+        )
+    if not cfg.get('val_dataloader'):
+        raise ValueError(
+            f'{where}, {task["config"]}: it has no val_dataloader, whose '
+            'images show how good a choice was.'
+        )
     return cfg
 
 
@@ -418,8 +491,11 @@ def measure(args: argparse.Namespace) -> None:
     # What is wrong with one is told before any run starts.
     configs = [
         (
-            config_of(task, given),
-            task['teacher'] and config_of(task['teacher'], of_teachers),
+            run_config_of(f'task {task["task"]}', task, given),
+            task['teacher']
+            and config_of(
+                f'the teacher of {task["task"]}', task['teacher'], of_teachers
+            ),
         )
         for task in tasks
     ]

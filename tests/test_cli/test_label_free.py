@@ -190,6 +190,19 @@ def test_the_rows_of_a_run(listed, tmp_path):
         ('tasks: {a: {config: c, variants: v}}', 'Task a of .* variants sh'),
         ('tasks: {a: {config: c, options: [1]}}', 'Task a of .* options sh'),
         ('tasks: {a: {config: c, teacher: c.py}}', 'Task a of .* teacher sh'),
+        ('tasks: {a: {config: 5}}', "Task a of .* is {'config': 5}, but"),
+        ('tasks: {a: {config: c, options: {1: 2}}}', 'dotted .* got 1'),
+        ('tasks: {a: {config: c, variants: [[v]]}}', r"variants \['v'\]"),
+        (
+            'tasks: {a: {config: c, teacher: {config: c, checkpoint: [x]}}}',
+            'teacher of a .* name of the checkpoint',
+        ),
+        ('tasks: {1: {config: c}}', 'name of a task .* reads 1: write it in'),
+        ('tasks: {../a: {config: c}}', "name of a task .* got '../a'"),
+        ('tasks: {"a\\e[1m": {config: c}}', r"name of a task .*'a\\x1b"),
+        ('seeds: [a]\ntasks: {a: {config: c}}', "of seeds .* got 'a'"),
+        ('tasks: {a: {config: c, seeds: [-1]}}', 'of seeds of task a .* -1'),
+        ('seeds: [0, 0]\ntasks: {a: {config: c}}', 'seeds of .* has 0 twice'),
     ],
 )
 def test_lists_that_are_none(tmp_path, text, message):
@@ -275,8 +288,14 @@ def test_options_of_the_command_line(listed, tmp_path, monkeypatch):
         '    teacher:\n'
         f'      {{config: {config}, options: *options, checkpoint: a.pth}}\n'
     )
-    with pytest.raises(ValueError, match='train_cgf.*mean train_cfg'):
-        listed(*argv, 'train_cgf.max_epochs=9')
+    for option, message in (
+        ('train_cgf.max_epochs=9', 'task a, .*train_cgf.*mean train_cfg'),
+        ('train_cfg.max_epochs=no', 'task a, .*max_epochs should be an int'),
+        ('val_dataloader=None val_cfg=None val_evaluator=None', 'has no val_'),
+        ('model.type=SingleTeacherDistill', 'it is no run of CSDDistillation'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            listed(*argv, *option.split())
     assert not started
     listed(*argv, wrong, f'{folder}=9', '--tasks', 'b')
     (teacher, of_teacher), (run, cfg) = started
