@@ -3,9 +3,10 @@
 
 A pickle is a program. This runs the few instructions that tensors, arrays,
 numbers, texts and containers of them take, and knows by name what may be
-made; each is made by a function here that looks at every argument. Nothing of
-the process can be named, so nothing of it can be called or altered, and what
-was made cannot be altered by giving it another state.
+made; each is made by a function here that looks at every argument. What
+scripts save of their arguments becomes plain: a Namespace a dict, a path its
+text. Nothing of the process can be named, so nothing of it can be called or
+altered, and what was made cannot be altered by giving it another state.
 """
 
 import math
@@ -13,6 +14,7 @@ import pickletools
 import re
 from _compat_pickle import IMPORT_MAPPING
 from collections import Counter, OrderedDict
+from pathlib import PurePath
 from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
@@ -265,10 +267,13 @@ class _Machine:
         cls, args = self._last(2)
         is_list = type(cls) is _Global and cls in self.lists
         _check(
-            (cls is _HISTORY or is_list) and args == (),
+            (cls is _HISTORY or cls is _NAMESPACE or is_list) and args == (),
             'an object of its own',
         )
-        self.stack.append(self.lists[cls]() if is_list else HistoryBuffer())
+        if is_list:
+            self.stack.append(self.lists[cls]())
+        else:
+            self.stack.append({} if cls is _NAMESPACE else HistoryBuffer())
         self.stateless.append(self.stack[-1])
 
     def _build(self) -> None:
@@ -295,6 +300,13 @@ class _Machine:
             )
             if type(target) is np.ndarray:
                 _fill_array(target, state)
+            elif type(target) is dict:
+                _check(
+                    type(state) is dict
+                    and all(type(name) is str for name in state),
+                    'arguments without names',
+                )
+                target.update(state)
             elif type(target) in self.lists.values():
                 _check(
                     type(state) is dict
@@ -494,6 +506,12 @@ def _complex(real, imag):
     return complex(real, imag)
 
 
+def _file(*parts):
+    """A path, as the text that it is."""
+    _check(all(type(part) is str for part in parts), 'a path of no text')
+    return str(PurePath(*parts))
+
+
 def _bytes(text='', encoding='latin1'):
     _check(
         type(text) is str and encoding in ('latin1', 'latin-1'),
@@ -664,6 +682,7 @@ _INSTRUCTIONS = {
 }
 _GLOBALS = {
     '_codecs.encode': _bytes,
+    'argparse.Namespace': None,
     'builtins.bytearray': _bytearray,
     'builtins.bytes': _bytes,
     'builtins.complex': _complex,
@@ -686,8 +705,12 @@ for _package in ('numpy.core', 'numpy._core'):  # NumPy 1 and 2
     _GLOBALS[f'{_package}.multiarray._reconstruct'] = _array
     _GLOBALS[f'{_package}.multiarray.scalar'] = _scalar
     _GLOBALS[f'{_package}.numeric._frombuffer'] = _array_of_bytes
+for _system in ('Posix', 'Windows'):  # Python before 3.13, and since
+    for _module in ('pathlib', 'pathlib._local'):
+        _GLOBALS[f'{_module}.{_system}Path'] = _file
 _GLOBALS = {name: _Global(name, make) for name, make in _GLOBALS.items()}
 _ARRAY = _GLOBALS['numpy.ndarray']
 _STORAGE = _GLOBALS['torch.storage._load_from_bytes']
+_NAMESPACE = _GLOBALS['argparse.Namespace']
 _HISTORY = _GLOBALS['mmengine.logging.history_buffer.HistoryBuffer']
 HistoryBuffer()  # fills ``_statistics_methods``

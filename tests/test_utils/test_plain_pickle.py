@@ -10,7 +10,9 @@ import struct
 import subprocess
 import sys
 import zipfile
+from argparse import Namespace
 from collections import Counter, OrderedDict, UserList
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +127,19 @@ def test_data_is_read_as_torch_reads_it(new, tmp_path):
         safe = torch.serialization.get_safe_globals()
         named = {item[0] if type(item) is tuple else item for item in safe}
         assert not named & {np.dtype, np.ndarray, HistoryBuffer}
+
+
+@pytest.mark.parametrize('new', FORMATS)
+def test_arguments_of_scripts_become_plain(new):
+    """Scripts of torchvision and timm save theirs beside the weights."""
+    args = Namespace(lr=0.1, out=Path('runs/a'), inner=Namespace(), nets=[1])
+    value = dict(model=dict(w=torch.ones(2)), args=args, again=args)
+    torch.save(value, 'a.pth', _use_new_zipfile_serialization=new)
+    found = load_file('a.pth')
+    plain = dict(lr=0.1, out=os.path.join('runs', 'a'), inner={}, nets=[1])
+    assert found['args'] == plain and found['again'] is found['args']
+    assert type(found['args']) is dict
+    assert torch.equal(found['model']['w'], torch.ones(2))
 
 
 LISTS = {'collections.UserList': UserList}
@@ -246,6 +261,13 @@ PICKLES = {
     'a list as key': b'}]Ns.',
     'a deep key': b'})' + b'\x85' * 100_000 + b'Ns.',
     'a set of lists': b'c__builtin__\nset\n](]e\x85R.',
+    'names of arguments': b'cargparse\nNamespace\n)\x81}K\1Nsb.',
+    'arguments twice': b'cargparse\nNamespace\n)\x81}b}b.',
+    'arguments of a class': b'cargparse\nNamespace\n}X\x01\0\0\0aNsb.',
+    'arguments in themselves': b'cargparse\nNamespace\n)\x81q\0}X\x01\0\0'
+    b'\0ah\0sb.',
+    'a path': b'cpathlib\nPosixPath\nK\1\x85R.',
+    'a class of paths': b'cpathlib\nPosixPath\n.',
     'bytes': b'cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.',
 }
 
@@ -278,7 +300,10 @@ def made():
         'eval': Made(eval, ("open('PWNED', 'w')",)),
         'getattr': Made(getattr, (OrderedDict, 'update')),
         'method': Made(getattr, (HistoryBuffer, '__init__')),
-        'own class': Path('a'),
+        'own class': Fraction(1),
+        'namespace': Made(Namespace, (), dict(a=1)),
+        'path': Made(type(Path()), (Made(eval, ("open('PWNED', 'w')",)),)),
+        'arguments': Namespace(net=torch.nn.Linear(1, 1)),
         'module': torch.nn.Linear(1, 1),
         'function': torch.ones,
         'class': Counter,

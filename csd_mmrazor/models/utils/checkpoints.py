@@ -40,7 +40,8 @@ _COUNTERS = ('num_batches_tracked', 'total_ops', 'total_params')
 _PROGRAMS = ('.onnx', '.pt2', '.tflite', '.engine', '.mlmodel')
 _HOW_TO_SAVE = (
     'Save the weights alone, in the program that made the file: '
-    'torch.save(network.state_dict(), FILE).'
+    'torch.save(network.state_dict(), FILE). Or, if you trust the file, read '
+    'it by torch.load(FILE, weights_only=False), and save its weights.'
 )
 
 
@@ -400,6 +401,14 @@ def _best_fit(
             f'{argument}={path} holds no weights: {holds}. {_HOW_TO_SAVE}'
         )
     _check_clear(found, most[0] >= len(own) / 2, f'{argument}={path}')
+    for other in found[1:]:
+        if other.name in _EMA_NAMES and not _same(other, found[0]):
+            print_log(
+                f'{argument}={path}: taken are the weights under '
+                f'"{found[0].name}", not their running means under '
+                f'"{other.name}". For those, save them alone.',
+                logger='current',
+            )
     return found[0]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import ROOT, build, network
 
-from csd_mmrazor.models.utils import load_weights
+from csd_mmrazor.models.utils import checkpoints, load_weights
 from csd_mmrazor.utils import CheckpointError
 
 ARGUMENT = 'model.teachers.t.ckpt_path'
@@ -185,7 +185,11 @@ FORMS = {
 
 
 @pytest.mark.parametrize('form', FORMS)
-def test_finds_the_weights_in_what_programs_write(tmp_path, form):
+def test_finds_the_weights_in_what_programs_write(tmp_path, form, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        checkpoints, 'print_log', lambda text, **_: told.append(text)
+    )
     source, target = build(network()), build(network())
     for value in source.state_dict().values():
         # Exact in bfloat16.
@@ -196,6 +200,8 @@ def test_finds_the_weights_in_what_programs_write(tmp_path, form):
     for key, value in source.state_dict().items():
         if 'num_batches' not in key:
             assert torch.equal(value, target.state_dict()[key]), key
+    # Which of both, where there is a choice.
+    assert any('running means' in text for text in told) == ('EMA' in form)
 
 
 def test_finds_the_network_below_a_wrapper(tmp_path):
