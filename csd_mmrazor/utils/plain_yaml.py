@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """YAML that people write, of which nothing is run or lost."""
 
-from typing import Any, Dict, Hashable
+from typing import Any, Optional
 
 import yaml
 
@@ -11,13 +11,21 @@ from .files import check_depth
 _DEEPEST = 500
 
 
+# Keys that stand for more than their text, such as << of a mapping that is
+# merged into another.
+_SPECIAL = ('tag:yaml.org,2002:merge', 'tag:yaml.org,2002:value')
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses a name that stands twice, of which YAML keeps the last."""
 
-    def construct_mapping(
-        self, node: yaml.MappingNode, deep: bool = False
-    ) -> Dict[Hashable, Any]:
-        names = [self.construct_object(key) for key, _ in node.value]
+    def compose_mapping_node(self, anchor: Optional[str]) -> yaml.MappingNode:
+        # As it is written: what is merged into it may have the same names.
+        node = super().compose_mapping_node(anchor)
+        names = [
+            key.value if key.tag in _SPECIAL else self.construct_object(key)
+            for key, _ in node.value
+        ]
         for name in names:
             if names.count(name) > 1:
                 raise yaml.constructor.ConstructorError(
@@ -26,7 +34,7 @@ class _Loader(yaml.SafeLoader):
                     f'{name} is there twice',
                     node.start_mark,
                 )
-        return super().construct_mapping(node, deep)
+        return node
 
 
 # As MMEngine writes them into configs.
