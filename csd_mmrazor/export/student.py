@@ -26,6 +26,7 @@ from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import load_weights
 from ..utils import read_object, write_file, write_safetensors
 from ..utils.arguments import check_image_shape
+from ..utils.imports import file_in_package
 from ..utils.public import public
 from ..version import __version__
 from .card import (
@@ -266,7 +267,8 @@ def _describe(
             description.update(pruned=True)
         for name in ('type', '_scope_', 'init_cfg', 'data_preprocessor'):
             arguments.pop(name, None)
-        description.update(factory=public(arguments.pop('factory', None)))
+        factory = arguments.pop('factory', None)
+        description.update(factory=_public_factory(factory))
         description.update(arguments=public(arguments))
     if image_shape:
         logits = Logits(model)
@@ -278,6 +280,14 @@ def _describe(
             num_classes=found.shape[1],
         )
     return dict(description, **normalisation_of(model.data_preprocessor))
+
+
+def _public_factory(factory: Any) -> Any:
+    file, colon, name = f'{factory}'.rpartition(':')
+    if not file.endswith('.py'):
+        return public(factory)
+    # Its own imports may be relative.
+    return f'{file_in_package(file)}{colon}{name}'
 
 
 def normalisation_of(preprocessor: Any) -> Dict[str, Any]:
@@ -381,15 +391,20 @@ def is_export(out: PathLike) -> bool:
 
 def notes(exported: ExportedStudent) -> List[str]:
     """What to tell who exported a student."""
-    size = exported.weights.stat().st_size / 1e6
+    kilobytes = exported.weights.stat().st_size / 1e3
+    size = (
+        f'{kilobytes / 1e3:.1f} MB'
+        if kilobytes >= 1000
+        else f'{kilobytes:.0f} kB'
+    )
     name = type(exported.network).__name__
     told = 'image shape, mean, std and classes'
     if not exported.classes:
         told = 'image shape, mean and std'
     lines = [
-        f'The student is in {exported.weights} ({size:.1f} MB), the state '
-        f'dict of a {name}; {exported.description.name} beside it has its '
-        f'{told}.'
+        f'The student is in {exported.weights} ({size}), the state dict of '
+        f'the network ({name}); {exported.description.name} beside it has '
+        f'its {told}.'
     ]
     lines.append(
         f'The same weights as safetensors: {exported.safetensors.name}; '

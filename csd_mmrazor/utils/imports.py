@@ -111,6 +111,19 @@ def imported_file(path: str) -> Optional[ModuleType]:
     return None
 
 
+def file_in_package(path: str) -> str:
+    """The name of a file, after those of the packages that it is in.
+
+    Args:
+        path (str): Of the file.
+
+    Returns:
+        str: Such as ``package/nets.py``; no other folder is named.
+    """
+    file = Path(path).expanduser().resolve()
+    return file.relative_to(_names_of(file)[0]).as_posix()
+
+
 def _names_of(file: Path) -> Tuple[Path, str, str]:
     """Where a module is imported from, its name, and one if that is taken."""
     root, parts = file.parent, [file.stem]

@@ -140,10 +140,16 @@ def _code_of(value: Any) -> Optional[str]:
 
 def _import_of(factory: Any) -> Optional[Tuple[str, str]]:
     """A line that imports what makes a network, and its name there."""
-    found = re.fullmatch(r'(\w+)\.py:(\w+)|([\w.]+)\.(\w+)', f'{factory}')
+    found = re.fullmatch(
+        r'((?:\w+/)*)(\w+)\.py:(\w+)|([\w.]+)\.(\w+)', f'{factory}'
+    )
     if found is None or f'{factory}'.startswith(LENT):
         return None
-    file, own, module, name = found.groups()
+    folders, file, own, module, name = found.groups()
+    if folders:
+        package, needed = folders.replace('/', '.'), folders.split('/')[0]
+        line = f'from {package}{file} import {own}'
+        return f'{line}  # you need the package {needed} as well', own
     if file:
         return f'from {file} import {own}  # you need {file}.py as well', own
     return f'from {module} import {name}', name

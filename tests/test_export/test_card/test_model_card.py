@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
+import re
 
 import pytest
 from card_helpers import export
@@ -89,7 +90,10 @@ def test_names_of_classes_where_there_are_some(classes, tmp_path):
     assert told.get('classes') == classes == exported.classes
     is_said = bool(classes)
     assert ('names of the classes' in exported.card.read_text()) == is_said
-    assert ('std and classes' in '\n'.join(notes(exported))) == is_said
+    told = '\n'.join(notes(exported))
+    assert ('std and classes' in told) == is_said
+    # Small networks are no 0.0 MB.
+    assert re.search(r'\.pth \([1-9]\d{0,2} kB\), the state dict', told)
 
 
 def test_a_teacher_by_itself(tmp_path):

@@ -12,6 +12,7 @@ from torch import nn
 
 from csd_mmrazor.export.card.files import files_of
 from csd_mmrazor.export.card.usage import run_by_torch
+from csd_mmrazor.utils.imports import file_in_package
 
 NET = """
 from torch import nn
@@ -77,6 +78,23 @@ def test_a_network_of_ones_own_class(normalised, network, tmp_path):
     about = ABOUT if normalised else dict(ABOUT, mean=None, std=None)
     found = run(files_of(Path(NAME), about), tmp_path)
     torch.testing.assert_close(found, logits_of(network, about))
+
+
+def test_a_network_of_a_package(network, tmp_path):
+    """Its file may import its neighbours relatively."""
+    package = tmp_path / 'nets' / 'small'
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / '__init__.py').touch()
+    (package / 'layers.py').write_text(NET)
+    (package / 'own.py').write_text('from .layers import Net')
+    file = file_in_package(str(package / 'own.py'))
+    assert file == 'nets/small/own.py'
+    assert file_in_package(str(tmp_path / 'own_net.py')) == 'own_net.py'
+    about = dict(ABOUT, factory=f'{file}:Net')
+    card = files_of(Path(NAME), about)
+    assert 'you need the package nets as well' in card
+    torch.testing.assert_close(run(card, tmp_path), logits_of(network, about))
 
 
 @pytest.mark.parametrize('inputs', ['normalised', 'images in [0, 1]'])
