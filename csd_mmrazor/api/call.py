@@ -844,8 +844,9 @@ def _check_classes(
         listed = ', '.join(f'{name}: {n}' for name, n in found.items())
         raise ValueError(
             f'The numbers of classes differ ({listed}): give the networks '
-            'last layers of the same size. Those that are made by name and '
-            'take num_classes get it from classes.'
+            'last layers of the same size. A network that is given by its '
+            'name gets that number by classes=K, if it has an argument '
+            'num_classes, or by teacher_args or student_args.'
         )
 
 

@@ -250,7 +250,8 @@ def _build(build_cfg: Dict, name: str, what: str) -> nn.Module:
     except Exception as error:
         raise ValueError(
             f'{name}={what!r} cannot be made with these arguments '
-            f'({type(error).__name__}: {error}): give others by {name}_args.'
+            f'({type(error).__name__}: {error}): give others by {name}_args, '
+            'or name a function that makes it without any.'
         ) from error
 
 

@@ -22,6 +22,7 @@ _FOR_THE_FILE = (
     'No checkpoint yet in',
     'Exp name:',
     '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias of',
     # A sentence for people follows it.
     'Agreement of epoch',
     # Of passes alone; the plan is of whole steps, and fits the budget.

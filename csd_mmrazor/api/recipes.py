@@ -35,7 +35,7 @@ _MOST_GUESSES, _MOST_MODULES, _MOST_BUILT = 200, 10_000, 10
 # are made by a function or class.
 _KEPT = ('type', '_scope_', '_return_architecture_')
 _KEPT_OF_FACTORIES = ('factory', 'data_preprocessor', 'init_cfg')
-_OTHER = 'what arguments it was made with is not known'
+_OTHER = 'the arguments that it was made with are not known'
 
 
 def lent_cfg(name: str) -> Recipe:

@@ -110,7 +110,10 @@ def test_networks_of_packages_without_their_arguments():
     found = get_network(net, 'teacher')
     assert found.build_cfg['factory'] == f'{LENT}teacher'
     # What a guess makes it raise says nothing.
-    assert 'alone: what arguments it was made with is not known.' in found.note
+    assert (
+        'alone: the arguments that it was made with are not known.'
+        in found.note
+    )
     assert 'This run, the files that it leaves and the same call' in found.note
     assert (
         'train, test, export, quantize and estimate, refuse it' in found.note

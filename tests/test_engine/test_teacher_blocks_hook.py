@@ -128,7 +128,8 @@ def test_it_starts_from_what_was_chosen(tiny_runner, options, caplog):
     assert f'up to {count} choices of them are compared on 20 images' in before
     kept = choice.kept['backbone.layer1']
     assert (
-        f'backbone.layer1 {kept[0]}, {kept[1]} of 3; backbone.layer2' in line
+        f'backbone.layer1: blocks {kept[0]}, {kept[1]} (2 of 3); '
+        'backbone.layer2: block' in line
     )
     assert f'{100 * choice.agreement:.1f} %, KL {choice.kl:.3f}' in line
 

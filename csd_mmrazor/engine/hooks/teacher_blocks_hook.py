@@ -173,12 +173,14 @@ def describe(chains: Sequence[Chain], choice: BlockChoice) -> str:
         chains (sequence[Chain]): From :func:`chains_of`.
         choice (BlockChoice): What was chosen.
     """
-    return '; '.join(
-        f'{chain.name} '
-        + ', '.join(chain.blocks[index] for index in choice.kept[chain.name])
-        + f' of {len(chain.blocks)}'
-        for chain in chains
-    )
+    parts = []
+    for chain in chains:
+        kept = [chain.blocks[index] for index in choice.kept[chain.name]]
+        parts.append(
+            f'{chain.name}: block{"s" * (len(kept) > 1)} {", ".join(kept)} '
+            f'({len(kept)} of {len(chain.blocks)})'
+        )
+    return '; '.join(parts)
 
 
 def _check_start(runner: Runner) -> None:
