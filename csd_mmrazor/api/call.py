@@ -44,6 +44,7 @@ from ..utils.arguments import (
     check_positive,
     check_value,
 )
+from ..utils.control import has_commands
 from ..utils.files import parse_json
 from ..utils.imports import lend
 from ..utils.short_repr import short_repr
@@ -1218,6 +1219,7 @@ def _read_record(
         # An earlier release has it as it was written.
         there['budget'] = _same_budget(there['budget'])
         list(record['warnings']), record['teacher_top1'], there['val']
+        _check_texts(record)
         _check_notes(record)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
@@ -1241,6 +1243,16 @@ def _read_record(
             'same arguments to continue that run.'
         )
     return record
+
+
+def _check_texts(value: Any) -> None:
+    """Check that no text of a record, which others may have made, is odd."""
+    if isinstance(value, str) and has_commands(value):
+        raise ValueError(f'control characters in {value!r:.80}')
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    for each in value if isinstance(value, list) else ():
+        _check_texts(each)
 
 
 def _check_notes(record: Dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Iterator, Optional, Sequence
 
 from mmengine.logging import MMLogger
 
+from ..utils.control import without_commands
 from ..utils.error_text import error_text
 from ..utils.stopping import REQUEUE, is_asked_to_stop
 
@@ -75,7 +76,8 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
         path = _kept(traceback.format_exc())
         if path:
             print(f'The traceback is in {path}', file=sys.stderr)
-        text = error_text(error)
+        # It may have names of files and classes that others made.
+        text = without_commands(error_text(error))
         lines = [line[:_MOST_LETTERS] for line in text.strip().splitlines()]
         if len(lines) > _MOST_LINES:
             more = f'... {len(lines) - _MOST_LINES} more lines in {path}'

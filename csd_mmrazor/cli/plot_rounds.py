@@ -41,6 +41,11 @@ _MOST_CLASSES = 20
 Curve = Dict[int, float]
 
 
+def _plain(name: str) -> str:
+    """A text that Matplotlib takes for no formula."""
+    return name.replace('$', r'\$')
+
+
 def parse_args() -> argparse.Namespace:
     parser = Parser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -140,7 +145,7 @@ def plot_images(sheets: Dict[str, np.ndarray]) -> bytes:
     )
     for axes, (name, sheet) in zip(grid.flat, sheets.items()):
         axes.imshow(sheet)
-        axes.set_title(name, fontsize=10)
+        axes.set_title(_plain(name), fontsize=10)
         axes.axis('off')
     figure.tight_layout()
     buffer = io.BytesIO()
@@ -165,7 +170,8 @@ def plot(runs: Dict[str, List[Dict[str, Curve]]]) -> bytes:
                 continue
             steps = sorted(set.intersection(*map(set, curves)))
             points = [[curve[step] for curve in curves] for step in steps]
-            label = f'{name}, {len(curves)} run{"s" * (len(curves) > 1)}'
+            several = 's' * (len(curves) > 1)
+            label = f'{_plain(name)}, {len(curves)} run{several}'
             color = f'C{number}'
             means = [*map(statistics.mean, points)]
             # Markers, since what was logged once has no line.

@@ -48,3 +48,9 @@ def test_an_error_without_words():
     with pytest.raises(SystemExit, match='KeyError: raise KeyError'):
         with concise_errors():
             raise KeyError
+
+
+def test_names_of_others_command_no_terminal():
+    with pytest.raises(SystemExit, match='ValueError: class red a$'):
+        with concise_errors():
+            raise ValueError('class \x1b[31mred\x1b[0m \x08a')

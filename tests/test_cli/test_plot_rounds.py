@@ -78,14 +78,15 @@ def test_newest_images_of_each_class(tmp_path, channels):
 
 
 def test_runs_whose_banks_are_gone(tmp_path, capsys, monkeypatch):
-    for name in 'ab':
+    """Nor are their names formulas."""
+    for name in ('a$_{$', 'b'):
         folder = tmp_path / name / '20260101_000000/vis_data'
         folder.mkdir(parents=True)
         line = json.dumps({'accuracy/top1': 1.0, 'step': 1})
         (folder / 'scalars.json').write_text(line)
 
     def plot(*images):
-        runs = [f'{name}={tmp_path / name}' for name in 'ab']
+        runs = [f'{name}={tmp_path / name}' for name in ('a$_{$', 'b')]
         argv = ['', str(tmp_path / 'out.png'), *runs, *images]
         monkeypatch.setattr('sys.argv', argv)
         plot_rounds.plot_to_files(plot_rounds.parse_args())
@@ -98,7 +99,7 @@ def test_runs_whose_banks_are_gone(tmp_path, capsys, monkeypatch):
     bank = BankFolder(tmp_path / 'b/bank', (3, 2, 2), 1)
     bank.append(np.zeros((1, 3, 2, 2), np.uint8), np.array([0]), 0, 0, True)
     plot('--images', '1')
-    assert 'Note: a: ' in capsys.readouterr().out
+    assert 'Note: a$_{$: ' in capsys.readouterr().out
     assert (tmp_path / 'out.jpg').exists()
 
 

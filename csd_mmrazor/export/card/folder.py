@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 from ...utils import read_object, write_file
+from ...utils.control import in_markdown
 from .layout import MARK, is_card_of
 
 _START = '<!-- networks in this folder -->'
@@ -50,7 +51,7 @@ def _rows(folder: Path) -> List[str]:
         ]
         cells = (
             f'`{file.name}`',
-            _network(told),
+            in_markdown(_network(told)).replace('|', '\\|'),
             f'{file.stat().st_size / 1000:.0f}',
             _measured(told),
             f'[{cards[0].name}]({cards[0].name})' if cards else '',

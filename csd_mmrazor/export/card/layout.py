@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import yaml
 
+from ...utils.control import in_markdown
 from ...utils.public import public_text
 from ...version import __version__
 
@@ -53,7 +54,7 @@ def card_text(
         '',
         f'# {weights.stem}',
         '',
-        about,
+        in_markdown(about),
         '',
         '## Accuracy',
         '',
@@ -61,13 +62,13 @@ def card_text(
         '',
         '## Origin',
         '',
-        *facts,
+        *map(in_markdown, facts),
     ]
     if has_teacher:
         lines += [
             '- Licence of the teacher: '
             + (
-                teacher_license
+                in_markdown(teacher_license or '')
                 or 'not given. Look it up before you share this network.'
             ),
             '',

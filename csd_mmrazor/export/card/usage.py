@@ -33,6 +33,7 @@ def run_by_torch(weights: Path, description: Dict[str, Any]) -> str:
         named is None
         or images is None
         or None in coded.values()
+        or not all(f'{key}'.isidentifier() for key in coded)
         or description.get('pruned')
     ):
         return ''

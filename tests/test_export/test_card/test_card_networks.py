@@ -45,6 +45,30 @@ def test_a_copy_of_weights_is_not_where_they_are_from(
     assert told in text and '`student.pth`' not in text
 
 
+ODD = 'Net\n\n# No licence\n<script>a()</script>[b](c)\x1b[2J'
+
+
+def test_names_of_others_do_nothing(tmp_path):
+    """Nor do they break the lines that they are in."""
+    (tmp_path / 'distill.json').write_text(
+        json.dumps(dict(start=dict(weights=ODD, teacher=ODD)))
+    )
+    teacher = dict(
+        build_cfg=dict(cfg_path=f'a::{ODD}'),
+        ckpt_path=str(tmp_path / 'networks/teacher.pth'),
+    )
+    model = dict(
+        architecture=dict(factory=f'a.py:{ODD}'),
+        teachers=dict(a=teacher),
+        student_ckpt=str(tmp_path / 'networks/student.pth'),
+    )
+    given = Config(dict(model=model)), tmp_path / 'a.pth', {}
+    text = model_card(*given, teacher_license=ODD)
+    assert text.count('# No licence') == 5
+    assert '\n# No' not in text and '<script' not in text
+    assert '[b](c)' not in text and '\x1b' not in text
+
+
 @pytest.mark.parametrize(
     'build_cfg, told',
     [

@@ -119,6 +119,7 @@ def test_an_onnx_file(inputs, network, tmp_path):
         (dict(factory='own net.py:Net'), 'How its class makes it'),
         (dict(factory='lent:student'), 'export RUN OUT.pth --onnx'),
         (dict(arguments=dict(act=object())), 'How its class makes it'),
+        (dict(arguments={'a=print(1), b': 2}), 'How its class makes it'),
         (dict(pruned=True), 'Its class does not make these shapes'),
         (dict(pruned=True, program=dict(file='a.pt2', inputs='')), 'use `a.p'),
         (dict(image_shape=None), 'shape is not known'),
