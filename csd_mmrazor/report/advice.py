@@ -85,11 +85,12 @@ def advise(
     text = _recognition(_finite(recognised), few)
     if text:
         found['recognised'] = text
-    what = 'accuracy'
+    what, where = 'accuracy', ''
     if not top1 and agreement:
         # Which the teacher has with itself on all images.
         top1, teacher_top1 = agreement, 100.0
         what = 'agreement with the teacher'
+        where = ' on the held-out images from before training'
     else:
         is_comparable = True
     curve = _finite(top1)
@@ -126,22 +127,22 @@ def advise(
             found['chance'] += _TO_CHECK[what]
     elif is_comparable and curve[last] < _COLLAPSE * curve[best]:
         found['collapse'] = (
-            f'The {what} fell from {_percent(curve[best])} (epoch {best}) '
-            f'to {_percent(curve[last])} (epoch {last}). One low value is '
-            'common while the learning rate is high. If the next ones stay '
-            'low, set optim_wrapper.architecture.clip_grad=dict(max_norm=5) '
-            'or lower optim_wrapper.architecture.optimizer.lr, and continue '
-            'with --resume. The best checkpoint is kept.'
+            f'The {what}{where} fell from {_percent(curve[best])} '
+            f'(epoch {best}) to {_percent(curve[last])} (epoch {last}). '
+            'One low value is common while the learning rate is high. If the '
+            'next ones stay low, set optim_wrapper.architecture.clip_grad='
+            'dict(max_norm=5) or lower optim_wrapper.architecture.optimizer.'
+            'lr, and continue with --resume. The best checkpoint is kept.'
         )
     elif is_comparable and _stalls(curve, best, epochs, teacher_top1):
         found['stall'] = (
-            f'The {what} has not risen above the {_percent(curve[best])} of '
-            f'epoch {best}; epoch {last} has {_percent(curve[last])}. With a '
-            'falling learning rate, the last epochs often bring more: wait '
-            'for them. If the rate is already low, more images can help '
-            '(init_rounds, rounds of SynthesisHook), or more epochs. If the '
-            'teacher recognises few of the new images, try more steps of '
-            'synthesis (iters).'
+            f'The {what}{where} has not risen above the '
+            f'{_percent(curve[best])} of epoch {best}; epoch {last} has '
+            f'{_percent(curve[last])}. With a falling learning rate, the '
+            'last epochs often bring more: wait for them. If the rate is '
+            'already low, more images can help (init_rounds, rounds of '
+            'SynthesisHook), or more epochs. If the teacher recognises few of '
+            'the new images, try more steps of synthesis (iters).'
         )
     return found
 

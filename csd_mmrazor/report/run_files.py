@@ -33,6 +33,9 @@ _NOT_OF_RUNS = (
 # Curves by which students are told without real images: of all that are held
 # out, which become more, and of those that were there before training.
 AGREEMENT, SAME_IMAGES = 'agreement/held_out_top1', 'agreement/initial_top1'
+NUMBER_OF_SAME = 'agreement/initial_images'
+# By fewer images, chance alone moves a share by tens of points.
+FEWEST_COMPARED = 50
 # Of a log: letters of a line, lines that are shown.
 _MOST_LETTERS, _MOST_LINES = 2000, 200
 _MOST_LOG = 50_000_000
@@ -196,11 +199,14 @@ def agreement_of(scalars: Dict[str, Curve]) -> Tuple[Curve, bool]:
 
     Returns:
         tuple[dict[int, float], bool]: In %, and whether all of it is of the
-        same images.
+        same images, of which there are enough to compare epochs.
     """
     held_out, same = (scalars.get(t, {}) for t in (AGREEMENT, SAME_IMAGES))
     # Not where a capacity has dropped those images since.
     is_same = bool(same) and max(same) >= max(held_out, default=0)
+    number = scalars.get(NUMBER_OF_SAME, {})
+    if number and min(number.values()) < FEWEST_COMPARED:
+        is_same = False
     return (same if is_same else held_out), is_same
 
 

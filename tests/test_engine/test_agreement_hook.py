@@ -22,7 +22,7 @@ from csd_mmrazor.engine.hooks import (
 from csd_mmrazor.engine.hooks.agreement_hook import updates_of
 from csd_mmrazor.engine.student_choice import choose, parse_rule
 from csd_mmrazor.export import find_checkpoint
-from csd_mmrazor.report import write_report
+from csd_mmrazor.report import run_files, write_report
 from csd_mmrazor.utils import load_file
 from csd_mmrazor.utils.agreement import BIASES
 from csd_mmrazor.utils.scalars import read_scalars
@@ -359,7 +359,10 @@ def test_two_processes_choose_together(unvalidated, forked, tmp_path):
     assert load_file(path)['meta']['student'] == best.candidate
 
 
-def test_a_collapse_is_told(unvalidated, monkeypatch):
+@pytest.mark.parametrize('fewest', [8, 9])
+def test_a_collapse_is_told(fewest, unvalidated, monkeypatch):
+    """If there are images enough, which are 8 here."""
+    monkeypatch.setattr(run_files, 'FEWEST_COMPARED', fewest)
     runner = unvalidated()
     # All that are held out, which become more, and the initial ones.
     values = iter([90.0, 90.0, 20.0, 91.0, 90.0, 20.0])
@@ -374,8 +377,9 @@ def test_a_collapse_is_told(unvalidated, monkeypatch):
         'csd_mmrazor.engine.hooks.agreement_hook.compare', drop
     )
     runner.train()
-    (line,) = (x for x in log_of(runner).splitlines() if 'teacher fell' in x)
-    assert 'from 91.0 % (epoch 2) to 20.0 % (epoch 3)' in line
+    told = [x for x in log_of(runner).splitlines() if 'training fell' in x]
+    assert len(told) == (fewest == 8)
+    assert all('from 91.0 % (epoch 2) to 20.0 % (epoch 3)' in x for x in told)
 
 
 def test_with_validation_nothing_is_chosen(tiny_runner, monkeypatch):

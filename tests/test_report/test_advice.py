@@ -144,6 +144,19 @@ def test_agreement_on_the_same_images_alone_is_compared(held_out, same, keys):
     assert [*found] == keys
 
 
+@pytest.mark.parametrize('number, keys', [(49, []), (50, ['collapse'])])
+def test_a_few_images_do_not_tell_epochs_apart(number, keys):
+    same = by_epoch(50.0, 20.0)
+    scalars = {
+        'agreement/held_out_top1': same,
+        'agreement/initial_top1': same,
+        'agreement/initial_images': by_epoch(number, number),
+    }
+    found = advise({}, {}, None, 10, None, None, *agreement_of(scalars))
+    assert [*found] == keys
+    assert all('held-out images from before' in x for x in found.values())
+
+
 def test_it_names_the_figures_and_what_to_try():
     (text,) = advise(
         by_epoch(80.0, 85.25, 40.0), {}, None, 10, 10, None

@@ -441,9 +441,10 @@ class AgreementHook(Hook):
             for name, metrics in sets.items()
             for metric, value in metrics.items()
         }
-        # Of how many an accuracy can be estimated by.
+        # By how many an accuracy is estimated, or epochs are compared.
         bank = runner.train_dataloader.dataset
-        for name in {*self.history[epoch]['last']} & {*FITS}:
+        measured = {*self.history[epoch]['last']}
+        for name in sorted(measured & {*FITS, 'initial'}):
             number = len(bank_places(bank, name, self.images))
             scalars[f'agreement/{name}_images'] = number
         model = getattr(runner.model, 'module', runner.model)
