@@ -161,6 +161,7 @@ def write_names(
             va='center',
             fontsize=8,
             color=colors[name],
+            parse_math=False,
         )
         texts.append(text)
         wanted.append(text.get_window_extent().extents)

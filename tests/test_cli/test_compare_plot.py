@@ -17,7 +17,7 @@ from csd_mmrazor.cli.compare_rows import table as table_of
     'table',
     [
         [('a', 'nan')],  # no curve, no operations
-        [('a', 'inf'), ('b', '1e300')],
+        [('a', 'inf'), ('$\\frac$', '1e300')],
         [('a', '50.00', '40.00 50.00'), ('a', '52.00', '52.00'), ('b', '1')],
     ],
 )
