@@ -23,6 +23,7 @@ from mmengine.runner import Runner
 from ..engine import SynthesisHook
 from ..engine.hooks.synthesis_hook import Planned
 from ..models.classifiers import is_pruned
+from ..models.utils import check_losses_are_used
 from ..utils import latest_checkpoint, load_file
 from ..utils.files import work_dir_lock
 from ..utils.run_seed import noted_seed
@@ -136,6 +137,7 @@ def train(args: argparse.Namespace) -> None:
     is_first = is_first_process(cfg.launcher)
     with work_dir_lock(cfg.work_dir) if is_first else nullcontext():
         runner = Runner.from_cfg(cfg)
+        check_losses_are_used(runner.model)
         synthesis = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
         for hook in synthesis:
             hook.rehearsal = hook.rehearsal and not args.no_rehearsal

@@ -610,6 +610,16 @@ CASES = {
         ['optim_wrapper.architecture.clip_grad.maxnorm=5'],
         r'clip_grad has no argument maxnorm\. Did you mean .*max_norm',
     ),
+    'loss of MMRazor that nothing computes': (
+        [
+            str(ROOT / 'configs/baselines/dafl_digits.py'),
+            'model.teachers.teacher.ckpt_path=none',
+            'model.generator_distiller.distill_losses.loss_more.type='
+            'InformationEntropyLoss',
+        ],
+        r'generator_distiller\.distill_losses\.loss_more .* say what it '
+        r'looks at in generator_distiller\.loss_forward_mappings\.loss_more',
+    ),
     'head of another width': (
         ['model.aux_head.in_channels=5'],
         "aux_head does not take the student's features of shape .*, 8",

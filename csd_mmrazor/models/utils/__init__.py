@@ -44,6 +44,7 @@ from .predictions import bring_to_host
 from .recorders import (
     KeptMaps,
     attached,
+    check_losses_are_used,
     check_mappings,
     check_recorders,
     distill_losses,
@@ -87,6 +88,7 @@ __all__ = [
     'attached',
     'cast_together',
     'check_kept_state',
+    'check_losses_are_used',
     'check_not_cut_off',
     'check_mappings',
     'check_passes_gradients',

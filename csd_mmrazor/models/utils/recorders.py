@@ -126,6 +126,30 @@ def check_mappings(distiller: ConfigurableDistiller) -> None:
             )
 
 
+def check_losses_are_used(model: nn.Module) -> None:
+    """Check that each loss of the distillers in a model is computed.
+
+    MMRazor goes by ``loss_forward_mappings``, and leaves out what they lack.
+
+    Args:
+        model (nn.Module): Any algorithm.
+
+    Raises:
+        ValueError: If a loss has no mapping.
+    """
+    own = ConfigurableDistiller.compute_distill_losses
+    for name, part in model.named_modules():
+        if getattr(type(part), 'compute_distill_losses', None) is not own:
+            continue
+        for loss, module in part.distill_losses.items():
+            if loss not in part.loss_forward_mappings:
+                raise ValueError(
+                    f'{name}.distill_losses.{loss} ({type(module).__name__}) '
+                    'would not be computed: say what it looks at in '
+                    f'{name}.loss_forward_mappings.{loss}, or leave it out.'
+                )
+
+
 class KeptMaps(NamedTuple):
     """What losses look at of a teacher besides its logits, to be kept."""
 
