@@ -47,6 +47,7 @@ from ..utils.arguments import (
 from ..utils.control import has_commands
 from ..utils.files import parse_json
 from ..utils.imports import lend
+from ..utils.numbers import MOST, is_too_large
 from ..utils.short_repr import short_repr
 from ..utils.suggestions import did_you_mean
 from .argument_names import of_arguments
@@ -64,6 +65,7 @@ from .networks import Network, Traced, copied, get_network, proven, trace
 from .pruned import pruned_places, share_of_zeros
 from .quiet_runner import QuietRunner
 from .schedule import (
+    LONGEST,
     PLANNED,
     SCHEDULES,
     Schedule,
@@ -95,6 +97,13 @@ _VAL_IMAGES = 'images of val'
 # Share of weights that are 0 from which a student counts as pruned of single
 # weights.
 _SPARSE = 0.1
+# Fields of a schedule whose numbers are called otherwise there.
+_NAMES_IN_CONFIGS = dict(
+    batch='batch_size',
+    synthesis_batch='batch_size',
+    steps='max_epochs',
+    epochs='max_epochs',
+)
 # Share of the time that validation may take.
 _VALIDATING = 0.05
 
@@ -646,6 +655,11 @@ def distill(
                 tell(line)
             if plan_only:
                 return plan
+            if plan.seconds > LONGEST:
+                raise ValueError(
+                    'This plan takes more than ten years: give a smaller '
+                    'budget or schedule.'
+                )
             top1 = trial.teacher.top1 if trial.teacher else None
             text = text_of(plan)
             write_file(folder / CONFIG, text.encode())
@@ -792,6 +806,11 @@ def _number_of(classes: Any) -> Optional[int]:
         return None
     if isinstance(classes, Integral):
         check_integer('classes', classes, 2)
+        if is_too_large('num_classes', classes):
+            raise ValueError(
+                f'classes should be {MOST["num_classes"]:,} at most, but got '
+                f'{classes!r}.'
+            )
         return int(classes)
     is_list = isinstance(classes, (list, tuple))
     is_named = is_list and all(isinstance(name, str) for name in classes)
@@ -892,6 +911,11 @@ def _row(
                 raise ValueError(f'{where} should be 0 or more: {value!r}.')
         else:
             check_integer(where, value)
+        name = _NAMES_IN_CONFIGS.get(name, name)
+        if is_too_large(name, value):
+            raise ValueError(
+                f'{where} should be {MOST[name]:,} at most, but got {value!r}.'
+            )
     row = replace(row, **(changes or {}))
     if not makes_initial:
         row = replace(row, init_rounds=0)

@@ -20,7 +20,7 @@ import torch.nn as nn
 from ..models.augments import RandomCropFlip, check_padding
 from ..models.classifiers import is_pruned
 from ..models.utils import bn_layers
-from ..utils.arguments import fits
+from ..utils.arguments import check_image_shape, fits
 from ..utils.suggestions import did_you_mean
 from .networks import Network, Traced
 from .schedule import Schedule
@@ -189,13 +189,14 @@ def image_shape_of(image_shape: Any) -> Tuple[int, int, int]:
     try:
         shape = tuple(int(v) for v in image_shape)
         fits = len(shape) == 3 and shape == tuple(image_shape)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         fits = False
     if not fits or not 1 <= shape[0] <= 64 or min(shape[1:]) < 4:
         raise ValueError(
             'image_shape should be (channels, height, width), such as '
             f'(3, 32, 32), but got {image_shape!r}.'
         )
+    check_image_shape('image_shape', shape)
     return shape
 
 
@@ -206,7 +207,7 @@ def _numbers(name: str, given: Any, channels: int) -> Tuple[float, ...]:
         values = values if isinstance(values, list) else [values]
     try:
         found = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = ()
     if len(found) not in (1, channels) or not all(map(isfinite, found)):
         raise ValueError(

@@ -12,6 +12,9 @@ from ..utils.short_repr import short_repr
 # Share of a budget that is planned for; what is left is for steps that take
 # longer than they did when they were timed.
 PLANNED = 0.93
+# What is more is a slip: ten years, and steps.
+LONGEST = 10 * 365 * 24 * 3600.0
+_MOST_STEPS = 10**8
 _UNITS = dict(h=3600, min=60, m=60, s=1)
 
 
@@ -194,13 +197,20 @@ def parse_budget(budget: Union[str, int]) -> Union[str, int, float]:
     """
     wrong = ValueError(
         'budget should be a time such as "90s", "15min" or "1h30min", a '
-        f'number of student steps above 0, or "paper", but got {budget!r}.'
+        f'number of student steps above 0, or "paper", but got {budget!r:.80}.'
     )
     if isinstance(budget, bool) or not isinstance(budget, (Integral, str)):
+        raise wrong
+    if isinstance(budget, str) and len(budget) > 100:
         raise wrong
     if isinstance(budget, Integral) or budget.strip().isdecimal():
         if int(budget) < 1:
             raise wrong
+        if int(budget) > _MOST_STEPS:
+            raise ValueError(
+                f'budget={budget!r} is too much: steps are {_MOST_STEPS:,} at '
+                'most.'
+            )
         return int(budget)
     text = budget.strip().lower().replace(' ', '')
     if text == 'paper':
@@ -214,6 +224,8 @@ def parse_budget(budget: Union[str, int]) -> Union[str, int, float]:
     )
     if not seconds > 0:
         raise wrong
+    if seconds > LONGEST:
+        raise ValueError(f'budget={budget!r} is too much: ten years at most.')
     return seconds
 
 

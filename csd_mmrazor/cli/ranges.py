@@ -33,7 +33,8 @@ def in_range(
     def parse(text: str) -> Any:
         try:
             value = kind(text)
-        except ValueError:
+            float(value)  # which integers may be too large for
+        except (ValueError, OverflowError):
             value = math.nan
         is_low = value <= lowest if above else value < lowest
         if (

@@ -22,6 +22,8 @@ _WORDS = {
 }
 # What people write for True and False, and ``--cfg-options`` reads as texts.
 _SWITCHES = ('yes', 'no', 'on', 'off', 'y', 'n', 'true', 'false', 't', 'f')
+# Numbers of an image, at most: half a gigabyte.
+MOST_PIXELS = 2**27
 # Registries whose parts take numbers where their defaults are numbers.
 _OF_NUMBERS = ('optimizer', 'parameter scheduler')
 
@@ -70,7 +72,10 @@ def fits(value: Any, kind: type) -> bool:
         return isinstance(value, Integral) and not isinstance(value, bool)
     if kind is float:
         is_number = isinstance(value, Real) and not isinstance(value, bool)
-        return is_number and math.isfinite(value)
+        try:
+            return is_number and math.isfinite(value)
+        except OverflowError:  # of an integer beyond all floats
+            return False
     if kind is str:
         return isinstance(value, (str, PathLike))
     if kind is dict:
@@ -169,6 +174,11 @@ def check_image_shape(name: str, value: Any) -> None:
         raise ValueError(
             f'{name} should be (C, H, W), three positive integers, such as '
             f'(3, 32, 32), but got {value!r}.'
+        )
+    if math.prod(value) > MOST_PIXELS:
+        raise ValueError(
+            f'{name}={value!r} has more than {MOST_PIXELS:,} numbers for an '
+            'image, which no network takes.'
         )
 
 

@@ -3,7 +3,7 @@
 
 import math
 from fnmatch import fnmatchcase
-from typing import Any, Iterator, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Tuple
 
 
 class _Kind(NamedTuple):
@@ -58,6 +58,24 @@ _KINDS = {
     '*EarlyStoppingHook.stopping_threshold': _NUMBER,
 }
 _RULES = ('greater', 'less')
+# Larger ones are slips, and would fill the memory or take centuries.
+MOST: Dict[str, int] = dict(
+    batch_size=10**6,
+    num_workers=10**3,
+    prefetch_factor=10**4,
+    num_samples=10**9,
+    num_classes=10**7,
+    init_rounds=10**7,
+    rounds=10**7,
+    init_iters=10**7,
+    iters=10**7,
+    max_epochs=10**7,
+    max_iters=10**9,
+    latent_dim=10**5,
+    hidden_channels=2**12,
+    tau=10**6,
+    temperature=10**6,
+)
 
 
 def check_numbers(cfg: dict) -> None:
@@ -67,7 +85,8 @@ def check_numbers(cfg: dict) -> None:
         cfg (dict): A config for training.
 
     Raises:
-        ValueError: If a number is NaN or of the wrong kind; names it.
+        ValueError: If a number is NaN, of the wrong kind or absurdly large;
+            names it.
     """
     for path, owner, value in _leaves(dict(cfg.items()), ''):
         name = path.rpartition('.')[2]
@@ -83,6 +102,8 @@ def check_numbers(cfg: dict) -> None:
         is_nan = isinstance(value, float) and math.isnan(value)
         if is_nan or (kind and value is not None and not _is(value, kind)):
             wanted = (kind or _NUMBER).text
+        elif is_too_large(name, value):
+            wanted = f'{MOST[name]:,} at most'
         elif (
             name == 'rule'
             and 'monitor' in owner
@@ -97,13 +118,24 @@ def check_numbers(cfg: dict) -> None:
         )
 
 
+def is_too_large(name: str, value: Any) -> bool:
+    """Whether a number of a config is larger than any that makes sense.
+
+    Args:
+        name (str): Its last name.
+        value (Any): What is there, a number or not.
+    """
+    is_number = isinstance(value, (int, float))
+    return is_number and value > MOST.get(name, math.inf)
+
+
 def _is(value: Any, kind: _Kind) -> bool:
     """Whether a value is of a kind."""
     if isinstance(value, bool) or not isinstance(
         value, int if kind.is_whole else (int, float)
     ):
         return False
-    if math.isinf(value) and not kind.may_be_infinite:
+    if value in (math.inf, -math.inf) and not kind.may_be_infinite:
         return False
     return value > kind.lowest if kind.is_open else value >= kind.lowest
 

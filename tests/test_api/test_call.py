@@ -237,6 +237,12 @@ def merged(there, change):
     return found
 
 
+def test_a_plan_of_centuries(teacher, net, call):
+    schedule = dict(TINY, iters=10**7, rounds=10**7)
+    with pytest.raises(ValueError, match='plan takes more than ten years'):
+        call(teacher, net(4), val=None, schedule=schedule)
+
+
 @pytest.mark.parametrize(
     'name, content, message',
     [
@@ -743,6 +749,23 @@ def test_students_with_bn_layers_are_not_clipped(finished):
             )
         ),
         (dict(classes=True), 'classes should be an integer'),
+        (dict(classes=10**9), 'classes should be 10,000,000 at most'),
+        (dict(image_shape=(1, 10**6, 10**6)), 'image_shape=.* has more than'),
+        (dict(mean=10**400), 'mean should be one number'),
+        *(
+            (
+                dict(schedule={name: value}),
+                f"schedule.'{name}'. should be .*(at most|above 0), but got",
+            )
+            for name, value in (
+                ('batch', 10**9),
+                ('synthesis_batch', 10**30),
+                ('hidden_channels', 10**9),
+                ('iters', 10**12),
+                ('tau', 1e308),
+                ('lr', 10**400),
+            )
+        ),
         (dict(classes=np.int64(4)), 'numbers of classes differ'),
         (dict(val=''), "val='' is not a folder"),
         (dict(val={'a': 1}), 'val should be a folder, .* but got a dict'),

@@ -45,7 +45,29 @@ def test_budgets(budget, expected):
 
 
 @pytest.mark.parametrize(
-    'budget', ['', 'h', '15', '-5min', '15 days', '0s', 0, -1, 1.5, True, None]
+    'budget', [10**9, 10**30, str(10**9), '99999h', f'{10**90}h']
+)
+def test_what_is_too_much(budget):
+    with pytest.raises(ValueError, match='budget=.* is too much: '):
+        parse_budget(budget)
+
+
+@pytest.mark.parametrize(
+    'budget',
+    [
+        '9' * 5000,
+        '',
+        'h',
+        '15',
+        '-5min',
+        '15 days',
+        '0s',
+        0,
+        -1,
+        1.5,
+        True,
+        None,
+    ],
 )
 def test_what_is_no_budget(budget):
     if budget == '15':  # steps

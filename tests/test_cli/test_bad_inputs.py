@@ -493,6 +493,18 @@ CASES = {
         for tau in ('0', '-4', 'nan', 'inf', 'hot')
     },
     **{
+        option: (
+            [option],
+            rf'{option.partition("=")[0]} should be {most} at most, but got ',
+        )
+        for option, most in {
+            'model.distiller.distill_losses.loss_kd.tau=1e308': '1,000,000',
+            'train_cfg.max_epochs=1000000000000': '10,000,000',
+            'train_dataloader.batch_size=1000000000': '1,000,000',
+            'val_dataloader.num_workers=1000000': '1,000',
+        }.items()
+    },
+    **{
         f'lr={lr}': (
             [f'optim_wrapper.{part}.optimizer.lr={lr}'],
             rf'optim_wrapper\.{part}\.optimizer\.lr should .*0 or more, '

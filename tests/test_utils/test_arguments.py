@@ -221,6 +221,8 @@ def test_shapes_of_images():
     for shape in (5, '388', (3, 8), [0, 8, 8], (1, 8, 8.0), (1, '8', 8), {}):
         with pytest.raises(ValueError, match=r'it should be \(C, H, W\),'):
             check_image_shape('it', shape)
+    with pytest.raises(ValueError, match='it=.* has more than 134,217,728'):
+        check_image_shape('it', (3, 10**5, 10**5))
 
 
 @pytest.mark.parametrize('shape', [5, (1, 8), (1, 8, 8.0)])
