@@ -9,6 +9,12 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
+from ..export import (
+    find_checkpoint,
+    find_config,
+    look_up_in,
+    read_run_config,
+)
 from ..models.classifiers import is_pruned
 from ..models.utils import load_weights
 from ..utils import NO_FILE
@@ -27,10 +33,13 @@ from .processes import leave_together, speak_utf8
 def parse_args() -> argparse.Namespace:
     parser = Parser(description='Test (and eval) a model')
     parser.add_argument(
-        'config', help='test config file, or package::path of an installed one'
+        'config',
+        help='test config file, or package::path of an installed one, or, '
+        'without a checkpoint, the work dir of a run',
     )
     parser.add_argument(
         'checkpoint',
+        nargs='?',
         help="a run's checkpoint, a student's weights alone, or a URL; "
         '"none" tests what the config itself initialises',
     )
@@ -57,7 +66,37 @@ def parse_args() -> argparse.Namespace:
         )
     # A pattern may have an equals sign, (?=...), and a name has none.
     args.revise_keys = [pair.rsplit('=', 1) for pair in args.revise_keys]
+    if args.checkpoint is None and not Path(args.config).is_dir():
+        parser.error(
+            f'name a checkpoint after {args.config}, or give the work dir of '
+            'a run alone'
+        )
     return args
+
+
+def let_test_run(args: argparse.Namespace) -> Config:
+    """Read the config of a work dir, and name its student.
+
+    Args:
+        args (Namespace): With the work dir as ``config``; ``config`` and
+            ``checkpoint`` become those in it.
+
+    Returns:
+        Config: As of :func:`load_config`.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+        ValueError: If its config is not what a run writes.
+    """
+    folder = args.config
+    checkpoint = find_checkpoint(folder)
+    path = find_config(checkpoint)
+    read_run_config(path)  # refuses what is more than data
+    args.config, args.checkpoint = str(path), str(checkpoint)
+    cfg = look_up_in(folder, load_config(args), lost=True)
+    if args.work_dir is None:
+        cfg.work_dir = folder  # which may have been moved
+    return cfg
 
 
 def let_test_on(cfg: Config, folder: str) -> None:
@@ -99,7 +138,8 @@ def let_test_on(cfg: Config, folder: str) -> None:
 
 def test(args: argparse.Namespace) -> None:
     """Test the student that the arguments name."""
-    cfg = load_config(args)
+    is_run = args.checkpoint is None
+    cfg = let_test_run(args) if is_run else load_config(args)
     check_present(cfg, ('model',), 'test')
     if args.val is not None:
         let_test_on(cfg, args.val)

@@ -307,6 +307,20 @@ def test_without_validation(forked, tmp_path, tiny_config):
         torch.equal(value, saved['state_dict'][f'architecture.{key}'])
         for key, value in student.items()
     )
+    # The tester takes the whole folder, wherever it is.
+    (tmp_path / 'run').rename(tmp_path / 'moved')
+    place, made = tmp_path / 'val', np.zeros((8, 8), np.uint8)
+    for label in range(10):
+        (place / str(label)).mkdir(parents=True)
+        Image.fromarray(made).save(place / str(label) / 'a.png')
+    done = forked('moved', '--val', 'val', tool='test.py')
+    assert done.status == [0], done.output[-3000:]
+    assert f'from path: moved/{best.name}' in done.output
+    assert 'accuracy/top1: 10.0000' in done.output
+    assert [*tmp_path.glob('moved/test/*/*.log')] and not best.exists()
+    done = forked('config.py', '--val', 'val', tool='test.py')
+    assert done.status == [2]
+    assert 'give the work dir of a run alone' in done.output + done.stderr
 
 
 def test_flags(forked, tmp_path, tiny_config):
