@@ -5,6 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+import torch
 import torch.nn as nn
 from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS
@@ -182,7 +183,8 @@ def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no network of the run, or of another kind.
+        ValueError: If it is no network of the run, or of another kind, or a
+            teacher whose weights are drawn at random.
     """
     if is_teacher(name):
         key, teachers = teacher_of(name, run, argument), run.cfg.model.teachers
@@ -195,7 +197,18 @@ def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
                 'write where it is into a copy of the config, and name that: '
                 '--config CONFIG.py'
             )
-        return build_teacher(key, teachers[key]).cpu().eval()
+        teacher = build_teacher(key, teachers[key])
+        if file == NO_FILE and not _is_same(
+            teacher, build_teacher(key, teachers[key])
+        ):
+            raise ValueError(
+                f'model.teachers.{key} of the run has ckpt_path={NO_FILE!r}, '
+                'and its weights are random, others each time that it is '
+                'built: it cannot be had again. If they are in a file, write '
+                'that into a copy of the config, and name it: --config '
+                'CONFIG.py'
+            )
+        return teacher.cpu().eval()
     path = Path(name)
     if name == 'student':
         path, argument = find_checkpoint(run.checkpoint), 'checkpoint'
@@ -208,3 +221,9 @@ def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
     load_weights(model, str(path), argument)
     check_weights(model, str(path))
     return model
+
+
+def _is_same(network: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks of one config have the same weights."""
+    weights, others = network.state_dict(), other.state_dict()
+    return all(torch.equal(weights[name], others[name]) for name in weights)

@@ -114,6 +114,27 @@ def test_a_teacher_whose_file_is_gone(tmp_path):
     assert '--cfg-options' not in str(info.value)
 
 
+@pytest.mark.parametrize('weights', ['rand', 'ones'])
+def test_a_teacher_without_a_file(weights, tmp_path):
+    """One that brings its weights along is another thing."""
+    net = tmp_path / 'code/net.py'
+    net.parent.mkdir()
+    net.write_text(
+        'import torch\ndef make():\n    net = torch.nn.Linear(3, 2)\n'
+        f'    net.weight.data = torch.{weights}(2, 3)\n'
+        '    net.bias.data = torch.zeros(2)\n    return net\n'
+    )
+    made = dict(type='mmrazor.TorchClassifier', factory=f'{net}:make')
+    teachers = dict(a=dict(build_cfg=made, ckpt_path='none'))
+    (tmp_path / 'config.py').write_text(f'model = dict(teachers={teachers})')
+    run = Run(str(tmp_path), None)
+    if weights == 'ones':
+        assert network_of('teacher', run).net.weight.sum() == 6
+        return
+    with pytest.raises(ValueError, match='teachers.a .* cannot be had again'):
+        network_of('teacher', run)
+
+
 def test_a_run_of_another_algorithm(tmp_path):
     path = tmp_path / 'config.py'
     path.write_text("model = dict(type='SingleTeacherDistill', teacher={})")
