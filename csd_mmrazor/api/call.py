@@ -387,7 +387,7 @@ def distill(
             Defaults to False.
 
     Returns:
-        Run | Plan: What it came to.
+        Run | Plan: The finished run, or, with ``plan_only``, its plan.
 
     Raises:
         TypeError: If an argument is of a wrong type.

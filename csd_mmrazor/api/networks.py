@@ -232,7 +232,8 @@ def _of_mmpretrain(
         raise ValueError(
             f'{which}={name!r} is no model of mmpretrain'
             + (f' (did you mean {" or ".join(close)}?)' if close else '')
-            + '. Others are named FILE.py:Name or package.Name.'
+            + '. Others are named FILE.py:Name or package.Name, those of timm '
+            f'timm.create_model with {which}_args model_name=...'
         )
     model = get_model(name, pretrained=False)
     build_cfg = model._config.model.to_dict()

@@ -12,10 +12,10 @@ COMMANDS = dict(
     plan=('distill', 'say what distill would do, and how long it takes'),
     report=('report', 'make the report of a run, or compare several'),
     export=('export_student', 'take the student out of a run'),
-    quantize=('quantize', 'make a network small by integers, without data'),
+    quantize=('quantize', 'quantize a network to 8 or 4 bits, without data'),
     estimate=('estimate', "estimate a student's accuracy without labels"),
-    train=('train', 'train by a config'),
-    test=('test', 'test a trained run'),
+    train=('train', 'train as a config says'),
+    test=('test', 'measure the accuracy of a trained student'),
 )
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     """Run a command with the arguments after it."""
     name = sys.argv[1] if len(sys.argv) > 1 else ''
     if name not in COMMANDS:
-        listed = '\n'.join(f'  {k:8} {v[1]}' for k, v in COMMANDS.items())
+        listed = '\n'.join(f'  {k:9} {v[1]}' for k, v in COMMANDS.items())
         usage = f'usage: python -m csd_mmrazor COMMAND ...\n\n{listed}\n'
         if name in ('-h', '--help'):
             print(usage)

@@ -124,9 +124,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     )
     group.add_argument(
         '--init-labels',
+        choices=['folders', 'teacher'],
         default='folders',
-        help='"teacher" if those images have no labels, so that their folders '
-        'mean nothing; default: %(default)s',
+        help='whether their folders name their classes, or the teacher '
+        'labels them; default: %(default)s',
     )
     group = parser.add_argument_group('the run')
     group.add_argument(

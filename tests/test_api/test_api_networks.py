@@ -368,6 +368,8 @@ def test_a_model_of_mmpretrain_gets_the_number_of_classes():
     found = get_network('resnet18_8xb32_in1k', 'student', num_classes=7)
     assert found.module.head.fc.out_features == 7
     assert found.build_cfg['head']['num_classes'] == 7
+    with pytest.raises(ValueError, match='timm.create_model with student_a'):
+        get_network('mobilenetv3_small_050', 'student')
 
 
 def test_what_takes_any_argument_may_not_take_the_number_of_classes(code):

@@ -97,6 +97,7 @@ def test_the_command_has_each_argument_of_the_call():
         (('--teacher-args', 'width'), 'key=value pairs, but got "width"'),
         (('--augment', 'padding=1', '--no-augment'), 'or --no-augment'),
         (('--method', 'dafl'), 'invalid choice'),
+        (('--init-labels', 'x'), 'invalid choice'),
     ],
 )
 def test_wrong_options(options, message, capsys):

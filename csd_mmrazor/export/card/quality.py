@@ -67,10 +67,13 @@ def accuracy_on(
     split = data.get('split')
     if split is None and 'test_mode' in data:
         split = 'test' if data['test_mode'] else 'train'
+    name = f'{kind} ({named})' if named else kind
+    if named and kind == 'FolderImages':
+        name = f'folder {named}'
     return MeasuredAccuracy(
         round(top1, 2),
         re.sub(r'[^a-z0-9_-]', '-', kind.lower()) or 'images',
-        f'{kind} ({named})' if named else kind,
+        name,
         split if is_text(split) else None,
         chosen,
     )

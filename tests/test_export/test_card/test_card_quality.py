@@ -5,6 +5,7 @@ from helpers import front_of, network
 from mmengine.config import Config
 
 from csd_mmrazor.export.card import model_card, quality_of
+from csd_mmrazor.export.card.quality import accuracy_on
 from csd_mmrazor.utils.accuracy import (
     FITS,
     doubts_about,
@@ -105,6 +106,15 @@ def test_what_older_runs_did_not_log(tmp_path):
     ((result,),) = (each['results'] for each in front['model-index'])
     assert [m['type'] for m in result['metrics']] == ['agreement']
     assert '72.0 %' in body and 'so no accuracy is estimated' in body
+
+
+def test_images_in_a_folder_are_called_by_it():
+    data = dict(type='mmrazor.FolderImages', data_root='/home/me/holiday')
+    told = accuracy_on(data, 80.0)
+    assert (told.data_type, told.data_name) == (
+        'folderimages',
+        'folder holiday',
+    )
 
 
 def test_a_run_logs_what_its_card_needs(tiny_runner, tmp_path):
