@@ -74,6 +74,7 @@ from .schedule import (
     fit_time,
     parse_budget,
     schedule_for,
+    too_little,
 )
 from .start import (
     BLOCKS,
@@ -145,6 +146,7 @@ class Plan:
             f'{_many(s.rounds, "round")} and {_many(s.steps, "step")} of '
             f'{_many(s.batch, "image")}; {_many(s.student_steps, "step")} '
             f'of {1000 * t.step:.0f} ms',
+            *([f'  val: {self._validations()}'] if t.validation else []),
             *(
                 [f'  blocks of the teacher: chosen in {_clock(t.choice)}']
                 if t.choice
@@ -173,6 +175,15 @@ class Plan:
             f'{_clock(round(seconds - self.budget))} more than the budget: '
             'steps took longer than when they were timed'
         )
+
+    def _validations(self) -> str:
+        """When the accuracy on the validation images is measured."""
+        each = f'which takes {_clock(self.timings.validation)}'
+        if self.val_interval >= self.schedule.epochs:
+            return f'the accuracy is measured at the end, {each}'
+        n = self.val_interval
+        when = 'after each epoch' if n == 1 else f'every {n} epochs'
+        return f'the accuracy is measured {when}, {each}'
 
     def _shares(self) -> List[str]:
         """Where the time of a budget goes; the parts add up to it."""
@@ -454,6 +465,11 @@ def distill(
         if line.startswith('WARNING'):
             told.append(line)
 
+    def check_time(what: str, least: float) -> None:
+        passed = time.monotonic() - begin
+        if isinstance(parsed, float) and passed + least > parsed:
+            raise too_little(parsed, passed, what, least)
+
     with isolated(device):
         whole = get_network(
             teacher, 'teacher', teacher_weights, num_classes, teacher_args
@@ -618,6 +634,7 @@ def distill(
                     'last feature map was not found in both networks: '
                     'teacher_feature and student_feature name one'
                 )
+            check_time('the trial that plans the run', 5)
             tell(
                 'trial: some rounds and steps are timed to plan with, which '
                 'takes minutes for large networks or many images'
@@ -634,6 +651,7 @@ def distill(
                         str(trial_dir),
                         _trial_seconds(parsed),
                         tell,
+                        check_time,
                     )
             except RehearsalError as error:
                 text = str(error).removesuffix(HOW_TO_SKIP)

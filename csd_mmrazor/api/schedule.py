@@ -312,11 +312,29 @@ def fit_time(
                 factor *= 1.02
         return _filled(scaled(factor, epochs), fits)
     least = timings.seconds(scaled(1 / 40, 1), val_interval)
-    budget = round(passed + seconds / PLANNED, 2)
-    raise ValueError(
+    raise too_little(
+        round(passed + seconds / PLANNED, 2),
+        passed,
+        'one epoch of the smallest schedule',
+        least,
+    )
+
+
+def too_little(
+    budget: float, passed: float, what: str, least: float
+) -> ValueError:
+    """What to say of a time that is too short.
+
+    Args:
+        budget (float): The time, in seconds.
+        passed (float): What has passed of it.
+        what (str): What does not fit into the rest.
+        least (float): What that takes.
+    """
+    return ValueError(
         f'The budget is too little: of its {budget:g} s, '
-        f'{passed:.0f} s went into measuring the networks, and one epoch of '
-        f'the smallest schedule takes {max(least, 1):.0f} s on this machine. '
+        f'{passed:.0f} s went into measuring the networks, and {what} takes '
+        f'{max(least, 1):.0f} s on this machine. '
         f'Give at least {math.ceil(1.1 * (passed + least / PLANNED))}s, '
         'better five times as much, or a number of student steps.'
     )

@@ -279,6 +279,7 @@ def run_trial(
     work_dir: str,
     seconds: float,
     describe: Callable[[str], None],
+    check_time: Callable[[str, float], None] = lambda what, least: None,
 ) -> Trial:
     """Run a few steps of a config, and time them.
 
@@ -288,6 +289,8 @@ def run_trial(
         work_dir (str): A folder that will be removed.
         seconds (float): How long to time at most, roughly.
         describe (Callable): Called with what is to be told.
+        check_time (Callable, optional): Called with what takes long and how
+            long that is; may raise an error before it begins.
     """
     runner = Runner.from_cfg(_small(cfg, schedule, work_dir))
     algorithm = runner.model
@@ -318,6 +321,14 @@ def run_trial(
     if cfg.get('val_dataloader'):
         loader = runner.val_dataloader
         classes = cfg['model']['data_preprocessor']['num_classes']
+        images = len(loader.dataset)
+        if seconds and images > 2 * _FEW:
+            start = time.perf_counter()
+            found = answers(
+                *(model, loader, algorithm.data_preprocessor, classes, _FEW)
+            )
+            least = _since(start) * images / found.images
+            check_time('a pass of the teacher over val', least)
         teacher = answers(model, loader, algorithm.data_preprocessor, classes)
         describe(
             f'teacher: {teacher.top1:.2f} % of {teacher.images} images of val'

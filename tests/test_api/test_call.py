@@ -18,6 +18,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from csd_mmrazor.api import trial
 from csd_mmrazor.api.config import is_normalised
 from csd_mmrazor.api.start import digest_of_weights
 from csd_mmrazor.cli.quantize import parse_args, quantize
@@ -235,6 +236,24 @@ def merged(there, change):
         else:
             found[key] = value
     return found
+
+
+def test_a_budget_too_short_for_val(teacher, net, call, monkeypatch):
+    """It is refused before all images have been shown to the teacher."""
+    seen, answers = [], trial.answers
+
+    def noting(*given):
+        seen.append(given[4:])
+        return answers(*given)
+
+    monkeypatch.setattr(trial, 'answers', noting)
+    monkeypatch.setattr(trial, '_since', lambda start: 100)
+    monkeypatch.setattr(trial, '_FEW', 1)
+    val = [(torch.rand(1, 12, 12), 0)] * 1000
+    message = 'too little: of its 90 s, .* pass of the teacher over val takes'
+    with pytest.raises(ValueError, match=message):
+        call(teacher, net(4), val=val, budget='90s')
+    assert seen == [(1,)]
 
 
 def test_a_plan_of_centuries(teacher, net, call):

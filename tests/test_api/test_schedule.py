@@ -219,6 +219,8 @@ def test_plans(budget, machine):
     assert (plan.memory, plan.connector) == (5000, 7)
     told = '\n'.join(plan.lines())
     assert f'{plan.schedule.images:,}' in told
+    when = 'every|each' if validations > 1 else 'at the end'
+    assert re.search(f'accuracy is measured .*({when}).*, which takes', told)
     assert ('budget:' in told) == isinstance(parsed, float)
     assert told.endswith('; weights of the connector: 7')
     assert 'connector' not in replace(plan, connector=0).lines()[-1]
