@@ -41,6 +41,8 @@ NEVER_TRAINED = 'seems never to have been trained'
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Images by which blocks are chosen here.
 _LOOKED_AT = 16
+# Seconds of the first steps after which it is told how long the rest takes.
+_LONG = 5
 
 
 @dataclass(frozen=True)
@@ -355,7 +357,16 @@ def run_trial(
         )
         val_seconds = _since(start) * teacher.images / few
         runner._val_loop = runner._val_evaluator = None
+    start = time.perf_counter()
     runner.train()
+    spent = _since(start)
+    if spent > _LONG:
+        # Two steps of each kind before, _ITERS of two kinds and a few to come.
+        left = max(spent * (2 * _ITERS + 4) / 6, seconds)
+        describe(
+            f'  the first steps took {spent:.0f} s; the timed ones take up to '
+            f'about {left:.0f} s more'
+        )
     (hook,) = (h for h in runner.hooks if isinstance(h, SynthesisHook))
     assert hook.round_runner is not None
     rounds = hook.round_runner
