@@ -72,7 +72,7 @@ MOST: Dict[str, int] = dict(
     max_epochs=10**7,
     max_iters=10**9,
     latent_dim=10**5,
-    hidden_channels=2**12,
+    hidden_channels=10**5,
     tau=10**6,
     temperature=10**6,
 )
