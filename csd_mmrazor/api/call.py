@@ -823,12 +823,7 @@ def _number_of(classes: Any) -> Optional[int]:
     if classes is None:
         return None
     if isinstance(classes, Integral):
-        check_integer('classes', classes, 2)
-        if is_too_large('num_classes', classes):
-            raise ValueError(
-                f'classes should be {MOST["num_classes"]:,} at most, but got '
-                f'{classes!r}.'
-            )
+        check_integer('classes', classes, 2, MOST['num_classes'])
         return int(classes)
     is_list = isinstance(classes, (list, tuple))
     is_named = is_list and all(isinstance(name, str) for name in classes)

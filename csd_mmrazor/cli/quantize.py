@@ -50,6 +50,7 @@ from ..models.utils import logits_of
 from ..utils import check_integer, load_file, write_file
 from ..utils.accuracy import SEEN
 from ..utils.alone import check_alone
+from ..utils.numbers import MOST
 from ..version import __version__
 from .errors import concise_errors
 from .parser import Parser
@@ -133,8 +134,8 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         dict: What ``OUT.json`` says.
     """
     check_integer('--images', 1 if args.images is None else args.images)
-    check_integer('--distil-steps', args.distil_steps, 0)
-    check_integer('--seed', args.seed, 0)
+    check_integer('--distil-steps', args.distil_steps, 0, MOST['iters'])
+    check_integer('--seed', args.seed, 0, 2**32 - 1)
     check_license('--teacher-license', args.teacher_license)
     if args.calibrate_on == '':
         raise ValueError("--calibrate-on should be a folder, but got ''.")

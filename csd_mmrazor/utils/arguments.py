@@ -106,19 +106,26 @@ def check_value(name: str, value: Any, kinds: Tuple[type, ...]) -> None:
     raise ValueError(f'{name} should be {wanted}, but got {value!r}.')
 
 
-def check_integer(name: str, value: Any, lowest: int = 1) -> None:
+def check_integer(
+    name: str, value: Any, lowest: int = 1, highest: Optional[int] = None
+) -> None:
     """Check a number of things.
 
     Args:
         name (str): What it is called where people set it.
         value (Any): What was set.
         lowest (int): The least that makes sense. Defaults to 1.
+        highest (int, optional): The most. Defaults to None, any.
 
     Raises:
-        ValueError: If it is no integer, or lower.
+        ValueError: If it is no integer, lower or higher.
     """
     if fits(value, int) and value >= lowest:
-        return
+        if highest is None or value <= highest:
+            return
+        raise ValueError(
+            f'{name} should be {highest:,} at most, but got {value!r}.'
+        )
     wanted = (
         'a positive integer'
         if lowest == 1

@@ -175,6 +175,11 @@ def test_from_a_run_to_integers(quantize, tmp_path):
         ((run, *common, '--model', 'inf.pth'), 'inf.pth computes NaN or Inf'),
         ((run, *common, '--distil-steps', '-1'), '--distil-steps should be'),
         ((run, *common, '--seed', '-1'), '--seed should be'),
+        ((run, *common, '--seed', f'{2**32}'), '--seed should be 4,294,967,'),
+        (
+            (run, *common, '--distil-steps', f'{10**12}'),
+            '--distil-steps should be 10,000,000 at most',
+        ),
         (
             (run, '--to', 'int8', '--out', other / 'a.onnx'),
             'other.onnx is no folder',
