@@ -34,7 +34,7 @@ from ..models.utils import (
     own_memory,
 )
 from ..models.utils.features import as_map
-from ..utils.imports import import_object
+from ..utils.imports import LENT, import_object
 from .recipes import (
     is_installed,
     is_wider,
@@ -290,7 +290,9 @@ def _lent(
         'are not affected. Its config.py is for reading: commands that build '
         'this network by it, such as train, test, export, quantize and '
         f'estimate, refuse it. For them, give {which}="FILE.py:Name" or '
-        f'"package.Name" with {which}_args and {which}_weights.',
+        f'"package.Name" with {which}_args and {which}_weights. Or, later, '
+        f'replace "{LENT}{name}" in a copy of that config by '
+        '"FILE.py:function" of a function that makes the network.',
     )
 
 

@@ -479,7 +479,7 @@ def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
             + (
                 'int4 is for size alone; take int8.'
                 if found.bits == 4
-                else 'Use it for its size, or on another machine.'
+                else 'It may be faster on another machine.'
             )
         )
     if found.agreement is None:

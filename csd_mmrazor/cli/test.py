@@ -34,8 +34,8 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description='Test (and eval) a model')
     parser.add_argument(
         'config',
-        help='test config file, or package::path of an installed one, or, '
-        'without a checkpoint, the work dir of a run',
+        help='test config file, package::path of an installed one, or the '
+        'work dir of a run, which needs no checkpoint after it',
     )
     parser.add_argument(
         'checkpoint',
@@ -78,8 +78,8 @@ def let_test_run(args: argparse.Namespace) -> Config:
     """Read the config of a work dir, and name its student.
 
     Args:
-        args (Namespace): With the work dir as ``config``; ``config`` and
-            ``checkpoint`` become those in it.
+        args (Namespace): With the work dir as ``config``, which becomes that
+            in it, as does ``checkpoint``, if none was given.
 
     Returns:
         Config: As of :func:`load_config`.
@@ -89,10 +89,11 @@ def let_test_run(args: argparse.Namespace) -> Config:
         ValueError: If its config is not what a run writes.
     """
     folder = args.config
-    checkpoint = find_checkpoint(folder)
-    path = find_config(checkpoint)
+    if args.checkpoint is None:
+        args.checkpoint = str(find_checkpoint(folder))
+    path = find_config(Path(folder, 'any'))
     read_run_config(path)  # refuses what is more than data
-    args.config, args.checkpoint = str(path), str(checkpoint)
+    args.config = str(path)
     cfg = look_up_in(folder, load_config(args), lost=True)
     if args.work_dir is None:
         cfg.work_dir = folder  # which may have been moved
@@ -138,7 +139,7 @@ def let_test_on(cfg: Config, folder: str) -> None:
 
 def test(args: argparse.Namespace) -> None:
     """Test the student that the arguments name."""
-    is_run = args.checkpoint is None
+    is_run = Path(args.config).is_dir()
     cfg = let_test_run(args) if is_run else load_config(args)
     check_present(cfg, ('model',), 'test')
     if args.val is not None:

@@ -36,7 +36,10 @@ def import_object(name: str) -> Any:
             raise ImportError(
                 f'it is the {key} that a program gave to distill(), which no '
                 'config can make again; the first lines of that config.py '
-                'say why. What needs it can be done in that program alone'
+                'say why. Replace this by "FILE.py:function" of a function '
+                'that makes it, in a copy of that config (--config COPY.py of '
+                'estimate, export and quantize) or by --cfg-options (of train '
+                'and test)'
             )
         return lambda: deepcopy(_LENT[key])
     path, colon, attribute = name.rpartition(':')

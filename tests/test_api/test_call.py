@@ -479,20 +479,36 @@ def test_a_config_of_a_model(teacher, call, tmp_path):
     assert same(weights, state(run.student))
 
 
-def test_a_class_of_the_program_itself(teacher, call, forked):
+INNER = """
+import torch
+
+
+class Inner(torch.nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.body = torch.nn.Conv2d(1, 3, 3)
+        self.factor = factor
+        # MMEngine takes the mean of each parameter.
+        order = torch.tensor([2, 0, 1])
+        self.order = torch.nn.Parameter(order, requires_grad=False)
+
+    def forward(self, x):
+        return self.body(x).mean((2, 3))[:, self.order] * self.factor
+
+
+def make():
+    return Inner(2.0)
+"""
+
+
+def test_a_class_of_the_program_itself(teacher, call, forked, tmp_path):
     """It is trained; its config says why it cannot be made again."""
 
-    class Inner(torch.nn.Module):
-        def __init__(self, factor):
-            super().__init__()
-            self.body = torch.nn.Conv2d(1, 3, 3)
-            self.factor = factor
-            # MMEngine takes the mean of each parameter.
-            order = torch.tensor([2, 0, 1])
-            self.order = torch.nn.Parameter(order, requires_grad=False)
+    program = {}
+    exec(INNER, program)
 
-        def forward(self, x):
-            return self.body(x).mean((2, 3))[:, self.order] * self.factor
+    class Inner(program['Inner']):
+        pass
 
     pytest.importorskip('onnxruntime')
     run = call(teacher, Inner(2.0), budget=4, onnx=True, program=True)
@@ -508,7 +524,17 @@ def test_a_class_of_the_program_itself(teacher, call, forked):
     assert 'within another' in text and 'lent:student' in text
     done = forked(run.config, '--work-dir', run.work_dir / 'again')
     assert done.status != [0]
-    assert 'first lines of that config.py say why' in done.stderr
+    assert 'first lines of that config.py say why. Replace' in done.stderr
+    # With a function that makes it, the tools can build it.
+    (tmp_path / 'inner.py').write_text(INNER)
+    done = forked(
+        *(run.work_dir, '--cfg-options'),
+        'model.architecture.factory=inner.py:make',
+        tool='test.py',
+    )
+    assert done.status == [0], done.output[-2000:]
+    found = re.search(r'top1: ([\d.]+)', done.output)[1]
+    assert float(found) == pytest.approx(run.top1, abs=0.01)
 
 
 @pytest.mark.parametrize(

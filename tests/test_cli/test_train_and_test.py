@@ -318,6 +318,10 @@ def test_without_validation(forked, tmp_path, tiny_config):
     assert f'from path: moved/{best.name}' in done.output
     assert 'accuracy/top1: 10.0000' in done.output
     assert [*tmp_path.glob('moved/test/*/*.log')] and not best.exists()
+    weights = 'moved/student/student.safetensors'
+    done = forked('moved', weights, '--val', 'val', tool='test.py')
+    assert done.status == [0], done.output[-3000:]
+    assert f'from path: {weights}' in done.output
     done = forked('config.py', '--val', 'val', tool='test.py')
     assert done.status == [2]
     assert 'give the work dir of a run alone' in done.output + done.stderr

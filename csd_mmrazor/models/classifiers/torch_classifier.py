@@ -9,7 +9,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from ...utils.imports import import_object
+from ...utils.imports import LENT, import_object
 from ..utils import evaluating, logits_of, own_memory
 
 
@@ -182,6 +182,8 @@ def _imported(factory: str):
     try:
         found = import_object(factory)
     except (ImportError, ValueError) as error:
+        if factory.startswith(LENT):
+            raise ValueError(f'factory={factory!r}: {error}.') from error
         raise ValueError(
             f'factory={factory!r} of TorchClassifier cannot be imported '
             f'({error}): give the name of a function or class that returns '
