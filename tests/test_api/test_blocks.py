@@ -144,7 +144,7 @@ def test_a_run_of_it(deep, tmp_path, capsys, monkeypatch):
     assert places[0] == 0 < places[1]
     assert 'It gives the same class as its teacher on' in told
     log = next(run.work_dir.glob('*/*.log')).read_text()
-    assert f'net.blocks {places[0]}, {places[1]} of 4' in log
+    assert f'net.blocks: blocks {places[0]}, {places[1]} (2 of 4)' in log
     assert 'student at the start' in run.report.read_text()
     # It is trained now, and its run is known all the same.
     again = distill(teacher, student, **arguments)
