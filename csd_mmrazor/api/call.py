@@ -55,6 +55,7 @@ from .became_worse import became_worse
 from .blocks import blocks_of
 from .config import (
     Inputs,
+    default_method,
     is_normalised,
     make_config,
     normalisation,
@@ -266,7 +267,7 @@ def distill(
     teacher_feature: Optional[str] = None,
     student_feature: Optional[str] = None,
     student_pooled: Optional[str] = None,
-    method: str = 'csd',
+    method: Optional[str] = None,
     loss_weights: Optional[Dict[str, float]] = None,
     aux_task: str = 'auto',
     augment: Union[str, None, Dict[str, Any]] = 'auto',
@@ -345,9 +346,12 @@ def distill(
         student_feature (str, optional): The student's, likewise.
         student_pooled (str, optional): Name of the student's module that
             returns its pooled feature, (N, D).
-        method (str): How images are made: 'csd', 'plain' (without the term
-            of the auxiliary task), 'adversarial', 'fast', 'cmi' or
-            'deepinversion'. Defaults to 'csd'.
+        method (str, optional): How images are made: 'csd', 'plain' (without
+            the term of the auxiliary task), 'adversarial', 'fast', 'cmi' or
+            'deepinversion'. Defaults to None: 'csd' for the paper's schedule,
+            or if ``aux_task`` or a weight of that term is given, and
+            otherwise 'plain', of which short runs had better students
+            (docs/your_networks.md).
         loss_weights (dict[str, float], optional): Weights, 0 or more, of
             'oh', 'bn', 'csd', 'adv' (synthesis) and 'ce', 'kd', 'feature'
             (student); others stay as they are, 0 turns a term off.
@@ -432,6 +436,8 @@ def distill(
     if program:
         check_program()
     parsed = parse_budget(budget)
+    if method is None:
+        method = default_method(parsed, aux_task, loss_weights, schedule)
     inputs = normalisation(mean, std, image_shape)
     device = _device(device)
     check_integer('seed', seed, 0)

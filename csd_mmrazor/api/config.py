@@ -169,6 +169,22 @@ def normalisation(
     return Inputs(shape, means, stds, note)
 
 
+def default_method(
+    budget: Union[str, int, float],
+    aux_task: str,
+    *weights: Optional[Dict[str, Any]],
+) -> str:
+    """How images are made if a call does not say.
+
+    Args:
+        budget (str | int | float): As of :func:`parse_budget`.
+        aux_task (str): As of :func:`distill`.
+        weights (dict[str, Any], optional): ``loss_weights`` and ``schedule``.
+    """
+    is_meant = aux_task != 'auto' or any('csd' in (w or ()) for w in weights)
+    return 'csd' if budget == 'paper' or is_meant else 'plain'
+
+
 def is_normalised(network: nn.Module) -> bool:
     """Whether there is a BN layer for each layer with weights but the last.
 
@@ -292,7 +308,7 @@ def make_config(
     traced_student: Traced,
     inputs: Inputs,
     schedule: Schedule,
-    method: str = 'csd',
+    method: str = 'plain',
     loss_weights: Optional[Dict[str, float]] = None,
     aux_task: str = 'auto',
     augment: Union[str, None, Dict[str, Any]] = 'auto',
@@ -322,7 +338,7 @@ def make_config(
         traced_student (Traced): Likewise.
         inputs (Inputs): What they get.
         schedule (Schedule): The numbers.
-        method (str): One of ``METHODS``. Defaults to 'csd'.
+        method (str): One of ``METHODS``. Defaults to 'plain'.
         loss_weights (dict[str, float], optional): Weights of losses by name:
             those of the method without ``loss_``, and 'ce', 'kd', 'feature'
             of the student's.

@@ -146,8 +146,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument(
         '--method',
         choices=[*METHODS],
-        default='csd',
-        help='how images are made',
+        help='how images are made; default: csd for the budget "paper", or '
+        'if --aux-task or a weight of its term is given, else plain',
     )
     group.add_argument(
         '--aux-task',

@@ -293,7 +293,7 @@ def test_forgotten_weights(val, net, call, home, tmp_path, capsys):
     assert 'Epoch 1: the student decides like the teacher for' in printed
     assert 'Agreement of epoch' not in printed
     assert 'Loads checkpoint' not in printed
-    assert 'Rates: architecture.lr 0.1, aux_head.lr 0.1.\n' in printed
+    assert 'Rates: architecture.lr 0.1.\n' in printed
     assert '  student: 1 epoch of 1 round and 4 steps of 8' in printed
     said = printed.split('WARNING: the teacher seems')
     assert said[-2].endswith('As was said before training: ')

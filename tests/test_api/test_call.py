@@ -19,7 +19,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from csd_mmrazor.api import trial
-from csd_mmrazor.api.config import is_normalised
+from csd_mmrazor.api.config import default_method, is_normalised
 from csd_mmrazor.api.start import digest_of_weights
 from csd_mmrazor.cli.quantize import parse_args, quantize
 from csd_mmrazor.datasets import BankError, BankFolder
@@ -535,6 +535,21 @@ def test_a_class_of_the_program_itself(teacher, call, forked, tmp_path):
     assert done.status == [0], done.output[-2000:]
     found = re.search(r'top1: ([\d.]+)', done.output)[1]
     assert float(found) == pytest.approx(run.top1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    'arguments, method',
+    [
+        ((60.0, 'auto', None, None), 'plain'),
+        ((100, 'auto', dict(bn=2.0), dict(batch=64)), 'plain'),
+        (('paper', 'auto', None, None), 'csd'),
+        ((60.0, 'flip', None, None), 'csd'),
+        ((60.0, 'auto', dict(csd=3.0), None), 'csd'),
+        ((60.0, 'auto', None, dict(csd=3.0)), 'csd'),
+    ],
+)
+def test_the_method_that_is_meant(arguments, method):
+    assert default_method(*arguments) == method
 
 
 @pytest.mark.parametrize(

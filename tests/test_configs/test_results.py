@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from helpers import ROOT
-from scipy.stats import binomtest, ttest_rel
+from scipy.stats import binomtest, ttest_1samp, ttest_rel
 
 from csd_mmrazor.cli import compare_rows
 from csd_mmrazor.utils import load_file
@@ -32,6 +32,16 @@ def top1(study, method, **others):
             for row in csv.DictReader(file)
             if {**row, 'method': method, **others} == row
         }
+
+
+def pairs_of(study):
+    """Which methods of a list are compared with which."""
+    methods = yaml.safe_load((RESULTS / f'{study}.yml').read_text())['methods']
+    return {
+        name: method['against']
+        for name, method in methods.items()
+        if 'against' in method
+    }
 
 
 def on_gpu(row):
@@ -99,12 +109,7 @@ def test_the_page_has_the_tables_of_older_studies(study):
         cells = [method, f'{mean:.2f} ± {spread:.2f}', str(len(group))]
         cells += [f'{cpu:.0f}', images]
         assert f'| {" | ".join(cells)} |' in page
-    methods = yaml.safe_load((RESULTS / f'{study}.yml').read_text())['methods']
-    pairs = {
-        name: method['against']
-        for name, method in methods.items()
-        if 'against' in method
-    }
+    pairs = pairs_of(study)
     _, _, *lines = compare_rows.paired_differences(rows, pairs).splitlines()
     assert len(lines) == len(pairs)
     assert all(line in page for line in lines)
@@ -399,3 +404,53 @@ def test_the_page_has_the_rows_of_a_teacher_without_bn():
         for seed, value in top1('vit_digits', 'no_prior').items()
     ]
     assert f'{statistics.mean(differences):.2f} points, with' in page
+
+
+def test_the_pages_have_the_difference_of_the_methods_of_distill():
+    page, advice = (
+        ' '.join((ROOT / f'docs/{name}.md').read_text().split())
+        for name in ('results', 'your_networks')
+    )
+    rows = compare_rows.read_rows(RESULTS / 'default_method.csv')
+    pairs = pairs_of('default_method')
+    tables = (
+        compare_rows.table(rows),
+        compare_rows.paired_differences(rows, pairs),
+    )
+    for line in '\n'.join(tables).splitlines():
+        assert line in page
+    cost = {row['method']: float(row['gflop']) for row in rows}
+    points = {}
+    for method in filter(lambda name: name.endswith('_csd'), pairs):
+        assert cost[method] == pytest.approx(cost[pairs[method]], rel=0.01)
+        own, other = (
+            top1('default_method', name) for name in (method, pairs[method])
+        )
+        points[method] = [own[seed] - other[seed] for seed in own]
+    behind = [-statistics.mean(each) for each in points.values()]
+    found = f'{min(behind):.1f} to {max(behind):.1f} points'
+    assert min(behind) > 0 and found in page and found in advice
+    for left_out, said in (
+        ('none', 'over all {} pairs, it is'),
+        ('mnist', 'the other {} pairs have'),
+    ):
+        joined = [
+            value
+            for method, each in points.items()
+            if not method.startswith(left_out)
+            for value in each
+        ]
+        test = ttest_1samp(joined, 0)
+        low, high = test.confidence_interval()
+        assert (
+            f'{said.format(len(joined))} {statistics.mean(joined):+.1f} '
+            f'points ({low:+.1f} to {high:+.1f}, p = {test.pvalue:.3f})'
+        ) in page
+    study = compare_rows.by_method(
+        compare_rows.read_rows(RESULTS / 'cifar10.csv')
+    )
+    csd, off = (
+        statistics.mean(float(row['cpu_seconds']) for row in study[name])
+        for name in ('csd', 'csd_off')
+    )
+    assert f'took {csd / off:.1f} times the CPU seconds' in page
