@@ -55,9 +55,9 @@ from .became_worse import became_worse
 from .blocks import blocks_of
 from .config import (
     Inputs,
-    default_method,
     is_normalised,
     make_config,
+    method_of,
     normalisation,
     without_numpy,
 )
@@ -436,8 +436,7 @@ def distill(
     if program:
         check_program()
     parsed = parse_budget(budget)
-    if method is None:
-        method = default_method(parsed, aux_task, loss_weights, schedule)
+    method = method_of(method, parsed, aux_task, loss_weights, schedule)
     inputs = normalisation(mean, std, image_shape)
     device = _device(device)
     check_integer('seed', seed, 0)

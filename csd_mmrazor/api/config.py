@@ -169,20 +169,37 @@ def normalisation(
     return Inputs(shape, means, stds, note)
 
 
-def default_method(
+def method_of(
+    method: Optional[str],
     budget: Union[str, int, float],
     aux_task: str,
-    *weights: Optional[Dict[str, Any]],
+    loss_weights: Optional[Dict[str, float]] = None,
+    schedule: Optional[Dict[str, Any]] = None,
 ) -> str:
-    """How images are made if a call does not say.
+    """How images are made.
 
     Args:
+        method (str, optional): As of :func:`distill`, like what follows.
         budget (str | int | float): As of :func:`parse_budget`.
-        aux_task (str): As of :func:`distill`.
-        weights (dict[str, Any], optional): ``loss_weights`` and ``schedule``.
+        aux_task (str): The pretext task.
+        loss_weights (dict[str, float], optional): Weights of losses.
+        schedule (dict[str, Any], optional): Numbers of the schedule.
+
+    Raises:
+        ValueError: If something is given for a term that the method lacks.
     """
-    is_meant = aux_task != 'auto' or any('csd' in (w or ()) for w in weights)
-    return 'csd' if budget == 'paper' or is_meant else 'plain'
+    of_term = [f'aux_task={aux_task!r}'] if aux_task != 'auto' else []
+    if 'csd' in (schedule or {}):
+        of_term.append("'csd' of schedule")
+    if method is None:
+        is_meant = of_term or 'csd' in (loss_weights or {})
+        return 'csd' if budget == 'paper' or is_meant else 'plain'
+    if of_term and 'loss_csd' not in METHODS.get(method, ['loss_csd']):
+        raise ValueError(
+            f'{" and ".join(of_term)} would do nothing with '
+            f"method={method!r}: leave it out, or give method='csd'."
+        )
+    return method
 
 
 def is_normalised(network: nn.Module) -> bool:

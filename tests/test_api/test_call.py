@@ -19,7 +19,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from csd_mmrazor.api import trial
-from csd_mmrazor.api.config import default_method, is_normalised
+from csd_mmrazor.api.config import is_normalised, method_of
 from csd_mmrazor.api.start import digest_of_weights
 from csd_mmrazor.cli.quantize import parse_args, quantize
 from csd_mmrazor.datasets import BankError, BankFolder
@@ -549,7 +549,7 @@ def test_a_class_of_the_program_itself(teacher, call, forked, tmp_path):
     ],
 )
 def test_the_method_that_is_meant(arguments, method):
-    assert default_method(*arguments) == method
+    assert method_of(None, *arguments) == method
 
 
 @pytest.mark.parametrize(
@@ -779,6 +779,11 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(method='dafl'), 'method should be one of csd'),
         (dict(method='plane'), "mean 'plain'"),
         (dict(aux_task='rotations'), "mean 'rotation'"),
+        (dict(method='plain', aux_task='flip'), "'flip' would do nothing"),
+        (
+            dict(method='fast', schedule=dict(csd=1)),
+            "'csd' of schedule would do nothing with method='fast'",
+        ),
         (dict(loss_weights=dict(bm=1)), "loss_weights has 'bm'"),
         (dict(loss_weights=dict(fature=1)), "mean 'feature'"),
         (dict(loss_weights=dict(bn=-1)), "'bn'.* should be a number, 0"),
