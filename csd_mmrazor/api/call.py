@@ -639,7 +639,7 @@ def distill(
                     'last feature map was not found in both networks: '
                     'teacher_feature and student_feature name one'
                 )
-            check_time('the trial that plans the run', 5)
+            check_time('the trial that plans the run', 1)
             tell(
                 'trial: some rounds and steps are timed to plan with, which '
                 'takes minutes for large networks or many images'

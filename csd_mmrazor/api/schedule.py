@@ -329,12 +329,12 @@ def too_little(
         budget (float): The time, in seconds.
         passed (float): What has passed of it.
         what (str): What does not fit into the rest.
-        least (float): What that takes.
+        least (float): What that takes at least.
     """
     return ValueError(
         f'The budget is too little: of its {budget:g} s, '
         f'{passed:.0f} s went into measuring the networks, and {what} takes '
-        f'{max(least, 1):.0f} s on this machine. '
+        f'{max(least, 1):.0f} s or more on this machine. '
         f'Give at least {math.ceil(1.1 * (passed + least / PLANNED))}s, '
         'better five times as much, or a number of student steps.'
     )

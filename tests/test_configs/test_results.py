@@ -430,6 +430,8 @@ def test_the_pages_have_the_difference_of_the_methods_of_distill():
     behind = [-statistics.mean(each) for each in points.values()]
     found = f'{min(behind):.1f} to {max(behind):.1f} points'
     assert min(behind) > 0 and found in page and found in advice
+    p = ttest_1samp(behind, 0).pvalue
+    assert f'counts once, by its mean, p = {p:.3f}' in page
     for left_out, said in (
         ('none', 'over all {} pairs, it is'),
         ('mnist', 'the other {} pairs have'),
