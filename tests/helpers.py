@@ -119,8 +119,19 @@ def command(page, containing):
     return shlex.split(block.replace('\\\n', ' '), comments=True)
 
 
+# How one of several processes tells what it has. Those of torchrun write each
+# word that they print by itself.
+SAY = """
+import os
+
+
+def say(*words):
+    # In one piece, or processes print into each other's lines.
+    line = ' '.join(map(str, ('PROBE', *words)))
+    os.write(1, f'\\n{line}\\n'.encode())
+"""
 # Tells whether all processes have one student, at the start and at the end.
-PROBE = """
+PROBE = f"""{SAY}
 import hashlib
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -135,7 +146,7 @@ class Probe(Hook):
         joined = hashlib.sha256()
         for value in runner.model.module.student.state_dict().values():
             joined.update(value.cpu().numpy().tobytes())
-        print('PROBE', get_rank(), joined.hexdigest(), flush=True)
+        say(get_rank(), joined.hexdigest())
 
     after_train = before_train
 """

@@ -6,14 +6,14 @@ import re
 
 import pytest
 import torch
-from helpers import build, network
+from helpers import SAY, build, network
 from mmengine.runner import CheckpointLoader
 from test_kills import AT_FILE, config, same, state  # noqa: F401
 
 from csd_mmrazor.datasets import BankFolder
 
 SYNTHESIS = 'default_hooks.synthesis'
-PROBE = """
+PROBE = f"""{SAY}
 import hashlib, json
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -35,13 +35,13 @@ class Probe(Hook):
         bank = runner.train_dataloader.dataset
         batch = bank.__getitems__(list(range(len(bank))))
         model = getattr(runner.model, 'module', runner.model)
-        print('PROBE', json.dumps(dict(
+        say(json.dumps(dict(
             rank=get_rank(),
             images=len(bank),
             bank=digest(batch['inputs'], batch['labels']),
             folder=bank.folder.digest(),
             weights=digest(*model.state_dict().values()),
-        )), flush=True)
+        )))
 """
 
 
@@ -114,9 +114,7 @@ def test_all_have_the_same_bank_and_weights(forked, probed, tmp_path):
     ]
 
 
-BUFFERS = """
-import os
-
+BUFFERS = f"""{SAY}
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -125,12 +123,6 @@ from mmengine.registry import HOOKS
 def buffers(runner, part):
     model = getattr(runner.model.module, part)
     return dict(getattr(model, 'teacher', model).named_buffers())
-
-
-def say(*words):
-    # In one piece, or processes print into each other's lines.
-    line = ' '.join(map(str, ('PROBE', *words)))
-    os.write(1, f'\\n{line}\\n'.encode())
 
 
 @HOOKS.register_module()
