@@ -11,8 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import torch
 import torch.nn as nn
-from mmengine.config import Config, ConfigDict
-from mmengine.hub import get_config
+from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 from mmrazor.registry import MODELS
@@ -34,7 +33,10 @@ from ..models.utils import (
     own_memory,
 )
 from ..models.utils.features import as_map
+from ..utils.config_files import read_config
+from ..utils.error_text import error_text
 from ..utils.imports import LENT, import_object
+from ..utils.sections import OF_NETWORKS
 from .recipes import (
     is_installed,
     is_wider,
@@ -171,12 +173,13 @@ def _check_arguments(
 
 def _of_config(spec: str, name: str, arguments: Dict) -> Network:
     """The model of a config, of a file or of a package (``package::FILE``)."""
-    if '::' not in spec and not Path(spec).is_file():
-        raise ValueError(f'{name}={spec!r}: there is no such file.')
-    if '::' not in spec:
+    if Path(spec).is_file():
         _check_is_config(spec, name)
     try:
-        cfg = get_config(spec) if '::' in spec else Config.fromfile(spec)
+        cfg = read_config(spec, OF_NETWORKS)
+    except Exception as error:  # whatever its statements do
+        raise ValueError(f'{name}={spec!r}: {error_text(error)}') from error
+    try:
         if cfg.get('custom_imports'):
             import_modules_from_strings(**cfg.custom_imports)
         model = ConfigDict(cfg.model).to_dict()

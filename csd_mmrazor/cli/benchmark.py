@@ -25,7 +25,7 @@ from statistics import median
 from typing import Dict, Iterator, Optional
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -36,6 +36,7 @@ from ..models import Networks
 from ..models.synthesizers.step_graph import WARM_UP
 from ..models.utils import frozen, recorded_outputs, submodule
 from ..utils import write_file
+from ..utils.config_files import read_config
 from ..utils.public import public
 from .config import enable_amp
 from .parser import Parser
@@ -106,7 +107,7 @@ class Parts:
     """
 
     def __init__(self, args: argparse.Namespace, work_dir: str) -> None:
-        cfg = Config.fromfile(args.config)
+        cfg = read_config(args.config)
         if args.cfg_options:
             cfg.merge_from_dict(args.cfg_options)
         if args.amp:

@@ -18,11 +18,12 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..utils.config_files import read_config
 from ..utils.public import public
 from .parser import Parser
 from .ranges import file_to_write, in_range
@@ -80,7 +81,7 @@ class Clock(Hook):
 def work(args: argparse.Namespace) -> None:
     """Be one process of a run."""
     torch.set_num_threads(1)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     for teacher in cfg.model.teachers.values():

@@ -15,10 +15,10 @@ from ..models.algorithms import check_optimizers
 from ..models.utils import check_checkpoint_file
 from ..utils import check_integer, check_teachers_of
 from ..utils.arguments import NoneType, check_value
+from ..utils.config_files import TESTED, follow_validation, read_config
 from ..utils.numbers import check_numbers
-from .config_files import TESTED, follow_validation, read_config
+from ..utils.sections import check_schedules, check_sections
 from .options import Listed, Options, check_option, is_meant_as_text
-from .sections import check_schedules, check_sections
 
 AMP_DTYPES = ('bfloat16', 'float16')
 # Where each launcher says which process this is.

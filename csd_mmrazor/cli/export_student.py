@@ -17,7 +17,7 @@ from ..export import (
 )
 from ..utils import read_object
 from ..utils.alone import check_alone
-from .config_files import read_config
+from ..utils.config_files import read_config
 from .errors import concise_errors
 from .parser import Parser
 from .processes import speak_utf8

@@ -72,18 +72,18 @@ from ..utils.accuracy import (
     left_out,
 )
 from ..utils.alone import check_alone
+from ..utils.config_files import read_config
 from ..utils.error_text import named_error
 from ..utils.plain_yaml import parse_yaml
+from ..utils.sections import check_sections
 from ..version import __version__
 from .compare import git_commit
 from .compare_list import check_text
 from .config import check_training, is_csd, merge_options
-from .config_files import read_config
 from .errors import USER_ERRORS, concise_errors
 from .options import Options, check_option
 from .parser import Parser
 from .processes import speak_utf8
-from .sections import check_sections
 
 SIGNALS = [f'{name}_{metric}' for name in SETS for metric in METRICS]
 COLUMNS = [

@@ -7,8 +7,8 @@ from typing import Any, Iterator, Optional
 
 from mmengine.config import Config, DictAction
 
+from ..utils.sections import SECTIONS
 from ..utils.suggestions import closest
-from .sections import SECTIONS
 
 # Arguments that name a file or folder.
 _FILES = (

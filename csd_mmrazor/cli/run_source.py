@@ -23,8 +23,8 @@ from ..export import (
 )
 from ..models.utils import build_teacher, check_weights, load_weights
 from ..utils import NO_FILE, check_teachers, read_object
+from ..utils.config_files import read_config
 from .config import is_csd
-from .config_files import read_config
 
 
 def add_run_arguments(

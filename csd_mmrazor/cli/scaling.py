@@ -25,6 +25,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..utils.config_files import read_config
 from ..utils.public import public
 from .parser import Parser
 from .ranges import file_to_write, in_range
@@ -161,7 +162,7 @@ def count(args: argparse.Namespace) -> Dict[str, Any]:
     """Run a config with several numbers of processes, and count."""
     found = {}
     for number in args.processes:
-        cfg = Config.fromfile(args.config)
+        cfg = read_config(args.config)
         if args.cfg_options:
             cfg.merge_from_dict(args.cfg_options)
         for teacher in cfg.model.teachers.values():

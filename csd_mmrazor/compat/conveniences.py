@@ -49,7 +49,6 @@ def build_from_local_configs() -> None:
     ``custom_imports`` and ``default_scope`` count.
     """
     import mmengine.hub.hub as hub
-    from mmengine.config import Config
     from mmengine.registry import MODELS, DefaultScope
 
     get_config, get_model = hub.get_config, hub.get_model
@@ -72,7 +71,11 @@ def build_from_local_configs() -> None:
                 'weights: set pretrained=False, and ckpt_path=FILE of the '
                 'teacher or student_ckpt=FILE of the algorithm.'
             )
-        cfg = Config.fromfile(path)
+        # Which looks at what the repairs of MMEngine leave.
+        from ..utils.config_files import read_config
+        from ..utils.sections import OF_NETWORKS
+
+        cfg = read_config(path, OF_NETWORKS)
         if 'type' not in cfg.get('model', {}):
             raise ValueError(
                 f'cfg_path={cfg_path} has no model=dict(type=...) to build.'

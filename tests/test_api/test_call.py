@@ -1045,10 +1045,15 @@ def test_weights_in_the_same_memory_are_refused(teacher, net, call):
             'def helper():\n    pass\nmodel = 3\n',
             'is no config with a model .TypeErr',
         ),
+        ('modle = dict()\n', 'has modle, .* mean model'),
+        (
+            "model = {'head': 1,\n 'head': 2}\n",
+            r"teacher='.*nets\.py': .*nets\.py, line 1: .* 'head' twice",
+        ),
     ],
 )
-def test_a_file_without_a_name(text, message, net, call, tmp_path):
-    """The names that there are, if it is not a config."""
+def test_a_file_for_a_network(text, message, net, call, tmp_path):
+    """The names that there are, or what is wrong in a config."""
     (tmp_path / 'nets.py').write_text(text)
     with pytest.raises(ValueError, match=message):
         call(str(tmp_path / 'nets.py'), net(4))

@@ -214,12 +214,14 @@ def test_packages_configs_still_go_by_their_package():
             'local config, which names no weights: set pretrained=False',
         ),
         ('empty.py', {}, ValueError, 'empty.py has no model='),
+        ('twice.py', {}, ValueError, "a dict has 'a' twice"),
     ],
 )
 def test_local_configs_that_cannot_be_built(
     local_config, tmp_path, path, options, error, message
 ):
     (tmp_path / 'empty.py').write_text('a = 1\n')
+    (tmp_path / 'twice.py').write_text("b = {'a': 1, 'a': 2}\n")
     with pytest.raises(error, match=message):
         build(dict(cfg_path=path, **options))
 

@@ -7,8 +7,8 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS as CLASSIFIERS
 from mmrazor.registry import MODELS
 
-from csd_mmrazor.cli.config_files import read_config
-from csd_mmrazor.cli.sections import check_sections
+from csd_mmrazor.utils.config_files import read_config
+from csd_mmrazor.utils.sections import check_sections
 
 FOLDER = ROOT / 'docs/large'
 

@@ -26,8 +26,8 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
-from ..utils.arguments import NoneType, argument_types, check_value
-from ..utils.suggestions import closest
+from .arguments import NoneType, argument_types, check_value
+from .suggestions import closest
 
 _OPTIONAL_DICT = (dict, NoneType)
 _OPTIONAL_TEXT = (str, NoneType)
@@ -58,6 +58,13 @@ SECTIONS: Dict[str, Optional[tuple]] = {
     'activation_checkpointing': None,
     'efficient_conv_bn_eval': None,
 }
+# What is read of a config for the network in it, which may be one of training.
+OF_NETWORKS = (
+    'model',
+    'custom_imports',
+    'data_preprocessor',
+    'default_scope',
+)
 # Names of MMCV 1, and of arguments, which a config has elsewhere today.
 _ELSEWHERE = dict(
     checkpoint_config='default_hooks.checkpoint',
@@ -148,7 +155,9 @@ _ARGUMENTS = dict(
 )
 
 
-def check_names(cfg: Config, used: Collection[str]) -> None:
+def check_names(
+    cfg: Config, used: Collection[str], wanted: Collection[str] = SECTIONS
+) -> None:
     """Check that no section of a config file is misspelt.
 
     A config may have variables. One that is almost called like a section, and
@@ -157,6 +166,8 @@ def check_names(cfg: Config, used: Collection[str]) -> None:
     Args:
         cfg (Config): The config.
         used (collection[str]): Names that the file and its bases use.
+        wanted (collection[str]): Sections that are read; what else there may
+            be in the config does not count. Defaults to all.
 
     Raises:
         ValueError: If a name has no effect; says what is meant.
@@ -165,8 +176,10 @@ def check_names(cfg: Config, used: Collection[str]) -> None:
         if name in SECTIONS or name in used:
             continue
         meant = _ELSEWHERE.get(name) or closest(name, [*SECTIONS, '_base_'])
+        if meant is None or meant.split('.')[0] not in (*wanted, '_base_'):
+            continue
         # A config that was written out has its variables beside sections.
-        if meant and not _is_within(value, cfg._cfg_dict, name):
+        if not _is_within(value, cfg._cfg_dict, name):
             raise ValueError(
                 f'The config has {name}, which MMEngine does not read and '
                 f'nothing in the config uses. Did you mean {meant}?'

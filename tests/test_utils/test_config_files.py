@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 
 from csd_mmrazor.cli.config import load_config
-from csd_mmrazor.cli.config_files import read_config
+from csd_mmrazor.utils.config_files import read_config
 
 QUICKSTART = ROOT / 'configs/csd/csd_quickstart_digits.py'
 

@@ -12,8 +12,8 @@ from mmengine.config import Config
 
 from csd_mmrazor.cli import config
 from csd_mmrazor.cli.config import check_training, load_config
-from csd_mmrazor.cli.config_files import read_config
-from csd_mmrazor.cli.sections import check_sections
+from csd_mmrazor.utils.config_files import read_config
+from csd_mmrazor.utils.sections import OF_NETWORKS, check_sections
 
 QUICKSTART = ROOT / 'configs/csd/csd_quickstart_digits.py'
 STUDENT = 'optim_wrapper.architecture'
@@ -111,6 +111,16 @@ def test_a_misspelt_section_of_a_file(tmp_path, dumped, text, place):
 def test_a_file_that_is_right(tmp_path, dumped, text):
     (tmp_path / 'a.py').write_text(f'_base_ = {str(dumped)!r}\n{text}')
     load(tmp_path / 'a.py')
+
+
+def test_a_config_of_mmcls_0_for_its_network(tmp_path):
+    """What it says of training does not count."""
+    path = tmp_path / 'a.py'
+    path.write_text('model = dict()\noptimizer = dict(lr=9)\ntrain_cfgs = 1')
+    assert 'optimizer' in read_config(path, OF_NETWORKS)
+    path.write_text('model = dict()\ndata_preprocesor = dict(mean=[1])')
+    with pytest.raises(ValueError, match='mean data_preprocessor'):
+        read_config(path, OF_NETWORKS)
 
 
 def test_a_base_whose_variables_are_used_elsewhere(tmp_path):

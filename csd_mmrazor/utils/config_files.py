@@ -13,23 +13,27 @@ import mmengine
 from mmengine.config import Config
 from mmengine.fileio import load
 
-from ..utils.config_chain import reading
-from ..utils.error_text import named_error
-from ..utils.files import parse_json
-from ..utils.plain_yaml import parse_yaml
-from .sections import check_names
+from .config_chain import reading
+from .error_text import named_error
+from .files import parse_json
+from .plain_yaml import parse_yaml
+from .sections import SECTIONS, check_names
 
 # Sections of tests, test_*, that have a counterpart of validation, val_*.
 TESTED = ('dataloader', 'evaluator', 'cfg')
 _MMENGINE = str(Path(mmengine.__file__).parent)
 
 
-def read_config(path: Union[str, Path]) -> Config:
+def read_config(
+    path: Union[str, Path], wanted: Collection[str] = SECTIONS
+) -> Config:
     """Read a config, and say what is wrong where it cannot be read.
 
     Args:
         path (str | Path): The config file, or ``package::path`` of one that
             an installed package brings along, as in ``_base_``.
+        wanted (collection[str]): Sections that are read, among which
+            misspelt ones are looked for. Defaults to all.
 
     Returns:
         Config: With its bases. What it tests on is what it validates on,
@@ -70,7 +74,7 @@ def read_config(path: Union[str, Path]) -> Config:
             error
         )
     used = {name for item in files.items() for name in _used(*item)}
-    check_names(cfg, used)
+    check_names(cfg, used, wanted)
     apart = _tested_apart(str(path), cfg)
     follow_validation(cfg, [each for each in TESTED if each not in apart])
     return cfg
