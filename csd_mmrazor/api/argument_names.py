@@ -2,23 +2,58 @@
 """What settings of a config are called in ``distill()``."""
 
 import re
+from contextlib import contextmanager
+from typing import Iterator
 
-# By what messages call them, which are of runs by a config as well.
-_ARGUMENTS = {
-    r'\binit_iters\b': 'schedule=dict(init_iters=...)',
-    r'(?<!\w)iters\b': 'schedule=dict(iters=...)',
-    r'\binit_rounds\b': 'schedule=dict(init_rounds=...)',
-    r'\boptimizer\.lr\b': 'schedule=dict(lr=...)',
-    **{
-        rf'\bloss_{name}\b': f'loss_weights=dict({name}=...)'
-        for name in ('oh', 'bn', 'csd', 'adv')
-    },
-    r'\btarget_(views|maps)\b': 'keep_targets=...',
-    r'\bdata_preprocessor\b': 'mean=..., std=...',
-    r'\b(max_epochs|num_samples)\b': 'budget=...',
-}
-# What the places in errors are called there, and what has no argument.
-_PLACES = {
+from ..engine.rehearsal import HOW_TO_SKIP
+
+# What messages for who has a config say, and what one says for who has called
+# distill(): an argument, or nothing where there is none. The longer ones come
+# before those that are parts of them.
+_NAMES = {
+    re.escape(HOW_TO_SKIP): '',
+    # ---- advice
+    r'set optim_wrapper\.architecture\.clip_grad=dict\(max_norm=5\) or lower '
+    r'optim_wrapper\.architecture\.optimizer\.lr, and continue with '
+    r'--resume\.': 'start again with a lower schedule=dict(lr=...), in '
+    'another work_dir.',
+    r'Set optim_wrapper\.architecture\.clip_grad=dict\(max_norm=5\) and '
+    r'--resume from it, or start again with a lower '
+    r'optim_wrapper\.architecture\.optimizer\.lr\.': 'Start again with a '
+    'lower schedule=dict(lr=...), in another work_dir.',
+    r'optim_wrapper\.architecture\.optimizer\.lr \(lr in the schedule of '
+    r'distill\(\)\)': 'schedule=dict(lr=...)',
+    r'init_rounds, rounds of SynthesisHook\), or more epochs': (
+        'schedule=dict(init_rounds=..., rounds=...)), or a larger budget'
+    ),
+    r'\binit_iters of SynthesisHook': 'schedule=dict(init_iters=...)',
+    r'\(iters\)': '(schedule=dict(iters=...))',
+    r'that of loss_csd \(in synthesizer\.losses\)': (
+        'loss_weights=dict(csd=...)'
+    ),
+    r'the weight of loss_(oh|bn|csd|adv)\b': r'loss_weights=dict(\1=...)',
+    r'\bloss_(\w+)( of the synthesis became .*? Lower )the learning rate of '
+    "the synthesizer's optimizer or the weight of that term": (
+        r'loss_\1\2loss_weights=dict(\1=...)'
+    ),
+    r'To choose others, set loss_weight=0 of BNStatisticsLoss '
+    r'\(losses\.loss_bn in the configs\) and add yours to losses\.': (
+        'loss_weights=dict(bn=0) leaves them out.'
+    ),
+    r'(?i)set val_dataloader\.dataset\.metainfo=dict\((classes=\[.*?\])\)': (
+        r'give \1'
+    ),
+    r' (in|of) model\.data_preprocessor': '',
+    r'graph=True of \w+': 'graph=True',
+    r' Set train_dataloader\.dataset\.held_out=0\.1 of an ImageBank that grows'
+    ' to have students compared with the teacher.': '',
+    'AgreementHook cannot tell': 'It cannot be told',
+    'RefitHook left': 'refit=True left',
+    'name one elsewhere with --resume FILE; or remove them and '
+    'last_checkpoint, and --resume trains': 'or remove them and '
+    'last_checkpoint, and the same call trains',
+    '--resume starts': 'the same call starts',
+    # ---- places
     r'default_hooks\.synthesis\.synthesizer, model\.teachers and '
     r'model\.aux_head': 'teacher, mean, std and aux_task',
     'model, optim_wrapper and train_dataloader': 'student and schedule',
@@ -33,7 +68,6 @@ _PLACES = {
         r'schedule=dict(lr=\1)'
     ),
     r' and optim_wrapper\.\w+\.optimizer\.lr=[\d.e+-]*\d': '',
-    "the learning rate of the synthesizer's optimizer or ": '',
     r'train_dataloader\.batch_size': 'schedule=dict(batch=...)',
     'batch_size of the synthesizer': 'schedule=dict(synthesis_batch=...)',
     'raise batch_size': 'raise schedule=dict(batch=...)',
@@ -43,22 +77,18 @@ _PLACES = {
 
 
 def of_arguments(text: str) -> str:
-    """An error of a config, in words for who called ``distill()``."""
-    for place, argument in _PLACES.items():
-        text = re.sub(place, argument, text)
-    return with_arguments(text)
+    """A message for who has a config, for who has called ``distill()``."""
+    for name, argument in _NAMES.items():
+        text = re.sub(name, argument, text)
+    return text
 
 
-def with_arguments(text: str) -> str:
-    """A message, with the arguments of ``distill()`` for what it names.
-
-    Args:
-        text (str): For who has a config. One that names ``distill()`` is
-            returned as it is.
-    """
-    if 'distill()' in text:
-        return text
-    found = [a for name, a in _ARGUMENTS.items() if re.search(name, text)]
-    if not found:
-        return text
-    return f'{text} As arguments of distill(): {", ".join(found)}.'
+@contextmanager
+def naming_arguments() -> Iterator[None]:
+    """Let errors of a run say :func:`of_arguments` what they say."""
+    try:
+        yield
+    except Exception as error:
+        if len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (of_arguments(error.args[0]),)
+        raise

@@ -28,7 +28,6 @@ from mmengine.runner import BaseLoop, Runner
 
 from ..datasets import BankError, FolderImages, ImageBank, check_init_bank
 from ..engine import AgreementHook
-from ..engine.rehearsal import HOW_TO_SKIP, RehearsalError
 from ..export import check_license
 from ..export.onnx import check_onnx
 from ..export.program import check_program
@@ -50,7 +49,7 @@ from ..utils.imports import lend
 from ..utils.numbers import MOST, is_too_large
 from ..utils.short_repr import short_repr
 from ..utils.suggestions import did_you_mean
-from .argument_names import of_arguments
+from .argument_names import naming_arguments
 from .became_worse import became_worse
 from .blocks import blocks_of
 from .config import (
@@ -649,7 +648,7 @@ def distill(
             try:
                 for name, path in files.items():
                     _save_weights(copies[name], path)
-                with isolated(device):
+                with isolated(device), naming_arguments():
                     trial = run_trial(
                         config_of(row),
                         row,
@@ -658,9 +657,6 @@ def distill(
                         tell,
                         check_time,
                     )
-            except RehearsalError as error:
-                text = str(error).removesuffix(HOW_TO_SKIP)
-                raise RehearsalError(of_arguments(text)) from error
             finally:
                 shutil.rmtree(trial_dir, ignore_errors=True)
             is_trained = trial.agreement >= min(RATES)
@@ -715,7 +711,7 @@ def distill(
             is_refit = record.get('refit', False)
             text = text_of(plan)
             _check_config(folder / CONFIG, text)
-        with isolated(device):
+        with isolated(device), naming_arguments():
             cfg = Config(parse_config(text), filename=str(folder / CONFIG))
             cfg.resume = True
             cfg.launcher = 'none'
@@ -1059,7 +1055,7 @@ def _about(
     if not traced['teacher'].has_bn:
         lines.append(
             'WARNING: the teacher has no BN layers, whose statistics tell of '
-            'its training data; in place of loss_bn, images are held to what '
+            'its training data; in place of these, images are held to what '
             'natural ones have in common, which says less'
         )
     if val is None:

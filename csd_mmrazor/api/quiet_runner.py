@@ -8,7 +8,7 @@ import mmengine.logging
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from .argument_names import with_arguments
+from .argument_names import of_arguments
 
 # How messages begin that are for the log file alone: they come once, are
 # long, and are about MMEngine.
@@ -100,9 +100,9 @@ class QuietRunner(Runner):
 
 
 def _translated(record: logging.LogRecord) -> bool:
-    """Let warnings name arguments of the call, not of its config alone."""
+    """Let warnings name arguments of the call, not of its config."""
     if record.levelno >= logging.WARNING:
-        record.msg, record.args = with_arguments(record.getMessage()), ()
+        record.msg, record.args = of_arguments(record.getMessage()), ()
     return True
 
 

@@ -181,7 +181,8 @@ def _recognition(recognised: Curve, few: float) -> str:
     latest = [recognised[e] for e in epochs[-_START:]]
     advice = (
         'Raise the weight of loss_oh or lower that of loss_csd (in '
-        'synthesizer.losses), or give synthesis more steps (iters).'
+        'synthesizer.losses), if there is one, or give synthesis more steps '
+        '(iters).'
     )
     if len(latest) < 2 or max(latest[-2:]) >= few:
         return ''
