@@ -61,7 +61,15 @@ from .config import (
     without_numpy,
 )
 from .isolation import isolated
-from .networks import Network, Traced, copied, get_network, proven, trace
+from .networks import (
+    Network,
+    Traced,
+    about_lent,
+    copied,
+    get_network,
+    proven,
+    trace,
+)
 from .pruned import pruned_places, share_of_zeros
 from .quiet_runner import QuietRunner
 from .schedule import (
@@ -1050,6 +1058,8 @@ def _about(
             'training changes them, too. Channels that were removed do not '
             'come back'
         )
+    if about_lent(networks):
+        lines.append(f'  {about_lent(networks)}')
     shape = 'x'.join(map(str, inputs.image_shape))
     lines.append(f'inputs: {shape}, {inputs.note}')
     if not traced['teacher'].has_bn:
@@ -1158,12 +1168,12 @@ def _plan_of(found: Dict[str, Any]) -> Plan:
 
 
 def _config_text(config: Dict[str, Any], networks: Dict[str, Network]) -> str:
-    notes = [n.note for n in networks.values() if n.note]
+    notes = [*(n.note for n in networks.values()), about_lent(networks)]
     lines = [
         f'{_HEAD} The same weights, without',
         '# Python code:',
         '#   python tools/train.py config.py --work-dir OTHER',
-        *(f'# {note}' for note in notes),
+        *(f'# {note}' for note in notes if note),
     ]
     return '\n'.join(lines) + '\n' + Config(_sorted(config)).pretty_text
 

@@ -48,6 +48,11 @@ from .recipes import (
     takes,
 )
 
+# Of a student, where the teacher is the one to be given by its name.
+_PRUNED_LIKEWISE = (
+    'it was pruned from the teacher, which cannot be made so either'
+)
+
 
 class Network(NamedTuple):
     """A network, and what a config says to build one like it."""
@@ -264,38 +269,52 @@ def _named(module: nn.Module, name: str, whole: Optional[Network]) -> Network:
     build_cfg, why = recipe_of(module, whole and whole.build_cfg)
     if build_cfg is not None:
         return Network(module, build_cfg, '')
-    culprit = name
     if whole is not None and whole.note and is_wider(whole.module, module):
-        why = 'it was pruned from the teacher, which cannot be made so either'
-        culprit = 'teacher'
-    return _lent(module, name, why, culprit)
+        why = _PRUNED_LIKEWISE
+    return _lent(module, name, why)
 
 
-def _lent(
-    module: nn.Module, name: str, why: str, culprit: Optional[str] = None
-) -> Network:
-    """A network that only the program has.
+def _lent(module: nn.Module, name: str, why: str) -> Network:
+    """A network that only the program has, and why no config can name it."""
+    note = (
+        f'{name} ({type(module).__name__}) cannot be made from the config '
+        f'alone: {why}.'
+    )
+    return Network(module, lent_cfg(name), note)
+
+
+def about_lent(networks: Dict[str, Network]) -> str:
+    """What it means that no config can name some of a run's networks.
 
     Args:
-        module (nn.Module): The network.
-        name (str): 'teacher' or 'student'.
-        why (str): Why no config can name it.
-        culprit (str, optional): Which network has to be given by its name.
-            Defaults to None, this one.
+        networks (dict[str, Network]): By 'teacher' and 'student'.
+
+    Returns:
+        str: Empty if a config can name all.
     """
-    which = culprit or name
-    return Network(
-        module,
-        lent_cfg(name),
-        f'{name} ({type(module).__name__}) cannot be made from the config '
-        f'alone: '
-        f'{why}. This run, the files that it leaves and the same call again '
-        'are not affected. Its config.py is for reading: commands that build '
-        'this network by it, such as train, test, export, quantize and '
-        f'estimate, refuse it. For them, give {which}="FILE.py:Name" or '
-        f'"package.Name" with {which}_args and {which}_weights. Or, later, '
-        f'replace "{LENT}{name}" in a copy of that config by '
-        '"FILE.py:function" of a function that makes the network.',
+    lent = [name for name, network in networks.items() if network.note]
+    if not lent:
+        return ''
+    # What has to be given by its name.
+    name, *others = [
+        each for each in lent if _PRUNED_LIKEWISE not in networks[each].note
+    ]
+    likewise = ''.join(f', and {other} likewise' for other in others)
+    listed = ' and '.join(f'"{LENT}{each}"' for each in lent)
+    several = len(lent) > 1
+    return (
+        'This run, the files that it leaves and the same call again are not '
+        'affected. Its config.py is for reading: commands that build '
+        f'{"these networks" if several else "this network"} by it, such as '
+        'train, test, export, quantize and estimate, refuse it. For them, '
+        f'give {name}="FILE.py:Name" or "package.Name" with {name}_args and '
+        f'{name}_weights{likewise}. Or, later, replace {listed} in a copy of '
+        'that config by "FILE.py:function" of '
+        + (
+            'functions that make the networks.'
+            if several
+            else 'a function that makes the network.'
+        )
     )
 
 

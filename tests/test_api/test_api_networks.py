@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 from csd_mmrazor.api import recipes
-from csd_mmrazor.api.networks import copied, get_network, trace
+from csd_mmrazor.api.networks import about_lent, copied, get_network, trace
 from csd_mmrazor.models.utils import pooled_features
 from csd_mmrazor.utils.imports import LENT
 
@@ -114,10 +114,13 @@ def test_networks_of_packages_without_their_arguments():
         'alone: the arguments that it was made with are not known.'
         in found.note
     )
-    assert 'This run, the files that it leaves and the same call' in found.note
-    assert (
-        'train, test, export, quantize and estimate, refuse it' in found.note
-    )
+    for networks in (dict(teacher=found), dict(teacher=found, student=found)):
+        told = about_lent(networks)
+        assert told.startswith('This run, the files that it leaves and the sa')
+        assert 'train, test, export, quantize and estimate, refuse' in told
+        assert 'teacher_weights' in told
+        assert (', and student likewise' in told) is (len(networks) > 1)
+    assert about_lent(dict(teacher=found._replace(note=''))) == ''
 
 
 def test_few_guesses_are_made_with_memory(code, monkeypatch):

@@ -710,10 +710,15 @@ def test_validation_in_another_order_of_classes_is_refused(teacher, net, call):
         call(teacher, net(4), val=val, classes=['a', 'b', 'c'])
 
 
-def test_a_teacher_without_bn_layers(net, call):
+def test_a_teacher_without_bn_layers(net, call, capsys):
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 3))
-    weights = dict(feature=1)
-    run = call(plain, net(4), budget=3, val=None, loss_weights=weights)
+    student, weights = net(4), dict(feature=1)
+    student.fc.register_forward_hook(lambda *_: None)
+    run = call(plain, student, budget=3, val=None, loss_weights=weights)
+    # No config can make either, which is told of each, and once what it means.
+    for text in (run.config.read_text(), capsys.readouterr().out):
+        assert text.count('cannot be made from the config alone') == 2
+        assert text.count('Its config.py is for reading') == 1
     # Nor maps.
     for told in ('no BN layers', 'feature of loss_weights does nothing'):
         assert any(told in text for text in run.warnings)

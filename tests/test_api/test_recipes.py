@@ -11,7 +11,12 @@ import torch
 import torchvision
 from torch import nn
 
-from csd_mmrazor.api.networks import copied, get_network, proven
+from csd_mmrazor.api.networks import (
+    about_lent,
+    copied,
+    get_network,
+    proven,
+)
 from csd_mmrazor.api.recipes import _guesses, makes
 from csd_mmrazor.models.utils import narrow
 
@@ -123,7 +128,9 @@ def test_a_teacher_without_a_name_is_the_culprit(net):
     student = pruned(teacher, 6)
     found = get_network(student, 'student', whole=whole)
     assert 'it was pruned from the teacher, which cannot be' in found.note
-    assert 'give teacher="FILE.py:Name"' in found.note
+    told = about_lent(dict(teacher=whole, student=found))
+    assert 'give teacher="FILE.py:Name"' in told and 'likewise' not in told
+    assert 'replace "lent:teacher" and "lent:student" in' in told
 
 
 def test_what_is_made_has_to_compute_the_same(net):
