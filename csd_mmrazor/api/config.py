@@ -2,12 +2,11 @@
 """The config of a run, made of plain arguments."""
 
 from copy import deepcopy
-from math import ceil, isfinite
+from math import ceil
 from typing import (
     Any,
     Dict,
     Literal,
-    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -20,8 +19,9 @@ import torch.nn as nn
 from ..models.augments import RandomCropFlip, check_padding
 from ..models.classifiers import is_pruned
 from ..models.utils import bn_layers
-from ..utils.arguments import check_image_shape, fits
+from ..utils.arguments import fits
 from ..utils.suggestions import did_you_mean
+from .inputs import Inputs
 from .networks import Network, Traced
 from .schedule import Schedule
 
@@ -78,15 +78,6 @@ _VIEWS = 4
 HELD_OUT = 0.1
 
 
-class Inputs(NamedTuple):
-    """What the networks get."""
-
-    image_shape: Tuple[int, int, int]  # (C, H, W)
-    mean: Tuple[float, ...]  # 0..255
-    std: Tuple[float, ...]  # 0..255
-    note: str  # how they were understood
-
-
 def without_numpy(value: Any) -> Any:
     """Numbers and texts of NumPy as Python's own, in lists and dicts, too."""
     if isinstance(value, np.generic):
@@ -96,77 +87,6 @@ def without_numpy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_numpy(each) for key, each in value.items()}
     return value
-
-
-def normalisation(
-    mean: Union[None, str, float, Sequence[float]],
-    std: Union[None, str, float, Sequence[float]],
-    image_shape: Sequence[int],
-) -> Inputs:
-    """Tell what mean and std refer to.
-
-    Args:
-        mean (sequence[float] | float | str | None): Of the teacher's training
-            images, in 0..1 or in 0..255; None or 'inside' if the networks
-            take images in 0..1 and normalise them themselves.
-        std (sequence[float] | float | str | None): Likewise.
-        image_shape (sequence[int]): (C, H, W).
-
-    Raises:
-        ValueError: If one is given without the other, their number is wrong,
-            they cannot be those of images, or refer to different scales.
-    """
-    shape = image_shape_of(image_shape)
-    # Arrays compare to an array.
-    is_inside = [
-        value is None or (isinstance(value, str) and value == 'inside')
-        for value in (mean, std)
-    ]
-    if is_inside[0] != is_inside[1]:
-        raise ValueError(
-            f'mean={mean!r} and std={std!r}: give both, or none where the '
-            'networks take images in 0..1.'
-        )
-    if is_inside[0]:
-        return Inputs(
-            shape, (0.0,), (255.0,), 'images in 0..1, as no mean is given'
-        )
-    means, stds = (
-        _numbers(name, value, shape[0])
-        for name, value in (('mean', mean), ('std', std))
-    )
-    if not all(value > 0 for value in stds):
-        raise ValueError(f'std should be above 0, but got {std!r}.')
-    largest = max(map(abs, means))
-    if largest <= 1 and max(stds) <= 1.5:
-        if max(means) < 0 or min(means) < 0:
-            note = 'normalised; mean and std refer to images in 0..1'
-        else:
-            note = 'normalised; mean and std are of images in 0..1'
-        means, stds = (
-            tuple(255 * v for v in values) for values in (means, stds)
-        )
-    elif (largest > 1 and max(stds) < 1) or (
-        largest <= 1 and max(stds) > 1.5 and any(means)
-    ):
-        raise ValueError(
-            f'mean={list(means)} and std={list(stds)} refer to different '
-            'scales: one of them is of images in 0..1 and the other of images '
-            'in 0..255.'
-        )
-    else:
-        note = 'normalised; mean and std are of images in 0..255'
-    if not 0.99 <= min(stds) <= max(stds) <= 400:
-        raise ValueError(
-            f'std={std!r} cannot be right: it should be within 0.004..1.5 '
-            'for images in 0..1, or within 1..400 for images in 0..255.'
-        )
-    if max(map(abs, means)) > 255:
-        raise ValueError(
-            f'mean={mean!r} cannot be right: it should be of images in 0..1 '
-            'or in 0..255.'
-        )
-    return Inputs(shape, means, stds, note)
 
 
 def method_of(
@@ -211,43 +131,6 @@ def is_normalised(network: nn.Module) -> bool:
     kinds = nn.modules.conv._ConvNd, nn.Linear
     layers = sum(isinstance(part, kinds) for part in network.modules())
     return layers - 1 <= len(bn_layers(network))
-
-
-def image_shape_of(image_shape: Any) -> Tuple[int, int, int]:
-    """Check (C, H, W).
-
-    Raises:
-        ValueError: If it is no such shape.
-    """
-    try:
-        shape = tuple(int(v) for v in image_shape)
-        fits = len(shape) == 3 and shape == tuple(image_shape)
-    except (TypeError, ValueError, OverflowError):
-        fits = False
-    if not fits or not 1 <= shape[0] <= 64 or min(shape[1:]) < 4:
-        raise ValueError(
-            'image_shape should be (channels, height, width), such as '
-            f'(3, 32, 32), but got {image_shape!r}.'
-        )
-    check_image_shape('image_shape', shape)
-    return shape
-
-
-def _numbers(name: str, given: Any, channels: int) -> Tuple[float, ...]:
-    values = given if isinstance(given, (list, tuple)) else [given]
-    if hasattr(given, 'tolist'):
-        values = given.tolist()
-        values = values if isinstance(values, list) else [values]
-    try:
-        found = tuple(float(value) for value in values)
-    except (TypeError, ValueError, OverflowError):
-        found = ()
-    if len(found) not in (1, channels) or not all(map(isfinite, found)):
-        raise ValueError(
-            f'{name} should be one number or {channels}, one for each '
-            f'channel, but got {given!r}.'
-        )
-    return found
 
 
 def augmentation(

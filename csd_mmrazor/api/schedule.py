@@ -3,11 +3,15 @@
 
 import math
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from numbers import Integral
-from typing import Any, Dict, Sequence, Union
+from typing import Any, Dict, Optional, Sequence, Union
 
+from ..utils import check_integer
+from ..utils.arguments import check_positive, check_value
+from ..utils.numbers import MOST, is_too_large
 from ..utils.short_repr import short_repr
+from ..utils.suggestions import did_you_mean
 
 # Share of a budget that is planned for; what is left is for steps that take
 # longer than they did when they were timed.
@@ -15,6 +19,13 @@ PLANNED = 0.93
 # What is more is a slip: ten years, and steps.
 LONGEST = 10 * 365 * 24 * 3600.0
 _MOST_STEPS = 10**8
+# Fields whose numbers are called otherwise in configs.
+_NAMES_IN_CONFIGS = dict(
+    batch='batch_size',
+    synthesis_batch='batch_size',
+    steps='max_epochs',
+    epochs='max_epochs',
+)
 _UNITS = dict(h=3600, min=60, m=60, s=1)
 
 
@@ -61,10 +72,6 @@ class Schedule:
             self.init_rounds * self.init_iters
             + self.epochs * self.rounds * self.iters
         )
-
-    def as_dict(self) -> Dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
 
 
 # What was measured to pay, by size of task (docs/results.md). In each row
@@ -318,6 +325,71 @@ def fit_time(
         'one epoch of the smallest schedule',
         least,
     )
+
+
+def row_of(
+    parsed: Union[str, int, float],
+    image_shape: Sequence[int],
+    changes: Optional[Dict[str, Any]],
+    method: str,
+    makes_initial: bool,
+) -> Schedule:
+    """The numbers that a call begins with, before a time is fitted.
+
+    Args:
+        parsed (str | int | float): The budget, as of :func:`parse_budget`.
+        image_shape (sequence[int]): (C, H, W).
+        changes (dict, optional): Fields that are to differ.
+        method (str): How images are made.
+        makes_initial (bool): Whether there are no images to start with.
+
+    Raises:
+        TypeError: If a change is of a wrong type.
+        ValueError: If there is no such field, or its value makes no sense.
+    """
+    row = (
+        SCHEDULES['paper'] if parsed == 'paper' else schedule_for(image_shape)
+    )
+    if method == 'deepinversion' and parsed != 'paper':
+        # Pixels begin as noise in each round, so rounds are longer.
+        row = replace(
+            row,
+            init_rounds=max(1, row.init_rounds // 10),
+            rounds=max(1, row.rounds // 4),
+            init_iters=10 * row.init_iters,
+            iters=4 * row.iters,
+        )
+    known = [each.name for each in fields(Schedule)]
+    for name, value in (changes or {}).items():
+        if name not in known:
+            raise ValueError(
+                f'schedule has {name!r}, but there are {", ".join(known)}.'
+                f'{did_you_mean(name, known)}'
+            )
+        where = f'schedule[{name!r}]'
+        if name == 'schedule':
+            check_value(where, value, ('cosine', 'one-cycle'))
+        elif name == 'warm':
+            check_value(where, value, (bool,))
+        elif name in ('lr', 'tau'):
+            check_positive(where, value)
+        elif name in ('feature', 'csd'):
+            check_value(where, value, (float,))
+            if value < 0:
+                raise ValueError(f'{where} should be 0 or more: {value!r}.')
+        else:
+            check_integer(where, value)
+        name = _NAMES_IN_CONFIGS.get(name, name)
+        if is_too_large(name, value):
+            raise ValueError(
+                f'{where} should be {MOST[name]:,} at most, but got {value!r}.'
+            )
+    row = replace(row, **(changes or {}))
+    if not makes_initial:
+        row = replace(row, init_rounds=0)
+    if isinstance(parsed, int):
+        row = fit_steps(row, parsed)
+    return row
 
 
 def too_little(

@@ -2,6 +2,8 @@
 """Students that are good before they are distilled, such as pruned ones."""
 
 import math
+from dataclasses import replace
+from typing import Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -9,6 +11,8 @@ from torch import Tensor
 
 from ..models.synthesizers import Networks, teacher_decisions
 from ..models.utils import evaluating, logits_of
+from .schedule import Schedule
+from .start import BLOCKS, RANDOM
 
 # Agreement with the teacher beyond chance from which a student counts as
 # trained, and rates that it then has instead of higher ones. Pruned networks
@@ -84,3 +88,44 @@ def rate_for(agreement: float, rate: float) -> float:
     """
     lower = [low for least, low in RATES.items() if agreement >= least]
     return min([rate, *lower])
+
+
+def at_rate(
+    row: Schedule,
+    agreement: float,
+    start_top1: Optional[float],
+    is_fixed: bool,
+    weights: str,
+) -> Tuple[Schedule, str]:
+    """The schedule of a student, and why it has its rate.
+
+    Args:
+        row (Schedule): With the rate of random weights.
+        agreement (float): Of :func:`start_agreement`.
+        start_top1 (float, optional): Its accuracy as it came, in %.
+        is_fixed (bool): Whether that rate is to stay.
+        weights (str): As of :func:`told_of_weights`.
+
+    Returns:
+        tuple[Schedule, str]: The text is empty for random weights.
+    """
+    lr = row.lr if is_fixed else rate_for(agreement, row.lr)
+    if agreement >= min(RATES):
+        line = 'student: it decides much like the teacher before training'
+        if start_top1 is not None:
+            line += f', and came with {start_top1:.2f} % on val'
+        why = 'which spares what it knows'
+    elif weights in ('', BLOCKS, RANDOM):
+        return row, ''
+    else:
+        line = (
+            f'student: it has {weights}, but decides like the teacher hardly '
+            'more often than by chance'
+        )
+        why = 'as random weights do'
+    if is_fixed:
+        return row, f'{line}; lr={lr:g}, as the call has it'
+    return replace(row, lr=lr), (
+        f'{line}, so it learns at lr={lr:g}, {why}; schedule=dict(lr=...) '
+        'sets another'
+    )

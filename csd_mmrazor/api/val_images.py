@@ -1,17 +1,79 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""What tells the validation images of one call from those of another."""
+"""The validation images of a call, and what tells them from others."""
 
 import hashlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
+from ..datasets import FolderImages
 from ..datasets.image_folder import digest_of_files, list_image_folder
+from .inputs import Inputs
 
 # Items that are looked at, from all over a data set.
 _LOOKED_AT = 16
+
+
+def val_cfg_of(
+    val: Any,
+    inputs: Inputs,
+    num_classes: int,
+    names: Optional[List[str]],
+) -> Optional[Dict[str, Any]]:
+    """The config of the validation images.
+
+    Args:
+        val (str | Path | Dataset | DataLoader | None): As of ``distill()``.
+        inputs (Inputs): Their shape, mean and standard deviation.
+        num_classes (int): Classes K.
+        names (list[str], optional): Names of the folders.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        TypeError: If ``val`` is nothing of these, or can be read only once.
+        ValueError: If the folder does not fit.
+    """
+    shape = list(inputs.image_shape)
+    if val is None:
+        return None
+    if isinstance(val, (str, Path)):
+        if not str(val) or not Path(val).is_dir():
+            raise FileNotFoundError(
+                f'val={str(val)!r} is not a folder: give one with a folder of '
+                'images for each class, a data set, or None.'
+            )
+        try:
+            FolderImages(str(val), shape, num_classes, names)
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(f'val={str(val)!r}: {error}') from error
+        return dict(
+            type='mmrazor.FolderImages',
+            data_root=str(Path(val).resolve()),
+            image_shape=shape,
+            num_classes=num_classes,
+            classes=names,
+        )
+    is_items = hasattr(val, '__getitem__') or hasattr(val, '__iter__')
+    if not is_items or isinstance(val, (dict, set)):
+        raise TypeError(
+            'val should be a folder, a Dataset, a DataLoader or None, but got '
+            f'a {type(val).__name__}.'
+        )
+    if hasattr(val, '__next__'):
+        raise TypeError(
+            f'val is a {type(val).__name__}, which has its images only once: '
+            'give list(val), a data set or a DataLoader.'
+        )
+    return dict(
+        type='mmrazor.LentImages',
+        dataset='val',
+        image_shape=shape,
+        mean=list(inputs.mean),
+        std=list(inputs.std),
+        classes=names,
+    )
 
 
 def digest_of_val(

@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
-from csd_mmrazor.api.config import normalisation
+from csd_mmrazor.api.inputs import normalisation
 from csd_mmrazor.api.trial import Answers, answers, doubts_of, suspects
 from csd_mmrazor.datasets import FolderImages, LentImages
 from csd_mmrazor.models import BankDataPreprocessor

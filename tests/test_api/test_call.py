@@ -613,7 +613,7 @@ def test_what_is_compiled(teacher, net, call):
 
     with pytest.MonkeyPatch.context() as patch:
         # As on a machine with a GPU.
-        patch.setattr('csd_mmrazor.api.call._device', lambda name: 'cuda')
+        patch.setattr('csd_mmrazor.api.call.device_of', lambda name: 'cuda')
         patch.setattr('csd_mmrazor.api.call.isolated', lambda _: nullcontext())
         patch.setattr(
             'csd_mmrazor.api.call.run_trial',

@@ -1,0 +1,247 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""The two networks of a call, and what two random images tell of them."""
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+import torch
+import torch.nn as nn
+
+from ..models.utils import Chain, Place, about_outputs
+from .blocks import blocks_of
+from .config import is_normalised
+from .inputs import Inputs
+from .networks import (
+    Network,
+    Traced,
+    about_lent,
+    copied,
+    get_network,
+    proven,
+    trace,
+)
+from .pruned import pruned_places, share_of_zeros
+
+# Share of weights that are 0 from which a student counts as pruned of single
+# weights.
+_SPARSE = 0.1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Teacher and student, by these names in each dict.
+
+    Attributes:
+        networks (dict[str, Network]): As the caller gave them.
+        copies (dict[str, nn.Module]): What the run is made of.
+        traced (dict[str, Traced]): What they do with images.
+        chains (sequence[Chain]): Where the student has fewer blocks of the
+            teacher, to start from; empty if it starts otherwise.
+        places (sequence[Place]): Layers that were pruned from the teacher,
+            and are fitted to it; empty if there are none.
+    """
+
+    networks: Dict[str, Network]
+    copies: Dict[str, nn.Module]
+    traced: Dict[str, Traced]
+    chains: Sequence[Chain]
+    places: Sequence[Place]
+
+    @property
+    def num_classes(self) -> int:
+        """Classes K of the teacher."""
+        return self.traced['teacher'].num_classes
+
+
+def get_pair(
+    given: Dict[str, Any],
+    num_classes: Optional[int],
+    image_shape: Sequence[int],
+) -> Pair:
+    """Make, copy and trace the networks of a call.
+
+    Args:
+        given (dict): Arguments of ``distill()``, by their names.
+        num_classes (int, optional): Classes K, if they are given.
+        image_shape (sequence[int]): (C, H, W).
+
+    Raises:
+        TypeError: If a network is none, or its arguments are not its own.
+        ValueError: If a network cannot be used, or not with the other.
+    """
+    networks: Dict[str, Network] = {}
+    for name in ('teacher', 'student'):
+        networks[name] = get_network(
+            given[name],
+            name,
+            given[f'{name}_weights'],
+            num_classes,
+            given[f'{name}_args'],
+            networks.get('teacher'),
+        )
+    _check_apart(networks)
+    copies = {
+        name: copied(network.module, name)
+        for name, network in networks.items()
+    }
+    images = torch.randn(2, *image_shape)
+    for name, network in networks.items():
+        if isinstance(given[name], nn.Module):
+            networks[name] = proven(network, copies[name], images, name)
+    traced = {
+        name: trace(
+            network.build_cfg,
+            copies[name],
+            images,
+            name,
+            given[f'{name}_feature'],
+            given.get(f'{name}_pooled'),
+        )
+        for name, network in networks.items()
+    }
+    pair = Pair(
+        networks,
+        copies,
+        traced,
+        blocks_of(
+            *(given['teacher_blocks'], networks, copies, images),
+            given['student_weights'],
+        ),
+        pruned_places(given['refit'], networks, copies, images),
+    )
+    _check_whole(pair)
+    _check_classes(pair, num_classes)
+    return pair
+
+
+def _check_apart(networks: Dict[str, Network]) -> None:
+    """Check that no weight of the student is the teacher's own."""
+    places = {
+        name: {
+            tensor.untyped_storage().data_ptr()
+            for tensor in [*net.module.parameters(), *net.module.buffers()]
+            if tensor.numel() and not tensor.is_meta
+        }
+        for name, net in networks.items()
+    }
+    if places['teacher'] & places['student']:
+        raise ValueError(
+            'student and teacher share weights, and training would change '
+            'the teacher: give copy.deepcopy() of one of them.'
+        )
+
+
+def _check_whole(pair: Pair) -> None:
+    """Check that copies have no more weights after their first pass."""
+    for name, copy in pair.copies.items():
+        whole = pair.networks[name].module.state_dict()
+        made = [key for key in copy.state_dict() if key not in whole]
+        if made:
+            raise ValueError(
+                f'{name} makes weights when it is first called '
+                f'({", ".join(made[:3])}), which a new one lacks when they '
+                'are loaded: make these layers in its __init__().'
+            )
+
+
+def _check_classes(pair: Pair, num_classes: Optional[int]) -> None:
+    """Check that both networks have as many classes as the call says."""
+    found = {name: each.num_classes for name, each in pair.traced.items()}
+    if num_classes is not None:
+        found['classes'] = num_classes
+    if len(set(found.values())) > 1:
+        listed = ', '.join(f'{name}: {n}' for name, n in found.items())
+        raise ValueError(
+            f'The numbers of classes differ ({listed}): give the networks '
+            'last layers of the same size. A network that is given by its '
+            'name gets that number by classes=K, if it has an argument '
+            'num_classes, or by teacher_args or student_args.'
+        )
+
+
+def about(pair: Pair, inputs: Inputs, val: Any) -> List[str]:
+    """What was understood of the arguments."""
+    lines, counts = [], []
+    for name, network in pair.networks.items():
+        weights = sum(p.numel() for p in network.module.parameters())
+        counts.append(weights)
+        each = pair.traced[name]
+        feature = each.feature or 'none'
+        lines.append(
+            f'{name}: {type(network.module).__name__}, {weights:,} weights, '
+            f'{each.num_classes} classes; last feature map: {feature}'
+        )
+        if network.note:
+            lines.append(f'  {network.note}')
+        if each.outputs:
+            lines.append(f'WARNING: {name} {about_outputs(each.outputs)}')
+        if name == 'student' and not is_normalised(network.module):
+            few = 'not each of its layers has' if each.has_bn else 'it has no'
+            lines.append(
+                f'  {few} BN, so its gradients are clipped to a norm of 5'
+            )
+    if counts[1] >= counts[0]:
+        lines.append('  it has no fewer weights than the teacher')
+    if pair.chains:
+        listed = ', '.join(
+            f'{len(chain.wanted)} of {len(chain.blocks)} of {chain.name}'
+            for chain in pair.chains
+        )
+        lines.append(
+            f'  it starts from blocks of the teacher: {listed}; '
+            'teacher_blocks=False lets it start from its own weights'
+        )
+    if pair.places:
+        first, last = pair.places[0].layer, pair.places[-1].layer
+        lines.append(
+            f'  it was pruned from the teacher: {len(pair.places)} of its '
+            f'layers, {first} to {last}, are fitted to it before training; '
+            'refit=False leaves them as they are'
+        )
+    zeros = share_of_zeros(pair.networks['student'].module)
+    if zeros > _SPARSE and not pair.chains:
+        lines.append(
+            f'WARNING: {100 * zeros:.0f} % of the weights of the student are '
+            '0, as if single weights were pruned. They do not stay 0, since '
+            'training changes them, too. Channels that were removed do not '
+            'come back'
+        )
+    if about_lent(pair.networks):
+        lines.append(f'  {about_lent(pair.networks)}')
+    shape = 'x'.join(map(str, inputs.image_shape))
+    lines.append(f'inputs: {shape}, {inputs.note}')
+    if not pair.traced['teacher'].has_bn:
+        lines.append(
+            'WARNING: the teacher has no BN layers, whose statistics tell of '
+            'its training data; in place of these, images are held to what '
+            'natural ones have in common, which says less'
+        )
+    if val is None:
+        lines.append(
+            'val: none, so the accuracy can only be estimated, at the end'
+        )
+    return lines
+
+
+def without_effect(
+    pair: Pair,
+    parsed: Union[str, int, float],
+    schedule: Optional[Dict[str, Any]],
+    loss_weights: Optional[Dict[str, float]],
+) -> List[str]:
+    """Warnings of arguments that do nothing with these networks or budget."""
+    lines = []
+    if 'epochs' in (schedule or {}) and parsed != 'paper':
+        lines.append(
+            'WARNING: epochs of schedule does nothing, since budget '
+            'decides their number: schedule=dict(steps=...) sets how '
+            'long each is, in proportion'
+        )
+    maps = [each.feature for each in pair.traced.values()]
+    if (loss_weights or {}).get('feature') and None in maps:
+        lines.append(
+            'WARNING: feature of loss_weights does nothing, since a '
+            'last feature map was not found in both networks: '
+            'teacher_feature and student_feature name one'
+        )
+    return lines

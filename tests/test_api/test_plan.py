@@ -1,0 +1,64 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import re
+from dataclasses import replace
+
+import pytest
+
+from csd_mmrazor.api.plan import make_plan
+from csd_mmrazor.api.schedule import (
+    SCHEDULES,
+    Timings,
+    fit_steps,
+    parse_budget,
+)
+from csd_mmrazor.api.trial import Trial
+
+# A machine with small networks, and a fast one.
+MACHINES = dict(
+    small=Timings(4, 5, 0.2, 2, 5),
+    fast=Timings(0.05, 0.06, 0.002, 0.1, 0.3),
+)
+
+
+@pytest.mark.parametrize('budget', ['15min', '2h', 1000, 'paper'])
+@pytest.mark.parametrize('machine', ['small', 'fast'])
+def test_plans(budget, machine):
+    """What is left of the time is used; validation takes little of it."""
+    timings, row = MACHINES[machine], SCHEDULES['grey']
+    parsed = parse_budget(budget)
+    if budget == 'paper':
+        row = SCHEDULES['paper']
+    elif isinstance(budget, int):
+        row = fit_steps(row, budget)
+    trial = Trial(timings, 1000, 5000, 7, None)
+    plan = make_plan(parsed, row, trial, 60, (1, 28, 28))
+    if isinstance(parsed, float):
+        assert 0.85 * (parsed - 60) <= plan.seconds <= parsed - 60
+    else:
+        assert plan.schedule == row
+    validations = -(-plan.schedule.epochs // plan.val_interval)
+    if validations > 1:
+        share = validations * timings.validation / plan.seconds
+        assert share <= 0.1
+    assert plan.disk == plan.schedule.images * (784 + 8) + 3 * 1000
+    assert (plan.memory, plan.connector) == (5000, 7)
+    told = '\n'.join(plan.lines())
+    assert f'{plan.schedule.images:,}' in told
+    when = 'every|each' if validations > 1 else 'at the end'
+    assert re.search(f'accuracy is measured .*({when}).*, which takes', told)
+    assert ('budget:' in told) == isinstance(parsed, float)
+    assert told.endswith('; weights of the connector: 7')
+    assert 'connector' not in replace(plan, connector=0).lines()[-1]
+
+
+def test_the_shares_of_a_budget_add_up():
+    trial = Trial(MACHINES['fast'], 1000, 5000, 7, None)
+    row = SCHEDULES['grey']
+    plan = make_plan(900.0, row, trial, 21.4, (1, 28, 28))
+    told = plan.lines()[1]
+    times = re.findall(r'(?:(\d+) min )?(\d+) s|(\d+) min,', told)
+    seconds = [60 * int(a or c or 0) + int(b or 0) for a, b, c in times]
+    assert seconds[:2] == [900, 21] and len(seconds) == 4
+    assert seconds[0] == sum(seconds[1:])
+    assert plan.late(900.9) == ''
+    assert '15 min 26 s, 26 s more than the budget' in plan.late(925.7)
