@@ -1,15 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import hashlib
 import io
-import json
 import os
 import os.path as osp
-from contextlib import suppress
 from pathlib import Path
 from typing import (
     Any,
     Dict,
-    Iterator,
     List,
     Optional,
     Sequence,
@@ -19,9 +16,8 @@ from typing import (
 
 import numpy as np
 
-from ..utils.files import own_file, parse_json, write_file
+from ..utils.files import own_file, write_file
 from ..utils.stopping import stop_if_asked
-from ..utils.threads import in_threads
 from .held_out import HeldOut
 from .image_codec import ImageCodec, decode
 from .loose_rounds import (
@@ -105,25 +101,6 @@ def _all_finite(values: np.ndarray) -> bool:
 
 _Content = Union[bytes, memoryview]
 _RAW = ImageCodec()
-_VERIFIED = 'verified.json'
-MOST_MARK = 400  # bytes of what it says of a file
-
-
-def _mark(file: ShardFile) -> List[object]:
-    """What tells that a file is the one that was checked."""
-    try:
-        found = file.path.stat()
-    except OSError:
-        return [None]  # which none is
-    # A copy is another file, and has another time of change of its own. The
-    # device is left out: each mount of a network disk has another number.
-    return [
-        file.sha256,
-        found.st_size,
-        found.st_mtime_ns,
-        found.st_ctime_ns,
-        found.st_ino,
-    ]
 
 
 def _bring(source: ShardFile, target: Path, link: bool) -> None:
@@ -527,96 +504,6 @@ class BankFolder:
         if write:
             self.write_manifest()
 
-    def unverified(self, everything: bool) -> List[Tuple[Shard, bool]]:
-        """Files that are to be checked.
-
-        A file counts as checked as long as it is the one of then, with the
-        size and the times of change of then, which ``verified.json`` beside
-        it says.
-
-        Args:
-            everything (bool): Whether to check all again.
-
-        Returns:
-            list[tuple[Shard, bool]]: Shards, and whether the targets beside
-            it are meant.
-        """
-        known = {} if everything else self._verified()
-        return [
-            (shard, with_targets)
-            for shard, with_targets in self._all_files()
-            if not self._is_marked(known, shard, with_targets)
-        ]
-
-    def verify(self, files: Sequence[Tuple[Shard, bool]]) -> str:
-        """Check files by their checksums.
-
-        Args:
-            files (sequence[tuple[Shard, bool]]): Some of
-                :meth:`unverified`.
-
-        Returns:
-            str: What is wrong with the first that is lost, cut short or
-            altered; empty if nothing is.
-        """
-        for message in in_threads(self._fault, files):
-            if message:
-                return str(message)
-        return ''
-
-    def _all_files(self) -> Iterator[Tuple[Shard, bool]]:
-        """Shards, and those with targets once more, for these."""
-        for shard in self.shards:
-            yield shard, False
-            if shard.name in self.targets:
-                yield shard, True
-
-    def _is_marked(
-        self, known: Dict[str, object], shard: Shard, with_targets: bool
-    ) -> bool:
-        file = self.file_of(shard, with_targets)
-        return known.get(file.path.name) == _mark(file)
-
-    def note_verified(self) -> None:
-        """Note that all files were found to be right."""
-        files = [self.file_of(*each) for each in self._all_files()]
-        marks = {each.path.name: _mark(each) for each in files}
-        if files and marks != self._verified():
-            with suppress(OSError):  # it is checked again then
-                write_file(self.path / _VERIFIED, json.dumps(marks).encode())
-
-    @property
-    def is_noted(self) -> bool:
-        """Whether it is noted of some files that they were checked."""
-        return bool(self._verified())
-
-    def _verified(self) -> Dict[str, object]:
-        """What is noted, if that is what :meth:`note_verified` can write."""
-        most = MOST_MARK * (2 * len(self.shards) + 1)
-        if own_file(self.path, _VERIFIED) is None:
-            return {}  # none, or no regular file of the folder
-        try:
-            with open(self.path / _VERIFIED, 'rb') as file:
-                content = file.read(most + 1)
-            found = parse_json(content.decode()) if len(content) <= most else 0
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _fault(self, item: Tuple[Shard, bool]) -> str:
-        """What is wrong with a file; empty if nothing is."""
-        shard, with_targets = item
-        try:
-            if with_targets:
-                self.read_targets(shard)
-            elif shard.format == 'raw':
-                self.read(shard)
-            else:
-                self._read_files(shard)
-        except BankError as error:
-            return str(error)
-        return ''
-
     def file_of(self, shard: Shard, with_targets: bool = False) -> ShardFile:
         """The file of a shard, or the one with its targets.
 
@@ -855,6 +742,24 @@ class BankFolder:
                 f'{advice}'
             ) from error
         return images, labels
+
+    def check(self, shard: Shard, with_targets: bool = False) -> None:
+        """Read the file of a shard, and decode no image.
+
+        Args:
+            shard (Shard): One of ``shards``.
+            with_targets (bool): Whether the targets beside it are meant.
+                Defaults to False.
+
+        Raises:
+            BankError: If the file is lost, cut short or altered.
+        """
+        if with_targets:
+            self.read_targets(shard)
+        elif shard.format == 'raw':
+            self.read(shard)
+        else:
+            self._read_files(shard)
 
     def _advice(self, shard: Shard) -> str:
         return (

@@ -19,10 +19,8 @@ import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.dist import (
-    all_gather_object,
     barrier,
     broadcast_object_list,
-    get_dist_info,
     is_main_process,
 )
 from mmengine.logging import print_log
@@ -48,6 +46,7 @@ from .image_folder import digest_of_files
 from .image_store import DiskStore, MemoryStore, shards_held
 from .init_pictures import init_pictures, read_init_picture
 from .loose_rounds import targets_name, write_note
+from .verification import is_noted, note_verified, verify_together
 
 GIB = 2**30
 # Of ``read_ahead``: more than threads can use, each batch in memory.
@@ -545,9 +544,9 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         """Check what training reads image by image. All processes share it."""
         if not self._is_on_disk:
             return  # all is read, and checked then
-        _verify_together(self.opened, self.verify == 'all')
+        verify_together(self.opened, self.verify == 'all')
         if is_main_process():
-            self.opened.note_verified()
+            note_verified(self.opened)
 
     @property
     def _is_on_disk(self) -> bool:
@@ -640,7 +639,7 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         ):
             return
         if self.link_init_bank:
-            _verify_together(source, self.verify == 'all')
+            verify_together(source, self.verify == 'all')
         if not source.without_targets and not self.opened.shards:
             self.opened.expect_targets(source.target_kind, is_main_process())
         try:
@@ -648,9 +647,9 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         finally:
             barrier()  # the main process has them all, or failed
         if is_main_process() and self._is_on_disk:
-            self.opened.note_verified()
-        if is_main_process() and self.link_init_bank and source.is_noted:
-            source.note_verified()  # links are a change of its files
+            note_verified(self.opened)
+        if is_main_process() and self.link_init_bank and is_noted(source):
+            note_verified(source)  # links are a change of its files
         self._load()
         if self.capacity is not None:
             self._drop_old(self.capacity)
@@ -691,23 +690,6 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 np.stack(images).transpose(0, 3, 1, 2).copy(),
                 np.array(labels, np.int64),
             )
-
-
-def _verify_together(folder: BankFolder, everything: bool) -> None:
-    """Check a bank's files, each process a part of them.
-
-    Raises:
-        BankError: If one is lost, cut short or altered.
-    """
-    new: List[Any] = [None]
-    if is_main_process():
-        # Nodes need not see the same times and numbers of files.
-        new = [folder.unverified(everything)]
-    broadcast_object_list(new)
-    rank, world_size = get_dist_info()
-    for message in all_gather_object(folder.verify(new[0][rank::world_size])):
-        if message:
-            raise BankError(message)
 
 
 def _await(path: Path, seconds: int = 60) -> None:

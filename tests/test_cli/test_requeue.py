@@ -108,7 +108,7 @@ def test_a_seed_that_was_drawn_is_taken_up(
 SHARDS = dict(
     targets=('engine.synthesis.bank_targets', '_of_shard', 'host'),
     load=('datasets', 'BankFolder.read', 'host'),
-    verify=('datasets.bank_folder', 'BankFolder._fault', 'disk'),
+    verify=('datasets.verification', '_fault', 'disk'),
     adopt=('datasets.bank_folder', '_bring', 'disk'),
     imported=('datasets.init_pictures', 'read_picture', 'disk'),
 )
