@@ -205,7 +205,7 @@ def distill(
         classes (int | sequence[str], optional): Number of classes K, or their
             names in the order of the teacher's logits, by which the folders
             of ``val`` and ``init_bank`` are called. Defaults to what the
-            networks return, and to folders in alphabetical order, or by
+            teacher returns, and to folders in alphabetical order, or by
             number if all are numbers.
         teacher_weights (str, optional): A file or URL of the teacher's
             weights. Defaults to None, those it has.

@@ -70,26 +70,26 @@ def get_pair(
         ValueError: If a network cannot be used, or not with the other.
     """
     networks: Dict[str, Network] = {}
+    copies: Dict[str, nn.Module] = {}
+    traced: Dict[str, Traced] = {}
+    # With random numbers of their own: those of weights stay as they are.
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, *image_shape, generator=generator)
+    wanted = num_classes
     for name in ('teacher', 'student'):
-        networks[name] = get_network(
+        network = get_network(
             given[name],
             name,
             given[f'{name}_weights'],
-            num_classes,
+            wanted,
             given[f'{name}_args'],
             networks.get('teacher'),
         )
-    _check_apart(networks)
-    copies = {
-        name: copied(network.module, name)
-        for name, network in networks.items()
-    }
-    images = torch.randn(2, *image_shape)
-    for name, network in networks.items():
+        copies[name] = copied(network.module, name)
         if isinstance(given[name], nn.Module):
-            networks[name] = proven(network, copies[name], images, name)
-    traced = {
-        name: trace(
+            network = proven(network, copies[name], images, name)
+        networks[name] = network
+        traced[name] = trace(
             network.build_cfg,
             copies[name],
             images,
@@ -97,8 +97,9 @@ def get_pair(
             given[f'{name}_feature'],
             given.get(f'{name}_pooled'),
         )
-        for name, network in networks.items()
-    }
+        # A student that is made has as many as the teacher.
+        wanted = wanted or traced[name].num_classes
+    _check_apart(networks)
     pair = Pair(
         networks,
         copies,

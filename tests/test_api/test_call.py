@@ -8,6 +8,7 @@ import sys
 from collections import OrderedDict
 from contextlib import nullcontext
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -454,14 +455,20 @@ def test_networks_by_name(home, net, call, tmp_path):
     """The same weights as live ones have, if they start from the same."""
     torch.save(net(4).state_dict(), tmp_path / 's.pth')
     name = str(home / 'tiny_net_of_a_user.py')
+    # By itself, it has ten classes.
+    (tmp_path / 'ten.py').write_text(
+        f'from {Path(name).stem} import Net as Three\n\n'
+        'class Net(Three):\n'
+        '    def __init__(self, width=8, num_classes=10):\n'
+        '        super().__init__(width, num_classes)\n'
+    )
     options = dict(
         teacher_args=dict(width=16),
         teacher_weights=str(home / 't.pth'),
         student_args=dict(width=4),
         student_weights=str(tmp_path / 's.pth'),
-        classes=3,
     )
-    run = call(f'{name}:make', f'{name}:Net', **options)
+    run = call(f'{name}:make', f'{tmp_path}/ten.py:Net', **options)
     assert run.student.width == 4 and run.teacher_top1 > 80
 
 
