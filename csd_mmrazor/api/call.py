@@ -51,7 +51,7 @@ from .options import (
 )
 from .pair import about, get_pair, without_effect
 from .plan import Plan, make_plan, plan_of, trial_seconds
-from .quiet_runner import QuietRunner
+from .quiet_runner import DistillRunner
 from .record import (
     CONFIG,
     check_config,
@@ -492,7 +492,7 @@ def distill(
             cfg = Config(parse_config(text), filename=str(folder / CONFIG))
             cfg.resume = True
             cfg.launcher = 'none'
-            runner = QuietRunner.from_cfg(cfg)
+            runner = DistillRunner.from_cfg(cfg)
             if NEVER_TRAINED in record.get('doubt', ''):
                 runner.keep_for_the_file('was never trained')
             for each in pair.traced.values():

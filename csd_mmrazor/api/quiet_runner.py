@@ -87,6 +87,15 @@ class QuietRunner(Runner):
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(_is_shown)
+        return logger
+
+
+class DistillRunner(QuietRunner):
+    """The runner of ``distill()``, which collects what is warned of."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """As a quiet runner does, with warnings in words of the call."""
+        logger = super().build_logger(*args, **kwargs)
         logger.addFilter(_translated)
         self.warned = Warned()
         logger.addHandler(self.warned)

@@ -17,7 +17,7 @@ from .inputs import Inputs
 from .networks import Network, about_lent
 from .pair import Pair
 from .plan import plan_of
-from .quiet_runner import QuietRunner
+from .quiet_runner import DistillRunner
 from .schedule import parse_budget
 from .start import digest_of_layers, digest_of_weights
 
@@ -243,7 +243,7 @@ def check_config(path: Path, text: str) -> None:
 
 
 def keep_warnings(
-    runner: QuietRunner, record: Dict[str, Any], folder: Path
+    runner: DistillRunner, record: Dict[str, Any], folder: Path
 ) -> None:
     """Write what the run warns of into its record, for later calls too."""
 

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.registry import DATASETS
-from mmengine.runner import Runner
 
+from ..api.quiet_runner import QuietRunner
 from ..export import (
     find_checkpoint,
     find_config,
@@ -172,7 +173,9 @@ def test(args: argparse.Namespace) -> None:
     is_gone = isinstance(shapes, str) and not Path(shapes).is_file()
     if is_gone and args.checkpoint != 'none':
         student.shapes = args.checkpoint  # which has the same
-    runner = Runner.from_cfg(cfg)
+    runner = QuietRunner.from_cfg(cfg)
+    if is_main_process():
+        print(f'checkpoint: {args.checkpoint}\nlog: {runner.log_file}')
     if args.checkpoint != 'none':
         model = getattr(runner.model, 'module', runner.model)
         student = getattr(model, 'architecture', model)

@@ -14,7 +14,7 @@ from csd_mmrazor.api.argument_names import (
     of_arguments,
 )
 from csd_mmrazor.api.config import METHODS
-from csd_mmrazor.api.quiet_runner import QuietRunner
+from csd_mmrazor.api.quiet_runner import DistillRunner
 from csd_mmrazor.api.schedule import Schedule
 from csd_mmrazor.report.advice import advise
 
@@ -133,7 +133,7 @@ def test_a_run_names_them(teacher, net, call, monkeypatch):
         raise FloatingPointError('Set a lower train_dataloader.batch_size.')
 
     with monkeypatch.context() as patch:
-        patch.setattr(QuietRunner, 'train', diverge)
+        patch.setattr(DistillRunner, 'train', diverge)
         with pytest.raises(FloatingPointError, match=r'dict\(batch='):
             call(teacher, net(4), budget=3, val=None)
     run = call(teacher, net(4), budget=3, val=None)

@@ -315,13 +315,18 @@ def test_without_validation(forked, tmp_path, tiny_config):
         Image.fromarray(made).save(place / str(label) / 'a.png')
     done = forked('moved', '--val', 'val', tool='test.py')
     assert done.status == [0], done.output[-3000:]
-    assert f'from path: moved/{best.name}' in done.output
     assert 'accuracy/top1: 10.0000' in done.output
-    assert [*tmp_path.glob('moved/test/*/*.log')] and not best.exists()
+    # The rest is in the log, which is named.
+    (log,) = tmp_path.glob('moved/test/*/*.log')
+    first, second, *others = done.output.splitlines()
+    assert first == f'checkpoint: moved/{best.name}' and not best.exists()
+    assert second == f'log: {log}' and len(others) < 9
+    for text in ('System environment', 'Config:', 'Hooks will be executed'):
+        assert text in log.read_text() and text not in done.output
     weights = 'moved/student/student.safetensors'
     done = forked('moved', weights, '--val', 'val', tool='test.py')
     assert done.status == [0], done.output[-3000:]
-    assert f'from path: {weights}' in done.output
+    assert f'checkpoint: {weights}' in done.output
     done = forked('config.py', '--val', 'val', tool='test.py')
     assert done.status == [2]
     assert 'give the work dir of a run alone' in done.output + done.stderr
