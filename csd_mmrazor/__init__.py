@@ -6,18 +6,32 @@ and registers the parts below with MMRazor, where configs find them as
 ``mmrazor.<name>``.
 """
 
+import gc
+
 from .early_signals import answer_early
 
 answer_early()
 
-from . import compat  # noqa: E402
-from .version import __version__  # noqa: E402
+# What is imported stays: to look for what does not takes most of a second. Who
+# has settings of their own keeps them.
+_is_default = gc.isenabled() and not gc.get_freeze_count()
+if _is_default:
+    gc.disable()
+try:
+    from . import compat
+    from .version import __version__
 
-compat.check_versions()
-compat.apply()
+    compat.check_versions()
+    compat.apply()
 
-from . import datasets, engine, models  # noqa: E402
-from .api import distill  # noqa: E402
+    from . import datasets, engine, models
+    from .api import distill
+finally:
+    if _is_default:
+        # Among what is old, which is seldom looked through.
+        gc.freeze()
+        gc.unfreeze()
+        gc.enable()
 
 __all__ = [
     '__version__',

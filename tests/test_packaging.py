@@ -130,7 +130,11 @@ def test_import_beside_a_clone(tmp_path):
     """Where Python takes the folder of the clone for the package."""
     (tmp_path / 'csd_mmrazor').symlink_to(ROOT, target_is_directory=True)
     code = (
+        'import gc; seen = []; '
+        'gc.callbacks.append(lambda _, at: seen.append(at["generation"])); '
         'import csd_mmrazor, csd_mmrazor.models.losses as losses; '
+        'print(gc.isenabled(), 2 in seen, gc.get_freeze_count()); '
+        'import csd_mmrazor.cli; print(gc.get_freeze_count() > 10**5); '
         'print(csd_mmrazor.__version__, callable(csd_mmrazor.distill)); '
         'print(losses.__file__)'
     )
@@ -143,6 +147,8 @@ def test_import_beside_a_clone(tmp_path):
         timeout=TIMEOUT,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    version, path = done.stdout.strip().splitlines()[-2:]
+    collects, frozen, version, path = done.stdout.strip().splitlines()[-4:]
+    # What is imported is not looked through, in commands also at their end.
+    assert (collects, frozen) == ('True False 0', 'True')
     assert version.endswith(' True')
     assert path.endswith('csd_mmrazor/csd_mmrazor/models/losses/__init__.py')
