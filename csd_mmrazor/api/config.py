@@ -348,8 +348,9 @@ def make_config(
             traced_teacher, traced_student, of_student, schedule, with_feature
         ),
     )
+    imports = dict.fromkeys([*teacher.imports, *student.imports])
     cfg = dict(
-        _run(seed),
+        _run(seed, [each for each in imports if each != 'csd_mmrazor']),
         model=model,
         optim_wrapper=dict(
             constructor='mmrazor.DistillationOptimWrapperConstructor',
@@ -621,11 +622,11 @@ def _rate(schedule: Schedule) -> Dict[str, Any]:
     return dict(type='CosineAnnealingLR', T_max=steps, by_epoch=False)
 
 
-def _run(seed: int) -> Dict[str, Any]:
-    """What is the same in all runs."""
+def _run(seed: int, imports: Sequence[str]) -> Dict[str, Any]:
+    """What is the same in all runs, but for what networks import."""
     return dict(
         custom_imports=dict(
-            imports=['csd_mmrazor'], allow_failed_imports=False
+            imports=['csd_mmrazor', *imports], allow_failed_imports=False
         ),
         default_scope='mmpretrain',
         default_hooks=dict(

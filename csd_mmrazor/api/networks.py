@@ -13,7 +13,6 @@ import torch
 import torch.nn as nn
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
-from mmengine.utils import import_modules_from_strings
 from mmrazor.registry import MODELS
 from torch import Tensor
 from torch.nn.parameter import UninitializedTensorMixin
@@ -35,7 +34,12 @@ from ..models.utils import (
 from ..models.utils.features import as_map
 from ..utils.config_files import read_config
 from ..utils.error_text import error_text
-from ..utils.imports import LENT, import_object
+from ..utils.imports import (
+    LENT,
+    custom_imports,
+    import_object,
+    importing_from,
+)
 from ..utils.sections import OF_NETWORKS
 from .recipes import (
     is_installed,
@@ -60,6 +64,8 @@ class Network(NamedTuple):
     module: nn.Module  # as the caller has it, or as it was built
     build_cfg: Dict[str, Any]
     note: str  # why no config can name it; '' if one can
+    # Modules that register its parts, of ``custom_imports`` of its config.
+    imports: Sequence[str] = ()
 
 
 class Traced(NamedTuple):
@@ -181,12 +187,12 @@ def _of_config(spec: str, name: str, arguments: Dict) -> Network:
     if Path(spec).is_file():
         _check_is_config(spec, name)
     try:
-        cfg = read_config(spec, OF_NETWORKS)
+        # As with the tools, its custom_imports may lie beside it.
+        with importing_from(Path(spec).parent):
+            cfg = read_config(spec, OF_NETWORKS)
     except Exception as error:  # whatever its statements do
         raise ValueError(f'{name}={spec!r}: {error_text(error)}') from error
     try:
-        if cfg.get('custom_imports'):
-            import_modules_from_strings(**cfg.custom_imports)
         model = ConfigDict(cfg.model).to_dict()
     except Exception as error:
         raise ValueError(
@@ -198,7 +204,8 @@ def _of_config(spec: str, name: str, arguments: Dict) -> Network:
         **dict(model, **arguments),
     )
     build_cfg.pop('init_cfg', None)
-    return Network(_build(build_cfg, name, spec), build_cfg, '')
+    module = _build(build_cfg, name, spec)
+    return Network(module, build_cfg, '', custom_imports(cfg))
 
 
 def _check_is_config(path: str, name: str) -> None:

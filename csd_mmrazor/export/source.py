@@ -19,6 +19,7 @@ from ..utils import (
     parse_config,
 )
 from ..utils.arguments import NoneType, check_value
+from ..utils.imports import custom_imports
 
 # Parts of a config that are dicts, or not there, and texts.
 _PARTS = (
@@ -128,6 +129,7 @@ def read_run_config(path: Path) -> Config:
         Config: What it says; what its ``custom_imports`` names is imported.
 
     Raises:
+        ImportError: If that is not to be found.
         ValueError: If it is not what a runner writes.
     """
     try:
@@ -139,7 +141,14 @@ def read_run_config(path: Path) -> Config:
         ) from error
     check_parts(cfg, path)
     if cfg.get('custom_imports'):
-        import_modules_from_strings(**cfg.custom_imports)
+        try:
+            import_modules_from_strings(**cfg.custom_imports)
+        except ImportError as error:
+            raise ImportError(
+                f'{path} needs {" and ".join(custom_imports(cfg))} '
+                f'(custom_imports): {error}. Put the folder that has it on '
+                'PYTHONPATH.'
+            ) from error
     return cfg
 
 

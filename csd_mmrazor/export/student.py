@@ -26,7 +26,7 @@ from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import load_weights
 from ..utils import read_object, write_file, write_safetensors
 from ..utils.arguments import check_image_shape
-from ..utils.imports import file_in_package
+from ..utils.imports import custom_imports, file_in_package
 from ..utils.public import public
 from ..version import __version__
 from .card import (
@@ -68,6 +68,7 @@ class ExportedStudent(NamedTuple):
     checkpoint: Optional[Path] = None
     config: Optional[Path] = None
     needs_plugin: bool = False  # whether mmpretrain alone cannot build it
+    imports: Sequence[str] = ()  # modules of the user that register parts
     onnx: Optional[Path] = None
     onnx_error: Optional[float] = None  # None if nothing could compare it
     program: Optional[Path] = None
@@ -188,7 +189,9 @@ def export_student(
     if safe and exported.safetensors is not None:
         write_file(exported.safetensors, safe)
     if not isinstance(model, TorchClassifier):
-        exported = _for_mmpretrain(exported, plain, meta, classes)
+        exported = _for_mmpretrain(
+            exported, plain, meta, classes, custom_imports(cfg)
+        )
     write_file(out, content)
     inputs = 'images in [0, 1]' if normalize else 'normalised'
     if exported.onnx is not None:
@@ -314,9 +317,11 @@ def _for_mmpretrain(
     plain: Config,
     meta: Dict[str, Any],
     classes: Optional[Sequence[str]],
+    imports: Sequence[str],
 ) -> ExportedStudent:
     """Write config and checkpoint of a student of mmpretrain's."""
     out = exported.weights
+    sources = {type(module).__module__ for module in exported.model.modules()}
     if classes:
         meta = dict(meta, dataset_meta=dict(classes=tuple(classes)))
     content = _saved(
@@ -330,11 +335,21 @@ def _for_mmpretrain(
         config=out.with_suffix('.py'),
         needs_plugin=is_pruned(plain.model)
         or any(
-            type(module).__module__.split('.')[0] in ('mmrazor', 'csd_mmrazor')
-            for module in exported.model.modules()
+            source.split('.')[0] in ('mmrazor', 'csd_mmrazor')
+            for source in sources
         ),
+        # Others register losses, data sets or the like.
+        imports=[
+            name
+            for name in imports
+            if name != 'csd_mmrazor'
+            and any(f'{source}.'.startswith(f'{name}.') for source in sources)
+        ],
     )
-    text = config_text(plain, exported.needs_plugin, exported.checkpoint, out)
+    text = config_text(
+        *(plain, exported.needs_plugin, exported.imports),
+        *(exported.checkpoint, out),
+    )
     write_file(exported.config, text.encode())
     write_file(exported.checkpoint, content)
     return exported
@@ -419,6 +434,9 @@ def notes(exported: ExportedStudent) -> List[str]:
             if exported.needs_plugin
             else ' without csd_mmrazor'
         )
+        if exported.imports:
+            listed = ' and '.join(exported.imports)
+            needed += f', where {listed} can be imported'
         lines.append(
             f'mmpretrain loads it by {exported.config.name} and '
             f'{exported.checkpoint.name}{needed}.'

@@ -194,13 +194,18 @@ def class_names(cfg: Config) -> Optional[Sequence[str]]:
 
 
 def config_text(
-    plain: Config, needs_plugin: bool, checkpoint: Path, weights: Path
+    plain: Config,
+    needs_plugin: bool,
+    imports: Sequence[str],
+    checkpoint: Path,
+    weights: Path,
 ) -> str:
     """The config's file, with what to do with it.
 
     Args:
         plain (Config): As of :func:`plain_config`.
         needs_plugin (bool): Whether mmpretrain alone cannot build it.
+        imports (sequence[str]): Modules of the user that register parts.
         checkpoint (Path): The checkpoint beside it.
         weights (Path): The weights alone.
     """
@@ -229,8 +234,16 @@ def config_text(
         lines += [
             "# Parts of the network are MMRazor's: this needs mmrazor and, on",
             '# torch >= 2, csd_mmrazor, which makes it importable.',
-            "custom_imports = dict(imports=['csd_mmrazor'])",
         ]
+    if imports:
+        lines += [
+            '# Parts of the network are registered by',
+            f'# {" and ".join(imports)}: put the folder that has it on',
+            '# PYTHONPATH.',
+        ]
+    needed = ['csd_mmrazor'] * needs_plugin + list(imports)
+    if needed:
+        lines.append(f'custom_imports = dict(imports={needed!r})')
     # A file that leaves the house says nothing of it.
     text = Config(public(plain.to_dict())).pretty_text
     return '\n'.join(lines) + '\n' + text

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 # What begins the name of something that only a running program has.
 LENT = 'lent:'
@@ -103,6 +103,23 @@ def import_file(path: str) -> ModuleType:
         ) from error
     finally:
         sys.path[:] = before
+
+
+@contextmanager
+def importing_from(folder: Union[str, Path]) -> Iterator[None]:
+    """Find modules in a folder, too, if they are nowhere else."""
+    before = list(sys.path)
+    sys.path.append(str(Path(folder).resolve()))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def custom_imports(cfg: Any) -> List[str]:
+    """Names of the modules of a config's ``custom_imports``, one or many."""
+    named = (cfg.get('custom_imports') or {}).get('imports') or []
+    return [named] if isinstance(named, str) else list(named)
 
 
 def imported_file(path: str) -> Optional[ModuleType]:

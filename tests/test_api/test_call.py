@@ -24,6 +24,7 @@ from csd_mmrazor.api.config import is_normalised, method_of
 from csd_mmrazor.api.start import digest_of_weights
 from csd_mmrazor.cli.quantize import parse_args, quantize
 from csd_mmrazor.datasets import BankError, BankFolder
+from csd_mmrazor.export.source import read_run_config
 from csd_mmrazor.models.synthesizers import ImageSynthesizer
 from csd_mmrazor.utils.imports import lend
 
@@ -472,14 +473,35 @@ def test_networks_by_name(home, net, call, tmp_path):
     assert run.student.width == 4 and run.teacher_top1 > 80
 
 
-def test_a_config_of_a_model(teacher, call, tmp_path):
-    """mmpretrain's, of a file; exported as one of mmpretrain."""
-    network_cfg = dict(network(num_classes=3))
-    network_cfg.pop('_scope_')
-    (tmp_path / 'model.py').write_text(f'model = {network_cfg!r}')
+def test_a_config_of_a_model(teacher, call, tmp_path, monkeypatch):
+    """mmpretrain's, with a part beside it; exported as one of mmpretrain."""
+    (tmp_path / 'parts_of_a_user.py').write_text(
+        'from mmpretrain.models import ResNet_CIFAR\n'
+        'from mmpretrain.registry import MODELS\n\n'
+        '@MODELS.register_module()\n'
+        'class BackboneOfAUser(ResNet_CIFAR):\n'
+        '    pass\n'
+    )
+    (tmp_path / 'losses_of_a_user.py').write_text('')
+    model = network(num_classes=3, type='BackboneOfAUser')
+    model.pop('_scope_')
+    imports = ['parts_of_a_user', 'losses_of_a_user']
+    (tmp_path / 'model.py').write_text(
+        f'custom_imports = dict(imports={imports})\nmodel = {model!r}'
+    )
     run = call(teacher, str(tmp_path / 'model.py'), budget=3)
     assert type(run.student).__name__ == 'ImageClassifier'
     assert (run.work_dir / 'student/student_mmpretrain.pth').is_file()
+    # Others that build the student import its part as well.
+    alone = Config.fromfile(
+        run.work_dir / 'student/student.py', import_custom_modules=False
+    )
+    assert alone.custom_imports.imports == ['parts_of_a_user']
+    kept = read_run_config(run.config).custom_imports.imports
+    assert kept == ['csd_mmrazor', *imports]
+    monkeypatch.delitem(sys.modules, 'parts_of_a_user')
+    with pytest.raises(ImportError, match='parts_of_a_user.* on PYTHONPATH'):
+        read_run_config(run.config)
     weights = torch.load(
         run.work_dir / 'student/student.pth', weights_only=True
     )
