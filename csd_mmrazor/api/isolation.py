@@ -23,9 +23,9 @@ from mmengine.utils import ManagerMixin
 def isolated(device: str = 'cpu') -> Iterator[None]:
     """Leave nothing of what is done in the context to the process.
 
-    Random states, default dtype and device, gradients' mode, cuDNN's flags,
-    loggers, environment variables, import path, current folder and MMEngine's
-    global instances (of which there are none inside) are put back.
+    Random states, default dtype and device, gradients' mode, autocast, cuDNN's
+    flags, loggers, environment variables, import path, current folder and
+    MMEngine's global instances (of which there are none inside) are put back.
 
     Args:
         device (str): What MMEngine takes for the device: 'cpu' or 'cuda'.
@@ -60,6 +60,7 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
             torch.random.fork_rng(devices),
             torch.inference_mode(False),
             torch.enable_grad(),
+            torch.autocast(device, enabled=False),
         ):
             torch.set_default_dtype(torch.float32)
             device_utils.DEVICE = device

@@ -20,6 +20,8 @@ from .pictures import (
 
 # Channels of images that Pillow can scale, at most.
 _SCALED = 4
+# Inputs lie around the range of images, but not ten times as far.
+_FAR = 10 * 255
 # Bytes of images that are kept once they are read.
 _MOST_KEPT = 2**30
 
@@ -181,8 +183,21 @@ class LentImages(Dataset[Dict[str, Any]]):
             if not (torch.is_tensor(image) and image.is_floating_point()):
                 return False
             if image.min() < 0 or image.max() > 1:
+                self._check_scale(image)
                 return True
         return False
+
+    def _check_scale(self, image: Tensor) -> None:
+        """Check that floats can be inputs, which images in 0..255 cannot."""
+        largest = float(image.abs().max() * self.std.max())
+        if _FAR < largest < float('inf'):  # which is refused by itself
+            raise ValueError(
+                'Floats of val beyond 0..1 are taken for inputs, normalised '
+                'by mean and std already, but one of its images is within '
+                f'{float(image.min()):g}..{float(image.max()):g}: give images '
+                'as integers in 0..255 or as floats in 0..1, or normalise '
+                'them.'
+            )
 
     def _tensor(self, image: Any) -> Any:
         """An image as a tensor; pictures and arrays of uint8 stay."""

@@ -608,10 +608,13 @@ def _blame(
             'synthesizer.'
         )
     elif getattr(error, 'errno', None) in _DISK_FULL:
+        place = ''  # none of these is to blame
         advice = ' Free some space there, or choose another --work-dir.'
     if advice:
         text = text.rstrip('.') + '.'
-    return f'{what}: check {place}. {type(error).__name__}: {text}{advice}'
+    if place:
+        what += f': check {place}'
+    return f'{what}. {type(error).__name__}: {text}{advice}'
 
 
 def _network_of(

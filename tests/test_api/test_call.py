@@ -73,7 +73,7 @@ def finished(home, tmp_path_factory):
     torch.set_default_dtype(torch.float64)
     logging.getLogger('csd').setLevel(logging.ERROR)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
             before = process_state()
             found['run'] = distill(
                 teacher,
