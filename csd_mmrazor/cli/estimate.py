@@ -134,7 +134,7 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
         ece=round(found['ece'], 2),
         recognised=round(found['recognised'], 1),
         confident_images=quality.sure,
-        confident=estimated and round(quality.confident, 2),
+        confident=round(quality.confident, 2) if quality.is_known else None,
         estimate=estimated and _rounded(estimated),
         teacher_accuracy=accuracy,
         accuracy=estimated

@@ -5,6 +5,7 @@ import math
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .accuracy import (
+    APART,
     FITS,
     RECOGNISED,
     AccuracyEstimate,
@@ -43,8 +44,16 @@ class Agreement(NamedTuple):
     @property
     def is_enough(self) -> bool:
         """Whether an accuracy can be estimated by it."""
-        is_known = 0 <= self.confident <= 100 and self.sure != 0
-        return is_known and self.recognised >= RECOGNISED
+        return (
+            self.is_known
+            and self.recognised >= RECOGNISED
+            and self.confident - self.top1 <= APART
+        )
+
+    @property
+    def is_known(self) -> bool:
+        """Whether ``confident`` is of any image."""
+        return 0 <= self.confident <= 100 and self.sure != 0
 
 
 def agreement_at(
@@ -93,7 +102,8 @@ def estimate_of(agreement: Agreement) -> Optional[AccuracyEstimate]:
 
     Returns:
         AccuracyEstimate | None: None where the images are none of its
-        classes, or the teacher is not known to be sure of any.
+        classes, where the teacher is not known to be sure of any, or where it
+        agrees on these far more than on the rest.
     """
     if not agreement.is_enough:
         return None
@@ -140,13 +150,24 @@ def about_agreement(
             f'accuracy is estimated: that was measured where '
             f'{RECOGNISED:.0f} % or more are.'
         ]
-    estimate = estimate_of(quality)
-    if estimate is None:
+    if not quality.is_known:
         return [f'{same}.'], [
             'The teacher is sure of none of them, so no accuracy is estimated.'
             if quality.sure == 0
             else 'How far it does on those that the teacher is sure of is not '
             'known, so no accuracy is estimated.'
+        ]
+    which = 'those' if quality.sure is None else f'the {quality.sure}'
+    same += (
+        f', and on {quality.confident:.1f} % of {which} that the teacher is '
+        'sure of.'
+    )
+    estimate = estimate_of(quality)
+    if estimate is None:
+        return [same], [
+            f'The two are more than {APART:.0f} points apart, so no accuracy '
+            'is estimated: such estimates tend to be too high. This is '
+            'common after short runs, and a larger budget helps.'
         ]
     told = f'{estimate}'
     if teacher_top1 is not None:
@@ -154,10 +175,8 @@ def about_agreement(
             f'{estimate.accuracy(teacher_top1)}, with a teacher of '
             f'{teacher_top1:g} %'
         )
-    which = 'those' if quality.sure is None else f'the {quality.sure}'
     return [
-        f'{same}, and on {quality.confident:.1f} % of {which} that the '
-        'teacher is sure of.',
+        same,
         f'Estimated accuracy: {told}.',
         error_of(FITS[quality.images]),
     ], [

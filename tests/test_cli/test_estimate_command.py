@@ -145,15 +145,15 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('share', 'images', 'real', 'said'),
+    ('share', 'images', 'confident', 'real', 'said'),
     [
-        (29.9, 200, 0, 'recognises only 29.9 %'),
-        (95, 0, 0, 'sure of none'),
-        (30, 99, 7, ''),
+        (29.9, 200, 90, 0, 'recognises only 29.9 %'),
+        (95, 0, math.nan, 0, 'sure of none'),
+        (95, 99, 97.1, 0, 'more than 30 points apart'),
+        (30, 99, 97, 7, ''),
     ],
 )
-def test_what_is_said(share, images, real, said, tmp_path):
-    confident = 90 if images else math.nan
+def test_what_is_said(share, images, confident, real, said, tmp_path):
     biases = (*BIASES,)
     quality = Agreement(67, share, confident, 'held_out', 400, images, biases)
     estimated = estimate_of(quality)
@@ -176,7 +176,8 @@ def test_what_is_said(share, images, real, said, tmp_path):
     assert ('Estimated accuracy: ' in text) == (not said)
     assert ('no accuracy is estimated' in text) == bool(said)
     assert ('99 images are few' in text) == (not said)
-    assert ('a larger budget' in text) == (not said)
+    assert ('a larger budget' in text) == (share == 30 or confident > 97)
+    assert ('tend to be too high' in text) == (confident > 97)
     for bias in (
         'The student was pruned from',
         'The teacher has no BN layers',

@@ -7,6 +7,7 @@ from scipy.stats import binomtest
 
 from csd_mmrazor.cli.label_free import read_rows, students_of
 from csd_mmrazor.utils.accuracy import (
+    APART,
     COVERAGE,
     FITS,
     Fit,
@@ -194,6 +195,19 @@ def test_the_fits_are_those_of_the_rows(images):
     page = (ROOT / 'docs/label_free.md').read_text()
     for value in (found.mean_error, found.worst_error):
         assert f'{value:.1f}' in page
+
+
+@pytest.mark.parametrize('images, number', [('held_out', 2), ('seen', 1)])
+def test_students_of_whom_nothing_is_estimated(images, number):
+    """As many as the page says, all of them estimated too high."""
+    found = []
+    for row in read_rows(ROOT / 'docs/results/label_free.csv'):
+        for student in students_of([row], images):
+            if student.agreement - float(row[f'{images}_top1']) > APART:
+                estimated = estimate_accuracy(FITS[images], student.agreement)
+                known = estimated.accuracy(student.teacher_top1)
+                found.append(known.top1 > student.top1)
+    assert found == [True] * number
 
 
 def test_there_is_a_fit_for_each_bank():
