@@ -234,8 +234,8 @@ def distill(
         schedule (dict, optional): Fields of :class:`Schedule` that are to
             differ, such as dict(batch=64).
         seed (int): Of all random numbers, 0..2**32-1. Defaults to 0.
-        device (str, optional): 'cpu' or 'cuda'. Defaults to a GPU if there
-            is one.
+        device (str, optional): 'cpu' or 'cuda', or a ``torch.device`` of
+            that. Defaults to a GPU if there is one.
         amp (str, optional): 'bfloat16', or on a GPU 'float16', for mixed
             precision.
         init_bank (str, optional): Images to start with: the bank of another
@@ -287,6 +287,7 @@ def distill(
         without_numpy, (teacher_args, student_args)
     )
     work_dir, val, init_bank = map(in_home, (work_dir, val, init_bank))
+    device = str(device) if isinstance(device, torch.device) else device
     given = dict(locals())
     begin = time.monotonic()
     check_alone(

@@ -52,6 +52,8 @@ from .recipes import (
     takes,
 )
 
+# How the names of files end that hold weights.
+_OF_WEIGHTS = ('.pth', '.pt', '.pt2', '.th', '.ckpt', '.bin', '.safetensors')
 # Of a student, where the teacher is the one to be given by its name.
 _PRUNED_LIKEWISE = (
     'it was pruned from the teacher, which cannot be made so either'
@@ -122,12 +124,21 @@ def get_network(
     else:
         raise TypeError(
             f'{name} should be a torch.nn.Module or the name of one, such as '
-            '"my_net.py:Net" or "torchvision.models.resnet18", but got a '
-            f'{type(given).__name__}.'
+            '"my_net.py:Net" or "torchvision.models.resnet18", but got '
+            + _told(given)
         )
     if weights is not None:
         load_weights(network.module, str(weights), f'{name}_weights')
     return network
+
+
+def _told(given: Any) -> str:
+    """What something is that is no network, and what it may lack."""
+    if not callable(given):
+        return f'a {type(given).__name__}.'
+    what = 'class' if isinstance(given, type) else 'function'
+    name = getattr(given, '__qualname__', type(given).__name__)
+    return f'the {what} {name}: call it, and give what it returns.'
 
 
 def _made(
@@ -136,6 +147,13 @@ def _made(
     """A network by its name."""
     is_config = spec.endswith('.py') or '::' in spec or not {*'.:'} & {*spec}
     _check_arguments(spec, name, arguments, not is_config)
+    is_file = Path(spec).expanduser().is_file() and not is_config
+    if is_file or spec.endswith(_OF_WEIGHTS):
+        raise ValueError(
+            f'{name}={spec!r} is a file of weights, by which nothing can be '
+            f'made: give the network by {name}="FILE.py:Name" or '
+            f'"package.Name", and this file by {name}_weights.'
+        )
     if spec.endswith('.py') or '::' in spec:
         return _of_config(spec, name, arguments)
     if '.' not in spec and ':' not in spec:

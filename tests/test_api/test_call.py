@@ -85,7 +85,7 @@ def finished(home, tmp_path_factory):
                 budget=20,
                 work_dir=folder,
                 schedule=TINY,
-                device='cpu',
+                device=torch.device('cpu'),
             )
             found['states'] = before, process_state()
     finally:
@@ -1037,7 +1037,11 @@ def test_images_to_start_with_that_do_not_fit(
 @pytest.mark.parametrize(
     'networks, message',
     [
-        ((3, None), 'teacher should be a torch.nn.Module'),
+        ((3, None), 'teacher should be a torch.nn.Module .* got a int'),
+        ((None, torch.nn.Linear), 'got the class Linear: call it'),
+        ((lambda: 3, None), 'got the function <lambda>: call it'),
+        ((__file__[:-2] + 'pth', None), 'weights, .* and .* by teacher_weig'),
+        ((None, './README'), 'student=.* is a file of weights, .* by stud'),
         (('no_file.py:Net', None), 'no file no_file.py'),
         (('torchvision.models.resnet19', None), "has no 'resnet19'"),
         (('resnet18_8xb16_cifar', None), 'Did you mean'.lower()),
@@ -1047,7 +1051,11 @@ def test_images_to_start_with_that_do_not_fit(
         ),
     ],
 )
-def test_wrong_networks(networks, message, teacher, net, call):
+def test_wrong_networks(
+    networks, message, teacher, net, call, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path('README').touch()
     pair = [
         given if given is not None else own
         for given, own in zip(networks, (teacher, net(4)))
