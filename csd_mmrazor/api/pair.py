@@ -181,8 +181,13 @@ def about(pair: Pair, inputs: Inputs, val: Any) -> List[str]:
             lines.append(
                 f'  {few} BN, so its gradients are clipped to a norm of 5'
             )
-    if counts[1] >= counts[0]:
-        lines.append('  it has no fewer weights than the teacher')
+    if counts[1] > counts[0]:
+        lines.append(
+            'WARNING: the student has more weights than the teacher: were '
+            'the two swapped? If not, it is trained as any other'
+        )
+    elif counts[1] == counts[0]:
+        lines.append('  it has as many weights as the teacher')
     if pair.chains:
         listed = ', '.join(
             f'{len(chain.wanted)} of {len(chain.blocks)} of {chain.name}'

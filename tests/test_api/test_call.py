@@ -396,12 +396,17 @@ def test_a_plan_writes_nothing_on_any_device(
     # What will not be as it is given.
     assert '% of the weights of the student are 0, as if single' in told
     assert 'WARNING: epochs of schedule does nothing, since budget' in told
-    assert 'no fewer weights' not in told
+    assert 'many weights as' not in told
 
 
-def test_a_student_as_large_as_its_teacher(teacher, net, call, capsys):
+def test_a_student_that_is_not_smaller(teacher, net, call, capsys):
     call(teacher, net(16), budget=3, plan_only=True)
-    assert '  it has no fewer weights than the' in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert '  it has as many weights as the teacher' in told
+    assert 'swapped' not in told
+    call(teacher, net(32), budget=3, plan_only=True)
+    told = capsys.readouterr().out
+    assert 'WARNING: the student has more weights than the teacher' in told
 
 
 def test_an_export_that_fails(teacher, net, call, monkeypatch):
