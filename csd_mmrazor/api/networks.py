@@ -496,7 +496,7 @@ def trace(
     Raises:
         ValueError: If it does not take the inputs, changes them, returns no
             finite logits with a gradient, has no module of a name, or is
-            random in eval mode; or if a teacher returns probabilities.
+            random in eval mode; or if it returns probabilities.
     """
     below = 'net.' if is_wrapped(build_cfg) else ''
     names = {part: key for key, part in module.named_modules()}
@@ -551,7 +551,7 @@ def trace(
         again = logits_of(module(inputs.detach()))
     check_repeats(logits.detach(), again, f'{name} ({type(module).__name__})')
     outputs = normalised_outputs(logits)
-    if outputs == 'probabilities' and name == 'teacher':
+    if outputs == 'probabilities':
         raise ValueError(
             f'{name} ({type(module).__name__}) {about_outputs(outputs)}.'
         )

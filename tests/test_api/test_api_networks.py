@@ -337,6 +337,13 @@ def test_a_teacher_whose_layers_pass_no_gradient_to_images():
         trace(dict(factory='x'), net, images, 'teacher')
 
 
+def test_a_student_that_returns_probabilities():
+    net = Odd(lambda s, x: s.net(x).softmax(1))
+    message = '^student .*returns probabilities .* the log of the prob'
+    with pytest.raises(ValueError, match=message):
+        trace(dict(factory='x'), net, torch.randn(2, 3, 8, 8), 'student')
+
+
 def test_a_student_for_images_of_other_channels():
     message = (
         'student does not take .* Its first convolution, 0, takes 3 '
@@ -355,7 +362,6 @@ def test_a_student_for_images_of_other_channels():
     'forward, name, kind',
     [
         (lambda s, x: s.net(x), 'student', ''),
-        (lambda s, x: s.net(x).softmax(1), 'student', 'probabilities'),
         (lambda s, x: s.net(x).log_softmax(1), 'student', 'log-probabilities'),
         (lambda s, x: s.net(x).log_softmax(1), 'teacher', 'log-probabilities'),
         (lambda s, x: s.net(x).sigmoid(), 'teacher', ''),

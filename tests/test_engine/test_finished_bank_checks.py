@@ -68,6 +68,7 @@ def noise(inputs, logits):
     'who, change, message',
     [
         ('teacher', lambda _, x: x.softmax(1), 'returns probabilities'),
+        ('student', lambda _, x: x.softmax(1), 'returns probabilities'),
         ('teacher', noise, r'teacher "teacher" \(Image.* eval mode'),
         ('student', noise, r'the student \(Image.* eval mode'),
         ('student', None, r'the student \(Image.* NaN or infinite'),

@@ -89,7 +89,7 @@ def check_networks(
         for index, teacher in enumerate(networks.each_teacher):
             _check_gradients(teacher, inputs, f'teacher {index}', needs_bn)
         for role, model in networks.by_role.items():
-            _check_outputs(model, inputs, role, model is networks.student)
+            _check_outputs(model, inputs, role)
             new = check_statistics(model, inputs, role)
             if needs_bn and new and model is not networks.student:
                 print_log(
@@ -127,7 +127,7 @@ def check_classifiers(networks: Networks, inputs: Tensor, images: str) -> int:
     with frozen(*networks.modules), torch.no_grad():
         for role, model in networks.by_role.items():
             classes[role] = count_classes(model, inputs, role, images)
-            _check_outputs(model, inputs, role, model is networks.student)
+            _check_outputs(model, inputs, role)
             check_statistics(model, inputs, role)
     return same_classes(classes)
 
@@ -137,15 +137,13 @@ def _check_weights(networks: Networks) -> None:
         check_weights(model, role)
 
 
-def _check_outputs(
-    model: nn.Module, inputs: Tensor, role: str, is_student: bool
-) -> None:
+def _check_outputs(model: nn.Module, inputs: Tensor, role: str) -> None:
     """Check that a network in eval mode is not random, and returns logits."""
     who = f'{role} ({type(model).__name__})'
     logits, again = (logits_of(model(inputs, mode='tensor')) for _ in range(2))
     check_repeats(logits, again, who)
     kind = normalised_outputs(logits)
-    if kind == 'probabilities' and not is_student:
+    if kind == 'probabilities':
         raise ValueError(f'{who} {about_outputs(kind)}.')
     if kind:
         print_log(f'{who} {about_outputs(kind)}.', 'current', logging.WARNING)

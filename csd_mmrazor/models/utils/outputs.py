@@ -80,7 +80,8 @@ def about_outputs(kind: str) -> str:
     return (
         f'returns {kind} in place of logits (each row sums to 1), but losses, '
         'temperatures and margins are of logits: return what comes before '
-        'softmax in its forward()'
+        'softmax in its forward(), in eval mode too, or else the log of the '
+        'probabilities'
     )
 
 
