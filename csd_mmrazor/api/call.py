@@ -50,7 +50,13 @@ from .options import (
     number_of,
 )
 from .pair import about, get_pair, without_effect
-from .plan import Plan, make_plan, plan_of, trial_seconds
+from .plan import (
+    Plan,
+    make_plan,
+    plan_of,
+    told_of_few_steps,
+    trial_seconds,
+)
 from .quiet_runner import DistillRunner
 from .record import (
     CONFIG,
@@ -450,6 +456,10 @@ def distill(
             plan = make_plan(parsed, row, trial, passed, inputs.image_shape)
             for line in plan.lines():
                 tell(line)
+            if not (is_trained or blocks or is_refit):
+                line = told_of_few_steps(plan, row)
+                if line:
+                    tell(line)
             if plan_only:
                 return plan
             if plan.seconds > LONGEST:

@@ -399,10 +399,15 @@ def test_a_plan_writes_nothing_on_any_device(
     assert 'many weights as' not in told
 
 
-def test_a_student_that_is_not_smaller(teacher, net, call, capsys):
+def test_a_student_that_is_not_smaller(
+    teacher, net, call, capsys, monkeypatch
+):
+    few = 'csd_mmrazor.api.call.told_of_few_steps'
+    monkeypatch.setattr(few, lambda plan, row: 'WARNING: few steps')
     call(teacher, net(16), budget=3, plan_only=True)
     told = capsys.readouterr().out
     assert '  it has as many weights as the teacher' in told
+    assert told.rstrip().endswith('WARNING: few steps')  # random weights
     assert 'swapped' not in told
     call(teacher, net(32), budget=3, plan_only=True)
     told = capsys.readouterr().out

@@ -4,7 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from csd_mmrazor.api.plan import make_plan
+from csd_mmrazor.api.plan import (
+    ENOUGH_STEPS,
+    make_plan,
+    told_of_few_steps,
+)
 from csd_mmrazor.api.schedule import (
     SCHEDULES,
     Timings,
@@ -62,3 +66,24 @@ def test_the_shares_of_a_budget_add_up():
     assert seconds[0] == sum(seconds[1:])
     assert plan.late(900.9) == ''
     assert '15 min 26 s, 26 s more than the budget' in plan.late(925.7)
+
+
+@pytest.mark.parametrize('machine', ['small', 'fast'])
+def test_steps_that_are_too_few(machine):
+    """The warning names a time that has enough, and none far above."""
+    row, timings = SCHEDULES['grey'], MACHINES[machine]
+    trial = Trial(timings, 1000, 5000, 7, None)
+
+    def told(budget):
+        plan = make_plan(budget, row, trial, 10, (1, 28, 28))
+        return plan.schedule.student_steps, told_of_few_steps(plan, row)
+
+    least = 12 * timings.init_round + 4 * timings.step
+    steps, line = told(10 + least)
+    assert steps < ENOUGH_STEPS
+    assert f'random weights learns little in {steps} step' in line
+    (minutes,) = re.findall(r'budget="(\d+)min"', line)
+    steps, line = told(60.0 * int(minutes))
+    assert steps >= ENOUGH_STEPS and line == ''
+    plan = make_plan(5, fit_steps(row, 5), trial, 10, (1, 28, 28))
+    assert told_of_few_steps(plan, row) == ''
