@@ -6,6 +6,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .accuracy import (
     APART,
+    FEW,
     FITS,
     RECOGNISED,
     AccuracyEstimate,
@@ -144,11 +145,17 @@ def about_agreement(
         + (f' ({real})' if real else '')
     )
     if quality.recognised < RECOGNISED:
+        is_few = quality.number is not None and quality.number < FEW
+        why = (
+            f'{quality.number} are few to tell by'
+            if is_few
+            else 'They are none of its classes'
+        )
         return [f'{same}.'], [
             f'The teacher recognises only {quality.recognised:.1f} % of them '
-            'as the class of their label. They are none of its classes, so no '
-            f'accuracy is estimated: that was measured where '
-            f'{RECOGNISED:.0f} % or more are.'
+            f'as the class of their label. {why}, so no accuracy is '
+            f'estimated: that was measured where {RECOGNISED:.0f} % or more '
+            'are.'
         ]
     if not quality.is_known:
         return [f'{same}.'], [

@@ -189,6 +189,15 @@ def test_what_is_said(share, images, confident, real, said, tmp_path):
     assert ('WARNING: Some of these images are real' in text) == bool(real)
 
 
+@pytest.mark.parametrize('number', [1, 99, 100])
+def test_few_images_that_are_not_recognised(number):
+    """These do not tell what the others are."""
+    quality = Agreement(67, 0, 90, 'held_out', number, 1)
+    _, (doubt,) = about_agreement(quality)
+    assert ('They are none of its classes' in doubt) == (number == 100)
+    assert (f'{number} are few to tell by' in doubt) == (number < 100)
+
+
 def test_real_images_are_counted(tmp_path):
     """Of those that are looked at, not of the whole bank."""
     for number in range(3):
