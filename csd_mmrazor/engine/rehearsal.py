@@ -141,6 +141,10 @@ class _Rehearsal(Runner):
         # A hook that saves or validates calls others.
         self.stage = (None, fn_name) if outer[0] is None else outer
 
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> Any:
+        """Load all of a checkpoint, where MMEngine takes what fits."""
+        return super().load_checkpoint(*args, strict=True, **kwargs)
+
     def check(self) -> None:
         """Look at what is left when the steps are done."""
         if not self.watch.steps:

@@ -10,9 +10,12 @@ import torch
 from helpers import network
 from mmengine.optim import OptimWrapper
 from mmengine.runner import CheckpointLoader, ValLoop
+from mmpretrain.models import ImageClassifier
+from mmpretrain.registry import MODELS
 from mmrazor.registry import HOOKS
 
 from csd_mmrazor.engine import DurableCheckpointHook
+from csd_mmrazor.engine.rehearsal import RehearsalError, rehearse
 from csd_mmrazor.export import find_checkpoint
 from csd_mmrazor.utils import (
     CheckpointError,
@@ -106,6 +109,31 @@ def test_only_a_checkpoint_of_the_same_run_is_resumed(trained, tiny_runner):
     )
     with pytest.raises(CheckpointError, match='of another model: .* differ'):
         wider.train()
+
+
+def test_weights_that_would_be_left_out(tiny_runner):
+    """MMEngine loads those of wrapped parts by names it does not save."""
+
+    @MODELS.register_module(force=True)
+    class Parallel(ImageClassifier):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.backbone = torch.nn.DataParallel(self.backbone)
+
+    options = {
+        'model.architecture': dict(
+            network(), type='Parallel', _scope_='mmpretrain'
+        ),
+        'default_hooks.checkpoint.type': 'CheckpointHook',
+        'train_cfg.max_epochs': 1,
+    }
+    with pytest.raises(RehearsalError, match='unexpected key in source'):
+        rehearse(tiny_runner(**options))
+    tiny_runner(**options).train()
+    del options['default_hooks.checkpoint.type']
+    names = 'by the names that .* architecture.backbone.module.conv1.weight'
+    with pytest.raises(CheckpointError, match=f'(?s){names}'):
+        tiny_runner(resume=True, **options).train()
 
 
 def test_old_ones_are_removed(tiny_runner):

@@ -10,7 +10,7 @@ import torch.nn as nn
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapperDict
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner, load_state_dict
 from mmrazor.registry import HOOKS
 
 from ...utils import CheckpointError, latest_checkpoint
@@ -113,6 +113,15 @@ class DurableCheckpointHook(CheckpointHook):
                 + 'Resume with the config of that run, or train in another '
                 '--work-dir.'
             )
+        try:
+            # It knows layers by other names than torch in some models.
+            load_state_dict(model, checkpoint['state_dict'], strict=True)
+        except RuntimeError as error:
+            raise CheckpointError(
+                'Cannot resume, since MMEngine does not load the weights by '
+                f'the names that they were saved by: {f"{error}":.500} ... '
+                'Take DataParallel and the like off all parts of the model.'
+            ) from error
         self._digests = teacher_digests(model)
         resume_as_configured(runner, checkpoint, self._digests)
         try:
