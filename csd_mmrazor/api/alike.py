@@ -62,6 +62,19 @@ def difference(
     return ''
 
 
+def unlike_training(module: nn.Module, like: nn.Module) -> str:
+    """What is trained in one of two networks that are alike, but for that.
+
+    Returns:
+        str: ``requires_grad`` of a weight; '' if there is none.
+    """
+    other = dict(like.named_parameters())
+    for key, value in module.named_parameters():
+        if value.requires_grad != other[key].requires_grad:
+            return f'requires_grad of {key}'
+    return ''
+
+
 def loose_tensors(module: nn.Module) -> Dict[str, torch.Tensor]:
     """Tensors of a network that no state dict has, by their names."""
     found = {}
@@ -120,8 +133,10 @@ def _are_alike(one: Any, other: Any, pairs: _Pairs) -> bool:
     if isinstance(one, _PLAIN):
         return repr(one) == repr(other)
     if isinstance(one, torch.Tensor):
+        # Of weights, that is told on its own.
+        is_weight = isinstance(one, nn.Parameter)
         mine, its = (
-            (each.shape, each.dtype, each.requires_grad)
+            (each.shape, each.dtype, each.requires_grad or is_weight)
             for each in (one, other)
         )
         return mine == its

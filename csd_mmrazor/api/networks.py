@@ -43,7 +43,7 @@ from ..utils.imports import (
 from ..utils.sections import OF_NETWORKS
 from .recipes import (
     is_installed,
-    is_wider,
+    is_part,
     is_wrapped,
     kept_arguments,
     lent_cfg,
@@ -291,10 +291,12 @@ def _build(build_cfg: Dict, name: str, what: str) -> nn.Module:
 
 def _named(module: nn.Module, name: str, whole: Optional[Network]) -> Network:
     """What a config says to build a network that a program made."""
-    build_cfg, why = recipe_of(module, whole and whole.build_cfg)
+    build_cfg, why = recipe_of(
+        module, whole and whole.build_cfg, name == 'student'
+    )
     if build_cfg is not None:
         return Network(module, build_cfg, '')
-    if whole is not None and whole.note and is_wider(whole.module, module):
+    if whole is not None and whole.note and is_part(module, whole.module):
         why = _PRUNED_LIKEWISE
     return _lent(module, name, why)
 

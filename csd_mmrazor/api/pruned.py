@@ -3,13 +3,13 @@
 
 from typing import Dict, List, Optional
 
-import torch
 import torch.nn as nn
 from torch import Tensor
 
 from ..models.utils import Place, find_refittable
 from .blocks import as_in_run
 from .networks import Network
+from .recipes import is_part
 
 
 def pruned_places(
@@ -61,21 +61,6 @@ def pruned_places(
             f'pruned, but {why}: leave it out.'
         )
     return places
-
-
-def is_part(student: nn.Module, teacher: nn.Module) -> bool:
-    """Whether each weight of a smaller network is one of another's."""
-    mine, its = student.state_dict(), teacher.state_dict()
-    if type(student) is not type(teacher) or mine.keys() != its.keys():
-        return False
-    sizes = [
-        sum(value.numel() for value in state.values()) for state in (mine, its)
-    ]
-    return sizes[0] < sizes[1] and all(
-        bool(torch.isin(value.cpu().float(), its[key].cpu().float()).all())
-        for key, value in mine.items()
-        if value.is_floating_point()
-    )
 
 
 def share_of_zeros(student: nn.Module) -> float:

@@ -19,7 +19,7 @@ from mmrazor.registry import MODELS
 from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import narrow
 from ..utils.imports import LENT, import_object, imported_file
-from .alike import difference, loose_tensors
+from .alike import difference, loose_tensors, unlike_training
 
 Recipe = Dict[str, Any]
 
@@ -56,7 +56,9 @@ def is_wrapped(build_cfg: Recipe) -> bool:
 
 
 def recipe_of(
-    module: nn.Module, other: Optional[Recipe] = None
+    module: nn.Module,
+    other: Optional[Recipe] = None,
+    is_trained: bool = True,
 ) -> Tuple[Optional[Recipe], str]:
     """What a config says to make a network again.
 
@@ -66,6 +68,8 @@ def recipe_of(
         module (nn.Module): As the caller has it.
         other (dict, optional): That of another network, from which this one
             may have been pruned or copied. Defaults to None.
+        is_trained (bool): Whether ``requires_grad`` of its weights matters.
+            Defaults to True.
 
     Returns:
         tuple[dict | None, str]: None, and why, if nothing was found.
@@ -74,7 +78,7 @@ def recipe_of(
     left, why = [_MOST_BUILT], _OTHER
     try:
         for recipe in _guesses(module, other):
-            found = _tried(module, recipe, left, wider)
+            found = _tried(module, recipe, left, wider, is_trained)
             if not found:
                 return recipe, ''
             why = found if found != _OTHER else why
@@ -83,7 +87,7 @@ def recipe_of(
     except Exception as error:  # whatever its class makes of looking at it
         why = f'looking at it raises {type(error).__name__}: {error}'
     for recipe in wider[:_MOST_BUILT]:
-        pruned = _narrowed(module, recipe)
+        pruned = _narrowed(module, recipe, is_trained)
         if pruned is not None:
             return pruned, ''
     return None, why
@@ -128,6 +132,21 @@ def is_wider(whole: nn.Module, module: nn.Module) -> bool:
         and one[2:] == two[2:]
         and all(map(int.__le__, one, two))
         for one, two in pairs
+    )
+
+
+def is_part(student: nn.Module, teacher: nn.Module) -> bool:
+    """Whether each weight of a smaller network is one of another's."""
+    mine, its = student.state_dict(), teacher.state_dict()
+    if type(student) is not type(teacher) or mine.keys() != its.keys():
+        return False
+    sizes = [
+        sum(value.numel() for value in state.values()) for state in (mine, its)
+    ]
+    return sizes[0] < sizes[1] and all(
+        bool(torch.isin(value.cpu().float(), its[key].cpu().float()).all())
+        for key, value in mine.items()
+        if value.is_floating_point()
     )
 
 
@@ -232,7 +251,11 @@ def _functions_of(cls: type) -> List[Any]:
 
 
 def _tried(
-    module: nn.Module, recipe: Recipe, left: List[int], wider: List[Recipe]
+    module: nn.Module,
+    recipe: Recipe,
+    left: List[int],
+    wider: List[Recipe],
+    is_trained: bool,
 ) -> str:
     """What is not alike in a module and one that a recipe makes.
 
@@ -242,6 +265,7 @@ def _tried(
         left (list[int]): How often one that cannot be made without memory may
             still be made with it; is counted down.
         wider (list[dict]): Gets the recipe if it makes one that is.
+        is_trained (bool): As of :func:`recipe_of`.
     """
     # Without memory first, since most guesses are wrong.
     for device in ('meta', 'cpu'):
@@ -253,7 +277,7 @@ def _tried(
                 return _OTHER
             left[0] -= 1
             continue
-        found = _difference(module, like)
+        found = _difference(module, like, is_trained)
         if found:
             if is_wider(like, module):
                 wider.append(recipe)
@@ -261,7 +285,9 @@ def _tried(
     return ''
 
 
-def _narrowed(module: nn.Module, recipe: Recipe) -> Optional[Recipe]:
+def _narrowed(
+    module: nn.Module, recipe: Recipe, is_trained: bool
+) -> Optional[Recipe]:
     """What makes a pruned network of what a recipe makes, if that can be."""
     shapes = {k: [*v.shape] for k, v in module.state_dict().items()}
     try:
@@ -269,7 +295,7 @@ def _narrowed(module: nn.Module, recipe: Recipe) -> Optional[Recipe]:
             like = narrow(_made(recipe), shapes)
     except Exception:  # whatever was pruned
         return None
-    if _difference(module, like):
+    if _difference(module, like, is_trained):
         return None
     below = 'net.' if is_wrapped(recipe) else ''
     return dict(
@@ -349,7 +375,7 @@ def _can_be_written(name: str, value: Any) -> bool:
     )
 
 
-def _difference(module: nn.Module, like: nn.Module) -> str:
+def _difference(module: nn.Module, like: nn.Module, is_trained: bool) -> str:
     """What is not alike in two networks, as the reason to lend one."""
     own, other = module.state_dict(), like.state_dict()
     if own.keys() != other.keys() or any(
@@ -358,6 +384,8 @@ def _difference(module: nn.Module, like: nn.Module) -> str:
         return _OTHER
     try:
         found = difference(module, like)
+        if is_trained and not found:
+            found = unlike_training(module, like)
     except Exception:  # whatever its attributes make of it
         found = 'an attribute'
     return (

@@ -11,7 +11,7 @@ import torch.nn as nn
 from ..datasets import BankFolder
 from ..datasets.image_folder import digest_of_files, list_pictures
 from ..models.utils import bn_layers
-from .pruned import is_part
+from .recipes import is_part
 
 # What students start from that had no weights of their own.
 BLOCKS, RANDOM = 'blocks of its teacher', 'random weights'

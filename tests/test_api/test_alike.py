@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from csd_mmrazor.api.alike import difference, loose_tensors
+from csd_mmrazor.api.alike import difference, loose_tensors, unlike_training
 
 Pair = collections.namedtuple('Pair', 'a b')
 
@@ -100,7 +100,9 @@ def test_parts_and_weights():
     assert difference(plain(), other) == 'the class of drop'
     other = plain()
     other.fc.requires_grad_(False)
-    assert difference(plain(), other) == 'fc._parameters'
+    assert difference(plain(), other) == ''
+    assert unlike_training(plain(), other) == 'requires_grad of fc.weight'
+    assert unlike_training(plain(), plain()) == ''
     one, other = plain(), plain()
     one.more, other.more = nn.Linear(2, 2), nn.Linear(2, 2)
     other.more.weight = other.fc.weight

@@ -101,6 +101,16 @@ def test_networks_that_were_changed(change, code):
     found = get_network(net, 'student')
     assert found.build_cfg['factory'] == f'{LENT}student'
     assert 'cannot be made from the config alone' in found.note
+    if change is freeze:
+        assert 'it (requires_grad of body.0.weight)' in found.note
+
+
+def test_a_teacher_may_be_frozen(code):
+    """It is not trained anyhow; a student of its name would be whole."""
+    net = code.Silent(7)
+    freeze(net)
+    found = get_network(net, 'teacher')
+    assert found.note == '' and found.build_cfg['width'] == 7
 
 
 def test_networks_of_packages_without_their_arguments():

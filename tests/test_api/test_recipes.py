@@ -131,6 +131,11 @@ def test_a_teacher_without_a_name_is_the_culprit(net):
     told = about_lent(dict(teacher=whole, student=found))
     assert 'give teacher="FILE.py:Name"' in told and 'likewise' not in told
     assert 'replace "lent:teacher" and "lent:student" in' in told
+    # What is narrower, but has weights of its own, has a reason of its own.
+    other = net(6)
+    other.fc.register_forward_hook(lambda *_: None)
+    found = get_network(other, 'student', whole=whole)
+    assert 'make the same of it (fc._forward_hooks)' in found.note
 
 
 def test_what_is_made_has_to_compute_the_same(net):
