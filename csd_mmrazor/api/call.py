@@ -29,7 +29,7 @@ from ..export import check_license
 from ..export.onnx import check_onnx
 from ..export.program import check_program
 from ..models.classifiers import TorchClassifier
-from ..models.utils import own_memory
+from ..models.utils import own_memory, unwrapped
 from ..utils import parse_config, work_dir_lock, write_file
 from ..utils.accuracy import AccuracyEstimate
 from ..utils.agreement import estimate_of
@@ -528,10 +528,13 @@ def distill(
     if line:
         tell(line)
     network = pair.networks['student'].module
-    own_memory(network, 'student').load_state_dict(state)
+    if isinstance(student, nn.Module):
+        network = student
+    own_memory(network, 'student')
+    unwrapped(network).load_state_dict(state)
     network.eval()
     # Which the next call with this network has.
-    record['trained'] = digest_of_weights(network)
+    record['trained'] = digest_of_weights(unwrapped(network))
     write_record(folder, record)
     if not (folder / 'student' / 'student.pth').is_file():
         tell(

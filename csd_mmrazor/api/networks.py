@@ -30,6 +30,7 @@ from ..models.utils import (
     logits_of,
     normalised_outputs,
     own_memory,
+    unwrapped,
 )
 from ..models.utils.features import as_map
 from ..utils.config_files import read_config
@@ -63,7 +64,8 @@ _PRUNED_LIKEWISE = (
 class Network(NamedTuple):
     """A network, and what a config says to build one like it."""
 
-    module: nn.Module  # as the caller has it, or as it was built
+    # Without wrappers, as the caller has it, or as it was built.
+    module: nn.Module
     build_cfg: Dict[str, Any]
     note: str  # why no config can name it; '' if one can
     # Modules that register its parts, of ``custom_imports`` of its config.
@@ -115,10 +117,9 @@ def get_network(
                 'a network that is made already.'
             )
         _check_fit(given, name)
-        network = _named(given, name, whole)
-        if weights is not None:
-            module = deepcopy(given) if name == 'teacher' else given
-            network = network._replace(module=module)
+        network = _named(_bare(given, name), name, whole)
+        if weights is not None and name == 'teacher':
+            network = network._replace(module=deepcopy(network.module))
     elif isinstance(given, (str, Path)):
         network = _made(str(given), name, num_classes, dict(arguments or {}))
     else:
@@ -381,12 +382,23 @@ def copied(module: nn.Module, name: str) -> nn.Module:
     try:
         copy = deepcopy(module).cpu().float()
     except Exception as error:  # whatever its attributes make of it
-        raise ValueError(
-            f'{name} ({type(module).__name__}) cannot be copied '
-            f'({type(error).__name__}: {error}): give its name, such as '
-            f'{name}="FILE.py:Name", and its weights as {name}_weights.'
-        ) from error
+        raise _uncopyable(module, name, error) from error
     return own_memory(copy, name)
+
+
+def _bare(module: nn.Module, name: str) -> nn.Module:
+    try:
+        return unwrapped(module)
+    except Exception as error:  # likewise
+        raise _uncopyable(module, name, error) from error
+
+
+def _uncopyable(module: nn.Module, name: str, error: Exception) -> ValueError:
+    return ValueError(
+        f'{name} ({type(module).__name__}) cannot be copied '
+        f'({type(error).__name__}: {error}): give its name, such as '
+        f'{name}="FILE.py:Name", and its weights as {name}_weights.'
+    )
 
 
 def _check_fit(module: nn.Module, name: str) -> None:

@@ -17,7 +17,7 @@ from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS
 
 from ..models.classifiers import TorchClassifier, is_pruned
-from ..models.utils import narrow
+from ..models.utils import narrow, unwrapped
 from ..utils.imports import LENT, import_object, imported_file
 from .alike import difference, loose_tensors, unlike_training
 
@@ -182,7 +182,8 @@ def _made(build_cfg: Recipe) -> nn.Module:
     if 'factory' in build_cfg:
         arguments = dict(build_cfg)
         del arguments['type']
-        return import_object(arguments.pop('factory'))(**arguments)
+        made = import_object(arguments.pop('factory'))(**arguments)
+        return unwrapped(made)
     with DefaultScope.overwrite_default_scope('mmrazor'):
         model = MODELS.build(deepcopy(build_cfg))
     return model.net if isinstance(model, TorchClassifier) else model

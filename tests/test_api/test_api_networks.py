@@ -113,6 +113,17 @@ def test_a_teacher_may_be_frozen(code):
     assert found.note == '' and found.build_cfg['width'] == 7
 
 
+@pytest.mark.parametrize('role', ['teacher', 'student'])
+def test_wrappers_are_taken_off(role, code):
+    net = code.Silent(7)
+    body = net.body
+    net.body = nn.DataParallel(body)
+    found = get_network(nn.DataParallel(net), role)
+    assert found.note == '' and found.build_cfg['width'] == 7
+    assert found.module.body[0].weight is body[0].weight
+    assert [*found.module.state_dict()] == [*code.Silent(7).state_dict()]
+
+
 def test_networks_of_packages_without_their_arguments():
     """torchvision's classes, of blocks that none of its functions makes."""
     resnet = torchvision.models.resnet

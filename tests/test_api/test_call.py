@@ -457,8 +457,16 @@ def test_a_stopped_run_continues(finished, teacher, net, call, monkeypatch):
         call(teacher, student)
     assert same(state(student), finished['weights']['student'])
     monkeypatch.undo()
-    run = call(teacher, net(4))
-    assert same(state(run.student), state(finished['run'].student))
+    # Now its body is wrapped, and keeps its own names.
+    student = net(4)
+    student.body = torch.nn.DataParallel(student.body)
+    run = call(torch.nn.DataParallel(teacher), student)
+    assert run.student is student and not student.training
+    expected = {
+        k.replace('body.', 'body.module.'): v
+        for k, v in state(finished['run'].student).items()
+    }
+    assert same(state(student), expected)
     assert run.top1 == finished['run'].top1
 
 

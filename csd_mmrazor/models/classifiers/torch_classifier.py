@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from ...utils.imports import LENT, import_object
-from ..utils import evaluating, logits_of, own_memory
+from ..utils import evaluating, logits_of, own_memory, unwrapped
 
 
 @MODELS.register_module()
@@ -24,8 +24,9 @@ class TorchClassifier(BaseModel):
         dict(type='TorchClassifier',
              factory='timm.create_model', model_name='resnet18')
 
-    The network is the submodule ``net``. State dicts of the network alone,
-    as such packages write them, are loaded as well as those of this module.
+    The network is the submodule ``net``, without ``nn.DataParallel`` and the
+    like. State dicts of the network alone, as such packages write them, are
+    loaded as well as those of this module.
     Of a network that returns more than its logits, such as one with auxiliary
     heads in training, the logits are taken (see :func:`logits_of`), so its
     auxiliary heads are not trained.
@@ -67,7 +68,7 @@ class TorchClassifier(BaseModel):
                 'that makes it before it is scripted or traced, and load its '
                 'state dict.'
             )
-        own_memory(self.net, factory)
+        self.net = own_memory(unwrapped(self.net), factory)
         self._last_layer: Optional[str] = None
         # Gets what that layer sees, where a hook stays on it.
         self._seen: Optional[List[Tensor]] = None

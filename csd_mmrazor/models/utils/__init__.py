@@ -65,6 +65,7 @@ from .teacher_blocks import (
 )
 from .teachers import build_teacher
 from .tokens import layer_tokens, token_layers
+from .unwrapped import unwrapped
 
 __all__ = [
     'about_divided',
@@ -137,5 +138,6 @@ __all__ = [
     'same_classes',
     'set_memory_format',
     'submodule',
+    'unwrapped',
     'with_foreach',
 ]

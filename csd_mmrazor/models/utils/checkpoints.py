@@ -30,9 +30,11 @@ _EMA_NAMES = (
 # What wraps a network: DataParallel, Lightning, MMRazor, this package.
 _WRAPPERS = ('module', 'model', 'net', 'network', 'architecture', 'student')
 _OUTSIDE = re.compile(rf'^(?:(?:{"|".join(_WRAPPERS)})\.)+')
-# What torch.compile, FSDP and activation checkpointing put inside names.
+# What torch.compile, FSDP, activation checkpointing and DataParallel put
+# inside names.
 _INSIDE = re.compile(
-    r'\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.'
+    r'\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module'
+    r'|(?<=\.)module)\.'
 )
 # Counters: of BN layers, and what profilers (thop) leave in a network.
 _COUNTERS = ('num_batches_tracked', 'total_ops', 'total_params')
@@ -371,12 +373,21 @@ def _best_fit(
         for k, v in named.items()
         if not is_lazy(v)  # which gets the shape that the file has
     }
+    # A layer of the network may have such a name.
+    kept = {word for key in own for word in _INSIDE.findall(key)}
+
+    def cut(match: re.Match) -> str:
+        return match[0] if match[1] in kept else ''
+
     found, most = [], (-1, 0)
     for name, weights in _candidates(checkpoint):
-        if not any('_orig_mod.' in key for key in own):
-            weights = {_INSIDE.sub('', k): v for k, v in weights.items()}
+        raw = weights
+        inner = {_INSIDE.sub(cut, k): v for k, v in weights.items()}
+        if len(inner) == len(weights):  # or else two became one
+            weights = inner
         best = ('', -1, '', {})
-        for named_so in _namings(weights) if revise_keys else (weights,):
+        namings = (*_namings(weights), raw) if revise_keys else (weights,)
+        for named_so in namings:
             revised = _revised(named_so, revise_keys, argument)
             for names, added in ((own, ''), (bare, common)):
                 fit = _prefix_of(revised, names, path, argument)

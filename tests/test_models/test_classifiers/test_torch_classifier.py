@@ -73,6 +73,12 @@ def test_keeps_the_weights_that_the_factory_gives(monkeypatch):
     assert torch.equal(model.net.weight, before)
 
 
+def test_wrappers_are_taken_off():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    cfg = dict(type='TorchClassifier', factory='torch.nn.DataParallel')
+    assert build(dict(cfg, module=net)).net is net
+
+
 def test_modes():
     model = classifier().eval()
     inputs = torch.randn(3, 3, 32, 32)

@@ -177,6 +177,9 @@ FORMS = {
     'a wider network beside': lambda w: dict(
         big=build(network(base_channels=8)).state_dict(), small=w
     ),
+    'parts in DataParallel': lambda w: {
+        k.replace('.', '.module.', 1): v for k, v in w.items()
+    },
     'twice': lambda w: dict(best=w, last=dict(w)),
     'any name, and EMA': lambda w: dict(
         weights=w, ema={k: 0 * v for k, v in w.items()}
