@@ -199,7 +199,8 @@ def _labels(
     if others or len(set(labels.values())) < len(labels):
         raise ValueError(
             f'Some of the classes {names[:20]} are numbers and '
-            f'{others[0]!r} is not: number all classes from 0, or none.'
+            f'{others[0]!r} is not: number all classes from 0, or none, and '
+            'move away what is no class.'
             if others
             else f'The classes {names[:20]} have the same number twice.'
         )

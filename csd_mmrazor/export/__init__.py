@@ -34,6 +34,7 @@ from .source import (
     check_parts,
     find_checkpoint,
     find_config,
+    is_export,
     look_up_in,
     read_run_config,
 )
@@ -41,7 +42,6 @@ from .student import (
     ExportedStudent,
     export_student,
     image_shape_of,
-    is_export,
     normalisation_of,
     notes,
     plain_student,

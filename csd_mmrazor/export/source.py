@@ -17,6 +17,7 @@ from ..utils import (
     list_checkpoints,
     own_file,
     parse_config,
+    read_object,
 )
 from ..utils.arguments import NoneType, check_value
 from ..utils.imports import custom_imports
@@ -92,6 +93,12 @@ def _step(path: Path) -> Tuple[int, str]:
     return (int(match[1]) if match else -1, path.name)
 
 
+def is_export(out: Union[str, Path]) -> bool:
+    """Whether ``OUT.pth`` is what an earlier export left."""
+    told = read_object(Path(out).with_suffix('.json')).get('exported_by')
+    return str(told).startswith('csd_mmrazor ')
+
+
 def find_config(checkpoint: Path) -> Path:
     """The config that the runner left beside a checkpoint, the latest.
 
@@ -108,6 +115,12 @@ def find_config(checkpoint: Path) -> Path:
     starts = configs_of_starts(checkpoint.parent)
     if starts:
         return starts[0]
+    if is_export(checkpoint):
+        raise FileNotFoundError(
+            f'{checkpoint} is a student that was exported already: give the '
+            'work dir of its run, or the checkpoint that '
+            f'{checkpoint.stem}.json names, epoch_*.pth or best_*.pth.'
+        )
     what, where = 'no config', f'beside {checkpoint}'
     if not checkpoint.exists():
         where = f'in {checkpoint.parent.absolute()}'

@@ -24,7 +24,7 @@ from mmrazor.registry import MODELS
 
 from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import load_weights
-from ..utils import read_object, write_file, write_safetensors
+from ..utils import write_file, write_safetensors
 from ..utils.arguments import check_image_shape
 from ..utils.imports import custom_imports, file_in_package
 from ..utils.public import public
@@ -396,12 +396,6 @@ def plain_student(
             name: [*value.shape] for name, value in model.state_dict().items()
         }
     return plain, model
-
-
-def is_export(out: PathLike) -> bool:
-    """Whether ``OUT.pth`` is what an earlier export left."""
-    told = read_object(Path(out).with_suffix('.json')).get('exported_by')
-    return str(told).startswith('csd_mmrazor ')
 
 
 def notes(exported: ExportedStudent) -> List[str]:

@@ -39,6 +39,13 @@ def test_which_checkpoint_and_config(tmp_path):
         find_config(tmp_path / 'epoch_2.pth')
 
 
+def test_a_student_that_was_exported_already(tmp_path):
+    (tmp_path / 'out.pth').touch()
+    (tmp_path / 'out.json').write_text('{"exported_by": "csd_mmrazor 0.1"}')
+    with pytest.raises(FileNotFoundError, match='that out.json names, epoch'):
+        find_config(tmp_path / 'out.pth')
+
+
 @pytest.mark.parametrize('beside', [(), ('b.py', 'a.py'), ('a.py', 'b.py')])
 @pytest.mark.parametrize('newest', [0, 1, 2])
 def test_times_of_files_do_not_matter(tmp_path, beside, newest):
