@@ -20,6 +20,9 @@ PYTHONPATH="$PWD":$PYTHONPATH srun --kill-on-bad-exit=1 \
     python -u tools/train.py "$CONFIG" --work-dir="$WORK_DIR" \
     --launcher=slurm --requeue "${@:3}" &
 step=$!
+# What came before there was a step to send it on to.
+[ "$limit" -eq 1 ] && kill -USR1 "$step" 2>/dev/null
+[ "$cancelled" -eq 1 ] && kill -TERM "$step" 2>/dev/null
 wait "$step"
 code=$?
 # A signal ends the first wait, not the step.
@@ -31,8 +34,9 @@ done
 requeue=0
 if [ "$limit" -eq 1 ]; then
     # Asked to stop, or killed by srun since another one had stopped. What is
-    # done, or has failed, is not started again.
-    case $code in 75 | 137 | 143) requeue=1 ;; esac
+    # done, or has failed, is not started again. 138: USR1 itself, before it
+    # was waited for.
+    case $code in 75 | 137 | 138 | 143) requeue=1 ;; esac
 elif [ "$code" -eq 75 ] && [ "$cancelled" -eq 0 ]; then
     # Its processes were signalled themselves, by scancel as well, which has
     # changed the state of the job by then.

@@ -311,6 +311,7 @@ for _ in {{1..6000}}; do [ -e end ] && exit {code}; sleep 0.1; done
         # One that srun killed after the others.
         (137, ['SIGUSR1'], '', True),
         (143, ['SIGUSR1'], '', True),
+        (138, ['SIGUSR1'], '', True),
         # At the limit Slurm sends TERM, too.
         (143, ['SIGUSR1', 'SIGTERM'], 'COMPLETING', True),
         (0, ['SIGUSR1'], 'RUNNING', False),  # it was done meanwhile
@@ -370,6 +371,33 @@ def test_the_job_is_requeued(tmp_path, code, signals, state, requeued):
         'python -u tools/train.py config.py --work-dir=work '
         '--launcher=slurm --requeue --amp'
     )
+
+
+@pytest.mark.parametrize('name', ['USR1', 'TERM'])
+def test_a_signal_as_the_step_begins(tmp_path, name):
+    """Before the script knows what to send it on to."""
+    for file, text in dict(
+        srun=SRUN.format(code=75, traps='USR1 TERM'),
+        scontrol='#!/bin/sh\necho "$@" > requeued\n',
+        early='trap \'[ "$BASH_COMMAND" = "step=\\$!" ] && '
+        'until [ -e begun ]; do sleep 0.02; done && '
+        f"kill -{name} $$ && :' DEBUG\n",
+    ).items():
+        (tmp_path / file).write_text(text)
+        (tmp_path / file).chmod(0o755)
+    job = subprocess.run(
+        [ROOT / 'tools/slurm_requeue.sh', 'config.py', 'work'],
+        cwd=tmp_path,
+        timeout=TIMEOUT,
+        env=dict(
+            os.environ,
+            PATH=f'{tmp_path}:{os.environ["PATH"]}',
+            SLURM_JOB_ID='42',
+            BASH_ENV=str(tmp_path / 'early'),
+        ),
+    )
+    assert (tmp_path / 'requeued').exists() == (name == 'USR1')
+    assert job.returncode == (0 if name == 'USR1' else 75)
 
 
 def test_a_job_does_not_start_from_one_file_each_time(
