@@ -40,6 +40,7 @@ from ..utils.short_repr import short_repr
 from .argument_names import naming_arguments
 from .became_worse import became_worse
 from .config import make_config, method_of, without_numpy
+from .distill_runner import DistillRunner
 from .inputs import normalisation
 from .isolation import isolated
 from .options import (
@@ -57,7 +58,6 @@ from .plan import (
     told_of_few_steps,
     trial_seconds,
 )
-from .quiet_runner import DistillRunner
 from .record import (
     CONFIG,
     check_config,

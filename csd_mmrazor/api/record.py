@@ -13,11 +13,11 @@ from ..utils import check_integer, parse_config, write_file
 from ..utils.arguments import NoneType, check_value
 from ..utils.control import has_commands
 from ..utils.files import parse_json
+from .distill_runner import DistillRunner
 from .inputs import Inputs
 from .networks import Network, about_lent
 from .pair import Pair
 from .plan import plan_of
-from .quiet_runner import DistillRunner
 from .schedule import parse_budget
 from .start import digest_of_layers, digest_of_weights
 

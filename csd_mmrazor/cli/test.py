@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import DATASETS
 
-from ..api.quiet_runner import QuietRunner
+from ..engine.quiet_runner import QuietRunner
 from ..export import (
     find_checkpoint,
     find_config,

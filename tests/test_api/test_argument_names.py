@@ -14,7 +14,7 @@ from csd_mmrazor.api.argument_names import (
     of_arguments,
 )
 from csd_mmrazor.api.config import METHODS
-from csd_mmrazor.api.quiet_runner import DistillRunner
+from csd_mmrazor.api.distill_runner import DistillRunner
 from csd_mmrazor.api.schedule import Schedule
 from csd_mmrazor.report.advice import advise
 

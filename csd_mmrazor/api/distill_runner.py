@@ -6,30 +6,9 @@ from typing import Any, Callable, List
 
 import mmengine.logging
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 
+from ..engine.quiet_runner import QuietRunner
 from .argument_names import of_arguments
-
-# How messages begin that are for the log file alone: they come once, are
-# long, and are about MMEngine.
-_FOR_THE_FILE = (
-    'System environment:',
-    'Config:',
-    'Hooks will be executed',
-    'Distributed training is not used',
-    'Loads checkpoint by',
-    'Auto resumed from the latest checkpoint None',
-    'No checkpoint yet in',
-    'Exp name:',
-    '"FileClient" will be deprecated',
-    '"HardDiskBackend" is the alias of',
-    # A sentence for people follows it.
-    'Agreement of epoch',
-    # Of passes alone; the plan is of whole steps, and fits the budget.
-    'Estimate:',
-    'To make it fit:',
-)
-
 
 # Where the code is whose warnings are told, and of what passes them on.
 _OURS = str(Path(__file__).parents[1])
@@ -73,23 +52,6 @@ def _caller() -> str:
     return frame.f_code.co_filename
 
 
-class QuietRunner(Runner):
-    """A runner that shows the course of a run, and logs all to its file."""
-
-    @property
-    def log_file(self) -> str:
-        """Where all is that is not shown."""
-        return f'{self.log_dir}/{self.timestamp}.log'
-
-    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """As the runner does, with less on the console."""
-        logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(_is_shown)
-        return logger
-
-
 class DistillRunner(QuietRunner):
     """The runner of ``distill()``, which collects what is warned of."""
 
@@ -113,7 +75,3 @@ def _translated(record: logging.LogRecord) -> bool:
     if record.levelno >= logging.WARNING:
         record.msg, record.args = of_arguments(record.getMessage()), ()
     return True
-
-
-def _is_shown(record: logging.LogRecord) -> bool:
-    return not record.getMessage().lstrip('\n-').startswith(_FOR_THE_FILE)
