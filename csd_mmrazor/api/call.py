@@ -532,7 +532,9 @@ def distill(
         network = student
     own_memory(network, 'student')
     unwrapped(network).load_state_dict(state)
-    network.eval()
+    # The modules of torch.export forbid eval().
+    for part in network.modules():
+        part.training = False
     # Which the next call with this network has.
     record['trained'] = digest_of_weights(unwrapped(network))
     write_record(folder, record)

@@ -26,6 +26,7 @@ from ..models.utils import (
     check_passes_gradients,
     check_repeats,
     evaluating,
+    functional_bn,
     load_weights,
     logits_of,
     normalised_outputs,
@@ -81,6 +82,7 @@ class Traced(NamedTuple):
     channels: int  # of that map
     pooled: Optional[str]  # ... the pooled feature; None: the last linear's
     has_bn: bool
+    has_functional_bn: bool  # batch norms that are no layers
     outputs: str = ''  # what it returns in place of logits
 
 
@@ -110,6 +112,8 @@ def get_network(
             is made.
         ValueError: If there is nothing of that name, or it makes none.
     """
+    if isinstance(given, torch.export.ExportedProgram):
+        given = given.module()
     if isinstance(given, nn.Module):
         if arguments:
             raise TypeError(
@@ -488,6 +492,19 @@ def _about_channels(
     )
 
 
+def _about_batch_size(module: nn.Module, error: Exception) -> str:
+    """What to do where an exported graph takes batches of one size only."""
+    graphs = torch.fx.GraphModule
+    if 'size()[0]' not in str(error) or not any(
+        isinstance(part, graphs) for part in module.modules()
+    ):
+        return ''
+    return (
+        '. It takes one batch size only: export it with dynamic_shapes='
+        '({0: torch.export.Dim("batch", min=2)},).'
+    )
+
+
 def trace(
     build_cfg: Dict[str, Any],
     module: nn.Module,
@@ -527,11 +544,12 @@ def trace(
         # No leaf, since those may not be changed, which is told below.
         inputs = inputs.detach().requires_grad_() * 1
         version = inputs._version
+        norms = stack.enter_context(functional_bn(module))
         with evaluating(module), torch.enable_grad():
             try:
                 output = module(inputs)
             except Exception as error:
-                about = _about_channels(
+                about = _about_batch_size(module, error) or _about_channels(
                     *(module, below, inputs.shape[1], name, error)
                 )
                 raise ValueError(
@@ -539,6 +557,13 @@ def trace(
                     f'{tuple(inputs.shape[1:])}: {type(error).__name__}: '
                     f'{error}{about}'
                 ) from error
+    if any(norms):
+        raise ValueError(
+            f'{name} ({type(module).__name__}) normalises by the batch in '
+            'eval mode, too, and changes its running statistics: call eval() '
+            'before torch.export, and write training=self.training in '
+            'F.batch_norm().'
+        )
     try:
         logits = logits_of(output)
     except TypeError as error:
@@ -589,7 +614,8 @@ def trace(
         None if feature is None else f'{below}{feature}',
         channels,
         None if pooled is None else f'{below}{pooled}'.rstrip('.'),
-        bool(list(bn_layers(module))),
+        any(names[layer] in ran for layer in bn_layers(module)),
+        bool(norms),
         outputs,
     )
 

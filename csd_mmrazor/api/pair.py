@@ -216,7 +216,16 @@ def about(pair: Pair, inputs: Inputs, val: Any) -> List[str]:
         lines.append(f'  {about_lent(pair.networks)}')
     shape = 'x'.join(map(str, inputs.image_shape))
     lines.append(f'inputs: {shape}, {inputs.note}')
-    if not pair.traced['teacher'].has_bn:
+    traced = pair.traced['teacher']
+    if traced.has_functional_bn:
+        lines.append(
+            'WARNING: the teacher normalises by running statistics that are '
+            'in no BN layer (F.batch_norm, or an InstanceNorm that tracks '
+            'them), to which images cannot be held. With BN layers in their '
+            'place, such as nn.BatchNorm2d, they would be more like its '
+            'training data'
+        )
+    elif not traced.has_bn:
         lines.append(
             'WARNING: the teacher has no BN layers, whose statistics tell of '
             'its training data; in place of these, images are held to what '

@@ -351,6 +351,28 @@ def test_what_a_pass_refuses(forward, message):
         trace(dict(factory='x'), net, torch.randn(2, 3, 8, 8), 'teacher')
 
 
+@pytest.mark.filterwarnings('ignore')
+def test_exported_graphs():
+    """With BN layers; in eval mode, for any number of images."""
+    images = torch.randn(4, 3, 8, 8)
+    net = small(nn.BatchNorm2d(8), nn.Conv2d(8, 5, 6), nn.Flatten()).eval()
+    sizes = ({0: torch.export.Dim('batch', min=2)},)
+    program = torch.export.export(net, (images,), dynamic_shapes=sizes)
+    for given in program, program.module():
+        found = get_network(given, 'teacher').module
+        traced = trace(dict(factory='x'), found, images[:3], 'teacher')
+        assert traced.has_bn and not traced.has_functional_bn
+    graph = program.module()
+    traced = trace(dict(factory='x'), graph, images, 'teacher')
+    assert traced.has_functional_bn and not traced.has_bn
+    graph = torch.export.export(net, (images,)).module()
+    with pytest.raises(ValueError, match='one batch size only: .*dynamic_sh'):
+        trace(dict(factory='x'), graph, images[:3], 'teacher')
+    graph = torch.export.export(net.train(), (images,)).module()
+    with pytest.raises(ValueError, match='by the batch .* before torch.exp'):
+        trace(dict(factory='x'), graph, images, 'teacher')
+
+
 def test_a_teacher_whose_layers_pass_no_gradient_to_images():
     net = Odd(lambda s, x: s.net(x.detach()))
     images = torch.randn(2, 3, 8, 8)

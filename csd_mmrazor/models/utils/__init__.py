@@ -23,6 +23,7 @@ from .features import (
     submodule,
 )
 from .foreach import with_foreach
+from .functional_bn import functional_bn
 from .healthy import check_statistics, check_weights
 from .integers import without_integers
 from .kept_norm import keep_norm
@@ -84,6 +85,7 @@ __all__ = [
     'bring_to_host',
     'build_teacher',
     'fast_frozen_bn',
+    'functional_bn',
     'as_in_training',
     'as_map',
     'attached',

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Iterable
+from typing import Dict, Iterable
 
 _UTILS = 'torch.nn.utils'
 # Ends of the names of parts, and what puts these together.
@@ -18,27 +18,34 @@ def about_divided(names: Iterable[str]) -> str:
         names (iterable[str]): Of the state dict that they are in.
 
     Returns:
-        str: Which is the first and how it is put together; empty if none is.
+        str: The first of each kind, and how it is put together; empty if
+        none is.
     """
     known = set(names)
+    found: Dict[str, str] = {}
     for name in sorted(known):
         layer, is_so, rest = name.rpartition(_PARAMETRIZED)
         if is_so:
-            key = rest.partition('.')[0]
             how = f'{_UTILS}.parametrize.remove_parametrizations'
             how = f'{how}(LAYER, "{{0}}")'
-            return _told(f'{layer}{key}', how)
+            found.setdefault(how, f'{layer}{rest.partition(".")[0]}')
         for ends, how in _PARTS.items():
             whole = name.removesuffix(ends[0])
             if whole != name and f'{whole}{ends[1]}' in known:
-                return _told(whole, how)
-    return ''
+                found.setdefault(how, whole)
+    if not found:
+        return ''
+    several = f'{" and ".join(found.values())} are'
+    return (
+        f'{several if len(found) > 1 else [*found.values()][0] + " is"} held '
+        'in parts: put such weights together first, by '
+        + ', and by '.join(_told(how, name) for how, name in found.items())
+    )
 
 
-def _told(name: str, how: str) -> str:
+def _told(how: str, name: str) -> str:
     layer, _, key = name.rpartition('.')
     return (
-        f'{name} is held in parts: put such weights together first, by '
         f'{how.format(key)}, for {layer or "the network"} and each layer '
         'like it'
     )

@@ -53,3 +53,14 @@ def test_how_they_are_put_together(divide, how, tmp_path):
     else:
         with pytest.raises(ValueError, match='copied: 2.weight is held in'):
             copied(divided, 'student')
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_the_first_of_each_kind():
+    divided = net()
+    nn.utils.spectral_norm(divided[2])
+    nn.utils.weight_norm(divided[0])
+    told = about_divided(divided.state_dict())
+    assert told.startswith('0.weight and 2.weight are held in parts')
+    assert 'remove_weight_norm(LAYER, "weight"), for 0 and' in told
+    assert 'remove_spectral_norm(LAYER, "weight"), for 2 and' in told

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from csd_mmrazor.models.utils import unwrapped
+from csd_mmrazor.models.utils import bn_layers, unwrapped
 
 
 def parallel(module):
@@ -46,3 +46,40 @@ def test_wrappers_at_any_depth():
     assert all(
         one is two for one, two in zip(whole.parameters(), bare.parameters())
     )
+
+
+@pytest.mark.parametrize('decomposed', [False, True])
+@pytest.mark.filterwarnings('ignore')
+def test_exported_graphs_get_bn_layers(decomposed):
+    """Which compute the same, with the same weights by the same names."""
+    plain = nn.Sequential(net(), nn.Flatten(), nn.BatchNorm1d(16))
+    plain(torch.randn(8, 3, 2, 2))
+    sizes = ({0: torch.export.Dim('batch', min=2)},)
+    images = torch.randn(5, 3, 2, 2)
+    program = torch.export.export(
+        plain.eval(), (images,), dynamic_shapes=sizes
+    )
+    if decomposed:
+        program = program.run_decompositions()
+    graph = program.module()
+    whole = nn.Sequential(graph, nn.Identity())
+    for given in graph, whole:
+        found = unwrapped(given)
+        assert [type(each) for each in bn_layers(found)] == [
+            nn.BatchNorm2d,
+            nn.BatchNorm1d,
+        ]
+        kinds = {type(part) for part in given.modules()}
+        assert not kinds & {nn.BatchNorm2d, nn.BatchNorm1d}
+        torch.testing.assert_close(found(images), plain(images))
+        assert [*found.state_dict()] == [*given.state_dict()]
+        for one, two in zip(found.parameters(), given.parameters()):
+            assert one is two
+        for one, two in zip(found.buffers(), given.buffers()):
+            assert one is two
+        found.train()
+        assert all(layer.training for layer in bn_layers(found))
+    # What normalises by the batch is no BN layer in eval mode.
+    program = torch.export.export(plain.train(), (images,))
+    graph = program.module()
+    assert unwrapped(graph) is graph
