@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
@@ -203,16 +204,28 @@ def suspects(
         if top1 > max(least, own_top1 + _BETTER):
             better.append((top1, f'{name}, {top1:.1f} %'))
     helpful = [text for _, text in sorted(better, reverse=True)]
-    # Whether each class has an answer of its own, if a wrong one.
-    best = 100 * found.confusion.max(1).values.sum() / max(found.images, 1)
-    own = len(set(found.confusion.argmax(1).tolist()))
-    if best > max(50, found.top1 + _BETTER) and own > 0.7 * classes:
-        helpful.append(
-            'the class order (of most classes the teacher gives the same '
-            f'other answer, for {best:.0f} % of the images): name the '
-            'folders in its order by classes=[...]'
-        )
-    return helpful
+    order = doubt_of_order(found)
+    return [*helpful, order] if order else helpful
+
+
+def doubt_of_order(found: Answers) -> str:
+    """What there is to say of the order of the classes.
+
+    Args:
+        found (Answers): Of the teacher to the validation images.
+
+    Returns:
+        str: A suspect if most answers would be right in another order, in
+        which each class has an answer of its own; else empty.
+    """
+    places = linear_sum_assignment(found.confusion.numpy(), maximize=True)
+    best = 100 * int(found.confusion[places].sum()) / max(found.images, 1)
+    if best <= max(50, found.top1 + _BETTER):
+        return ''
+    return (
+        f'the class order (by another one {best:.0f} % would be right): name '
+        "the folders in the teacher's by classes=[...]"
+    )
 
 
 def _normalised(
@@ -335,6 +348,12 @@ def run_trial(
         describe(
             f'teacher: {teacher.top1:.2f} % of {teacher.images} images of val'
         )
+        shown = int((teacher.confusion.sum(1) > 0).sum())
+        if shown < classes:
+            describe(
+                f'WARNING: val has images of {shown} of the {classes} classes '
+                'alone, so accuracies are of these'
+            )
         helpful: List[str] = []
         if classes > 1 and (
             teacher.top1 < _LOW or is_chance(teacher.top1, classes)

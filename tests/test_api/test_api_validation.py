@@ -14,7 +14,13 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from csd_mmrazor.api.inputs import normalisation
-from csd_mmrazor.api.trial import Answers, answers, doubts_of, suspects
+from csd_mmrazor.api.trial import (
+    Answers,
+    answers,
+    doubt_of_order,
+    doubts_of,
+    suspects,
+)
 from csd_mmrazor.datasets import FolderImages, LentImages
 from csd_mmrazor.models import BankDataPreprocessor
 from csd_mmrazor.utils.imports import lend
@@ -307,6 +313,23 @@ def answers_of(right, classes=10, images=1000):
     confusion += images * (100 - right) // 100 // classes // (classes - 1)
     confusion.fill_diagonal_(images * right // 100 // classes)
     return Answers(confusion)
+
+
+@pytest.mark.parametrize(
+    'answered, said',
+    [
+        ([1, 2, 3, 0], 'the class order .by another one 80 % would be right'),
+        ([0, 1, 2, 3], '$'),
+        # Several are taken for one, which no order mends.
+        ([0, 3, 3, 3], '$'),
+        ([0, 9, 2, 3, 9, 5, 6, 7, 8, 9], '$'),
+    ],
+)
+def test_doubt_of_order(answered, said):
+    confusion = torch.full([len(answered)] * 2, 5)
+    for label, answer in enumerate(answered):
+        confusion[label, answer] = 60
+    assert re.match(said, doubt_of_order(Answers(confusion)))
 
 
 @pytest.mark.parametrize(
