@@ -4,6 +4,8 @@ import locale
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from typing import Any
 
 import torch.distributed
 
@@ -26,7 +28,39 @@ def speak_utf8() -> None:
         arguments = [*flags, '-X', 'utf8', *program, *sys.argv[1:]]
         os.execv(sys.executable, [sys.executable, *arguments])
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors='backslashreplace')
+        # By lines, for a pipe, too: the last ones are not left to the end.
+        stream.reconfigure(errors='backslashreplace', line_buffering=True)
+    sys.stdout = _Lasting(sys.stdout)
+
+
+class _Lasting:
+    """An output whose reader may stop, as ``head`` does: the work goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write what is read, and drop what is not."""
+        with suppress(BrokenPipeError):
+            return self._stream.write(text)
+        self._drop()
+        return len(text)
+
+    def flush(self) -> None:
+        """As of files."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Lead the rest, which is flushed once more at the end, nowhere."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
 
 
 def leave_together() -> None:
