@@ -54,6 +54,8 @@ def with_bn_layers(
         setattr(found.get_submodule(parent), last, layer)
         with found.graph.inserting_before(node):
             called = found.graph.call_module(name, (node.args[0],))
+        # Of the same shape, which the next one asks for.
+        called.meta['val'] = node.args[0].meta['val']
         replaced = [node]
         if node.target is _DECOMPOSED:
             replaced = [*node.users]
@@ -68,9 +70,14 @@ def with_bn_layers(
 
 def _holder(node: torch.fx.Node) -> str:
     """The name of the module that holds all weights of a call, or ''."""
-    names = [str(getattr(arg, 'target', None)) for arg in node.args[1:5]]
-    stem = names[0].rpartition('.')[0]
-    return stem if names == [f'{stem}.{part}' for part in _PARTS] else ''
+    given = dict(zip(_PARTS, node.args[1:5]))
+    stem = str(getattr(given['running_mean'], 'target', '')).rpartition('.')[0]
+    fits = all(
+        getattr(arg, 'target', None) == f'{stem}.{part}'
+        for part, arg in given.items()
+        if arg is not None or part.startswith('running')
+    )
+    return stem if fits else ''
 
 
 def _layer_of(
@@ -96,10 +103,9 @@ def _layer_of(
         return holder  # which is called more than once
     if type(holder) is not nn.Module:
         return None
-    layer = kind(len(holder.running_mean), eps, momentum)
-    for part, value in [*holder._parameters.items(), *holder._buffers.items()]:
-        setattr(layer, part, value)
-    if 'num_batches_tracked' not in holder._buffers:
-        layer.num_batches_tracked = None
+    # An average over all batches has None, which is exported as 0.
+    layer = kind(len(holder.running_mean), eps, momentum or None)
+    for part in _PARTS + ('num_batches_tracked',):
+        setattr(layer, part, getattr(holder, part, None))
     # As it was exported.
     return layer.eval()

@@ -52,7 +52,12 @@ def test_wrappers_at_any_depth():
 @pytest.mark.filterwarnings('ignore')
 def test_exported_graphs_get_bn_layers(decomposed):
     """Which compute the same, with the same weights by the same names."""
-    plain = nn.Sequential(net(), nn.Flatten(), nn.BatchNorm1d(16))
+    plain = nn.Sequential(
+        net(),
+        nn.Flatten(),
+        nn.BatchNorm1d(16, affine=False, eps=0.1),
+        nn.BatchNorm1d(16, momentum=None),
+    )
     plain(torch.randn(8, 3, 2, 2))
     sizes = ({0: torch.export.Dim('batch', min=2)},)
     images = torch.randn(5, 3, 2, 2)
@@ -68,7 +73,9 @@ def test_exported_graphs_get_bn_layers(decomposed):
         assert [type(each) for each in bn_layers(found)] == [
             nn.BatchNorm2d,
             nn.BatchNorm1d,
+            nn.BatchNorm1d,
         ]
+        assert bn_layers(found)[-1].momentum is None
         kinds = {type(part) for part in given.modules()}
         assert not kinds & {nn.BatchNorm2d, nn.BatchNorm1d}
         torch.testing.assert_close(found(images), plain(images))
