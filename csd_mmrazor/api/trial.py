@@ -12,7 +12,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
@@ -218,6 +217,9 @@ def doubt_of_order(found: Answers) -> str:
         str: A suspect if most answers would be right in another order, in
         which each class has an answer of its own; else empty.
     """
+    # Few need it, and its import takes long.
+    from scipy.optimize import linear_sum_assignment
+
     places = linear_sum_assignment(found.confusion.numpy(), maximize=True)
     best = 100 * int(found.confusion[places].sum()) / max(found.images, 1)
     if best <= max(50, found.top1 + _BETTER):
