@@ -277,6 +277,17 @@ def test_a_teacher_that_would_be_better(teacher, net, call):
     assert re.search(r'of these images fit better: mean=\[.*\]\), 100', told)
 
 
+def test_val_without_images_of_some_classes(
+    images, teacher, net, call, capsys
+):
+    pixels, labels = images
+    shown = [index for index, label in enumerate(labels) if label != 1]
+    val = Subset(Pairs(images, KINDS['bytes']), shown)
+    call(teacher, net(4), val=val, plan_only=True)
+    said = 'WARNING: val has images of 2 of the 3 classes alone'
+    assert capsys.readouterr().out.count(said) == 1
+
+
 @pytest.mark.parametrize('val', [True, False])
 def test_forgotten_weights(val, net, call, home, tmp_path, capsys):
     """With accuracy at chance nothing is begun; else the end repeats it."""
