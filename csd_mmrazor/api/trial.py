@@ -3,6 +3,7 @@
 
 import resource
 import time
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmrazor.registry import MODELS
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
@@ -20,14 +22,20 @@ from ..engine import SynthesisHook, TeacherBlocksHook
 from ..engine.agreement_images import bank_images
 from ..engine.hooks.refit_hook import fit_student, places_of
 from ..engine.synthesis import report_round
+from ..models.synthesizers.networks import Networks
 from ..models.utils import evaluating, load_weights, logits_of
 from ..report.advice import is_chance
 from .never_trained import signs_of_random_weights
 from .schedule import Schedule, Timings
 from .trained_student import IMAGES, RATES, start_agreement
 
-# Steps of the rounds that are timed; longer rounds take as much longer.
-_ITERS = 10
+# Steps of the rounds that are timed, and of those that take long; longer
+# rounds take as much longer.
+_ITERS, _FEW_ITERS = 10, 3
+# Steps of synthesis before these.
+_UNTIMED = 4
+# Images of a step by which it is told how long a trial takes at least.
+_GLANCE = 4
 # Images that are validated again, to see how long that takes.
 _FEW = 512
 # Those that each suspect is tried on, and by how much it has to be better.
@@ -41,8 +49,12 @@ NEVER_TRAINED = 'seems never to have been trained'
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Images by which blocks are chosen here.
 _LOOKED_AT = 16
+# Seconds of a step with a few images that is brief.
+_BRIEF = 0.5
 # Seconds of the first steps after which it is told how long the rest takes.
 _LONG = 5
+# Seconds of the first steps after which few more are timed.
+_SLOW = 10
 
 
 @dataclass(frozen=True)
@@ -274,7 +286,7 @@ def doubts_of(found: Answers, new: str, helpful: Sequence[str]) -> str:
         return (
             f'WARNING: the teacher is at chance ({chance:.1f} %). Suspects: '
             'mean and std; the order of channels or light and dark; the '
-            'class order; the weights.'
+            'class order; the size of images; the weights.'
         )
     if listed:
         return (
@@ -339,6 +351,9 @@ def run_trial(
         loader = runner.val_dataloader
         classes = cfg['model']['data_preprocessor']['num_classes']
         images = len(loader.dataset)
+        about = getattr(loader.dataset, 'about', '')
+        if about:
+            describe(f'  {about}')
         if seconds and images > 2 * _FEW:
             start = time.perf_counter()
             found = answers(
@@ -378,16 +393,23 @@ def run_trial(
         )
         val_seconds = _since(start) * teacher.images / few
         runner._val_loop = runner._val_evaluator = None
+    least = least_seconds(algorithm, schedule, cfg)
+    check_time('the trial that plans the run', least)
+    if least > _LONG:
+        describe(f'  the trial takes {least:.0f} s or more')
     start = time.perf_counter()
     runner.train()
     spent = _since(start)
+    iters = _ITERS if spent < _SLOW else _FEW_ITERS
     if spent > _LONG:
-        # Two steps of each kind before, _ITERS of two kinds and a few to come.
-        left = max(spent * (2 * _ITERS + 4) / 6, seconds)
+        # Two steps of each kind before, these of two kinds and a few to come.
+        left = max(spent * (2 * iters + 4) / 6, seconds)
         describe(
             f'  the first steps took {spent:.0f} s; the timed ones take up to '
             f'about {left:.0f} s more'
         )
+        # The first steps of a process are slower.
+        check_time('the rest of the trial', left / 2)
     (hook,) = (h for h in runner.hooks if isinstance(h, SynthesisHook))
     assert hook.round_runner is not None
     rounds = hook.round_runner
@@ -401,13 +423,15 @@ def run_trial(
             rounds.networks,
             rounds.num_classes,
             seed=len(others),
-            iters=_ITERS,
+            iters=iters,
             with_student=False,
         )
         initial.append(_since(before))
+        # With the student, as many steps take no less.
+        check_time('the rest of the trial', initial[-1])
         before = time.perf_counter()
         # One more than there are.
-        batch = rounds.make('trial', 0, len(others) + 2, _ITERS)
+        batch = rounds.make('trial', 0, len(others) + 2, iters)
         others.append(_since(before))
     agreement, fit_seconds = 0.0, 0.0
     starts_as = deepcopy(student) if places else student
@@ -447,8 +471,8 @@ def run_trial(
     )
     looked_at = sum(each['images'] for each in cfg.get('custom_hooks', ()))
     timings = Timings(
-        init_round=_mean(initial) * schedule.init_iters / _ITERS,
-        round=_mean(others) * schedule.iters / _ITERS,
+        init_round=_mean(initial) * schedule.init_iters / iters,
+        round=_mean(others) * schedule.iters / iters,
         # The first of a few steps finds memory.
         step=_mean(steps[1:]),
         epoch=epoch_seconds,
@@ -468,6 +492,48 @@ def run_trial(
         sum(s.count for s in rounds.bank.opened.shards if s.epoch == IMPORTED),
         doubt if doubt.startswith('WARNING') else '',
     )
+
+
+def least_seconds(
+    algorithm: torch.nn.Module, schedule: Schedule, cfg: Dict[str, Any]
+) -> float:
+    """How long a trial takes at least, by a step with a few images.
+
+    Args:
+        algorithm (nn.Module): Of a runner that has not begun.
+        schedule (Schedule): Of the run.
+        cfg (dict): The config of the run.
+
+    Returns:
+        float: 0 if that step takes no time worth mentioning, or fails: what
+        is wrong, the rehearsal says.
+    """
+    synthesizer = dict(
+        {'_scope_': 'mmrazor'},
+        **cfg['default_hooks']['synthesis']['synthesizer'],
+    )
+    synthesizer.update(
+        batch_size=_GLANCE,
+        num_images=None,
+        compile=False,
+        graph=False,
+    )
+    spent = 0.0
+    with suppress(Exception):
+        few = MODELS.build(synthesizer)
+        networks = Networks.from_algorithm(algorithm)
+        num_classes, _ = few.check(networks, with_student=False)
+        for _ in range(2):  # the first one finds memory
+            start = time.perf_counter()
+            few.synthesize(
+                networks, num_classes, seed=0, iters=1, with_student=False
+            )
+            spent = _since(start)
+            if spent < _BRIEF:
+                return 0.0
+    # An image takes less in a larger batch, but hardly less than half.
+    steps = _UNTIMED + 2 * _FEW_ITERS
+    return spent / 2 * schedule.synthesis_batch / _GLANCE * steps
 
 
 def _small(cfg: Dict[str, Any], schedule: Schedule, work_dir: str) -> Config:

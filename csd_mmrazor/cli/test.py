@@ -186,6 +186,9 @@ def test(args: argparse.Namespace) -> None:
             args.revise_keys,
             '--revise-keys PATTERN=NEW',
         )
+    about = getattr(runner.test_loop.dataloader.dataset, 'about', '')
+    if about and is_main_process():
+        print(about)
     runner.test()
     leave_together()
 

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -22,6 +23,8 @@ from .pictures import (
 _SCALED = 4
 # Inputs lie around the range of images, but not ten times as far.
 _FAR = 10 * 255
+# Pictures whose size is looked at.
+_MEASURED = 16
 # Bytes of images that are kept once they are read.
 _MOST_KEPT = 2**30
 
@@ -49,6 +52,48 @@ def fitted(image: np.ndarray, image_shape: Sequence[int]) -> Tensor:
     return found.expand(channels, -1, -1).contiguous()
 
 
+def about_sizes(
+    whose: str, sizes: Sequence[Tuple[int, ...]], image_shape: Sequence[int]
+) -> str:
+    """What becomes of pictures that :func:`fitted` gets.
+
+    Args:
+        whose (str): Where they are from.
+        sizes (sequence[tuple[int, int]]): Of some of them, (H, W).
+        image_shape (sequence[int]): (C, H, W).
+
+    Returns:
+        str: Empty if they stay as they are.
+
+    Raises:
+        ValueError: If height and width seem to be swapped.
+    """
+    _, height, width = image_shape
+    others = sorted({*sizes} - {(height, width)})
+    if not others:
+        return ''
+    if height != width and {*sizes} == {(width, height)}:
+        raise ValueError(
+            f'The images of {whose} are {width}x{height}, height by width, '
+            f'but image_shape={tuple(image_shape)} is (channels, height, '
+            'width): swap the last two.'
+        )
+    some = ', '.join(f'{h}x{w}' for h, w in others[:3])
+    more = ', ...' if len(others) > 3 else ''
+    is_cut = any(h * width != w * height for h, w in others)
+    return (
+        f'images of {whose} ({some}{more}, height by width) are scaled to '
+        f'{height}x{width}'
+        + (', and what is beyond that is cut off' if is_cut else '')
+    )
+
+
+def _spread(count: int, most: int) -> List[int]:
+    """Places from all over a data set."""
+    places = np.linspace(0, count - 1, min(count, most))
+    return [int(place) for place in places.round()]
+
+
 @DATASETS.register_module()
 class FolderImages(Dataset[Dict[str, Any]]):
     """A folder of pictures with one folder of each class.
@@ -65,10 +110,14 @@ class FolderImages(Dataset[Dict[str, Any]]):
             of the classes. Defaults to None: by number, if all names are
             numbers, or in alphabetical order.
 
+    Attributes:
+        about (str): How its pictures get that size; empty if they have it.
+
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
-        ValueError: If its folders are not the classes, or the networks take
-            neither grey nor RGB.
+        ValueError: If its folders are not the classes, its pictures have
+            height and width swapped, or the networks take neither grey nor
+            RGB.
     """
 
     def __init__(
@@ -98,6 +147,13 @@ class FolderImages(Dataset[Dict[str, Any]]):
             }
             classes = [folders[label] for label in sorted(folders)]
         self.metainfo: Dict[str, Any] = dict(classes=tuple(classes))
+        sizes = []
+        for index in _spread(len(self.images), _MEASURED):
+            # What is wrong with one is told when it is used.
+            with suppress(ValueError, OSError):
+                picture = read_picture(self.images[index][0])
+                sizes.append(picture.shape[:2])
+        self.about = about_sizes(data_root, sizes, self.image_shape)
         size = len(self.images) * int(np.prod(self.image_shape))
         self._kept: Optional[Dict[int, Tensor]] = (
             {} if size <= _MOST_KEPT else None
@@ -135,6 +191,9 @@ class LentImages(Dataset[Dict[str, Any]]):
         std (sequence[float]): Likewise.
         classes (sequence[str], optional): Names of the classes in order.
             Defaults to None, those that the data set has as ``classes``.
+
+    Attributes:
+        about (str): How pictures get that size; empty if they have it.
 
     Raises:
         TypeError: If items are something else.
@@ -174,11 +233,19 @@ class LentImages(Dataset[Dict[str, Any]]):
         if not len(self.items):
             raise ValueError('val has no images.')
         self.normalised = self._look()
+        sizes = []
+        for index in _spread(len(self), _MEASURED):
+            with suppress(Exception):  # whatever items raise
+                image = self._tensor(_pair(self.items[index])[0])
+                if isinstance(image, Image.Image):
+                    sizes.append((image.height, image.width))
+                elif isinstance(image, np.ndarray):
+                    sizes.append(image.shape[:2])
+        self.about = about_sizes('val', sizes, self.image_shape)
 
     def _look(self) -> bool:
         """Whether floats are inputs, and not images in 0..1."""
-        chosen = np.linspace(0, len(self.items) - 1, min(len(self), 64))
-        for index in chosen.round().astype(int).tolist():
+        for index in _spread(len(self), 64):
             image = self._tensor(_pair(self.items[index])[0])
             if not (torch.is_tensor(image) and image.is_floating_point()):
                 return False

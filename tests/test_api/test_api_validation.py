@@ -22,6 +22,7 @@ from csd_mmrazor.api.trial import (
     suspects,
 )
 from csd_mmrazor.datasets import FolderImages, LentImages
+from csd_mmrazor.datasets.folder_images import about_sizes
 from csd_mmrazor.models import BankDataPreprocessor
 from csd_mmrazor.utils.imports import lend
 
@@ -211,6 +212,55 @@ def test_a_stream(wrap):
     with lend(val=wrap(Stream())):
         found = LentImages('val', (1, 12, 12), [0], [255])
         assert [int(f['data_samples'].gt_label) for f in found] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    'sizes, said',
+    [
+        ([(8, 16)], ''),
+        ([], ''),
+        ([(4, 8)], r'\(4x8, height by width\) are scaled to 8x16$'),
+        (
+            [(8, 16), (9, 16), (8, 8), (9, 9), (7, 7)],
+            r'\(7x7, 8x8, 9x9, ..., height by width\) .* is cut off$',
+        ),
+        # Some are swapped, as photographs are.
+        ([(8, 16), (16, 8)], 'cut off$'),
+    ],
+)
+def test_what_becomes_of_other_sizes(sizes, said):
+    found = about_sizes('val', sizes, (3, 8, 16))
+    assert re.search(said, found) and bool(said) == bool(found)
+
+
+@pytest.mark.parametrize('kind', ['folder', 'pictures', 'arrays'])
+def test_height_and_width_swapped(kind, teacher, net, call, tmp_path):
+    """All images of val are as wide as they should be high."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 12, 24), np.uint8)
+    labels = [index % 3 for index in range(20)]
+    if kind == 'folder':
+        val = tmp_path / 'val'
+        for index, label in enumerate(labels):
+            (val / 'abc'[label]).mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(pixels[index])
+            picture.save(val / 'abc'[label] / f'{index}.png')
+    else:
+        form = KINDS['picture' if kind == 'pictures' else 'array']
+        val = Pairs((pixels, labels), form)
+    message = r'val.* 12x24, height by width, but image_shape=\(1, 24, 12\)'
+    with pytest.raises(ValueError, match=message):
+        call(teacher, net(4), val=val, image_shape=(1, 24, 12))
+    assert not [*(tmp_path / 'run').glob('*.py')]
+
+
+def test_images_of_another_size_are_told_of(
+    teacher, net, call, images, capsys
+):
+    pixels = np.pad(images[0], ((0, 0), (0, 0), (3, 3)))
+    val = Pairs((pixels, images[1]), KINDS['picture'])
+    call(teacher, net(4), val=val, plan_only=True)
+    told = capsys.readouterr().out
+    assert 'images of val (12x18, height by width) are scaled to 12x12' in told
 
 
 def test_pictures_of_any_kind_and_size(tmp_path):

@@ -258,6 +258,76 @@ def test_a_budget_too_short_for_val(teacher, net, call, monkeypatch):
     assert seen == [(1,)]
 
 
+@pytest.mark.parametrize('method', ['plain', 'csd', 'deepinversion'])
+def test_the_least_that_a_trial_takes(
+    method, teacher, net, call, monkeypatch, capsys
+):
+    """It is measured before the trial, by a step with a few images."""
+    least, found = trial.least_seconds, []
+
+    def noting(*given):
+        found.append(least(*given))
+        return found[-1]
+
+    monkeypatch.setattr(trial, 'least_seconds', noting)
+    options = dict(method=method, plan_only=True, val=None)
+    monkeypatch.setattr(trial, '_BRIEF', 10**9)
+    call(teacher, net(4), **options)
+    assert found == [0]
+    monkeypatch.setattr(trial, '_BRIEF', 0)
+    monkeypatch.setattr(trial, '_LONG', 0)
+    call(teacher, net(4), **options)
+    assert found[1] > 0
+    assert (
+        f'the trial takes {found[1]:.0f} s or more' in capsys.readouterr().out
+    )
+
+
+# Seconds that are measured, and what has been made when it is known from them
+# that a budget is too little: rounds of the trial itself, behind two steps
+# with a few images or one, and two rounds of a rehearsal.
+TOO_SHORT = dict(
+    trial=([9, 9], [(4, 1)] * 2),
+    steps=([0, 99], [(4, 1), *[(8, 2)] * 2, *[(128, 2)] * 2]),
+    round=([0, 1, 99], [(4, 1), *[(8, 2)] * 2, *[(128, 2)] * 2, (128, 10)]),
+)
+
+
+@pytest.mark.parametrize('known', TOO_SHORT)
+def test_a_budget_too_short_for_the_trial(
+    known, teacher, net, call, monkeypatch
+):
+    """It is refused as soon as that is known."""
+    seconds, expected = TOO_SHORT[known]
+    made, synthesize = [], ImageSynthesizer.synthesize
+    measured = iter(seconds)
+
+    def note(self, *args, **kwargs):
+        made.append((self.batch_size, kwargs['iters']))
+        return synthesize(self, *args, **kwargs)
+
+    monkeypatch.setattr(ImageSynthesizer, 'synthesize', note)
+    monkeypatch.setattr(trial, '_since', lambda start: next(measured))
+    what = 'the trial that plans the run' if known == 'trial' else 'the rest'
+    with pytest.raises(ValueError, match=f'too little: of its 60 s, .*{what}'):
+        call(teacher, net(4), val=None, budget='60s', schedule=None)
+    assert made == expected
+
+
+def test_slow_rounds_are_timed_by_fewer_steps(teacher, net, call, monkeypatch):
+    made, synthesize = [], ImageSynthesizer.synthesize
+
+    def note(self, *args, **kwargs):
+        made.append(kwargs['iters'])
+        return synthesize(self, *args, **kwargs)
+
+    monkeypatch.setattr(ImageSynthesizer, 'synthesize', note)
+    monkeypatch.setattr(trial, '_since', lambda start: 11)
+    plan = call(teacher, net(4), val=None, plan_only=True)
+    assert made[-2:] == [3, 3]
+    assert plan.timings.round == pytest.approx(11 / 3 * plan.schedule.iters)
+
+
 def test_a_plan_of_centuries(teacher, net, call):
     schedule = dict(TINY, iters=10**7, rounds=10**7)
     with pytest.raises(ValueError, match='plan takes more than ten years'):
@@ -374,7 +444,8 @@ def test_a_plan_writes_nothing_on_any_device(
 
     monkeypatch.setattr(ImageSynthesizer, 'synthesize', note)
     # Where they are slow, it is told how long the rest takes.
-    monkeypatch.setattr('csd_mmrazor.api.trial._LONG', 0)
+    monkeypatch.setattr(trial, '_LONG', 0)
+    monkeypatch.setattr(trial, '_SLOW', 10**9)
     beside = tmp_path / '.run_plan'
     beside.mkdir()
     with torch.no_grad():
