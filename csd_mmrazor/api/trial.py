@@ -25,6 +25,7 @@ from ..engine.synthesis import report_round
 from ..models.synthesizers.networks import Networks
 from ..models.utils import evaluating, load_weights, logits_of
 from ..report.advice import is_chance
+from ..utils.busy_cores import BusyCores
 from .never_trained import signs_of_random_weights
 from .schedule import Schedule, Timings
 from .trained_student import IMAGES, RATES, start_agreement
@@ -34,8 +35,9 @@ from .trained_student import IMAGES, RATES, start_agreement
 _ITERS, _FEW_ITERS = 10, 3
 # Steps of synthesis before these.
 _UNTIMED = 4
-# Images of a step by which it is told how long a trial takes at least.
-_GLANCE = 4
+# Images of two steps by which it is told how long a trial takes at least, and
+# how many times as long the latter has to take for that.
+_GLANCES, _BY_IMAGES = (2, 6), 2
 # Images that are validated again, to see how long that takes.
 _FEW = 512
 # Those that each suspect is tried on, and by how much it has to be better.
@@ -50,7 +52,7 @@ _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Images by which blocks are chosen here.
 _LOOKED_AT = 16
 # Seconds of a step with a few images that is brief.
-_BRIEF = 0.5
+_BRIEF = 0.3
 # Seconds of the first steps after which it is told how long the rest takes.
 _LONG = 5
 # Seconds of the first steps after which few more are timed.
@@ -397,9 +399,13 @@ def run_trial(
     check_time('the trial that plans the run', least)
     if least > _LONG:
         describe(f'  the trial takes {least:.0f} s or more')
+    busy = BusyCores()
     start = time.perf_counter()
     runner.train()
     spent = _since(start)
+    advice = '' if torch.cuda.is_available() else busy.advice()
+    if advice:
+        describe(f'  {advice}')
     iters = _ITERS if spent < _SLOW else _FEW_ITERS
     if spent > _LONG:
         # Two steps of each kind before, these of two kinds and a few to come.
@@ -497,7 +503,7 @@ def run_trial(
 def least_seconds(
     algorithm: torch.nn.Module, schedule: Schedule, cfg: Dict[str, Any]
 ) -> float:
-    """How long a trial takes at least, by a step with a few images.
+    """How long a trial takes at least, by steps with a few images.
 
     Args:
         algorithm (nn.Module): Of a runner that has not begun.
@@ -505,35 +511,36 @@ def least_seconds(
         cfg (dict): The config of the run.
 
     Returns:
-        float: 0 if that step takes no time worth mentioning, or fails: what
-        is wrong, the rehearsal says.
+        float: 0 if these take no time worth mentioning, or fail: what is
+        wrong, the rehearsal says.
     """
     synthesizer = dict(
         {'_scope_': 'mmrazor'},
         **cfg['default_hooks']['synthesis']['synthesizer'],
     )
-    synthesizer.update(
-        batch_size=_GLANCE,
-        num_images=None,
-        compile=False,
-        graph=False,
-    )
-    spent = 0.0
+    synthesizer.update(num_images=None, compile=False, graph=False)
+    fewer, more = _GLANCES
+    spent = []
     with suppress(Exception):
-        few = MODELS.build(synthesizer)
         networks = Networks.from_algorithm(algorithm)
-        num_classes, _ = few.check(networks, with_student=False)
-        for _ in range(2):  # the first one finds memory
+        for images in (fewer, fewer, more):  # the first one finds memory
+            few = MODELS.build(dict(synthesizer, batch_size=images))
+            num_classes, _ = few.check(networks, with_student=False)
             start = time.perf_counter()
             few.synthesize(
                 networks, num_classes, seed=0, iters=1, with_student=False
             )
-            spent = _since(start)
-            if spent < _BRIEF:
+            spent.append(_since(start))
+            if spent[-1] < _BRIEF:
                 return 0.0
-    # An image takes less in a larger batch, but hardly less than half.
+    # Where it is calls and waiting for others that take long, more images
+    # hardly take longer.
+    if len(spent) < 3 or spent[2] < _BY_IMAGES * spent[1]:
+        return 0.0
+    image = (spent[2] - spent[1]) / (more - fewer)
+    # It takes less in a larger batch, but hardly less than half.
     steps = _UNTIMED + 2 * _FEW_ITERS
-    return spent / 2 * schedule.synthesis_batch / _GLANCE * steps
+    return image / 2 * schedule.synthesis_batch * steps
 
 
 def _small(cfg: Dict[str, Any], schedule: Schedule, work_dir: str) -> Config:

@@ -258,38 +258,13 @@ def test_a_budget_too_short_for_val(teacher, net, call, monkeypatch):
     assert seen == [(1,)]
 
 
-@pytest.mark.parametrize('method', ['plain', 'csd', 'deepinversion'])
-def test_the_least_that_a_trial_takes(
-    method, teacher, net, call, monkeypatch, capsys
-):
-    """It is measured before the trial, by a step with a few images."""
-    least, found = trial.least_seconds, []
-
-    def noting(*given):
-        found.append(least(*given))
-        return found[-1]
-
-    monkeypatch.setattr(trial, 'least_seconds', noting)
-    options = dict(method=method, plan_only=True, val=None)
-    monkeypatch.setattr(trial, '_BRIEF', 10**9)
-    call(teacher, net(4), **options)
-    assert found == [0]
-    monkeypatch.setattr(trial, '_BRIEF', 0)
-    monkeypatch.setattr(trial, '_LONG', 0)
-    call(teacher, net(4), **options)
-    assert found[1] > 0
-    assert (
-        f'the trial takes {found[1]:.0f} s or more' in capsys.readouterr().out
-    )
-
-
 # Seconds that are measured, and what has been made when it is known from them
-# that a budget is too little: rounds of the trial itself, behind two steps
-# with a few images or one, and two rounds of a rehearsal.
+# that a budget is too little: rounds of the trial itself, behind steps with a
+# few images and two rounds of a rehearsal.
 TOO_SHORT = dict(
-    trial=([9, 9], [(4, 1)] * 2),
-    steps=([0, 99], [(4, 1), *[(8, 2)] * 2, *[(128, 2)] * 2]),
-    round=([0, 1, 99], [(4, 1), *[(8, 2)] * 2, *[(128, 2)] * 2, (128, 10)]),
+    trial=([9, 3, 6], [(2, 1), (2, 1), (6, 1)]),
+    steps=([0, 99], [(2, 1), *[(8, 2)] * 2, *[(128, 2)] * 2]),
+    round=([0, 1, 99], [(2, 1), *[(8, 2)] * 2, *[(128, 2)] * 2, (128, 10)]),
 )
 
 
@@ -312,6 +287,39 @@ def test_a_budget_too_short_for_the_trial(
     with pytest.raises(ValueError, match=f'too little: of its 60 s, .*{what}'):
         call(teacher, net(4), val=None, budget='60s', schedule=None)
     assert made == expected
+
+
+@pytest.mark.parametrize(
+    'method, seconds, expected',
+    [
+        ('plain', [9, 3, 6], (6 - 3) / 4 / 2 * 8 * 10),
+        ('csd', [9, 3, 6], 30),
+        ('deepinversion', [9, 3, 6], 30),
+        # It is no matter of images: of calls, or of other processes.
+        ('plain', [9, 3, 5.9], 0),
+        ('plain', [9, 6, 3], 0),
+        ('plain', [0.2], 0),
+        ('plain', [9, 0.2], 0),
+    ],
+)
+def test_the_least_that_a_trial_takes(
+    method, seconds, expected, teacher, net, call, monkeypatch, capsys
+):
+    """It is measured before the trial, by steps with a few images."""
+    found, measured = [], iter(seconds)
+    least = trial.least_seconds
+
+    def noting(*given):
+        with monkeypatch.context() as patch:
+            patch.setattr(trial, '_since', lambda start: next(measured))
+            found.append(least(*given))
+        return found[0]
+
+    monkeypatch.setattr(trial, 'least_seconds', noting)
+    call(teacher, net(4), method=method, val=None, plan_only=True)
+    assert found == [pytest.approx(expected)] and not [*measured]
+    told = 'the trial takes 30 s or more' in capsys.readouterr().out
+    assert told == bool(expected)
 
 
 def test_slow_rounds_are_timed_by_fewer_steps(teacher, net, call, monkeypatch):

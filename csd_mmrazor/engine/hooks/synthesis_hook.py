@@ -3,6 +3,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
+import torch
 from mmengine.dist import (
     broadcast,
     broadcast_object_list,
@@ -26,6 +27,7 @@ from ...models.synthesizers import Networks, teacher_logits
 from ...models.utils import contiguous, reset_weights
 from ...utils import check_integer, derive_seed, seeded
 from ...utils.arguments import check_value
+from ...utils.busy_cores import BusyCores
 from ...utils.run_clock import RunClock
 from ..estimate import LEVERS, check_buffer, estimate, timed_steps
 from ..rehearsal import rehearse
@@ -212,7 +214,11 @@ class SynthesisHook(Hook):
             )
         seed = _shared_seed(runner)
         if self.rehearsal:
+            busy = BusyCores()
             rehearse(runner)
+            advice = '' if torch.cuda.is_available() else busy.advice()
+            if advice:
+                runner.logger.info(advice)
         if self.plan_for is not None:
             self._say_plan(runner, networks, image_shape, num_classes)
         made_from = origins_of(runner, self, networks, seed)

@@ -1,0 +1,90 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from csd_mmrazor.utils import busy_cores
+from csd_mmrazor.utils.busy_cores import BusyCores, advice_of
+
+# Says so when it has kept a core busy for a second.
+BURN = """
+import time
+while time.process_time() < 1: pass
+print('done', flush=True)
+while True: pass
+"""
+
+
+@pytest.fixture
+def another():
+    """A process that has just kept a core busy."""
+    burning = subprocess.Popen(
+        [sys.executable, '-c', BURN], stdout=subprocess.PIPE
+    )
+    yield burning
+    burning.kill()
+    burning.wait()
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux')
+def test_what_another_process_takes(request):
+    busy, start = BusyCores(), time.monotonic()
+    another = request.getfixturevalue('another')
+    assert another.stdout.readline() == b'done\n'
+    seconds = time.monotonic() - start
+    assert busy.others() * seconds > 0.8  # as much as there is, on average
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux')
+def test_own_work_counts_for_nothing(tmp_path, monkeypatch):
+    """Of 8 s on two cores, this process took 3 and others 4."""
+    stat = tmp_path / 'stat'
+    monkeypatch.setattr(busy_cores, '_STAT', stat)
+    now = dict(clock=10.0, own=5.0)
+    monkeypatch.setattr(time, 'monotonic', lambda: now['clock'])
+    monkeypatch.setattr(time, 'process_time', lambda: now['own'])
+    stat.write_text('cpu  100 0 50 900 7 3 2 1 0 0\ncpu0 1\ncpu1 1\nintr 9\n')
+    busy = BusyCores()
+    now.update(clock=18.0, own=8.0)
+    stat.write_text('cpu  600 50 150 999 8 13 12 31 0 0\ncpu0 1\ncpu1 1\n')
+    assert busy.others() == pytest.approx((7.0 - 3.0) / 8)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
+    assert 'other processes keep 0.5 of 2 cores busy' in busy.advice()
+
+
+@pytest.mark.parametrize(
+    'text', [None, '', 'cpu 1 2\n', 'cpu a b c d e f g h']
+)
+def test_other_systems(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(busy_cores, '_STAT', tmp_path / 'stat')
+    if text is not None:
+        (tmp_path / 'stat').write_text(text)
+    busy = BusyCores()
+    time.sleep(0.01)
+    assert busy.others() == 0 and busy.advice() == ''
+
+
+@pytest.mark.parametrize(
+    'others, cores, threads, fewer',
+    [
+        (0.0, 2, 2, None),
+        (0.2, 2, 2, None),
+        (1.0, 2, 2, 1),
+        (2.0, 2, 2, 1),
+        (1.0, 2, 1, None),
+        (1.0, 4, 2, None),
+        (20.0, 64, 32, None),
+        (40.0, 64, 32, 24),
+        (0.4, 2, 2, 1),
+        (1.0, 0, 2, None),
+    ],
+)
+def test_advice(others, cores, threads, fewer):
+    found = advice_of(others, cores, threads)
+    assert found.endswith(f'OMP_NUM_THREADS={fewer} it may be faster') == bool(
+        fewer
+    )
+    assert bool(found) == bool(fewer)
