@@ -12,8 +12,8 @@ from ..engine.agreement_images import bank_images, compare
 from ..engine.hooks.refit_hook import FITTED
 from ..models.synthesizers import Networks
 from ..models.utils import load_weights
+from .doubts import answers
 from .trained_student import IMAGES
-from .trial import answers
 
 # When a student that starts trained was as good as it then was.
 _CAME, _FITTED = 'it came', 'right after it was fitted to the teacher'

@@ -39,7 +39,8 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    threads = torch.get_num_threads()
+    threads, opencv = torch.get_num_threads(), sys.modules.get('cv2')
+    cv_threads = opencv.getNumThreads() if opencv else 0
     environment, path, folder = dict(os.environ), list(sys.path), os.getcwd()
     method = multiprocessing.get_start_method(allow_none=True)
     filters, device_before = list(warnings.filters), device_utils.DEVICE
@@ -63,6 +64,8 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
             torch.autocast(device, enabled=False),
         ):
             torch.set_default_dtype(torch.float32)
+            # MMEngine sets one, and warns if there was another.
+            multiprocessing.set_start_method(None, force=True)
             device_utils.DEVICE = device
             yield
     finally:
@@ -80,6 +83,8 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
         )
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+        if opencv and opencv.getNumThreads() != cv_threads:
+            opencv.setNumThreads(cv_threads)
         os.environ.clear()
         os.environ.update(environment)
         sys.path[:] = path

@@ -6,16 +6,13 @@ import time
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmrazor.registry import MODELS
-from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
 from ..datasets.bank_folder import IMPORTED
 from ..engine import SynthesisHook, TeacherBlocksHook
@@ -23,9 +20,9 @@ from ..engine.agreement_images import bank_images
 from ..engine.hooks.refit_hook import fit_student, places_of
 from ..engine.synthesis import report_round
 from ..models.synthesizers.networks import Networks
-from ..models.utils import evaluating, load_weights, logits_of
-from ..report.advice import is_chance
+from ..models.utils import load_weights
 from ..utils.busy_cores import BusyCores
+from .doubts import Answers, answers, doubts_of, how_many, suspects
 from .never_trained import signs_of_random_weights
 from .schedule import Schedule, Timings
 from .trained_student import IMAGES, RATES, start_agreement
@@ -40,15 +37,8 @@ _UNTIMED = 4
 _GLANCES, _BY_IMAGES = (2, 6), 2
 # Images that are validated again, to see how long that takes.
 _FEW = 512
-# Those that each suspect is tried on, and by how much it has to be better.
-_TRIED, _BETTER = 300, 10
-# Accuracies in % below which suspects are tried, and below which it is told
-# that none of them helped.
-_LOW, _LITTLE = 75, 50
 # What is told of a teacher with random weights.
 NEVER_TRAINED = 'seems never to have been trained'
-# Of the training images of ImageNet, in 0..1.
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Images by which blocks are chosen here.
 _LOOKED_AT = 16
 # Seconds of a step with a few images that is brief.
@@ -74,234 +64,6 @@ class Trial:
     start_top1: Optional[float] = None
     imported: int = 0  # images to start with
     doubt: str = ''  # of the teacher, a warning
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a network says of images."""
-
-    confusion: Tensor  # (K, K), counts: row is the label, column the answer
-
-    @property
-    def top1(self) -> float:
-        """Accuracy in %."""
-        total = int(self.confusion.sum())
-        return 100 * int(self.confusion.diag().sum()) / max(total, 1)
-
-    @property
-    def images(self) -> int:
-        """How many there were."""
-        return int(self.confusion.sum())
-
-
-def answers(
-    network: torch.nn.Module,
-    loader: Any,
-    preprocess: Callable[..., Dict[str, Any]],
-    num_classes: int,
-    most: Optional[int] = None,
-) -> Answers:
-    """Show a network the images of a loader.
-
-    Args:
-        network (nn.Module): A classifier, on its device.
-        loader (DataLoader): Of mmpretrain's kind.
-        preprocess (Callable): What makes inputs of its batches.
-        num_classes (int): Classes K.
-        most (int, optional): Images after which to stop.
-
-    Raises:
-        ValueError: If a label is none of 0..K-1.
-    """
-    counts = torch.zeros(num_classes * num_classes, dtype=torch.int64)
-    seen = 0
-    with evaluating(network), torch.no_grad():
-        for batch in loader:
-            data = preprocess(batch, False)
-            labels = torch.cat([s.gt_label for s in data['data_samples']])
-            labels = labels.cpu()
-            wrong = labels[(labels < 0) | (labels >= num_classes)].tolist()
-            if wrong:
-                raise ValueError(
-                    f'val has the label {wrong[0]}, but the networks tell '
-                    f'{num_classes} classes, 0..{num_classes - 1}.'
-                )
-            found = logits_of(network(data['inputs'], mode='tensor'))
-            pairs = labels * num_classes + found.argmax(1).cpu()
-            counts += torch.bincount(pairs, minlength=len(counts))
-            seen += len(labels)
-            if most is not None and seen >= most:
-                break
-    return Answers(counts.view(num_classes, num_classes))
-
-
-def suspects(
-    teacher: torch.nn.Module,
-    loader: Any,
-    preprocessor: Any,
-    found: Answers,
-) -> List[str]:
-    """What may be wrong where a teacher has a low accuracy.
-
-    Changes that might help are tried on a part of the images.
-
-    Args:
-        teacher (nn.Module): The teacher.
-        loader (DataLoader): The validation images.
-        preprocessor (nn.Module): What normalises them.
-        found (Answers): Of the teacher to all of them.
-
-    Returns:
-        list[str]: What helps, with the accuracy that it gives; the best first.
-    """
-    classes = len(found.confusion)
-    # Folders are sorted by class, so the first images would be of one, which
-    # an input far off can make the teacher's only answer.
-    total = len(loader.dataset)
-    part = DataLoader(
-        Subset(loader.dataset, range(0, total, -(-total // _TRIED))),
-        loader.batch_size,
-        collate_fn=loader.collate_fn,
-    )
-    mean, std = preprocessor.mean, preprocessor.std
-
-    def images_of(batch: Any) -> Tensor:
-        return preprocessor(batch, False)['inputs'] * std + mean
-
-    def with_inputs(change: Callable[[Tensor], Tensor]) -> float:
-        def preprocess(batch: Any, training: bool) -> Dict[str, Any]:
-            data = preprocessor(batch, training)
-            images = data['inputs'] * std + mean
-            return dict(data, inputs=change(images))
-
-        return answers(teacher, part, preprocess, classes).top1
-
-    tried: Dict[str, Callable[[Tensor], Tensor]] = {
-        'mean and std (images in 0..1 fit better: leave both out)': (
-            lambda images: images / 255
-        ),
-        'mean and std (images in 0..255 fit better: mean=0, std=1/255)': (
-            lambda images: images
-        ),
-        'mean and std (images in -1..1 fit better: mean=0.5, std=0.5)': (
-            lambda images: images / 127.5 - 1
-        ),
-        'light and dark (inverted images fit better)': (
-            lambda images: (255 - images - mean) / std
-        ),
-    }
-    pixels = torch.cat([images_of(batch) for batch in part])
-    values = pixels.transpose(0, 1).flatten(1)
-    stats = [('of these images', values.mean(1) / 255, values.std(1) / 255)]
-    channels = len(values)
-    if channels == 3:
-        stats.append(('of ImageNet', *map(torch.tensor, _IMAGENET)))
-    for whose, *both in stats:
-        one, other = ([round(float(v), 4) for v in each] for each in both)
-        if min(other) > 0:
-            name = (
-                f'mean and std (those {whose} fit better: mean={one}, '
-                f'std={other})'
-            )
-            tried[name] = partial(_normalised, mean=one, std=other)
-    if channels == 3:
-        tried['the channel order (BGR fits better)'] = lambda images: (
-            (images.flip(1) - mean) / std
-        )
-    # Clearly above chance, and above what there is.
-    least = 100 / classes + 0.15 * (100 - 100 / classes)
-    own_top1 = answers(teacher, part, preprocessor, classes).top1
-    better: List[Tuple[float, str]] = []
-    for name, change in tried.items():
-        top1 = with_inputs(change)
-        if top1 > max(least, own_top1 + _BETTER):
-            better.append((top1, f'{name}, {top1:.1f} %'))
-    helpful = [text for _, text in sorted(better, reverse=True)]
-    order = doubt_of_order(found)
-    return [*helpful, order] if order else helpful
-
-
-def doubt_of_order(found: Answers) -> str:
-    """What there is to say of the order of the classes.
-
-    Args:
-        found (Answers): Of the teacher to the validation images.
-
-    Returns:
-        str: A suspect if most answers would be right in another order, in
-        which each class has an answer of its own; else empty.
-    """
-    # Few need it, and its import takes long.
-    from scipy.optimize import linear_sum_assignment
-
-    places = linear_sum_assignment(found.confusion.numpy(), maximize=True)
-    best = 100 * int(found.confusion[places].sum()) / max(found.images, 1)
-    if best <= max(50, found.top1 + _BETTER):
-        return ''
-    return (
-        f'the class order (by another one {best:.0f} % would be right): name '
-        "the folders in the teacher's by classes=[...]"
-    )
-
-
-def _normalised(
-    images: Tensor, mean: Sequence[float], std: Sequence[float]
-) -> Tensor:
-    shape = len(mean), 1, 1
-    return (images / 255 - images.new_tensor(mean).view(shape)) / (
-        images.new_tensor(std).view(shape)
-    )
-
-
-def doubts_of(found: Answers, new: str, helpful: Sequence[str]) -> str:
-    """What there is to say of a teacher's accuracy.
-
-    Args:
-        found (Answers): Of the teacher to the validation images.
-        new (str): Of :func:`signs_of_random_weights`.
-        helpful (sequence[str]): Of :func:`suspects`.
-
-    Returns:
-        str: A line, a warning unless all may be right; empty for nothing.
-
-    Raises:
-        ValueError: If the teacher is at chance, and was never trained or is
-            so for a cause that was found.
-    """
-    classes = len(found.confusion)
-    listed = '; '.join(helpful)
-    if is_chance(found.top1, classes):
-        chance = 100 / classes
-        if new:
-            raise ValueError(
-                f'teacher was never trained: {new}, and it is right for '
-                f'{found.top1:.1f} % of val, as guesses are '
-                f'({chance:.1f} %). Give its weights by teacher_weights=FILE, '
-                'or load them before the call.'
-            )
-        if helpful:
-            raise ValueError(
-                f'teacher is at chance ({chance:.1f} %), and is right for '
-                f'more of val after a change. Suspects: {listed}. Change '
-                'that; if nothing is wrong with it, call without val.'
-            )
-        return (
-            f'WARNING: the teacher is at chance ({chance:.1f} %). Suspects: '
-            'mean and std; the order of channels or light and dark; the '
-            'class order; the size of images; the weights.'
-        )
-    if listed:
-        return (
-            f'WARNING: the teacher is right for only {found.top1:.1f} % of '
-            f'val, and would be for more after a change. Suspects: {listed}.'
-        )
-    if found.top1 < _LITTLE:
-        return (
-            '  if it had more in training, check mean, std, the order of '
-            'channels and classes, and its weights; the usual mistakes were '
-            'tried, and none of them explains it'
-        )
-    return ''
 
 
 def run_trial(
@@ -363,7 +125,9 @@ def run_trial(
             )
             least = _since(start) * images / found.images
             check_time('a pass of the teacher over val', least)
+        start = time.perf_counter()
         teacher = answers(model, loader, algorithm.data_preprocessor, classes)
+        image_seconds = _since(start) / max(teacher.images, 1)
         describe(
             f'teacher: {teacher.top1:.2f} % of {teacher.images} images of val'
         )
@@ -374,11 +138,10 @@ def run_trial(
                 'alone, so accuracies are of these'
             )
         helpful: List[str] = []
-        if classes > 1 and (
-            teacher.top1 < _LOW or is_chance(teacher.top1, classes)
-        ):
+        few = how_many(teacher, image_seconds, seconds)
+        if classes > 1 and few:
             helpful = suspects(
-                model, loader, algorithm.data_preprocessor, teacher
+                model, loader, algorithm.data_preprocessor, teacher, few
             )
         doubt = doubts_of(teacher, new, helpful)
     if doubt:

@@ -314,14 +314,14 @@ def is_done(run: ListedRun, rows: List[Dict]) -> bool:
             settings = without_places(row['config'], row['options'])
             for key, value in run.settings.items():
                 if settings[key] != value:
-                    found = f'another {key}, {row[key]},'
+                    found = f'with {key} {row[key]}'
                     if not row[key]:
-                        found = f'no {key}, which may be others'
+                        found = f'that does not say which {key} it had'
                     raise ValueError(
                         f'"{run.method}" with seed {run.seed} has a result '
-                        f'with {found} than {value}. Name '
-                        'the method otherwise, choose another --out and '
-                        '--work-dir, or delete its row and work dir.'
+                        f'{found}, and the list has {value}. Give the method '
+                        'another name, choose another --out and --work-dir, '
+                        'or delete its row and work dir.'
                     )
             return True
     return False
@@ -388,7 +388,7 @@ def compare(args: argparse.Namespace) -> None:
     waiting = [run for run in runs if run not in done]
     for run in runs:
         check_continued(run, configs[run.work_dir], run in done)
-    print(f'{len(runs)} runs, {len(waiting)} to do', flush=True)
+    print(f'runs: {len(runs)}, to do: {len(waiting)}', flush=True)
     commit = git_commit()
     if 'OMP_NUM_THREADS' not in os.environ:
         cores = len(os.sched_getaffinity(0))

@@ -69,6 +69,13 @@ class Logits(nn.Module):
         return draw(count, *image_shape, generator=generator)
 
 
+# What torch says of a network that is traced for one number of images alone.
+_CONSTANT = (
+    'code specialized it|Constraints violated|'
+    'conflicts between user-specified ranges'
+)
+
+
 @contextmanager
 def exporting(kind: str) -> Iterator[None]:
     """Call torch's exporters, which say much, and of themselves.
@@ -93,6 +100,12 @@ def exporting(kind: str) -> Iterator[None]:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         text = re.sub(r'\x1b\[[\d;]*m', '', str(cause)).strip()
+        if re.search(_CONSTANT, text):
+            raise ValueError(
+                f'torch cannot write the network as {kind}: its forward makes '
+                'the number of images a constant. Take x.shape[0] for it, and '
+                'neither len(x) nor int(x.shape[0]).'
+            ) from error
         found = re.findall(r'File "[^"]+", line \d+, in \w+\n +(.+)', text)
         place = f", at '{found[-1].strip()}'" if found else ''
         reason = text.split('\n')[0] or type(cause).__name__

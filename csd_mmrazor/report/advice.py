@@ -132,7 +132,7 @@ def advise(
             'One low value is common while the learning rate is high. If the '
             'next ones stay low, set optim_wrapper.architecture.clip_grad='
             'dict(max_norm=5) or lower optim_wrapper.architecture.optimizer.'
-            'lr, and continue with --resume. The best checkpoint is kept.'
+            'lr, and continue with --resume.'
         )
     elif is_comparable and _stalls(curve, best, epochs, teacher_top1):
         found['stall'] = (

@@ -13,14 +13,16 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
-from csd_mmrazor.api.inputs import normalisation
-from csd_mmrazor.api.trial import (
+from csd_mmrazor.api.doubts import (
     Answers,
     answers,
     doubt_of_order,
     doubts_of,
+    how_many,
+    is_better,
     suspects,
 )
+from csd_mmrazor.api.inputs import normalisation
 from csd_mmrazor.datasets import FolderImages, LentImages
 from csd_mmrazor.datasets.folder_images import about_sizes
 from csd_mmrazor.models import BankDataPreprocessor
@@ -313,7 +315,7 @@ WRONG = dict(
 def test_a_teacher_at_chance(name, teacher, net, call, tmp_path):
     """Nothing is begun, for the suspect was found by trying."""
     arguments, suspect = WRONG[name]
-    said = f'teacher is at chance .33.3 %.*Suspects: .*{suspect}.* without val'
+    said = f'at chance .chance is 33.3 %.*Suspects: .*{suspect}.* without val'
     with pytest.raises(ValueError, match=said):
         call(teacher, net(4), budget=4, **arguments)
     assert not [*(tmp_path / 'run').glob('*.py')]
@@ -379,7 +381,10 @@ def answers_of(right, classes=10, images=1000):
 @pytest.mark.parametrize(
     'answered, said',
     [
-        ([1, 2, 3, 0], 'the class order .by another one 80 % would be right'),
+        (
+            [1, 2, 3, 0],
+            'the class order .with another one, 80 % would be right',
+        ),
         ([0, 1, 2, 3], '$'),
         # Several are taken for one, which no order mends.
         ([0, 3, 3, 3], '$'),
@@ -394,10 +399,100 @@ def test_doubt_of_order(answered, said):
 
 
 @pytest.mark.parametrize(
+    'images, swapped, said',
+    [
+        (60, True, r".*right.*, classes=\['a', 'b', 'c', 'd', 'f', 'e'\]"),
+        (60, False, '$'),
+        (5, True, '$'),  # too few to tell
+    ],
+)
+def test_the_order_that_is_told(images, swapped, said):
+    """Of classes that a teacher mixes up, although it is good."""
+    confusion = torch.diag(torch.tensor([100, 100, 100, 100, 10, 10]))
+    confusion[4, 5] = confusion[5, 4] = 30 if swapped else 9
+    confusion = confusion * images // 100
+    found = Answers(confusion)
+    assert found.top1 > 75
+    assert re.match(said, doubt_of_order(found, dict(classes=[*'abcdef'])))
+    long = [f'a class {"with a long name " * 9}{c}' for c in 'abcdef']
+    told = doubt_of_order(found, dict(classes=long))
+    assert told.endswith('classes=[...]') == bool(told)
+
+
+@pytest.mark.parametrize(
+    'both, lost, gained, is_low, expected',
+    [
+        (850, 10, 60, False, True),
+        (850, 60, 10, False, False),
+        (850, 0, 30, False, False),  # points that are not worth it
+        (850, 0, 31, False, True),
+        (85, 1, 6, False, False),  # chance explains it
+        (700, 100, 150, False, False),
+        (400, 0, 101, True, True),
+        (400, 0, 100, True, False),
+        (100, 0, 120, True, False),  # close to chance in any case
+    ],
+)
+def test_a_gain_that_is_told(both, lost, gained, is_low, expected):
+    """Of 1000 images, or 100, and ten classes."""
+    total = 1000 if both > 99 else 100
+    own, other = torch.zeros(2, total, dtype=torch.bool)
+    own[: both + lost] = True
+    other[:both] = True
+    other[both + lost : both + lost + gained] = True
+    assert is_better(own, other, 10, is_low) == expected
+
+
+@pytest.mark.parametrize(
+    'found, image_seconds, seconds, expected',
+    [
+        (answers_of(90), 1e-6, 0, 1000),
+        (answers_of(90), 10 / 8 / 700, 0, 700),
+        (answers_of(90), 1 / 8 / 400, 1, 400),
+        (answers_of(90), 1, 0, 0),
+        # It is worth the time.
+        (answers_of(40), 1, 0, 300),
+        (answers_of(10), 1, 0, 300),
+    ],
+)
+def test_how_many_images_are_tried(found, image_seconds, seconds, expected):
+    """Of a good teacher, as many as take no time worth mentioning."""
+    assert abs(how_many(found, image_seconds, seconds) - expected) <= 1
+
+
+def test_a_good_teacher_that_would_be_better():
+    """BGR, and right for four of five images."""
+    labels = torch.arange(1000) % 2
+    pixels = torch.zeros(1000, 3, 4, 4, dtype=torch.uint8)
+    # Colour tells the class of one in five, and light that of the others.
+    pixels[torch.arange(1000), 2 * labels] = 200
+    pixels[:800] = (50 + 150 * labels[:800]).to(torch.uint8).view(-1, 1, 1, 1)
+
+    class BGR(nn.Module):
+        def forward(self, inputs, **_):
+            blue, _, red = inputs.mean((2, 3)).unbind(1)
+            value = torch.where(blue == red, red - 0.5, blue - red)
+            return torch.stack([-value, value], 1)
+
+    samples = [
+        dict(inputs=image, data_samples=DataSample().set_gt_label(int(label)))
+        for image, label in zip(pixels, labels)
+    ]
+    loader = DataLoader(samples, 100, collate_fn=pseudo_collate)
+    preprocess = BankDataPreprocessor(
+        mean=[0.0] * 3, std=[255.0] * 3, num_classes=2
+    )
+    found = answers(BGR(), loader, preprocess, 2)
+    assert found.top1 == 80
+    told = suspects(BGR(), loader, preprocess, found, 1000)
+    assert 'the channel order (BGR fits better), 100.0 %' in told
+
+
+@pytest.mark.parametrize(
     'found, new, helpful, said',
     [
         (answers_of(10), '', [], 'WARNING: .*chance.*the weights'),
-        (answers_of(40), '', ['x, 90 %'], 'WARNING: .*only.*Suspects: x'),
+        (answers_of(40), '', ['x, 90 %'], 'WARNING: .* 42.6 %.*Suspects: x'),
         (answers_of(40), 'n', [], '  if it had more in training'),
         (answers_of(60), 'n', [], '$'),
         (answers_of(70, 2), 'n', [], '$'),

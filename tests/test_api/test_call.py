@@ -1,15 +1,18 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
 import logging
+import multiprocessing
 import os
 import random
 import re
 import sys
+import warnings
 from collections import OrderedDict
 from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -43,6 +46,8 @@ def process_state():
         dict(os.environ),
         list(sys.path),
         os.getcwd(),
+        multiprocessing.get_start_method(allow_none=True),
+        cv2.getNumThreads(),
         dict(MMLogger._instance_dict),
         dict(DefaultScope._instance_dict),
     )
@@ -72,8 +77,17 @@ def finished(home, tmp_path_factory):
     folder = tmp_path_factory.mktemp('finished') / 'run'
     torch.set_default_dtype(torch.float64)
     logging.getLogger('csd').setLevel(logging.ERROR)
+    method = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method('spawn', force=True)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(3)
     try:
-        with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        with (
+            torch.no_grad(),
+            torch.autocast('cpu', torch.bfloat16),
+            warnings.catch_warnings(record=True) as found['told'],
+        ):
+            warnings.simplefilter('always')
             before = process_state()
             found['run'] = distill(
                 teacher,
@@ -90,6 +104,8 @@ def finished(home, tmp_path_factory):
             found['states'] = before, process_state()
     finally:
         torch.set_default_dtype(torch.float32)
+        multiprocessing.set_start_method(method, force=True)
+        cv2.setNumThreads(threads)
     return found
 
 
@@ -118,6 +134,12 @@ def test_nothing_else_is_changed(finished):
     assert not any(m._forward_hooks for m in teacher.modules())
     before, after = finished['states']
     assert before == after
+    # It has another start method of processes for a time.
+    assert not [
+        each
+        for each in finished['told']
+        if 'start method' in f'{each.message}'
+    ]
 
 
 def test_the_figures(finished, home, net):

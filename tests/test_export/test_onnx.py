@@ -70,14 +70,39 @@ class Branches(torch.nn.Linear):
         return logits * 2 if logits.sum() > 0 else logits
 
 
-@pytest.mark.parametrize(
-    ('write', 'kind'),
-    [
-        (export_onnx, 'an ONNX file'),
-        (lambda *args: check_exportable(*args[:2]), 'an ONNX file'),
-        (export_program, 'a program of torch.export'),
-    ],
-)
+class Numbers(torch.nn.TransformerEncoderLayer):
+    """A transformer with the number of images as one of Python."""
+
+    def __init__(self, count):
+        super().__init__(4, 2, 8, batch_first=True)
+        self.count = count
+
+    def forward(self, inputs, mode='tensor'):
+        return super().forward(inputs[:, 0]).view(self.count(inputs), -1)
+
+
+WRITE = [
+    (export_onnx, 'an ONNX file'),
+    (lambda *args: check_exportable(*args[:2]), 'an ONNX file'),
+    (export_program, 'a program of torch.export'),
+]
+
+
+@pytest.mark.parametrize(('write', 'kind'), WRITE)
+@pytest.mark.parametrize('count', [len, lambda x: int(x.shape[0])])
+def test_a_constant_number_of_images(tmp_path, write, kind, count):
+    """That of a stranger, who repeats a class token len(x) times."""
+    pytest.importorskip('onnxruntime')
+    said = rf'as {kind}: its forward .*x\.shape\[0\] for it, and neither len'
+    with pytest.raises(ValueError, match=said):
+        write(Numbers(count).eval(), (1, 4, 4), tmp_path / 'student')
+    assert not [*tmp_path.iterdir()]
+    write(
+        Numbers(lambda x: x.shape[0]).eval(), (1, 4, 4), tmp_path / 'student'
+    )
+
+
+@pytest.mark.parametrize(('write', 'kind'), WRITE)
 def test_what_cannot_be_traced_is_told(tmp_path, write, kind, caplog, capsys):
     pytest.importorskip('onnxruntime')
     disabled = logging.root.manager.disable

@@ -1,0 +1,328 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Whether a teacher gets its images as in its training."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from ..models.utils import evaluating, logits_of
+from ..report.advice import is_chance
+
+# Images that each suspect is tried on, and by how much it has to be better.
+_TRIED, _BETTER = 300, 10
+# The same for teachers that are good as they are, where that is soon done: how
+# many tries there are at most, in how many seconds if no budget says so, and
+# how many standard deviations of chance a smaller gain has to be.
+_MORE_TRIED, _BETTER_STILL = 1000, 3
+_TRIES, _TRY_SECONDS, _SIGMA = 8, 10, 4
+# Images of a class that tell of a small gain by another order.
+_OF_A_CLASS = 20
+# Accuracies in % below which suspects are tried whatever that takes, and below
+# which it is told that none of them helped.
+_LOW, _LITTLE = 75, 50
+# Letters of a list of classes that is told.
+_NAMES = 400
+# Of the training images of ImageNet, in 0..1.
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network says of images."""
+
+    confusion: Tensor  # (K, K), counts: row is the label, column the answer
+
+    @property
+    def top1(self) -> float:
+        """Accuracy in %."""
+        total = int(self.confusion.sum())
+        return 100 * int(self.confusion.diag().sum()) / max(total, 1)
+
+    @property
+    def images(self) -> int:
+        """How many there were."""
+        return int(self.confusion.sum())
+
+
+def answers(
+    network: torch.nn.Module,
+    loader: Any,
+    preprocess: Callable[..., Dict[str, Any]],
+    num_classes: int,
+    most: Optional[int] = None,
+) -> Answers:
+    """Show a network the images of a loader.
+
+    Args:
+        network (nn.Module): A classifier, on its device.
+        loader (DataLoader): Of mmpretrain's kind.
+        preprocess (Callable): What makes inputs of its batches.
+        num_classes (int): Classes K.
+        most (int, optional): Images after which to stop.
+
+    Raises:
+        ValueError: If a label is none of 0..K-1.
+    """
+    counts = torch.zeros(num_classes * num_classes, dtype=torch.int64)
+    seen = 0
+    with evaluating(network), torch.no_grad():
+        for batch in loader:
+            data = preprocess(batch, False)
+            labels = torch.cat([s.gt_label for s in data['data_samples']])
+            labels = labels.cpu()
+            wrong = labels[(labels < 0) | (labels >= num_classes)].tolist()
+            if wrong:
+                raise ValueError(
+                    f'val has the label {wrong[0]}, but the networks tell '
+                    f'{num_classes} classes, 0..{num_classes - 1}.'
+                )
+            found = logits_of(network(data['inputs'], mode='tensor'))
+            pairs = labels * num_classes + found.argmax(1).cpu()
+            counts += torch.bincount(pairs, minlength=len(counts))
+            seen += len(labels)
+            if most is not None and seen >= most:
+                break
+    return Answers(counts.view(num_classes, num_classes))
+
+
+def suspects(
+    teacher: torch.nn.Module,
+    loader: Any,
+    preprocessor: Any,
+    found: Answers,
+    most: int = _TRIED,
+) -> List[str]:
+    """What may be wrong where a teacher has a low accuracy.
+
+    Changes that might help are tried on a part of the images.
+
+    Args:
+        teacher (nn.Module): The teacher.
+        loader (DataLoader): The validation images.
+        preprocessor (nn.Module): What normalises them.
+        found (Answers): Of the teacher to all of them.
+        most (int): Images of that part. Defaults to 300.
+
+    Returns:
+        list[str]: What helps, with the accuracy that it gives; the best first.
+    """
+    classes = len(found.confusion)
+    # Folders are sorted by class, so the first images would be of one, which
+    # an input far off can make the teacher's only answer.
+    total = len(loader.dataset)
+    part = DataLoader(
+        Subset(loader.dataset, range(0, total, -(-total // most))),
+        loader.batch_size,
+        collate_fn=loader.collate_fn,
+    )
+    mean, std = preprocessor.mean, preprocessor.std
+
+    def images_of(batch: Any) -> Tensor:
+        return preprocessor(batch, False)['inputs'] * std + mean
+
+    def with_inputs(change: Callable[[Tensor], Tensor]) -> Tensor:
+        def preprocess(batch: Any, training: bool) -> Dict[str, Any]:
+            data = preprocessor(batch, training)
+            images = data['inputs'] * std + mean
+            return dict(data, inputs=change(images))
+
+        return _hits(teacher, part, preprocess)
+
+    tried: Dict[str, Callable[[Tensor], Tensor]] = {
+        'mean and std (images in 0..1 fit better: leave both out)': (
+            lambda images: images / 255
+        ),
+        'mean and std (images in 0..255 fit better: mean=0, std=1/255)': (
+            lambda images: images
+        ),
+        'mean and std (images in -1..1 fit better: mean=0.5, std=0.5)': (
+            lambda images: images / 127.5 - 1
+        ),
+        'light and dark (inverted images fit better)': (
+            lambda images: (255 - images - mean) / std
+        ),
+    }
+    pixels = torch.cat([images_of(batch) for batch in part])
+    values = pixels.transpose(0, 1).flatten(1)
+    stats = [('of these images', values.mean(1) / 255, values.std(1) / 255)]
+    channels = len(values)
+    if channels == 3:
+        stats.append(('of ImageNet', *map(torch.tensor, _IMAGENET)))
+    for whose, *both in stats:
+        one, other = ([round(float(v), 4) for v in each] for each in both)
+        if min(other) > 0:
+            name = (
+                f'mean and std (those {whose} fit better: mean={one}, '
+                f'std={other})'
+            )
+            tried[name] = partial(_normalised, mean=one, std=other)
+    if channels == 3:
+        tried['the channel order (BGR fits better)'] = lambda images: (
+            (images.flip(1) - mean) / std
+        )
+    own_hits = _hits(teacher, part, preprocessor)
+    better: List[Tuple[float, str]] = []
+    for name, change in tried.items():
+        hits = with_inputs(change)
+        if is_better(own_hits, hits, classes, found.top1 < _LOW):
+            top1 = 100 * float(hits.float().mean())
+            better.append((top1, f'{name}, {top1:.1f} %'))
+    helpful = [text for _, text in sorted(better, reverse=True)]
+    order = doubt_of_order(found, getattr(loader.dataset, 'metainfo', None))
+    return [*helpful, order] if order else helpful
+
+
+def how_many(found: Answers, image_seconds: float, seconds: float) -> int:
+    """How many images suspects are tried on.
+
+    Args:
+        found (Answers): Of the teacher to the validation images.
+        image_seconds (float): That it takes for one.
+        seconds (float): That may be spent, if it is good as it is; 0 for a
+            default.
+
+    Returns:
+        int: 0 if there is no time for enough of them.
+    """
+    if found.top1 < _LOW or is_chance(found.top1, len(found.confusion)):
+        return _TRIED
+    limit = (seconds or _TRY_SECONDS) / max(image_seconds, 1e-9)
+    most = min(int(limit / _TRIES), _MORE_TRIED)
+    return most if most >= min(_TRIED, found.images) else 0
+
+
+def is_better(own: Tensor, other: Tensor, classes: int, is_low: bool) -> bool:
+    """Whether a teacher is right for more images after a change.
+
+    Args:
+        own (Tensor): (N,), bool, of which it is right before.
+        other (Tensor): (N,), bool, of the same images after the change.
+        classes (int): Classes K.
+        is_low (bool): Whether its accuracy calls for an explanation.
+    """
+    one, two = (100 * float(hits.float().mean()) for hits in (own, other))
+    # Clearly above chance, and above what there is.
+    if is_low:
+        least = 100 / classes + 0.15 * (100 - 100 / classes)
+        return two > max(least, one + _BETTER)
+    # By chance, either answer to an image that only one is right for is as
+    # likely.
+    differ = int((own != other).sum())
+    gained = int(other.sum()) - int(own.sum())
+    return two > one + _BETTER_STILL and gained > _SIGMA * differ**0.5
+
+
+def _hits(
+    network: torch.nn.Module,
+    loader: Any,
+    preprocess: Callable[..., Dict[str, Any]],
+) -> Tensor:
+    """Which images of a loader a network is right for, (N,), bool."""
+    found = []
+    with evaluating(network), torch.no_grad():
+        for batch in loader:
+            data = preprocess(batch, False)
+            labels = torch.cat([s.gt_label for s in data['data_samples']])
+            logits = logits_of(network(data['inputs'], mode='tensor'))
+            found.append(logits.argmax(1).cpu() == labels.cpu())
+    return torch.cat(found)
+
+
+def doubt_of_order(
+    found: Answers, metainfo: Optional[Dict[str, Any]] = None
+) -> str:
+    """What there is to say of the order of the classes.
+
+    Args:
+        found (Answers): Of the teacher to the validation images.
+        metainfo (dict, optional): Of these, with the names of the classes.
+
+    Returns:
+        str: A suspect if most answers would be right in another order, in
+        which each class has an answer of its own; else empty.
+    """
+    # Few need it, and its import takes long.
+    from scipy.optimize import linear_sum_assignment
+
+    classes = len(found.confusion)
+    places = linear_sum_assignment(found.confusion.numpy(), maximize=True)
+    best = 100 * int(found.confusion[places].sum()) / max(found.images, 1)
+    is_sure = found.top1 >= _LOW and found.images >= _OF_A_CLASS * classes
+    least = _BETTER_STILL if is_sure else _BETTER
+    if best <= max(50, found.top1 + least):
+        return ''
+    names, order = (metainfo or {}).get('classes', ()), '[...]'
+    if len(names) == classes:
+        # What the images that get an answer are called.
+        listed = [str(names[label]) for label in places[1].argsort()]
+        order = str(listed) if len(str(listed)) <= _NAMES else order
+    return (
+        f'the class order (with another one, {best:.0f} % would be right): '
+        'list the names of the class folders in the order of the '
+        f"teacher's outputs, classes={order}"
+    )
+
+
+def _normalised(
+    images: Tensor, mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    shape = len(mean), 1, 1
+    return (images / 255 - images.new_tensor(mean).view(shape)) / (
+        images.new_tensor(std).view(shape)
+    )
+
+
+def doubts_of(found: Answers, new: str, helpful: Sequence[str]) -> str:
+    """What there is to say of a teacher's accuracy.
+
+    Args:
+        found (Answers): Of the teacher to the validation images.
+        new (str): Of :func:`signs_of_random_weights`.
+        helpful (sequence[str]): Of :func:`suspects`.
+
+    Returns:
+        str: A line, a warning unless all may be right; empty for nothing.
+
+    Raises:
+        ValueError: If the teacher is at chance, and was never trained or is
+            so for a cause that was found.
+    """
+    classes = len(found.confusion)
+    listed = '; '.join(helpful)
+    if is_chance(found.top1, classes):
+        chance = 100 / classes
+        if new:
+            raise ValueError(
+                f'teacher was never trained: {new}, and it is right for '
+                f'{found.top1:.1f} % of val, as guesses are '
+                f'({chance:.1f} %). Give its weights by teacher_weights=FILE, '
+                'or load them before the call.'
+            )
+        if helpful:
+            raise ValueError(
+                f'teacher is at chance (chance is {chance:.1f} %), and is '
+                'right for more of val after a change. Suspects: '
+                f'{listed}. Change that; if nothing is wrong with it, call '
+                'without val.'
+            )
+        return (
+            f'WARNING: the teacher is at chance (chance is {chance:.1f} %). '
+            'Suspects: mean and std; the order of channels or light and dark; '
+            'the class order; the size of images; the weights.'
+        )
+    if listed:
+        return (
+            f'WARNING: the teacher is right for {found.top1:.1f} % of val, '
+            f'and would be for more after a change. Suspects: {listed}.'
+        )
+    if found.top1 < _LITTLE:
+        return (
+            '  if it had more in training, check mean, std, the order of '
+            'channels and classes, and its weights; the usual mistakes were '
+            'tried, and none of them explains it'
+        )
+    return ''
