@@ -18,7 +18,7 @@ _TRIED, _BETTER = 300, 10
 # many tries there are at most, in how many seconds if no budget says so, and
 # how many standard deviations of chance a smaller gain has to be.
 _MORE_TRIED, _BETTER_STILL = 1000, 3
-_TRIES, _TRY_SECONDS, _SIGMA = 8, 10, 4
+_TRIES, _TRY_SECONDS, _SIGMA = 8, 30, 4
 # Images of a class that tell of a small gain by another order.
 _OF_A_CLASS = 20
 # Accuracies in % below which suspects are tried whatever that takes, and below

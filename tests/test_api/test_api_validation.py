@@ -447,7 +447,7 @@ def test_a_gain_that_is_told(both, lost, gained, is_low, expected):
     'found, image_seconds, seconds, expected',
     [
         (answers_of(90), 1e-6, 0, 1000),
-        (answers_of(90), 10 / 8 / 700, 0, 700),
+        (answers_of(90), 30 / 8 / 700, 0, 700),
         (answers_of(90), 1 / 8 / 400, 1, 400),
         (answers_of(90), 1, 0, 0),
         # It is worth the time.
