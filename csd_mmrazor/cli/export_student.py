@@ -15,7 +15,7 @@ from ..export import (
     notes,
     read_run_config,
 )
-from ..utils import read_object
+from ..utils import load_file, read_object
 from ..utils.alone import check_alone
 from ..utils.config_files import read_config
 from .errors import concise_errors
@@ -70,7 +70,11 @@ def export(args: argparse.Namespace) -> None:
     check_license('--teacher-license', args.teacher_license)
     checkpoint = find_checkpoint(args.source)
     check_free(args.out, args.onnx, args.program)
-    config = args.config or find_config(checkpoint)
+    try:
+        config = args.config or find_config(checkpoint)
+    except FileNotFoundError:
+        load_file(checkpoint)  # a config would not help with a damaged one
+        raise
     print(f'Checkpoint: {checkpoint}\nConfig: {config}')
     if args.config:
         cfg = read_config(config)

@@ -4,10 +4,13 @@
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from csd_mmrazor.cli.export_student import export, parse_args
 
 CODE = "__import__('os').mkdir('PWNED')"
 TEACHER = 'model.teachers.teacher.ckpt_path'
@@ -134,3 +137,15 @@ def test_export_does_not_run_the_config_it_finds(work, forked, tmp_path):
     assert not list(tmp_path.rglob('PWNED'))
     done = forked(*argv, '--config', config, tool='export_student.py')
     assert done.status == [0] and (tmp_path / 'PWNED').exists()
+
+
+def test_export_of_a_damaged_file_alone(tmp_path, monkeypatch):
+    """It does not ask for a config, which would not help."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(state_dict=dict(a=torch.rand(9, 9))), 'whole.pth')
+    whole = Path('whole.pth').read_bytes()
+    Path('cut.pth').write_bytes(whole[: len(whole) // 2])
+    for name, message in (('cut', 'cut short'), ('whole', 'no config beside')):
+        monkeypatch.setattr(sys, 'argv', ['export', f'{name}.pth', 'out.pth'])
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            export(parse_args())
