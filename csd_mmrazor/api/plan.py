@@ -152,12 +152,17 @@ def told_of_few_steps(plan: Plan, row: Schedule) -> str:
         row (Schedule): What the time was fitted to.
 
     Returns:
-        str: A warning with a budget that is enough; '' if this one is, or is
-        no time.
+        str: A warning with a budget that is enough; '' if this one is. Of a
+        number of steps, which somebody chose, it is no warning.
     """
     steps = plan.schedule.student_steps
-    if plan.budget is None or steps >= ENOUGH_STEPS:
+    if steps >= ENOUGH_STEPS:
         return ''
+    if plan.budget is None:
+        return (
+            '  a student with random weights learns little in '
+            f'{_many(steps, "step")}: that is enough to try things out'
+        )
     left = PLANNED * (plan.budget - plan.passed)
     schedule = plan.schedule
     while schedule.student_steps < ENOUGH_STEPS:

@@ -86,4 +86,6 @@ def test_steps_that_are_too_few(machine):
     steps, line = told(60.0 * int(minutes))
     assert steps >= ENOUGH_STEPS and line == ''
     plan = make_plan(5, fit_steps(row, 5), trial, 10, (1, 28, 28))
+    assert 'learns little in 5 steps' in told_of_few_steps(plan, row)
+    plan = make_plan(100, fit_steps(row, 100), trial, 10, (1, 28, 28))
     assert told_of_few_steps(plan, row) == ''
