@@ -43,6 +43,11 @@ class Answers:
         return 100 * int(self.confusion.diag().sum()) / max(total, 1)
 
     @property
+    def top1_of_one(self) -> float:
+        """Accuracy in % of the best answer that is the same for all."""
+        return 100 * int(self.confusion.sum(1).max()) / max(self.images, 1)
+
+    @property
     def images(self) -> int:
         """How many there were."""
         return int(self.confusion.sum())
@@ -110,7 +115,6 @@ def suspects(
     Returns:
         list[str]: What helps, with the accuracy that it gives; the best first.
     """
-    classes = len(found.confusion)
     # Folders are sorted by class, so the first images would be of one, which
     # an input far off can make the teacher's only answer.
     total = len(loader.dataset)
@@ -168,12 +172,13 @@ def suspects(
     better: List[Tuple[float, str]] = []
     for name, change in tried.items():
         hits = with_inputs(change)
-        if is_better(own_hits, hits, classes, found.top1 < _LOW):
+        if is_better(own_hits, hits, found.top1_of_one, found.top1 < _LOW):
             top1 = 100 * float(hits.float().mean())
             better.append((top1, f'{name}, {top1:.1f} %'))
-    helpful = [text for _, text in sorted(better, reverse=True)]
     order = doubt_of_order(found, getattr(loader.dataset, 'metainfo', None))
-    return [*helpful, order] if order else helpful
+    if order:
+        better.append((_best_order(found)[0], order))
+    return [text for _, text in sorted(better, reverse=True)]
 
 
 def how_many(found: Answers, image_seconds: float, seconds: float) -> int:
@@ -188,27 +193,28 @@ def how_many(found: Answers, image_seconds: float, seconds: float) -> int:
     Returns:
         int: 0 if there is no time for enough of them.
     """
-    if found.top1 < _LOW or is_chance(found.top1, len(found.confusion)):
-        return _TRIED
     limit = (seconds or _TRY_SECONDS) / max(image_seconds, 1e-9)
     most = min(int(limit / _TRIES), _MORE_TRIED)
+    if found.top1 < _LOW or is_chance(found.top1, len(found.confusion)):
+        return max(most, _TRIED)
     return most if most >= min(_TRIED, found.images) else 0
 
 
-def is_better(own: Tensor, other: Tensor, classes: int, is_low: bool) -> bool:
+def is_better(own: Tensor, other: Tensor, least: float, is_low: bool) -> bool:
     """Whether a teacher is right for more images after a change.
 
     Args:
         own (Tensor): (N,), bool, of which it is right before.
         other (Tensor): (N,), bool, of the same images after the change.
-        classes (int): Classes K.
+        least (float): Accuracy in % that one answer to all images has.
         is_low (bool): Whether its accuracy calls for an explanation.
     """
     one, two = (100 * float(hits.float().mean()) for hits in (own, other))
-    # Clearly above chance, and above what there is.
-    if is_low:
-        least = 100 / classes + 0.15 * (100 - 100 / classes)
-        return two > max(least, one + _BETTER)
+    # Clearly above that, and above what there is.
+    if two <= least + 0.15 * (100 - least):
+        return False
+    if is_low and two > one + _BETTER:
+        return True
     # By chance, either answer to an image that only one is right for is as
     # likely.
     differ = int((own != other).sum())
@@ -245,12 +251,8 @@ def doubt_of_order(
         str: A suspect if most answers would be right in another order, in
         which each class has an answer of its own; else empty.
     """
-    # Few need it, and its import takes long.
-    from scipy.optimize import linear_sum_assignment
-
     classes = len(found.confusion)
-    places = linear_sum_assignment(found.confusion.numpy(), maximize=True)
-    best = 100 * int(found.confusion[places].sum()) / max(found.images, 1)
+    best, places = _best_order(found)
     is_sure = found.top1 >= _LOW and found.images >= _OF_A_CLASS * classes
     least = _BETTER_STILL if is_sure else _BETTER
     if best <= max(50, found.top1 + least):
@@ -258,13 +260,23 @@ def doubt_of_order(
     names, order = (metainfo or {}).get('classes', ()), '[...]'
     if len(names) == classes:
         # What the images that get an answer are called.
-        listed = [str(names[label]) for label in places[1].argsort()]
+        listed = [str(names[label]) for label in places.argsort()]
         order = str(listed) if len(str(listed)) <= _NAMES else order
     return (
         f'the class order (with another one, {best:.0f} % would be right): '
         'list the names of the class folders in the order of the '
         f"teacher's outputs, classes={order}"
     )
+
+
+def _best_order(found: Answers) -> Tuple[float, Any]:
+    """Accuracy in % with the best order of answers, and that, (K,)."""
+    # Few need it, and its import takes long.
+    from scipy.optimize import linear_sum_assignment
+
+    places = linear_sum_assignment(found.confusion.numpy(), maximize=True)
+    right = int(found.confusion[places].sum())
+    return 100 * right / max(found.images, 1), places[1]
 
 
 def _normalised(
@@ -317,7 +329,8 @@ def doubts_of(found: Answers, new: str, helpful: Sequence[str]) -> str:
     if listed:
         return (
             f'WARNING: the teacher is right for {found.top1:.1f} % of val, '
-            f'and would be for more after a change. Suspects: {listed}.'
+            f'and would be for more after a change. Suspects: {listed}. If it '
+            'was trained with images as they are, change nothing.'
         )
     if found.top1 < _LITTLE:
         return (

@@ -72,14 +72,15 @@ def about_sizes(
     others = sorted({*sizes} - {(height, width)})
     if not others:
         return ''
-    if height != width and {*sizes} == {(width, height)}:
-        raise ValueError(
-            f'The images of {whose} are {width}x{height}, height by width, '
-            f'but image_shape={tuple(image_shape)} is (channels, height, '
-            'width): swap the last two.'
-        )
     some = ', '.join(f'{h}x{w}' for h, w in others[:3])
     more = ', ...' if len(others) > 3 else ''
+    # Of any scale.
+    if height != width and all(h * height == w * width for h, w in sizes):
+        raise ValueError(
+            f'The images of {whose} are {some}{more}, height by width, but '
+            f'image_shape={tuple(image_shape)} is (channels, height, width): '
+            'swap the last two, or turn the images.'
+        )
     is_cut = any(h * width != w * height for h, w in others)
     return (
         f'images of {whose} ({some}{more}, height by width) are scaled to '

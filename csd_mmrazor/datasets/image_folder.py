@@ -68,6 +68,11 @@ def list_image_folder(
         raise ValueError(
             f'The classes in {root}, {names[:20]}, do not match {limit} '
             f'classes, which are 0..{limit - 1}.'
+            + (
+                f' If these are their names, in this order: classes={names}.'
+                if len(names) == limit <= 20
+                else ''
+            )
         )
     images = {name: list(_images(Path(root, name))) for name in names}
     if not any(images.values()):

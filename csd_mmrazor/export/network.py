@@ -104,7 +104,7 @@ def exporting(kind: str) -> Iterator[None]:
             raise ValueError(
                 f'torch cannot write the network as {kind}: its forward makes '
                 'the number of images a constant. Take x.shape[0] for it, and '
-                'neither len(x) nor int(x.shape[0]).'
+                'neither len(x) nor int(x.shape[0]), and no loop over images.'
             ) from error
         found = re.findall(r'File "[^"]+", line \d+, in \w+\n +(.+)', text)
         place = f", at '{found[-1].strip()}'" if found else ''

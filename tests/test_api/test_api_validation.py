@@ -255,6 +255,11 @@ def test_height_and_width_swapped(kind, teacher, net, call, tmp_path):
     assert not [*(tmp_path / 'run').glob('*.py')]
 
 
+def test_swapped_at_another_scale():
+    with pytest.raises(ValueError, match='16x8, 64x32, height by width, but'):
+        about_sizes('val', [(64, 32), (16, 8)], (3, 8, 16))
+
+
 def test_images_of_another_size_are_told_of(
     teacher, net, call, images, capsys
 ):
@@ -419,6 +424,16 @@ def test_the_order_that_is_told(images, swapped, said):
     assert told.endswith('classes=[...]') == bool(told)
 
 
+def test_what_one_answer_explains():
+    """Nine of ten images are of one class, and a change says that of all."""
+    found = Answers(torch.tensor([[20, 430], [10, 40]]))
+    own, other = torch.zeros(2, 500, dtype=torch.bool)
+    own[:60] = other[50:] = True
+    assert found.top1_of_one == 90
+    assert not is_better(own, other, 90.0, True)
+    assert is_better(own, torch.ones_like(own), 90.0, True)
+
+
 @pytest.mark.parametrize(
     'both, lost, gained, is_low, expected',
     [
@@ -429,7 +444,9 @@ def test_the_order_that_is_told(images, swapped, said):
         (85, 1, 6, False, False),  # chance explains it
         (700, 100, 150, False, False),
         (400, 0, 101, True, True),
-        (400, 0, 100, True, False),
+        (400, 0, 100, True, True),  # chance does not explain it
+        (250, 300, 385, True, False),
+        (250, 300, 401, True, True),
         (100, 0, 120, True, False),  # close to chance in any case
     ],
 )
@@ -440,7 +457,7 @@ def test_a_gain_that_is_told(both, lost, gained, is_low, expected):
     own[: both + lost] = True
     other[:both] = True
     other[both + lost : both + lost + gained] = True
-    assert is_better(own, other, 10, is_low) == expected
+    assert is_better(own, other, 10.0, is_low) == expected
 
 
 @pytest.mark.parametrize(
@@ -453,6 +470,7 @@ def test_a_gain_that_is_told(both, lost, gained, is_low, expected):
         # It is worth the time.
         (answers_of(40), 1, 0, 300),
         (answers_of(10), 1, 0, 300),
+        (answers_of(10), 1e-6, 0, 1000),
     ],
 )
 def test_how_many_images_are_tried(found, image_seconds, seconds, expected):
