@@ -125,9 +125,6 @@ def suspects(
     )
     mean, std = preprocessor.mean, preprocessor.std
 
-    def images_of(batch: Any) -> Tensor:
-        return preprocessor(batch, False)['inputs'] * std + mean
-
     def with_inputs(change: Callable[[Tensor], Tensor]) -> Tensor:
         def preprocess(batch: Any, training: bool) -> Dict[str, Any]:
             data = preprocessor(batch, training)
@@ -150,10 +147,18 @@ def suspects(
             lambda images: (255 - images - mean) / std
         ),
     }
-    pixels = torch.cat([images_of(batch) for batch in part])
-    values = pixels.transpose(0, 1).flatten(1)
-    stats = [('of these images', values.mean(1) / 255, values.std(1) / 255)]
-    channels = len(values)
+    # All images at a time may be gigabytes.
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for batch in part:
+        images = preprocessor(batch, False)['inputs'] * std + mean
+        values = images.transpose(0, 1).flatten(1).cpu() / 255
+        count += values.shape[1]
+        total = total + values.sum(1, dtype=torch.double)
+        squares = squares + values.square().sum(1, dtype=torch.double)
+    average = total / count
+    spread = (squares / count - average**2).clamp(min=0).sqrt()
+    stats = [('of these images', average, spread)]
+    channels = len(average)
     if channels == 3:
         stats.append(('of ImageNet', *map(torch.tensor, _IMAGENET)))
     for whose, *both in stats:
