@@ -177,8 +177,6 @@ def run_trial(
             f'  the first steps took {spent:.0f} s; the timed ones take up to '
             f'about {left:.0f} s more'
         )
-        # The first steps of a process are slower.
-        check_time('the rest of the trial', left / 2)
     (hook,) = (h for h in runner.hooks if isinstance(h, SynthesisHook))
     assert hook.round_runner is not None
     rounds = hook.round_runner

@@ -285,8 +285,7 @@ def test_a_budget_too_short_for_val(teacher, net, call, monkeypatch):
 # few images and two rounds of a rehearsal.
 TOO_SHORT = dict(
     trial=([9, 3, 6], [(2, 1), (2, 1), (6, 1)]),
-    steps=([0, 99], [(2, 1), *[(8, 2)] * 2, *[(128, 2)] * 2]),
-    round=([0, 1, 99], [(2, 1), *[(8, 2)] * 2, *[(128, 2)] * 2, (128, 10)]),
+    round=([0, 99, 99], [(2, 1), *[(8, 2)] * 2, *[(128, 2)] * 2, (128, 3)]),
 )
 
 
@@ -342,6 +341,15 @@ def test_the_least_that_a_trial_takes(
     assert found == [pytest.approx(expected)] and not [*measured]
     told = 'the trial takes 30 s or more' in capsys.readouterr().out
     assert told == bool(expected)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='is of the CPU alone')
+def test_threads_that_wait_are_told_of(
+    teacher, net, call, monkeypatch, capsys
+):
+    monkeypatch.setattr(trial.BusyCores, 'advice', lambda _: 'all are busy')
+    call(teacher, net(4), val=None, plan_only=True)
+    assert '\n  all are busy\n' in capsys.readouterr().out
 
 
 def test_slow_rounds_are_timed_by_fewer_steps(teacher, net, call, monkeypatch):

@@ -31,6 +31,8 @@ def another():
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux')
 def test_what_another_process_takes(request):
+    if not busy_cores._cores()[0]:
+        pytest.skip('/proc/stat does not count here')
     busy, start = BusyCores(), time.monotonic()
     another = request.getfixturevalue('another')
     assert another.stdout.readline() == b'done\n'
