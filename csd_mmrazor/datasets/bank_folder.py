@@ -45,7 +45,9 @@ from .shard_files import (
     MOST_HEADER,
     BankError,
     ShardFile,
+    npy_header,
     read_index,
+    read_records,
 )
 
 __all__ = [
@@ -67,18 +69,10 @@ def _as_file(columns: Dict[str, np.ndarray], dtype: np.dtype) -> memoryview:
     feature maps, a round has hundreds of megabytes.
     """
     count = len(next(iter(columns.values())))
-    head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        head,
-        dict(
-            descr=np.lib.format.dtype_to_descr(dtype),
-            fortran_order=False,
-            shape=(count,),
-        ),
-    )
-    start = head.tell()
+    head = npy_header(dtype, count)
+    start = len(head)
     content: np.ndarray = np.empty(start + count * dtype.itemsize, np.uint8)
-    content[:start] = np.frombuffer(head.getvalue(), np.uint8)
+    content[:start] = np.frombuffer(head, np.uint8)
     records = content[start:].view(dtype)
     for name, values in columns.items():
         records[name] = values
@@ -855,19 +849,12 @@ class BankFolder:
         size = shard.count * dtype.itemsize
         content = self._content(path, shard, size, advice)
         try:
-            records = np.load(io.BytesIO(content), allow_pickle=False)
-            found = f'records {records.dtype} of shape {records.shape}'
-        except Exception as error:  # whatever the bytes make NumPy raise
+            return read_records(content, dtype, shard.count)[0]
+        except ValueError as error:
             raise BankError(
                 f'Shard {path} holds something else than images: {error}. '
                 f'{advice}'
             ) from error
-        if records.dtype != dtype or records.shape != (shard.count,):
-            raise BankError(
-                f'Shard {path} holds {found}, not {shard.count} of '
-                f'{dtype}. {advice}'
-            )
-        return records
 
     def room_on_disk(self) -> int:
         """How many images the shards' files can hold, whatever they say."""

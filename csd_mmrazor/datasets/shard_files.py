@@ -146,6 +146,60 @@ def open_content(path: Path, content: Optional[bytes]) -> Any:
     return open(path, 'rb', buffering=0)
 
 
+def npy_header(dtype: 'np.dtype[Any]', count: int) -> bytes:
+    """What :func:`numpy.save` writes before ``count`` records."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        head,
+        dict(
+            descr=np.lib.format.dtype_to_descr(dtype),
+            fortran_order=False,
+            shape=(count,),
+        ),
+    )
+    return head.getvalue()
+
+
+def read_records(
+    content: bytes, dtype: 'np.dtype[Any]', count: int
+) -> Tuple[np.ndarray, int]:
+    """Read the records at the start of an ``.npy`` file.
+
+    Its header is compared with the one that belongs there. NumPy would parse
+    it as Python source, and in Python 3.11 two threads that do so at once can
+    get a SystemError for sound files (CPython's issue 106905).
+
+    Args:
+        content (bytes): Of the file.
+        dtype (dtype): That a record must have.
+        count (int): Records N that it must have.
+
+    Returns:
+        tuple[ndarray, int]: Records, (N, ), and where they end, in bytes.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    expected = npy_header(dtype, count)
+    # The magic string, the version, and the length of the text after them.
+    start = 10 + int.from_bytes(content[8:10], 'little')
+    if content[:8] != expected[:8]:
+        raise ValueError('not an .npy file of version 1.0')
+    # How many spaces fill up a header depends on NumPy's version.
+    found, wanted = content[10:start].split(), expected[10:].split()
+    if found != wanted:
+        text = b' '.join(found)[:200].decode('latin1')
+        raise ValueError(
+            f'a header {text!r}, not {b" ".join(wanted).decode()!r}'
+        )
+    end = start + count * dtype.itemsize
+    if len(content) < end:
+        raise ValueError(
+            f'{len(content) - start} bytes of records, not {end - start}'
+        )
+    return np.frombuffer(content, dtype, count, start).copy(), end
+
+
 def read_index(file: BinaryIO, count: int) -> Tuple[np.ndarray, np.ndarray]:
     """Read the head of a shard of images in a common format.
 
@@ -161,19 +215,12 @@ def read_index(file: BinaryIO, count: int) -> Tuple[np.ndarray, np.ndarray]:
         ValueError: If it is something else.
     """
     # Not to make room for what a file only says that it has.
-    head = io.BytesIO(file.read(MOST_HEADER + count * INDEX.itemsize))
-    try:
-        records = np.lib.format.read_array(head, allow_pickle=False)
-    except Exception as error:  # whatever the bytes make NumPy raise
-        raise ValueError(f'no index: {error}') from error
-    if records.dtype != INDEX or records.shape != (count,):
-        raise ValueError(
-            f'an index {records.dtype} of shape {records.shape}, not {count}'
-        )
+    head = file.read(MOST_HEADER + count * INDEX.itemsize)
+    records, start = read_records(head, INDEX, count)
     sizes = records['size']
     end = file.seek(0, io.SEEK_END)
     # Each by itself first, since sums of large numbers can wrap round.
     fits = bool(((sizes > 0) & (sizes <= end)).all())
-    if not fits or int(sizes.sum()) + head.tell() != end:
+    if not fits or int(sizes.sum()) + start != end:
         raise ValueError('sizes of images that are not those of the file')
     return records['label'].astype(np.int64), sizes.cumsum()

@@ -138,8 +138,8 @@ SIZE = len(GOOD)
 @pytest.mark.parametrize(
     'content, message',
     [
-        (b'', 'no index'),
-        (index_of([1], [SIZE]) + GOOD, 'an index'),
+        (b'', 'not an .npy file'),
+        (index_of([1], [SIZE]) + GOOD, 'a header'),
         (index_of([1, 2], [SIZE, SIZE]) + GOOD, 'sizes of images'),
         (index_of([1, 2], [SIZE, SIZE]) + 3 * GOOD, 'sizes of images'),
         (index_of([1, 2], [2 * SIZE, 0]) + 2 * GOOD, 'sizes of images'),
@@ -150,7 +150,7 @@ SIZE = len(GOOD)
         ),
         (
             index_of([1, 2], [], np.dtype([('label', '<i8')])) + 2 * GOOD,
-            'an index',
+            'a header',
         ),
         (index_of([1, 10], [SIZE, SIZE]) + 2 * GOOD, r'labels 1\.\.10'),
         (index_of([-1, 1], [SIZE, SIZE]) + 2 * GOOD, r'labels -1\.\.1'),
