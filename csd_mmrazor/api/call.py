@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import (
     Any,
@@ -542,7 +543,7 @@ def distill(
         tell(
             'WARNING: the student could not be exported; the log in '
             f'{folder} says why. It is in its checkpoint there: python -m '
-            f'csd_mmrazor export {folder} OUT.pth tries again'
+            f'csd_mmrazor export {quote(str(folder))} OUT.pth tries again'
         )
     if record.get('doubt'):
         print(f'As was said before training: {record["doubt"]}', flush=True)

@@ -4,6 +4,7 @@
 import json
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any, Dict, List, Optional, Tuple
 
 from mmengine.config import Config
@@ -129,7 +130,7 @@ def read_record(
         raise ValueError(
             f'{path} is damaged ({type(error).__name__}: {error}): restore '
             'it, or choose another work_dir. tools/train.py continues that '
-            f'run without it: {folder / CONFIG} --resume'
+            f'run without it: {quote(str(folder / CONFIG))} --resume'
         ) from error
     differing = [
         _difference(key, there[key], value, record.get('written'), written)
@@ -238,7 +239,7 @@ def check_config(path: Path, text: str) -> None:
             f'{path} is not what this call makes of its arguments: it was '
             'changed, damaged, or written by another release. Remove it to '
             'continue by the arguments; tools/train.py continues by it: '
-            f'{path} --resume'
+            f'{quote(str(path))} --resume'
         )
 
 

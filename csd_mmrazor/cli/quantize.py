@@ -255,6 +255,9 @@ class _Images:
             else calibration_images(each, self.shape, *classes)
             for each in (self.source, self.compared_on)
         }
+        for each in opened.values():
+            if each.about:
+                print(each.about, flush=True)
         self._free, self._others = (
             opened[os.path.realpath(each)]
             for each in (self.source, self.compared_on)
@@ -438,7 +441,11 @@ def _validation(cfg: Config) -> Any:
         )
     scope = cfg.get('default_scope', 'mmpretrain')
     with DefaultScope.overwrite_default_scope(scope):
-        return Runner.build_dataloader(copy.deepcopy(loader), seed=0)
+        built = Runner.build_dataloader(copy.deepcopy(loader), seed=0)
+    about = getattr(built.dataset, 'about', '')
+    if about:
+        print(about, flush=True)
+    return built
 
 
 def _tested(

@@ -66,6 +66,8 @@ class Pictures(NamedTuple):
     real: np.ndarray
     # Takes indices and returns (M, C, H, W), uint8.
     take: Callable[[np.ndarray], Tensor]
+    # How they get their size, empty if they have it.
+    about: str = ''
 
 
 def calibration_images(
@@ -120,4 +122,5 @@ def calibration_images(
         lambda places: torch.stack(
             [folder[index]['inputs'] for index in places.tolist()]
         ),
+        folder.about,
     )

@@ -2,6 +2,7 @@
 """A config of mmpretrain's for the student of a run's config."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Dict, List, Optional, Sequence
 
 from mmengine.config import Config, ConfigDict
@@ -215,7 +216,8 @@ def config_text(
         f"#   get_model('{name}.py', pretrained='{file}')",
     ]
     if 'test_dataloader' in plain:
-        lines.append(f'#   python tools/test.py {name}.py {file}')
+        config = quote(f'{name}.py')
+        lines.append(f'#   python tools/test.py {config} {quote(file)}')
         moved = _moved(plain)
         if moved:
             lines[-1] += ' --cfg-options \\'

@@ -24,6 +24,7 @@ from PIL import Image
 
 from csd_mmrazor.api import trial
 from csd_mmrazor.api.config import is_normalised, method_of
+from csd_mmrazor.api.record import check_config
 from csd_mmrazor.api.start import digest_of_weights
 from csd_mmrazor.cli.quantize import parse_args, quantize
 from csd_mmrazor.datasets import BankError, BankFolder
@@ -421,6 +422,14 @@ def test_damaged_files(name, content, message, finished, net, call):
             call(deepcopy(finished['teacher']), net(4), work_dir=work_dir)
     finally:
         (work_dir / name).write_bytes(before)
+
+
+def test_a_command_with_a_space_in_its_path(tmp_path):
+    path = tmp_path / 'my run' / 'config.py'
+    path.parent.mkdir()
+    path.write_text('model = 3')
+    with pytest.raises(ValueError, match=f"continues by it: '{path}' --res"):
+        check_config(path, 'model = 4')
 
 
 def test_code_of_a_config_that_was_changed(finished, net, call):

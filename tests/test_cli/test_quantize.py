@@ -34,13 +34,15 @@ def quantize(tiny_runner, forked, tmp_path):
     return quantize
 
 
-def folder(root, number):
+def folder(root, number, side=8):
     """Grey images of ten classes."""
     for label in range(10):
         for index in range(number):
             path = root / str(label) / f'{index}.png'
             path.parent.mkdir(parents=True, exist_ok=True)
-            levels = np.random.default_rng(index).integers(256, size=(8, 8))
+            levels = np.random.default_rng(index).integers(
+                256, size=(side, side)
+            )
             Image.fromarray(levels.astype(np.uint8)).save(path)
     return root
 
@@ -118,12 +120,14 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     # the file without what is beside it.
     (tmp_path / 't.json').unlink()
     weights = run / 'student/student.pth'
-    images = folder(tmp_path / 'real', 2)
+    images = folder(tmp_path / 'real', 2, 16)
     argv = (run, '--to', 'int8', '--images', '10', '--calibrate-on', images)
     done = quantize(*argv, '--model', weights, '--out', 't.onnx')
     assert done.status == [0], done.output
     told = json.loads((tmp_path / 't.json').read_text())
     assert told['calibrated_on'] == images.name and told['bits'] == 8
+    scaled = f'images of {images} (16x16, height by width) are scaled to 8x8'
+    assert done.stdout.count(scaled) == 1
     # By the bank all the same.
     assert told['compared_on'] == 'bank' and told['model'] == weights.name
     # The file is the student of the run.

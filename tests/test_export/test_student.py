@@ -248,11 +248,11 @@ def test_an_export_that_fails(tiny_runner, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='The export of the stud.*such luck'):
         tiny_runner('rehearsed', rehearsal=True, **options).train()
     assert not (tmp_path / 'rehearsed/bank').exists()
-    runner = tiny_runner(**options)
+    runner = tiny_runner('my run', **options)
     runner.train()
-    log = next((tmp_path / 'run').rglob('*.log')).read_text()
-    best = find_checkpoint(tmp_path / 'run')
-    assert f'export_student.py {best} OUT.pth tries again' in log
+    log = next((tmp_path / 'my run').rglob('*.log')).read_text()
+    best = find_checkpoint(tmp_path / 'my run')
+    assert f"export_student.py '{best}' OUT.pth tries again" in log
     assert 'OSError: no such luck' in log
 
 

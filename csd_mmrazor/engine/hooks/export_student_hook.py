@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from pathlib import Path
+from shlex import quote
 from typing import Optional, Union
 
 from mmengine.config import Config
@@ -110,7 +111,7 @@ class ExportStudentHook(Hook):
             runner.logger.warning(
                 'The run is finished, but its student could not be exported. '
                 f'It is in {checkpoint}: python tools/export_student.py '
-                f'{checkpoint} OUT.pth tries again. '
+                f'{quote(str(checkpoint))} OUT.pth tries again. '
                 f'{named_error(error)}',
                 exc_info=True,
             )
