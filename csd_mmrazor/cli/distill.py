@@ -2,9 +2,12 @@
 """Distil any two networks by one command; see csd_mmrazor.distill()."""
 
 import argparse
+import inspect
 import os
+import re
 import sys
-from typing import Any, Dict, List, Optional, Sequence
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..api import Run, distill
 from ..api.config import METHODS, TASKS
@@ -12,6 +15,13 @@ from .errors import concise_errors
 from .options import parse_value
 from .parser import Parser
 from .processes import speak_utf8
+
+# What distill() is told of: an argument's name, and its value.
+_ARGUMENT = re.compile(
+    rf'(?<![\w.])({"|".join(inspect.signature(distill).parameters)})='
+    r'(dict\([^()]*\)|\[[^\]]*\]|\([^()]*\)|"[^"]*"|\'[^\']*\'|[^\s,;:)]*'
+    r'[^\s,;:).]|\.\.\.)'
+)
 
 
 class KeyValues(argparse.Action):
@@ -244,9 +254,56 @@ def _names(text: str) -> List[str]:
 
 
 def _listed(text: str) -> List[Any]:
-    """Numbers, in brackets or without."""
+    """Numbers, in brackets or without; 1/255 is one."""
     value = parse_value(text)
-    return [*value] if isinstance(value, (list, tuple)) else [value]
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [_fraction(value) for value in values]
+
+
+def _fraction(value: Any) -> Any:
+    match = re.fullmatch(r'([\d.]+)/([1-9]\d*)', f'{value}')
+    try:
+        return float(match[1]) / int(match[2]) if match else value
+    except ValueError:
+        return value
+
+
+def as_options(text: str) -> str:
+    """A message for who has called ``distill()``, for who types a command.
+
+    Args:
+        text (str): With arguments as Python has them, such as ``std=[1, 2]``.
+
+    Returns:
+        str: With ``--std 1,2`` in their place.
+    """
+
+    def option(match: 're.Match[str]') -> str:
+        name = {'work_dir': 'out'}.get(match[1], match[1].replace('_', '-'))
+        value = match[2]
+        if value in ('False', 'None'):
+            return f'--no-{name}'
+        if value == 'True':
+            return f'--{name}'
+        if value.startswith('dict('):
+            return f'--{name} {value[5:-1].replace(", ", " ")}'
+        if value[0] in '[(':
+            parts = [part.strip(' \'"') for part in value[1:-1].split(',')]
+            value = ','.join(parts)
+        return f'--{name} ' + value.strip('\'"')
+
+    return _ARGUMENT.sub(option, text)
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Let errors of a call say :func:`as_options` what they say."""
+    try:
+        yield
+    except Exception as error:
+        if len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (as_options(error.args[0]),)
+        raise
 
 
 def main() -> None:
@@ -257,7 +314,8 @@ def main() -> None:
     # As with ``python FILE``: what is beside it can be imported.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    with concise_errors('The same command continues this run.'):
+    go_on = 'The same command continues this run.'
+    with concise_errors(go_on), naming_options():
         run = distill(**arguments_of(args), plan_only=plan_only)
     if plan_only:
         return

@@ -5,7 +5,12 @@ from types import SimpleNamespace as Some
 
 import pytest
 
-from csd_mmrazor.cli.distill import told_of
+from csd_mmrazor.cli.distill import (
+    arguments_of,
+    as_options,
+    parse_args,
+    told_of,
+)
 from csd_mmrazor.utils.accuracy import AccuracyEstimate
 
 UNKNOWN = dict(top1=None, teacher_top1=None, agreement=None, estimate=None)
@@ -31,3 +36,35 @@ SHOWN = (
 def test_how_good_the_student_is(known, told):
     found = told_of(Some(**{**UNKNOWN, **known}))
     assert found.startswith(told) and bool(found) == bool(told)
+
+
+@pytest.mark.parametrize(
+    'said, expected',
+    [
+        ("budget='3x' should be a time", '--budget 3x should be a time'),
+        ('leave out refit=True.', 'leave out --refit.'),
+        ('teacher_blocks=False lets it', '--no-teacher-blocks lets it'),
+        ('with schedule=dict(lr=0.1, batch=64)', 'with --schedule lr=0.1 b'),
+        ('lower schedule=dict(lr=...)', 'lower --schedule lr=...'),
+        ('(0..1: mean=0, std=1/255)', '(0..1: --mean 0, --std 1/255)'),
+        ('mean=[0.5, 0.25] and std=(1, 2)', '--mean 0.5,0.25 and --std 1,2'),
+        ("give classes=['a', 'b c'].", 'give --classes a,b c.'),
+        ('work_dir=runs/a has a run', '--out runs/a has a run'),
+        ('another work_dir=...', 'another --out ...'),
+        ('Give its weights by teacher_weights=FILE,', 'by --teacher-weights'),
+        ('images of image_shape=(1, 8, 8)', 'of --image-shape 1,8,8'),
+        # What are other things.
+        ('model.teacher=dict(a=1)', 'model.teacher=dict(a=1)'),
+        ('the teacher = 3, seeds=4', 'the teacher = 3, seeds=4'),
+    ],
+)
+def test_errors_name_options(said, expected):
+    assert expected in as_options(said)
+
+
+def test_fractions():
+    common = ('--teacher', 'a', '--student', 'b', '--image-shape', '3,8,8')
+    args = parse_args([*common, '--mean', '0', '--std', '1/255,0.5/2,1/0'])
+    found = arguments_of(args)
+    assert found['mean'] == [0]
+    assert found['std'] == [1 / 255, 0.25, '1/0']
