@@ -22,6 +22,7 @@ from ..engine.synthesis import report_round
 from ..models.synthesizers.networks import Networks
 from ..models.utils import load_weights
 from ..utils.busy_cores import BusyCores
+from ..utils.slow_bfloat16 import slow_bfloat16
 from .doubts import Answers, answers, doubts_of, how_many, suspects
 from .never_trained import signs_of_random_weights
 from .schedule import Schedule, Timings
@@ -158,6 +159,10 @@ def run_trial(
         )
         val_seconds = _since(start) * teacher.images / few
         runner._val_loop = runner._val_evaluator = None
+    (hook,) = (h for h in runner.hooks if isinstance(h, SynthesisHook))
+    note = slow_bfloat16('amp=None') if hook.synthesizer.amp else ''
+    if note:
+        describe(f'WARNING: {note}')
     least = least_seconds(algorithm, schedule, cfg)
     check_time('the trial that plans the run', least)
     if least > _LONG:
@@ -177,7 +182,6 @@ def run_trial(
             f'  the first steps took {spent:.0f} s; the timed ones take up to '
             f'about {left:.0f} s more'
         )
-    (hook,) = (h for h in runner.hooks if isinstance(h, SynthesisHook))
     assert hook.round_runner is not None
     rounds = hook.round_runner
     initial: List[float] = []

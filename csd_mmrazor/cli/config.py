@@ -5,7 +5,7 @@ import argparse
 import os
 import os.path as osp
 import sys
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Iterator, Sequence
 
 import torch
 from mmengine.config import Config
@@ -18,6 +18,7 @@ from ..utils.arguments import NoneType, check_value
 from ..utils.config_files import TESTED, follow_validation, read_config
 from ..utils.numbers import check_numbers
 from ..utils.sections import check_schedules, check_sections
+from ..utils.slow_bfloat16 import slow_bfloat16
 from .options import Listed, Options, check_option, is_meant_as_text
 
 AMP_DTYPES = ('bfloat16', 'float16')
@@ -260,17 +261,50 @@ def is_first_process(launcher: str) -> bool:
     return os.environ.get(_RANKS.get(launcher, ''), '0') == '0'
 
 
+def _disable_amp(cfg: Config) -> None:
+    """Train in float32."""
+    for wrapper in [cfg.optim_wrapper, *cfg.optim_wrapper.values()]:
+        kind = wrapper.get('type') if isinstance(wrapper, dict) else None
+        name = getattr(kind, '__name__', f'{kind}').rpartition('.')[2]
+        if name in ('AutocastOptimWrapper', 'AmpOptimWrapper'):
+            wrapper['type'] = 'mmengine.OptimWrapper'
+            for key in ('loss_scale', 'dtype', 'use_fsdp'):
+                wrapper.pop(key, None)
+    for synthesizer in _synthesizers(cfg):
+        synthesizer.pop('amp', None)
+
+
+def _synthesizers(cfg: Config) -> Iterator[Dict[str, Any]]:
+    """Those of the hooks in a config."""
+    hooks = [
+        *(cfg.get('default_hooks') or {}).values(),
+        *(cfg.get('custom_hooks') or []),
+    ]
+    for hook in hooks:
+        # What is no dict is refused by the hook.
+        if hook and isinstance(hook.get('synthesizer'), dict):
+            yield hook.synthesizer
+
+
 def enable_amp(cfg: Config, dtype: str) -> None:
     """Train student, head and images in mixed precision.
 
     Args:
         cfg (Config): A config for training.
-        dtype (str): 'bfloat16' or 'float16', or 'auto' for the first of them
-            that the device can do.
+        dtype (str): 'bfloat16' or 'float16', 'auto' for the first of them
+            that the device can do, or 'none' for float32, also where the
+            config has another.
 
     Raises:
         ValueError: If the device cannot do ``dtype``.
     """
+    if dtype == 'none':
+        _disable_amp(cfg)
+        return
+    note = slow_bfloat16('its absence') if dtype == 'auto' else ''
+    if note:
+        print(f'--amp has no effect, since {note}', flush=True)
+        return
     if dtype == 'auto':
         can_bfloat16 = (
             not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
@@ -287,11 +321,5 @@ def enable_amp(cfg: Config, dtype: str) -> None:
                 wrapper['type'] = 'mmrazor.AutocastOptimWrapper'
             else:
                 wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
-    hooks = [
-        *(cfg.get('default_hooks') or {}).values(),
-        *(cfg.get('custom_hooks') or []),
-    ]
-    for hook in hooks:
-        # What is no dict is refused by the hook.
-        if hook and isinstance(hook.get('synthesizer'), dict):
-            hook.synthesizer.amp = dtype
+    for synthesizer in _synthesizers(cfg):
+        synthesizer['amp'] = dtype

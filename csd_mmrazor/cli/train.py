@@ -53,9 +53,9 @@ def parse_args() -> argparse.Namespace:
         '--amp',
         nargs='?',
         const='auto',
-        choices=('auto', *AMP_DTYPES),
-        help='train in mixed precision: bfloat16 where the device can do it, '
-        'or as given',
+        choices=('auto', *AMP_DTYPES, 'none'),
+        help='train in mixed precision: bfloat16 where the device is fast in '
+        'it, or as given; none: in float32, whatever the config says',
     )
     parser.add_argument(
         '--auto-scale-lr',

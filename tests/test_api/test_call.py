@@ -30,6 +30,7 @@ from csd_mmrazor.cli.quantize import parse_args, quantize
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.export.source import read_run_config
 from csd_mmrazor.models.synthesizers import ImageSynthesizer
+from csd_mmrazor.utils import slow_bfloat16
 from csd_mmrazor.utils.imports import lend
 
 
@@ -351,6 +352,18 @@ def test_threads_that_wait_are_told_of(
     monkeypatch.setattr(trial.BusyCores, 'advice', lambda _: 'all are busy')
     call(teacher, net(4), val=None, plan_only=True)
     assert '\n  all are busy\n' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('amp', [None, 'bfloat16'])
+def test_a_cpu_that_is_slow_in_bfloat16(
+    teacher, net, call, monkeypatch, capsys, amp
+):
+    monkeypatch.setattr(slow_bfloat16, 'bfloat16_slowdown', lambda: 11.9)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    call(teacher, net(4), val=None, plan_only=True, amp=amp)
+    told = capsys.readouterr().out
+    assert told.count('takes 12 times as long') == (amp == 'bfloat16')
+    assert ('as in float32: amp=None trains in float32\n' in told) == bool(amp)
 
 
 def test_slow_rounds_are_timed_by_fewer_steps(teacher, net, call, monkeypatch):

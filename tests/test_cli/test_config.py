@@ -1,13 +1,17 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import re
 from argparse import Namespace
 
 import pytest
 from helpers import ROOT
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmrazor.registry import OPTIM_WRAPPERS
 
 from csd_mmrazor.cli.config import check_teacher_files, enable_amp, is_csd
 from csd_mmrazor.cli.test import test as run_test
 from csd_mmrazor.models import CSDDistillation
+from csd_mmrazor.utils import slow_bfloat16
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,45 @@ def test_no_precision_for_what_is_no_synthesizer(synthesizer):
     cfg = Config(dict(optim_wrapper={}, default_hooks=hooks))
     enable_amp(cfg, 'bfloat16')
     assert cfg.default_hooks.to_dict() == hooks
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'csd/csd_best_resnet56_resnet20_cifar10',
+        'csd/csd_resnet50_resnet18_imagenet',
+        'teachers/resnet14-32_cifar10',
+        'csd/csd_quickstart_digits',
+    ],
+)
+@pytest.mark.parametrize('before', [None, 'bfloat16', 'float16'])
+def test_no_mixed_precision(name, before, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    cfg = Config.fromfile(ROOT / f'configs/{name}.py')
+    if before is not None:
+        enable_amp(cfg, before)
+        assert re.search('AmpOptim|Autocast', cfg.pretty_text)
+    enable_amp(cfg, 'none')
+    text = cfg.pretty_text
+    assert not re.search(r'AmpOptim|Autocast|amp=|loss_scale', text)
+    wrappers = [cfg.optim_wrapper, *cfg.optim_wrapper.values()]
+    for wrapper in wrappers:
+        if isinstance(wrapper, dict) and 'optimizer' in wrapper:
+            kind = OPTIM_WRAPPERS.get(wrapper.get('type', 'OptimWrapper'))
+            assert kind is OptimWrapper
+
+
+@pytest.mark.parametrize('slowdown, expected', [(11.7, None), (0.6, True)])
+def test_no_mixed_precision_on_a_cpu_that_is_slow_in_it(
+    slowdown, expected, monkeypatch, capsys
+):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.setattr(slow_bfloat16, 'bfloat16_slowdown', lambda: slowdown)
+    cfg = Config.fromfile(ROOT / 'configs/csd/csd_quickstart_digits.py')
+    enable_amp(cfg, 'auto')
+    told = capsys.readouterr().out
+    assert ('no effect, since this CPU takes 12 times' in told) != expected
+    assert ('AutocastOptimWrapper' in cfg.pretty_text) == bool(expected)
 
 
 def test_a_teacher_that_is_none(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import contextmanager
-from typing import Iterator, List
+from typing import Any, Iterator, List
 
 import torch
 import torch.nn as nn
@@ -8,6 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmrazor.registry import OPTIM_WRAPPERS
 
 from ...models.utils import cast_together
+from ...utils.slow_bfloat16 import tell_of_slow_bfloat16
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -18,6 +19,10 @@ class AutocastOptimWrapper(OptimWrapper):
     waits to learn whether it overflowed, as MMEngine's ``AmpOptimWrapper``
     (for float16, on GPUs only) has to.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        tell_of_slow_bfloat16()
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

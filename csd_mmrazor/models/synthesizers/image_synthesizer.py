@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ...utils import check_integer, seeded
 from ...utils.arguments import check_value
+from ...utils.slow_bfloat16 import tell_of_slow_bfloat16
 from ..pretext_tasks import check_views_per_image
 from ..utils import (
     cast_together,
@@ -275,6 +276,8 @@ class ImageSynthesizer(nn.Module):
                 'needs them: set labels="random".'
             )
         self.amp = amp
+        if amp == 'bfloat16':
+            tell_of_slow_bfloat16()
         kinds: Tuple[Any, ...] = (bool, 'reduce-overhead')
         check_value('compile of ImageSynthesizer', compile, kinds)
         check_value('graph of ImageSynthesizer', graph, (bool,))
