@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import io
+import random
 import shutil
 import time
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from typing import (
     Union,
 )
 
+import numpy as np
 import torch
 import torch.nn as nn
 from mmengine.config import Config
@@ -240,7 +242,8 @@ def distill(
             to 'auto': no flips for grey images.
         schedule (dict, optional): Fields of :class:`Schedule` that are to
             differ, such as dict(batch=64).
-        seed (int): Of all random numbers, 0..2**32-1. Defaults to 0.
+        seed (int): Of all random numbers, 0..2**32-1, also of the weights of
+            a student that is made by its name. Defaults to 0.
         device (str, optional): 'cpu' or 'cuda', or a ``torch.device`` of
             that. Defaults to a GPU if there is one.
         amp (str, optional): 'bfloat16', or on a GPU 'float16', for mixed
@@ -333,6 +336,9 @@ def distill(
             raise too_little(parsed, passed, what, least)
 
     with isolated(device):
+        # Of networks that are made here, the weights are drawn as well.
+        for draw in (torch.manual_seed, np.random.seed, random.seed):
+            draw(seed)
         pair = get_pair(given, num_classes, inputs.image_shape)
     row = row_of(
         *(parsed, inputs.image_shape, schedule, method, init_bank is None)

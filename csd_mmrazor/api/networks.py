@@ -31,6 +31,7 @@ from ..models.utils import (
     logits_of,
     normalised_outputs,
     own_memory,
+    place_of_logits,
     unwrapped,
 )
 from ..models.utils.features import as_map
@@ -84,6 +85,7 @@ class Traced(NamedTuple):
     has_bn: bool
     has_functional_bn: bool  # batch norms that are no layers
     outputs: str = ''  # what it returns in place of logits
+    place: str = ''  # where in its output they are, as code has it
 
 
 def get_network(
@@ -598,6 +600,8 @@ def trace(
         feature = _last_map(seen, logits)
     makers = [key for key, value in seen if value is logits and key]
     source = makers[-1] if makers else ''
+    # Made after its last layer: its wrapper finds them in what it returns.
+    of_wrapper = not makers and not torch.is_tensor(output)
     channels = next(
         (_channels(value) for key, value in reversed(seen) if key == feature),
         0,
@@ -610,13 +614,14 @@ def trace(
         pooled = feature or ''
     return Traced(
         logits.shape[1],
-        f'{below}{source}'.rstrip('.'),
+        '' if of_wrapper else f'{below}{source}'.rstrip('.'),
         None if feature is None else f'{below}{feature}',
         channels,
         None if pooled is None else f'{below}{pooled}'.rstrip('.'),
         any(names[layer] in ran for layer in bn_layers(module)),
         bool(norms),
         outputs,
+        place_of_logits(output),
     )
 
 

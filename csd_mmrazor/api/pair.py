@@ -174,6 +174,8 @@ def about(pair: Pair, inputs: Inputs, val: Any) -> List[str]:
         )
         if network.note:
             lines.append(f'  {network.note}')
+        if each.place:
+            lines.append(f'  its logits are taken from output{each.place}')
         if each.outputs:
             lines.append(f'WARNING: {name} {about_outputs(each.outputs)}')
         if name == 'student' and not is_normalised(network.module):

@@ -96,12 +96,14 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument(
         '--image-shape',
         required=True,
+        nargs='+',
         metavar='C,H,W',
         help='channels, height and width, such as 3,32,32',
     )
     for name in ('mean', 'std'):
         group.add_argument(
             f'--{name}',
+            nargs='+',
             metavar='X,Y,Z',
             help=f"{name} of the teacher's training images, in 0..1 or "
             '0..255; left out if the networks take images in 0..1',
@@ -234,10 +236,11 @@ def arguments_of(args: argparse.Namespace) -> Dict[str, Any]:
     found['work_dir'] = found.pop('out')
     no_augment = found.pop('no_augment')
     found['augment'] = None if no_augment else found['augment'] or 'auto'
-    found['image_shape'] = _listed(args.image_shape)
-    for name in ('mean', 'std'):
+    # With spaces, too.
+    for name in ('image_shape', 'mean', 'std'):
         if found[name] is not None:
-            found[name] = _listed(found[name])
+            parts = [part.strip(', ') for part in found[name]]
+            found[name] = _listed(','.join(parts))
     if args.classes is not None:
         is_number = args.classes.strip().isdecimal()
         found['classes'] = (
@@ -314,7 +317,7 @@ def main() -> None:
     # As with ``python FILE``: what is beside it can be imported.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    go_on = 'The same command continues this run.'
+    go_on = '' if plan_only else 'The same command continues this run.'
     with concise_errors(go_on), naming_options():
         run = distill(**arguments_of(args), plan_only=plan_only)
     if plan_only:

@@ -23,7 +23,7 @@ from mmengine.runner import CheckpointLoader
 from mmrazor.registry import MODELS
 
 from ..models.classifiers import TorchClassifier, is_pruned
-from ..models.utils import load_weights
+from ..models.utils import evaluating, load_weights, place_of_logits
 from ..utils import write_file, write_safetensors
 from ..utils.arguments import check_image_shape
 from ..utils.imports import custom_imports, file_in_package
@@ -277,6 +277,11 @@ def _describe(
         logits = Logits(model)
         with torch.no_grad():
             found = logits(logits.example(1, image_shape))
+        if isinstance(model, TorchClassifier):
+            with evaluating(network), torch.no_grad():
+                output = network(logits.example(1, image_shape))
+            place = place_of_logits(output)
+            description.update(dict(output=place) if place else {})
         description.update(
             image_shape=[*image_shape],
             channels={1: 'grey', 3: 'RGB'}.get(image_shape[0]),

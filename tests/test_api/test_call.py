@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn as nn
 from helpers import ROOT, TINY, front_of, network
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -1248,3 +1249,58 @@ def test_a_file_for_a_network(text, message, net, call, tmp_path):
     (tmp_path / 'nets.py').write_text(text)
     with pytest.raises(ValueError, match=message):
         call(str(tmp_path / 'nets.py'), net(4))
+
+
+class Told(nn.Module):
+    """Computes on after its last layer, and returns more than logits."""
+
+    def __init__(self, net, way):
+        super().__init__()
+        self.net, self.way = net, way
+
+    def forward(self, images):
+        logits = 1.5 * self.net(images)
+        if self.way == 'dict':
+            return dict(logits=logits, images=images)
+        return (logits, images) if self.way == 'tuple' else logits
+
+
+@pytest.mark.parametrize(
+    'ways', [('dict', 'tuple'), ('tuple', None), (None, 'dict')]
+)
+def test_logits_that_no_layer_makes(teacher, net, call, ways, capsys):
+    networks = [Told(teacher, ways[0]), Told(net(4), ways[1])]
+    run = call(*networks, onnx=True)
+    told = capsys.readouterr().out
+    for way, place in dict(dict="['logits']", tuple='[0]').items():
+        text = f'its logits are taken from output{place}\n'
+        assert told.count(text) == ways.count(way)
+    assert run.teacher_top1 > 80 and run.top1 is not None
+    student = run.work_dir / 'student'
+    assert (student / 'student.onnx').is_file()
+    place = dict(dict="['logits']", tuple='[0]').get(ways[1], '')
+    described = json.loads((student / 'student.json').read_text())
+    assert described.get('output', '') == place
+
+
+class Tutorial(nn.Module):
+    """It flattens maps, or images, as many do."""
+
+    def __init__(self, width, has_maps):
+        super().__init__()
+        self.has_maps, size = has_maps, width if has_maps else 3
+        self.maps = nn.Conv2d(3, width, 3, padding=1)
+        self.head = nn.Linear(size * 144, 3)
+
+    def forward(self, images):
+        maps = self.maps(images).relu() if self.has_maps else images
+        return self.head(maps.view(maps.size(0), -1))
+
+
+@pytest.mark.parametrize('has_maps', [True, False])
+def test_networks_that_flatten_by_view(call, has_maps):
+    networks = Tutorial(8, has_maps), Tutorial(4, has_maps)
+    run = call(
+        *networks, image_shape=(3, 12, 12), mean=None, std=None, val=None
+    )
+    assert (run.work_dir / 'student/student.pth').is_file()

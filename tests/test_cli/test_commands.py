@@ -19,6 +19,8 @@ LEAST = ('--teacher', 'a.py:Net', '--student', 'b.py:Net', '--image-shape')
     [
         ((), dict(image_shape=[3, 32, 64], augment='auto', budget='15min')),
         (('--mean', '.1,.2,0.3'), dict(mean=[0.1, 0.2, 0.3])),
+        (('--mean', '.1', '.2', '0.3'), dict(mean=[0.1, 0.2, 0.3])),
+        (('--mean', '[.1,', '.2,', '0.3]'), dict(mean=[0.1, 0.2, 0.3])),
         (('--mean', '33', '--std', '78'), dict(mean=[33], std=[78])),
         (('--classes', '10'), dict(classes=10)),
         (('--classes', 'cat,dog,7'), dict(classes=['cat', 'dog', '7'])),
@@ -144,6 +146,18 @@ def test_from_files_to_a_student(home, forked, tmp_path):
     assert done.status == [0], done.output
     top1 = re.search(r'reaches ([\d.]+) %, its teacher ([\d.]+)', done.stdout)
     assert float(top1[2]) > 80
+    # The student's first weights are those of the seed.
+    other = forked(
+        *('distill', *arguments(home, tmp_path / 'other')),
+        cwd=home,
+        module='csd_mmrazor',
+    )
+    assert other.status == [0] and top1[0] in other.stdout
+    first, second = (
+        torch.load(each / 'networks/student.pth', weights_only=True)
+        for each in (out, tmp_path / 'other')
+    )
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
     again = forked('distill', *options, cwd=home, module='csd_mmrazor')
     assert again.status == [0] and top1[0] in again.stdout
     weights = torch.load(out / 'student/student.pth', weights_only=True)

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What ``python -m csd_mmrazor distill`` says in the end."""
 
+import signal
 from types import SimpleNamespace as Some
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from csd_mmrazor.cli.distill import (
     arguments_of,
     as_options,
+    main,
     parse_args,
     told_of,
 )
@@ -68,3 +70,23 @@ def test_fractions():
     found = arguments_of(args)
     assert found['mean'] == [0]
     assert found['std'] == [1 / 255, 0.25, '1/0']
+
+
+@pytest.mark.parametrize('command', ['distill', 'plan'])
+def test_ctrl_c(command, monkeypatch, capsys):
+    """Of a plan, nothing is there to be continued."""
+
+    def interrupted(**arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('csd_mmrazor.cli.distill.distill', interrupted)
+    common = ('--teacher', 'a', '--student', 'b', '--image-shape', '3,8,8')
+    name = f'python -m csd_mmrazor {command}'
+    monkeypatch.setattr('sys.argv', [name, *common])
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 130
+    told = capsys.readouterr().err.strip()
+    more = ' The same command continues this run.'
+    assert told == 'Interrupted.' + (more if command == 'distill' else '')

@@ -50,7 +50,7 @@ def run_by_torch(weights: Path, description: Dict[str, Any]) -> str:
         *images,
         *_normalised(description, 'torch.tensor({}).view(-1, 1, 1)'),
         'with torch.no_grad():',
-        '    logits = network(images)',
+        f'    logits = network(images){description.get("output", "")}',
         'print(logits.argmax(1))  # the class of each image',
     ]
     return _HOW.format('\n'.join(lines))

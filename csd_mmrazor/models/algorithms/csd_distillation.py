@@ -48,9 +48,11 @@ from ..utils import (
     evaluating,
     forget_records,
     full_precision,
+    keep_contiguous,
     keep_norm,
     load_weights,
     logits_of,
+    needs_contiguous,
     pooled_features,
     record_labels,
     record_logits,
@@ -175,6 +177,7 @@ class CSDDistillation(BaseAlgorithm):
             )
         self.aux_head = self._build_aux_head(aux_head, num_classes, inputs)
         self._check_losses(inputs)
+        self._keep_contiguous(inputs)
         self._set_memory_formats()
 
     @property
@@ -453,6 +456,28 @@ class CSDDistillation(BaseAlgorithm):
             self.distiller,
             self.aux_head,
         )
+
+    def _keep_contiguous(self, inputs: Tensor) -> None:
+        """Take channels_last away from what cannot do with it."""
+        inputs = inputs.to(memory_format=torch.channels_last)
+        networks = [self.student, *self.teachers.values()]
+
+        def predict(network: nn.Module) -> None:
+            with evaluating(network), torch.no_grad():
+                network(inputs, mode='tensor')
+
+        for network in networks:
+            if needs_contiguous(partial(predict, network), network):
+                keep_contiguous(network)
+
+        def learn() -> None:
+            with as_in_training(self.student, self.distiller):
+                self.loss(inputs, inputs.new_zeros(len(inputs)).long())
+
+        # Connectors and losses see the maps of all networks.
+        if needs_contiguous(learn, *networks):
+            for network in networks:
+                keep_contiguous(network)
 
     def _build_teachers(self, teachers: Dict[str, Dict]) -> nn.ModuleDict:
         check_teachers(teachers)

@@ -28,7 +28,13 @@ from .healthy import check_statistics, check_weights
 from .integers import without_integers
 from .kept_norm import keep_norm
 from .lost_state import check_kept_state
-from .memory_format import contiguous, memory_format, set_memory_format
+from .memory_format import (
+    contiguous,
+    keep_contiguous,
+    memory_format,
+    needs_contiguous,
+    set_memory_format,
+)
 from .modes import as_in_training, evaluating, frozen, reset_weights
 from .narrowing import narrow
 from .optimizer_state import load_optimizer_state, optimizer_state
@@ -39,6 +45,7 @@ from .outputs import (
     full_precision,
     logits_of,
     normalised_outputs,
+    place_of_logits,
 )
 from .own_memory import check_memory, own_memory
 from .predictions import bring_to_host
@@ -125,9 +132,12 @@ __all__ = [
     'load_weights',
     'narrow',
     'without_integers',
+    'keep_contiguous',
     'logits_of',
     'memory_format',
+    'needs_contiguous',
     'optimizer_state',
+    'place_of_logits',
     'pooled_features',
     'record_labels',
     'record_logits',

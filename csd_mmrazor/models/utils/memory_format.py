@@ -14,15 +14,20 @@ convolutions and dtypes, with guard pages around all memory, only float32
 without groups was hit, and never 8 channels or more. What stays contiguous is
 more than that, as other sizes and releases may differ, and does not depend on
 the CPU's instructions, so that runs are alike on all CPUs.
+
+Networks whose own code flattens maps by ``x.view(len(x), -1)``, which torch
+refuses in channels_last, stay contiguous on any device.
 """
 
-from typing import Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 from torch.nn.modules.conv import _ConvNd
 
+# What torch says of a view that is not one.
+_NO_VIEW = 'view size is not compatible'
 # Floats in a register of AVX2, below which the kernel is wrong.
 _VECTOR = 8
 
@@ -58,9 +63,12 @@ def memory_format(
         device (torch.device): Where it runs.
 
     Returns:
-        torch.memory_format: ``torch.channels_last``, or on a CPU
-        ``torch.contiguous_format`` if a layer :func:`is_unsafe`.
+        torch.memory_format: ``torch.channels_last``, or
+        ``torch.contiguous_format`` after :func:`keep_contiguous`, and on a
+        CPU if a layer :func:`is_unsafe`.
     """
+    if _is_kept(network):
+        return torch.contiguous_format
     if device.type == 'cpu' and any(map(is_unsafe, network.modules())):
         return torch.contiguous_format
     return torch.channels_last
@@ -80,19 +88,58 @@ def set_memory_format(*networks: Optional[nn.Module]) -> None:
         weight = next(network.parameters(), None) if network else None
         if weight is None:
             continue
-        form = memory_format(network, weight.device)
-
-        def change(value: Tensor, form: torch.memory_format = form) -> Tensor:
-            # Volumes and the like have no such layout.
-            is_map = not nn.parameter.is_lazy(value) and value.ndim == 4
-            return value.to(memory_format=form) if is_map else value
-
-        network._apply(change)
+        _set(network, memory_format(network, weight.device))
         for layer in filter(is_unsafe, network.modules()):
             if _contiguous_inputs not in layer._forward_pre_hooks.values():
                 layer.register_forward_pre_hook(
                     _contiguous_inputs, with_kwargs=True
                 )
+
+
+def _set(network: nn.Module, form: torch.memory_format) -> None:
+    def change(value: Tensor) -> Tensor:
+        # Volumes and the like have no such layout.
+        is_map = not nn.parameter.is_lazy(value) and value.ndim == 4
+        return value.to(memory_format=form) if is_map else value
+
+    network._apply(change)
+
+
+def needs_contiguous(run: Callable[[], Any], *networks: nn.Module) -> bool:
+    """Whether code fails for want of maps in their plain layout.
+
+    Args:
+        run (Callable): What is to be tried, without gradients, which unsafe
+            layers get wrong; other errors are not raised.
+        *networks (nn.Module): What takes part. Those that are not kept
+            contiguous are in channels_last afterwards, on any device:
+            :func:`set_memory_format` ends that.
+    """
+    for network in networks:
+        if not _is_kept(network):
+            _set(network, torch.channels_last)
+    error: Optional[BaseException] = None
+    try:
+        run()
+    except Exception as raised:
+        error = raised
+    while error is not None and _NO_VIEW not in str(error):
+        error = error.__cause__
+    return error is not None
+
+
+def keep_contiguous(network: nn.Module) -> None:
+    """Let a network and its maps be contiguous from then on.
+
+    Args:
+        network (nn.Module): Of any class; its convolutions, its parts and
+            itself get plain inputs, since each may be called alone.
+    """
+    for layer in () if _is_kept(network) else network.modules():
+        is_entrance = layer is network or layer in network.children()
+        if is_entrance or isinstance(layer, _ConvNd):
+            layer.register_forward_pre_hook(_plain_inputs, with_kwargs=True)
+    set_memory_format(network)
 
 
 def contiguous(value: Tensor) -> Tensor:
@@ -102,6 +149,24 @@ def contiguous(value: Tensor) -> Tensor:
     goes on to see channels_last in their strides.
     """
     return value.contiguous().to(memory_format=torch.contiguous_format)
+
+
+def _is_kept(network: nn.Module) -> bool:
+    return _plain_inputs in network._forward_pre_hooks.values()
+
+
+def _plain_inputs(
+    layer: nn.Module, args: Tuple, kwargs: Dict
+) -> Tuple[Tuple, Dict]:
+    """Inputs of a layer that is kept contiguous, as a forward pre-hook."""
+
+    def plain(value):
+        return contiguous(value) if torch.is_tensor(value) else value
+
+    return (
+        tuple(map(plain, args)),
+        {name: plain(value) for name, value in kwargs.items()},
+    )
 
 
 def _contiguous_inputs(

@@ -43,6 +43,25 @@ def logits_of(output: Any) -> Tensor:
     )
 
 
+def place_of_logits(output: Any) -> str:
+    """Where :func:`logits_of` finds the logits, as code has it.
+
+    Args:
+        output (Any): What the network returned, with logits in it.
+
+    Returns:
+        str: '' if it is them, or what comes after a name of it, such as
+        ``['logits']``, ``.logits`` or ``[0]``.
+    """
+    if torch.is_tensor(output):
+        return ''
+    if isinstance(output, Mapping):
+        return "['logits']"
+    if hasattr(output, 'logits'):
+        return '.logits'
+    return f'[0]{place_of_logits(output[0])}'
+
+
 def normalised_outputs(logits: Tensor) -> str:
     """What a classifier returns in place of its logits, if that can be told.
 

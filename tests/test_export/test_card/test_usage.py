@@ -142,3 +142,10 @@ def test_a_class_of_a_package():
     text = run_by_torch(Path('a.pth'), dict(ABOUT, factory='timm.models.net'))
     assert 'from timm.models import net\n' in text
     assert '# RGB images' in text
+
+
+@pytest.mark.parametrize('place', ["['logits']", '[0]', '.logits'])
+def test_a_network_that_returns_more(place):
+    about = dict(ABOUT, factory='timm.models.net', output=place)
+    text = run_by_torch(Path('a.pth'), about)
+    assert f'    logits = network(images){place}\n' in text

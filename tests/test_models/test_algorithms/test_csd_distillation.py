@@ -10,6 +10,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmpretrain.structures import DataSample
 
 from csd_mmrazor.engine import DistillationOptimWrapperConstructor
+from csd_mmrazor.models.utils import memory_format
 
 
 @pytest.fixture
@@ -644,3 +645,33 @@ def test_norms_of_clipped_gradients_are_returned(algorithm):
     last = log_vars['grad_norm'].clone()
     log_vars = model.train_step(batches(1)[0], wrappers)
     assert log_vars['grad_norm'] == last
+
+
+def test_a_loss_that_flattens_maps(algorithm):
+    """By view(), which torch refuses in channels_last."""
+    maps = dict(type='ModuleOutputs', source='backbone')
+    feature = {
+        'model.architecture': network(base_channels=8),
+        'model.distiller.student_recorders.map': maps,
+        'model.distiller.teacher_recorders.map': dict(
+            maps, source='teacher.backbone'
+        ),
+        'model.distiller.distill_losses.loss_map': dict(
+            type='mmrazor.FTLoss', loss_weight=1.0
+        ),
+        'model.distiller.loss_forward_mappings.loss_map': dict(
+            s_feature=dict(from_student=True, recorder='map', data_idx=0),
+            t_feature=dict(from_student=False, recorder='map', data_idx=0),
+        ),
+    }
+    for options, form in (
+        ({}, torch.channels_last),
+        (feature, torch.contiguous_format),
+    ):
+        model = algorithm(**options)
+        for each in (model.student, model.teachers['teacher']):
+            # On a CPU, narrow layers keep all of it contiguous.
+            assert memory_format(each, torch.device('cuda')) == form
+        images = torch.rand(4, 1, 8, 8)
+        losses = model.train().loss(images, torch.arange(4))
+    assert losses['distill.loss_map'] > 0

@@ -14,7 +14,9 @@ from helpers import ROOT, build, network
 from csd_mmrazor.models.utils import (
     as_map,
     contiguous,
+    keep_contiguous,
     memory_format,
+    needs_contiguous,
     set_memory_format,
 )
 
@@ -164,3 +166,57 @@ def test_right_with_avx2_alone(run):
         **AVX2,
     )
     assert ' passed' in done.stdout
+
+
+class Flattened(nn.Module):
+    """As in many a tutorial."""
+
+    def __init__(self, flatten):
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(3, 6, 3, 2), nn.ReLU())
+        self.head, self.flatten = nn.Linear(6 * 9, 5), flatten
+
+    def forward(self, images):
+        return self.head(self.flatten(self.maps(images)))
+
+
+def viewed(maps):
+    return maps.view(maps.size(0), -1)
+
+
+def test_who_needs_contiguous_maps():
+    images = channels_last(2, 3, 8, 8)
+
+    def call(*layers):
+        model = nn.Sequential(*layers)
+        return needs_contiguous(lambda: model(images), model)
+
+    def named():
+        try:
+            viewed(images)
+        except RuntimeError as error:
+            raise ValueError('no such loss') from error
+
+    assert call(Flattened(viewed)) and needs_contiguous(named)
+    assert not call(Flattened(lambda maps: maps.flatten(1)))
+    assert not call(nn.Linear(3, 3))  # another error
+
+
+@pytest.mark.parametrize('of_a_part', [False, True])
+def test_a_network_that_is_kept_contiguous(of_a_part):
+    """Whichever of its parts is called, on any device, for good."""
+    model = nn.Sequential(Flattened(viewed))
+    plain = deepcopy(model)
+    set_memory_format(model)
+    images = channels_last(4, 3, 8, 8)
+    for _ in range(2):
+        keep_contiguous(model)
+        set_memory_format(model)
+    assert memory_format(model, GPU) == torch.contiguous_format
+    assert model[0].maps[0].weight.is_contiguous()
+    assert len(model[0].maps[0]._forward_pre_hooks) == 1
+    found = (model[0] if of_a_part else model)(images)
+    found.square().sum().backward()
+    plain(contiguous(images)).square().sum().backward()
+    for one, other in zip(model.parameters(), plain.parameters()):
+        torch.testing.assert_close(one.grad, other.grad)
