@@ -4,6 +4,7 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Optional, Sequence
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -11,6 +12,7 @@ from mmengine.registry import DATASETS
 
 from ..engine.quiet_runner import QuietRunner
 from ..export import (
+    classes_of,
     find_checkpoint,
     find_config,
     look_up_in,
@@ -101,12 +103,16 @@ def let_test_run(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def let_test_on(cfg: Config, folder: str) -> None:
+def let_test_on(
+    cfg: Config, folder: str, classes: Optional[Sequence[str]]
+) -> None:
     """Let a config test on a folder of images.
 
     Args:
         cfg (Config): Of ``CSDDistillation``, changed in place.
         folder (str): With a folder of images for each class.
+        classes (sequence[str], optional): What the folders of classes are
+            called, in the order of the logits; None if that is not known.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
@@ -121,11 +127,16 @@ def let_test_on(cfg: Config, folder: str) -> None:
             'by test_dataloader, test_evaluator and test_cfg in the config.'
         )
     prepared.to_rgb = False  # these are RGB
+    # Folders may be named by the numbers of the classes instead.
+    names = [path.name for path in Path(folder).glob('*/')]
+    if all(name.isdecimal() for name in names):
+        classes = None
     data = dict(
         type='mmrazor.FolderImages',
         data_root=folder,
         image_shape=list(cfg.model.image_shape),
         num_classes=prepared.get('num_classes'),
+        classes=classes,
     )
     DATASETS.build(data)
     cfg.test_dataloader = dict(
@@ -144,7 +155,7 @@ def test(args: argparse.Namespace) -> None:
     cfg = let_test_run(args) if is_run else load_config(args)
     check_present(cfg, ('model',), 'test')
     if args.val is not None:
-        let_test_on(cfg, args.val)
+        let_test_on(cfg, args.val, classes_of(cfg, args.checkpoint))
     elif not cfg.get('test_dataloader'):
         raise ValueError(
             'The config has no test_dataloader, so there is nothing to test: '

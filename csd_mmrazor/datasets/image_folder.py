@@ -256,10 +256,17 @@ def _check_complete(
     lacking = set(range(limit)) - set(labels.values())
     if not empty and not lacking:
         return
-    text = f'{root} has images of {len(images) - len(empty)} classes, but '
-    text += f'the data set has {limit}: '
+    text = (
+        f'{root} has images of {len(images) - len(empty)} classes, but there '
+        f'are {limit}: '
+    )
     if empty:
-        text += f'there is none in {", ".join(empty[:20])}.'
+        text += (
+            f'there is none in {", ".join(empty[:20])}. Add some; or name all '
+            'classes in the order of their labels (classes of distill(), or '
+            'metainfo=dict(classes=[...]) of the data set), and remove '
+            f'folders without images, such as {Path(root, empty[0])}.'
+        )
     elif all(name.isdecimal() for name in images):
         text += f'there is no folder {", ".join(map(str, sorted(lacking)))}.'
     else:

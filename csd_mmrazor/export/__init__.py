@@ -40,6 +40,7 @@ from .source import (
 )
 from .student import (
     ExportedStudent,
+    classes_of,
     export_student,
     image_shape_of,
     normalisation_of,
@@ -49,6 +50,7 @@ from .student import (
 from .student_config import class_names, plain_config
 
 __all__ = [
+    'classes_of',
     'BITS',
     'DOUBTFUL',
     'ExportedStudent',

@@ -210,6 +210,28 @@ def export_student(
     return exported
 
 
+def classes_of(
+    cfg: Config, checkpoint: Union[str, Path]
+) -> Optional[Sequence[str]]:
+    """Names of the classes, of a run's checkpoint or else of its config.
+
+    Args:
+        cfg (Config): The run's config.
+        checkpoint (str | Path): A checkpoint or weights alone; 'none' for
+            none.
+
+    Returns:
+        sequence[str] | None: In the order of the logits; None if there are
+        none.
+    """
+    meta = None
+    if str(checkpoint) != 'none':
+        found = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
+        meta = found.get('meta') if isinstance(found, dict) else None
+    known = _class_names(meta) if isinstance(meta, dict) else None
+    return known or class_names(cfg)
+
+
 def _class_names(meta: Dict[str, Any]) -> Optional[Sequence[str]]:
     """Names of the classes that a run wrote into its checkpoint, if any."""
     found = meta.get('dataset_meta')

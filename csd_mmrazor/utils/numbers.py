@@ -39,8 +39,11 @@ _KINDS = {
     '*.clip_grad.clip_value': _BOUND,
     '*losses.*.tau': _POSITIVE,
     '*losses.*.temperature': _POSITIVE,
+    # Below 0, the student would learn to be unlike its teacher. Generators
+    # do, in generator_distiller and the like.
+    'model.distiller.distill_losses.*.loss_weight': _NOT_NEGATIVE,
     '*.distill_losses.*.loss_weight': _NUMBER,
-    'model.student_loss.loss_weight': _NUMBER,
+    'model.student_loss.loss_weight': _NOT_NEGATIVE,
     'param_scheduler*.factor': _NUMBER,
     'param_scheduler*.gamma': _NUMBER,
     'param_scheduler*.power': _NUMBER,

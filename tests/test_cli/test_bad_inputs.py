@@ -415,7 +415,7 @@ CASES = {
     ),
     'init_bank without a class': (
         ['train_dataloader.dataset.init_bank=nine_photos'],
-        'nine_photos has images of 9 classes, but the data set has 10',
+        'nine_photos has images of 9 classes, but there are 10',
     ),
     'init_bank damaged': (
         ['train_dataloader.dataset.init_bank=bad_bank'],
@@ -530,6 +530,14 @@ CASES = {
         [f'{SYNTHESIS}.synthesizer.optimizer.lr=1e38'],
         r'Two steps of synthesis failed: check default_hooks\.synthesis\.'
         'synthesizer.*Lower the learning rate',
+    ),
+    'a negative loss weight': (
+        ['model.student_loss.loss_weight=-1'],
+        r'model\.student_loss\.loss_weight should .* 0 or more, but got -1',
+    ),
+    'a loss the other way': (
+        ['model.distiller.distill_losses.loss_kd.loss_weight=-1'],
+        r'loss_kd\.loss_weight should .* 0 or more, but got -1',
     ),
     'loss weight is NaN': (
         ['model.student_loss.loss_weight=nan'],

@@ -2,6 +2,7 @@
 """``test_*`` is ``val_*`` where a config or option changes only that."""
 
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from PIL import Image
 
 from csd_mmrazor.cli.config import load_config
 from csd_mmrazor.cli.test import let_test_on, parse_args
+from csd_mmrazor.export import classes_of
 from csd_mmrazor.utils import load_file
 
 BASE = 'configs/csd/csd_vgg11_resnet18_cifar10.py'
@@ -149,7 +151,8 @@ def test_images_of_a_folder(tmp_path):
         image.save(tmp_path / f'{number}/a.png')
     cfg = load(ROOT / BASE)
     cfg.model.data_preprocessor.to_rgb = True
-    let_test_on(cfg, str(tmp_path))
+    # Named by their numbers, which the names of classes do not forbid.
+    let_test_on(cfg, str(tmp_path), ['cat', 'dog'])
     assert not cfg.model.data_preprocessor.to_rgb
     data = DATASETS.build(cfg.test_dataloader.dataset)
     assert [data[n]['data_samples'].gt_label.item() for n in range(10)] == [
@@ -158,4 +161,24 @@ def test_images_of_a_folder(tmp_path):
     assert data[3]['inputs'][:, 0, 0].tolist() == [250, 3, 0]
     del cfg.model.image_shape
     with pytest.raises(ValueError, match='--val .* needs a config of CSD'):
-        let_test_on(cfg, str(tmp_path))
+        let_test_on(cfg, str(tmp_path), None)
+
+
+def test_folders_of_other_classes(tmp_path):
+    """Sorted, they would be taken for the run's classes in another order."""
+    cfg = load(ROOT / BASE)
+    cfg.model.data_preprocessor.num_classes = 2
+    for name in ('machine', 'zoo'):
+        (tmp_path / name).mkdir()
+        Image.new('RGB', (32, 32)).save(tmp_path / f'{name}/a.png')
+    meta = dict(dataset_meta=dict(classes=('zoo', 'machine')))
+    torch.save(dict(meta=meta, state_dict={}), tmp_path / 'a.pth')
+    names = classes_of(cfg, tmp_path / 'a.pth')
+    assert names == ('zoo', 'machine')
+    let_test_on(cfg, str(tmp_path), names)
+    data = DATASETS.build(cfg.test_dataloader.dataset)
+    labels = {Path(path).parent.name: label for path, label in data.images}
+    assert labels == dict(zoo=0, machine=1)
+    message = '1 of 2 folders that do not match animal, machine'
+    with pytest.raises(ValueError, match=message):
+        let_test_on(cfg, str(tmp_path), ['animal', 'machine'])

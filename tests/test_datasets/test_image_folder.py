@@ -65,7 +65,7 @@ NINE = [f'class{number}/1.png' for number in range(9)]
 @pytest.mark.parametrize(
     'paths, args, message',
     [
-        (NINE, (10,), '9 classes, but the data set has 10: which of them'),
+        (NINE, (10,), '9 classes, but there are 10: which of them'),
         ([*NINE, 'x/1.png', 'y/1.png'], (10,), 'do not match 10 classes'),
         (['a/1.png', 'b', 'c/1.png'], (3,), '2 classes.*there is none in b'),
         (['a/1.png', 'b', 'c/1.png'], (), '2 classes.*there is none in b'),

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from typing import Any, Dict, Optional
 
-from mmengine.hooks import RuntimeInfoHook
+from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmrazor.registry import HOOKS
 
@@ -10,8 +10,8 @@ def is_reported(runner: Runner, batch_idx: int) -> bool:
     """Whether the losses of this step are to be read off the device.
 
     So they are every ``log_interval`` steps of an algorithm that has one, and
-    in each step of any other. The log always has a line of the last step of
-    an epoch, so those are read as well.
+    in each step of any other. Of steps that ``LoggerHook`` writes a line of,
+    among them the last of an epoch, they are read as well.
 
     Args:
         runner (Runner): In training.
@@ -19,6 +19,12 @@ def is_reported(runner: Runner, batch_idx: int) -> bool:
     """
     model = getattr(runner.model, 'module', runner.model)
     if runner.iter % getattr(model, 'log_interval', 1) == 0:
+        return True
+    if any(
+        isinstance(hook, LoggerHook)
+        and hook.every_n_inner_iters(batch_idx, hook.interval)
+        for hook in runner.hooks
+    ):
         return True
     return isinstance(
         runner.train_loop, EpochBasedTrainLoop

@@ -165,6 +165,17 @@ def describe_plan(runner: Runner) -> str:
         f'{name} {rate:g}'
         for name, rate in set_rates(runner.optim_wrapper).items()
     )
+    counts = [
+        wrapper._accumulative_counts
+        for wrapper in _wrappers(runner.optim_wrapper).values()
+    ]
+    accumulated = ''
+    if max(counts) > 1:
+        several = ', '.join(map(str, dict.fromkeys(counts)))
+        accumulated = (
+            f'; gradients of {several} steps are accumulated before weights '
+            'change'
+        )
     scaling = ''
     if (runner.auto_scale_lr or {}).get('enable'):
         scaling = ', scaled with the effective batch'
@@ -177,7 +188,8 @@ def describe_plan(runner: Runner) -> str:
         f'{world_size} process{"es" * (world_size > 1)} x {batch_size} '
         'images: effective '
         f'batch {world_size * batch_size}, {len(loader)} student '
-        f'steps an epoch, {runner.max_iters} in all. Rates: {rates}{scaling}.'
+        f'steps an epoch, {runner.max_iters} in all{accumulated}. Rates: '
+        f'{rates}{scaling}.'
     )
 
 
@@ -193,12 +205,21 @@ def set_rates(
         dict[str, float]: Of the first parameters of each optimiser, by
         ``lr`` or ``name.lr``.
     """
-    wrappers = {'lr': optim_wrapper}
-    if isinstance(optim_wrapper, OptimWrapperDict):
-        wrappers = {f'{name}.lr': each for name, each in optim_wrapper.items()}
-    groups = {name: each.param_groups[0] for name, each in wrappers.items()}
+    groups = {
+        name: each.param_groups[0]
+        for name, each in _wrappers(optim_wrapper).items()
+    }
     # Schedulers note what they start from.
     return {
         name: group.get('initial_lr', group['lr'])
         for name, group in groups.items()
     }
+
+
+def _wrappers(
+    optim_wrapper: Union[OptimWrapper, OptimWrapperDict],
+) -> Dict[str, OptimWrapper]:
+    """Those of a run, by ``lr`` or ``name.lr``."""
+    if isinstance(optim_wrapper, OptimWrapperDict):
+        return {f'{name}.lr': each for name, each in optim_wrapper.items()}
+    return {'lr': optim_wrapper}

@@ -101,7 +101,7 @@ class CSDDistillation(BaseAlgorithm):
         image_shape (sequence[int]): (C, H, W) of the images. Defaults to
             (3, 32, 32).
         log_interval (int): ``LossReportHook`` reads the losses of every so
-            many steps, and of the last one of an epoch, off the device, which
+            many steps, and of those that are logged, off the device, which
             waits for it. Defaults to 10.
         graph (bool): Whether the forward and backward passes of steps are
             replayed as CUDA graphs, one of the student's and one of the
@@ -175,6 +175,7 @@ class CSDDistillation(BaseAlgorithm):
                 'student with: give it a student_loss or a '
                 'distiller with a loss.'
             )
+        self._check_weights()
         self.aux_head = self._build_aux_head(aux_head, num_classes, inputs)
         self._check_losses(inputs)
         self._keep_contiguous(inputs)
@@ -523,6 +524,20 @@ class CSDDistillation(BaseAlgorithm):
         distiller.prepare_from_student(self.student)
         distiller.prepare_from_teacher(self.teachers)
         return distiller
+
+    def _check_weights(self) -> None:
+        """Refuse to train a student away from labels or teacher."""
+        losses = {
+            f'distiller.distill_losses.{name}': loss
+            for name, loss in self.distiller.distill_losses.items()
+        }
+        for name, loss in dict(losses, student_loss=self.student_loss).items():
+            weight = getattr(loss, 'loss_weight', 0)
+            if isinstance(weight, (int, float)) and weight < 0:
+                raise ValueError(
+                    f'model.{name}.loss_weight should be 0 or more, but got '
+                    f'{weight}: the student would learn the opposite.'
+                )
 
     def _check_losses(self, inputs: Tensor) -> None:
         labels = torch.zeros(len(inputs), dtype=torch.int64)

@@ -3,6 +3,7 @@ import hashlib
 import os
 import re
 from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
@@ -413,7 +414,16 @@ def _best_fit(
         )
     _check_clear(found, most[0] >= len(own) / 2, f'{argument}={path}')
     for other in found[1:]:
-        if other.name in _EMA_NAMES and not _same(other, found[0]):
+        if other.name not in _EMA_NAMES or _same(other, found[0]):
+            continue
+        if _is_of_ema_hook(checkpoint):
+            print_log(
+                f'{argument}={path}: "{found[0].name}" holds the running '
+                'means of the weights, as EMAHook writes them, and '
+                f'"{other.name}" the weights themselves. Taken are the means.',
+                logger='current',
+            )
+        else:
             print_log(
                 f'{argument}={path}: taken are the weights under '
                 f'"{found[0].name}", not their running means under '
@@ -421,6 +431,17 @@ def _best_fit(
                 logger='current',
             )
     return found[0]
+
+
+def _is_of_ema_hook(checkpoint: Mapping) -> bool:
+    """Whether MMEngine's EMAHook had a part in it, which swaps the two."""
+    meta, other = checkpoint.get('meta'), checkpoint.get('ema_state_dict')
+    return (
+        isinstance(meta, Mapping)
+        and 'mmengine_version' in meta
+        and isinstance(other, Mapping)
+        and 'steps' in other
+    )
 
 
 def _check_clear(found: Sequence[_Found], fit: bool, what: str) -> None:

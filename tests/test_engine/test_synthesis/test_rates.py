@@ -46,3 +46,9 @@ def test_rates_are_those_that_were_set(steps, scheduled, of_dict):
         '1 process x 8 images: effective batch 8, 4 student steps an epoch, '
         f'12 in all. Rates: {rates}.'
     )
+    warm_up._accumulative_counts = 3
+    several = '3, 1' if of_dict else '3'
+    assert (
+        f'12 in all; gradients of {several} steps are accumulated before '
+        f'weights change. Rates: {rates}.' in describe_plan(runner)
+    )

@@ -487,6 +487,16 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
             '3 channels, but got 1',
         ),
         (
+            {'model.student_loss.loss_weight': -1},
+            ValueError,
+            'student_loss.loss_weight should be 0 or more, but got -1',
+        ),
+        (
+            {'model.distiller.distill_losses.loss_kd.loss_weight': -0.5},
+            ValueError,
+            'distill_losses.loss_kd.loss_weight should be 0 or more',
+        ),
+        (
             {'model.student_loss': None, 'model.distiller': None},
             ValueError,
             'nothing to train the student with',

@@ -166,6 +166,15 @@ FORMS = {
     'EMA beside': lambda w: dict(
         model_ema={k: 0 * v for k, v in w.items()}, model=w
     ),
+    # It exchanges the two.
+    'by EMAHook': lambda w: dict(
+        meta=dict(mmengine_version='0.10.7'),
+        state_dict=w,
+        ema_state_dict=dict(
+            prefixed('module.', {k: 0 * v for k, v in w.items()}),
+            steps=torch.tensor(7),
+        ),
+    ),
     'any name': lambda w: dict(epoch=1, student_weights=w, acc=0.5),
     'profiled': lambda w: dict(
         w, total_ops=torch.zeros(1), **{'head.fc.total_params': torch.ones(1)}
@@ -205,6 +214,8 @@ def test_finds_the_weights_in_what_programs_write(tmp_path, form, monkeypatch):
             assert torch.equal(value, target.state_dict()[key]), key
     # Which of both, where there is a choice.
     assert any('running means' in text for text in told) == ('EMA' in form)
+    is_hook = any('Taken are the means' in text for text in told)
+    assert is_hook == (form == 'by EMAHook')
 
 
 def test_finds_the_network_below_a_wrapper(tmp_path):
