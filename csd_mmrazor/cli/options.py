@@ -59,12 +59,19 @@ def parse_value(text: str) -> Any:
         object: The value.
 
     Raises:
-        ValueError: If brackets are not closed.
+        ValueError: If brackets are not closed, or it is a dict.
     """
     text = text.strip()
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in '\'"'
     if is_quoted:
         text = text[1:-1]
+    if not is_quoted and (
+        text.startswith('dict(') or text[:1] + text[-1:] == '{}'
+    ):
+        raise ValueError(
+            'a dict cannot be given here. Set its keys one by one '
+            '(a.b.key=value), or write it into a config with _base_=CONFIG'
+        )
     inner = text[1:-1]
     if text[:1] + text[-1:] in ('[]', '()') and _is_balanced(inner):
         values = [parse_value(part) for part in _parts(inner)]

@@ -128,8 +128,9 @@ class BankSampler(Sampler[int]):
         if not len(self.dataset):
             raise ValueError(
                 'The image bank is empty: let SynthesisHook make '
-                'images (init_rounds or rounds above 0), or give '
-                'it an init_bank.'
+                'images (init_rounds or rounds above 0), give it '
+                'an init_bank, which that hook imports, or name a finished '
+                'bank by data_root.'
             )
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         bank: Any = self.dataset

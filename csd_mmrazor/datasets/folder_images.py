@@ -15,6 +15,7 @@ from .image_folder import list_image_folder
 from .pictures import (
     is_deep_grey,
     of_8_bits,
+    picture_size,
     read_picture,
     without_alpha,
 )
@@ -23,8 +24,9 @@ from .pictures import (
 _SCALED = 4
 # Inputs lie around the range of images, but not ten times as far.
 _FAR = 10 * 255
-# Pictures whose size is looked at.
-_MEASURED = 16
+# Whose size is looked at, of files by their heads alone, and of items, which
+# may be decoded for it.
+_FILES, _ITEMS = 1000, 16
 # Bytes of images that are kept once they are read.
 _MOST_KEPT = 2**30
 
@@ -82,8 +84,11 @@ def about_sizes(
             'swap the last two, or turn the images.'
         )
     is_cut = any(h * width != w * height for h, w in others)
+    number = sum(size != (height, width) for size in sizes)
+    is_part = number < len(sizes)
     return (
-        f'images of {whose} ({some}{more}, height by width) are scaled to '
+        (f'{number} of {len(sizes)} ' if is_part else '')
+        + f'images of {whose} ({some}{more}, height by width) are scaled to '
         f'{height}x{width}'
         + (', and what is beyond that is cut off' if is_cut else '')
     )
@@ -149,11 +154,10 @@ class FolderImages(Dataset[Dict[str, Any]]):
             classes = [folders[label] for label in sorted(folders)]
         self.metainfo: Dict[str, Any] = dict(classes=tuple(classes))
         sizes = []
-        for index in _spread(len(self.images), _MEASURED):
+        for index in _spread(len(self.images), _FILES):
             # What is wrong with one is told when it is used.
-            with suppress(ValueError, OSError):
-                picture = read_picture(self.images[index][0])
-                sizes.append(picture.shape[:2])
+            with suppress(Exception):  # whatever the bytes make Pillow raise
+                sizes.append(picture_size(self.images[index][0]))
         self.about = about_sizes(data_root, sizes, self.image_shape)
         size = len(self.images) * int(np.prod(self.image_shape))
         self._kept: Optional[Dict[int, Tensor]] = (
@@ -235,7 +239,7 @@ class LentImages(Dataset[Dict[str, Any]]):
             raise ValueError('val has no images.')
         self.normalised = self._look()
         sizes = []
-        for index in _spread(len(self), _MEASURED):
+        for index in _spread(len(self), _ITEMS):
             with suppress(Exception):  # whatever items raise
                 image = self._tensor(_pair(self.items[index])[0])
                 if isinstance(image, Image.Image):

@@ -1,14 +1,30 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from pathlib import Path
-from typing import Union
+from typing import Tuple, Union
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 # Others run programs of their own, such as for PostScript.
 _FORMATS = ('BMP', 'JPEG', 'PNG', 'WEBP')
 _DEEP_GREY = ('I;16', 'I;16B', 'I;16L', 'I;16N')
 _ALPHA = ('RGBA', 'RGBa', 'LA', 'La', 'PA')
+
+
+def picture_size(path: Union[str, Path]) -> Tuple[int, int]:
+    """Height and width of an image file as a person sees it, by its head.
+
+    Args:
+        path (str | Path): As of :func:`read_picture`.
+
+    Raises:
+        OSError: If it is no picture.
+    """
+    with Image.open(path, formats=_FORMATS) as image:
+        width, height = image.size
+        # From 5 on, it lies on its side.
+        is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+        return (width, height) if is_turned else (height, width)
 
 
 def read_picture(path: Union[str, Path], grey: bool = False) -> np.ndarray:

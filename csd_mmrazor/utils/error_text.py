@@ -2,15 +2,24 @@
 """What an error says, also one that was raised without a word."""
 
 import ast
+import inspect
 import linecache
+import re
 import reprlib
 from pathlib import Path
 from types import FrameType
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
+
+from .suggestions import did_you_mean
 
 # Letters of a condition, and values that are named.
 _MOST_LETTERS, _MOST_VALUES = 200, 5
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
+_COLLECTING = (
+    inspect.Parameter.VAR_POSITIONAL,
+    inspect.Parameter.VAR_KEYWORD,
+)
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
@@ -18,7 +27,9 @@ def error_text(error: BaseException) -> str:
     """The message of an error.
 
     Libraries check their arguments with ``assert`` and say nothing. Then it
-    is the condition, with file, line and function, and the values in it.
+    is the condition, with file, line and function, and the values in it. A
+    name in a config that is no argument of what it builds is told with those
+    that are.
 
     Args:
         error (BaseException): The error.
@@ -28,12 +39,56 @@ def error_text(error: BaseException) -> str:
     """
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])  # of which str(error) is the repr
+    if isinstance(error, TypeError):
+        text = _about_argument(error)
+        if text:
+            return text
     return str(error) if str(error).strip() else _place(error)
 
 
 def named_error(error: BaseException) -> str:
     """The kind of an error, and its :func:`error_text`."""
     return f'{type(error).__name__}: {error_text(error)}'
+
+
+def _about_argument(error: TypeError) -> str:
+    """What a misspelt argument of a config might mean, if that is it."""
+    match = _UNEXPECTED.search(str(error))
+    if match is None:
+        return ''
+    built, trace = None, error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_name == 'build_from_cfg':
+            values = frame.f_locals
+            if match[1] in (values.get('args') or {}):
+                built = values.get('obj_cls')
+        trace = trace.tb_next
+    known = _arguments_of(built)
+    if not inspect.isclass(built) or not known or match[1] in known:
+        return ''
+    return (
+        f'{built.__name__} has no argument {match[1]!r}.'
+        f'{did_you_mean(match[1], known)} It has {", ".join(known[:40])}.'
+    )
+
+
+def _arguments_of(built: Any) -> List[str]:
+    """Names that a class takes, or passes on to those it is derived from."""
+    found: Dict[str, None] = {}
+    for each in getattr(built, '__mro__', ()):
+        if '__init__' not in vars(each) or each is object:
+            continue
+        _, *parameters = inspect.signature(each.__init__).parameters.values()
+        kinds = {parameter.kind for parameter in parameters}
+        found.update(
+            (parameter.name, None)
+            for parameter in parameters
+            if parameter.kind not in _COLLECTING
+        )
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+    return [*found]
 
 
 def _place(error: BaseException) -> str:

@@ -221,13 +221,19 @@ def test_a_stream(wrap):
     [
         ([(8, 16)], ''),
         ([], ''),
-        ([(4, 8)], r'\(4x8, height by width\) are scaled to 8x16$'),
+        (
+            [(4, 8)],
+            r'^images of val \(4x8, height by width\) are scaled to 8x16',
+        ),
         (
             [(8, 16), (9, 16), (8, 8), (9, 9), (7, 7)],
             r'\(7x7, 8x8, 9x9, ..., height by width\) .* is cut off$',
         ),
         # Some are swapped, as photographs are.
-        ([(8, 16), (16, 8)], 'cut off$'),
+        (
+            [(8, 16), (16, 8), (8, 16)],
+            r'^1 of 3 images of val \(16x8, .* off$',
+        ),
     ],
 )
 def test_what_becomes_of_other_sizes(sizes, said):

@@ -472,6 +472,14 @@ CASES = {
         ['default_hooks.logger.interval=0'],
         r'default_hooks\.logger\.interval .*positive integer, but got 0',
     ),
+    'for GPUs': (
+        ['optim_wrapper.architecture.type=AmpOptimWrapper'],
+        r"architecture\.type='AmpOptimWrapper' is for GPUs. Take mmengine\.Op",
+    ),
+    'a misspelt argument': (
+        [f'{SYNTHESIS}.init_round=3'],
+        "SynthesisHook has no argument 'init_round'. Did you mean 'init_round",
+    ),
     'val_interval of 0': (
         ['train_cfg.val_interval=0'],
         r'train_cfg\.val_interval .*positive integer, but got 0',

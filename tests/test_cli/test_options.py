@@ -115,6 +115,8 @@ def test_none_stays_none_where_no_file_is_called_so(tmp_path, monkeypatch):
         ('=5', 'takes key=value'),
         ('a..b=5', 'takes key=value'),
         ('load_from=[a,b', 'a bracket is not closed'),
+        ("custom_hooks=[dict(type='A',b=1)]", 'a dict cannot be given here'),
+        ('model={}', 'a dict cannot be given here. Set its keys one by one'),
     ],
 )
 def test_an_option_that_cannot_be_read(option, said, capsys):

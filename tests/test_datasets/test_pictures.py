@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from csd_mmrazor.datasets.pictures import read_picture
+from csd_mmrazor.datasets.folder_images import FolderImages
+from csd_mmrazor.datasets.pictures import picture_size, read_picture
 
 HEIGHT, WIDTH = 6, 9
 # Smooth, so that JPEG hardly changes it; each side is different.
@@ -232,3 +233,25 @@ def test_no_file_and_no_rights_are_named(tmp_path):
     for path in (tmp_path / 'gone.png', tmp_path):
         with pytest.raises(ValueError, match=f'{path} cannot be read'):
             read_picture(path)
+
+
+@pytest.mark.parametrize('orientation', [None, 1, 3, 6, 8])
+@pytest.mark.parametrize('name', ['jpeg', 'png', 'webp'])
+def test_sizes_by_heads_alone(tmp_path, name, orientation):
+    path = tmp_path / f'a.{name}'
+    more = {} if orientation is None else dict(exif=exif(orientation))
+    Image.new('RGB', (7, 4)).save(path, **more)
+    assert picture_size(path) == read_picture(path).shape[:2]
+    path.write_bytes(b'nothing')
+    with pytest.raises(OSError):
+        picture_size(path)
+
+
+def test_one_of_many_on_its_side(tmp_path):
+    for number in range(300):
+        size = (9, 6) if number == 217 else (6, 9)
+        path = tmp_path / 'ab'[number % 2] / f'{number}.png'
+        path.parent.mkdir(exist_ok=True)
+        Image.new('L', size).save(path)
+    about = FolderImages(str(tmp_path), (1, 9, 6)).about
+    assert about.startswith(f'1 of 300 images of {tmp_path} (6x9, height by')

@@ -4,6 +4,8 @@ import re
 import pytest
 import torch
 from helpers import build, network
+from mmengine.registry import DefaultScope
+from mmrazor.registry import HOOKS, MODELS, TASK_UTILS
 
 from csd_mmrazor.utils.error_text import error_text, named_error
 from csd_mmrazor.utils.validation import check_validation
@@ -119,3 +121,37 @@ def test_where_it_is_used(tiny_runner, library, monkeypatch):
     message = r'AssertionError: assert len\(data\) == 7 \(my/lib/part\.py, l'
     with pytest.raises(ValueError, match=message):
         check_validation(runner)
+
+
+@pytest.mark.parametrize(
+    'registry, cfg, text',
+    [
+        (
+            MODELS,
+            dict(type='OneHotLoss', loss_weigth=1),
+            "OneHotLoss has no argument 'loss_weigth'. Did you mean "
+            "'loss_weight'? It has loss_weight.",
+        ),
+        (
+            HOOKS,
+            dict(type='SynthesisHook', synthesizer={}, init_round=3),
+            "SynthesisHook has no argument 'init_round'. Did you mean "
+            "'init_rounds'? It has ",
+        ),
+        # Of the class that it is derived from.
+        (
+            TASK_UTILS,
+            dict(type='FeatureMapRecorder', sorce='head'),
+            "Did you mean 'source'? It has source.",
+        ),
+    ],
+)
+def test_misspelt_arguments(registry, cfg, text):
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        assert text in error_text(raised(registry.build, cfg))
+
+
+def test_an_argument_that_is_passed_on():
+    """What builds it is not to blame, but a call within it."""
+    error = raised(lambda: int(loss_weigth=3))
+    assert error_text(error) == str(error)

@@ -2,6 +2,7 @@
 from typing import Any
 
 import torch.nn as nn
+from mmengine.device import get_device
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import OPTIMIZERS
 from mmrazor.engine.optimizers import SeparateOptimWrapperConstructor
@@ -35,8 +36,8 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
             module (nn.Module): The algorithm, wrapped or not.
 
         Raises:
-            ValueError: If the config names something it does not have, or an
-                unknown optimizer.
+            ValueError: If the config names something it does not have, an
+                unknown optimizer, or a wrapper that needs a GPU without one.
         """
         module = getattr(module, 'module', module)
         wrappers = {}
@@ -62,6 +63,13 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
                 distiller: Any = module.distiller
                 part = nn.ModuleDict(
                     dict(architecture=part, distiller=distiller)
+                )
+            wrapper = constructor.optim_wrapper_cfg.get('type', '')
+            if 'AmpOptimWrapper' in str(wrapper) and get_device() == 'cpu':
+                raise ValueError(
+                    f'optim_wrapper.{name}.type={wrapper!r} is for GPUs. Take '
+                    'mmengine.OptimWrapper for float32, or, on CPUs that are '
+                    'fast in bfloat16, mmrazor.AutocastOptimWrapper.'
                 )
             try:
                 wrappers[name] = constructor(part)

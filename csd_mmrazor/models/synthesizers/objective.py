@@ -224,8 +224,9 @@ class Objective(nn.Module):
         ):
             raise ValueError(
                 'A loss of ImageSynthesizer needs the auxiliary head, and the '
-                'algorithm has none: set model.aux_head, or the loss_weight '
-                'of CSDLoss (losses.loss_csd in the configs) to 0.'
+                'algorithm has none: set model.aux_head of CSDDistillation '
+                '(no other algorithm trains one), or the loss_weight of '
+                'CSDLoss (losses.loss_csd in the configs) to 0.'
             )
         lacking = []
         if 'tokens' in needs:
