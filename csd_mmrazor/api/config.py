@@ -537,9 +537,9 @@ def _losses(
     for name, value in given.items():
         if name not in known:
             raise ValueError(
-                f'loss_weights has {name!r}, but there are '
-                f'{", ".join(known)} with method={method!r}.'
-                f'{did_you_mean(name, known)}'
+                f'loss_weights has no {name!r} with method={method!r}.'
+                f'{did_you_mean(name, known)} What it can have: '
+                f'{", ".join(known)}.'
             )
         if not fits(value, float) or value < 0:
             raise ValueError(

@@ -363,8 +363,8 @@ def row_of(
     for name, value in (changes or {}).items():
         if name not in known:
             raise ValueError(
-                f'schedule has {name!r}, but there are {", ".join(known)}.'
-                f'{did_you_mean(name, known)}'
+                f'schedule has no {name!r}.{did_you_mean(name, known)} '
+                f'What it can have: {", ".join(known)}.'
             )
         where = f'schedule[{name!r}]'
         if name == 'schedule':

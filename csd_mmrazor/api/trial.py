@@ -130,7 +130,8 @@ def run_trial(
         teacher = answers(model, loader, algorithm.data_preprocessor, classes)
         image_seconds = _since(start) / max(teacher.images, 1)
         describe(
-            f'teacher: {teacher.top1:.2f} % of {teacher.images} images of val'
+            f'teacher: {teacher.top1:.2f} % of {teacher.images} '
+            f'image{"s" * (teacher.images != 1)} of val'
         )
         shown = int((teacher.confusion.sum(1) > 0).sum())
         if shown < classes:

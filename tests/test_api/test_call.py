@@ -968,7 +968,7 @@ def test_students_with_bn_layers_are_not_clipped(finished):
             dict(method='fast', schedule=dict(csd=1)),
             "'csd' of schedule would do nothing with method='fast'",
         ),
-        (dict(loss_weights=dict(bm=1)), "loss_weights has 'bm'"),
+        (dict(loss_weights=dict(bm=1)), "loss_weights has no 'bm'"),
         (dict(loss_weights=dict(fature=1)), "mean 'feature'"),
         (dict(loss_weights=dict(bn=-1)), "'bn'.* should be a number, 0"),
         (dict(loss_weights=dict(kd=float('inf'))), "'kd'.* should be a numb"),
