@@ -153,11 +153,13 @@ class FolderImages(Dataset[Dict[str, Any]]):
             }
             classes = [folders[label] for label in sorted(folders)]
         self.metainfo: Dict[str, Any] = dict(classes=tuple(classes))
-        sizes = []
+        sizes, self._unreadable = [], []
         for index in _spread(len(self.images), _FILES):
-            # What is wrong with one is told when it is used.
-            with suppress(Exception):  # whatever the bytes make Pillow raise
-                sizes.append(picture_size(self.images[index][0]))
+            path = self.images[index][0]
+            try:
+                sizes.append(picture_size(path))
+            except Exception:  # whatever the bytes make Pillow raise
+                self._unreadable.append(str(path))  # told when one is used
         self.about = about_sizes(data_root, sizes, self.image_shape)
         size = len(self.images) * int(np.prod(self.image_shape))
         self._kept: Optional[Dict[int, Tensor]] = (
@@ -172,7 +174,17 @@ class FolderImages(Dataset[Dict[str, Any]]):
         path, label = self.images[index]
         if image is None:
             grey = self.image_shape[0] == 1
-            image = fitted(read_picture(path, grey), self.image_shape)
+            try:
+                image = fitted(read_picture(path, grey), self.image_shape)
+            except ValueError as error:
+                others = [
+                    each for each in self._unreadable if each != str(path)
+                ]
+                if not others:
+                    raise
+                raise ValueError(
+                    f'{error} Nor can {len(others)} more: {_some(others)}.'
+                ) from error
             if self._kept is not None:
                 self._kept[index] = image
         return dict(

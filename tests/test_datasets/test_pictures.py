@@ -255,3 +255,19 @@ def test_one_of_many_on_its_side(tmp_path):
         Image.new('L', size).save(path)
     about = FolderImages(str(tmp_path), (1, 9, 6)).about
     assert about.startswith(f'1 of 300 images of {tmp_path} (6x9, height by')
+
+
+def test_all_damaged_files_are_named_at_once(tmp_path):
+    for number in range(6):
+        path = tmp_path / 'ab'[number % 2] / f'{number}.png'
+        path.parent.mkdir(exist_ok=True)
+        Image.new('L', (6, 9)).save(path)
+    images = FolderImages(str(tmp_path), (1, 9, 6))
+    (tmp_path / 'a/2.png').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'2.png cannot .* or grey\.$'):
+        list(images)
+    (tmp_path / 'b/5.png').write_bytes(b'no picture')
+    images = FolderImages(str(tmp_path), (1, 9, 6))
+    message = r'2.png cannot .* or grey\. Nor can 1 more: .*/b/5\.png\.$'
+    with pytest.raises(ValueError, match=message):
+        list(images)
