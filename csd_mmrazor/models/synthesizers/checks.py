@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
+from functools import partial
 from typing import Tuple
 
 import torch
@@ -16,8 +17,10 @@ from ..utils import (
     check_weights,
     count_classes,
     frozen,
+    keep_contiguous,
     layer_means,
     logits_of,
+    needs_contiguous,
     normalised_outputs,
     same_classes,
 )
@@ -70,6 +73,9 @@ def check_networks(
                 if index == len(networks.each_teacher)
                 else f'teacher {index}'
             )
+            # Generators of others may make images in channels_last.
+            if needs_contiguous(partial(model, inputs, mode='tensor')):
+                keep_contiguous(model)
             with layer_means(model) as means:
                 classes[role] = count_classes(
                     model,

@@ -727,3 +727,48 @@ def test_weights_of_classes_that_make_no_sense(weights, message):
 def test_weights_of_other_classes_are_told(networks):
     with pytest.raises(ValueError, match='each of 10 classes, but got 3'):
         synthesizer(class_weights=[1, 1, 1]).check(networks)
+
+
+class Flattening(nn.Module):
+    """Flattens maps as torch refuses to in channels_last."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(3, 9, 3), nn.BatchNorm2d(9))
+        self.fc = nn.Linear(9 * 36, 10)
+
+    def forward(self, images):
+        maps = self.maps(images)
+        return self.fc(maps.view(len(maps), -1))
+
+
+def test_networks_of_others_that_flatten_by_view(networks):
+    """Of an algorithm that knows nothing of memory formats."""
+    teacher, student = (
+        build(dict(type='TorchClassifier', factory='torch.nn.Identity'))
+        for _ in range(2)
+    )
+    teacher.net, student.net = Flattening(), Flattening()
+    teacher.train()
+    teacher(torch.randn(64, 3, 8, 8))
+    networks = networks._replace(teachers=teacher.eval(), student=student)
+    parts = synthesizer(
+        generator=dict(
+            type='GeneratorAdapter',
+            generator=dict(
+                type='DAFLGenerator',
+                img_size=8,
+                latent_dim=6,
+                hidden_channels=8,
+            ),
+            to='images',
+            mean=[128] * 3,
+            std=[64] * 3,
+        ),
+        losses=dict(LOSSES, loss_csd=dict(type='AdversarialLoss')),
+    )
+    with pytest.raises(RuntimeError, match='view size'):
+        parts.synthesize(networks, 10, seed=1, iters=1)
+    assert parts.check(networks) == (10, (3, 8, 8))
+    batch = parts.synthesize(networks, 10, seed=1, iters=1)
+    assert batch.images.shape == (12, 3, 8, 8)
