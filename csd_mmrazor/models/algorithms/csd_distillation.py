@@ -476,6 +476,7 @@ class CSDDistillation(BaseAlgorithm):
                 self.loss(inputs, inputs.new_zeros(len(inputs)).long())
 
         # Connectors and losses see the maps of all networks.
+        networks.append(self.distiller)
         if needs_contiguous(learn, *networks):
             for network in networks:
                 keep_contiguous(network)

@@ -663,6 +663,9 @@ def test_a_loss_that_flattens_maps(algorithm):
     feature = {
         'model.architecture': network(base_channels=8),
         'model.distiller.student_recorders.map': maps,
+        'model.distiller.connectors.translator': dict(
+            type='Translator', in_channel=16, out_channel=16
+        ),
         'model.distiller.teacher_recorders.map': dict(
             maps, source='teacher.backbone'
         ),
@@ -670,7 +673,12 @@ def test_a_loss_that_flattens_maps(algorithm):
             type='mmrazor.FTLoss', loss_weight=1.0
         ),
         'model.distiller.loss_forward_mappings.loss_map': dict(
-            s_feature=dict(from_student=True, recorder='map', data_idx=0),
+            s_feature=dict(
+                from_student=True,
+                recorder='map',
+                data_idx=0,
+                connector='translator',
+            ),
             t_feature=dict(from_student=False, recorder='map', data_idx=0),
         ),
     }
