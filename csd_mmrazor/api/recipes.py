@@ -1,10 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What a config says to make a network again that a program made."""
 
+import dataclasses
 import inspect
 import math
 import sys
 import sysconfig
+from collections.abc import Mapping
 from copy import deepcopy
 from itertools import islice, product
 from pathlib import Path
@@ -114,11 +116,21 @@ def makes(build_cfg: Recipe, module: nn.Module, inputs: torch.Tensor) -> bool:
         like.load_state_dict(module.state_dict())
         like.eval()
         with torch.no_grad():
-            found, expected = like(inputs), module(inputs)
+            found, expected = (
+                _without_dataclasses(each(inputs)) for each in (like, module)
+            )
         torch.testing.assert_close(found, expected)
     except Exception:  # whatever its parts make of it
         return False
     return True
+
+
+def _without_dataclasses(output: Any) -> Any:
+    """What a network returns, as torch can compare it."""
+    if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
+        fields = dataclasses.fields(output)
+        return {each.name: getattr(output, each.name) for each in fields}
+    return output
 
 
 def is_wider(whole: nn.Module, module: nn.Module) -> bool:

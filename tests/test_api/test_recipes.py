@@ -42,6 +42,8 @@ class Narrowable(nn.Module):
         return self.fc(x.relu().mean((2, 3)) * self.table)
 """
 ODD = """
+import dataclasses
+
 import torch
 from narrowable_nets import Narrowable
 
@@ -49,6 +51,17 @@ from narrowable_nets import Narrowable
 class Settings:
     def __init__(self, p=0.0):
         self.p = p
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+class Dataclassed(Narrowable):
+    def forward(self, x):
+        return Found(2 * super().forward(x), x)
 
 
 class Configured(Narrowable):
@@ -150,6 +163,15 @@ def test_what_is_made_has_to_compute_the_same(net):
         lent = proven(found, copied(student, 'student'), IMAGES, 'student')
         assert lent.build_cfg['factory'] == 'lent:student'
         assert 'computes something else' in lent.note
+
+
+def test_what_returns_a_dataclass(odd):
+    student = odd.Dataclassed()
+    found = get_network(student, 'student')
+    assert (
+        proven(found, copied(student, 'student'), IMAGES, 'student') is found
+    )
+    assert not found.note
 
 
 def test_settings_that_no_config_can_hold(odd):
