@@ -30,6 +30,10 @@ _KINDS = {
     'train_cfg.val_interval': _COUNT,
     'train_cfg.val_begin': _INDEX,
     'model.log_interval': _COUNT,
+    # With 0, nothing would be learned: no image, or no student.
+    '*.synthesizer.optimizer.lr': _POSITIVE,
+    'optim_wrapper.architecture.optimizer.lr': _POSITIVE,
+    'optim_wrapper.optimizer.lr': _POSITIVE,
     '*.optimizer.lr': _NOT_NEGATIVE,
     '*.optimizer.weight_decay': _NOT_NEGATIVE,
     '*.optimizer.momentum': _NOT_NEGATIVE,

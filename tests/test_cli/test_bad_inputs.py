@@ -515,8 +515,8 @@ CASES = {
     **{
         f'lr={lr}': (
             [f'optim_wrapper.{part}.optimizer.lr={lr}'],
-            rf'optim_wrapper\.{part}\.optimizer\.lr should .*0 or more, '
-            f"but got '?{lr}",
+            rf'optim_wrapper\.{part}\.optimizer\.lr should .* '
+            rf"(0 or more|above 0), but got '?{lr}",
         )
         for part, lr in (
             ('architecture', 'nan'),
@@ -538,6 +538,14 @@ CASES = {
         [f'{SYNTHESIS}.synthesizer.optimizer.lr=1e38'],
         r'Two steps of synthesis failed: check default_hooks\.synthesis\.'
         'synthesizer.*Lower the learning rate',
+    ),
+    'images that are not optimised': (
+        [f'{SYNTHESIS}.synthesizer.optimizer.lr=0'],
+        r'synthesizer\.optimizer\.lr should be .* above 0, but got 0',
+    ),
+    'a student that does not learn': (
+        ['optim_wrapper.architecture.optimizer.lr=0'],
+        r'architecture\.optimizer\.lr should be .* above 0, but got 0',
     ),
     'a negative loss weight': (
         ['model.student_loss.loss_weight=-1'],
