@@ -63,6 +63,8 @@ default_hooks = dict(
         max_keep_ckpts=1,
     ),
 )
+# A resumed run draws the noise that it would have drawn without a stop.
+custom_hooks = [dict(type='mmrazor.StepSeedHook')]
 log_processor = dict(by_epoch=False)
 # For distributed runs.
 model_wrapper_cfg = dict(

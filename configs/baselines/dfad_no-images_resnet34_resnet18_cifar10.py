@@ -7,3 +7,5 @@ train_dataloader = dict(
     persistent_workers=False,
     dataset=dict(_delete_=True, type='mmrazor.DummyImages'),
 )
+# A resumed run draws the noise that it would have drawn without a stop.
+custom_hooks = [dict(type='mmrazor.StepSeedHook')]

@@ -311,6 +311,26 @@ def test_those_of_mmrazor(name, variant, files, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['dafl', 'zskt', 'dfad'])
+def test_those_of_mmrazor_resume_exactly(name, files, tmp_path):
+    """The noise of a step is that of a run that was never stopped."""
+    states = []
+    for start in (None, tmp_path / 'whole/iter_2.pth'):
+        cfg = Config.fromfile(CONFIGS / f'baselines/{name}_digits.py')
+        cfg.merge_from_dict(reduced(cfg, files))
+        cfg.train_cfg.max_iters = cfg.train_cfg.val_interval = 4
+        cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+        if start is not None:
+            cfg.resume, cfg.load_from = True, str(start)
+        cfg.work_dir = str(tmp_path / ('rest' if start else 'whole'))
+        cfg.launcher, cfg.experiment_name = 'none', uuid.uuid4().hex
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        assert runner.iter == 4
+        states.append(runner.model.state_dict())
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name', ['dafl', 'zskt', 'dfad'])
 def test_those_of_mmrazor_are_unmodified(name, tmp_path):
     ours = Config.fromfile(
         CONFIGS / f'baselines/{name}_resnet34_resnet18_cifar10.py'

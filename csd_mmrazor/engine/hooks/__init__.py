@@ -9,6 +9,7 @@ from .refit_hook import RefitHook
 from .report_hook import ReportHook
 from .run_timer_hook import RunTimerHook
 from .stall_hook import StallHook
+from .step_seed_hook import StepSeedHook
 from .synthesis_hook import SynthesisHook
 from .teacher_blocks_hook import TeacherBlocksHook
 
@@ -23,6 +24,7 @@ __all__ = [
     'ReportHook',
     'RunTimerHook',
     'StallHook',
+    'StepSeedHook',
     'SynthesisHook',
     'TeacherBlocksHook',
 ]

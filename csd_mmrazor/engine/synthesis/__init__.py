@@ -2,13 +2,14 @@
 from .bank_targets import complete_targets, targets_of
 from .origins import describe, origins_of
 from .report import describe_plan, report_imported, report_round
-from .round_runner import EPOCH, HEAD, TARGETS, RoundRunner
+from .round_runner import EPOCH, HEAD, STEP, TARGETS, RoundRunner
 from .run_bank import bank_of, open_bank
 
 __all__ = [
     'EPOCH',
     'HEAD',
     'RoundRunner',
+    'STEP',
     'TARGETS',
     'bank_of',
     'complete_targets',

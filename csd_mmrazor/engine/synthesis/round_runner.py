@@ -38,7 +38,7 @@ from .persistent_state import (
 from .run_bank import loose_rounds
 
 # What seeds are derived for, from the run's.
-ROUND, EPOCH, HEAD, PERSISTENT, MEMORY, SAMPLE, TARGETS, FRESH = range(8)
+ROUND, EPOCH, HEAD, PERSISTENT, MEMORY, SAMPLE, TARGETS, FRESH, STEP = range(9)
 # How long a process waits for the rounds of others.
 PATIENCE = timedelta(hours=6)
 
