@@ -65,6 +65,8 @@ def list_image_folder(
     if limit is not None and any(label >= limit for label in labels.values()):
         if classes:
             raise ValueError(_unknown(root, names, classes))
+        if all(name.isdecimal() for name in names):
+            names.sort(key=int)
         raise ValueError(
             f'The classes in {root}, {names[:20]}, do not match {limit} '
             f'classes, which are 0..{limit - 1}.'

@@ -182,3 +182,13 @@ def test_links_are_followed_but_not_round(tmp_path):
     paths = ['a/3.png', 'b/1.png', 'b/c/2.png', 'b/c/over/3.png']
     for root in (tmp_path / 'root', tmp_path / 'link'):
         assert list_pictures(root) == [root / path for path in paths]
+
+
+def test_numbers_from_1_are_suggested_in_their_order(tmp_path):
+    for number in range(1, 11):
+        (tmp_path / f'{number}').mkdir()
+        (tmp_path / f'{number}/a.png').touch()
+    listed = ', '.join(repr(f'{number}') for number in range(1, 11))
+    message = rf'do not match 10 classes, .* in this order: classes=\[{listed}'
+    with pytest.raises(ValueError, match=message):
+        list_image_folder(tmp_path, 10)
