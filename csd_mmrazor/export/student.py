@@ -24,7 +24,7 @@ from mmrazor.registry import MODELS
 
 from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import evaluating, load_weights, place_of_logits
-from ..utils import write_file, write_safetensors
+from ..utils import load_file, write_file, write_safetensors
 from ..utils.arguments import check_image_shape
 from ..utils.imports import custom_imports, file_in_package
 from ..utils.public import public
@@ -217,16 +217,16 @@ def classes_of(
 
     Args:
         cfg (Config): The run's config.
-        checkpoint (str | Path): A checkpoint or weights alone; 'none' for
-            none.
+        checkpoint (str | Path): A checkpoint or weights alone; looked into if
+            it is a file.
 
     Returns:
         sequence[str] | None: In the order of the logits; None if there are
         none.
     """
     meta = None
-    if str(checkpoint) != 'none':
-        found = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
+    if Path(checkpoint).is_file():
+        found = load_file(checkpoint)
         meta = found.get('meta') if isinstance(found, dict) else None
     known = _class_names(meta) if isinstance(meta, dict) else None
     return known or class_names(cfg)

@@ -341,7 +341,7 @@ def test_flags(forked, tmp_path, tiny_config):
         'config.py',
         '--work-dir',
         'run',
-        '--amp',
+        *('--amp', 'bfloat16'),
         '--auto-scale-lr',
         '--local-rank',
         0,
