@@ -291,9 +291,9 @@ def enable_amp(cfg: Config, dtype: str) -> None:
 
     Args:
         cfg (Config): A config for training.
-        dtype (str): 'bfloat16' or 'float16', 'auto' for the first of them
-            that the device can do, or 'none' for float32, also where the
-            config has another.
+        dtype (str): 'bfloat16' or 'float16', 'none' for float32, also where
+            the config has another, or 'auto' for the first of them that the
+            device can do, without being slow in it.
 
     Raises:
         ValueError: If the device cannot do ``dtype``.
@@ -301,9 +301,10 @@ def enable_amp(cfg: Config, dtype: str) -> None:
     if dtype == 'none':
         _disable_amp(cfg)
         return
-    note = slow_bfloat16('its absence') if dtype == 'auto' else ''
+    note = slow_bfloat16('so the run') if dtype == 'auto' else ''
     if note:
-        print(f'--amp has no effect, since {note}', flush=True)
+        print(f'--amp: {note}', flush=True)
+        _disable_amp(cfg)
         return
     if dtype == 'auto':
         can_bfloat16 = (

@@ -19,8 +19,8 @@ from .processes import speak_utf8
 # What distill() is told of: an argument's name, and its value.
 _ARGUMENT = re.compile(
     rf'(?<![\w.])({"|".join(inspect.signature(distill).parameters)})='
-    r'(dict\([^()]*\)|\[[^\]]*\]|\([^()]*\)|"[^"]*"|\'[^\']*\'|[^\s,;:)]*'
-    r'[^\s,;:).]|\.\.\.)'
+    r'(dict\([^()]*\)|\[[^\]]*\]|\([^()]*\)|"[^"]*"|\'[^\']*\'|[^\s,;:()]*'
+    r'[^\s,;:().]|\.\.\.)'
 )
 
 
@@ -284,8 +284,11 @@ def as_options(text: str) -> str:
     def option(match: 're.Match[str]') -> str:
         name = {'work_dir': 'out'}.get(match[1], match[1].replace('_', '-'))
         value = match[2]
+        if value == 'dict':  # with more in it than is read here
+            return match[0]
         if value in ('False', 'None'):
-            return f'--no-{name}'
+            has_no = name in ('augment', 'refit', 'teacher-blocks')
+            return f'--no-{name}' if has_no else f'no --{name}'
         if value == 'True':
             return f'--{name}'
         if value.startswith('dict('):

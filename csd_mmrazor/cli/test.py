@@ -128,7 +128,7 @@ def let_test_on(
         )
     prepared.to_rgb = False  # these are RGB
     # Folders may be named by the numbers of the classes instead.
-    names = [path.name for path in Path(folder).glob('*/')]
+    names = [path.name for path in Path(folder).glob('*') if path.is_dir()]
     if all(name.isdecimal() for name in names):
         classes = None
     data = dict(

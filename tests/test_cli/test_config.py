@@ -83,16 +83,19 @@ def test_no_mixed_precision(name, before, monkeypatch):
             assert kind is OptimWrapper
 
 
+@pytest.mark.parametrize(
+    'name', ['csd_quickstart_digits', 'csd_best_resnet56_resnet20_cifar10']
+)
 @pytest.mark.parametrize('slowdown, expected', [(11.7, None), (0.6, True)])
 def test_no_mixed_precision_on_a_cpu_that_is_slow_in_it(
-    slowdown, expected, monkeypatch, capsys
+    slowdown, expected, name, monkeypatch, capsys
 ):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     monkeypatch.setattr(slow_bfloat16, 'bfloat16_slowdown', lambda: slowdown)
-    cfg = Config.fromfile(ROOT / 'configs/csd/csd_quickstart_digits.py')
+    cfg = Config.fromfile(ROOT / f'configs/csd/{name}.py')
     enable_amp(cfg, 'auto')
     told = capsys.readouterr().out
-    assert ('no effect, since this CPU takes 12 times' in told) != expected
+    assert ('--amp: this CPU takes 12 times' in told) != expected
     assert ('AutocastOptimWrapper' in cfg.pretty_text) == bool(expected)
 
 

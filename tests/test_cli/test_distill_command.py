@@ -55,6 +55,8 @@ def test_how_good_the_student_is(known, told):
         ('another work_dir=...', 'another --out ...'),
         ('Give its weights by teacher_weights=FILE,', 'by --teacher-weights'),
         ('images of image_shape=(1, 8, 8)', 'of --image-shape 1,8,8'),
+        ('give both, or mean=None.', 'or no --mean.'),
+        ('schedule=dict(lr=(1, 2))', 'schedule=dict(lr=(1, 2))'),
         # What are other things.
         ('model.teacher=dict(a=1)', 'model.teacher=dict(a=1)'),
         ('the teacher = 3, seeds=4', 'the teacher = 3, seeds=4'),

@@ -8,6 +8,7 @@ from mmrazor.registry import HOOKS
 
 from ...utils import derive_seed
 from ..synthesis import STEP
+from .synthesis_hook import SynthesisHook
 
 
 @HOOKS.register_module()
@@ -23,7 +24,7 @@ class StepSeedHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Refuse to replace the seeds of epochs."""
-        if any(type(h).__name__ == 'SynthesisHook' for h in runner.hooks):
+        if any(isinstance(hook, SynthesisHook) for hook in runner.hooks):
             raise ValueError(
                 'StepSeedHook is not for runs with SynthesisHook, which '
                 'gives each epoch a seed: leave it out.'
