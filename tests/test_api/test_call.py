@@ -1023,7 +1023,7 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(val=''), "val='' is not a folder"),
         (dict(val={'a': 1}), 'val should be a folder, .* but got a dict'),
         (dict(budget='0.01s'), 'budget is too little: of its 0.01 s'),
-        (dict(schedule=dict(batches=1)), "has 'batches'.* mean 'batch'"),
+        (dict(schedule=dict(batches=1)), "has no 'batches'.* mean 'batch'"),
         (dict(schedule=dict(batch=0)), "schedule.'batch'. should be"),
         *(
             (dict(schedule=dict([pair])), f"schedule.'{pair[0]}'. should be")

@@ -259,7 +259,7 @@ CASES = {
     'seed in words': (['randomness.seed=abc'], r'randomness\.seed.*integer'),
     'rate in words': (
         ['optim_wrapper.architecture.optimizer.lr=abc'],
-        "architecture.optimizer.lr should be a finite number, .*got 'abc'",
+        "architecture.optimizer.lr should be a finite number .*got 'abc'",
     ),
     'rate with a comma': (
         ['optim_wrapper.architecture.optimizer.lr=0,1'],
@@ -267,7 +267,7 @@ CASES = {
     ),
     'rate of synthesis in words': (
         [f'{SYNTHESIS}.synthesizer.optimizer.lr=abc'],
-        "synthesizer.optimizer.lr should be a finite number, .*got 'abc'",
+        "synthesizer.optimizer.lr should be a finite number .*got 'abc'",
     ),
     'memory with a unit': (
         ['train_dataloader.dataset.memory_limit=8GB'],

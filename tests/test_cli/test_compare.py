@@ -381,8 +381,12 @@ BAD_LISTS = {
         'method "A", .*max_epochs should be a positive integer',
     ),
     'epochs of a generator': (
-        'options: {model.generator: {type: DAFLGenerator}}\n' + OF_ONE,
+        'options: {model.generator.type: DAFLGenerator}\n' + OF_ONE,
         'method "A", .*its steps are counted by train_cfg.max_iters',
+    ),
+    'a dict': (
+        'options: {model.generator: {type: DAFLGenerator}}\n' + OF_ONE,
+        'method "A", .*model.generator=.* a dict cannot be given here',
     ),
     'a bracket': (
         'options: {randomness: "[1"}\n' + OF_ONE,

@@ -3,9 +3,9 @@ import logging
 
 import pytest
 import torch
+from helpers import build
 
 from csd_mmrazor.engine.optimizers import AutocastOptimWrapper
-from csd_mmrazor.models.synthesizers import ImageSynthesizer
 from csd_mmrazor.utils import slow_bfloat16
 from csd_mmrazor.utils.slow_bfloat16 import (
     bfloat16_slowdown,
@@ -28,11 +28,13 @@ def wrapper():
 
 
 def synthesizer(amp):
-    return ImageSynthesizer(
-        generator=dict(type='mmrazor.CSDGenerator', img_size=8, latent_dim=8),
-        losses=dict(loss_oh=dict(type='mmrazor.OneHotLoss')),
-        optimizer=dict(type='Adam', lr=0.1),
-        amp=amp,
+    return build(
+        dict(
+            type='ImageSynthesizer',
+            generator=dict(type='CSDGenerator', img_size=8, latent_dim=8),
+            losses=dict(loss_oh=dict(type='OneHotLoss')),
+            amp=amp,
+        )
     )
 
 
