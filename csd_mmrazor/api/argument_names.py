@@ -3,7 +3,7 @@
 
 import re
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Callable, Iterator
 
 from ..engine.rehearsal import HOW_TO_SKIP
 
@@ -84,11 +84,18 @@ def of_arguments(text: str) -> str:
 
 
 @contextmanager
-def naming_arguments() -> Iterator[None]:
-    """Let errors of a run say :func:`of_arguments` what they say."""
+def naming_arguments(
+    named: Callable[[str], str] = of_arguments,
+) -> Iterator[None]:
+    """Let errors name things as whoever gets them does.
+
+    Args:
+        named (Callable): Returns a message with other names. Defaults to
+            :func:`of_arguments`.
+    """
     try:
         yield
     except Exception as error:
         if len(error.args) == 1 and isinstance(error.args[0], str):
-            error.args = (of_arguments(error.args[0]),)
+            error.args = (named(error.args[0]),)
         raise

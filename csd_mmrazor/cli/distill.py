@@ -6,10 +6,10 @@ import inspect
 import os
 import re
 import sys
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from ..api import Run, distill
+from ..api.argument_names import naming_arguments
 from ..api.config import METHODS, TASKS
 from .errors import concise_errors
 from .options import parse_value
@@ -301,17 +301,6 @@ def as_options(text: str) -> str:
     return _ARGUMENT.sub(option, text)
 
 
-@contextmanager
-def naming_options() -> Iterator[None]:
-    """Let errors of a call say :func:`as_options` what they say."""
-    try:
-        yield
-    except Exception as error:
-        if len(error.args) == 1 and isinstance(error.args[0], str):
-            error.args = (as_options(error.args[0]),)
-        raise
-
-
 def main() -> None:
     """Run the command line."""
     speak_utf8()
@@ -321,7 +310,7 @@ def main() -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     go_on = '' if plan_only else 'The same command continues this run.'
-    with concise_errors(go_on), naming_options():
+    with concise_errors(go_on), naming_arguments(as_options):
         run = distill(**arguments_of(args), plan_only=plan_only)
     if plan_only:
         return
