@@ -301,7 +301,7 @@ def enable_amp(cfg: Config, dtype: str) -> None:
     if dtype == 'none':
         _disable_amp(cfg)
         return
-    note = slow_bfloat16('so the run') if dtype == 'auto' else ''
+    note = slow_bfloat16('the run') if dtype == 'auto' else ''
     if note:
         print(f'--amp: {note}', flush=True)
         _disable_amp(cfg)

@@ -183,7 +183,8 @@ class FolderImages(Dataset[Dict[str, Any]]):
                 if not others:
                     raise
                 raise ValueError(
-                    f'{error} Nor can {len(others)} more: {_some(others)}.'
+                    f'{error} {len(others)} more cannot be read either: '
+                    f'{_some(others)}.'
                 ) from error
             if self._kept is not None:
                 self._kept[index] = image

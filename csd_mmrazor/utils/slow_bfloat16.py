@@ -49,7 +49,7 @@ def slow_bfloat16(remedy: str) -> str:
         return ''
     return (
         f'this CPU takes {bfloat16_slowdown():.0f} times as long for a '
-        f'convolution in bfloat16 as in float32: {remedy} trains in float32'
+        f'convolution in bfloat16 as in float32; {remedy} trains in float32'
     )
 
 

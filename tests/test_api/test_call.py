@@ -364,7 +364,7 @@ def test_a_cpu_that_is_slow_in_bfloat16(
     call(teacher, net(4), val=None, plan_only=True, amp=amp)
     told = capsys.readouterr().out
     assert told.count('takes 12 times as long') == (amp == 'bfloat16')
-    assert ('as in float32: amp=None trains in float32\n' in told) == bool(amp)
+    assert ('as in float32; amp=None trains in float32\n' in told) == bool(amp)
 
 
 def test_slow_rounds_are_timed_by_fewer_steps(teacher, net, call, monkeypatch):
