@@ -3,6 +3,7 @@
 
 import re
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Callable, Iterator
 
 from ..engine.rehearsal import HOW_TO_SKIP
@@ -76,6 +77,15 @@ _NAMES = {
 }
 
 
+# As whoever has called distill() names its arguments.
+_NAMED: 'ContextVar[Callable[[str], str]]' = ContextVar('named', default=str)
+
+
+def as_typed(text: str) -> str:
+    """A message with arguments named as by whoever has called."""
+    return _NAMED.get()(text)
+
+
 def of_arguments(text: str) -> str:
     """A message for who has a config, for who has called ``distill()``."""
     for name, argument in _NAMES.items():
@@ -84,18 +94,32 @@ def of_arguments(text: str) -> str:
 
 
 @contextmanager
-def naming_arguments(
-    named: Callable[[str], str] = of_arguments,
-) -> Iterator[None]:
-    """Let errors name things as whoever gets them does.
-
-    Args:
-        named (Callable): Returns a message with other names. Defaults to
-            :func:`of_arguments`.
-    """
+def naming_arguments() -> Iterator[None]:
+    """Let errors name arguments of ``distill()``, not settings of a config."""
     try:
         yield
     except Exception as error:
-        if len(error.args) == 1 and isinstance(error.args[0], str):
-            error.args = (named(error.args[0]),)
+        _rename(error, of_arguments)
         raise
+
+
+@contextmanager
+def typed_as(named: Callable[[str], str]) -> Iterator[None]:
+    """Let errors, lines and warnings name arguments in another way.
+
+    Args:
+        named (Callable): Returns a message with other names.
+    """
+    token = _NAMED.set(named)
+    try:
+        yield
+    except Exception as error:
+        _rename(error, named)
+        raise
+    finally:
+        _NAMED.reset(token)
+
+
+def _rename(error: Exception, named: Callable[[str], str]) -> None:
+    if len(error.args) == 1 and isinstance(error.args[0], str):
+        error.args = (named(error.args[0]),)

@@ -40,7 +40,7 @@ from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments
 from ..utils.imports import lend
 from ..utils.short_repr import short_repr
-from .argument_names import naming_arguments
+from .argument_names import as_typed, naming_arguments
 from .became_worse import became_worse
 from .config import make_config, method_of, without_numpy
 from .distill_runner import DistillRunner
@@ -326,6 +326,7 @@ def distill(
     told: List[str] = []
 
     def tell(line: str) -> None:
+        line = as_typed(line)
         print(line, flush=True)
         if line.startswith('WARNING'):
             told.append(line)
@@ -552,7 +553,8 @@ def distill(
             f'csd_mmrazor export {quote(str(folder))} OUT.pth tries again'
         )
     if record.get('doubt'):
-        print(f'As was said before training: {record["doubt"]}', flush=True)
+        doubt = as_typed(f'As was said before training: {record["doubt"]}')
+        print(doubt, flush=True)
     seconds = time.monotonic() - begin
     # A call that continues a run has a part of its time.
     late = plan.late(seconds) if is_new else ''

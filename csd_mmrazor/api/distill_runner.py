@@ -8,7 +8,7 @@ import mmengine.logging
 from mmengine.logging import MMLogger
 
 from ..engine.quiet_runner import QuietRunner
-from .argument_names import of_arguments
+from .argument_names import as_typed, of_arguments
 
 # Where the code is whose warnings are told, and of what passes them on.
 _OURS = str(Path(__file__).parents[1])
@@ -73,5 +73,6 @@ class DistillRunner(QuietRunner):
 def _translated(record: logging.LogRecord) -> bool:
     """Let warnings name arguments of the call, not of its config."""
     if record.levelno >= logging.WARNING:
-        record.msg, record.args = of_arguments(record.getMessage()), ()
+        text = as_typed(of_arguments(record.getMessage()))
+        record.msg, record.args = text, ()
     return True

@@ -5,11 +5,12 @@ import argparse
 import inspect
 import os
 import re
+import shlex
 import sys
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..api import Run, distill
-from ..api.argument_names import naming_arguments
+from ..api.argument_names import typed_as
 from ..api.config import METHODS, TASKS
 from .errors import concise_errors
 from .options import parse_value
@@ -296,7 +297,8 @@ def as_options(text: str) -> str:
         if value[0] in '[(':
             parts = [part.strip(' \'"') for part in value[1:-1].split(',')]
             value = ','.join(parts)
-        return f'--{name} ' + value.strip('\'"')
+        value = value.strip('\'"')
+        return f'--{name} {shlex.quote(value) if " " in value else value}'
 
     return _ARGUMENT.sub(option, text)
 
@@ -310,7 +312,7 @@ def main() -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     go_on = '' if plan_only else 'The same command continues this run.'
-    with concise_errors(go_on), naming_arguments(as_options):
+    with concise_errors(go_on), typed_as(as_options):
         run = distill(**arguments_of(args), plan_only=plan_only)
     if plan_only:
         return

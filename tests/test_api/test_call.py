@@ -24,9 +24,11 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from csd_mmrazor.api import trial
+from csd_mmrazor.api.argument_names import typed_as
 from csd_mmrazor.api.config import is_normalised, method_of
 from csd_mmrazor.api.record import check_config
 from csd_mmrazor.api.start import digest_of_weights
+from csd_mmrazor.cli.distill import as_options
 from csd_mmrazor.cli.quantize import parse_args, quantize
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.export.source import read_run_config
@@ -535,11 +537,13 @@ def test_a_student_that_is_not_smaller(
     teacher, net, call, capsys, monkeypatch
 ):
     few = 'csd_mmrazor.api.call.told_of_few_steps'
-    monkeypatch.setattr(few, lambda plan, row: 'WARNING: few steps')
-    call(teacher, net(16), budget=3, plan_only=True)
+    monkeypatch.setattr(few, lambda plan, row: 'WARNING: budget=3 is little')
+    with typed_as(as_options):  # as the command does
+        call(teacher, net(16), budget=3, plan_only=True)
     told = capsys.readouterr().out
     assert '  it has as many weights as the teacher' in told
-    assert told.rstrip().endswith('WARNING: few steps')  # random weights
+    # Said of random weights alone.
+    assert told.rstrip().endswith('WARNING: --budget 3 is little')
     assert 'swapped' not in told
     call(teacher, net(32), budget=3, plan_only=True)
     told = capsys.readouterr().out

@@ -50,7 +50,7 @@ def test_how_good_the_student_is(known, told):
         ('lower schedule=dict(lr=...)', 'lower --schedule lr=...'),
         ('(0..1: mean=0, std=1/255)', '(0..1: --mean 0, --std 1/255)'),
         ('mean=[0.5, 0.25] and std=(1, 2)', '--mean 0.5,0.25 and --std 1,2'),
-        ("give classes=['a', 'b c'].", 'give --classes a,b c.'),
+        ("give classes=['a', 'b c'].", "give --classes 'a,b c'."),
         ('work_dir=runs/a has a run', '--out runs/a has a run'),
         ('another work_dir=...', 'another --out ...'),
         ('Give its weights by teacher_weights=FILE,', 'by --teacher-weights'),
