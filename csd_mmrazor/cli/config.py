@@ -17,7 +17,7 @@ from ..utils import check_integer, check_teachers_of
 from ..utils.arguments import NoneType, check_value
 from ..utils.config_files import TESTED, follow_validation, read_config
 from ..utils.numbers import check_numbers
-from ..utils.sections import check_schedules, check_sections
+from ..utils.sections import MMENGINE_HOOKS, check_schedules, check_sections
 from ..utils.slow_bfloat16 import slow_bfloat16
 from .options import Listed, Options, check_option, is_meant_as_text
 
@@ -72,6 +72,7 @@ def load_config(args: argparse.Namespace) -> Config:
     look_up_in(osp.dirname(args.config), cfg, lost=True)
     texts = getattr(args, 'cfg_options_texts', {})
     merge_options(cfg, args.cfg_options or {}, texts)
+    _leave_out_hooks(cfg)
     check_sections(cfg)
     cfg.launcher = args.launcher
     # Priority: command line, then config, then the config's name.
@@ -81,6 +82,15 @@ def load_config(args: argparse.Namespace) -> Config:
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('./work_dirs', name)
     return cfg
+
+
+def _leave_out_hooks(cfg: Config) -> None:
+    """Leave out what is None, as MMEngine does with its own hooks alone."""
+    hooks = cfg.get('default_hooks')
+    if isinstance(hooks, dict):
+        for name in [name for name, hook in hooks.items() if hook is None]:
+            if name not in (*MMENGINE_HOOKS, 'synthesis'):
+                del hooks[name]
 
 
 def merge_options(

@@ -2,13 +2,15 @@
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
 import traceback
 from contextlib import contextmanager
-from typing import Iterator, Optional, Sequence
+from typing import Any, Iterator, Optional, Sequence
 
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from ..utils.control import without_commands
@@ -44,6 +46,12 @@ _SECTIONS = dict(
     build_logger=('log_level',),
     setup_env=('env_cfg',),
 )
+# A type that nobody registered, or an argument that nothing takes.
+_ABOUT = re.compile(
+    r'^(?P<type>\S+) is not in the .*? registry\.|has no argument '
+    r"'(?P<argument>\w+)'|unexpected keyword argument '(?P<key>\w+)'",
+    re.MULTILINE,
+)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -78,11 +86,18 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
             print(f'The traceback is in {path}', file=sys.stderr)
         # It may have names of files and classes that others made.
         text = without_commands(error_text(error))
-        lines = [line[:_MOST_LETTERS] for line in text.strip().splitlines()]
+        lines = [
+            # MMRazor's have the indentation of its code.
+            re.sub(r'(?<=\S) {4,}', ' ', line)[:_MOST_LETTERS]
+            for line in text.strip().splitlines()
+        ]
         if len(lines) > _MOST_LINES:
             more = f'... {len(lines) - _MOST_LINES} more lines in {path}'
             lines = [*lines[:_MOST_LINES], more]
-        sections = _sections(error)
+        place = _named_at(text, error)
+        if place:
+            lines.append(place)
+        sections = () if place else _sections(error)
         # The place of one without a message may be called as they are.
         if sections and not any(name in str(error) for name in sections):
             lines.append(f'Check {" and ".join(sections)} of the config.')
@@ -102,6 +117,48 @@ def _sections(error: Exception) -> Sequence[str]:
         if is_runner and frame.name in _SECTIONS:
             return _SECTIONS[frame.name]
     return ()
+
+
+def _named_at(text: str, error: Exception) -> str:
+    """Where a config has the type or argument that an error is about."""
+    found = _ABOUT.search(text)
+    cfg = _config(error)
+    if found is None or cfg is None:
+        return ''
+    of_type = found['type']
+
+    def places(value: Any, path: str) -> Iterator[str]:
+        if isinstance(value, dict):
+            for key, each in value.items():
+                inner = f'{path}.{key}' if path else str(key)
+                is_meant = (
+                    key == 'type' and each == of_type
+                    if of_type
+                    else key == (found['argument'] or found['key'])
+                )
+                if is_meant:
+                    yield inner
+                yield from places(each, inner)
+        elif isinstance(value, (list, tuple)):
+            for n, each in enumerate(value):
+                yield from places(each, f'{path}[{n}]')
+
+    named = [*places(cfg.to_dict(), '')]
+    # What it is about cannot be told from many.
+    if not 0 < len(named) < 4 or all(name in text for name in named):
+        return ''
+    return f'In the config: {", ".join(named)}'
+
+
+def _config(error: Exception) -> Optional[Config]:
+    """The config of the program that an error ends."""
+    trace = error.__traceback__
+    while trace is not None:
+        cfg = trace.tb_frame.f_locals.get('cfg')
+        if isinstance(cfg, Config):
+            return cfg
+        trace = trace.tb_next
+    return None
 
 
 def _kept(text: str) -> Optional[str]:

@@ -100,6 +100,10 @@ def build_from_local_configs() -> None:
         rebind(old, new)
 
 
+_RECORDER = 'Recorder'
+_YOURS = 'If it is yours, name its module in custom_imports. '
+
+
 def explain_unknown_types() -> None:
     """MMEngine says that a ``type`` is not registered, but not what is.
 
@@ -115,12 +119,16 @@ def explain_unknown_types() -> None:
             return build(self, cfg, *args, **kwargs)
         except KeyError as error:
             text = str(error.args[0]) if error.args else ''
-            found = re.match(r'(\S+) is not in the \S+ registry\. ', text)
-            if found is None:
+            found = re.match(r'(\S+)( is not in the .*? registry\. )', text)
+            # What was built may be part of others.
+            if found is None or _YOURS in text:
                 raise
-            raise KeyError(
-                f'{text[: found.end()]}{_like(found[1], self)}'
-            ) from error
+            name, like = found[1], _like(found[1], self)
+            if name.endswith(_RECORDER):
+                # MMRazor adds this to what a config has.
+                name = name[: -len(_RECORDER)]
+                like = re.sub(rf'{_RECORDER}\b', '', like)
+            raise KeyError(f'{name}{found[2]}{_YOURS}{like}') from error
 
     Registry.build = explained_build
 

@@ -81,8 +81,8 @@ _ELSEWHERE = dict(
     seed='randomness.seed',
     total_epochs='train_cfg.max_epochs',
 )
-# MMEngine's own, which need not be in a config and which None turns off.
-_HOOKS = (
+# MMEngine's own, which are there unless a config has None for them.
+MMENGINE_HOOKS = (
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler'),
     'checkpoint',
 )
@@ -260,8 +260,8 @@ def _check_known(path: str, section: Dict, known: Dict) -> None:
 
 def _check_hooks(hooks: Dict[str, Any]) -> None:
     for name, hook in hooks.items():
-        meant = closest(name, _HOOKS)
-        if name in _HOOKS:
+        meant = closest(name, MMENGINE_HOOKS)
+        if name in MMENGINE_HOOKS:
             if hook is None:
                 continue
         elif meant and not name.startswith(meant):
@@ -273,9 +273,8 @@ def _check_hooks(hooks: Dict[str, Any]) -> None:
         if not isinstance(hook, dict):
             raise ValueError(
                 f'default_hooks.{name} should be a dict, but got {hook!r}. '
-                f'None turns off {", ".join(_HOOKS)} alone; images are made '
-                'by default_hooks.synthesis, where rounds=0 trains on the '
-                'initial ones.'
+                'None leaves out any but synthesis, where rounds=0 trains on '
+                'the initial images.'
             )
         if 'type' not in hook:
             meant = closest(name, [each for each in hooks if each != name])

@@ -2,6 +2,7 @@
 import signal
 
 import pytest
+from mmengine.config import Config
 
 from csd_mmrazor.cli.errors import concise_errors
 
@@ -42,6 +43,37 @@ SCHEDULE = 'param_scheduler.architecture'
 def test_the_section_is_named(tiny_runner, options, message):
     with pytest.raises(SystemExit, match=message), concise_errors():
         tiny_runner(**options).train()
+
+
+@pytest.mark.parametrize(
+    'error, expected',
+    [
+        (
+            KeyError('Soft is not in the a::task util registry. Are'),
+            'a.1.type',
+        ),
+        (
+            TypeError("ours() got an unexpected keyword argument 'tua'"),
+            'a.0.t',
+        ),
+        # Said already, of too many, and of none.
+        (TypeError("a[0].tua: f has no argument 'tua'."), None),
+        (TypeError("f has no argument 'n'."), None),
+        (TypeError("f has no argument 'm'."), None),
+    ],
+)
+def test_the_place_in_the_config(error, expected):
+    many = [dict(n=1)] * 4
+    cfg = Config(dict(a=[dict(tua=1), dict(type='Soft')], b=many))
+    with pytest.raises(SystemExit) as ended, concise_errors():
+        assert cfg  # as the programs have it
+        raise error
+    line = str(ended.value).splitlines()[-1]
+    if expected is None:
+        assert 'In the config' not in str(ended.value)
+    else:
+        place = f'a[{expected[2]}].{expected[4:]}'
+        assert line.startswith(f'In the config: {place}')
 
 
 def test_an_error_without_words():

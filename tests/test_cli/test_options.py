@@ -108,6 +108,16 @@ def test_none_stays_none_where_no_file_is_called_so(tmp_path, monkeypatch):
     assert load_config(parse('load_from=None')).load_from is None
 
 
+def test_hooks_that_are_none():
+    """Ours are left out as well; MMEngine adds its own unless it is told."""
+    cfg = load_config(
+        parse('default_hooks.report=None', 'default_hooks.timer=None')
+    )
+    assert 'report' not in cfg.default_hooks
+    assert cfg.default_hooks.timer is None
+    assert cfg.default_hooks.synthesis.type == 'mmrazor.SynthesisHook'
+
+
 @pytest.mark.parametrize(
     'option, said',
     [

@@ -239,6 +239,14 @@ def test_local_configs_that_cannot_be_built(
             dict(network(), head=dict(type='LinearClsHed')),
             'LinearClsHed is not in .* mmpretrain.LinearClsHead',
         ),
+        # As a config has them, and of another registry than what has them.
+        (
+            dict(
+                type='ConfigurableDistiller',
+                student_recorders=dict(a=dict(type='ModuleOutput')),
+            ),
+            'ModuleOutput is not .* custom_imports. .*mmrazor.ModuleOutputs,',
+        ),
     ],
 )
 def test_types_that_are_not_registered(cfg, message):

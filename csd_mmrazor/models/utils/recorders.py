@@ -16,6 +16,7 @@ from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmrazor.registry import TASK_UTILS
 from torch import Tensor
 
+from ...utils.suggestions import did_you_mean
 from .features import as_map, submodule
 from .outputs import full_precision
 
@@ -101,9 +102,20 @@ def check_mappings(distiller: ConfigurableDistiller) -> None:
     MMRazor finds out in the first step.
 
     Raises:
-        ValueError: If a loss has no mapping, or one that lacks an argument.
+        ValueError: If a loss has no mapping, or one that lacks an argument or
+            says what nobody reads.
     """
     mappings = distiller.loss_forward_mappings
+    known = [*signature(distiller.get_record).parameters]
+    for name, mapping in mappings.items():
+        for argument, record in mapping.items():
+            for key in record:
+                if key not in known:
+                    raise ValueError(
+                        f'loss_forward_mappings.{name}.{argument} of the '
+                        f'distiller has {key}.{did_you_mean(key, known)} '
+                        f'There are {", ".join(known)}.'
+                    )
     for name, loss in distiller.distill_losses.items():
         arguments = signature(loss.forward).parameters.values()
         needed = [

@@ -459,6 +459,14 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
         ),
         (
             {
+                'model.distiller.loss_forward_mappings.loss_kd.preds_S'
+                '.data_idxx': 1
+            },
+            ValueError,
+            "loss_kd.preds_S .* has data_idxx. Did you mean 'data_idx'",
+        ),
+        (
+            {
                 'model.distiller.loss_forward_mappings.loss_feature': dict(
                     _delete_=True,
                     s_feature=dict(
