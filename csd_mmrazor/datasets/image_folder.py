@@ -219,6 +219,17 @@ def _unknown(
 ) -> str:
     """Which folders are of no class, and what may be meant."""
     unknown = [name for name in names if name not in classes]
+    inner = [
+        str(Path(root, name))
+        for name in unknown
+        if any(Path(root, name, each).is_dir() for each in classes)
+    ]
+    if inner and len(unknown) == len(names):
+        return (
+            f'{root} has no folders of the classes, but they are in '
+            f'{" and in ".join(inner[:5])}: give '
+            f'{inner[0] if len(inner) == 1 else "one of these"}.'
+        )
     plain = {name.strip().lower(): name for name in classes}
     hints = []
     for name in unknown[:5]:

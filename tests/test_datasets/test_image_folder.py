@@ -139,6 +139,18 @@ def test_folders_by_the_names_of_classes(tmp_path, folders, classes, labels):
         (['0', '1'], ['1', '7'], "folders .*: '0'"),
         (['01', '7'], ['1', '7'], "'01'"),
         (['n01440764', 'n0'], ['tench', 'pike'], "'n0', 'n01440764'"),
+        (
+            ['in/nine', 'in/zero'],
+            ['nine', 'zero'],
+            r'in \S+/in: give \S+/in.$',
+        ),
+        (
+            ['test/nine', 'train/nine', 'train/zero'],
+            ['nine', 'zero'],
+            r'in \S+/test and in \S+/train: give one of these',
+        ),
+        # One of them is a class.
+        (['nine', 'in/nine'], ['nine', 'zero'], "1 of 2 .*: 'in'"),
     ],
 )
 def test_folders_of_no_class(tmp_path, folders, classes, message):
