@@ -23,6 +23,7 @@ from ..models.utils import (
     about_precision,
     bn_layers,
     check_memory,
+    check_order,
     check_passes_gradients,
     check_repeats,
     evaluating,
@@ -570,6 +571,7 @@ def trace(
         logits = logits_of(output)
     except TypeError as error:
         raise ValueError(f'{name}: {error}') from error
+    check_order(output, f'{name} ({type(module).__name__})')
     if logits.shape[1] < 2:
         raise ValueError(
             f'{name} returns one number for each image, but a classifier has '

@@ -40,6 +40,7 @@ from .narrowing import narrow
 from .optimizer_state import load_optimizer_state, optimizer_state
 from .outputs import (
     about_outputs,
+    check_order,
     check_passes_gradients,
     check_repeats,
     full_precision,
@@ -101,6 +102,7 @@ __all__ = [
     'check_losses_are_used',
     'check_not_cut_off',
     'check_mappings',
+    'check_order',
     'check_passes_gradients',
     'check_recorders',
     'check_statistics',

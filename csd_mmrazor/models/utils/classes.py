@@ -6,7 +6,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from ...utils.error_text import named_error
-from .outputs import logits_of
+from .outputs import check_order, logits_of
 
 
 def count_classes(
@@ -24,7 +24,8 @@ def count_classes(
         int: The width K of its logits, (N, K).
 
     Raises:
-        ValueError: If it does not take the images or returns no logits.
+        ValueError: If it does not take the images, or returns no logits or
+            features before them.
     """
     name = f'{name} ({type(model).__name__})'
     try:
@@ -36,9 +37,14 @@ def count_classes(
             f'{name} does not take {images}: {named_error(error)}{hint}'
         ) from error
     try:
-        return logits_of(output).shape[1]
+        num_classes = logits_of(output).shape[1]
     except TypeError as error:
         raise ValueError(f'{name}: {error}') from error
+    if isinstance(output, (list, tuple)) and len(output) > 1:
+        with torch.enable_grad():
+            again = inputs.detach().requires_grad_() * 1
+            check_order(model(again, mode='tensor'), name)
+    return num_classes
 
 
 def about_precision(model: nn.Module) -> str:

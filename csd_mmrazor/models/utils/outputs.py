@@ -1,11 +1,15 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import dataclasses
+import re
 from collections.abc import Mapping
 from copy import copy
-from typing import Any
+from typing import Any, Set
 
 import torch
 from torch import Tensor
+
+# Of torch's graph of gradients.
+_LAYERS = re.compile('Convolution|[mM]mBackward|LinearBackward')
 
 
 def logits_of(output: Any) -> Tensor:
@@ -60,6 +64,47 @@ def place_of_logits(output: Any) -> str:
     if hasattr(output, 'logits'):
         return '.logits'
     return f'[0]{place_of_logits(output[0])}'
+
+
+def check_order(output: Any, who: str) -> None:
+    """Check that a tuple or list does not have features before its logits.
+
+    They are features if another item is made with all layers that they are
+    made with, and more.
+
+    Args:
+        output (Any): What a network returned, of inputs with a gradient.
+        who (str): What messages call the network.
+
+    Raises:
+        ValueError: If it has.
+    """
+    if not isinstance(output, (list, tuple)) or hasattr(output, 'logits'):
+        return
+    if not torch.is_tensor(output[0]):
+        return check_order(output[0], who)
+    first = _layers(output[0])
+    for place, item in enumerate(output[1:], 1):
+        if not torch.is_tensor(item) or item.ndim != 2 or item.shape[1] < 2:
+            continue
+        if first < _layers(item):
+            raise ValueError(
+                f'{who} returns {_described(output)}. Of these, the first '
+                'should be its logits, but look like features, since a '
+                f'further layer makes [{place}] from them: return the logits '
+                'first, or as "logits" in a dict.'
+            )
+
+
+def _layers(output: Tensor) -> Set[Any]:
+    """The products of matrices and convolutions that a tensor is made with."""
+    found = {output.grad_fn} - {None}
+    rest = [*found]
+    while rest:
+        nodes = {node for node, _ in rest.pop().next_functions} - {None}
+        rest += nodes - found
+        found |= nodes
+    return {node for node in found if _LAYERS.search(node.name())}
 
 
 def normalised_outputs(logits: Tensor) -> str:

@@ -14,6 +14,7 @@ from mmengine.optim import OptimWrapper
 
 from csd_mmrazor.models.utils import (
     as_in_training,
+    check_order,
     check_repeats,
     full_precision,
     logits_of,
@@ -317,6 +318,66 @@ def test_networks_without_logits_are_refused(
 
     monkeypatch.setattr(Model, 'forward', forward_oddly)
     message = rf'^{role} \(Model\): .* but it returned {described}'
+    with pytest.raises(ValueError, match=message):
+        algorithm(teacher_file, dict(type=Model))
+
+
+class Several(nn.Module):
+    """Returns features, logits, and what is made from them."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.order = order
+        self.conv, self.fc = nn.Conv2d(1, 4, 3), nn.Linear(4, 5)
+        self.aux = nn.Linear(4, 5)
+
+    def forward(self, inputs):
+        features = self.conv(inputs).mean((2, 3))
+        logits = self.fc(features)
+        made = dict(
+            f=features,
+            n=nn.functional.normalize(features),
+            m=inputs,
+            l=logits,
+            a=self.aux(features),
+            p=logits.softmax(1),
+            t=logits / 2,
+        )
+        return [made[each] for each in self.order]
+
+
+@pytest.mark.parametrize('is_frozen', [False, True])
+@pytest.mark.parametrize(
+    'order, place',
+    [
+        *(('fl', 1), ('nl', 1), ('fml', 2), ('nft', 2)),
+        # Logits first, with whatever else.
+        *((each, None) for each in ('lf', 'la', 'al', 'lp', 'lt', 'l', 'lm')),
+    ],
+)
+def test_features_before_logits(order, place, is_frozen):
+    model = Several(order).requires_grad_(not is_frozen)
+    output = model(torch.randn(2, 1, 8, 8).requires_grad_())
+    if place is None:
+        check_order(output, 'net')
+        return
+    listed = r'a list of \(2, 4\), '
+    with pytest.raises(ValueError, match=rf'^net .* {listed}.* \[{place}\]'):
+        check_order(output, 'net')
+
+
+@pytest.mark.parametrize('role', ['student', 'student in train mode'])
+def test_features_before_logits_in_a_config(teacher_file, monkeypatch, role):
+    forward = Model.forward
+
+    def forward_oddly(self, inputs, data_samples=None, mode='tensor'):
+        logits = logits_of(forward(self, inputs))
+        if role == 'student' or self.training:
+            return logits, logits @ torch.ones(10, 10)
+        return logits
+
+    monkeypatch.setattr(Model, 'forward', forward_oddly)
+    message = rf'^{role} \(Model\) returns .* further layer makes \[1\] from'
     with pytest.raises(ValueError, match=message):
         algorithm(teacher_file, dict(type=Model))
 
