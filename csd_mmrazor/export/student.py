@@ -293,6 +293,10 @@ def _describe(
         for name in ('type', '_scope_', 'init_cfg', 'data_preprocessor'):
             arguments.pop(name, None)
         factory = arguments.pop('factory', None)
+        if model.place is None:  # its weights have other names
+            factory = None
+        elif model.place:
+            description.update(place=model.place)
         description.update(factory=_public_factory(factory))
         description.update(arguments=public(arguments))
     if image_shape:

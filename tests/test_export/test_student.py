@@ -166,6 +166,34 @@ def own_student(monkeypatch):
     }
 
 
+def _wrapped(width):
+    return torch.nn.DataParallel(OwnNetwork(width))
+
+
+def _wrapped_inside(width):
+    network = OwnNetwork(width)
+    network.conv = torch.nn.DataParallel(network.conv)
+    return network
+
+
+@pytest.mark.parametrize(
+    'factory, place', [(_wrapped, '.module'), (_wrapped_inside, None)]
+)
+def test_what_makes_an_own_module_with_wrappers(
+    tiny_runner, tmp_path, own_student, monkeypatch, factory, place
+):
+    """Its weights do not have their names, so a file says where they are."""
+    monkeypatch.setattr(torch.nn, 'OwnNetwork', factory)
+    tiny_runner(**own_student).train()
+    folder = tmp_path / 'run/student'
+    told = json.loads((folder / 'student.json').read_text())
+    assert told.get('place') == place
+    assert told['factory'] == (place and 'torch.nn.OwnNetwork')
+    card = (folder / 'README.md').read_text()
+    assert ('network = OwnNetwork(width=5).module' in card) == bool(place)
+    assert ('How its class makes it is not known' in card) != bool(place)
+
+
 def test_an_own_module_as_student(
     tiny_runner, tmp_path, own_student, plain_python
 ):

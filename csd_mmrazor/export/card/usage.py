@@ -43,7 +43,7 @@ def run_by_torch(weights: Path, description: Dict[str, Any]) -> str:
         'import torch',
         line,
         '',
-        f'network = {name}({listed})',
+        f'network = {name}({listed}){description.get("place", "")}',
         f'weights = torch.load({weights.name!r}, weights_only=True)',
         'network.load_state_dict(weights)',
         'network.eval()',

@@ -10,7 +10,13 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from ...utils.imports import LENT, import_object
-from ..utils import evaluating, logits_of, own_memory, unwrapped
+from ..utils import (
+    evaluating,
+    logits_of,
+    own_memory,
+    place_in_wrappers,
+    unwrapped,
+)
 
 
 @MODELS.register_module()
@@ -68,6 +74,8 @@ class TorchClassifier(BaseModel):
                 'that makes it before it is scripted or traced, and load its '
                 'state dict.'
             )
+        # Of the network in what the factory makes.
+        self.place = place_in_wrappers(self.net)
         self.net = own_memory(unwrapped(self.net), factory)
         self._last_layer: Optional[str] = None
         # Gets what that layer sees, where a hook stays on it.

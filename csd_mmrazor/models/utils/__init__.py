@@ -74,7 +74,7 @@ from .teacher_blocks import (
 )
 from .teachers import build_teacher
 from .tokens import layer_tokens, token_layers
-from .unwrapped import unwrapped
+from .unwrapped import place_in_wrappers, unwrapped
 
 __all__ = [
     'about_divided',
@@ -139,6 +139,7 @@ __all__ = [
     'memory_format',
     'needs_contiguous',
     'optimizer_state',
+    'place_in_wrappers',
     'place_of_logits',
     'pooled_features',
     'record_labels',

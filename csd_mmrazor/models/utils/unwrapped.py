@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from copy import deepcopy
 from itertools import chain
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import torch.nn as nn
 from mmengine.model import is_model_wrapper
@@ -37,3 +37,19 @@ def unwrapped(module: nn.Module) -> nn.Module:
     for wrapper in reversed(wrappers):  # inner ones come after outer ones
         memo[id(wrapper)] = deepcopy(wrapper.module, memo)
     return deepcopy(module, memo)
+
+
+def place_in_wrappers(module: nn.Module) -> Optional[str]:
+    """Where in a network is what :func:`unwrapped` returns, as code has it.
+
+    Args:
+        module (nn.Module): The network, as it was made.
+
+    Returns:
+        str | None: '' if it is the network itself, ``.module`` for each
+        wrapper around it, or None where it is a copy.
+    """
+    inner, place = module, ''
+    while is_model_wrapper(inner):
+        inner, place = inner.module, f'{place}.module'
+    return place if unwrapped(inner) is inner else None

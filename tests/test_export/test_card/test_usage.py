@@ -21,6 +21,9 @@ class Net(nn.Sequential):
     def __init__(self, width, bias=False, most=0, few=()):
         layers = nn.Flatten(), nn.Linear(12, width), nn.Linear(width, 3)
         super().__init__(*layers)
+
+def wrapped(**arguments):
+    return nn.DataParallel(Net(**arguments))
 """
 NAME = "it's.pth"
 ABOUT = dict(
@@ -73,9 +76,16 @@ def logits_of(network, about):
         return network(images)
 
 
-@pytest.mark.parametrize('normalised', [True, False])
-def test_a_network_of_ones_own_class(normalised, network, tmp_path):
-    about = ABOUT if normalised else dict(ABOUT, mean=None, std=None)
+@pytest.mark.parametrize(
+    'changed',
+    [
+        {},
+        dict(mean=None, std=None),
+        dict(factory='own_net.py:wrapped', place='.module'),
+    ],
+)
+def test_a_network_of_ones_own_class(changed, network, tmp_path):
+    about = dict(ABOUT, **changed)
     found = run(files_of(Path(NAME), about), tmp_path)
     torch.testing.assert_close(found, logits_of(network, about))
 
