@@ -58,6 +58,7 @@ from .plan import (
     Plan,
     make_plan,
     plan_of,
+    told_of_few_images,
     told_of_few_steps,
     trial_seconds,
 )
@@ -463,6 +464,11 @@ def distill(
             passed = time.monotonic() - begin
             plan = make_plan(parsed, row, trial, passed, inputs.image_shape)
             for line in plan.lines():
+                tell(line)
+            line = told_of_few_images(
+                plan.schedule.images + trial.imported, pair.num_classes
+            )
+            if line:
                 tell(line)
             if not (is_trained or blocks or is_refit):
                 line = told_of_few_steps(plan, row)

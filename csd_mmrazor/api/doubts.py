@@ -321,13 +321,14 @@ def doubts_of(found: Answers, new: str, helpful: Sequence[str]) -> str:
             )
         if helpful:
             raise ValueError(
-                f'teacher is at chance (chance is {chance:.1f} %), and is '
-                'right for more of val after a change. Suspects: '
+                f'teacher is at chance ({found.top1:.1f} % of val, chance is '
+                f'{chance:.1f} %), and better after a change. Suspects: '
                 f'{listed}. Change that; if nothing is wrong with it, call '
                 'without val.'
             )
         return (
-            f'WARNING: the teacher is at chance (chance is {chance:.1f} %). '
+            f'WARNING: the teacher is at chance ({found.top1:.1f} % of val, '
+            f'chance is {chance:.1f} %). '
             'Suspects: mean and std; the order of channels or light and dark; '
             'the class order; the size of images; the weights.'
         )

@@ -118,7 +118,8 @@ def _numbers(name: str, given: Any, channels: int) -> Tuple[float, ...]:
         found = ()
     if len(found) not in (1, channels) or not all(map(isfinite, found)):
         raise ValueError(
-            f'{name} should be one number or {channels}, one for each '
-            f'channel, but got {given!r}.'
+            f'{name} should be one number'
+            + f' or {channels}, one for each channel' * (channels > 1)
+            + f', but got {given!r}.'
         )
     return found

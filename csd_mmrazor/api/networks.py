@@ -3,6 +3,7 @@
 
 import ast
 import inspect
+import re
 import sys
 from contextlib import ExitStack, suppress
 from copy import deepcopy
@@ -37,7 +38,7 @@ from ..models.utils import (
 )
 from ..models.utils.features import as_map
 from ..utils.config_files import read_config
-from ..utils.error_text import error_text
+from ..utils.error_text import error_text, named_error
 from ..utils.imports import (
     LENT,
     custom_imports,
@@ -289,11 +290,19 @@ def _build(build_cfg: Dict, name: str, what: str) -> nn.Module:
     try:
         with DefaultScope.overwrite_default_scope('mmrazor'):
             return MODELS.build(deepcopy(build_cfg))
-    except Exception as error:
+    except TypeError as error:
         raise ValueError(
             f'{name}={what!r} cannot be made with these arguments '
-            f'({type(error).__name__}: {error}): give others by {name}_args, '
-            'or name a function that makes it without any.'
+            f'({named_error(error)}): give others by {name}_args, or name a '
+            'function that makes it without any.'
+        ) from error
+    except Exception as error:
+        text = error_text(error)
+        own = re.sub(r'^factory=\S+ of TorchClassifier ', '', text)
+        if own != text:
+            raise ValueError(f'{name}={what!r} {own}') from error
+        raise ValueError(
+            f'{name}={what!r} cannot be made: {named_error(error)}'
         ) from error
 
 

@@ -177,6 +177,17 @@ def told_of_few_steps(plan: Plan, row: Schedule) -> str:
     )
 
 
+def told_of_few_images(images: int, num_classes: int) -> str:
+    """A warning of fewer images than classes; '' if there are as many."""
+    if images >= num_classes:
+        return ''
+    return (
+        f'WARNING: of {num_classes:,} classes, '
+        f'{num_classes - images:,} or more have no image, since there are '
+        f'{_many(images, "image")}: give a larger budget'
+    )
+
+
 def plan_of(found: Dict[str, Any]) -> Plan:
     check_arguments(Plan, found)
     check_arguments(Schedule, found['schedule'])

@@ -18,10 +18,16 @@ from .parser import Parser
 from .processes import speak_utf8
 
 # What distill() is told of: an argument's name, and its value.
+_NAMES = [*inspect.signature(distill).parameters]
 _ARGUMENT = re.compile(
-    rf'(?<![\w.])({"|".join(inspect.signature(distill).parameters)})='
+    rf'(?<![\w.])({"|".join(_NAMES)})='
     r'(dict\([^()]*\)|\[[^\]]*\]|\([^()]*\)|"[^"]*"|\'[^\']*\'|[^\s,;:()]*'
     r'[^\s,;:().]|\.\.\.)'
+)
+# One that is no word of a sentence.
+_NAME = re.compile(
+    rf'(?<![\w./\\-])({"|".join(each for each in _NAMES if "_" in each)})'
+    r'(?![\w/\\=(]|\.\w)'
 )
 
 
@@ -283,7 +289,7 @@ def as_options(text: str) -> str:
     """
 
     def option(match: 're.Match[str]') -> str:
-        name = {'work_dir': 'out'}.get(match[1], match[1].replace('_', '-'))
+        name = _option(match[1])
         value = match[2]
         if value == 'dict':  # with more in it than is read here
             return match[0]
@@ -300,7 +306,14 @@ def as_options(text: str) -> str:
         value = value.strip('\'"')
         return f'--{name} {shlex.quote(value) if " " in value else value}'
 
-    return _ARGUMENT.sub(option, text)
+    def name(match: 're.Match[str]') -> str:
+        return f'--{_option(match[1])}'
+
+    return _NAME.sub(name, _ARGUMENT.sub(option, text))
+
+
+def _option(argument: str) -> str:
+    return {'work_dir': 'out'}.get(argument, argument.replace('_', '-'))
 
 
 def main() -> None:

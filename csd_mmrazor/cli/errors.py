@@ -88,7 +88,7 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
         text = without_commands(error_text(error))
         lines = [
             # MMRazor's have the indentation of its code.
-            re.sub(r'(?<=\S) {4,}', ' ', line)[:_MOST_LETTERS]
+            _cut(re.sub(r'(?<=\S) {4,}', ' ', line))
             for line in text.strip().splitlines()
         ]
         if len(lines) > _MOST_LINES:
@@ -108,6 +108,13 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
             )
         message = '\n'.join(lines)
         sys.exit(f'\n{type(error).__name__}: {message}')
+
+
+def _cut(line: str) -> str:
+    """With a mark where there is more of it, which is in the log."""
+    return (
+        line if len(line) <= _MOST_LETTERS else f'{line[:_MOST_LETTERS]} ...'
+    )
 
 
 def _sections(error: Exception) -> Sequence[str]:

@@ -9,6 +9,8 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from mmengine.logging import print_log
 
+from ..utils.suggestions import some_of
+
 _SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.webp'}
 # Notes that are found beside images.
 _NOTES = {'.txt', '.csv', '.json', '.xml', '.md', '.db', '.ini'}
@@ -259,7 +261,7 @@ def _check_complete(
         absent = [name for name in classes if name not in images]
         if absent:
             print_log(
-                f'{root} has no images of {", ".join(absent)}: nothing is '
+                f'{root} has no images of {some_of(absent)}: nothing is '
                 'said about these classes.',
                 logger='current',
                 level=logging.WARNING,
@@ -269,22 +271,23 @@ def _check_complete(
     lacking = set(range(limit)) - set(labels.values())
     if not empty and not lacking:
         return
+    found = len(images) - len(empty)
     text = (
-        f'{root} has images of {len(images) - len(empty)} classes, but there '
+        f'{root} has images of {found} class{"es" * (found != 1)}, but there '
         f'are {limit}: '
     )
     if empty:
         text += (
-            f'there is none in {", ".join(empty[:20])}. Add some; or name all '
+            f'there is none in {some_of(empty)}. Add some; or name all '
             'classes in the order of their labels (classes of distill(), or '
             'metainfo=dict(classes=[...]) of the data set), and remove '
             f'folders without images, such as {Path(root, empty[0])}.'
         )
     elif all(name.isdecimal() for name in images):
-        text += f'there is no folder {", ".join(map(str, sorted(lacking)))}.'
+        text += f'there is no folder {some_of(sorted(lacking))}.'
     else:
         text += (
-            f'which of them are {", ".join(list(images)[:20])}? Add the '
+            f'which of them are {some_of(list(images))}? Add the '
             f'folders of the others, or name them by number, 0..{limit - 1}.'
         )
     raise ValueError(text)

@@ -15,7 +15,9 @@ from .suggestions import did_you_mean
 # Letters of a condition, and values that are named.
 _MOST_LETTERS, _MOST_VALUES = 200, 5
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
+_UNEXPECTED = re.compile(
+    r"([\w.<>]+)\(\) got an unexpected keyword argument '(\w+)'"
+)
 _COLLECTING = (
     inspect.Parameter.VAR_POSITIONAL,
     inspect.Parameter.VAR_KEYWORD,
@@ -61,15 +63,19 @@ def _about_argument(error: TypeError) -> str:
         frame = trace.tb_frame
         if frame.f_code.co_name == 'build_from_cfg':
             values = frame.f_locals
-            if match[1] in (values.get('args') or {}):
+            if match[2] in (values.get('args') or {}):
                 built = values.get('obj_cls')
         trace = trace.tb_next
     known = _arguments_of(built)
-    if not inspect.isclass(built) or not known or match[1] in known:
+    if not inspect.isclass(built) or not known or match[2] in known:
+        return ''
+    # What it passes arguments on to says so itself.
+    own = [f'{each.__qualname__}.__init__' for each in built.__mro__]
+    if match[1] not in (*own, '__init__'):  # the latter in Python 3.9
         return ''
     return (
-        f'{built.__name__} has no argument {match[1]!r}.'
-        f'{did_you_mean(match[1], known)} It has {", ".join(known[:40])}.'
+        f'{built.__name__} has no argument {match[2]!r}.'
+        f'{did_you_mean(match[2], known)} It has {", ".join(known[:40])}.'
     )
 
 

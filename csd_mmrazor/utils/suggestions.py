@@ -1,8 +1,19 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""What a misspelt name might mean."""
+"""Names in messages: those there are, and what a misspelt one might mean."""
 
 import difflib
-from typing import Any, Collection, Optional
+from typing import Any, Collection, Optional, Sequence
+
+
+def some_of(names: Sequence[Any], most: int = 20) -> str:
+    """The first of several names, and how many more there are.
+
+    Args:
+        names (sequence): The names.
+        most (int): How many are told. Defaults to 20.
+    """
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(map(str, names[:most])) + more
 
 
 def closest(

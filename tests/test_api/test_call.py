@@ -545,8 +545,11 @@ def test_a_student_that_is_not_smaller(
     # Said of random weights alone.
     assert told.rstrip().endswith('WARNING: --budget 3 is little')
     assert 'swapped' not in told
-    call(teacher, net(32), budget=3, plan_only=True)
+    few = 'csd_mmrazor.api.call.told_of_few_images'
+    monkeypatch.setattr(few, lambda *numbers: f'few: {numbers}')
+    plan = call(teacher, net(32), budget=3, plan_only=True)
     told = capsys.readouterr().out
+    assert f'few: ({plan.schedule.images}, 3)' in told
     assert 'WARNING: the student has more weights than the teacher' in told
 
 
@@ -958,7 +961,7 @@ def test_students_with_bn_layers_are_not_clipped(finished):
             'Two steps .* failed: check teacher, mean.* NaN.* Lower loss'
             r'_weights=dict\(bn=\.\.\.\)\.$',
         ),
-        (dict(mean=[0.4, 0.4]), 'mean should be one number or 1'),
+        (dict(mean=[0.4, 0.4]), 'mean should be one number, but got'),
         (dict(budget='soon'), 'budget should be a time'),
         (dict(budget=0), 'budget should be a time'),
         (dict(budget=2.5), 'budget should be a time'),

@@ -7,6 +7,7 @@ import pytest
 from csd_mmrazor.api.plan import (
     ENOUGH_STEPS,
     make_plan,
+    told_of_few_images,
     told_of_few_steps,
 )
 from csd_mmrazor.api.schedule import (
@@ -89,3 +90,9 @@ def test_steps_that_are_too_few(machine):
     assert 'learns little in 5 steps' in told_of_few_steps(plan, row)
     plan = make_plan(100, fit_steps(row, 100), trial, 10, (1, 28, 28))
     assert told_of_few_steps(plan, row) == ''
+
+
+def test_fewer_images_than_classes():
+    assert told_of_few_images(10, 10) == ''
+    said = 'of 1,000 classes, 999 or more have no image, since there are 1 im'
+    assert said in told_of_few_images(1, 1000)

@@ -57,7 +57,11 @@ def test_how_good_the_student_is(known, told):
         ('images of image_shape=(1, 8, 8)', 'of --image-shape 1,8,8'),
         ('give both, or mean=None.', 'or no --mean.'),
         ('schedule=dict(lr=(1, 2))', 'schedule=dict(lr=(1, 2))'),
+        ('by teacher_args or student_args.', '--teacher-args or --student-'),
+        ('another work_dir, and', 'another --out, and'),
         # What are other things.
+        ('runs/work_dir and work_dir/a', 'runs/work_dir and work_dir/a'),
+        ('model.image_shape', 'model.image_shape'),
         ('model.teacher=dict(a=1)', 'model.teacher=dict(a=1)'),
         ('the teacher = 3, seeds=4', 'the teacher = 3, seeds=4'),
     ],

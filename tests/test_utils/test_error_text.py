@@ -144,6 +144,16 @@ def test_where_it_is_used(tiny_runner, library, monkeypatch):
             dict(type='FeatureMapRecorder', sorce='head'),
             "Did you mean 'source'? It has source.",
         ),
+        # Of what it passes them on to.
+        (
+            MODELS,
+            dict(
+                type='TorchClassifier',
+                factory='torch.nn.Linear',
+                **dict(in_features=2, out_features=2, biass=True),
+            ),
+            "Linear.__init__() got an unexpected keyword argument 'biass'",
+        ),
     ],
 )
 def test_misspelt_arguments(registry, cfg, text):

@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from ...utils import CheckpointError, download_to
 from ...utils.checkpoints import NAMES_ANOTHER
+from ...utils.suggestions import some_of
 from .divided import about_divided
 
 # What MMEngine, timm, torchvision's references, Lightning and others call
@@ -235,9 +236,8 @@ def _load(model: nn.Module, weights: Dict[str, Tensor]) -> Any:
         return model.load_state_dict(versioned, strict=False)
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = f', ... and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
+def _some(names: Sequence[str]) -> str:
+    return some_of(names, 5)
 
 
 def _read(path: str, argument: str) -> Dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ...utils.suggestions import some_of
 from .cast_weights import autocast_dtype
 from .fast_frozen_bn import bn_layers, seen_inputs
 
@@ -157,5 +158,4 @@ def _names(model: nn.Module, most: int = 40) -> str:
     names = [name for name, _ in model.named_modules() if name]
     # Names of few levels first: those are the ones to choose from.
     names = sorted(names, key=lambda name: name.count('.'))
-    more = f', and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
+    return some_of(names, most)
