@@ -18,6 +18,7 @@ import torch.nn as nn
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmrazor.models.algorithms.base import BaseAlgorithm
+from mmrazor.models.distillers import OFDDistiller
 from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 from torch import Tensor
@@ -524,6 +525,16 @@ class CSDDistillation(BaseAlgorithm):
         check_recorders(distiller.teacher_recorders, self.teachers)
         distiller.prepare_from_student(self.student)
         distiller.prepare_from_teacher(self.teachers)
+        if isinstance(distiller, OFDDistiller):
+            # As OverhaulFeatureDistillation of MMRazor does.
+            try:
+                distiller.init_ofd_connectors(self.teachers)
+            except ZeroDivisionError as error:
+                raise ValueError(
+                    'A channel of the teacher that OFDDistiller looks at has '
+                    'a BN weight of 0, for which OFD has no margin: choose '
+                    'another layer for teacher_recorders.'
+                ) from error
         return distiller
 
     def _check_weights(self) -> None:

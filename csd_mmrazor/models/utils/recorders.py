@@ -6,7 +6,9 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn as nn
-from mmrazor.models.distillers import ConfigurableDistiller
+from mmrazor.models.architectures.connectors import OFDTeacherConnector
+from mmrazor.models.distillers import ConfigurableDistiller, OFDDistiller
+from mmrazor.models.losses import CRDLoss
 from mmrazor.models.task_modules import (
     ModuleInputsRecorder,
     ModuleOutputsRecorder,
@@ -103,9 +105,24 @@ def check_mappings(distiller: ConfigurableDistiller) -> None:
 
     Raises:
         ValueError: If a loss has no mapping, or one that lacks an argument or
-            says what nobody reads.
+            says what nobody reads; or if a part needs what is not there.
     """
     mappings = distiller.loss_forward_mappings
+    for name, connector in distiller.connectors.items():
+        is_prepared = isinstance(distiller, OFDDistiller)
+        if isinstance(connector, OFDTeacherConnector) and not is_prepared:
+            raise ValueError(
+                f'connectors.{name} (OFDTeacherConnector) of the distiller '
+                "has its margins from another type of that: 'OFDDistiller'."
+            )
+    for name, loss in distiller.distill_losses.items():
+        if isinstance(loss, CRDLoss):
+            raise ValueError(
+                f'distill_losses.{name} (CRDLoss) of the distiller keeps '
+                'features of all images of a data set, by their index, which '
+                'an image bank that grows does not have: use it in '
+                'SingleTeacherDistill of MMRazor, on a data set.'
+            )
     known = [*signature(distiller.get_record).parameters]
     for name, mapping in mappings.items():
         for argument, record in mapping.items():

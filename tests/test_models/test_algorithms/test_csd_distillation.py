@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn as nn
@@ -663,6 +664,64 @@ def test_norms_of_clipped_gradients_are_returned(algorithm):
     last = log_vars['grad_norm'].clone()
     log_vars = model.train_step(batches(1)[0], wrappers)
     assert log_vars['grad_norm'] == last
+
+
+def ofd(distiller='OFDDistiller', layer='backbone.layer2.0.bn1'):
+    """OFD of MMRazor at a BN layer, as options."""
+    outputs = dict(type='ModuleOutputs', source=layer)
+    section = 'model.distiller.'
+    return {
+        'model.architecture': network(base_channels=8),
+        f'{section}type': distiller,
+        f'{section}student_recorders.bn': outputs,
+        f'{section}teacher_recorders.bn': dict(
+            outputs, source=f'teacher.{layer}'
+        ),
+        f'{section}connectors.margin': dict(type='OFDTeacherConnector'),
+        f'{section}distill_losses.loss_ofd': dict(type='OFDLoss'),
+        f'{section}loss_forward_mappings.loss_ofd': dict(
+            s_feature=dict(from_student=True, recorder='bn'),
+            t_feature=dict(
+                from_student=False, recorder='bn', connector='margin'
+            ),
+        ),
+    }
+
+
+def test_ofd(algorithm):
+    """Its margin is the mean of what is below 0 in each channel."""
+    from scipy.stats import truncnorm
+
+    model = algorithm(**ofd())
+    teacher = model.teachers['teacher']
+    bn = teacher.backbone.layer2[0].bn1
+    mean, std = bn.bias.detach().numpy(), bn.weight.detach().abs().numpy()
+    expected = truncnorm.mean(-np.inf, -mean / std, mean, std)
+    margin = model.distiller.connectors['margin'].margin
+    expected = torch.from_numpy(expected).float().view(1, -1, 1, 1)
+    torch.testing.assert_close(margin, expected, atol=1e-5, rtol=1e-4)
+
+    seen = {}
+    for name, network_ in (('s', model.student), ('t', teacher)):
+        network_.backbone.layer2[0].bn1.register_forward_hook(
+            lambda *args, name=name: seen.update({name: args[2].detach()})
+        )
+    data = model.data_preprocessor(batches(1)[0])
+    loss = model.train()(**data, mode='loss')['distill.loss_ofd']
+    target = torch.maximum(seen['t'], margin)
+    counted = (seen['s'] > target) | (target > 0)
+    by_hand = ((seen['s'] - target) ** 2)[counted].sum() / 16 / 1000
+    torch.testing.assert_close(loss.detach(), by_hand)
+
+
+def test_parts_of_mmrazor_that_need_more(algorithm):
+    with pytest.raises(ValueError, match="margin .* that: 'OFDDistiller'"):
+        algorithm(**ofd('ConfigurableDistiller'))
+    with pytest.raises(ValueError, match='BN weight of 0'):
+        algorithm(**ofd(layer='backbone.layer2.0.bn2'))
+    crd = dict(type='CRDLoss', loss_weight=1, neg_num=2, sample_n=9, dim_out=4)
+    with pytest.raises(ValueError, match='loss_crd .* SingleTeacherDistill'):
+        algorithm(**{'model.distiller.distill_losses.loss_crd': crd})
 
 
 def test_a_loss_that_flattens_maps(algorithm):
