@@ -1155,7 +1155,7 @@ def test_students_of_some_batches(takes, message, teacher, net, call):
         ('work dir', 'folders', r'the work dir of a run, .* give .*/bank\.'),
         ('work dir', 'teacher', r'the work dir of a run, .* give .*/bank\.'),
         ('other size', 'teacher', '9x9 pixels, but .* of 12x12'),
-        ('one class', 'folders', 'has images of 1 classes'),
+        ('one class', 'folders', 'has images of 1 class, but'),
         ('other shape', 'folders', r'image_shape=\[1, 9, 9\], but'),
         ('other classes', 'folders', 'num_classes=7, but'),
         ('damaged', 'folders', 'manifest.json, cannot be used'),
