@@ -16,6 +16,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import UninitializedTensorMixin
 
 from ..models.utils import (
@@ -402,6 +403,53 @@ def copied(module: nn.Module, name: str) -> nn.Module:
     return own_memory(copy, name)
 
 
+class _CallsOriginal(Exception):
+    """A copy calls a part of what it was copied from."""
+
+
+def check_copy(
+    module: nn.Module, copy: nn.Module, inputs: Tensor, name: str
+) -> None:
+    """Check that a copy has nothing to do with what it was copied from.
+
+    A lambda or inner function that refers to a network stays the same when
+    that is copied: the copy would be trained, and the network itself called.
+
+    Args:
+        module (nn.Module): The network.
+        copy (nn.Module): Of :func:`copied`.
+        inputs (Tensor): (N, C, H, W), normalised.
+        name (str): 'teacher' or 'student', for messages.
+
+    Raises:
+        ValueError: If a pass of the copy calls a part of the network.
+    """
+    parts = {part: key for key, part in module.named_modules()}
+    for part in copy.modules():
+        parts.pop(part, None)
+
+    def note(part: nn.Module, _: Any) -> None:
+        if part in parts:
+            raise _CallsOriginal(parts[part])
+
+    handle = register_module_forward_pre_hook(note)
+    try:
+        with evaluating(copy), torch.no_grad():
+            copy(inputs)
+    except _CallsOriginal as error:
+        place = f'its "{error}"' if str(error) else 'it'
+        raise ValueError(
+            f'{name} ({type(module).__name__}) cannot be copied: the copy '
+            f'still calls {place}, since a lambda or inner function, in an '
+            'attribute of the network, refers to the network itself. Write a '
+            'method in its place.'
+        ) from error
+    except Exception:
+        return  # which trace() tells of
+    finally:
+        handle.remove()
+
+
 def _bare(module: nn.Module, name: str) -> nn.Module:
     try:
         return unwrapped(module)
@@ -517,6 +565,20 @@ def _about_batch_size(module: nn.Module, error: Exception) -> str:
     )
 
 
+def _about_hooks(module: nn.Module) -> str:
+    """That hooks of a copy refer to what it was copied from, if any do."""
+    for key, part in module.named_modules():
+        for hook in part._forward_hooks.values():
+            cells = getattr(hook, '__closure__', None) or ()
+            if any(isinstance(c.cell_contents, nn.Module) for c in cells):
+                return (
+                    f'. This is a copy, and its hook on "{key}" still writes '
+                    'into the network that it was written in: use what the '
+                    'layer returns in forward(), without a hook.'
+                )
+    return ''
+
+
 def trace(
     build_cfg: Dict[str, Any],
     module: nn.Module,
@@ -561,8 +623,12 @@ def trace(
             try:
                 output = module(inputs)
             except Exception as error:
-                about = _about_batch_size(module, error) or _about_channels(
-                    *(module, below, inputs.shape[1], name, error)
+                about = (
+                    _about_batch_size(module, error)
+                    or _about_channels(
+                        *(module, below, inputs.shape[1], name, error)
+                    )
+                    or _about_hooks(module)
                 )
                 raise ValueError(
                     f'{name} does not take images of image_shape='

@@ -15,6 +15,7 @@ from .networks import (
     Network,
     Traced,
     about_lent,
+    check_copy,
     copied,
     get_network,
     proven,
@@ -86,6 +87,7 @@ def get_pair(
             networks.get('teacher'),
         )
         copies[name] = copied(network.module, name)
+        check_copy(network.module, copies[name], images, name)
         if isinstance(given[name], nn.Module):
             network = proven(network, copies[name], images, name)
         networks[name] = network

@@ -11,7 +11,13 @@ import torchvision
 from torch import nn
 
 from csd_mmrazor.api import recipes
-from csd_mmrazor.api.networks import about_lent, copied, get_network, trace
+from csd_mmrazor.api.networks import (
+    about_lent,
+    check_copy,
+    copied,
+    get_network,
+    trace,
+)
 from csd_mmrazor.models.utils import pooled_features
 from csd_mmrazor.utils.imports import LENT
 
@@ -446,6 +452,61 @@ def test_other_precisions_are_refused_by_name(name, dtype):
     )
     with pytest.raises(ValueError, match=message):
         get_network(net, name)
+
+
+class Closed(nn.Module):
+    """Has a function that refers to itself, as a copy of it still does."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.body, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+        self.kind, self.seen = kind, {}
+        self.head = lambda features: self.fc(features)
+        self.whole = lambda images: self.fc(self.body(images).mean((2, 3)))
+        if kind == 'hook':
+            self.body.register_forward_hook(
+                lambda _, __, output: self.seen.update(a=output)
+            )
+        if kind == 'replaced':
+            forward = self.forward
+            self.forward = lambda images: forward(images * 2)
+
+    def forward(self, images):
+        if self.kind == 'whole':
+            return self.whole(images)
+        maps = self.body(images)
+        if self.kind == 'hook':
+            maps = self.seen['a']
+        head = self.head if self.kind == 'head' else self.fc
+        return head(maps.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    'kind, place',
+    [
+        ('head', 'fc'),
+        ('whole', 'body'),
+        ('replaced', 'body'),
+        ('none', None),
+    ],
+)
+@pytest.mark.parametrize('is_training', [True, False])
+def test_copies_that_call_the_original(kind, place, is_training):
+    net = Closed(kind).train(is_training)
+    images = torch.randn(2, 3, 8, 8)
+    args = net, copied(net, 'student'), images, 'student'
+    if place is None:
+        return check_copy(*args)
+    message = rf'student \(Closed\) cannot be .* "{place}", since a lambda'
+    with pytest.raises(ValueError, match=message):
+        check_copy(*args)
+    assert not nn.modules.module._global_forward_pre_hooks
+
+
+def test_hooks_that_write_into_the_original():
+    copy = copied(Closed('hook'), 'student')
+    with pytest.raises(ValueError, match='KeyError.* its hook on "body"'):
+        trace({}, copy, torch.randn(2, 3, 8, 8), 'student')
 
 
 def test_expanded_buffers_are_copied():

@@ -3,7 +3,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, Set
+from typing import Any, Iterator, Set
 
 import torch
 from torch import Tensor
@@ -85,15 +85,26 @@ def check_order(output: Any, who: str) -> None:
         return check_order(output[0], who)
     first = _layers(output[0])
     for place, item in enumerate(output[1:], 1):
-        if not torch.is_tensor(item) or item.ndim != 2 or item.shape[1] < 2:
-            continue
-        if first < _layers(item):
+        if any(
+            first < _layers(each)
+            for each in _tensors(item)
+            if each.ndim == 2 and each.shape[1] > 1
+        ):
             raise ValueError(
                 f'{who} returns {_described(output)}. Of these, the first '
                 'should be its logits, but look like features, since a '
                 f'further layer makes [{place}] from them: return the logits '
                 'first, or as "logits" in a dict.'
             )
+
+
+def _tensors(item: Any) -> Iterator[Tensor]:
+    if torch.is_tensor(item):
+        yield item
+    elif isinstance(item, (list, tuple, Mapping)):
+        values = item.values() if isinstance(item, Mapping) else item
+        for value in values:
+            yield from _tensors(value)
 
 
 def _layers(output: Tensor) -> Set[Any]:

@@ -342,6 +342,8 @@ class Several(nn.Module):
             a=self.aux(features),
             p=logits.softmax(1),
             t=logits / 2,
+            i=[features, [logits]],
+            d=dict(y=logits),
         )
         return [made[each] for each in self.order]
 
@@ -350,9 +352,9 @@ class Several(nn.Module):
 @pytest.mark.parametrize(
     'order, place',
     [
-        *(('fl', 1), ('nl', 1), ('fml', 2), ('nft', 2)),
+        *(('fl', 1), ('nl', 1), ('fml', 2), ('nft', 2), ('fi', 1), ('fd', 1)),
         # Logits first, with whatever else.
-        *((each, None) for each in ('lf', 'la', 'al', 'lp', 'lt', 'l', 'lm')),
+        *((each, None) for each in ('lf', 'la', 'al', 'lp', 'lt', 'l', 'li')),
     ],
 )
 def test_features_before_logits(order, place, is_frozen):
