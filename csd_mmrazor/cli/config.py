@@ -182,6 +182,13 @@ def check_training(cfg: Config) -> None:
             'lower, or val_cfg, val_dataloader and val_evaluator to None.'
         )
     _check_dataset(cfg.train_dataloader.get('dataset'))
+    hooks = cfg.get('default_hooks') or {}
+    if hooks.get('export') and hooks.get('checkpoint', True) is None:
+        raise ValueError(
+            'default_hooks.checkpoint is None, so nothing would be left of '
+            'the student: give it a type, or, if that is what you want, set '
+            'default_hooks.export to None as well.'
+        )
     if cfg.train_dataloader.get('num_batch_per_epoch') is not None and (
         _is_bank(cfg.train_dataloader.get('dataset'))
     ):

@@ -50,8 +50,9 @@ class KeyValues(argparse.Action):
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    does = 'Plan how to train' if sys.argv[0].endswith(' plan') else 'Train'
     parser = Parser(
-        description='Train a small network to do what a large one does, '
+        description=f'{does} a small network to do what a large one does, '
         'without the images that the large one was trained on.'
     )
     for name, which in (('teacher', 'trained'), ('student', 'small')):
@@ -299,7 +300,9 @@ def as_options(text: str) -> str:
         if value == 'True':
             return f'--{name}'
         if value.startswith('dict('):
-            return f'--{name} {value[5:-1].replace(", ", " ")}'
+            # A number that is not named would end a sentence with four dots.
+            values = value[5:-1].replace(', ', ' ').replace('...', 'N')
+            return f'--{name} {values}'
         if value[0] in '[(':
             parts = [part.strip(' \'"') for part in value[1:-1].split(',')]
             value = ','.join(parts)

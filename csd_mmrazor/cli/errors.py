@@ -48,9 +48,8 @@ _SECTIONS = dict(
 )
 # A type that nobody registered, or an argument that nothing takes.
 _ABOUT = re.compile(
-    r'^(?P<type>\S+) is not in the .*? registry\.|has no argument '
+    r'(?P<type>[\w.]+) is not in the .*? registry\.|has no argument '
     r"'(?P<argument>\w+)'|unexpected keyword argument '(?P<key>\w+)'",
-    re.MULTILINE,
 )
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.images is not None and args.images < 1:
         parser.error(f'--images should be 1 or more, but got {args.images}')
-    if args.images and Path(args.out).suffix.lower() in ('.jpg', '.jpeg'):
+    if Path(args.out).suffix.lower() != '.png':
         parser.error(f'OUT is a PNG file, but got {args.out}')
     return args
 
@@ -83,7 +83,7 @@ def work_dirs_of(text: str) -> List[Path]:
     """
     _, _, folder = text.partition('=')
     if not folder:
-        raise ValueError(f'runs should be NAME=WORK_DIR, but got {text}.')
+        raise ValueError(f'Each run should be NAME=WORK_DIR, but got {text}.')
     found = sorted(Path(folder).glob('**/vis_data/scalars.json'))
     work_dirs = sorted({path.parents[2] for path in found})
     if not work_dirs:

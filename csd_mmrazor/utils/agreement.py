@@ -147,15 +147,15 @@ def about_agreement(
     if quality.recognised < RECOGNISED:
         is_few = quality.number is not None and quality.number < FEW
         why = (
-            f'{quality.number} are few to tell by'
+            f'{quality.number} are too few to judge by'
             if is_few
             else 'They are none of its classes'
         )
         return [f'{same}.'], [
             f'The teacher recognises only {quality.recognised:.1f} % of them '
             f'as the class of their label. {why}, so no accuracy is '
-            f'estimated: that was measured where {RECOGNISED:.0f} % or more '
-            'are.'
+            f'estimated: estimates were tested where it recognises '
+            f'{RECOGNISED:.0f} % or more.'
         ]
     if not quality.is_known:
         return [f'{same}.'], [

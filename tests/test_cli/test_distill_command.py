@@ -47,7 +47,7 @@ def test_how_good_the_student_is(known, told):
         ('leave out refit=True.', 'leave out --refit.'),
         ('teacher_blocks=False lets it', '--no-teacher-blocks lets it'),
         ('with schedule=dict(lr=0.1, batch=64)', 'with --schedule lr=0.1 b'),
-        ('lower schedule=dict(lr=...)', 'lower --schedule lr=...'),
+        ('lower schedule=dict(lr=...)', 'lower --schedule lr=N'),
         ('(0..1: mean=0, std=1/255)', '(0..1: --mean 0, --std 1/255)'),
         ('mean=[0.5, 0.25] and std=(1, 2)', '--mean 0.5,0.25 and --std 1,2'),
         ("give classes=['a', 'b c'].", "give --classes 'a,b c'."),

@@ -56,6 +56,10 @@ def test_the_section_is_named(tiny_runner, options, message):
             TypeError("ours() got an unexpected keyword argument 'tua'"),
             'a.0.t',
         ),
+        (
+            ValueError('x: KeyError: Soft is not in the a registry.'),
+            'a.1.type',
+        ),
         # Said already, of too many, and of none.
         (TypeError("a[0].tua: f has no argument 'tua'."), None),
         (TypeError("f has no argument 'n'."), None),

@@ -195,7 +195,7 @@ def test_few_images_that_are_not_recognised(number):
     quality = Agreement(67, 0, 90, 'held_out', number, 1)
     _, (doubt,) = about_agreement(quality)
     assert ('They are none of its classes' in doubt) == (number == 100)
-    assert (f'{number} are few to tell by' in doubt) == (number < 100)
+    assert (f'{number} are too few to judge by' in doubt) == (number < 100)
 
 
 def test_real_images_are_counted(tmp_path):

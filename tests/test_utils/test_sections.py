@@ -225,6 +225,7 @@ OPTIONS = [
     ('optim_wrapper', None, 'has no optim_wrapper'),
     ('val_dataloader', 'none', "should be a dict or None, but got 'none'"),
     ('custom_hooks', 'EMAHook', 'custom_hooks should be a list or None'),
+    ('default_hooks.checkpoint', None, 'nothing would be left of the st'),
     ('default_hooks.synthesis', None, 'synthesis should be a dict.*rounds=0'),
     ('default_hooks.synthesis', [1], 'synthesis should be a dict or None'),
     ('model.aux_head', 'no', "aux_head should be a dict .* got 'no'"),

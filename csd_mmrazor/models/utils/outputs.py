@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 # Of torch's graph of gradients.
-_LAYERS = re.compile('Convolution|[mM]mBackward|LinearBackward')
+_LAYERS = re.compile('Convolution|[mM]mBackward|LinearBackward|Cdist')
 
 
 def logits_of(output: Any) -> Tensor:

@@ -18,7 +18,7 @@ from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmrazor.registry import TASK_UTILS
 from torch import Tensor
 
-from ...utils.suggestions import did_you_mean
+from ...utils.suggestions import did_you_mean, some_of
 from .features import as_map, submodule
 from .outputs import full_precision
 
@@ -96,6 +96,34 @@ def check_recorders(manager: RecorderManager, model: nn.Module) -> None:
                 submodule(model, recorder.source)
             except ValueError as error:
                 raise ValueError(f'recorder "{name}": {error}') from None
+
+
+def check_mapped_names(distiller: Dict[str, Any]) -> None:
+    """Check that losses look at recorders and connectors that there are.
+
+    Args:
+        distiller (dict): Config of a ``ConfigurableDistiller``.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    for loss, mapping in (
+        distiller.get('loss_forward_mappings') or {}
+    ).items():
+        for argument, record in mapping.items():
+            side = 'student' if record.get('from_student') else 'teacher'
+            for key, section in (
+                ('recorder', f'{side}_recorders'),
+                ('connector', 'connectors'),
+            ):
+                name, known = record.get(key), distiller.get(section) or {}
+                if name is not None and name not in known:
+                    raise ValueError(
+                        'model.distiller.loss_forward_mappings.'
+                        f'{loss}.{argument}.{key}={name!r} is not in '
+                        f'{section}, which has {some_of([*known])}.'
+                        f'{did_you_mean(name, known)}'
+                    )
 
 
 def check_mappings(distiller: ConfigurableDistiller) -> None:

@@ -13,6 +13,10 @@ from mmpretrain.structures import DataSample
 from csd_mmrazor.engine import DistillationOptimWrapperConstructor
 from csd_mmrazor.models.utils import memory_format
 
+MAPPED = 'model.distiller.loss_forward_mappings'
+
+MAPPED = 'model.distiller.loss_forward_mappings'
+
 
 @pytest.fixture
 def algorithm(tiny_config):
@@ -465,6 +469,38 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
             },
             ValueError,
             "loss_kd.preds_S .* has data_idxx. Did you mean 'data_idx'",
+        ),
+        (
+            {f'{MAPPED}.loss_kd.preds_S.recorder': 'logit'},
+            ValueError,
+            "loss_kd.preds_S.recorder='logit' is not in student_recorders, "
+            "which has .*logits.* Did you mean 'logits'",
+        ),
+        (
+            {f'{MAPPED}.loss_feature.t_feature.recorder': 'featur'},
+            ValueError,
+            "recorder='featur' is not in teacher_recorders, which has",
+        ),
+        (
+            {f'{MAPPED}.loss_feature.s_feature.connector': 'algin'},
+            ValueError,
+            "connector='algin' is not in connectors, which has align.* mean",
+        ),
+        (
+            {f'{MAPPED}.loss_kd.preds_S.recorder': 'logit'},
+            ValueError,
+            "loss_kd.preds_S.recorder='logit' is not in student_recorders, "
+            "which has .*logits.* Did you mean 'logits'",
+        ),
+        (
+            {f'{MAPPED}.loss_feature.t_feature.recorder': 'featur'},
+            ValueError,
+            "recorder='featur' is not in teacher_recorders, which has",
+        ),
+        (
+            {f'{MAPPED}.loss_feature.s_feature.connector': 'algin'},
+            ValueError,
+            "connector='algin' is not in connectors, which has align.* mean",
         ),
         (
             {
