@@ -569,13 +569,15 @@ def _about_hooks(module: nn.Module) -> str:
     """That hooks of a copy refer to what it was copied from, if any do."""
     for key, part in module.named_modules():
         for hook in part._forward_hooks.values():
-            cells = getattr(hook, '__closure__', None) or ()
-            if any(isinstance(c.cell_contents, nn.Module) for c in cells):
-                return (
-                    f'. This is a copy, and its hook on "{key}" still writes '
-                    'into the network that it was written in: use what the '
-                    'layer returns in forward(), without a hook.'
-                )
+            for cell in getattr(hook, '__closure__', None) or ():
+                with suppress(ValueError):  # an empty one
+                    if isinstance(cell.cell_contents, nn.Module):
+                        return (
+                            f'. This is a copy, and its hook on "{key}" still '
+                            'writes into the network that it was written in: '
+                            'use what the layer returns in forward(), without '
+                            'a hook.'
+                        )
     return ''
 
 

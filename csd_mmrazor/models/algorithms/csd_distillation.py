@@ -41,7 +41,6 @@ from ..utils import (
     bring_to_host,
     build_teacher,
     check_kept_state,
-    check_mapped_names,
     check_mappings,
     check_not_cut_off,
     check_recorders,
@@ -514,10 +513,8 @@ class CSDDistillation(BaseAlgorithm):
     def _build_distiller(
         self, cfg: Optional[Dict], inputs: Tensor
     ) -> nn.Module:
-        cfg = cfg or dict(type='ConfigurableDistiller')
-        check_mapped_names(cfg)
         cfg = infer_connectors(
-            cfg,
+            cfg or dict(type='ConfigurableDistiller'),
             self.student,
             self.teachers,
             inputs,

@@ -7,7 +7,12 @@ import torch.nn as nn
 from mmrazor.registry import MODELS
 from torch import Tensor
 
-from ..utils import attached, check_recorders, evaluating
+from ..utils import (
+    attached,
+    check_mapped_names,
+    check_recorders,
+    evaluating,
+)
 
 # Connectors whose channels are filled in where a config leaves them out.
 INFERRED = ('AlignConnector', 'mmrazor.AlignConnector')
@@ -33,9 +38,11 @@ def infer_connectors(
         of each ``AlignConnector``.
 
     Raises:
-        ValueError: If a loss with such a connector sees no teacher.
+        ValueError: If a loss with such a connector sees no teacher, or looks
+            at what is not there.
     """
     distiller = without_switched_off(distiller)
+    check_mapped_names(distiller)
     wanted = {
         name: cfg
         for name, cfg in (distiller.get('connectors') or {}).items()

@@ -111,6 +111,12 @@ def check_mapped_names(distiller: Dict[str, Any]) -> None:
         distiller.get('loss_forward_mappings') or {}
     ).items():
         for argument, record in mapping.items():
+            if not isinstance(record, dict):
+                raise ValueError(
+                    f'model.distiller.loss_forward_mappings.{loss}.{argument} '
+                    'should be a dict(recorder=..., from_student=...), but '
+                    f'got {record!r}.'
+                )
             side = 'student' if record.get('from_student') else 'teacher'
             for key, section in (
                 ('recorder', f'{side}_recorders'),

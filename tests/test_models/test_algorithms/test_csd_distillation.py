@@ -471,6 +471,11 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
             "loss_kd.preds_S .* has data_idxx. Did you mean 'data_idx'",
         ),
         (
+            {f'{MAPPED}.loss_kd.preds_S': 'logits'},
+            ValueError,
+            r"loss_kd.preds_S should be a dict\(recorder=.* got 'logits'",
+        ),
+        (
             {f'{MAPPED}.loss_kd.preds_S.recorder': 'logit'},
             ValueError,
             "loss_kd.preds_S.recorder='logit' is not in student_recorders, "
@@ -551,6 +556,12 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
 def test_bad_arguments(algorithm, change, error, message):
     with pytest.raises(error, match=message):
         algorithm(**change)
+
+
+def test_a_mapping_that_is_none(algorithm):
+    """Its loss is left out."""
+    model = algorithm(**{f'{MAPPED}.loss_feature': None})
+    assert [*model.distiller.distill_losses] == ['loss_kd']
 
 
 def test_predicts_as_the_student(algorithm):
