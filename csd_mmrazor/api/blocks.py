@@ -37,8 +37,9 @@ def blocks_of(
     """The containers of which a student gets some of its teacher's blocks.
 
     Args:
-        given (bool, optional): Whether it shall. None: if it can, and has not
-            been trained, of which only BN layers tell.
+        given (bool, optional): Whether it shall. None: if it can, has no
+            frozen weights, and has not been trained, of which only BN layers
+            tell.
         networks (dict[str, Network]): 'teacher' and 'student'.
         copies (dict[str, nn.Module]): Copies of them, on the CPU.
         inputs (Tensor): (N, C, H, W), normalised.
@@ -75,7 +76,9 @@ def blocks_of(
 
 
 def _is_untrained(student: nn.Module) -> bool:
-    """Whether its BN layers have seen nothing yet."""
+    """Whether its BN layers have seen nothing yet, and nothing is frozen."""
+    if not all(weight.requires_grad for weight in student.parameters()):
+        return False  # what is frozen is to stay as it is
     seen = [
         getattr(layer, 'num_batches_tracked', None)
         for layer in bn_layers(student)

@@ -256,8 +256,9 @@ def distill(
             are. Defaults to 'folders'.
         teacher_blocks (bool, optional): Whether the student starts from
             blocks of the teacher, of which it has fewer and all else alike,
-            such as ResNet-56 > ResNet-20. Defaults to None: if it can, and
-            its BN layers say that it has not been trained.
+            such as ResNet-56 > ResNet-20. Defaults to None: if it can, has
+            no frozen weights, and its BN layers say that it has not been
+            trained.
         refit (bool, optional): Whether a student that was pruned from the
             teacher is fitted to it by least squares, before training: each
             layer that lost inputs and kept its outputs. Defaults to None: if

@@ -92,6 +92,11 @@ def test_by_default_untrained_students_that_fit(deep):
     teacher = deep(4, norm=norm)
     assert not found(deep, teacher, deep(2, norm=norm))
     assert found(deep, teacher, deep(2, norm=norm), given=True)
+    # What is frozen is to stay.
+    frozen = deep(2)
+    frozen.stem.requires_grad_(False)
+    assert not found(deep, trained(deep(4)), frozen)
+    assert found(deep, trained(deep(4)), frozen, given=True)
     # Others start as they are.
     assert not found(deep, teacher, deep(2, width=4, norm=norm))
 

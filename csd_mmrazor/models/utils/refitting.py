@@ -53,8 +53,8 @@ def find_refittable(
 
     They are convolutions of images, without groups, and linear layers, that
     run once in a pass and return what their weights say: no layers with a
-    forward of their own, with hooks that change it, or whose weights are
-    computed of others, as by ``weight_norm``.
+    forward of their own, with hooks that change it, whose weights are
+    computed of others, as by ``weight_norm``, or are frozen.
 
     Args:
         teacher (nn.Module): A classifier of mmpretrain's kind, not pruned.
@@ -70,7 +70,7 @@ def find_refittable(
     names = [
         name
         for name, layer in of_student.items()
-        if _lost_inputs(of_teacher.get(name), layer)
+        if _lost_inputs(of_teacher.get(name), layer) and not _is_frozen(layer)
     ]
     order, norms = _survey(student, names, inputs, plain=True)
     order_t, norms_t = _survey(teacher, names, inputs)
@@ -79,9 +79,11 @@ def find_refittable(
     for name, norm in zip(order, norms):
         if name not in expected:
             continue
-        is_same = norm == expected[name] and _shapes(
-            of_student.get(norm)
-        ) == _shapes(of_teacher.get(norm))
+        is_same = (
+            norm == expected[name]
+            and not _is_frozen(of_student.get(norm))
+            and _shapes(of_student.get(norm)) == _shapes(of_teacher.get(norm))
+        )
         block = name.rpartition('.')[0]
         found.append(Place(name, norm if is_same else None, block))
     return found
@@ -435,6 +437,12 @@ def _lost_inputs(whole: Any, layer: Any) -> bool:
         and shape[1] < before[1]
         and shape[2:] == before[2:]
     )
+
+
+def _is_frozen(layer: Optional[nn.Module]) -> bool:
+    """Whether weights of a layer are to stay as they are."""
+    weights = () if layer is None else layer.parameters()
+    return not all(weight.requires_grad for weight in weights)
 
 
 def _shapes(layer: Optional[nn.Module]) -> Dict[str, Tuple[int, ...]]:
