@@ -8,9 +8,9 @@ and registers the parts below with MMRazor, where configs find them as
 
 import gc
 
-from .early_signals import answer_early
+from .command_start import prepare_command
 
-answer_early()
+prepare_command()
 
 # What is imported stays: to look for what does not takes most of a second. Who
 # has settings of their own keeps them.

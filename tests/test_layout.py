@@ -10,7 +10,7 @@ from helpers import ROOT
 PACKAGE = ROOT / 'csd_mmrazor'
 # From below to above; parts of a line do not know each other.
 LAYERS = (
-    {'early_signals', 'version'},
+    {'command_start', 'version'},
     {'utils'},
     {'datasets', 'models'},
     {'export', 'report'},

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What other processes leave of a machine's cores."""
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -51,16 +52,20 @@ def advice_of(others: float, cores: int, threads: int) -> str:
         threads (int): Of this process.
 
     Returns:
-        str: Empty if none has to.
+        str: Empty if none has to, or if those that wait sleep.
     """
     free = cores - others
+    # Threads that sleep lose little: their cores do the work of others.
+    if os.environ.get('OMP_WAIT_POLICY', '').upper() == 'PASSIVE':
+        return ''
     if threads < 2 or not cores or free > threads - _BESIDES:
         return ''
     fewer = min(max(int(free + _BESIDES), 1), threads - 1)
     return (
         f'other processes keep {others:.1f} of {cores} cores busy, so that '
-        f'the {threads} threads of this one wait for each other: with '
-        f'OMP_NUM_THREADS={fewer} it may be faster'
+        f'the {threads} threads of this one wait for each other. It may be '
+        'faster with OMP_WAIT_POLICY=PASSIVE, set before torch is imported, '
+        f'or with OMP_NUM_THREADS={fewer}'
     )
 
 

@@ -54,6 +54,7 @@ def test_own_work_counts_for_nothing(tmp_path, monkeypatch):
     stat.write_text('cpu  600 50 150 999 8 13 12 31 0 0\ncpu0 1\ncpu1 1\n')
     assert busy.others() == pytest.approx((7.0 - 3.0) / 8)
     monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
     assert 'other processes keep 0.5 of 2 cores busy' in busy.advice()
 
 
@@ -84,9 +85,10 @@ def test_other_systems(text, tmp_path, monkeypatch):
         (1.0, 0, 2, None),
     ],
 )
-def test_advice(others, cores, threads, fewer):
+def test_advice(others, cores, threads, fewer, monkeypatch):
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
     found = advice_of(others, cores, threads)
-    assert found.endswith(f'OMP_NUM_THREADS={fewer} it may be faster') == bool(
-        fewer
-    )
-    assert bool(found) == bool(fewer)
+    assert found.endswith(f'OMP_NUM_THREADS={fewer}') == bool(fewer)
+    assert ('OMP_WAIT_POLICY=PASSIVE' in found) == bool(fewer)
+    monkeypatch.setenv('OMP_WAIT_POLICY', 'passive')
+    assert advice_of(others, cores, threads) == ''

@@ -35,7 +35,11 @@ def unwrapped(module: nn.Module) -> nn.Module:
     for graph in graphs:
         memo[id(graph)] = with_bn_layers(graph, memo)
     for wrapper in reversed(wrappers):  # inner ones come after outer ones
-        memo[id(wrapper)] = deepcopy(wrapper.module, memo)
+        inner = memo[id(wrapper)] = deepcopy(wrapper.module, memo)
+        if not hasattr(inner, 'module'):
+            # A forward() may say ``self.part.module``. As a plain attribute,
+            # it is no part of itself.
+            vars(inner)['module'] = inner
     return deepcopy(module, memo)
 
 

@@ -1,4 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import pickle
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -46,6 +49,27 @@ def test_wrappers_at_any_depth():
     assert all(
         one is two for one, two in zip(whole.parameters(), bare.parameters())
     )
+
+
+class AsksWrapper(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.DataParallel(nn.DataParallel(net()))
+
+    def forward(self, images):
+        return self.body.module.module(images)
+
+
+def test_a_forward_that_asks_its_wrapper_for_the_part():
+    whole = AsksWrapper().eval()
+    bare, images = unwrapped(whole), torch.randn(2, 3, 2, 2)
+    names = [*net().state_dict(prefix='body.')]
+    for each in (bare, deepcopy(bare), pickle.loads(pickle.dumps(bare))):
+        assert torch.equal(each(images), whole(images))
+        assert [*each.state_dict()] == names
+        assert not any(isinstance(p, nn.DataParallel) for p in each.modules())
+        # Nothing of it leads to another network.
+        assert each.body.module is each.body
 
 
 @pytest.mark.parametrize('decomposed', [False, True])

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""What signals do before a program has begun: its imports take seconds."""
+"""What a command of this project sets before it imports torch."""
 
 import os
 import signal
@@ -15,22 +15,36 @@ COMMANDS = (
 _TOOLS = ('train.py', 'test.py', 'compare.py')
 
 
-def answer_early() -> None:
-    """End without a word on signals, if a command of this project starts.
+def prepare_command() -> None:
+    """Set what has to be set at once, if a command of this project starts."""
+    program = Path(sys.argv[0] if sys.argv else '').resolve()
+    # As ``python -m`` names a module whose package is imported.
+    is_module = program.name == '-m' and sys.argv[1:2]
+    is_tool = program.parent.name == 'tools'
+    if (is_module and sys.argv[1] in COMMANDS) or (
+        is_tool and program.name in _TOOLS
+    ):
+        _answer_signals()
+        _wait_asleep()
+
+
+def _answer_signals() -> None:
+    """End without a word on signals: the imports to come take seconds.
 
     Ctrl-C does so in all of them. With ``--requeue``, what would end a run
     between two steps ends what has no step yet. ``cli/errors.py`` and
     ``utils/stopping.py`` take over from there.
     """
-    program = Path(sys.argv[0] if sys.argv else '').resolve()
-    # As ``python -m`` names a module whose package is imported.
-    is_module = program.name == '-m' and sys.argv[1:2]
-    is_tool = program.parent.name == 'tools'
-    if not (is_module and sys.argv[1] in COMMANDS) and not (
-        is_tool and program.name in _TOOLS
-    ):
-        return
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     for name in ('SIGUSR1', 'SIGTERM') if '--requeue' in sys.argv else ():
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: os._exit(75))
+
+
+def _wait_asleep() -> None:
+    """Let threads that wait for others sleep, as OpenMP reads it once.
+
+    By default they keep a core busy with waiting. Where other processes need
+    that core, steps with two threads take several times as long.
+    """
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')

@@ -1,12 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Signals during the imports, of which the first one sends them here."""
+"""What commands set before their imports, of which torch is ours here."""
 
 import sys
 
 import pytest
 from helpers import ROOT
 
-from csd_mmrazor import early_signals
+from csd_mmrazor import command_start
 from csd_mmrazor.cli.commands import COMMANDS as ALL
 
 COMMANDS = dict(
@@ -17,7 +17,7 @@ COMMANDS = dict(
 
 
 def test_all_commands_are_known():
-    assert {*early_signals.COMMANDS} == {*ALL}
+    assert {*command_start.COMMANDS} == {*ALL}
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,28 @@ def test_what_has_not_begun_ends(
     done = run(*argv, check=False, PYTHONPATH=f'{tmp_path}:{ROOT}')
     assert done.returncode == status
     assert done.stdout == done.stderr == ''
+
+
+@pytest.mark.parametrize(
+    'command, own, found',
+    [
+        ('tool', {}, 'PASSIVE'),
+        ('module', {}, 'PASSIVE'),
+        ('tool', dict(OMP_WAIT_POLICY='ACTIVE'), 'ACTIVE'),
+        ('none', {}, 'None'),
+    ],
+)
+def test_threads_sleep_where_they_wait(
+    run, tmp_path, monkeypatch, command, own, found
+):
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+    (tmp_path / 'torch.py').write_text(
+        'import os\n'
+        "print(os.environ.get('OMP_WAIT_POLICY'), flush=True)\n"
+        'os._exit(0)\n'
+    )
+    (tmp_path / 'tools').symlink_to(ROOT / 'tools')
+    none = (sys.executable, '-c', 'import csd_mmrazor')
+    argv = (*COMMANDS.get(command, none), 'config.py')
+    done = run(*argv, PYTHONPATH=f'{tmp_path}:{ROOT}', **own)
+    assert done.stdout.strip() == found
