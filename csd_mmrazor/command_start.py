@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+from .busy_cores import sleep_on_busy_cores
+
 # Of cli/commands.py, which is not to be imported from here.
 COMMANDS = (
     *('distill', 'plan', 'report', 'export', 'quantize', 'estimate'),
@@ -25,7 +27,7 @@ def prepare_command() -> None:
         is_tool and program.name in _TOOLS
     ):
         _answer_signals()
-        _wait_asleep()
+        sleep_on_busy_cores()
 
 
 def _answer_signals() -> None:
@@ -39,12 +41,3 @@ def _answer_signals() -> None:
     for name in ('SIGUSR1', 'SIGTERM') if '--requeue' in sys.argv else ():
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: os._exit(75))
-
-
-def _wait_asleep() -> None:
-    """Let threads that wait for others sleep, as OpenMP reads it once.
-
-    By default they keep a core busy with waiting. Where other processes need
-    that core, steps with two threads take several times as long.
-    """
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')

@@ -10,7 +10,8 @@ from helpers import ROOT
 PACKAGE = ROOT / 'csd_mmrazor'
 # From below to above; parts of a line do not know each other.
 LAYERS = (
-    {'command_start', 'version'},
+    {'busy_cores', 'version'},
+    {'command_start'},
     {'utils'},
     {'datasets', 'models'},
     {'export', 'report'},

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmrazor.registry import MODELS
 
+from ..busy_cores import BusyCores
 from ..datasets.bank_folder import IMPORTED
 from ..engine import SynthesisHook, TeacherBlocksHook
 from ..engine.agreement_images import bank_images
@@ -21,7 +22,6 @@ from ..engine.hooks.refit_hook import fit_student, places_of
 from ..engine.synthesis import report_round
 from ..models.synthesizers.networks import Networks
 from ..models.utils import load_weights
-from ..utils.busy_cores import BusyCores
 from ..utils.slow_bfloat16 import slow_bfloat16
 from .doubts import Answers, answers, doubts_of, how_many, suspects
 from .never_trained import signs_of_random_weights
@@ -172,7 +172,11 @@ def run_trial(
     start = time.perf_counter()
     runner.train()
     spent = _since(start)
-    advice = '' if torch.cuda.is_available() else busy.advice()
+    advice = (
+        ''
+        if torch.cuda.is_available()
+        else busy.advice(torch.get_num_threads())
+    )
     if advice:
         describe(f'  {advice}')
     iters = _ITERS if spent < _SLOW else _FEW_ITERS

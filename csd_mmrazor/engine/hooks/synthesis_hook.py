@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
 from mmrazor.registry import HOOKS, MODELS
 
+from ...busy_cores import BusyCores
 from ...datasets import check_init_bank
 from ...datasets.bank_folder import (
     IMPORTED,
@@ -27,7 +28,6 @@ from ...models.synthesizers import Networks, teacher_logits
 from ...models.utils import contiguous, reset_weights
 from ...utils import check_integer, derive_seed, seeded
 from ...utils.arguments import check_value
-from ...utils.busy_cores import BusyCores
 from ...utils.run_clock import RunClock
 from ..estimate import LEVERS, check_buffer, estimate, timed_steps
 from ..rehearsal import rehearse
@@ -216,7 +216,11 @@ class SynthesisHook(Hook):
         if self.rehearsal:
             busy = BusyCores()
             rehearse(runner)
-            advice = '' if torch.cuda.is_available() else busy.advice()
+            advice = (
+                ''
+                if torch.cuda.is_available()
+                else busy.advice(torch.get_num_threads())
+            )
             if advice:
                 runner.logger.info(advice)
         if self.plan_for is not None:

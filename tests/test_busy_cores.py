@@ -1,13 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import os
 import subprocess
 import sys
 import time
 
 import pytest
-import torch
 
-from csd_mmrazor.utils import busy_cores
-from csd_mmrazor.utils.busy_cores import BusyCores, advice_of
+from csd_mmrazor import busy_cores
+from csd_mmrazor.busy_cores import BusyCores, advice_of, sleep_on_busy_cores
 
 # Says so when it has kept a core busy for a second.
 BURN = """
@@ -53,9 +53,8 @@ def test_own_work_counts_for_nothing(tmp_path, monkeypatch):
     now.update(clock=18.0, own=8.0)
     stat.write_text('cpu  600 50 150 999 8 13 12 31 0 0\ncpu0 1\ncpu1 1\n')
     assert busy.others() == pytest.approx((7.0 - 3.0) / 8)
-    monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
     monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
-    assert 'other processes keep 0.5 of 2 cores busy' in busy.advice()
+    assert 'other processes keep 0.5 of 2 cores busy' in busy.advice(2)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def test_other_systems(text, tmp_path, monkeypatch):
         (tmp_path / 'stat').write_text(text)
     busy = BusyCores()
     time.sleep(0.01)
-    assert busy.others() == 0 and busy.advice() == ''
+    assert busy.others() == 0 and busy.advice(2) == ''
 
 
 @pytest.mark.parametrize(
@@ -92,3 +91,28 @@ def test_advice(others, cores, threads, fewer, monkeypatch):
     assert ('OMP_WAIT_POLICY=PASSIVE' in found) == bool(fewer)
     monkeypatch.setenv('OMP_WAIT_POLICY', 'passive')
     assert advice_of(others, cores, threads) == ''
+
+
+@pytest.mark.parametrize(
+    'others, env, found',
+    [
+        (1.0, {}, 'PASSIVE'),
+        (0.0, {}, None),
+        (1.0, dict(OMP_NUM_THREADS='1'), None),
+        (1.0, dict(OMP_NUM_THREADS='2'), 'PASSIVE'),
+        (1.0, dict(OMP_NUM_THREADS='2,1'), 'PASSIVE'),
+        (1.0, dict(OMP_WAIT_POLICY='ACTIVE'), 'ACTIVE'),
+    ],
+)
+def test_threads_sleep_where_others_need_the_cores(
+    others, env, found, monkeypatch
+):
+    for name in ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY'):
+        # Of this test, to be restored after it.
+        monkeypatch.setenv(name, env.get(name, ''))
+        if name not in env:
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(busy_cores, '_cores', lambda: (1.0, 2))
+    monkeypatch.setattr(BusyCores, 'others', lambda _: others)
+    sleep_on_busy_cores(0)
+    assert os.environ.get('OMP_WAIT_POLICY') == found
