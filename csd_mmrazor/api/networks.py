@@ -678,9 +678,11 @@ def trace(
     if feature is None:
         feature = _last_map(seen, logits)
     makers = [key for key, value in seen if value is logits and key]
-    source = makers[-1] if makers else ''
+    # What other modules return in training may be more than the logits.
+    layers = [key for key in makers if _is_torchs(module.get_submodule(key))]
+    source = (layers or makers or [''])[-1]
     # Made after its last layer: its wrapper finds them in what it returns.
-    of_wrapper = not makers and not torch.is_tensor(output)
+    of_wrapper = not layers and bool(below)
     channels = next(
         (_channels(value) for key, value in reversed(seen) if key == feature),
         0,
@@ -701,6 +703,13 @@ def trace(
         bool(norms),
         outputs,
         place_of_logits(output),
+    )
+
+
+def _is_torchs(part: nn.Module) -> bool:
+    """Whether it is a layer of torch, which returns the same in training."""
+    return type(part).__module__.startswith('torch.nn.') and not any(
+        part.children()
     )
 
 

@@ -292,6 +292,58 @@ def test_heads_that_are_no_linear_layer(make, width):
     assert features.shape == (2, width)
 
 
+class Deep(nn.Module):
+    """Returns more in training, as torchvision's GoogLeNet does."""
+
+    def __init__(self, layer=True):
+        super().__init__()
+        self.body = nn.Conv2d(3, 8, 3)
+        self.fc, self.aux = nn.Linear(8, 5), nn.Linear(8, 5)
+        self.layer = layer
+
+    def forward(self, x):
+        pooled = self.body(x).mean((2, 3))
+        head = self.fc
+        logits = head(pooled) if self.layer else pooled @ head.weight.t()
+        return (logits, self.aux(pooled)) if self.training else logits
+
+
+class Around(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(2 * x)
+
+
+@pytest.mark.parametrize(
+    'make, source',
+    [
+        (Deep, 'net.fc'),
+        (lambda: Deep(layer=False), ''),
+        (lambda: Around(Deep()), 'net.net.fc'),
+        (lambda: Around(Deep(layer=False)), ''),
+        (lambda: Around(Around(small())), 'net.net.net.4'),
+    ],
+)
+def test_what_returns_more_in_training(make, source):
+    from csd_mmrazor.models.classifiers import TorchClassifier
+
+    net, inputs = make(), torch.randn(2, 3, 8, 8)
+    found = trace(dict(factory='x'), net, inputs, 'student')
+    assert found.logits == source
+    model, seen = TorchClassifier('torch.nn.Identity'), []
+    model.net = net
+    model.get_submodule(found.logits).register_forward_hook(
+        lambda _, args, output: seen.append(output)
+    )
+    for is_training in (True, False):
+        torch.testing.assert_close(
+            model.train(is_training)(inputs), seen[-1], rtol=0, atol=0
+        )
+
+
 def inferred():
     with torch.inference_mode():
         return small()
