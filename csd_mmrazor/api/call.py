@@ -45,7 +45,7 @@ from .became_worse import became_worse
 from .config import make_config, method_of, without_numpy
 from .distill_runner import DistillRunner
 from .inputs import normalisation
-from .isolation import isolated
+from .isolation import isolated, one_at_a_time
 from .options import (
     check_images_to_start,
     check_options,
@@ -130,6 +130,7 @@ class Run:
         'out': 'work_dir=...',
     }
 )
+@one_at_a_time
 def distill(
     teacher: Union[nn.Module, str],
     student: Union[nn.Module, str],
@@ -290,6 +291,7 @@ def distill(
     Raises:
         TypeError: If an argument is of a wrong type.
         ValueError: If one makes no sense, or the work dir has another run.
+        RuntimeError: If another thread of this process is in a call of it.
     """
     # A config cannot hold numbers of NumPy.
     classes, seed, schedule, loss_weights, augment = map(

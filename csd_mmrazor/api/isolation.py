@@ -11,12 +11,43 @@ import threading
 import warnings
 from collections import OrderedDict
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Any, Dict, Iterator, List
+from functools import wraps
+from typing import Any, Callable, Dict, Iterator, List, TypeVar, cast
 
 import numpy as np
 import torch
 from mmengine.device import utils as device_utils
 from mmengine.utils import ManagerMixin
+
+_F = TypeVar('_F', bound=Callable[..., Any])
+# By process, since one that is forked has a copy of its parent's.
+_LOCKS: Dict[int, threading.Lock] = {}
+
+
+def one_at_a_time(function: _F) -> _F:
+    """Refuse calls of a function while one is under way in this process.
+
+    In another thread, it would draw from the same random numbers, and see the
+    same folder, environment and global instances.
+    """
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        lock = _LOCKS.setdefault(os.getpid(), threading.Lock())
+        if not lock.acquire(blocking=False):
+            name = function.__name__
+            raise RuntimeError(
+                f'{name}() is already running in this process, and two would '
+                'disturb each other, since random states, loggers and the '
+                'current folder belong to the process: wait until the first '
+                'one has ended, or start each in a process of its own.'
+            )
+        try:
+            return function(*args, **kwargs)
+        finally:
+            lock.release()
+
+    return cast(_F, call)
 
 
 @contextmanager
@@ -30,6 +61,9 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
     Args:
         device (str): What MMEngine takes for the device: 'cpu' or 'cuda'.
             Defaults to 'cpu'.
+
+    Raises:
+        FileNotFoundError: If the current folder was deleted.
     """
     python, numpy = random.getstate(), np.random.get_state()
     dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
@@ -41,7 +75,7 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
     )
     threads, opencv = torch.get_num_threads(), sys.modules.get('cv2')
     cv_threads = opencv.getNumThreads() if opencv else 0
-    environment, path, folder = dict(os.environ), list(sys.path), os.getcwd()
+    environment, path, folder = dict(os.environ), list(sys.path), _folder()
     method = multiprocessing.get_start_method(allow_none=True)
     filters, device_before = list(warnings.filters), device_utils.DEVICE
     loggers = _loggers()
@@ -134,6 +168,16 @@ def _loggers() -> List:
         for each in known
         if isinstance(each, logging.Logger)
     ]
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            'The current folder of this process is not there any more: change '
+            'to one that is, by os.chdir().'
+        ) from None
 
 
 def _signals() -> Dict[int, Any]:

@@ -1,0 +1,73 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+import os
+import threading
+
+import pytest
+
+from csd_mmrazor.api.isolation import isolated, one_at_a_time
+
+
+def test_one_at_a_time():
+    entered, leave = threading.Event(), threading.Event()
+
+    @one_at_a_time
+    def work(fails=False):
+        """What it does."""
+        entered.set()
+        leave.wait()
+        if fails:
+            raise ValueError('work fails')
+        return 3
+
+    assert (work.__name__, work.__doc__) == ('work', 'What it does.')
+    thread = threading.Thread(target=work)
+    thread.start()
+    entered.wait()
+    try:
+        with pytest.raises(RuntimeError, match=r'work\(\) is already running'):
+            work()
+    finally:
+        leave.set()
+        thread.join()
+    assert work() == 3
+    with pytest.raises(ValueError, match='work fails'):
+        work(fails=True)
+    assert work() == 3
+
+
+def test_a_call_within_a_call():
+    @one_at_a_time
+    def outer():
+        return inner()
+
+    @one_at_a_time
+    def inner():
+        return 3
+
+    with pytest.raises(RuntimeError, match=r'inner\(\) is already running'):
+        outer()
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks')
+def test_a_forked_process_is_another():
+    @one_at_a_time
+    def work(fork=True):
+        if not fork:
+            return 0
+        child = os.fork()
+        if not child:
+            os._exit(work(fork=False))
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert work() == 0
+
+
+def test_a_folder_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / 'gone').mkdir()
+    monkeypatch.chdir(tmp_path / 'gone')
+    (tmp_path / 'gone').rmdir()
+    with (
+        pytest.raises(FileNotFoundError, match=r'not there any more: .*chdir'),
+        isolated(),
+    ):
+        pass
