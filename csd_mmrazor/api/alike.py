@@ -104,6 +104,8 @@ def _attributes(part: nn.Module) -> Dict[str, Any]:
     for key, value in vars(part).items():
         if key in ('training', '_modules', *_ORIGIN):
             continue
+        if key == 'module' and value is part:
+            continue  # a wrapper was taken off
         if key == 'init_cfg' and isinstance(part, BaseModule):
             continue  # how its weights were drawn
         if key.endswith('_hooks'):  # numbered as they came, in any network

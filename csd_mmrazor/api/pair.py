@@ -118,12 +118,15 @@ def get_pair(
 
 
 def _check_apart(networks: Dict[str, Network]) -> None:
-    """Check that no weight of the student is the teacher's own."""
+    """Check that nothing that changes in the student is the teacher's own."""
     places = {
         name: {
             tensor.untyped_storage().data_ptr()
             for tensor in [*net.module.parameters(), *net.module.buffers()]
-            if tensor.numel() and not tensor.is_meta
+            if tensor.numel()
+            and not tensor.is_meta
+            # What is frozen stays, such as a classifier of the teacher's.
+            and not (name == 'student' and _is_frozen(tensor))
         }
         for name, net in networks.items()
     }
@@ -132,6 +135,11 @@ def _check_apart(networks: Dict[str, Network]) -> None:
             'student and teacher share weights, and training would change '
             'the teacher: give copy.deepcopy() of one of them.'
         )
+
+
+def _is_frozen(tensor: torch.Tensor) -> bool:
+    is_weight = isinstance(tensor, nn.Parameter)
+    return is_weight and not tensor.requires_grad
 
 
 def _check_whole(pair: Pair) -> None:

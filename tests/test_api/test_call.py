@@ -352,7 +352,7 @@ def test_the_least_that_a_trial_takes(
 def test_threads_that_wait_are_told_of(
     teacher, net, call, monkeypatch, capsys
 ):
-    monkeypatch.setattr(trial.BusyCores, 'advice', lambda _: 'all are busy')
+    monkeypatch.setattr(trial.BusyCores, 'advice', lambda *_: 'all are busy')
     call(teacher, net(4), val=None, plan_only=True)
     assert '\n  all are busy\n' in capsys.readouterr().out
 
@@ -1231,6 +1231,21 @@ def test_weights_in_the_same_memory_are_refused(teacher, net, call):
     student = net(16)
     student.fc.weight.data = teacher.fc.weight.data
     assert student.fc.weight is not teacher.fc.weight
+    with pytest.raises(ValueError, match='share weights'):
+        call(teacher, student)
+
+
+def test_a_frozen_classifier_may_be_the_teachers(teacher, net, call):
+    """As in SimKD; it changes in neither network."""
+    teacher.fc.requires_grad_(False)
+    student = net(16)
+    student.fc = teacher.fc
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    run = call(teacher, student, budget=4, val=None)
+    for key, value in teacher.state_dict().items():
+        assert torch.equal(value, before[key])
+    assert run.student.fc.weight is teacher.fc.weight
+    teacher.fc.requires_grad_(True)
     with pytest.raises(ValueError, match='share weights'):
         call(teacher, student)
 

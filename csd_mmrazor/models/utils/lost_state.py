@@ -94,7 +94,8 @@ def _check_attributes(model: nn.Module, inputs: Tensor, who: str) -> None:
             trained.named_modules(), model.modules()
         )
         for key in sorted({*vars(part)} - _OWN)
-        if not _is_same(vars(part)[key], vars(before).get(key))
+        if vars(part)[key] is not part
+        and not _is_same(vars(part)[key], vars(before).get(key))
     ]
     if changed and _differ(expected, found):
         raise ValueError(
