@@ -4,9 +4,10 @@
     python tools/plot_rounds.py OUT.png NAME=WORK_DIR... [NAME=WORK_DIR...]
 
 A work dir is that of a run, or a folder of one run for each seed, as
-``tools/compare.py`` makes it, of which mean and range are drawn. OUT.md gets
-the means over the later half of the rounds. With ``--images N``, OUT.jpg shows
-the N newest images of each class, of the first run of each name.
+``tools/compare.py`` makes it, of which mean and range are drawn. So are those
+of runs that are given by the same name. OUT.md gets the means over the later
+half of the rounds. With ``--images N``, OUT.jpg shows the N newest images of
+each class, of the first run of each name.
 """
 
 import argparse
@@ -223,7 +224,9 @@ def plot_to_files(args: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError: If images are asked for, and no run has any.
     """
-    runs = {text.split('=')[0]: read_runs(text) for text in args.runs}
+    runs: Dict[str, List[Dict[str, Curve]]] = {}
+    for text in args.runs:
+        runs.setdefault(text.split('=')[0], []).extend(read_runs(text))
     out, sheets = Path(args.out), {}
     for text in args.runs if args.images else ():
         name, (work_dir, *_) = text.split('=')[0], work_dirs_of(text)
@@ -231,7 +234,7 @@ def plot_to_files(args: argparse.Namespace) -> None:
         if sheet is None:
             print(f'Note: {name}: {work_dir} has no image bank any more.')
         else:
-            sheets[name] = sheet
+            sheets.setdefault(name, sheet)
     if args.images and not sheets:
         raise FileNotFoundError(
             '--images: none of the runs has an image bank, '

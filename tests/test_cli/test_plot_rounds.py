@@ -19,11 +19,21 @@ def test_draws_runs(tiny_runner, forked, tmp_path):
     }
     tiny_runner(work_dir='off', **off).train()
     runs = (f'csd={tmp_path}/csd', f'without={tmp_path}/off')
-    done = forked('docs.png', *runs, '--images', 2, tool='plot_rounds.py')
+    again = f'without={tmp_path}/csd/0'
+    done = forked(
+        'docs.png', *runs, again, '--images', 2, tool='plot_rounds.py'
+    )
     assert done.status == [0], done.output
     assert Image.open(tmp_path / 'docs.png').size == (1530, 630)
     assert Image.open(tmp_path / 'docs.jpg').size[0] > 500
     assert '| csd | ' in (tmp_path / 'docs.md').read_text()
+    # Of the same name are the one without a head and one that has it.
+    (without,) = (
+        line
+        for line in (tmp_path / 'docs.md').read_text().splitlines()
+        if line.startswith('| without')
+    )
+    assert not without.startswith('| without | -')
 
     runs = plot_rounds.read_runs(f'csd={tmp_path}/csd')
     assert len(runs) == 2
