@@ -521,8 +521,7 @@ class CSDDistillation(BaseAlgorithm):
         )
         distiller = MODELS.build(cfg)
         check_mappings(distiller)
-        check_recorders(distiller.student_recorders, self.student)
-        check_recorders(distiller.teacher_recorders, self.teachers)
+        check_recorders(distiller, self.student, self.teachers)
         distiller.prepare_from_student(self.student)
         distiller.prepare_from_teacher(self.teachers)
         if isinstance(distiller, OFDDistiller):

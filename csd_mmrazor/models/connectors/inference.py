@@ -57,8 +57,7 @@ def infer_connectors(
         for key in ('student_recorders', 'teacher_recorders')
     }
     probe = MODELS.build(dict(type='ConfigurableDistiller', **recorders))
-    check_recorders(probe.student_recorders, student)
-    check_recorders(probe.teacher_recorders, teachers)
+    check_recorders(probe, student, teachers)
     each = (
         teachers.values()
         if isinstance(teachers, nn.ModuleDict)

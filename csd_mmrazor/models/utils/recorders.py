@@ -83,19 +83,33 @@ def record_labels(
         submodule(student, name)(logits, labels, avg_factor=len(labels))
 
 
-def check_recorders(manager: RecorderManager, model: nn.Module) -> None:
-    """Check that a model has what a distiller's recorders listen to.
+def check_recorders(
+    distiller: ConfigurableDistiller, student: nn.Module, teachers: nn.Module
+) -> None:
+    """Check that networks have what a distiller's recorders listen to.
+
+    Args:
+        distiller (ConfigurableDistiller): With the recorders.
+        student (nn.Module): What the student's recorders listen to.
+        teachers (nn.Module): What the teachers' recorders listen to.
 
     Raises:
         ValueError: If a recorder names a module that the model does not have;
             lists the names it has.
     """
-    for name, recorder in manager.recorders.items():
-        if isinstance(recorder, (ModuleInputsRecorder, ModuleOutputsRecorder)):
-            try:
-                submodule(model, recorder.source)
-            except ValueError as error:
-                raise ValueError(f'recorder "{name}": {error}') from None
+    for side, model in (('student', student), ('teacher', teachers)):
+        manager = getattr(distiller, f'{side}_recorders')
+        for name, recorder in manager.recorders.items():
+            if isinstance(
+                recorder, (ModuleInputsRecorder, ModuleOutputsRecorder)
+            ):
+                try:
+                    submodule(model, recorder.source)
+                except ValueError as error:
+                    raise ValueError(
+                        f'{side}_recorders.{name}.source={recorder.source!r} '
+                        f'of the distiller: {error}'
+                    ) from None
 
 
 def check_mapped_names(distiller: Dict[str, Any]) -> None:

@@ -529,7 +529,7 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
         (
             {'model.distiller.student_recorders.logits.source': 'haed'},
             ValueError,
-            'recorder "logits": .* Did you mean head',
+            r'student_recorders\.logits\.source=.* Did you mean head',
         ),
         (
             {'model.aux_head.task.type': 'ChannelPermutationTask'},

@@ -433,7 +433,7 @@ def test_check_finds_what_does_not_fit(networks):
         type='ConfigurableDistiller',
         student_recorders=dict(f=dict(type='ModuleOutputs', source='nek')),
     )
-    with pytest.raises(ValueError, match='recorder "f": .*named "nek".*neck'):
+    with pytest.raises(ValueError, match=r'recorders\.f\..*"nek".*neck'):
         synthesizer(distiller=distiller).check(networks)
 
 
