@@ -36,6 +36,7 @@ from mmengine.utils import ManagerMixin
 from torch.utils.data import DataLoader, Subset
 
 from ..export.network import Logits, check_same
+from ..models.synthesizers import Objective
 from ..utils.error_text import error_text
 from ..utils.numbers import check_numbers
 from ..utils.validation import check_metrics
@@ -594,7 +595,7 @@ def _blame(
         if count == 1 and name == 'student':
             advice = ' A student has to take a batch of one, too.'
     else:
-        what += ' failed'
+        what += f' failed{_loss_of(error)}'
     if 'more than 1 value per channel' in text and rehearsal:
         first, last = rehearsal.sizes
         advice = (
@@ -619,6 +620,21 @@ def _blame(
     if place:
         what += f': check {place}'
     return f'{what}. {type(error).__name__}: {text}{advice}'
+
+
+def _loss_of(error: Exception) -> str:
+    """The loss of a synthesizer in which an error was raised, and where."""
+    name = place = ''
+    loss: Any = None
+    for frame, line in walk_tb(error.__traceback__):
+        own = frame.f_locals.get('self')
+        if isinstance(own, Objective):
+            name, loss = (frame.f_locals.get(k) for k in ('name', 'loss'))
+        elif loss is not None and own is loss:
+            place = f'{Path(frame.f_code.co_filename).name}, line {line}'
+    if not place:
+        return ''
+    return f' in losses.{name} ({type(loss).__name__}; {place})'
 
 
 def _network_of(

@@ -16,10 +16,12 @@ from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import HOOKS, DefaultScope
 from mmengine.runner import CheckpointLoader
+from mmrazor.registry import MODELS
 
 from csd_mmrazor.datasets import BankFolder
 from csd_mmrazor.engine import rehearsal
 from csd_mmrazor.engine.hooks import synthesis_hook
+from csd_mmrazor.models.losses import WeightedLoss
 
 SYNTHESIS = 'default_hooks.synthesis'
 EPOCHS = 2
@@ -215,6 +217,43 @@ def test_hooks_of_others_take_no_part(tiny_runner):
     runner = tiny_runner(rehearsal=True, custom_hooks=[dict(type='Stranger')])
     runner.train()
     assert calls == [runner.work_dir]
+
+
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('vector', r'.*losses\.loss_own \(Own\) .* one number, a Tensor of'),
+        ('nothing', r'.*losses\.loss_own \(Own\) .* one number, a NoneType'),
+        ('number', r'.*losses\.loss_own \(Own\) .* one number, a float'),
+        ('detached', r'.*losses\.loss_own \(Own\) .* passes no gradient'),
+        ('wrong', r'.* failed in losses\.loss_own \(Own; test_re\S+, line '),
+        ('logged', None),
+    ],
+)
+def test_losses_of_ones_own(tiny_runner, name, message):
+    @MODELS.register_module(force=True)
+    class Own(WeightedLoss):
+        def forward(self, logits_t):
+            return dict(
+                vector=lambda: logits_t.mean(1),
+                nothing=lambda: None,
+                number=lambda: 3.0,
+                detached=lambda: logits_t.detach().mean(),
+                logged=lambda: logits_t.detach().mean(),
+                wrong=lambda: self.wrong(logits_t),
+            )[name]()
+
+        def wrong(self, logits):
+            return logits[:, 99].mean()
+
+    own = dict(type='Own', reported_only=name == 'logged')
+    key = 'default_hooks.synthesis.synthesizer.losses.loss_own'
+    runner = tiny_runner(rehearsal=True, **{key: own})
+    if message is None:
+        runner.train()
+        return
+    with pytest.raises(ValueError, match=message):
+        runner.train()
 
 
 def test_checkpoints_outside_the_work_dir_go_as_well(tiny_runner, tmp_path):

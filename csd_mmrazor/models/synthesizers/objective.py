@@ -3,6 +3,7 @@ import warnings
 from inspect import Parameter, signature
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
+import torch
 import torch.nn as nn
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.registry import MODELS
@@ -239,8 +240,7 @@ class Objective(nn.Module):
                 'neither, or none before the pooling: set its loss_weight to '
                 '0.'
             )
-        check_recorders(self.distiller.student_recorders, networks.student)
-        check_recorders(self.distiller.teacher_recorders, networks.teachers)
+        check_recorders(self.distiller, networks.student, networks.teachers)
 
     def prepare(self, networks: Networks, widths: List[int]) -> None:
         """Initialise the persistent state of the losses.
@@ -328,19 +328,43 @@ class Objective(nn.Module):
             sources: Sequence[Optional[OfTeacher]] = of_teachers
             if not set(OfTeacher._fields).intersection(wanted):
                 sources = [None]
-            terms[name] = sum(
-                loss(
-                    **{
-                        key: values[key]
-                        if key in values
-                        else getattr(source, key)
-                        for key in wanted
-                    }
-                )
-                for source in sources
-            ) / len(sources)
+            found = []
+            for source in sources:
+                given = {
+                    key: values[key] if key in values else getattr(source, key)
+                    for key in wanted
+                }
+                found.append(self._checked(name, loss(**given)))
+            terms[name] = sum(found) / len(sources)
         terms.update(distill_losses(self.distiller, mappings))
         return terms
+
+    def _checked(self, name: str, term: Any) -> Tensor:
+        """What a loss returned, if images can be changed by it."""
+        wrong = ''
+        if not torch.is_tensor(term) or term.numel() != 1:
+            shape = f' of {tuple(term.shape)}' if torch.is_tensor(term) else ''
+            wrong = (
+                'returned, in place of a tensor with one number, a '
+                f'{type(term).__name__}{shape}'
+            )
+        elif (
+            torch.is_grad_enabled()
+            and not term.requires_grad
+            and name not in self.reported_only
+        ):
+            wrong = (
+                'passes no gradient to the images (no_grad(), detach(), '
+                'argmax() and comparisons pass none): if it is only to be '
+                'logged, set reported_only=True'
+            )
+        if wrong:
+            raise ValueError(
+                f'losses.{name} ({type(self.losses[name]).__name__}) of '
+                f'ImageSynthesizer {wrong}.'
+            )
+        checked: Tensor = term
+        return checked
 
     def total(self, terms: Dict[str, Tensor]) -> Tensor:
         """The sum of the terms that are minimised, a scalar."""
