@@ -54,6 +54,12 @@ _NAMES = {
     'last_checkpoint, and --resume trains': 'or remove them and '
     'last_checkpoint, and the same call trains',
     '--resume starts': 'the same call starts',
+    r'check model\.distiller \(its recorders, connectors and '
+    r'loss_forward_mappings\) and model\.student_loss\.': (
+        'look for parts that return something else in training than in eval '
+        'mode (for maps, student_feature=... may name another part), and at '
+        'loss_weights=dict(ce=...).'
+    ),
     # ---- places
     r'default_hooks\.synthesis\.synthesizer, model\.teachers and '
     r'model\.aux_head': 'teacher, mean, std and aux_task',

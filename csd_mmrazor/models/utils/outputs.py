@@ -91,10 +91,10 @@ def check_order(output: Any, who: str) -> None:
             if each.ndim == 2 and each.shape[1] > 1
         ):
             raise ValueError(
-                f'{who} returns {_described(output)}. Of these, the first '
-                'should be its logits, but look like features, since a '
-                f'further layer makes [{place}] from them: return the logits '
-                'first, or as "logits" in a dict.'
+                f'{who} returns {_described(output)}. Of these, [0] should be '
+                'its logits, but looks like features, since a further layer '
+                f'makes [{place}] from it: return the logits first or, if [0] '
+                'is the logits, a dict with it as "logits".'
             )
 
 
