@@ -77,7 +77,7 @@ from .schedule import LONGEST, Schedule, parse_budget, row_of, too_little
 from .start import check_start, digest_of_weights, start_of, told_of_weights
 from .trained_student import RATES, at_rate
 from .trial import NEVER_TRAINED, run_trial
-from .val_images import digest_of_val, val_cfg_of
+from .val_images import check_val_is_apart, digest_of_val, val_cfg_of
 from .wrong_arguments import helpful
 
 
@@ -359,6 +359,7 @@ def distill(
         [] if names is None and val is None else names,
         init_labels,
     )
+    check_val_is_apart(val, init_bank)
     chosen = dict(
         method=method,
         loss_weights=loss_weights,

@@ -270,9 +270,16 @@ def make_config(
         dict[str, Any]: Plain data.
 
     Raises:
-        ValueError: If an argument names something that there is not.
+        ValueError: If an argument names something that there is not, or the
+            method needs BN layers and the teacher has none.
     """
     losses, of_student = _losses(method, dict(loss_weights or {}), schedule)
+    if 'loss_cr' in losses and not traced_teacher.has_bn:
+        raise ValueError(
+            f'method={method!r} compares images by what the BN layers of the '
+            'teacher are given, but none run in this one: give '
+            "loss_weights=dict(cr=0), or another method, such as 'fast'."
+        )
     task = pretext_task(aux_task, inputs.image_shape)
     augment_cfg = augmentation(augment, inputs.image_shape)
     has_head = 'loss_csd' in losses

@@ -4,16 +4,23 @@
 import hashlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
 
-from ..datasets import FolderImages
-from ..datasets.image_folder import digest_of_files, list_image_folder
+from ..datasets import BankFolder, FolderImages
+from ..datasets.image_folder import (
+    digest_of_files,
+    list_image_folder,
+    list_pictures,
+    share_among,
+)
 from .inputs import Inputs
 
 # Items that are looked at, from all over a data set.
 _LOOKED_AT = 16
+# Data sets have a few pictures in both of their parts.
+_MOST_SHARED = 0.1
 
 
 def val_cfg_of(
@@ -113,6 +120,33 @@ def digest_of_val(
                 found.update(one if one == other else b'')
         digest = found.hexdigest()
     return [count, digest]
+
+
+def check_val_is_apart(val: Any, init_bank: Union[None, str, Path]) -> None:
+    """Check that no student is judged by pictures that it is trained on.
+
+    Args:
+        val (str | Path | Dataset | DataLoader | None): As of ``distill()``.
+        init_bank (str | Path, optional): Likewise. Those made into a bank
+            before are not looked at.
+
+    Raises:
+        ValueError: If more than a tenth of ``val`` is there.
+    """
+    if (
+        not isinstance(val, (str, Path))
+        or init_bank is None
+        or BankFolder.exists(init_bank)
+    ):
+        return
+    share = share_among(list_pictures(val), list_pictures(init_bank))
+    if share > _MOST_SHARED:
+        raise ValueError(
+            f'{100 * share:.0f} % of the pictures of val={str(val)!r} are in '
+            f'init_bank={str(init_bank)!r} as well: the student would be '
+            'judged by pictures that it is trained on. Give others for one '
+            'of the two, or leave val out.'
+        )
 
 
 def _values(item: Any) -> List[bytes]:

@@ -38,7 +38,8 @@ from ..models.utils import frozen, recorded_outputs, submodule
 from ..utils import write_file
 from ..utils.config_files import read_config
 from ..utils.public import public
-from .config import enable_amp
+from .config import enable_amp, is_csd
+from .errors import concise_errors
 from .parser import Parser
 from .ranges import file_to_write, in_range
 
@@ -112,6 +113,12 @@ class Parts:
             cfg.merge_from_dict(args.cfg_options)
         if args.amp:
             enable_amp(cfg, args.amp)
+        if not (is_csd(cfg) and cfg.model.get('aux_head')):
+            raise ValueError(
+                f'{args.config}: what is measured are CSDDistillation and its '
+                'auxiliary head; give a config that has them, such as '
+                'configs/csd/csd_quickstart_digits.py.'
+            )
         for teacher in cfg.model.teachers.values():
             teacher.ckpt_path = 'none'
         # A student of a random teacher is not to diverge meanwhile.
@@ -692,14 +699,14 @@ def main() -> None:
     args = parse_args()
     if args.device == 'cuda' and not torch.cuda.is_available():
         sys.exit('--device cuda: there is no GPU here.')
-    with tempfile.TemporaryDirectory() as work_dir:
+    with concise_errors(), tempfile.TemporaryDirectory() as work_dir:
         parts = Parts(args, work_dir)
         result = benchmark(args, parts)
         if args.startup:
             result.update(startup(args, parts, work_dir))
-    show(result)
-    if args.out:
-        write_file(args.out, json.dumps(result, indent=1).encode())
+        show(result)
+        if args.out:
+            write_file(args.out, json.dumps(result, indent=1).encode())
 
 
 def benchmark(args: argparse.Namespace, parts: Parts) -> dict:

@@ -76,6 +76,7 @@ from .errors import concise_errors
 from .options import Options
 from .parser import Parser
 from .processes import speak_utf8
+from .ranges import in_range
 
 
 def parse_args() -> argparse.Namespace:
@@ -90,7 +91,10 @@ def parse_args() -> argparse.Namespace:
         '--work-dir', help='of all runs; default: work_dirs/compare/NAME'
     )
     parser.add_argument(
-        '--seeds', nargs='+', type=int, help='in place of those of the list'
+        '--seeds',
+        nargs='+',
+        type=in_range(int, 0, 2**32 - 1),
+        help='in place of those of the list',
     )
     parser.add_argument(
         '--methods', nargs='+', help='only these methods of the list'

@@ -22,7 +22,7 @@ from mmengine.config import Config
 
 from ..utils.arguments import NoneType, check_value, fits
 from ..utils.error_text import named_error
-from ..utils.plain_yaml import parse_yaml
+from ..utils.plain_yaml import read_yaml
 from . import config as config_tools
 from .errors import USER_ERRORS
 from .options import parse_value
@@ -229,15 +229,7 @@ def _as_argument(value: object) -> str:
 
 def _read_plan(path: str) -> Dict[str, Any]:
     """What a list says, checked."""
-    try:
-        text = Path(path).read_text(encoding='utf-8')
-        plan = parse_yaml(text)
-    except OSError as error:
-        raise type(error)(
-            error.errno, f'{error.strerror}. The list cannot be read', path
-        ) from error
-    except ValueError as error:
-        raise ValueError(f'{path} is not a list in YAML: {error}') from error
+    plan = read_yaml(path)
     methods = plan.get('methods') if isinstance(plan, dict) else None
     if not isinstance(methods, dict) or not methods:
         raise ValueError(f'{path} names no methods: write {SHAPE}.')

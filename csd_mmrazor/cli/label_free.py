@@ -74,7 +74,7 @@ from ..utils.accuracy import (
 from ..utils.alone import check_alone
 from ..utils.config_files import read_config
 from ..utils.error_text import named_error
-from ..utils.plain_yaml import parse_yaml
+from ..utils.plain_yaml import read_yaml
 from ..utils.sections import check_sections
 from ..version import __version__
 from .compare import git_commit
@@ -224,13 +224,10 @@ def read_tasks(
         only (sequence[str], optional): Tasks of it. Defaults to None, all.
 
     Raises:
-        ValueError: If the list makes no sense, or has no such task; says
-            where.
+        OSError: If the list cannot be read.
+        ValueError: If it makes no sense, or has no such task; says where.
     """
-    try:
-        plan = parse_yaml(Path(path).read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{path} is not a list in YAML: {error}') from error
+    plan = read_yaml(path)
     shape = 'tasks: {NAME: {config: FILE, options: {}, teacher: {}}}'
     tasks = plan.get('tasks') if isinstance(plan, dict) else None
     if not isinstance(tasks, dict) or not tasks:

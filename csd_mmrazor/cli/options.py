@@ -3,12 +3,12 @@
 
 import argparse
 import os.path as osp
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Optional, Sequence
 
 from mmengine.config import Config, DictAction
 
 from ..utils.sections import SECTIONS
-from ..utils.suggestions import closest
+from ..utils.suggestions import closest, some_of
 
 # Arguments that name a file or folder.
 _FILES = (
@@ -190,10 +190,14 @@ def check_option(cfg: Config, option: str) -> Any:
             and not is_section
             and (depth == 0 or depth < len(names) - 1)
         ):
-            meant = '.'.join([*names[:depth], close, *names[depth + 1 :]])
+            meant = [*names[:depth], close, *names[depth + 1 :]]
+            hint = f'did you mean {".".join(meant)}?'
+            if not _has_place(cfg._cfg_dict, meant):
+                hint = f'it has {some_of(known)}.'
+                hint = f'{above} of {hint}' if depth else hint
             raise ValueError(
                 f'--cfg-options: the config has no '
-                f'{".".join(names[: depth + 1])}; did you mean {meant}?'
+                f'{".".join(names[: depth + 1])}; {hint}'
             )
         if depth == 0 and name not in SECTIONS:
             places = [p for p in _paths(node) if p.endswith(f'.{option}')]
@@ -212,6 +216,15 @@ def check_option(cfg: Config, option: str) -> Any:
             return None
         node = node[name]
     return node
+
+
+def _has_place(node: Any, names: Sequence[str]) -> bool:
+    """Whether a config has what the last of the names would be in."""
+    for name in names[:-1]:
+        if not isinstance(node, dict) or name not in node:
+            return False
+        node = node[name]
+    return isinstance(node, dict)
 
 
 def _paths(node: Any, path: str = '') -> Iterator[str]:

@@ -19,9 +19,11 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..datasets import BankFolder
+from ..datasets import BankFolder, FolderImages
+from ..datasets.image_folder import list_pictures, share_among
 from ..export import (
     BITS,
+    CALIBRATED,
     DOUBTFUL,
     Pictures,
     Quantized,
@@ -167,6 +169,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         tested = {}
         if loader is not None:
             tested = _tested(loader, preprocessor, model, made)
+            tested['tested_calibrated_it'] = _have_calibrated(loader, images)
     told = dict(
         quantized_by=_WRITTEN_BY,
         model=args.model,
@@ -468,6 +471,16 @@ def _tested(
     }
 
 
+def _have_calibrated(loader: Any, images: _Images) -> bool:
+    """Whether some of the pictures that test a network calibrated it."""
+    source, tested = images.source, loader.dataset
+    is_folder = Path(source).is_dir() and not BankFolder.exists(source)
+    if not is_folder or not isinstance(tested, FolderImages):
+        return False
+    pictures = [path for path, _ in tested.images]
+    return share_among(pictures, list_pictures(source)) > 0
+
+
 def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
     """What to tell who quantized a network."""
     lines = [
@@ -514,6 +527,8 @@ def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
             f'Accuracy on {told["tested_on"]} validation images: '
             f'{told["top1"]:.2f} %, before {told["float_top1"]:.2f} %.'
         )
+        if told['tested_calibrated_it']:
+            lines.append(f'WARNING: {CALIBRATED}')
     return lines
 
 

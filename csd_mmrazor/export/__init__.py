@@ -6,6 +6,7 @@ from .calibration import (
     stratified_order,
 )
 from .card import (
+    CALIBRATED,
     DOUBTFUL,
     Quality,
     accuracy_on,
@@ -52,6 +53,7 @@ from .student_config import class_names, plain_config
 __all__ = [
     'classes_of',
     'BITS',
+    'CALIBRATED',
     'DOUBTFUL',
     'ExportedStudent',
     'Pictures',

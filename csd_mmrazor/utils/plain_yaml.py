@@ -1,7 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """YAML that people write, of which nothing is run or lost."""
 
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any, Optional, Union
 
 import yaml
 
@@ -42,6 +43,26 @@ _Loader.add_constructor(
     'tag:yaml.org,2002:python/tuple',
     lambda loader, node: tuple(loader.construct_sequence(node, deep=True)),
 )
+
+
+def read_yaml(path: Union[str, Path]) -> Any:
+    """A list of runs that somebody wrote.
+
+    Args:
+        path (str | Path): The file.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no YAML; says where.
+    """
+    try:
+        return parse_yaml(Path(path).read_text(encoding='utf-8'))
+    except OSError as error:
+        raise type(error)(
+            error.errno, f'{error.strerror}. The list cannot be read', path
+        ) from error
+    except ValueError as error:
+        raise ValueError(f'{path} is not a list in YAML: {error}') from error
 
 
 def parse_yaml(text: str) -> Any:

@@ -279,7 +279,10 @@ def _check_hooks(hooks: Dict[str, Any]) -> None:
         if 'type' not in hook:
             meant = closest(name, [each for each in hooks if each != name])
             hint = f' Did you mean default_hooks.{meant}?' if meant else ''
-            raise ValueError(f'default_hooks.{name} has no type.{hint}')
+            raise ValueError(
+                f'default_hooks.{name} has no type: a hook that the config '
+                f'does not have needs one.{hint}'
+            )
 
 
 def _check_optimizers(cfg: Config) -> None:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import sys
 import warnings
 from collections import OrderedDict
@@ -28,9 +29,12 @@ from csd_mmrazor.api.argument_names import typed_as
 from csd_mmrazor.api.config import is_normalised, method_of
 from csd_mmrazor.api.record import check_config
 from csd_mmrazor.api.start import digest_of_weights
+from csd_mmrazor.api.val_images import check_val_is_apart
 from csd_mmrazor.cli.distill import as_options
 from csd_mmrazor.cli.quantize import parse_args, quantize
 from csd_mmrazor.datasets import BankError, BankFolder
+from csd_mmrazor.datasets.image_folder import share_among
+from csd_mmrazor.export import CALIBRATED
 from csd_mmrazor.export.source import read_run_config
 from csd_mmrazor.models.synthesizers import ImageSynthesizer
 from csd_mmrazor.utils import slow_bfloat16
@@ -687,7 +691,9 @@ def make():
 """
 
 
-def test_a_class_of_the_program_itself(teacher, call, forked, tmp_path):
+def test_a_class_of_the_program_itself(
+    home, teacher, call, forked, tmp_path, capsys
+):
     """It is trained; its config says why it cannot be made again."""
 
     program = {}
@@ -704,6 +710,20 @@ def test_a_class_of_the_program_itself(teacher, call, forked, tmp_path):
     with lend(student=run.student):
         quantize(parse_args([str(run.work_dir), '--to', 'int8']))
     assert (run.work_dir / 'quantized/student_int8.onnx').is_file()
+    for shared in (False, True):
+        # The pictures of val, and their negatives.
+        other = tmp_path / f'{shared}'
+        shutil.copytree(home / 'val', other)
+        for path in () if shared else other.glob('*/*.png'):
+            Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+        options = [f'--calibrate-on={other}', '--to=int8', '--test']
+        capsys.readouterr()
+        with lend(student=run.student):
+            told = quantize(parse_args([str(run.work_dir), *options]))
+        assert told['tested_calibrated_it'] is shared
+        card = (run.work_dir / 'quantized/README.md').read_text()
+        for text in (capsys.readouterr().out, card):
+            assert (CALIBRATED in text) == shared
     assert run.student.factor == 2
     assert run.student.order.tolist() == [2, 0, 1]
     text = run.config.read_text()
@@ -849,6 +869,27 @@ def test_foreign_images_to_start_with(teacher, net, call, tmp_path):
     with torch.no_grad():
         expected = teacher.eval()(inputs).argmax(1)
     assert labels.tolist() == expected.tolist()
+
+
+def test_val_is_not_trained_on(teacher, net, call, home, tmp_path):
+    copies = tmp_path / 'copies'
+    shutil.copytree(home / 'val', copies)
+    for folder in (home / 'val', copies):
+        with pytest.raises(ValueError, match=r'^100 % of .*val=.*init_bank='):
+            call(teacher, net(4), init_bank=folder)
+    # A picture may be in both parts of a data set.
+    pictures = sorted(copies.glob('*/*.png'))
+    for place, path in enumerate(pictures[1:]):
+        image = np.full((12, 12), place % 256, np.uint8)
+        Image.fromarray(image).save(path)
+    check_val_is_apart(home / 'val', copies)
+    assert share_among(pictures[:2], pictures) == 1
+
+
+def test_a_method_that_needs_bn_layers(teacher, call):
+    layers = nn.Flatten(), nn.Linear(144, 3)
+    with pytest.raises(ValueError, match="method='cmi' .*loss_weights=dict"):
+        call(nn.Sequential(*layers), teacher, method='cmi')
 
 
 @pytest.mark.parametrize('with_val', [False, True])

@@ -4,7 +4,7 @@ from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
-from helpers import network
+from helpers import ROOT, network
 
 from csd_mmrazor.cli import benchmark
 from csd_mmrazor.cli.benchmark import KeptStudent, Parts, our_synthesis
@@ -123,6 +123,21 @@ def test_sides_that_cannot_be_are_left_out(
     for kept in ('kept_targets', 'kept_maps'):
         assert f'student_step_{kept}: ' in said
     assert said.count(message) == 2
+
+
+@pytest.mark.parametrize(
+    'config, message',
+    [
+        ('configs/teachers/resnet_digits.py', 'give a config that has them'),
+        ('configs/baselines/dafl_digits.py', 'give a config that has them'),
+        ('nowhere.py', 'nowhere.py'),
+    ],
+)
+def test_configs_that_it_cannot_measure(forked, config, message):
+    path = ROOT / config if config.startswith('configs') else config
+    done = forked(path, tool='benchmark.py')
+    assert done.status == [1]
+    assert message in done.stderr and 'Traceback' not in done.stderr
 
 
 @pytest.mark.parametrize('graph, first', [(False, 1), (True, 4)])

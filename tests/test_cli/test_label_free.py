@@ -212,6 +212,11 @@ def test_lists_that_are_none(tmp_path, text, message):
         label_free.read_tasks(path)
 
 
+def test_a_list_that_is_not_there():
+    with pytest.raises(FileNotFoundError, match='list cannot be read.*no.yml'):
+        label_free.read_tasks('no.yml')
+
+
 def test_tasks_have_seeds_and_variants_of_their_own(tmp_path):
     path = tmp_path / 'list.yml'
     path.write_text(

@@ -5,9 +5,10 @@ import argparse
 
 import pytest
 from helpers import ROOT
+from mmengine.config import Config
 
 from csd_mmrazor.cli.config import add_config_arguments, load_config
-from csd_mmrazor.cli.options import parse_value
+from csd_mmrazor.cli.options import check_option, parse_value
 
 QUICKSTART = str(ROOT / 'configs/csd/csd_quickstart_digits.py')
 
@@ -133,3 +134,15 @@ def test_an_option_that_cannot_be_read(option, said, capsys):
     with pytest.raises(SystemExit):
         parse(option)
     assert said in capsys.readouterr().err
+
+
+def test_only_what_can_be_set_is_suggested():
+    cfg = Config(
+        dict(model=dict(teacher=dict(cfg_path='a'), teachers_of=dict(b=1)))
+    )
+    with pytest.raises(ValueError, match=r'did you mean model\.teacher\.a\?'):
+        check_option(cfg, 'model.teachers.a')
+    with pytest.raises(
+        ValueError, match=r'no model\.teachers; model of it has teacher, '
+    ):
+        check_option(cfg, 'model.teachers.teacher.ckpt_path')

@@ -16,9 +16,10 @@ from .quality import (
     accuracy_on,
     quality_of,
 )
-from .quantized_card import DOUBTFUL, quantized_card
+from .quantized_card import CALIBRATED, DOUBTFUL, quantized_card
 
 __all__ = [
+    'CALIBRATED',
     'DOUBTFUL',
     'MeasuredAccuracy',
     'Quality',

@@ -23,6 +23,11 @@ from .usage import run_by_onnx
 
 # Share of images decided on as before below which a warning is given.
 DOUBTFUL = 90
+# What weakens an accuracy.
+CALIBRATED = (
+    'Some of the images that it was tested on had calibrated it, so on others '
+    'it may be worse.'
+)
 
 
 def quantized_card(
@@ -131,6 +136,8 @@ def quantized_card(
             )
         ]
     accuracy = f'{told_of(measured)} {same}'
+    if told.get('tested_calibrated_it'):
+        accuracy = f'{told_of(measured)} {CALIBRATED} {same}'
     if before:
         accuracy += f' Before quantization: {told_of(before, bank)}'
     return card_text(

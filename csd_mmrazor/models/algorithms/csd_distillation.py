@@ -35,6 +35,7 @@ from ...utils.modules import exclude_from_checkpoints, switch_inplace_off
 from ..classifiers import TorchClassifier
 from ..connectors import infer_connectors
 from ..preprocessors import BankDataPreprocessor, check_preprocessor
+from ..pretext_tasks import check_views
 from ..utils import (
     KeptMaps,
     as_in_training,
@@ -589,7 +590,7 @@ class CSDDistillation(BaseAlgorithm):
                 **cfg,
             )
         )
-        head.task.views(inputs)  # refuses shapes that it cannot transform
+        check_views(head.task, inputs.shape[1:])
         try:
             with evaluating(head), torch.no_grad():
                 head(features)

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from .checks import check_views
 from .tasks import (
     ChannelPermutationTask,
     FlipTask,
@@ -19,6 +20,7 @@ __all__ = [
     'HalfShiftTask',
     'RotationPermutationTask',
     'RotationTask',
+    'check_views',
     'check_views_per_image',
     'chosen_views',
     'draw_views',

@@ -10,7 +10,7 @@ from csd_mmrazor.models import (
     RotationPermutationTask,
     RotationTask,
 )
-from csd_mmrazor.models.pretext_tasks import joint_labels
+from csd_mmrazor.models.pretext_tasks import check_views, joint_labels
 
 
 def test_rotations_by_hand():
@@ -136,3 +136,31 @@ def test_a_task_that_does_not_fit_names_those_that_do(
     for name in fitting.replace(', which', '').split(', '):
         views = TASK_UTILS.build(dict(type=name)).views(images)
         assert views.shape[1:] == shape
+
+
+class Task:
+    def __init__(self, num_views, views):
+        self.num_views, self.views = num_views, views
+
+
+def test_the_order_of_views():
+    every = [RotationTask, FlipTask, HalfShiftTask, ChannelPermutationTask]
+    for task in every:
+        check_views(task(), (3, 8, 8))
+
+    def in_order(images):
+        return torch.stack([images, -images], 1).flatten(0, 1)
+
+    def noisy(images):
+        return in_order(images + torch.rand_like(images))
+
+    state = torch.get_rng_state()
+    for views in (in_order, noisy, lambda x: in_order(x[..., ::2])):
+        check_views(Task(2, views), (1, 8, 8))
+    # What mixes images has its own order.
+    check_views(Task(2, lambda x: in_order(x + x.flip(0))), (1, 8, 8))
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(ValueError, match=r'Task.* all images.*torch\.stack'):
+        check_views(Task(2, lambda x: torch.cat([x, -x])), (1, 8, 8))
+    with pytest.raises(ValueError, match=r'makes 6 views of 3 .*num_views=4'):
+        check_views(Task(4, in_order), (1, 8, 8))
