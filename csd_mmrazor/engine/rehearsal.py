@@ -624,7 +624,8 @@ def _blame(
 
 def _loss_of(error: Exception) -> str:
     """The loss of a synthesizer in which an error was raised, and where."""
-    name = place = ''
+    place = ''
+    name: Any = None
     loss: Any = None
     for frame, line in walk_tb(error.__traceback__):
         own = frame.f_locals.get('self')

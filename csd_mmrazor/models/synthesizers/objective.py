@@ -335,7 +335,8 @@ class Objective(nn.Module):
                     for key in wanted
                 }
                 found.append(self._checked(name, loss(**given)))
-            terms[name] = sum(found) / len(sources)
+            total: Any = sum(found)
+            terms[name] = total / len(sources)
         terms.update(distill_losses(self.distiller, mappings))
         return terms
 
