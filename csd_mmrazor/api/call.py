@@ -359,7 +359,7 @@ def distill(
         [] if names is None and val is None else names,
         init_labels,
     )
-    check_val_is_apart(val, init_bank)
+    shared = check_val_is_apart(val, init_bank)
     chosen = dict(
         method=method,
         loss_weights=loss_weights,
@@ -436,6 +436,8 @@ def distill(
         if record is None:
             for line in about(pair, inputs, val):
                 tell(line)
+            if shared:
+                tell(shared)
             for line in without_effect(pair, parsed, schedule, loss_weights):
                 tell(line)
             check_time('the trial that plans the run', 1)

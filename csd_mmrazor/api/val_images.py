@@ -122,7 +122,7 @@ def digest_of_val(
     return [count, digest]
 
 
-def check_val_is_apart(val: Any, init_bank: Union[None, str, Path]) -> None:
+def check_val_is_apart(val: Any, init_bank: Union[None, str, Path]) -> str:
     """Check that no student is judged by pictures that it is trained on.
 
     Args:
@@ -130,23 +130,38 @@ def check_val_is_apart(val: Any, init_bank: Union[None, str, Path]) -> None:
         init_bank (str | Path, optional): Likewise. Those made into a bank
             before are not looked at.
 
+    Returns:
+        str: A warning of a few that are in both; empty if none were found.
+
     Raises:
-        ValueError: If more than a tenth of ``val`` is there.
+        ValueError: If more than a tenth of one is in the other.
     """
     if (
         not isinstance(val, (str, Path))
         or init_bank is None
         or BankFolder.exists(init_bank)
     ):
-        return
-    share = share_among(list_pictures(val), list_pictures(init_bank))
-    if share > _MOST_SHARED:
-        raise ValueError(
-            f'{100 * share:.0f} % of the pictures of val={str(val)!r} are in '
-            f'init_bank={str(init_bank)!r} as well: the student would be '
-            'judged by pictures that it is trained on. Give others for one '
-            'of the two, or leave val out.'
+        return ''
+    both = dict(val=val, init_bank=init_bank)
+    pictures = {name: list_pictures(path) for name, path in both.items()}
+    told = ''
+    for name, other in (('val', 'init_bank'), ('init_bank', 'val')):
+        share = share_among(pictures[name], pictures[other])
+        told = told or (
+            f'WARNING: some pictures of {name} are in {other} as well, so '
+            'accuracies on val may be too high'
+            if share
+            else ''
         )
+        if share > _MOST_SHARED:
+            raise ValueError(
+                f'About {100 * share:.0f} % of the pictures of '
+                f'{name}={str(both[name])!r} are in '
+                f'{other}={str(both[other])!r} as well: the student would be '
+                'judged by pictures that it is trained on. Give others for '
+                'one of the two, or leave val out.'
+            )
+    return told
 
 
 def _values(item: Any) -> List[bytes]:

@@ -875,14 +875,25 @@ def test_val_is_not_trained_on(teacher, net, call, home, tmp_path):
     copies = tmp_path / 'copies'
     shutil.copytree(home / 'val', copies)
     for folder in (home / 'val', copies):
-        with pytest.raises(ValueError, match=r'^100 % of .*val=.*init_bank='):
+        with pytest.raises(ValueError, match=r'^About 100 % .*val=.*bank='):
             call(teacher, net(4), init_bank=folder)
     # A picture may be in both parts of a data set.
     pictures = sorted(copies.glob('*/*.png'))
     for place, path in enumerate(pictures[1:]):
         image = np.full((12, 12), place % 256, np.uint8)
         Image.fromarray(image).save(path)
-    check_val_is_apart(home / 'val', copies)
+    val = home / 'val'
+    assert check_val_is_apart(val, copies).startswith('WARNING: some pict')
+    pictures[0].unlink()
+    assert not check_val_is_apart(val, copies)
+    # Of a few pictures, all are.
+    shutil.rmtree(copies)
+    (copies / '0').mkdir(parents=True)
+    shutil.copy(next(val.glob('*/*.png')), copies / '0/a.png')
+    with pytest.raises(ValueError, match=r'^About 100 % .*init_bank=.*val='):
+        check_val_is_apart(val, copies)
+    shutil.copy(copies / '0/a.png', copies / '0/b.png')
+    pictures = sorted(copies.glob('*/*.png'))
     assert share_among(pictures[:2], pictures) == 1
 
 
