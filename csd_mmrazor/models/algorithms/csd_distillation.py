@@ -45,6 +45,7 @@ from ..utils import (
     check_mappings,
     check_not_cut_off,
     check_recorders,
+    check_trains_what_decides,
     count_classes,
     distill_losses,
     evaluating,
@@ -508,6 +509,7 @@ class CSDDistillation(BaseAlgorithm):
             found = count_classes(self.student, inputs, name, images)
             if found != classes['student']:
                 classes[name] = found
+        check_trains_what_decides('student', self.student, inputs)
         check_kept_state(self.student, inputs, 'student')
         return same_classes(classes)
 

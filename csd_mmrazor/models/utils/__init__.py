@@ -6,7 +6,7 @@ from .checkpoints import (
     load_weights,
 )
 from .classes import about_precision, count_classes, same_classes
-from .cut_off import check_not_cut_off, cut_off
+from .cut_off import check_not_cut_off, check_trains_what_decides, cut_off
 from .divided import about_divided
 from .draws import Draws, drawn
 from .fast_frozen_bn import (
@@ -107,6 +107,7 @@ __all__ = [
     'check_order',
     'check_passes_gradients',
     'check_recorders',
+    'check_trains_what_decides',
     'check_statistics',
     'check_checkpoint_file',
     'check_weights',

@@ -7,7 +7,8 @@ import torch.nn as nn
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .modes import evaluating
+from .modes import as_in_training, evaluating
+from .outputs import logits_of
 
 
 def cut_off(
@@ -122,3 +123,60 @@ def check_not_cut_off(
     if share > 0.5 or len(layers) < 2:
         raise ValueError(text)
     print_log(text, 'current', logging.WARNING)
+
+
+def check_trains_what_decides(
+    who: str, student: nn.Module, inputs: Tensor
+) -> None:
+    """Check that a student has the same last layer in training.
+
+    A network that then returns an auxiliary head's logits first would have
+    that trained alone.
+
+    Args:
+        who (str): What it is called, for the message.
+        student (nn.Module): A classifier of mmpretrain's kind.
+        inputs (Tensor): (N, C, H, W), normalised.
+
+    Raises:
+        ValueError: If its logits in train mode do not come from what makes
+            them in eval mode.
+    """
+    with evaluating(student), torch.enable_grad():
+        weights = _last_weights(logits_of(student(inputs, mode='tensor')))
+    with as_in_training(student), torch.enable_grad():
+        logits = logits_of(student(inputs, mode='tensor'))
+        if not (weights and logits.requires_grad):
+            return
+        found = torch.autograd.grad(logits.sum(), weights, allow_unused=True)
+    if any(gradient is not None for gradient in found):
+        return
+    names = [
+        name
+        for name, weight in student.named_parameters()
+        if any(weight is each for each in weights)
+    ]
+    raise ValueError(
+        f'{who} makes its logits by {", ".join(names)} in eval mode, which '
+        'has no part in those that it returns in train mode, so it would not '
+        'be trained: return the same logits in both, first in a tuple or as '
+        '"logits" in a dict, if auxiliary ones come with them.'
+    )
+
+
+def _last_weights(logits: Tensor) -> List[Tensor]:
+    """Trained weights of the layer that makes logits."""
+    found: List[Tensor] = []
+    level = [logits.grad_fn]
+    while level and not found:
+        nodes = [
+            each for node in level if node for each, _ in node.next_functions
+        ]
+        for node in nodes:
+            # Weights that are turned or cast first are no other layer's.
+            while node is not None and len(node.next_functions) == 1:
+                node = node.next_functions[0][0]
+            if hasattr(node, 'variable'):
+                found.append(node.variable)
+        level = nodes
+    return [each for each in found if isinstance(each, nn.Parameter)]

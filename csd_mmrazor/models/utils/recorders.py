@@ -398,7 +398,7 @@ def distill_losses(
     for name, mapping in mappings.items():
         # Connectors run in mixed precision like the rest of the networks.
         records = {
-            key: full_precision(distiller.get_record(**record))
+            key: full_precision(_record_of(distiller, name, record))
             for key, record in mapping.items()
         }
         tensors = [v for v in records.values() if torch.is_tensor(v)]
@@ -406,6 +406,24 @@ def distill_losses(
         with torch.autocast(device, enabled=False):
             losses[name] = distiller.distill_losses[name](**records)
     return losses
+
+
+def _record_of(
+    distiller: ConfigurableDistiller, loss: str, record: Dict[str, Any]
+) -> Any:
+    """What a loss looks at."""
+    side = 'student' if record['from_student'] else 'teacher'
+    recorders = getattr(distiller, f'{side}_recorders').recorders
+    recorder = recorders[record['recorder']]
+    if not recorder.data_buffer:
+        raise ValueError(
+            f'{loss} looks at {recorder.source or "the network itself"} of '
+            f'the {side}, which did not run in this pass. Name a module that '
+            'runs in each pass in train mode, and that none leaves out by '
+            'chance (stochastic depth), in '
+            f'{side}_recorders.{record["recorder"]}.'
+        )
+    return distiller.get_record(**record)
 
 
 @contextmanager

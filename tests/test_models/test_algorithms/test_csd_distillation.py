@@ -532,6 +532,15 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
             r'student_recorders\.logits\.source=.* Did you mean head',
         ),
         (
+            {
+                'model.distiller.student_recorders.logits.source': (
+                    'data_preprocessor'
+                )
+            },
+            ValueError,
+            'loss_kd looks at data_preprocessor of the student, which did not',
+        ),
+        (
             {'model.aux_head.task.type': 'ChannelPermutationTask'},
             ValueError,
             '3 channels, but got 1',

@@ -5,7 +5,11 @@ import pytest
 import torch
 import torch.nn as nn
 
-from csd_mmrazor.models.utils import check_not_cut_off, cut_off
+from csd_mmrazor.models.utils import (
+    check_not_cut_off,
+    check_trains_what_decides,
+    cut_off,
+)
 
 
 class Net(nn.Module):
@@ -73,3 +77,58 @@ def test_when_it_is_an_error(caplog):
     most.aux.requires_grad_(False)
     with pytest.raises(ValueError, match=r'^student \(Net\) .* body.weight'):
         check_not_cut_off('student', most, lambda: most(x))
+
+
+class Heads(nn.Module):
+    """Two heads and a block that may be skipped, put together as told."""
+
+    def __init__(self, in_training, in_eval):
+        super().__init__()
+        self.body, self.block = nn.Linear(4, 6), nn.Linear(6, 6)
+        self.norm = nn.BatchNorm1d(6)
+        self.fc, self.aux = nn.Linear(6, 3), nn.Linear(6, 3)
+        self.in_training, self.in_eval = in_training, in_eval
+
+    def forward(self, inputs, mode='tensor'):
+        hidden = self.norm(self.body(inputs)).relu()
+        parts = dict(
+            main=self.fc(hidden),
+            deep=self.fc(self.block(hidden).relu()),
+            aux=self.aux(hidden),
+            functional=hidden @ self.fc.weight.t(),
+        )
+        return (self.in_training if self.training else self.in_eval)(parts)
+
+
+@pytest.mark.parametrize(
+    'in_training, in_eval, lost',
+    [
+        (lambda p: p['main'], lambda p: p['main'], ''),
+        (lambda p: (p['main'], p['aux']), lambda p: p['main'], ''),
+        (lambda p: (p['aux'], p['main']), lambda p: p['main'], 'fc.weight'),
+        (
+            lambda p: dict(aux=p['aux'], logits=p['main']),
+            lambda p: p['main'],
+            '',
+        ),
+        (lambda p: p['aux'], lambda p: p['main'] / 2, 'fc.weight, fc.bias'),
+        (lambda p: p['aux'], lambda p: p['functional'], 'fc.weight in'),
+        # Parts that are left out by chance are others.
+        (lambda p: p['main'], lambda p: p['deep'], ''),
+        (lambda p: p['main'] + p['aux'], lambda p: p['main'], ''),
+        (lambda p: p['aux'], lambda p: (p['aux'] + p['main']) / 2, ''),
+    ],
+)
+def test_the_same_head_in_training(in_training, in_eval, lost):
+    torch.manual_seed(0)
+    net, inputs = Heads(in_training, in_eval), torch.randn(4, 4)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    if lost:
+        with pytest.raises(ValueError, match=f'^student makes .* by {lost}'):
+            check_trains_what_decides('student', net, inputs)
+    else:
+        check_trains_what_decides('student', net, inputs)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert net.training and net.fc.weight.grad is None
+    # What is frozen has no gradient in any mode.
+    check_trains_what_decides('student', net.requires_grad_(False), inputs)
