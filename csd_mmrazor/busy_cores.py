@@ -83,9 +83,9 @@ def advice_of(others: float, cores: int, threads: int) -> str:
 def sleep_on_busy_cores(seconds: float = 0.1) -> None:
     """Let threads that wait for others sleep if the machine is busy.
 
-    By default they keep a core busy with waiting, which is up to a fifth
-    faster where nobody else needs it, and several times slower where one
-    does. OpenMP reads the choice once, when torch is imported.
+    By default they keep a core busy with waiting, which is faster where
+    nobody else needs it, and several times slower where somebody does. OpenMP
+    reads the choice once, when torch is imported.
 
     Args:
         seconds (float): Of the look at the machine. Defaults to 0.1.
