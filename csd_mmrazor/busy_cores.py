@@ -94,7 +94,7 @@ def sleep_on_busy_cores(seconds: float = 0.1) -> None:
         return
     busy, (_, cores) = BusyCores(), _cores()
     threads = os.environ.get('OMP_NUM_THREADS', '')
-    number = int(threads) if threads.isdigit() else cores
+    number = int(threads) if threads.isdecimal() else cores
     if number > 1:
         time.sleep(seconds)
         if are_too_few(busy.others(), cores, number):
