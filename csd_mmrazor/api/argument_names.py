@@ -60,7 +60,8 @@ _NAMES = {
         'mode (for maps, student_feature=... may name another part), and at '
         'loss_weights=dict(ce=...).'
     ),
-    r'in (student|teacher)_recorders\.feature\b': r'by \1_feature=...',
+    r'in student_recorders\.feature\b': 'by student_feature=...',
+    r'in teacher_recorders\.feature\b': 'by teacher_feature=...',
     # ---- places
     r'default_hooks\.synthesis\.synthesizer, model\.teachers and '
     r'model\.aux_head': 'teacher, mean, std and aux_task',
