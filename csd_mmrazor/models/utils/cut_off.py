@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
-from typing import Callable, List, Optional
+from typing import Any, Callable, List, Optional, Set
 
 import torch
 import torch.nn as nn
@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from .modes import as_in_training, evaluating
-from .outputs import logits_of
+from .outputs import is_product, logits_of
 
 
 def cut_off(
@@ -165,18 +165,18 @@ def check_trains_what_decides(
 
 
 def _last_weights(logits: Tensor) -> List[Tensor]:
-    """Trained weights of the layer that makes logits."""
+    """Trained weights of the layer that makes logits; none if it is frozen."""
     found: List[Tensor] = []
-    level = [logits.grad_fn]
+    level: Set[Any] = {logits.grad_fn} - {None}
     while level and not found:
-        nodes = [
-            each for node in level if node for each, _ in node.next_functions
-        ]
-        for node in nodes:
+        is_layer = any(is_product(node) for node in level)
+        level = {e for node in level for e, _ in node.next_functions} - {None}
+        for node in level:
             # Weights that are turned or cast first are no other layer's.
             while node is not None and len(node.next_functions) == 1:
                 node = node.next_functions[0][0]
             if hasattr(node, 'variable'):
                 found.append(node.variable)
-        level = nodes
+        if is_layer:
+            break
     return [each for each in found if isinstance(each, nn.Parameter)]

@@ -115,7 +115,12 @@ def _layers(output: Tensor) -> Set[Any]:
         nodes = {node for node, _ in rest.pop().next_functions} - {None}
         rest += nodes - found
         found |= nodes
-    return {node for node in found if _LAYERS.search(node.name())}
+    return set(filter(is_product, found))
+
+
+def is_product(node: Any) -> bool:
+    """Whether a node of torch's graph is a product, as of layers."""
+    return _LAYERS.search(node.name()) is not None
 
 
 def normalised_outputs(logits: Tensor) -> str:

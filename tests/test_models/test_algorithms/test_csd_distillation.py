@@ -492,22 +492,6 @@ def test_weights_of_another_student_are_refused(algorithm, tmp_path):
             "connector='algin' is not in connectors, which has align.* mean",
         ),
         (
-            {f'{MAPPED}.loss_kd.preds_S.recorder': 'logit'},
-            ValueError,
-            "loss_kd.preds_S.recorder='logit' is not in student_recorders, "
-            "which has .*logits.* Did you mean 'logits'",
-        ),
-        (
-            {f'{MAPPED}.loss_feature.t_feature.recorder': 'featur'},
-            ValueError,
-            "recorder='featur' is not in teacher_recorders, which has",
-        ),
-        (
-            {f'{MAPPED}.loss_feature.s_feature.connector': 'algin'},
-            ValueError,
-            "connector='algin' is not in connectors, which has align.* mean",
-        ),
-        (
             {
                 'model.distiller.loss_forward_mappings.loss_feature': dict(
                     _delete_=True,

@@ -132,3 +132,10 @@ def test_the_same_head_in_training(in_training, in_eval, lost):
     assert net.training and net.fc.weight.grad is None
     # What is frozen has no gradient in any mode.
     check_trains_what_decides('student', net.requires_grad_(False), inputs)
+
+
+def test_a_frozen_head_tells_nothing_of_the_layers_before_it():
+    """Which may be left out by chance."""
+    net = Heads(lambda p: p['main'], lambda p: p['deep'])
+    net.fc.requires_grad_(False)
+    check_trains_what_decides('student', net, torch.randn(4, 4))
