@@ -9,18 +9,12 @@ from typing import Any, Dict, List, Optional, Sequence, Union
 import numpy as np
 
 from ..datasets import BankFolder, FolderImages
-from ..datasets.image_folder import (
-    digest_of_files,
-    list_image_folder,
-    list_pictures,
-    share_among,
-)
+from ..datasets.image_folder import digest_of_files, list_image_folder
+from ..datasets.shared_pictures import check_apart
 from .inputs import Inputs
 
 # Items that are looked at, from all over a data set.
 _LOOKED_AT = 16
-# Data sets have a few pictures in both of their parts.
-_MOST_SHARED = 0.1
 
 
 def val_cfg_of(
@@ -136,32 +130,12 @@ def check_val_is_apart(val: Any, init_bank: Union[None, str, Path]) -> str:
     Raises:
         ValueError: If more than a tenth of one is in the other.
     """
-    if (
-        not isinstance(val, (str, Path))
-        or init_bank is None
-        or BankFolder.exists(init_bank)
-    ):
+    if val is None or init_bank is None or BankFolder.exists(init_bank):
         return ''
-    both = dict(val=val, init_bank=init_bank)
-    pictures = {name: list_pictures(path) for name, path in both.items()}
-    told = ''
-    for name, other in (('val', 'init_bank'), ('init_bank', 'val')):
-        share = share_among(pictures[name], pictures[other])
-        told = told or (
-            f'WARNING: some pictures of {name} are in {other} as well, so '
-            'accuracies on val may be too high'
-            if share
-            else ''
-        )
-        if share > _MOST_SHARED:
-            raise ValueError(
-                f'About {100 * share:.0f} % of the pictures of '
-                f'{name}={str(both[name])!r} are in '
-                f'{other}={str(both[other])!r} as well: the student would be '
-                'judged by pictures that it is trained on. Give others for '
-                'one of the two, or leave val out.'
-            )
-    return told
+    named = f'={str(val)!r}' if isinstance(val, (str, Path)) else ''
+    names = f'val{named}', f'init_bank={str(init_bank)!r}'
+    told = check_apart(val, init_bank, names, 'leave val out')
+    return f'WARNING: {told}' if told else ''
 
 
 def _values(item: Any) -> List[bytes]:

@@ -19,8 +19,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..datasets import BankFolder, FolderImages
-from ..datasets.image_folder import list_pictures, share_among
+from ..datasets import BankFolder
+from ..datasets.shared_pictures import pictures_of, share_among
 from ..export import (
     BITS,
     CALIBRATED,
@@ -473,12 +473,10 @@ def _tested(
 
 def _have_calibrated(loader: Any, images: _Images) -> bool:
     """Whether some of the pictures that test a network calibrated it."""
-    source, tested = images.source, loader.dataset
-    is_folder = Path(source).is_dir() and not BankFolder.exists(source)
-    if not is_folder or not isinstance(tested, FolderImages):
+    if not Path(images.source).is_dir() or BankFolder.exists(images.source):
         return False
-    pictures = [path for path, _ in tested.images]
-    return share_among(pictures, list_pictures(source)) > 0
+    tested = pictures_of(loader.dataset)
+    return bool(tested) and share_among(tested, pictures_of(images.source)) > 0
 
 
 def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:

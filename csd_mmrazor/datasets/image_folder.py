@@ -14,8 +14,6 @@ from ..utils.suggestions import some_of
 _SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.webp'}
 # Notes that are found beside images.
 _NOTES = {'.txt', '.csv', '.json', '.xml', '.md', '.db', '.ini'}
-# Pictures that are looked for among others.
-_SAMPLE = 200
 _NUMBER, _SYNSET = re.compile('[0-9]+'), re.compile('n[0-9]{8}')
 
 
@@ -146,28 +144,6 @@ def digest_of_files(
         name = path.relative_to(root).as_posix()
         digest.update(os.fsencode(f'{name}\0{path.stat().st_size} {label}\0'))
     return digest.hexdigest()
-
-
-def share_among(pictures: Sequence[Path], others: Sequence[Path]) -> float:
-    """How much of some pictures is among others, by the bytes of their files.
-
-    Args:
-        pictures (sequence[Path]): One or more; a sample of them is looked at.
-        others (sequence[Path]): Where they are looked for.
-
-    Returns:
-        float: 0..1.
-    """
-    step = -(-len(pictures) // _SAMPLE)
-    chosen = [_digest(path) for path in pictures[::step]]
-    sizes = {size for size, _ in chosen}
-    found = {_digest(path) for path in others if path.stat().st_size in sizes}
-    return sum(each in found for each in chosen) / len(chosen)
-
-
-def _digest(path: Path) -> Tuple[int, bytes]:
-    content = path.read_bytes()
-    return len(content), hashlib.sha256(content).digest()
 
 
 def list_pictures(root: Union[str, Path]) -> List[Path]:

@@ -42,7 +42,11 @@ class ClassFoldersMixin(BaseDataset):
             for folder in (root / self.split, root):
                 if self._has_image_folder(folder):
                     return [
-                        dict(img=read_picture(path), gt_label=label)
+                        dict(
+                            img=read_picture(path),
+                            img_path=str(path),
+                            gt_label=label,
+                        )
                         for path, label in list_image_folder(
                             folder, classes=self.CLASSES
                         )

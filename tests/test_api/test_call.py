@@ -33,7 +33,7 @@ from csd_mmrazor.api.val_images import check_val_is_apart
 from csd_mmrazor.cli.distill import as_options
 from csd_mmrazor.cli.quantize import parse_args, quantize
 from csd_mmrazor.datasets import BankError, BankFolder
-from csd_mmrazor.datasets.image_folder import share_among
+from csd_mmrazor.datasets.shared_pictures import share_among
 from csd_mmrazor.export import CALIBRATED
 from csd_mmrazor.export.source import read_run_config
 from csd_mmrazor.models.synthesizers import ImageSynthesizer

@@ -2,6 +2,7 @@
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import build, network
+from PIL import Image
 
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.datasets.bank_folder import INITIAL
@@ -310,6 +312,34 @@ def test_imported_images_replace_the_initial_bank(tiny_runner, spy):
     wrong = 64 - int(counted[1])
     assert wrong > 6  # that teacher knows nothing
     assert f'takes {wrong} of 64 imported images for another class' in log
+
+
+def test_no_student_is_judged_by_what_it_is_trained_on(
+    tiny_runner, tmp_path, monkeypatch
+):
+    for place in range(20):
+        path = tmp_path / f'photos/{place % 10}/{place}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), place, np.uint8)).save(path)
+    shutil.copytree(tmp_path / 'photos', tmp_path / 'copies')
+    module = 'csd_mmrazor.engine.hooks.synthesis_hook'
+    monkeypatch.setattr(f'{module}.rehearse', None)
+    runner = tiny_runner(
+        rehearsal=True,
+        **{
+            'train_dataloader.dataset.init_bank': str(tmp_path / 'photos'),
+            'val_dataloader.dataset': dict(
+                type='mmrazor.FolderImages',
+                data_root=str(tmp_path / 'copies'),
+                image_shape=(1, 8, 8),
+                num_classes=10,
+                _delete_=True,
+            ),
+        },
+    )
+    message = 'About 100 % .* val_dataloader.dataset are in init_bank=.*photos'
+    with pytest.raises(ValueError, match=message):
+        runner.train()
 
 
 @pytest.mark.parametrize(

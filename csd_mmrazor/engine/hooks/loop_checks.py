@@ -22,6 +22,7 @@ from ...datasets import BankFolder, BankSampler, ImageBank
 from ...datasets.held_out import HeldOut
 from ...datasets.image_bank import SHARD_SIZE
 from ...datasets.image_folder import list_pictures
+from ...datasets.shared_pictures import check_apart
 from ...models.algorithms import CSDDistillation
 from ...models.augments import RandomCropFlip, check_padding
 from ...models.preprocessors import (
@@ -337,6 +338,30 @@ def _initial_images(bank: ImageBank, synthesis: Any) -> Tuple[int, int]:
         return min(count, SHARD_SIZE), count
     counts = [s.count for s in BankFolder(bank.init_bank).shards] or [0]
     return counts[0], sum(counts)
+
+
+def check_validation(runner: Runner, bank: ImageBank) -> None:
+    """Check that validation has other pictures than the bank starts with.
+
+    Args:
+        runner (Runner): Of the run, about to start.
+        bank (ImageBank): Its bank. One that starts with another bank is not
+            looked at.
+
+    Raises:
+        ValueError: If more than a tenth are the same; says what to set.
+    """
+    source, loop = bank.init_bank, runner.val_loop
+    if source is None or loop is None or BankFolder.exists(source):
+        return
+    told = check_apart(
+        loop.dataloader.dataset,  # type: ignore[union-attr]
+        source,
+        ('val_dataloader.dataset', f'init_bank={str(source)!r}'),
+        'set val_dataloader, val_cfg and val_evaluator to None',
+    )
+    if told:
+        runner.logger.warning(f'{told[0].upper()}{told[1:]}.')
 
 
 def check_loader(loader: DataLoader[Any]) -> None:

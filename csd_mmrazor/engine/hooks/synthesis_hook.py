@@ -55,6 +55,7 @@ from .loop_checks import (
     check_labels,
     check_loop,
     check_targets,
+    check_validation,
 )
 
 
@@ -212,6 +213,7 @@ class SynthesisHook(Hook):
                 *(bank.init_bank, image_shape, num_classes),
                 *(None, bank.init_labels),
             )
+            check_validation(runner, bank)
         seed = _shared_seed(runner)
         if self.rehearsal:
             busy = BusyCores()

@@ -1,0 +1,112 @@
+# Copyright (c) csd_mmrazor developers. All rights reserved.
+"""Pictures that two data sets both have."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, List, Sequence, Tuple
+
+from mmengine.dataset import BaseDataset
+from torch.utils.data import ConcatDataset, DataLoader, Subset
+
+from .image_folder import list_pictures
+
+# Pictures that are looked for among others.
+_SAMPLE = 200
+# Data sets have a few pictures in both of their parts.
+_MOST_SHARED = 0.1
+
+
+def check_apart(
+    val: Any, init_bank: Any, names: Sequence[str], advice: str
+) -> str:
+    """Check that no student is judged by pictures that it is trained on.
+
+    Args:
+        val (str | Path | Dataset | DataLoader): As of :func:`pictures_of`.
+        init_bank (str | Path): Likewise.
+        names (sequence[str]): What messages call the two.
+        advice (str): How to do without ``val``.
+
+    Returns:
+        str: A warning of a few that are in both; empty if none were found.
+
+    Raises:
+        ValueError: If more than a tenth of one is in the other.
+    """
+    both = dict(zip(names, map(pictures_of, (val, init_bank))))
+    if not all(both.values()):
+        return ''
+    told = ''
+    for name, other in (names, reversed(names)):
+        share = share_among(both[name], both[other])
+        if share > _MOST_SHARED:
+            raise ValueError(
+                f'About {100 * share:.0f} % of the pictures of {name} are in '
+                f'{other} as well: the student would be judged by pictures '
+                'that it is trained on. Give others for one of the two, or '
+                f'{advice}.'
+            )
+        if share and not told:
+            told = (
+                f'some pictures of {name} are in {other} as well, so '
+                'accuracies on them may be too high'
+            )
+    return told
+
+
+def pictures_of(images: Any) -> List[Path]:
+    """The files of a data set's pictures, as far as it says where they are.
+
+    Args:
+        images (str | Path | Dataset | DataLoader): A folder, or a data set of
+            torchvision, mmengine or this package, in others of torch or not.
+
+    Returns:
+        list[Path]: Empty if it says nothing of files.
+    """
+    if isinstance(images, (str, Path)):
+        return list_pictures(images)
+    if isinstance(images, DataLoader):
+        return pictures_of(images.dataset)
+    if isinstance(images, ConcatDataset):
+        return [path for each in images.datasets for path in pictures_of(each)]
+    if isinstance(images, Subset):
+        found = pictures_of(images.dataset)
+        whole = len(found) == len(images.dataset)  # type: ignore[arg-type]
+        return [found[index] for index in images.indices] if whole else []
+    if isinstance(images, BaseDataset):
+        infos = map(images.get_data_info, range(len(images)))
+        named = [info.get('img_path') for info in infos]
+    else:
+        items = getattr(images, 'samples', getattr(images, 'images', None))
+        is_list = isinstance(items, (list, tuple))
+        named = [
+            item[0]
+            for item in (items if is_list else ())
+            if isinstance(item, (list, tuple)) and item
+        ]
+    paths = [Path(name) for name in named if isinstance(name, (str, Path))]
+    # Those of some data sets are addresses.
+    return [path for path in paths if path.is_file()]
+
+
+def share_among(pictures: Sequence[Path], others: Sequence[Path]) -> float:
+    """How much of some pictures is among others, by the bytes of their files.
+
+    Args:
+        pictures (sequence[Path]): One or more; a sample of them is looked at.
+        others (sequence[Path]): Where they are looked for.
+
+    Returns:
+        float: 0..1.
+    """
+    step = -(-len(pictures) // _SAMPLE)
+    chosen = [_digest(path) for path in pictures[::step]]
+    sizes = {size for size, _ in chosen}
+    found = {_digest(path) for path in others if path.stat().st_size in sizes}
+    return sum(each in found for each in chosen) / len(chosen)
+
+
+def _digest(path: Path) -> Tuple[int, bytes]:
+    content = path.read_bytes()
+    return len(content), hashlib.sha256(content).digest()
