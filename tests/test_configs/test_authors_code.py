@@ -101,7 +101,9 @@ def draws(monkeypatch):
     monkeypatch.setattr(torch, 'randn', randn)
     monkeypatch.setattr(torch, 'randint', randint)
     for module in (image_synthesizer, lasting_generator, meta_generator):
-        monkeypatch.setattr(module, 'reset_weights', lambda m: fill(m, 0.3))
+        monkeypatch.setattr(
+            module, 'reset_weights', lambda m, _=None: fill(m, 0.3)
+        )
     yield
     torch.set_default_dtype(torch.float32)
 

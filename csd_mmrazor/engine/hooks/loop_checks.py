@@ -340,7 +340,7 @@ def _initial_images(bank: ImageBank, synthesis: Any) -> Tuple[int, int]:
     return counts[0], sum(counts)
 
 
-def check_validation(runner: Runner, bank: ImageBank) -> None:
+def check_val_pictures(runner: Runner, bank: ImageBank) -> None:
     """Check that validation has other pictures than the bank starts with.
 
     Args:

@@ -25,7 +25,12 @@ from ...datasets.bank_folder import (
 )
 from ...datasets.loose_rounds import read_notes
 from ...models.synthesizers import Networks, teacher_logits
-from ...models.utils import contiguous, reset_weights
+from ...models.utils import (
+    contiguous,
+    initial_values,
+    reset_weights,
+    unwrapped,
+)
 from ...utils import check_integer, derive_seed, seeded
 from ...utils.arguments import check_value
 from ...utils.run_clock import RunClock
@@ -55,7 +60,7 @@ from .loop_checks import (
     check_labels,
     check_loop,
     check_targets,
-    check_validation,
+    check_val_pictures,
 )
 
 
@@ -187,6 +192,14 @@ class SynthesisHook(Hook):
         self.import_seconds = 0.0  # that images to start with took
         self.clock = RunClock()
 
+    def before_run(self, runner: Runner) -> None:
+        """Note what a head was built with, before a checkpoint is loaded."""
+        model = getattr(runner.model, 'module', runner.model)
+        head = getattr(model, 'aux_head', None)
+        self.initial_head = (
+            {} if head is None else initial_values(unwrapped(head))
+        )
+
     def before_train(self, runner: Runner) -> None:
         """Check everything, open the bank and make the initial images."""
         bank = bank_of(runner)
@@ -213,7 +226,7 @@ class SynthesisHook(Hook):
                 *(bank.init_bank, image_shape, num_classes),
                 *(None, bank.init_labels),
             )
-            check_validation(runner, bank)
+            check_val_pictures(runner, bank)
         seed = _shared_seed(runner)
         if self.rehearsal:
             busy = BusyCores()
@@ -366,7 +379,7 @@ class SynthesisHook(Hook):
         if head is not None and self.reset_aux_head:
             device = next(head.parameters()).device
             with seeded(derive_seed(seed, HEAD, epoch), device):
-                reset_weights(head)
+                reset_weights(head, self.initial_head)
         set_random_seed(derive_seed(seed, EPOCH, epoch, get_rank()))
 
     def after_train_epoch(self, runner: Runner) -> None:

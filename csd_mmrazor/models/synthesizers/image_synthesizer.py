@@ -29,6 +29,7 @@ from ...utils.slow_bfloat16 import tell_of_slow_bfloat16
 from ..pretext_tasks import check_views_per_image
 from ..utils import (
     cast_together,
+    initial_values,
     load_optimizer_state,
     optimizer_state,
     reset_weights,
@@ -228,6 +229,7 @@ class ImageSynthesizer(nn.Module):
             None if class_weights is None else _checked_weights(class_weights)
         )
         self.generator = MODELS.build(generator)
+        self.initial = initial_values(self.generator)
         self.objective = Objective(losses, distiller)
         self.augment = MODELS.build(augment) if augment else None
         self.view_augment = (
@@ -445,6 +447,7 @@ class ImageSynthesizer(nn.Module):
         if fit is not None and networks.image_shape is not None:
             fit(networks.image_shape)
             set_memory_format(self.generator)
+            self.initial = initial_values(self.generator)
 
     def persistent_state(self) -> Dict[str, Tensor]:
         """What rounds leave to later ones, by name; empty for most methods.
@@ -586,7 +589,7 @@ class ImageSynthesizer(nn.Module):
     ) -> SynthesisBatch:
         """Optimise generator and latents from new draws of both."""
         if self.meta is None:
-            reset_weights(self.generator)
+            reset_weights(self.generator, self.initial)
         else:
             self.meta.begin_round(self.generator, with_student)
         self.generator.train()

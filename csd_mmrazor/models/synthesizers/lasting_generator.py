@@ -8,7 +8,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...utils import check_integer
-from ..utils import reset_weights
+from ..utils import initial_values, reset_weights
 
 
 @MODELS.register_module()
@@ -43,6 +43,7 @@ class LastingGenerator(nn.Module):
     def prepare(self, generator: nn.Module) -> None:
         """Draw the weights of a generator of that kind."""
         self.weights = deepcopy(generator)
+        self.initial = initial_values(generator)
         reset_weights(self.weights)
 
     def begin_round(
@@ -51,7 +52,7 @@ class LastingGenerator(nn.Module):
         """Give the generator the weights to start from."""
         life = self.life if with_student else self.initial_life
         if life is not None and self.age >= life:
-            reset_weights(self.weights)
+            reset_weights(self.weights, self.initial)
             self.age.zero_()
         generator.load_state_dict(self.weights.state_dict())
 

@@ -35,7 +35,13 @@ from .memory_format import (
     needs_contiguous,
     set_memory_format,
 )
-from .modes import as_in_training, evaluating, frozen, reset_weights
+from .modes import (
+    as_in_training,
+    evaluating,
+    frozen,
+    initial_values,
+    reset_weights,
+)
 from .narrowing import narrow
 from .optimizer_state import load_optimizer_state, optimizer_state
 from .outputs import (
@@ -128,6 +134,7 @@ __all__ = [
     'refit',
     'ridge',
     'frozen',
+    'initial_values',
     'full_precision',
     'layer_means',
     'layer_tokens',

@@ -1,10 +1,15 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from contextlib import contextmanager
-from typing import Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
+from typing import Any, Dict, Iterator, Optional
 
 import torch
 import torch.nn as nn
 from mmengine.model.weight_init import initialize
+from torch import Tensor
+from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrize import is_parametrized
 
 from .own_memory import memory_of
 
@@ -73,15 +78,57 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
                 param.requires_grad_(requires_grad)
 
 
-def reset_weights(module: nn.Module) -> None:
+def initial_values(module: nn.Module) -> Dict[str, Tensor]:
+    """Copies of all weights and buffers of a module that was just built."""
+    return {
+        name: value.detach().clone()
+        for name, value in _values(module).items()
+        if not isinstance(value, UninitializedTensorMixin)
+    }
+
+
+def reset_weights(
+    module: nn.Module, initial: Optional[Dict[str, Tensor]] = None
+) -> None:
     """Re-initialise the weights of a module.
 
-    Every layer first gets torch's own initial weights and statistics, then
-    the module's ``init_cfg``, if it has one, is applied.
+    All first gets the values of ``initial``, so that nothing is left of
+    former rounds. Then every layer gets torch's own initial weights and
+    statistics, and the module's ``init_cfg``, if it has one, is applied.
+
+    Args:
+        module (nn.Module): Changed in place.
+        initial (dict[str, Tensor], optional): Of :func:`initial_values`, for
+            what no layer's ``reset_parameters()`` draws.
     """
+    values = _values(module)
+    with torch.no_grad():
+        for name, value in (initial or {}).items():
+            # Buffers may come and go.
+            if name in values and values[name].shape == value.shape:
+                values[name].copy_(value)
     for layer in module.modules():
-        if hasattr(layer, 'reset_parameters'):
+        if is_parametrized(layer):
+            _reset_parametrized(layer)
+        elif hasattr(layer, 'reset_parameters'):
             layer.reset_parameters()
     init_cfg = getattr(module, 'init_cfg', None)
     if init_cfg:
         initialize(module, init_cfg)
+
+
+def _values(module: nn.Module) -> Dict[str, Tensor]:
+    return dict(chain(module.named_parameters(), module.named_buffers()))
+
+
+def _reset_parametrized(layer: Any) -> None:
+    """Draw weights that are computed, as those of ``spectral_norm`` are."""
+    if not hasattr(layer, 'reset_parameters'):
+        return
+    with torch.no_grad(), parametrize.cached():
+        layer.reset_parameters()  # draws what is cached
+        drawn = {name: getattr(layer, name) for name in layer.parametrizations}
+    for name, value in drawn.items():
+        # Not all can be computed backwards; those keep their values.
+        with suppress(NotImplementedError, RuntimeError):
+            setattr(layer, name, value)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from helpers import build, network
 from mmrazor.registry import MODELS
 from timm.layers import BatchNormAct2d
+from torch.nn.utils.parametrizations import spectral_norm
 
 from csd_mmrazor.models import Networks, NonFiniteSynthesisError
 from csd_mmrazor.models.synthesizers import checks
@@ -22,6 +23,27 @@ LOSSES = dict(
     loss_bn=dict(type='BNStatisticsLoss', loss_weight=0.5),
     loss_csd=dict(type='CSDLoss', loss_weight=10),
 )
+
+
+class OwnGenerator(nn.Module):
+    """Has a weight of its own and one that is computed."""
+
+    makes = 'images'
+
+    def __init__(self, img_size, channels, latent_dim):
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.image_shape = (channels, img_size, img_size)
+        self.background = nn.Parameter(torch.randn(self.image_shape))
+        self.layer = spectral_norm(
+            nn.Linear(latent_dim, channels * img_size**2)
+        )
+
+    def forward(self, data=None, batch_size=1):
+        if data is None:
+            data = torch.randn(batch_size, self.latent_dim)
+        maps = self.layer(data).view(-1, *self.image_shape)
+        return (maps + self.background).sigmoid()
 
 
 def synthesizer(**kwargs):
@@ -200,6 +222,28 @@ def test_a_seed_determines_the_round_and_nothing_else(networks):
     third = parts.synthesize(networks, 10, seed=2)
     assert torch.equal(first.images, second.images)
     assert not torch.equal(first.images, third.images)
+
+
+def test_a_generator_of_own_weights_leaves_nothing_to_the_next_round(
+    networks,
+):
+    own = dict(type=OwnGenerator, img_size=8, channels=1, latent_dim=6)
+    for meta in (None, dict(type='LastingGenerator', life=1)):
+        whole, resumed = (
+            synthesizer(generator=dict(own), meta=meta) for _ in range(2)
+        )
+        # Built with the same seed, as a run and one that goes on with it.
+        resumed.initial = {k: v.clone() for k, v in whole.initial.items()}
+        resumed.generator.load_state_dict(whole.initial)
+        for parts in (whole, resumed):
+            parts.prepare(networks, seed=3)
+        whole.synthesize(networks, 10, seed=0)
+        if meta:
+            resumed.meta.age += 1
+        batches = [
+            p.synthesize(networks, 10, seed=1) for p in (whole, resumed)
+        ]
+        assert same(*(batch.images for batch in batches))
 
 
 def test_keeps_the_best_step(networks, monkeypatch):

@@ -1,10 +1,19 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from itertools import chain
+
 import pytest
 import torch
 import torch.nn as nn
 from helpers import build
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.nn.utils.parametrize import register_parametrization
 
-from csd_mmrazor.models.utils import evaluating, frozen, reset_weights
+from csd_mmrazor.models.utils import (
+    evaluating,
+    frozen,
+    initial_values,
+    reset_weights,
+)
 
 
 def test_frozen():
@@ -29,6 +38,68 @@ def test_modes_come_back_after_an_error():
         assert not model.training
         raise KeyError
     assert model.training
+
+
+class Own(nn.Module):
+    """Has weights and buffers that no layer of torch draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(3))
+        self.register_buffer('steps', torch.zeros(()))
+        self.register_buffer('memory', torch.ones(2), persistent=False)
+        self.lazy = nn.LazyLinear(3)
+        self.layer = nn.Linear(4, 3)
+        self.normed = spectral_norm(nn.Linear(3, 3))
+        self.weighted = weight_norm(nn.Linear(3, 3))
+        self.old = torch.nn.utils.spectral_norm(nn.Linear(3, 3))
+        self.one_way = nn.Linear(3, 3)
+        register_parametrization(self.one_way, 'weight', nn.Tanh())
+
+    def forward(self, latents):
+        self.steps += 1
+        self.memory *= 2
+        maps = self.old(self.weighted(self.normed(self.layer(latents))))
+        return self.one_way(maps) * self.scale + self.lazy(latents)
+
+
+@pytest.mark.filterwarnings('ignore:.*spectral_norm.*:FutureWarning')
+def test_reset_weights_leaves_nothing_of_former_rounds():
+    first, second = Own(), Own()
+    initial = initial_values(first)
+    for net in (first, second):
+        net.train()(torch.randn(5, 4))
+    optimizer = torch.optim.SGD(first.parameters(), lr=1.0)
+    for _ in range(3):
+        first(torch.randn(5, 4)).square().sum().backward()
+        optimizer.step()
+    for net in (first, second):
+        torch.manual_seed(5)
+        reset_weights(net, initial)
+    found, expected = (
+        dict(chain(net.named_parameters(), net.named_buffers()))
+        for net in (first, second)
+    )
+    assert found.keys() == expected.keys()
+    for name in found:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0)
+    # What is drawn is drawn anew, also where weights are computed.
+    for draw in ('layer.weight', 'normed.parametrizations.weight.original'):
+        assert not torch.equal(found[draw], initial[draw])
+    for kept in ('scale', 'steps', 'memory'):
+        assert torch.equal(found[kept], initial[kept])
+    torch.manual_seed(7)
+    plain = nn.Linear(3, 3)
+    for layer in (first.normed, first.weighted):
+        torch.manual_seed(7)
+        reset_weights(layer)
+        computed = (
+            layer.weight
+            if layer is first.weighted
+            else layer.parametrizations.weight.original
+        )
+        torch.testing.assert_close(computed, plain.weight)
+        assert torch.equal(layer.bias, plain.bias)
 
 
 def test_reset_weights():
