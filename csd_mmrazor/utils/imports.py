@@ -16,6 +16,12 @@ LENT = 'lent:'
 _LENT: Dict[str, Any] = {}
 
 
+def class_of_lent(name: str) -> str:
+    """The class of something lent, or the name itself if that is unknown."""
+    found = _LENT.get(name[len(LENT) :]) if name.startswith(LENT) else None
+    return name if found is None else type(found).__name__
+
+
 def import_object(name: str) -> Any:
     """A function or class by its name.
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from ...datasets import BankFolder
 from ...models.synthesizers.objective import PRIORS_WITHOUT_BN
 from ...utils import read_object
+from ...utils.imports import class_of_lent
 from ...utils.scalars import read_scalars
 from .config_parts import is_text, part_name
 
@@ -24,7 +25,7 @@ def network_name(cfg: Any) -> str:
     if isinstance(cfg.get('network'), dict):  # that was pruned
         return f'{network_name(cfg["network"])}, pruned'
     if cfg.get('factory'):
-        return str(cfg['factory']).rpartition(':')[2]
+        return class_of_lent(str(cfg['factory'])).rpartition(':')[2]
     backbone = cfg.get('backbone')
     if not isinstance(backbone, dict):
         return part_name(cfg)

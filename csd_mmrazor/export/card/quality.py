@@ -8,6 +8,7 @@ from typing import Any, Dict, NamedTuple, Optional, Union
 from mmengine.config import Config
 
 from ...utils.agreement import Agreement, agreement_at
+from ...utils.imports import LENT, class_of_lent
 from ...utils.scalars import read_scalars
 from .config_parts import is_text, part_name
 
@@ -70,6 +71,9 @@ def accuracy_on(
     name = f'{kind} ({named})' if named else kind
     if named and kind == 'FolderImages':
         name = f'folder {named}'
+    if kind == 'LentImages' and is_text(data.get('dataset')):
+        name, own = data['dataset'], class_of_lent(LENT + data['dataset'])
+        name += '' if own.startswith(LENT) else f' ({own})'
     return MeasuredAccuracy(
         round(top1, 2),
         re.sub(r'[^a-z0-9_-]', '-', kind.lower()) or 'images',

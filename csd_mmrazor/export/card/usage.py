@@ -3,6 +3,7 @@
 
 import math
 import re
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -33,7 +34,7 @@ def run_by_torch(weights: Path, description: Dict[str, Any]) -> str:
         named is None
         or images is None
         or None in coded.values()
-        or not all(f'{key}'.isidentifier() for key in coded)
+        or not all(_is_name(f'{key}') for key in coded)
         or description.get('pruned')
     ):
         return ''
@@ -132,7 +133,10 @@ def _code_of(value: Any) -> Optional[str]:
         codes = [_code_of(each) for each in value]
         if None in codes:
             return None
-        return f'[{", ".join(map(str, codes))}]'
+        listed = ', '.join(map(str, codes))
+        if isinstance(value, list):
+            return f'[{listed}]'
+        return f'({listed},)' if len(codes) == 1 else f'({listed})'
     if isinstance(value, float) and not math.isfinite(value):
         return f"float('{value}')"
     is_plain = value is None or type(value) in (str, int, float, bool)
@@ -147,6 +151,8 @@ def _import_of(factory: Any) -> Optional[Tuple[str, str]]:
     if found is None or f'{factory}'.startswith(LENT):
         return None
     folders, file, own, module, name = found.groups()
+    if not all(map(_is_name, re.findall(r'\w+', f'{factory}'))):
+        return None
     if folders:
         package, needed = folders.replace('/', '.'), folders.split('/')[0]
         line = f'from {package}{file} import {own}'
@@ -154,6 +160,10 @@ def _import_of(factory: Any) -> Optional[Tuple[str, str]]:
     if file:
         return f'from {file} import {own}  # you need {file}.py as well', own
     return f'from {module} import {name}', name
+
+
+def _is_name(text: str) -> bool:
+    return text.isidentifier() and not iskeyword(text)
 
 
 def _images_of(description: Dict[str, Any], zeros: str) -> Optional[List[str]]:

@@ -1,10 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from pathlib import PurePosixPath
+
 import pytest
 from card_helpers import HELD_OUT, SEEN, logged
 from helpers import front_of, network
 from mmengine.config import Config
 
 from csd_mmrazor.export.card import model_card, quality_of
+from csd_mmrazor.export.card.networks import network_name
 from csd_mmrazor.export.card.quality import accuracy_on
 from csd_mmrazor.utils.accuracy import (
     FITS,
@@ -12,6 +15,7 @@ from csd_mmrazor.utils.accuracy import (
     error_of,
     estimate_accuracy,
 )
+from csd_mmrazor.utils.imports import lend
 
 
 @pytest.mark.parametrize(
@@ -115,6 +119,17 @@ def test_images_in_a_folder_are_called_by_it():
         'folderimages',
         'folder holiday',
     )
+
+
+def test_what_only_a_program_has_is_called_by_its_class():
+    data = dict(type='mmrazor.LentImages', dataset='val')
+    student = dict(type='mmrazor.TorchClassifier', factory='lent:student')
+    assert accuracy_on(data, 50.0).data_name == 'val'
+    assert network_name(student) == 'student'
+    with lend(val=PurePosixPath(), student=3.0):
+        assert accuracy_on(data, 50.0).data_name == 'val (PurePosixPath)'
+        assert network_name(student) == 'float'
+    assert network_name(dict(student, factory='a.py:Net')) == 'Net'
 
 
 def test_a_run_logs_what_its_card_needs(tiny_runner, tmp_path):

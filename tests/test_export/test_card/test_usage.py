@@ -130,6 +130,9 @@ def test_an_onnx_file(inputs, network, tmp_path):
         (dict(factory='lent:student'), 'export RUN OUT.pth --onnx'),
         (dict(arguments=dict(act=object())), 'How its class makes it'),
         (dict(arguments={'a=print(1), b': 2}), 'How its class makes it'),
+        (dict(arguments={'class': 2}), 'How its class makes it'),
+        (dict(factory='2net.py:Net'), 'How its class makes it'),
+        (dict(factory='nets/class/a.py:Net'), 'How its class makes it'),
         (dict(pruned=True), 'Its class does not make these shapes'),
         (dict(pruned=True, program=dict(file='a.pt2', inputs='')), 'use `a.p'),
         (dict(image_shape=None), 'shape is not known'),
@@ -146,6 +149,14 @@ def test_a_network_of_mmpretrain():
     text = files_of(Path('a.pth'), about, with_mmpretrain=True)
     assert "get_model('a.py', pretrained='a_mmpretrain.pth')" in text
     assert 'without mmpretrain, export it to ONNX' in text
+
+
+def test_arguments_keep_their_types():
+    given = dict(widths=(4, (6,)), opts={'a': [1, ()]})
+    text = run_by_torch(
+        Path('a.pth'), dict(ABOUT, factory='nets.Net', arguments=given)
+    )
+    assert "Net(widths=(4, (6,)), opts={'a': [1, ()]})" in text
 
 
 def test_a_class_of_a_package():
