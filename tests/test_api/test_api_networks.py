@@ -385,6 +385,7 @@ def test_students_that_cannot_be_trained():
     [
         (lambda s, x: s.net(x.add_(1)), 'changes its inputs in place'),
         (lambda s, x: s.net(x).detach(), 'passes no gradient'),
+        (lambda s, x: s.net((x * 9).round()), 'passes no .* and round'),
         (torch.no_grad()(lambda s, x: s.net(x)), 'passes no gradient'),
         (torch.inference_mode()(lambda s, x: s.net(x)), 'passes no gradient'),
         (lambda s, x: s.net(x) / 0, 'returns NaN or Inf'),

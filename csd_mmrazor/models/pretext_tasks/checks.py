@@ -3,6 +3,8 @@ from typing import Any, Sequence
 
 import torch
 
+from ...utils import check_integer
+
 # Images that are looked at.
 _IMAGES = 3
 
@@ -17,20 +19,45 @@ def check_views(task: Any, image_shape: Sequence[int]) -> None:
         image_shape (sequence[int]): (C, H, W).
 
     Raises:
+        TypeError: If ``num_views`` is no whole number.
         ValueError: If it makes another number of views, or first one view of
-            all images and then the next; or of ``views()`` itself, if it
-            cannot transform such images.
+            all images and then the next, changes the images, cuts the
+            gradient off, or has views that are all alike; or of ``views()``
+            itself, if it cannot transform such images.
     """
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(_IMAGES, *image_shape, generator=draw)
     name, number = type(task).__name__, task.num_views
+    check_integer(f'num_views of {name}', number)
     with torch.random.fork_rng([]):
-        views = task.views(images)
+        given = images.clone()
+        views = task.views(given)
+        if not torch.equal(given, images):
+            raise ValueError(
+                f'{name}.views() changes the images that it gets: let it '
+                'change a copy, images.clone().'
+            )
         each = [task.views(image[None]) for image in images]
+        with torch.enable_grad():
+            passes = task.views(given.requires_grad_()).requires_grad
     if len(views) != _IMAGES * number:
         raise ValueError(
             f'{name}.views() makes {len(views)} views of {_IMAGES} images, '
             f'but its num_views={number}.'
+        )
+    if not passes:
+        raise ValueError(
+            f'No gradient passes through {name}.views(): look for no_grad(), '
+            'detach(), .data and numpy() in it.'
+        )
+    first = torch.stack([some[0] for some in each])
+    if number > 1 and all(
+        torch.equal(first, torch.stack([some[place] for some in each]))
+        for place in range(1, min(map(len, each)))
+    ):
+        raise ValueError(
+            f'The {number} views of {name} are all alike, so that none can be '
+            'told from another.'
         )
     if any(len(some) != number for some in each):
         return  # as only a batch has them

@@ -1,6 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
+from contextlib import suppress
 from functools import partial
+from inspect import signature
 from typing import Tuple
 
 import torch
@@ -48,11 +50,12 @@ def check_networks(
             teacher returns probabilities.
     """
     _check_weights(networks)
+    _check_generator(generator)
     check_not_cut_off('generator', generator, lambda: generator(None, 2))
     with frozen(*networks.modules, generator), torch.no_grad():
         device = next(networks.teachers.parameters()).device
         generator.to(device)
-        images = generator(None, 2)
+        images = _two_images(generator, device)
         lowest, highest = images.min().item(), images.max().item()
         # Adapters round when they clip.
         if not -1e-3 <= lowest <= highest <= 1 + 1e-3:
@@ -112,6 +115,61 @@ def check_networks(
             f'{classes}: set head.num_classes.'
         )
     return same_classes(classes), tuple(inputs.shape[1:])
+
+
+def check_begun(who: str, module: nn.Module) -> None:
+    """Check that a module that somebody wrote is one of torch.
+
+    Raises:
+        TypeError: If it is none, or does not begin as one; says how to.
+    """
+    name = type(module).__name__
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f'{who} should be an nn.Module, but got {name}: let the class '
+            'inherit it.'
+        )
+    if '_modules' not in vars(module):
+        raise TypeError(
+            f'{who}: {name}.__init__() has to call super().__init__() before '
+            'all else.'
+        )
+
+
+def _check_generator(generator: nn.Module) -> None:
+    """Check that a generator can be called as rounds do."""
+    who = f'generator of ImageSynthesizer ({type(generator).__name__})'
+    if not hasattr(generator, 'latents_of'):
+        width = getattr(generator, 'latent_dim', None)
+        if not isinstance(width, int) or width < 1:
+            raise ValueError(
+                f'{who} should have latent_dim, the width of its latents, 1 '
+                f'or more, but it is {width!r}: set self.latent_dim.'
+            )
+    with suppress(ValueError):  # of what has no signature
+        try:
+            signature(generator.forward).bind(None, 2)
+        except TypeError as error:
+            raise TypeError(
+                f'{who} is called with latents (N, latent_dim), or None to '
+                f'draw them, and their number N, but: {error}. Write '
+                'forward(self, data=None, batch_size=1).'
+            ) from error
+
+
+def _two_images(generator: nn.Module, device: torch.device) -> Tensor:
+    """Of latents as rounds draw them."""
+    if hasattr(generator, 'latents_of'):
+        return generator(None, 2)
+    images = generator(torch.randn(2, generator.latent_dim, device=device), 2)
+    if not torch.is_tensor(images) or images.shape[:1] != (2,):
+        got = tuple(images.shape) if torch.is_tensor(images) else type(images)
+        raise ValueError(
+            'generator of ImageSynthesizer should make an image of each '
+            f'latent, (N, C, H, W), but {type(generator).__name__} made {got} '
+            'of 2.'
+        )
+    return images
 
 
 def check_classifiers(networks: Networks, inputs: Tensor, images: str) -> int:

@@ -43,7 +43,7 @@ from .best_step import (
     SynthesisBatch,
     to_uint8,
 )
-from .checks import check_networks
+from .checks import check_begun, check_networks
 from .compiled import CompiledNetworks, check_compiler
 from .feature_memory import FeatureMemory
 from .networks import Networks
@@ -229,6 +229,7 @@ class ImageSynthesizer(nn.Module):
             None if class_weights is None else _checked_weights(class_weights)
         )
         self.generator = MODELS.build(generator)
+        check_begun('generator of ImageSynthesizer', self.generator)
         self.initial = initial_values(self.generator)
         self.objective = Objective(losses, distiller)
         self.augment = MODELS.build(augment) if augment else None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..losses import WeightedLoss
 from ..utils import check_mappings, check_recorders, distill_losses
+from .checks import check_begun
 from .networks import Networks
 from .observer import (
     BY_HOOKS,
@@ -67,6 +68,7 @@ class Objective(nn.Module):
             cfg = dict(cfg)
             reported_only = cfg.pop('reported_only', None)
             loss = MODELS.build(cfg)
+            check_begun(f'losses.{name} of ImageSynthesizer', loss)
             if getattr(loss, 'loss_weight', 1) == 0:
                 continue
             self.losses[name] = loss

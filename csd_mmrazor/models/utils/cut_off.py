@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from .modes import as_in_training, evaluating
-from .outputs import is_product, logits_of
+from .outputs import is_product, logits_of, probed
 
 
 def cut_off(
@@ -41,14 +41,15 @@ def cut_off(
             return
         try:
             found = torch.autograd.grad(
-                value.sum(), [*weights.values()], allow_unused=True
+                probed(value), [*weights.values()], allow_unused=True
             )
         except RuntimeError:
             # The first step tells, unless it is checkpointing's, which may
             # refuse passes for few.
             return weights.clear()
         for name, gradient in zip([*weights], found):
-            if gradient is not None:
+            # That of round() is zero everywhere.
+            if gradient is not None and gradient.any():
                 del weights[name]
 
     devices = {w.device for w in weights.values() if w.device.type == 'cuda'}
@@ -117,8 +118,8 @@ def check_not_cut_off(
         'though its outputs depend on them, so they would not be trained: '
         f'{", ".join(lost[:3])}{", ..." * (len(lost) > 3)}, {len(lost)} of '
         f'{len(sizes)} tensors. Look for no_grad(), detach(), .data and '
-        'numpy() in its forward(). If they are to stay as they are, set '
-        'requires_grad=False in them.'
+        'numpy() in its forward(), and for round() and the like. If they '
+        'are to stay as they are, set requires_grad=False in them.'
     )
     if share > 0.5 or len(layers) < 2:
         raise ValueError(text)

@@ -112,6 +112,8 @@ def reset_weights(
             _reset_parametrized(layer)
         elif hasattr(layer, 'reset_parameters'):
             layer.reset_parameters()
+        elif hasattr(layer, '_reset_parameters'):  # of nn.MultiheadAttention
+            layer._reset_parameters()
     init_cfg = getattr(module, 'init_cfg', None)
     if init_cfg:
         initialize(module, init_cfg)

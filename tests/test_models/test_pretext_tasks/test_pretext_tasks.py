@@ -164,3 +164,12 @@ def test_the_order_of_views():
         check_views(Task(2, lambda x: torch.cat([x, -x])), (1, 8, 8))
     with pytest.raises(ValueError, match=r'makes 6 views of 3 .*num_views=4'):
         check_views(Task(4, in_order), (1, 8, 8))
+    alike = Task(2, lambda x: torch.stack([x, x], 1).flatten(0, 1))
+    with pytest.raises(ValueError, match='2 views of Task are all alike'):
+        check_views(alike, (1, 8, 8))
+    with pytest.raises(ValueError, match='No gradient passes through Task'):
+        check_views(Task(2, lambda x: in_order(x.detach())), (1, 8, 8))
+    with pytest.raises(ValueError, match='changes the images that it gets'):
+        check_views(Task(2, lambda x: in_order(x.neg_())), (1, 8, 8))
+    with pytest.raises((TypeError, ValueError), match='num_views of Task'):
+        check_views(Task(2.0, in_order), (1, 8, 8))

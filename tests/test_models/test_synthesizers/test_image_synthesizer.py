@@ -481,6 +481,64 @@ def test_check_finds_what_does_not_fit(networks):
         synthesizer(distiller=distiller).check(networks)
 
 
+class NoWidth(OwnGenerator):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        del self.latent_dim
+
+
+class OneArgument(OwnGenerator):
+    def forward(self, latents):
+        return super().forward(latents)
+
+
+class OneImage(OwnGenerator):
+    def forward(self, data=None, batch_size=1):
+        return super().forward(data, batch_size)[:1]
+
+
+class Rounds(OwnGenerator):
+    def forward(self, data=None, batch_size=1):
+        return (super().forward(data, batch_size) * 255).round() / 255
+
+
+class NotBegun(nn.Module):
+    def __init__(self, **kwargs):
+        self.loss_weight = 1.0
+
+
+class NoModule:
+    def __init__(self, **kwargs):
+        pass
+
+
+@pytest.mark.parametrize(
+    'kind, error, message',
+    [
+        (NoWidth, ValueError, 'NoWidth. should have latent_dim'),
+        (
+            OneArgument,
+            TypeError,
+            'OneArgument. is called with .*Write',
+        ),
+        (OneImage, ValueError, r'OneImage made \(1, 1, 8, 8\) of 2'),
+        (Rounds, ValueError, r'Rounds. has weights that get no .*round\(\)'),
+        (NotBegun, TypeError, 'generator .*NotBegun.* super'),
+        (NoModule, TypeError, 'generator .*nn.Module, but got NoModule'),
+    ],
+)
+def test_generators_with_mistakes(kind, error, message, networks):
+    own = dict(type=kind, img_size=8, channels=1, latent_dim=6)
+    with pytest.raises(error, match=message):
+        synthesizer(generator=own).check(networks)
+
+
+def test_losses_with_mistakes():
+    for kind in (NotBegun, NoModule):
+        with pytest.raises(TypeError, match=f'^losses.x of .*{kind.__name__}'):
+            synthesizer(losses=dict(x=dict(type=kind)))
+
+
 @pytest.mark.parametrize('role', ['student', 'teacher'])
 @pytest.mark.parametrize(
     'change, message',

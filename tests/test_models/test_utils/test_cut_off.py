@@ -45,6 +45,8 @@ def only_when_training(net, x):
         (lambda n, x: (n.fc(n.mid(n.body(x))), n.aux(x))[0], []),
         (lambda n, x: n.fc(n.mid(torch.no_grad()(n.body)(x))), BODY),
         (lambda n, x: n.fc(n.mid(n.body(x).data)), BODY),
+        (lambda n, x: n.fc(n.mid((n.body(x) * 9).round())), BODY),
+        (lambda n, x: n.fc(n.mid(n.body(x))).softmax(1), []),
         (
             lambda n, x: n.fc(n.mid(torch.tensor(n.body(x).detach().numpy()))),
             BODY,
