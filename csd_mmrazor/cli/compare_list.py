@@ -165,10 +165,18 @@ def read_list(args: argparse.Namespace, work_dir: Path) -> List[ListedRun]:
         _check_distinct(as_listed, runs[: len(methods)])
     if len({run.work_dir for run in runs}) < len(runs):
         raise ValueError(
-            f'Methods of {args.list} differ in punctuation alone, or a seed '
-            'or method is there twice.'
+            f'{_twice(args.list, methods, seeds)}: name each once.'
         )
     return runs
+
+
+def _twice(source: str, methods: List[str], seeds: List[int]) -> str:
+    """What two runs have in common that should have folders of their own."""
+    for kind, values in dict(seed=seeds, method=methods).items():
+        for value in values:
+            if values.count(value) > 1:
+                return f'The {kind} {value} is there twice'
+    return f'Methods of {source} differ in punctuation alone'
 
 
 def _check_distinct(as_listed: List[ListedRun], runs: List[ListedRun]) -> None:

@@ -5,7 +5,8 @@ import argparse
 import os
 import os.path as osp
 import sys
-from typing import Any, Dict, Iterator, Sequence
+from keyword import iskeyword
+from typing import Any, Dict, Iterable, Iterator, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
@@ -72,16 +73,37 @@ def load_config(args: argparse.Namespace) -> Config:
     look_up_in(osp.dirname(args.config), cfg, lost=True)
     texts = getattr(args, 'cfg_options_texts', {})
     merge_options(cfg, args.cfg_options or {}, texts)
+    _check_keys(cfg._cfg_dict)
     _leave_out_hooks(cfg)
     check_sections(cfg)
     cfg.launcher = args.launcher
     # Priority: command line, then config, then the config's name.
     if args.work_dir is not None:
+        if not args.work_dir.strip():
+            raise ValueError(
+                f'--work-dir should name a folder, but got {args.work_dir!r}.'
+            )
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('./work_dirs', name)
     return cfg
+
+
+def _check_keys(node: Any, path: str = '') -> None:
+    """Refuse keys that MMEngine cannot write down."""
+    pairs: Iterable[Tuple[Any, Any]] = ()
+    if isinstance(node, dict):
+        pairs = node.items()
+    elif isinstance(node, (list, tuple)):
+        pairs = enumerate(node)
+    for key, value in pairs:
+        if isinstance(key, str) and iskeyword(key):
+            raise ValueError(
+                f'{path}{key}: "{key}" is a word of Python, which no key of a '
+                'config can be.'
+            )
+        _check_keys(value, f'{path}{key}.')
 
 
 def _leave_out_hooks(cfg: Config) -> None:

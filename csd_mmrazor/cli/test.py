@@ -19,9 +19,10 @@ from ..export import (
     read_run_config,
 )
 from ..models.classifiers import is_pruned
-from ..models.utils import load_weights
+from ..models.utils import check_weights, load_weights
 from ..utils import NO_FILE
 from ..utils.plain_config import configs_of_starts
+from ..utils.validation import LabelCheckHook
 from .config import (
     add_config_arguments,
     check_present,
@@ -197,9 +198,11 @@ def test(args: argparse.Namespace) -> None:
             args.revise_keys,
             '--revise-keys PATTERN=NEW',
         )
+        check_weights(student, f'checkpoint {args.checkpoint}')
     about = getattr(runner.test_loop.dataloader.dataset, 'about', '')
     if about and is_main_process():
         print(about)
+    runner.register_hook(LabelCheckHook())
     runner.test()
     leave_together()
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ from ..export.network import Logits, check_same
 from ..models.synthesizers import Objective
 from ..utils.error_text import error_text
 from ..utils.numbers import check_numbers
-from ..utils.validation import check_metrics
+from ..utils.validation import check_labels, check_metrics
 from .hooks.export_student_hook import ExportStudentHook
 from .hooks.report_hook import ReportHook
 
@@ -260,6 +260,19 @@ class _Watch(Hook):
         _check_weights(runner)
         if self.steps >= _STEPS:
             runner.train_loop.stop_training = True
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Optional[Sequence[Any]] = None,
+    ) -> None:
+        dataset = runner.val_loop.dataloader.dataset
+        try:
+            check_labels(dataset, outputs or (), 'val_dataloader')
+        except ValueError as error:
+            raise RehearsalError(error) from error
 
     def after_val_epoch(
         self, runner: Runner, metrics: Optional[Dict[str, Any]] = None

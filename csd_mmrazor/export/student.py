@@ -23,7 +23,12 @@ from mmengine.runner import CheckpointLoader
 from mmrazor.registry import MODELS
 
 from ..models.classifiers import TorchClassifier, is_pruned
-from ..models.utils import evaluating, load_weights, place_of_logits
+from ..models.utils import (
+    check_weights,
+    evaluating,
+    load_weights,
+    place_of_logits,
+)
 from ..utils import load_file, write_file, write_safetensors
 from ..utils.arguments import check_image_shape
 from ..utils.imports import custom_imports, file_in_package
@@ -127,6 +132,7 @@ def export_student(
     _check_names(out, onnx, program)
     plain, model = plain_student(cfg, checkpoint)
     load_weights(model, str(checkpoint), 'checkpoint')
+    check_weights(model, f'checkpoint {checkpoint}')
     saved = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
     meta = saved.get('meta')
     meta = meta if isinstance(meta, dict) else {}

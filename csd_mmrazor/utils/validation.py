@@ -1,13 +1,16 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import suppress
 from numbers import Number
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.runner import Runner, ValLoop
+from mmpretrain.datasets import CustomDataset
+from torch.utils.data import Subset
 
 from .error_text import named_error
+from .suggestions import some_of
 
 
 def check_validation(runner: Runner) -> Optional[Dict]:
@@ -37,6 +40,7 @@ def check_validation(runner: Runner) -> Optional[Dict]:
             model.eval()
             batch = next(iter(loop.dataloader))
             outputs = model.val_step(batch)
+            check_labels(loop.dataloader.dataset, outputs, 'val_dataloader')
             loop.evaluator.process(data_samples=outputs, data_batch=batch)
             metrics = loop.evaluator.evaluate(len(outputs))
     except Exception as error:
@@ -48,6 +52,62 @@ def check_validation(runner: Runner) -> Optional[Dict]:
         model.train(was_training)
     check_metrics(runner, metrics)
     return metrics
+
+
+class LabelCheckHook(Hook):
+    """Stops a test at once whose labels are no classes of the network."""
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Optional[Sequence[Any]] = None,
+    ) -> None:
+        """Look at the first batch."""
+        if not batch_idx:
+            dataset = runner.test_loop.dataloader.dataset
+            check_labels(dataset, outputs or (), 'test_dataloader')
+
+
+def check_labels(dataset: Any, outputs: Sequence[Any], loader: str) -> None:
+    """Check that the labels of a data set are classes of a network.
+
+    Args:
+        dataset (Dataset): Of the images, or a part of one.
+        outputs (sequence[DataSample]): What the network made of some of
+            them. Those of other networks than classifiers are passed over.
+        loader (str): What the config calls the loader of the images.
+
+    Raises:
+        ValueError: If a label is no class, or labels are places of folders
+            of which some lack.
+    """
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    labels: List[int] = []
+    classes = 0
+    with suppress(Exception):  # there may be none, or several of an image
+        classes = outputs[0].pred_score.numel()
+        labels = [int(each.gt_label) for each in outputs]
+        if hasattr(dataset, 'get_gt_labels'):
+            labels = [int(label) for label in dataset.get_gt_labels()]
+    wrong = sorted({n for n in labels if not 0 <= n < classes})
+    if wrong:
+        raise ValueError(
+            f'{loader}.dataset has the labels {some_of(wrong, 5)}, but the '
+            f'network has {classes} classes, 0..{classes - 1}: correct the '
+            'labels, or test on images of its classes.'
+        )
+    names = getattr(dataset, 'CLASSES', None) or ()
+    by_folder = isinstance(dataset, CustomDataset) and not dataset.ann_file
+    if by_folder and 0 < len(names) < classes:
+        raise ValueError(
+            f'{loader}.dataset has folders of {len(names)} classes, '
+            f'{some_of(names, 5)}, but the network has {classes}, so labels '
+            'may mean other classes. Make a folder for each of the others, '
+            'an empty one if there is no image.'
+        )
 
 
 def check_metrics(runner: Runner, metrics: Dict) -> None:

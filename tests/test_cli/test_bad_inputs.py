@@ -94,6 +94,19 @@ def world(tiny_config, tmp_path):
         text + '\nval_dataloader["dataset"] = dict('
         'type="mmrazor.DummyImages", image_shape=(3, 8, 8), length=20)\n'
     )
+    (tmp_path / 'from_one.txt').write_text(
+        ''.join(f'class{n}/a.png {n + 1}\n' for n in range(10))
+    )
+    for name, images in (
+        ('from_one', 'data_root="photos", ann_file="../from_one.txt"'),
+        ('nine', 'data_root="nine_photos"'),
+    ):
+        (tmp_path / f'{name}.py').write_text(
+            f'{text}\nval_dataloader["dataset"] = dict('
+            f'type="mmpretrain.CustomDataset", {images}, pipeline=[dict('
+            'type="LoadImageFromFile", color_type="grayscale"), '
+            'dict(type="PackInputs")])\n'
+        )
     (tmp_path / 'students.py').write_text(STUDENTS)
     for name in ('OnlyEval', 'NoPreprocessor'):
         (tmp_path / f'{name}.py').write_text(
@@ -188,6 +201,11 @@ CASES = {
         'not a checkpoint of a run: it has no message_hub',
     ),
     'resume runs code': (['--resume', 'evil.pth'], r'posix\.mkdir'),
+    'no work dir': (['--work-dir', ''], "--work-dir should .* but got ''"),
+    'a key that Python reserves': (
+        ['val_dataloader.dataset.class=1'],
+        'val_dataloader.dataset.class: "class" is a word of Python',
+    ),
     'work dir is a file': (
         ['--work-dir', 'file'],
         "The work dir cannot be written to.*'file'",
@@ -397,6 +415,14 @@ CASES = {
         "storage of ImageBank .* but got 'ram'",
     ),
     # ---- data
+    'labels from 1': (
+        ['from_one.py'],
+        r'val_dataloader.dataset has the labels 10, but .*10 classes, 0..9',
+    ),
+    'validation without a class': (
+        ['nine.py'],
+        'folders of 9 classes, class0, .* but the network has 10, so labels',
+    ),
     'init_bank missing': (
         ['train_dataloader.dataset.init_bank=nowhere'],
         'init_bank=nowhere',

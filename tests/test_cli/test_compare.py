@@ -423,7 +423,8 @@ def test_bad_arguments(tmp_path, main):
     for args, kind, message in (
         (['none.yml'], FileNotFoundError, 'list cannot be read.*none.yml'),
         (['list.yml', '--methods', 'CDS'], ValueError, r"no \['CDS'\]; it ha"),
-        (['list.yml', '--methods', 'A', 'A'], ValueError, 'there twice'),
+        (['list.yml', '--methods', 'A', 'A'], ValueError, 'method A is there'),
+        (['list.yml', '--seeds', '3', '3'], ValueError, 'seed 3 is there twi'),
         (['list.yml', '--jobs', '0'], SystemExit, '2'),
         (['list.yml', '--out', 'file/x'], OSError, '--out cannot be written'),
         (['list.yml', '--work-dir', 'file'], OSError, '--work-dir cannot be'),

@@ -133,6 +133,12 @@ def test_weights_of_other_names(forked, tmp_path):
     done = forked(config, 'a.th', '--revise-keys', *pairs, tool='test.py')
     assert done.status == [0], done.output
     assert 'accuracy/top1: 85.2778' in done.stdout
+    weights['state_dict']['head.fc.bias'][3] = float('nan')
+    torch.save(weights, tmp_path / 'nan.pth')
+    done = forked(config, 'nan.pth', tool='test.py')
+    assert done.status == [1] and 'top1' not in done.output
+    message = 'checkpoint nan.pth (ImageClassifier) has 1 NaN or infinite of'
+    assert message in done.stderr
 
 
 def test_a_name_less(monkeypatch, capsys):

@@ -77,6 +77,10 @@ def replaced(name, **value):
             'collate_fn should be .*bank_collate.* but got own_collate',
         ),
         (
+            {'train_dataloader.collate_fn.typ': 3},
+            'bank_collate.* takes no other keys, but got typ: leave',
+        ),
+        (
             {'train_dataloader.dataset.held_out': 0.05},
             'held_out=0.05 .* none of the 16 images .* 0.063 or more',
         ),

@@ -414,6 +414,11 @@ def test_what_cannot_be_exported(tmp_path):
     )
     with pytest.raises(ValueError, match='checkpoint=.* does not fit'):
         export_student(cfg, tmp_path / 'o.pth', tmp_path / 'out.pth')
+    bad = build(network()).state_dict()
+    bad['head.fc.weight'][0] = float('inf')
+    torch.save(bad, tmp_path / 'inf.pth')
+    with pytest.raises(ValueError, match='^checkpoint .*inf.pth .* NaN or in'):
+        export_student(cfg, tmp_path / 'inf.pth', tmp_path / 'out.pth')
     assert not (tmp_path / 'out.pth').exists()
 
 

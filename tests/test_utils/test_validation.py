@@ -1,9 +1,15 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
+import torch
+from mmpretrain.datasets import CustomDataset
+from mmpretrain.structures import DataSample
+from torch.utils.data import Subset
 
-from csd_mmrazor.utils.validation import check_metrics
+from csd_mmrazor.utils.validation import check_labels, check_metrics
 
 COSINE = dict(type='CosineAnnealingLR', by_epoch=True)
 PLATEAU = SimpleNamespace(need_val_args=True, monitor='acc')
@@ -30,3 +36,47 @@ def test_a_schedule_of_no_metric(schedulers):
     with pytest.raises(ValueError, match="monitor='acc'.*'top1'"):
         check_metrics(runner, dict(top1=1.0))
     check_metrics(runner, dict(acc=1.0))
+
+
+@pytest.fixture
+def images(tmp_path):
+    """One in each of two folders, 1 and 3, and as lists with labels."""
+    for name in '13':
+        (tmp_path / name).mkdir()
+        image = np.full((8, 8, 3), int(name), np.uint8)
+        cv2.imwrite(str(tmp_path / f'{name}/{name}.png'), image)
+    (tmp_path / 'right.txt').write_text('1/1.png 0\n3/3.png 2\n')
+    (tmp_path / 'wrong.txt').write_text('1/1.png 1\n3/3.png 3\n')
+    return tmp_path
+
+
+def outputs(label, classes=3):
+    sample = DataSample().set_gt_label(label)
+    return [sample.set_pred_score(torch.zeros(classes))]
+
+
+def test_labels_that_are_no_classes(images):
+    def of(name):
+        return CustomDataset(str(images), ann_file=name)
+
+    check_labels(of('right.txt'), outputs(0), 'val_dataloader')
+    # Also of images that no batch has yet.
+    message = r'^test_dataloader.dataset has the labels 3, but .*3 cl.*0..2:'
+    for dataset in (of('wrong.txt'), Subset(of('wrong.txt'), [0])):
+        with pytest.raises(ValueError, match=message):
+            check_labels(dataset, outputs(1), 'test_dataloader')
+    with pytest.raises(ValueError, match='has the labels 3, but'):
+        check_labels([], outputs(3), 'val_dataloader')
+    # What says nothing of its labels is nobody's mistake.
+    for dataset in ([], CustomDataset(str(images), with_label=False)):
+        check_labels(dataset, [DataSample()], 'val_dataloader')
+        check_labels(dataset, [], 'val_dataloader')
+
+
+def test_folders_that_lack(images):
+    with pytest.raises(ValueError, match='folders of 2 classes, 1, 3, but'):
+        check_labels(CustomDataset(str(images)), outputs(0), 'val_dataloader')
+    (images / '2').mkdir()
+    whole = CustomDataset(str(images))
+    assert whole.get_gt_labels().tolist() == [0, 2]
+    check_labels(whole, outputs(0), 'val_dataloader')

@@ -18,7 +18,12 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.engine.hooks import SwitchRecipeHook
 from torch.utils.data import DataLoader
 
-from ...datasets import BankFolder, BankSampler, ImageBank
+from ...datasets import (
+    BankFolder,
+    BankSampler,
+    ImageBank,
+    bank_collate,
+)
 from ...datasets.held_out import HeldOut
 from ...datasets.image_bank import SHARD_SIZE
 from ...datasets.image_folder import list_pictures
@@ -32,6 +37,7 @@ from ...models.preprocessors import (
 )
 from ...models.synthesizers import ImageSynthesizer, Networks
 from ...models.utils import KeptMaps
+from ...utils.suggestions import some_of
 
 # Tops and lefts of views are 0..2 * padding, in a byte.
 _MOST_PADDING = 127
@@ -409,7 +415,13 @@ def check_loader(loader: DataLoader[Any]) -> None:
         fits = False
     if not fits:
         collate = loader.collate_fn
+        given = collate.keywords if isinstance(collate, partial) else {}
         collate = collate.func if isinstance(collate, partial) else collate
+        if collate is bank_collate:
+            raise ValueError(
+                'train_dataloader.collate_fn=dict(type="bank_collate") takes '
+                f'no other keys, but got {some_of([*given])}: leave them out.'
+            )
         raise ValueError(
             'train_dataloader.collate_fn should be dict(type="bank_collate")'
             ', but got '
