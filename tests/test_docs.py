@@ -3,11 +3,12 @@
 
 import re
 import runpy
+import shlex
 import shutil
 import sys
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, command
 from mmengine.runner import Runner
 from mmrazor import registry
 
@@ -75,6 +76,22 @@ def test_the_tests_of_extending_pass(name, clone):
     assert tests
     for test in tests:
         test()
+
+
+def test_a_test_in_the_root_of_a_clone(tmp_path, run):
+    """Which is called as the package is, and has an ``__init__.py``."""
+    root = tmp_path / 'csd_mmrazor'
+    shutil.copytree(
+        *(ROOT / 'csd_mmrazor', root / 'csd_mmrazor'),
+        ignore=shutil.ignore_patterns('__pycache__', '.mim'),
+    )
+    shutil.copy(ROOT / '__init__.py', root)
+    for name in ('my_losses.py', 'test_my_losses.py'):
+        (root / name).write_text(FILES[name])
+    _, *words = command('docs/extending.md', '-m pytest')
+    start = shlex.join([sys.executable, *words])
+    done = run('bash', '-c', f'cd csd_mmrazor && {start}', PYTHONPATH='')
+    assert '1 passed' in done.stdout
 
 
 def test_a_quantity_for_losses(clone, tiny_config, run):

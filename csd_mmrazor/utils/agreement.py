@@ -22,8 +22,8 @@ _SETS = dict(
 )
 # What estimates are known to be biased by: docs/label_free.md.
 BIASES = dict(
-    student_pruned='The student was pruned from its teacher. Estimates of '
-    'such students were too low.',
+    student_pruned='The student has fewer channels than its class makes, as '
+    'pruned ones have. Estimates of pruned students were too low.',
     teacher_without_bn='The teacher has no BN layers. Estimates with such a '
     'teacher, a ViT, were too high.',
 )

@@ -179,7 +179,7 @@ def test_what_is_said(share, images, confident, real, said, tmp_path):
     assert ('a larger budget' in text) == (share == 30 or confident > 97)
     assert ('tend to be too high' in text) == (confident > 97)
     for bias in (
-        'The student was pruned from',
+        'The student has fewer channels than',
         'The teacher has no BN layers',
     ):
         assert (f'WARNING: {bias}' in text) == (not said)

@@ -23,7 +23,7 @@ def network_name(cfg: Any) -> str:
         path = cfg['cfg_path']
         return path if '::' in path else Path(path).name
     if isinstance(cfg.get('network'), dict):  # that was pruned
-        return f'{network_name(cfg["network"])}, pruned'
+        return f'{network_name(cfg["network"])}, with fewer channels'
     if cfg.get('factory'):
         return class_of_lent(str(cfg['factory'])).rpartition(':')[2]
     backbone = cfg.get('backbone')

@@ -105,7 +105,7 @@ def why_not_by_torch(
             f'`get_model({config!r}, pretrained={file!r})`.'
         )
     elif description.get('pruned'):
-        why = 'Its class does not make these shapes.'
+        why = 'How its class makes these shapes is not known here.'
     elif not description.get('image_shape'):
         return 'There is no code to run it: the image shape is not known.'
     else:

@@ -133,7 +133,7 @@ def test_an_onnx_file(inputs, network, tmp_path):
         (dict(arguments={'class': 2}), 'How its class makes it'),
         (dict(factory='2net.py:Net'), 'How its class makes it'),
         (dict(factory='nets/class/a.py:Net'), 'How its class makes it'),
-        (dict(pruned=True), 'Its class does not make these shapes'),
+        (dict(pruned=True), 'How its class makes these shapes'),
         (dict(pruned=True, program=dict(file='a.pt2', inputs='')), 'use `a.p'),
         (dict(image_shape=None), 'shape is not known'),
     ],

@@ -164,7 +164,9 @@ def test_repaired_in_a_run(nets, tmp_path, tiny_runner):
     assert runner.epoch == 2
     assert shapes_of(runner.model.architecture) == shapes_of(again)
     card = (folder / 'README.md').read_text()
-    assert 'ResNet_CIFAR (depth=18, base_channels=8), pruned' in card
+    assert (
+        'ResNet_CIFAR (depth=18, base_channels=8), with fewer channels' in card
+    )
     assert 'started from the weights in `pruned.safetensors`' in card
 
 
