@@ -190,8 +190,12 @@ def class_names(cfg: Config) -> Optional[Sequence[str]]:
     dataset = loader.get('dataset') or {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         kind = DATASETS.get(str(dataset.get('type')))
-    known = getattr(kind, 'METAINFO', {})
-    return dict(known, **dataset.get('metainfo') or {}).get('classes')
+    known = dict(
+        getattr(kind, 'METAINFO', {}), **dataset.get('metainfo') or {}
+    )
+    given = dataset.get('classes')
+    # A text is the name of a file.
+    return given if isinstance(given, (list, tuple)) else known.get('classes')
 
 
 def config_text(

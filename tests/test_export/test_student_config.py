@@ -3,7 +3,7 @@ import pytest
 from helpers import ROOT
 from mmengine.config import Config
 
-from csd_mmrazor.export import plain_config
+from csd_mmrazor.export import class_names, plain_config
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,20 @@ def test_of_a_distillation_or_a_classifier():
     ):
         with pytest.raises(ValueError, match='no model.architecture'):
             plain_config(Config(dict(model=model)))
+
+
+@pytest.mark.parametrize(
+    'dataset, names',
+    [
+        (dict(type='mmrazor.FolderImages', classes=['b', 'a']), ['b', 'a']),
+        (dict(type='CustomDataset', classes='names.txt'), None),
+        (dict(type='CustomDataset', metainfo=dict(classes=('c',))), ('c',)),
+        (dict(type='mmrazor.DummyImages'), None),
+        (dict(type='mmrazor.Digits', classes=('x',)), ('x',)),
+        (dict(type='mmrazor.Digits'), tuple('0123456789')),
+    ],
+)
+def test_names_of_classes(dataset, names):
+    loader = dict(dataset=dataset)
+    cfg = Config(dict(default_scope='mmpretrain', val_dataloader=loader))
+    assert class_names(cfg) == names
