@@ -78,7 +78,7 @@ def pictures_of(images: Any) -> List[Path]:
         infos = map(images.get_data_info, range(len(images)))
         named = [info.get('img_path') for info in infos]
     else:
-        items = getattr(images, 'samples', getattr(images, 'images', None))
+        items: Any = getattr(images, 'samples', getattr(images, 'images', ()))
         is_list = isinstance(items, (list, tuple))
         named = [
             item[0]

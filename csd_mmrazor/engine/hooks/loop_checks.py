@@ -361,7 +361,7 @@ def check_val_pictures(runner: Runner, bank: ImageBank) -> None:
     if source is None or loop is None or BankFolder.exists(source):
         return
     told = check_apart(
-        loop.dataloader.dataset,  # type: ignore[union-attr]
+        loop.dataloader.dataset,
         source,
         ('val_dataloader.dataset', f'init_bank={str(source)!r}'),
         'set val_dataloader, val_cfg and val_evaluator to None',

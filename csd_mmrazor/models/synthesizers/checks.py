@@ -3,7 +3,7 @@ import logging
 from contextlib import suppress
 from functools import partial
 from inspect import signature
-from typing import Tuple
+from typing import Any, Tuple
 
 import torch
 import torch.nn as nn
@@ -157,7 +157,7 @@ def _check_generator(generator: nn.Module) -> None:
             ) from error
 
 
-def _two_images(generator: nn.Module, device: torch.device) -> Tensor:
+def _two_images(generator: Any, device: torch.device) -> Tensor:
     """Of latents as rounds draw them."""
     if hasattr(generator, 'latents_of'):
         return generator(None, 2)

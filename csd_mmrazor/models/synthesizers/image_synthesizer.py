@@ -448,7 +448,14 @@ class ImageSynthesizer(nn.Module):
         if fit is not None and networks.image_shape is not None:
             fit(networks.image_shape)
             set_memory_format(self.generator)
-            self.initial = initial_values(self.generator)
+            # Where it is as it was, rounds may have changed it.
+            fitted = initial_values(self.generator)
+            shapes = [
+                [value.shape for value in values.values()]
+                for values in (fitted, self.initial)
+            ]
+            if shapes[0] != shapes[1]:
+                self.initial = fitted
 
     def persistent_state(self) -> Dict[str, Tensor]:
         """What rounds leave to later ones, by name; empty for most methods.
