@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..export.network import Logits, check_same
 from ..models.synthesizers import Objective
+from ..models.utils import about_lost, changed_attributes, plain_attributes
 from ..utils.error_text import error_text
 from ..utils.numbers import check_numbers
 from ..utils.validation import check_labels, check_metrics
@@ -95,6 +96,8 @@ def rehearse(runner: Runner) -> None:
             rehearsal.prepare(runner)
             rehearsal.train()
             rehearsal.check()
+            if rehearsal.watch.lost:
+                runner.logger.warning(about_lost(rehearsal.watch.lost))
             barrier()  # before its folder goes
         except RehearsalError as error:
             raise RehearsalError(f'{error}{HOW_TO_SKIP}') from error
@@ -236,6 +239,8 @@ class _Watch(Hook):
 
     def __init__(self) -> None:
         self.steps = 0
+        self.plain: Dict[str, Dict[str, Any]] = {}
+        self.lost: Set[str] = set()
 
     def before_train(self, runner: Runner) -> None:
         for wrapper in _wrappers(runner).values():
@@ -252,6 +257,7 @@ class _Watch(Hook):
         outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         self.steps += 1
+        self._look_for_lost(runner)
         scaled = any(
             hasattr(w, 'loss_scaler') for w in _wrappers(runner).values()
         )
@@ -260,6 +266,27 @@ class _Watch(Hook):
         _check_weights(runner)
         if self.steps >= _STEPS:
             runner.train_loop.stop_training = True
+
+    def _look_for_lost(self, runner: Runner) -> None:
+        """Find attributes that change in steps and are in no checkpoint."""
+        model = getattr(runner.model, 'module', runner.model)
+        head = getattr(model, 'aux_head', None)
+        parts = {
+            'distiller': getattr(model, 'distiller', None),
+            'student_loss': getattr(model, 'student_loss', None),
+            'aux_head': head,
+            'aux_head.task': getattr(head, 'task', None),
+        }
+        for place, part in parts.items():
+            if not hasattr(part, '__dict__'):
+                continue
+            now = plain_attributes(part)
+            if place in self.plain:
+                self.lost |= {
+                    f'model.{place}.{name}'
+                    for name in changed_attributes(self.plain[place], now)
+                }
+            self.plain[place] = now
 
     def after_val_iter(
         self,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn as nn
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import HOOKS, DefaultScope
@@ -319,3 +320,26 @@ def test_no_place_on_the_disk(tiny_runner, monkeypatch):
     ):
         runner.train()
     assert shutil.disk_usage(runner.work_dir).free
+
+
+def test_distillation_losses_with_state_are_told(tiny_runner):
+    """A warm-up that counts its steps would start again."""
+
+    @MODELS.register_module(force=True)
+    class WarmUp(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.steps = 0
+
+        def forward(self, preds_S, preds_T):
+            self.steps += 1
+            return (preds_S - preds_T).square().mean() * self.steps / 1e3
+
+    key = 'model.distiller.distill_losses.loss_kd'
+    runner = tiny_runner(
+        rehearsal=True, **{key: dict(type='WarmUp', _delete_=True)}
+    )
+    runner.train()
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    told = 'model.distiller.distill_losses.loss_kd.steps changes in each step'
+    assert log.count(told) == 1

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import torch
 import torch.nn as nn
@@ -73,6 +73,13 @@ def check_makes_inputs(generator: nn.Module, preprocessor: nn.Module) -> None:
     )
 
 
+# What rounds ask generators for that have more to them than a forward().
+_PASSED_ON = (
+    *('latents_of', 'trains_latents', 'renew', 'after_step'),
+    *('check_classes', 'reset_first_layer'),
+)
+
+
 @MODELS.register_module()
 class GeneratorAdapter(BaseModule):
     """Lets a generator serve where its kind of images is not wanted.
@@ -115,11 +122,24 @@ class GeneratorAdapter(BaseModule):
                 f'{type(self.generator).__name__} makes {to} itself. Leave '
                 'the adapter out, or set to="same".'
             )
+        # That of each round.
+        self.init_cfg = getattr(self.generator, 'init_cfg', None)
         self.to_what = to
         self.channels = channels
         for name, value in dict(mean=mean, std=std).items():
             value = torch.tensor(value, dtype=torch.float32).flatten() / 255
             self.register_buffer(name, value.view(-1, 1, 1), persistent=False)
+
+    def __getattr__(self, name: str) -> Any:
+        """What only some generators have, of the generator in it."""
+        if name in _PASSED_ON:
+            return getattr(self.generator, name)
+        return super().__getattr__(name)
+
+    def init_weights(self) -> None:
+        """As the generator does."""
+        if hasattr(self.generator, 'init_weights'):
+            self.generator.init_weights()
 
     @property
     def makes(self) -> Optional[str]:

@@ -28,10 +28,13 @@ from ...utils.arguments import check_value
 from ...utils.slow_bfloat16 import tell_of_slow_bfloat16
 from ..pretext_tasks import check_views_per_image
 from ..utils import (
+    about_lost,
     cast_together,
+    changed_attributes,
     initial_values,
     load_optimizer_state,
     optimizer_state,
+    plain_attributes,
     reset_weights,
     set_memory_format,
     with_foreach,
@@ -299,6 +302,8 @@ class ImageSynthesizer(nn.Module):
         self.not_replayed: Set[bool] = set()
         self.compiled: Optional[CompiledNetworks] = None
         self.prepared = False
+        # What the last round changed that no checkpoint has.
+        self.changing: Set[str] = set()
         # Of the first teacher's BN layers, for losses that look at them.
         self.widths: List[int] = []
         set_memory_format(self.generator, *self.losses.values())
@@ -550,6 +555,7 @@ class ImageSynthesizer(nn.Module):
         if self.with_compile and self.compiled is None:
             self.compiled = CompiledNetworks(networks, self.compile_mode)
         before = {k: v.clone() for k, v in self.losses.state_dict().items()}
+        plain = self._plain()
         augment = self.augment
         if self.keep == 'all':
             steps = [augment] if augment is not None else []
@@ -584,7 +590,28 @@ class ImageSynthesizer(nn.Module):
         if self.meta is not None:
             self.meta.end_round(self.generator)
         self.objective.end_round(with_student)
+        self._tell_of_lost(changed_attributes(plain, self._plain()))
         return batch
+
+    def _plain(self) -> Dict[str, Any]:
+        """What a resumed run would not have of losses and generator."""
+        found = {
+            f'losses.{name}': value
+            for name, value in plain_attributes(self.losses).items()
+        }
+        for name, value in plain_attributes(self.generator).items():
+            # Tensors may be drawn anew in each round.
+            if not torch.is_tensor(value):
+                found[f'generator.{name}'] = value
+        return found
+
+    def _tell_of_lost(self, names: Set[str]) -> None:
+        """Tell of attributes that change in two rounds one after the other."""
+        lost = names & self.changing
+        if lost - self.told:
+            print_log(about_lost(lost), 'current', logging.WARNING)
+        self.told |= lost
+        self.changing = names
 
     def _optimize(
         self,

@@ -27,7 +27,12 @@ from .functional_bn import functional_bn
 from .healthy import check_statistics, check_weights
 from .integers import without_integers
 from .kept_norm import keep_norm
-from .lost_state import check_kept_state
+from .lost_state import (
+    about_lost,
+    changed_attributes,
+    check_kept_state,
+    plain_attributes,
+)
 from .memory_format import (
     contiguous,
     keep_contiguous,
@@ -85,6 +90,9 @@ from .unwrapped import place_in_wrappers, unwrapped
 
 __all__ = [
     'about_divided',
+    'about_lost',
+    'changed_attributes',
+    'plain_attributes',
     'about_precision',
     'check_memory',
     'own_memory',

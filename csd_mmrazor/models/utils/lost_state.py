@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from copy import deepcopy
-from typing import Any
+from typing import Any, Collection, Dict, Set
 
 import torch
 import torch.nn as nn
@@ -38,6 +38,62 @@ def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
     inputs = torch.randn(like.shape, generator=generator).to(like)
     _check_buffers(model, inputs, who)
     _check_attributes(model, inputs, who)
+
+
+def plain_attributes(module: Any) -> Dict[str, Any]:
+    """Copies of what state dicts leave out of a module and its parts.
+
+    Args:
+        module (nn.Module | object): Losses and the like; a pretext task.
+
+    Returns:
+        dict[str, object]: Tensors, numbers, and lists and dicts of such, by
+        the names that they have in the module; also buffers with
+        ``persistent=False``.
+    """
+    parts = [('', module)]
+    if isinstance(module, nn.Module):
+        parts = [*module.named_modules()]
+    found = {}
+    for name, part in parts:
+        values = {k: v for k, v in vars(part).items() if k not in _OWN}
+        for key in getattr(part, '_non_persistent_buffers_set', ()):
+            values[key] = part._buffers[key]
+        for key, value in values.items():
+            if _is_plain(value):
+                found[f'{name}.{key}'.lstrip('.')] = deepcopy(value)
+    return found
+
+
+def changed_attributes(
+    before: Dict[str, Any], now: Dict[str, Any]
+) -> Set[str]:
+    """Names of those that :func:`plain_attributes` found, and changed."""
+    return {
+        name
+        for name in {*before} & {*now}
+        if not _is_same(before[name], now[name])
+    }
+
+
+def about_lost(names: Collection[str]) -> str:
+    """What to tell of attributes that change again and again."""
+    return (
+        f'{", ".join(sorted(names))} changes in each step or round, and is in '
+        'no checkpoint: a resumed run starts without it. If later steps '
+        'depend on it, make it a tensor, register it by register_buffer() in '
+        '__init__(), and change it in place.'
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = [*value.values()]
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, Tensor):
+        return value.is_leaf or not value.requires_grad  # can be copied
+    return isinstance(value, (bool, int, float))
 
 
 def _check_buffers(model: nn.Module, inputs: Tensor, who: str) -> None:

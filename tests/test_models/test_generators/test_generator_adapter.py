@@ -3,6 +3,8 @@ import pytest
 import torch
 from helpers import build, network
 
+from csd_mmrazor.models.utils import reset_weights
+
 DAFL = dict(type='DAFLGenerator', img_size=8, latent_dim=6, hidden_channels=4)
 CSD = dict(type='CSDGenerator', img_size=8, latent_dim=6, hidden_channels=4)
 STATISTICS = dict(mean=[25.5, 51, 102], std=[51, 102, 51])
@@ -145,3 +147,25 @@ def test_inputs_are_no_images():
     check(CSD)
     check(PIXELS)
     check(adapter(DAFL, 'images', **STATISTICS))
+
+
+def test_what_only_some_generators_have_is_passed_on():
+    """Else rounds would take labels and latents for those of any other."""
+    inner = dict(
+        type='ConditionalGenerator', generator=dict(CSD), num_classes=3
+    )
+    adapter = build(dict(type='GeneratorAdapter', generator=inner))
+    assert adapter.trains_latents
+    assert adapter.latents_of(torch.arange(3)).shape == (3, adapter.latent_dim)
+    with pytest.raises(ValueError, match='num_classes'):
+        adapter.check_classes(4)
+    plain = build(dict(type='GeneratorAdapter', generator=dict(CSD)))
+    assert not hasattr(plain, 'latents_of') and not hasattr(plain, 'renew')
+    # Each round starts as without the adapter.
+    weights = []
+    for generator in (plain, plain.generator):
+        torch.manual_seed(3)
+        reset_weights(generator)
+        weights.append(plain.generator.linear.weight.clone())
+    assert torch.equal(*weights)
+    assert weights[0].std().item() == pytest.approx(0.02, rel=0.2)

@@ -13,7 +13,7 @@ from timm.layers import BatchNormAct2d
 from torch.nn.utils.parametrizations import spectral_norm
 
 from csd_mmrazor.models import Networks, NonFiniteSynthesisError
-from csd_mmrazor.models.synthesizers import checks
+from csd_mmrazor.models.synthesizers import checks, image_synthesizer
 from csd_mmrazor.models.synthesizers.best_step import to_uint8
 from csd_mmrazor.models.synthesizers.feature_memory import FeatureMemory
 from csd_mmrazor.models.utils import bn_layers, reset_weights
@@ -531,6 +531,31 @@ def test_generators_with_mistakes(kind, error, message, networks):
     own = dict(type=kind, img_size=8, channels=1, latent_dim=6)
     with pytest.raises(error, match=message):
         synthesizer(generator=own).check(networks)
+
+
+class CountingLoss(nn.Module):
+    """Its weight falls with its calls."""
+
+    def __init__(self, loss_weight=1.0):
+        super().__init__()
+        self.loss_weight, self.calls, self.first = loss_weight, 0, None
+
+    def forward(self, logits_t):
+        self.calls += 1
+        self.first = torch.zeros(2)
+        return self.loss_weight / self.calls * logits_t.square().mean()
+
+
+def test_what_a_resumed_run_would_not_have_is_told(networks, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        image_synthesizer, 'print_log', lambda text, *args: told.append(text)
+    )
+    parts = synthesizer(losses=dict(loss_own=dict(type=CountingLoss)))
+    for expected in (0, 1, 1, 1):
+        parts.synthesize(networks, 10)
+        assert len(told) == expected
+    assert told[0].startswith('losses.loss_own.calls changes')
 
 
 def test_losses_with_mistakes():

@@ -5,7 +5,12 @@ import pytest
 import torch
 import torch.nn as nn
 
-from csd_mmrazor.models.utils import check_kept_state
+from csd_mmrazor.models.utils import (
+    about_lost,
+    changed_attributes,
+    check_kept_state,
+    plain_attributes,
+)
 
 
 class Centred(nn.Module):
@@ -109,3 +114,37 @@ def test_attributes_that_checkpoints_would_not_have(kind):
             check_kept_state(net, images, 'student')
     assert str(net.seen) == str(before) and not net.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Keeps(nn.Module):
+    """What a loss or generator may keep, and where."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.rate, self.cache = 0, 0.5, None
+        self.means, self.listed = torch.zeros(2), []
+        self.register_buffer('kept', torch.zeros(2))
+        self.register_buffer('loose', torch.zeros(2), persistent=False)
+        self.part = nn.Linear(2, 2)
+        self.part.seen = {}
+
+    def step(self):
+        self.calls += 1
+        self.means = self.means + 1
+        self.listed.append(self.means)
+        self.kept += 1
+        self.loose += 1
+        self.part.seen[self.calls] = 1.0
+        self.part(self.means).sum().backward()
+        self.cache = torch.ones(3)
+
+
+def test_plain_attributes():
+    module = Keeps()
+    before = plain_attributes(module)
+    assert changed_attributes(before, plain_attributes(module)) == set()
+    module.step()
+    found = changed_attributes(before, plain_attributes(module))
+    assert found == {'calls', 'means', 'listed', 'loose', 'part.seen'}
+    assert about_lost(found).startswith('calls, listed, loose, means, part.se')
+    assert 'in no checkpoint' in about_lost(found)
