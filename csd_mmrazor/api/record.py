@@ -236,9 +236,10 @@ def check_config(path: Path, text: str) -> None:
         found = {}
     if found != parse_config(text):
         raise ValueError(
-            f'{path} is not what this call makes of its arguments: it was '
-            'changed, damaged, or written by another release. Remove it to '
-            'continue by the arguments; tools/train.py continues by it: '
+            f'{path} is not what this call makes of its arguments: it, or the '
+            'class of a network, was changed, or it was damaged or written by '
+            'another release. Remove it to continue by the arguments; '
+            'tools/train.py continues by it: '
             f'{quote(str(path))} --resume'
         )
 

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
 
-from ..datasets import BankFolder, FolderImages
+from ..datasets import FolderImages
 from ..datasets.image_folder import digest_of_files, list_image_folder
 from ..datasets.shared_pictures import check_apart
 from .inputs import Inputs
@@ -121,8 +121,7 @@ def check_val_is_apart(val: Any, init_bank: Union[None, str, Path]) -> str:
 
     Args:
         val (str | Path | Dataset | DataLoader | None): As of ``distill()``.
-        init_bank (str | Path, optional): Likewise. Those made into a bank
-            before are not looked at.
+        init_bank (str | Path, optional): Likewise.
 
     Returns:
         str: A warning of a few that are in both; empty if none were found.
@@ -130,7 +129,7 @@ def check_val_is_apart(val: Any, init_bank: Union[None, str, Path]) -> str:
     Raises:
         ValueError: If more than a tenth of one is in the other.
     """
-    if val is None or init_bank is None or BankFolder.exists(init_bank):
+    if val is None or init_bank is None:
         return ''
     named = f'={str(val)!r}' if isinstance(val, (str, Path)) else ''
     names = f'val{named}', f'init_bank={str(init_bank)!r}'

@@ -28,7 +28,7 @@ from ..utils import latest_checkpoint, load_file
 from ..utils.files import work_dir_lock
 from ..utils.run_seed import noted_seed
 from ..utils.stopping import REQUEUE, stop_if_asked, stop_on_signals
-from ..utils.validation import check_validation
+from ..utils.validation import LabelCheckHook, check_validation
 from .config import (
     AMP_DTYPES,
     add_config_arguments,
@@ -143,6 +143,7 @@ def train(args: argparse.Namespace) -> None:
             hook.rehearsal = hook.rehearsal and not args.no_rehearsal
         if not synthesis and not args.no_rehearsal:
             check_validation(runner)
+        runner.register_hook(LabelCheckHook())
         if args.requeue:
             runner.register_hook(StopHook())
         runner.train()

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..utils.suggestions import some_of
 from .image_folder import list_image_folder
 from .pictures import (
     is_deep_grey,
@@ -430,7 +431,9 @@ def _pair(item: Any) -> Tuple[Any, Any]:
             for label in ('label', 'labels', 'target', 'gt_label'):
                 if image in item and label in item:
                     return item[image], item[label]
+    keys = f' with {some_of([*item], 5)}' if isinstance(item, dict) else ''
     raise TypeError(
         'Items of val should be (image, label), or dicts with "image" and '
-        f'"label", but got a {type(item).__name__}.'
+        f'"label", but got a {type(item).__name__}{keys}. Or give the folder '
+        'of the images, with a folder for each class, as val.'
     )

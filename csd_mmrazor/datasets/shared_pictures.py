@@ -2,13 +2,16 @@
 """Pictures that two data sets both have."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
 from mmengine.dataset import BaseDataset
-from torch.utils.data import ConcatDataset, DataLoader, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
+from .bank_folder import BankError, BankFolder
 from .image_folder import list_pictures
+from .init_pictures import read_init_picture
 
 # Pictures that are looked for among others.
 _SAMPLE = 200
@@ -23,7 +26,8 @@ def check_apart(
 
     Args:
         val (str | Path | Dataset | DataLoader): As of :func:`pictures_of`.
-        init_bank (str | Path): Likewise.
+        init_bank (str | Path): A folder, or a bank of which some images may
+            be pictures.
         names (sequence[str]): What messages call the two.
         advice (str): How to do without ``val``.
 
@@ -33,25 +37,33 @@ def check_apart(
     Raises:
         ValueError: If more than a tenth of one is in the other.
     """
-    both = dict(zip(names, map(pictures_of, (val, init_bank))))
-    if not all(both.values()):
+    name, source = names
+    pictures = pictures_of(val)
+    if not pictures:
         return ''
-    told = ''
-    for name, other in (names, reversed(names)):
-        share = share_among(both[name], both[other])
+    if BankFolder.exists(init_bank):
+        bank = BankFolder(init_bank)
+        shares = {(name, source): _share_in_bank(pictures, bank)}
+    else:
+        others = pictures_of(init_bank)
+        shares = {
+            (name, source): share_among(pictures, others),
+            (source, name): share_among(others, pictures),
+        }
+    for (one, other), share in shares.items():
         if share > _MOST_SHARED:
             raise ValueError(
-                f'About {100 * share:.0f} % of the pictures of {name} are in '
+                f'About {100 * share:.0f} % of the pictures of {one} are in '
                 f'{other} as well: the student would be judged by pictures '
                 'that it is trained on. Give others for one of the two, or '
                 f'{advice}.'
             )
-        if share and not told:
-            told = (
-                f'some pictures of {name} are in {other} as well, so '
-                'accuracies on them may be too high'
-            )
-    return told
+    if any(shares.values()):
+        return (
+            f'some pictures of {name} are in {source} as well, so accuracies '
+            'on them may be too high'
+        )
+    return ''
 
 
 def pictures_of(images: Any) -> List[Path]:
@@ -78,6 +90,10 @@ def pictures_of(images: Any) -> List[Path]:
         infos = map(images.get_data_info, range(len(images)))
         named = [info.get('img_path') for info in infos]
     else:
+        parts = getattr(images, '__dict__', {}).values()
+        inner = [part for part in parts if isinstance(part, Dataset)]
+        if inner:
+            return [path for part in inner for path in pictures_of(part)]
         items: Any = getattr(images, 'samples', getattr(images, 'images', ()))
         is_list = isinstance(items, (list, tuple))
         named = [
@@ -105,6 +121,21 @@ def share_among(pictures: Sequence[Path], others: Sequence[Path]) -> float:
     sizes = {size for size, _ in chosen}
     found = {_digest(path) for path in others if path.stat().st_size in sizes}
     return sum(each in found for each in chosen) / len(chosen)
+
+
+def _share_in_bank(pictures: Sequence[Path], bank: BankFolder) -> float:
+    """How much of some pictures is among those of a bank, by their pixels."""
+    chosen = pictures[:: -(-len(pictures) // _SAMPLE)]
+    real = [shard for shard in bank.shards if bank.is_real(shard)]
+    found = {
+        image.tobytes() for shard in real for image in bank.read(shard)[0]
+    }
+    shared = 0
+    for path in chosen if found else ():
+        with suppress(BankError, OSError, ValueError):  # of another size
+            image = read_init_picture(path, bank.image_shape)
+            shared += image.transpose(2, 0, 1).tobytes() in found
+    return shared / len(chosen)
 
 
 def _digest(path: Path) -> Tuple[int, bytes]:

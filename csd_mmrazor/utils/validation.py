@@ -57,6 +57,18 @@ def check_validation(runner: Runner) -> Optional[Dict]:
 class LabelCheckHook(Hook):
     """Stops a test at once whose labels are no classes of the network."""
 
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Optional[Sequence[Any]] = None,
+    ) -> None:
+        """Look at the first batch."""
+        if not batch_idx:
+            dataset = runner.val_loop.dataloader.dataset
+            check_labels(dataset, outputs or (), 'val_dataloader')
+
     def after_test_iter(
         self,
         runner: Runner,

@@ -3,11 +3,13 @@ import shutil
 
 import numpy as np
 import pytest
+from mmengine.dataset import RepeatDataset
 from PIL import Image
-from torch.utils.data import ConcatDataset, DataLoader, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 from torchvision.datasets import FakeData, ImageFolder
 
-from csd_mmrazor.datasets import CIFAR10Images, FolderImages
+from csd_mmrazor.datasets import BankFolder, CIFAR10Images, FolderImages
+from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL
 from csd_mmrazor.datasets.shared_pictures import (
     check_apart,
     pictures_of,
@@ -35,6 +37,19 @@ class Remote(ImageFolder):
         self.samples = [(f'http://{path}', y) for path, y in self.samples]
 
 
+class Own(Dataset):
+    """A stranger's, around another one."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __len__(self):
+        return len(self.parts)
+
+    def __getitem__(self, index):
+        return self.parts[index]
+
+
 def test_the_pictures_of_data_sets(folder):
     own = sorted(folder.glob('*/*.png'))
     whole = ImageFolder(str(folder))
@@ -43,6 +58,7 @@ def test_the_pictures_of_data_sets(folder):
         folder,
         whole,
         DataLoader(whole, 4, shuffle=True),
+        Own(whole),
         FolderImages(str(folder), (1, 8, 8), 2),
     ):
         assert sorted(pictures_of(images)) == own
@@ -61,8 +77,10 @@ def test_the_pictures_of_mmpretrain(folder):
     assert {path.name for path in pictures_of(images)} == {
         f'{2 * place:02}.png' for place in range(10)
     }
-    with pytest.raises(ValueError, match='^About 100 % .*of val are in init'):
-        check_apart(images, folder / '0', NAMES, 'leave val out')
+    for val in (images, RepeatDataset(images, 2)):
+        match = '^About 100 % .*of val are in init'
+        with pytest.raises(ValueError, match=match):
+            check_apart(val, folder / '0', NAMES, 'leave val out')
 
 
 def test_a_share_of_pictures(folder, tmp_path):
@@ -78,3 +96,24 @@ def test_a_share_of_pictures(folder, tmp_path):
     with pytest.raises(ValueError, match='^About 13 % .* or leave val out'):
         check_apart(half, some, NAMES, 'leave val out')
     assert share_among(pictures_of(some), pictures_of(half)) == 2 / 17
+
+
+def test_pictures_that_a_bank_was_made_of(folder, tmp_path):
+    pictures = sorted((folder / '0').glob('*.png'))
+    images = np.stack([np.array(Image.open(path)) for path in pictures])
+    bank = BankFolder(tmp_path / 'bank', (1, 8, 8), 2)
+    labels = np.zeros(len(images), np.int64)
+    # What a generator made is nobody's picture.
+    bank.append(images[:, None], labels, INITIAL, 0, True)
+    assert check_apart(folder, bank.path, NAMES, 'leave val out') == ''
+    real = BankFolder(tmp_path / 'real', (1, 8, 8), 2)
+    real.start_with('0' * 64)
+    real.append(images[:, None], labels, IMPORTED, 0, True)
+    with pytest.raises(ValueError, match='^About 50 % .* of val are in init'):
+        check_apart(folder, real.path, NAMES, 'leave val out')
+    assert check_apart(folder / '1', real.path, NAMES, 'leave val out') == ''
+    # Of another size, none is the same.
+    larger = tmp_path / 'larger/0'
+    larger.mkdir(parents=True)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(larger / 'a.png')
+    assert check_apart(larger, real.path, NAMES, 'leave val out') == ''

@@ -351,14 +351,13 @@ def check_val_pictures(runner: Runner, bank: ImageBank) -> None:
 
     Args:
         runner (Runner): Of the run, about to start.
-        bank (ImageBank): Its bank. One that starts with another bank is not
-            looked at.
+        bank (ImageBank): Its bank.
 
     Raises:
         ValueError: If more than a tenth are the same; says what to set.
     """
     source, loop = bank.init_bank, runner.val_loop
-    if source is None or loop is None or BankFolder.exists(source):
+    if source is None or loop is None:
         return
     told = check_apart(
         loop.dataloader.dataset,

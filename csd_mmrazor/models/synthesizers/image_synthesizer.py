@@ -270,10 +270,11 @@ class ImageSynthesizer(nn.Module):
             (labels, latents) != ('balanced', 'trained')
         ):
             raise ValueError(
-                f'{type(self.generator).__name__} makes images of classes in '
-                'turn: set labels="balanced" of ImageSynthesizer and leave '
-                f'out latents, but got labels={labels!r} and '
-                f'latents={latents!r}.'
+                f'{type(self.generator).__name__} has latents_of(labels), for '
+                'images of the classes in turn: set labels="balanced" and '
+                'latents="trained" of ImageSynthesizer, but got '
+                f'labels={labels!r} and latents={latents!r}. If these latents '
+                'are to be trained, set trains_latents = True in its class.'
             )
         if labels == 'none' and self.objective.asks_for_labels:
             raise ValueError(

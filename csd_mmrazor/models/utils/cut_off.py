@@ -71,14 +71,16 @@ def cut_off(
         def count(changed: List[nn.Parameter]) -> bool:
             """Whether the outputs depend on some weights."""
             kept = [weight.clone() for weight in changed]
-            for weight in changed:
-                steps = torch.linspace(-1, 1, weight.numel()).to(weight)
-                size = weight.abs().mean() + 1
-                weight.add_(size * steps.view_as(weight))
-            after = outputs()
-            for weight, value in zip(changed, kept):
-                weight.copy_(value)
-            return not torch.equal(before, after)
+            depends = False
+            for sign in (1, -1):  # of argmax(), one may change nothing
+                for weight in changed:
+                    steps = torch.linspace(-1, 1, weight.numel()).to(weight)
+                    size = sign * (weight.abs().mean() + 1)
+                    weight.add_(size * steps.view_as(weight))
+                depends = depends or not torch.equal(before, outputs())
+                for weight, value in zip(changed, kept):
+                    weight.copy_(value)
+            return depends
 
         if not (weights and count([*weights.values()])):
             return []
@@ -118,8 +120,9 @@ def check_not_cut_off(
         'though its outputs depend on them, so they would not be trained: '
         f'{", ".join(lost[:3])}{", ..." * (len(lost) > 3)}, {len(lost)} of '
         f'{len(sizes)} tensors. Look for no_grad(), detach(), .data and '
-        'numpy() in its forward(), and for round() and the like. If they '
-        'are to stay as they are, set requires_grad=False in them.'
+        'numpy() in its forward(), for round() and argmax(), and for units '
+        'that are 0 for all images. If they are to stay as they are, set '
+        'requires_grad=False in them.'
     )
     if share > 0.5 or len(layers) < 2:
         raise ValueError(text)

@@ -93,8 +93,9 @@ def reset_weights(
     """Re-initialise the weights of a module.
 
     All first gets the values of ``initial``, so that nothing is left of
-    former rounds. Then every layer gets torch's own initial weights and
-    statistics, and the module's ``init_cfg``, if it has one, is applied.
+    former rounds. Then every layer whose weights are not frozen gets torch's
+    own initial weights and statistics, and the module's ``init_cfg``, if it
+    has one, is applied.
 
     Args:
         module (nn.Module): Changed in place.
@@ -108,6 +109,9 @@ def reset_weights(
             if name in values and values[name].shape == value.shape:
                 values[name].copy_(value)
     for layer in module.modules():
+        own = [*layer.parameters(recurse=False)]
+        if own and not any(each.requires_grad for each in own):
+            continue
         if is_parametrized(layer):
             _reset_parametrized(layer)
         elif hasattr(layer, 'reset_parameters'):

@@ -183,8 +183,10 @@ def check_repeats(logits: Tensor, again: Tensor, who: str) -> None:
             f'{who} says something else of the same images in a second pass '
             f'in eval mode (by {error:.2g} of the largest logit), so nothing '
             'can be measured or exported of it: look for random numbers in '
-            'its forward(), and for F.dropout() without '
-            'training=self.training.'
+            'its forward(), for F.dropout() without training=self.training, '
+            'and for what goes on to learn, as observers of '
+            'torch.ao.quantization do until '
+            'model.apply(torch.ao.quantization.disable_observer).'
         )
 
 

@@ -26,6 +26,13 @@ class Net(nn.Module):
 
 
 BODY = ['body.weight', 'body.bias']
+AUX = ['aux.weight', 'aux.bias']
+
+
+def gated(net, x):
+    """By a choice between two, of which each has its turn."""
+    first = net.aux(x)[:, :1] > net.aux(x)[:, 2:]
+    return net.fc(net.mid(net.body(x)).where(first, net.mid(x)))
 
 
 def skips(net, x):
@@ -53,6 +60,7 @@ def only_when_training(net, x):
         ),
         (lambda n, x: n.fc(n.mid(x) + n.body(x).detach()), BODY),
         (skips, []),
+        (gated, AUX),
         (only_when_training, []),
     ],
 )
@@ -67,7 +75,8 @@ def test_what_gets_no_gradient(forward, lost):
     assert torch.equal(state, torch.get_rng_state())
     assert net.training
     assert all(p.grad is None for p in net.parameters())
-    net.body.requires_grad_(False)
+    for part in (net.body, net.aux):
+        part.requires_grad_(False)
     assert cut_off(net, lambda: net(x), net(x).sum()) == []
 
 

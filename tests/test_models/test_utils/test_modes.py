@@ -46,6 +46,7 @@ class Own(nn.Module):
     def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.randn(3))
+        self.frozen = nn.Linear(3, 3).requires_grad_(False)
         self.register_buffer('steps', torch.zeros(()))
         self.register_buffer('memory', torch.ones(2), persistent=False)
         self.lazy = nn.LazyLinear(3)
@@ -60,6 +61,7 @@ class Own(nn.Module):
         self.steps += 1
         self.memory *= 2
         maps = self.old(self.weighted(self.normed(self.layer(latents))))
+        maps = self.frozen(maps)
         return self.one_way(maps) * self.scale + self.lazy(latents)
 
 
@@ -86,7 +88,7 @@ def test_reset_weights_leaves_nothing_of_former_rounds():
     # What is drawn is drawn anew, also where weights are computed.
     for draw in ('layer.weight', 'normed.parametrizations.weight.original'):
         assert not torch.equal(found[draw], initial[draw])
-    for kept in ('scale', 'steps', 'memory'):
+    for kept in ('scale', 'steps', 'memory', 'frozen.weight'):
         assert torch.equal(found[kept], initial[kept])
     torch.manual_seed(7)
     plain = nn.Linear(3, 3)
