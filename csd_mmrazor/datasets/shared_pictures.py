@@ -91,9 +91,11 @@ def pictures_of(images: Any) -> List[Path]:
         named = [info.get('img_path') for info in infos]
     else:
         parts = getattr(images, '__dict__', {}).values()
-        inner = [part for part in parts if isinstance(part, Dataset)]
+        inner: List[Any] = [p for p in parts if isinstance(p, Dataset)]
         if inner:
-            return [path for part in inner for path in pictures_of(part)]
+            # One of many, or of fewer images, may take any part of them.
+            whole = len(inner) == 1 and len(images) >= len(inner[0])
+            return pictures_of(inner[0]) if whole else []
         items: Any = getattr(images, 'samples', getattr(images, 'images', ()))
         is_list = isinstance(items, (list, tuple))
         named = [

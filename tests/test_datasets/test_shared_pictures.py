@@ -38,13 +38,13 @@ class Remote(ImageFolder):
 
 
 class Own(Dataset):
-    """A stranger's, around another one."""
+    """A stranger's, around another one or a part of it."""
 
-    def __init__(self, parts):
-        self.parts = parts
+    def __init__(self, parts, size=None):
+        self.parts, self.size = parts, size or len(parts)
 
     def __len__(self):
-        return len(self.parts)
+        return self.size
 
     def __getitem__(self, index):
         return self.parts[index]
@@ -65,7 +65,10 @@ def test_the_pictures_of_data_sets(folder):
     parts = [Subset(whole, [3, 1]), Subset(Subset(whole, [2, 7, 5]), [1])]
     files = [str(path) for path in pictures_of(ConcatDataset(parts))]
     assert files == [whole.samples[index][0] for index in (3, 1, 7)]
-    unknown = (FakeData(4), Subset(FakeData(4), [1]), Remote(str(folder)), [3])
+    unknown = (
+        *(FakeData(4), Subset(FakeData(4), [1]), Remote(str(folder)), [3]),
+        Own(whole, 29),  # which may be any
+    )
     assert not any(map(pictures_of, unknown))
 
 

@@ -14,6 +14,7 @@ from mmengine.dist import (
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
 from mmrazor.registry import HOOKS, MODELS
+from torch import Tensor
 
 from ...busy_cores import BusyCores
 from ...datasets import check_init_bank
@@ -190,15 +191,15 @@ class SynthesisHook(Hook):
         self.plan_for: Optional[str] = None
         self.round_runner: Optional[RoundRunner] = None
         self.import_seconds = 0.0  # that images to start with took
+        self.initial_head: Dict[str, Tensor] = {}
         self.clock = RunClock()
 
     def before_run(self, runner: Runner) -> None:
         """Note what a head was built with, before a checkpoint is loaded."""
         model = getattr(runner.model, 'module', runner.model)
         head = getattr(model, 'aux_head', None)
-        self.initial_head = (
-            {} if head is None else initial_values(unwrapped(head))
-        )
+        if head is not None:
+            self.initial_head = initial_values(unwrapped(head))
 
     def before_train(self, runner: Runner) -> None:
         """Check everything, open the bank and make the initial images."""
