@@ -130,16 +130,22 @@ def _share_in_bank(pictures: Sequence[Path], bank: BankFolder) -> float:
     chosen = pictures[:: -(-len(pictures) // _SAMPLE)]
     real = [shard for shard in bank.shards if bank.is_real(shard)]
     found = {
-        image.tobytes() for shard in real for image in bank.read(shard)[0]
+        _checksum(image.tobytes())
+        for shard in real
+        for image in bank.read(shard)[0]
     }
     shared = 0
     for path in chosen if found else ():
         with suppress(BankError, OSError, ValueError):  # of another size
             image = read_init_picture(path, bank.image_shape)
-            shared += image.transpose(2, 0, 1).tobytes() in found
+            shared += _checksum(image.transpose(2, 0, 1).tobytes()) in found
     return shared / len(chosen)
 
 
 def _digest(path: Path) -> Tuple[int, bytes]:
     content = path.read_bytes()
-    return len(content), hashlib.sha256(content).digest()
+    return len(content), _checksum(content)
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
