@@ -297,9 +297,11 @@ class _Watch(Hook):
     ) -> None:
         dataset = runner.val_loop.dataloader.dataset
         try:
-            check_labels(dataset, outputs or (), 'val_dataloader')
+            doubt = check_labels(dataset, outputs, 'val_dataloader')
         except ValueError as error:
             raise RehearsalError(error) from error
+        if doubt:
+            raise RehearsalError(doubt)
 
     def after_val_epoch(
         self, runner: Runner, metrics: Optional[Dict[str, Any]] = None

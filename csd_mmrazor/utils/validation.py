@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import suppress
 from numbers import Number
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Set
 
 import torch
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
@@ -40,7 +40,9 @@ def check_validation(runner: Runner) -> Optional[Dict]:
             model.eval()
             batch = next(iter(loop.dataloader))
             outputs = model.val_step(batch)
-            check_labels(loop.dataloader.dataset, outputs, 'val_dataloader')
+            doubt = check_labels(
+                loop.dataloader.dataset, outputs, 'val_dataloader'
+            )
             loop.evaluator.process(data_samples=outputs, data_batch=batch)
             metrics = loop.evaluator.evaluate(len(outputs))
     except Exception as error:
@@ -50,12 +52,17 @@ def check_validation(runner: Runner) -> Optional[Dict]:
         ) from error
     finally:
         model.train(was_training)
+    if doubt:
+        runner.logger.warning(doubt)
     check_metrics(runner, metrics)
     return metrics
 
 
 class LabelCheckHook(Hook):
     """Stops a test at once whose labels are no classes of the network."""
+
+    def __init__(self) -> None:
+        self.told: Set[str] = set()
 
     def after_val_iter(
         self,
@@ -67,7 +74,7 @@ class LabelCheckHook(Hook):
         """Look at the first batch."""
         if not batch_idx:
             dataset = runner.val_loop.dataloader.dataset
-            check_labels(dataset, outputs or (), 'val_dataloader')
+            self._check(runner, dataset, outputs, 'val_dataloader')
 
     def after_test_iter(
         self,
@@ -79,27 +86,41 @@ class LabelCheckHook(Hook):
         """Look at the first batch."""
         if not batch_idx:
             dataset = runner.test_loop.dataloader.dataset
-            check_labels(dataset, outputs or (), 'test_dataloader')
+            self._check(runner, dataset, outputs, 'test_dataloader')
+
+    def _check(self, runner: Runner, *given: Any) -> None:
+        doubt = check_labels(*given)
+        if doubt and doubt not in self.told:
+            runner.logger.warning(doubt)
+        self.told.add(doubt)
 
 
-def check_labels(dataset: Any, outputs: Sequence[Any], loader: str) -> None:
+def check_labels(
+    dataset: Any, outputs: Optional[Sequence[Any]], loader: str
+) -> str:
     """Check that the labels of a data set are classes of a network.
 
     Args:
         dataset (Dataset): Of the images, or a part of one.
-        outputs (sequence[DataSample]): What the network made of some of
-            them. Those of other networks than classifiers are passed over.
+        outputs (sequence[DataSample], optional): What the network made of
+            some of them. Those of other networks than classifiers are passed
+            over.
         loader (str): What the config calls the loader of the images.
 
+    Returns:
+        str: What may be wrong: labels that are places of folders, of which
+        some lack; '' if nothing is.
+
     Raises:
-        ValueError: If a label is no class, or labels are places of folders
-            of which some lack.
+        ValueError: If a label is no class.
     """
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
     labels: List[int] = []
     classes = 0
-    with suppress(Exception):  # there may be none, or several of an image
+    # There may be no labels, or several of an image.
+    with suppress(Exception):
+        assert outputs
         classes = outputs[0].pred_score.numel()
         labels = [int(each.gt_label) for each in outputs]
         if hasattr(dataset, 'get_gt_labels'):
@@ -114,12 +135,13 @@ def check_labels(dataset: Any, outputs: Sequence[Any], loader: str) -> None:
     names = getattr(dataset, 'CLASSES', None) or ()
     by_folder = isinstance(dataset, CustomDataset) and not dataset.ann_file
     if by_folder and 0 < len(names) < classes:
-        raise ValueError(
+        return (
             f'{loader}.dataset has folders of {len(names)} classes, '
             f'{some_of(names, 5)}, but the network has {classes}, so labels '
             'may mean other classes. Make a folder for each of the others, '
             'an empty one if there is no image.'
         )
+    return ''
 
 
 def check_metrics(runner: Runner, metrics: Dict) -> None:

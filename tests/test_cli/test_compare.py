@@ -402,7 +402,7 @@ BAD_LISTS = {
         for seeds in ('[]', '0', '[a]', "['0']", '[0.5]', '[true]', '[null]')
     },
     'seed -1': ('seeds: [-1]\n' + OF_ONE, 'method "A", .*randomness.seed sho'),
-    'seed twice': ('seeds: [0, 0]\n' + OF_ONE, 'a seed or method is there tw'),
+    'seed twice': ('seeds: [0, 0]\n' + OF_ONE, 'The seed 0 is there twice'),
 }
 
 
