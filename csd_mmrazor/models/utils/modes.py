@@ -109,14 +109,14 @@ def reset_weights(
             if name in values and values[name].shape == value.shape:
                 values[name].copy_(value)
     for layer in module.modules():
-        own = [*layer.parameters(recurse=False)]
-        if own and not any(each.requires_grad for each in own):
+        weights = [*layer.parameters()]
+        if weights and not any(each.requires_grad for each in weights):
             continue
         if is_parametrized(layer):
             _reset_parametrized(layer)
         elif hasattr(layer, 'reset_parameters'):
             layer.reset_parameters()
-        elif hasattr(layer, '_reset_parameters'):  # of nn.MultiheadAttention
+        elif hasattr(layer, '_reset_parameters'):  # MultiheadAttention
             layer._reset_parameters()
     init_cfg = getattr(module, 'init_cfg', None)
     if init_cfg:

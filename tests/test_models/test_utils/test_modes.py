@@ -47,6 +47,8 @@ class Own(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.randn(3))
         self.frozen = nn.Linear(3, 3).requires_grad_(False)
+        self.decoder = nn.Transformer(4, 1, 1, 1, 4).requires_grad_(False)
+        self.attention = nn.MultiheadAttention(4, 1)
         self.register_buffer('steps', torch.zeros(()))
         self.register_buffer('memory', torch.ones(2), persistent=False)
         self.lazy = nn.LazyLinear(3)
@@ -86,9 +88,15 @@ def test_reset_weights_leaves_nothing_of_former_rounds():
     for name in found:
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0)
     # What is drawn is drawn anew, also where weights are computed.
-    for draw in ('layer.weight', 'normed.parametrizations.weight.original'):
+    for draw in (
+        *('layer.weight', 'attention.in_proj_weight'),
+        'normed.parametrizations.weight.original',
+    ):
         assert not torch.equal(found[draw], initial[draw])
-    for kept in ('scale', 'steps', 'memory', 'frozen.weight'):
+    for kept in (
+        *('scale', 'steps', 'memory', 'frozen.weight'),
+        *(name for name in found if name.startswith('decoder.')),
+    ):
         assert torch.equal(found[kept], initial[kept])
     torch.manual_seed(7)
     plain = nn.Linear(3, 3)
