@@ -32,17 +32,23 @@ def check_apart(
         advice (str): How to do without ``val``.
 
     Returns:
-        str: A warning of a few that are in both; empty if none were found.
+        str: A warning of a few that are in both, or that ``val`` says nothing
+        of its files; empty if none were found.
 
     Raises:
         ValueError: If more than a tenth of one is in the other.
     """
     name, source = names
     pictures = pictures_of(val)
-    if not pictures:
+    bank = BankFolder(init_bank) if BankFolder.exists(init_bank) else None
+    if bank is not None and not bank.real_images:
         return ''
-    if BankFolder.exists(init_bank):
-        bank = BankFolder(init_bank)
+    if not pictures:
+        return (
+            f'{name} does not say which files its images are of, so it was '
+            f'not compared with {source}: make sure that they share none'
+        )
+    if bank is not None:
         shares = {(name, source): _share_in_bank(pictures, bank)}
     else:
         others = pictures_of(init_bank)

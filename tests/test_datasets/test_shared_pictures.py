@@ -87,6 +87,8 @@ def test_the_pictures_of_mmpretrain(folder):
 
 
 def test_a_share_of_pictures(folder, tmp_path):
+    told = check_apart(FakeData(4), folder, NAMES, 'leave val out')
+    assert told.startswith('val does not say which files its images are of')
     half = Subset(ImageFolder(str(folder)), range(15))
     some = tmp_path / 'some'
     shutil.copytree(folder / '1', some)
