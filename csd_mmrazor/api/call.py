@@ -38,6 +38,7 @@ from ..utils.accuracy import AccuracyEstimate
 from ..utils.agreement import estimate_of
 from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments
+from ..utils.config_files import check_keys
 from ..utils.imports import lend
 from ..utils.short_repr import short_repr
 from .argument_names import as_typed, naming_arguments
@@ -300,6 +301,7 @@ def distill(
     teacher_args, student_args = map(
         without_numpy, (teacher_args, student_args)
     )
+    check_keys(dict(teacher_args=teacher_args, student_args=student_args))
     work_dir, val, init_bank = map(in_home, (work_dir, val, init_bank))
     device = str(device) if isinstance(device, torch.device) else device
     given = dict(locals())

@@ -5,8 +5,7 @@ import argparse
 import os
 import os.path as osp
 import sys
-from keyword import iskeyword
-from typing import Any, Dict, Iterable, Iterator, Sequence, Tuple
+from typing import Any, Dict, Iterator, Sequence
 
 import torch
 from mmengine.config import Config
@@ -16,7 +15,12 @@ from ..models.algorithms import check_optimizers
 from ..models.utils import check_checkpoint_file
 from ..utils import check_integer, check_teachers_of
 from ..utils.arguments import NoneType, check_value
-from ..utils.config_files import TESTED, follow_validation, read_config
+from ..utils.config_files import (
+    TESTED,
+    check_keys,
+    follow_validation,
+    read_config,
+)
 from ..utils.numbers import check_numbers
 from ..utils.sections import MMENGINE_HOOKS, check_schedules, check_sections
 from ..utils.slow_bfloat16 import slow_bfloat16
@@ -73,7 +77,7 @@ def load_config(args: argparse.Namespace) -> Config:
     look_up_in(osp.dirname(args.config), cfg, lost=True)
     texts = getattr(args, 'cfg_options_texts', {})
     merge_options(cfg, args.cfg_options or {}, texts)
-    _check_keys(cfg._cfg_dict)
+    check_keys(cfg._cfg_dict)
     _leave_out_hooks(cfg)
     check_sections(cfg)
     cfg.launcher = args.launcher
@@ -88,22 +92,6 @@ def load_config(args: argparse.Namespace) -> Config:
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('./work_dirs', name)
     return cfg
-
-
-def _check_keys(node: Any, path: str = '') -> None:
-    """Refuse keys that MMEngine cannot write down."""
-    pairs: Iterable[Tuple[Any, Any]] = ()
-    if isinstance(node, dict):
-        pairs = node.items()
-    elif isinstance(node, (list, tuple)):
-        pairs = enumerate(node)
-    for key, value in pairs:
-        if isinstance(key, str) and iskeyword(key):
-            raise ValueError(
-                f'{path}{key}: "{key}" is a word of Python, which no key of a '
-                'config can be.'
-            )
-        _check_keys(value, f'{path}{key}.')
 
 
 def _leave_out_hooks(cfg: Config) -> None:

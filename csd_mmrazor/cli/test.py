@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import DATASETS
 
+from ..engine.hooks.label_check_hook import LabelCheckHook
 from ..engine.quiet_runner import QuietRunner
 from ..export import (
     classes_of,
@@ -22,7 +23,6 @@ from ..models.classifiers import is_pruned
 from ..models.utils import check_weights, load_weights
 from ..utils import NO_FILE
 from ..utils.plain_config import configs_of_starts
-from ..utils.validation import LabelCheckHook
 from .config import (
     add_config_arguments,
     check_present,

@@ -21,6 +21,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from ..engine import SynthesisHook
+from ..engine.hooks.label_check_hook import LabelCheckHook
 from ..engine.hooks.synthesis_hook import Planned
 from ..models.classifiers import is_pruned
 from ..models.utils import check_losses_are_used
@@ -28,7 +29,7 @@ from ..utils import latest_checkpoint, load_file
 from ..utils.files import work_dir_lock
 from ..utils.run_seed import noted_seed
 from ..utils.stopping import REQUEUE, stop_if_asked, stop_on_signals
-from ..utils.validation import LabelCheckHook, check_validation
+from ..utils.validation import check_validation
 from .config import (
     AMP_DTYPES,
     add_config_arguments,

@@ -6,8 +6,18 @@ import traceback
 from contextlib import suppress
 from copy import deepcopy
 from importlib.metadata import PackageNotFoundError
+from keyword import iskeyword
 from pathlib import Path
-from typing import Collection, Iterator, Optional, Set, Tuple, Union
+from typing import (
+    Any,
+    Collection,
+    Iterable,
+    Iterator,
+    Optional,
+    Set,
+    Tuple,
+    Union,
+)
 
 import mmengine
 from mmengine.config import Config
@@ -92,6 +102,30 @@ def follow_validation(cfg: Config, parts: Collection[str]) -> None:
         is_loop = part == 'cfg' and 'type' in (value or {})
         if value is not None and not is_loop:
             cfg[f'test_{part}'] = deepcopy(value)
+
+
+def check_keys(node: Any, path: str = '') -> None:
+    """Refuse keys that MMEngine cannot write down.
+
+    Args:
+        node (object): A config or a part of it.
+        path (str): Where it is, ending with a dot.
+
+    Raises:
+        ValueError: If a key is a Python keyword; says where.
+    """
+    pairs: Iterable[Tuple[Any, Any]] = ()
+    if isinstance(node, dict):
+        pairs = node.items()
+    elif isinstance(node, (list, tuple)):
+        pairs = enumerate(node)
+    for key, value in pairs:
+        if isinstance(key, str) and iskeyword(key):
+            raise ValueError(
+                f'{path}{key}: "{key}" is a Python keyword, which no key of a '
+                'config can be. Give it another name.'
+            )
+        check_keys(value, f'{path}{key}.')
 
 
 def _tested_apart(path: str, cfg: Optional[Config] = None) -> Set[str]:

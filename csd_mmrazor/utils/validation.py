@@ -1,10 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import suppress
 from numbers import Number
-from typing import Any, Dict, List, Optional, Sequence, Set
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner import Runner, ValLoop
 from mmpretrain.datasets import CustomDataset
 from torch.utils.data import Subset
@@ -56,43 +56,6 @@ def check_validation(runner: Runner) -> Optional[Dict]:
         runner.logger.warning(doubt)
     check_metrics(runner, metrics)
     return metrics
-
-
-class LabelCheckHook(Hook):
-    """Stops a test at once whose labels are no classes of the network."""
-
-    def __init__(self) -> None:
-        self.told: Set[str] = set()
-
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Optional[Sequence[Any]] = None,
-    ) -> None:
-        """Look at the first batch."""
-        if not batch_idx:
-            dataset = runner.val_loop.dataloader.dataset
-            self._check(runner, dataset, outputs, 'val_dataloader')
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Optional[Sequence[Any]] = None,
-    ) -> None:
-        """Look at the first batch."""
-        if not batch_idx:
-            dataset = runner.test_loop.dataloader.dataset
-            self._check(runner, dataset, outputs, 'test_dataloader')
-
-    def _check(self, runner: Runner, *given: Any) -> None:
-        doubt = check_labels(*given)
-        if doubt and doubt not in self.told:
-            runner.logger.warning(doubt)
-        self.told.add(doubt)
 
 
 def check_labels(

@@ -1129,6 +1129,10 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(teacher_feature='bodi'), 'Did you mean body'),
         (dict(student_pooled='x'), 'student_pooled.*no module'),
         (dict(teacher_args=dict(width=3)), 'teacher_args.* made already'),
+        (
+            dict(student_args={'norms': [{'class': 1}]}),
+            'student_args.norms.0.class: "class" is a Python keyword',
+        ),
         (dict(teacher_weights='no.pth'), 'teacher_weights=no.pth'),
         (dict(init_bank='nowhere'), 'init_bank'),
         (dict(init_bank=''), "init_bank of ImageBank .* got ''"),

@@ -204,7 +204,7 @@ CASES = {
     'no work dir': (['--work-dir', ''], "--work-dir should .* but got ''"),
     'a key that Python reserves': (
         ['val_dataloader.dataset.class=1'],
-        'val_dataloader.dataset.class: "class" is a word of Python',
+        'val_dataloader.dataset.class: "class" is a Python keyword',
     ),
     'work dir is a file': (
         ['--work-dir', 'file'],

@@ -79,10 +79,11 @@ def changed_attributes(
 def about_lost(names: Collection[str]) -> str:
     """What to tell of attributes that change again and again."""
     return (
-        'Each step or round changes what is in no checkpoint, so that a '
-        f'resumed run starts without: {", ".join(sorted(names))}. If later '
-        'steps depend on it, make it a tensor, register it by '
-        'register_buffer() in __init__(), and change it in place.'
+        'Each step or round changes these attributes, which checkpoints do '
+        f'not save, so a resumed run starts without: '
+        f'{", ".join(sorted(names))}. If later steps depend on one, make it a '
+        'tensor, register it by register_buffer() in __init__(), and change '
+        'it in place.'
     )
 
 
