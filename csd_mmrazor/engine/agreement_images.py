@@ -150,13 +150,15 @@ def fresh_images(rounds: RoundRunner, number: int, epoch: int) -> Tensor:
     synthesizer = rounds.synthesizer
     state = synthesizer.persistent_state()
     state = {name: value.clone() for name, value in state.items()}
-    batch = synthesizer.synthesize(
-        rounds.networks,
-        rounds.num_classes,
-        seed=derive_seed(rounds.seed, FRESH, epoch),
-    )
-    if state:
-        synthesizer.load_persistent_state(state)
+    try:
+        batch = synthesizer.synthesize(
+            rounds.networks,
+            rounds.num_classes,
+            seed=derive_seed(rounds.seed, FRESH, epoch),
+        )
+    finally:  # also of one that diverges
+        if state:
+            synthesizer.load_persistent_state(state)
     images: Tensor = batch.images
     chosen: Sequence[int] = spread(np.arange(len(images)), number).tolist()
     return images[chosen]

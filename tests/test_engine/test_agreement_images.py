@@ -1,7 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from copy import deepcopy
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from helpers import build
 
 from csd_mmrazor.datasets import ImageBank
 from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL
@@ -9,11 +14,12 @@ from csd_mmrazor.engine.agreement_images import (
     bank_images,
     bank_labels,
     compare,
+    fresh_images,
     known_biases,
     spread,
 )
 from csd_mmrazor.models.augments import RandomCropFlip
-from csd_mmrazor.models.synthesizers import Networks
+from csd_mmrazor.models.synthesizers import Networks, NonFiniteSynthesisError
 
 
 def filled(path, **kwargs):
@@ -29,6 +35,10 @@ def filled(path, **kwargs):
 @pytest.fixture
 def bank(tmp_path):
     return filled(tmp_path / 'bank', held_out=0.25)
+
+
+def _of_mmengine(forward, inputs, mode):
+    return forward(inputs)
 
 
 def as_set(images):
@@ -121,3 +131,41 @@ def test_what_estimates_are_biased_by():
     assert known_biases(dict(type='ResNet'), cnn) == []
     assert known_biases(None, vit) == ['teacher_without_bn']
     assert known_biases(pruned, cnn) == ['student_pruned']
+
+
+def test_a_round_that_diverges_leaves_nothing():
+    """Though it is of the kind that starts with new weights."""
+    teacher = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    teacher.forward = partial(_of_mmengine, teacher.forward)
+    networks = Networks(
+        torch.nn.ModuleDict(dict(teacher=teacher)),
+        deepcopy(teacher),
+        None,
+        lambda images: images,
+    )
+    synthesizer = build(
+        dict(
+            type='ImageSynthesizer',
+            generator=dict(
+                type='CSDGenerator', img_size=8, latent_dim=4, channels=1
+            ),
+            losses=dict(loss_oh=dict(type='OneHotLoss', loss_weight=1)),
+            batch_size=4,
+            iters=2,
+            meta=dict(type='LastingGenerator', life=1),
+        )
+    )
+    synthesizer.synthesize(networks, 10, seed=0)
+    before = {k: v.clone() for k, v in synthesizer.persistent_state().items()}
+    assert before['meta.age'] == 1
+    rounds = SimpleNamespace(
+        synthesizer=synthesizer, networks=networks, num_classes=10, seed=0
+    )
+    assert len(fresh_images(rounds, 3, 0)) == 3
+    synthesizer.losses['loss_oh'].loss_weight = float('inf')
+    with pytest.raises(NonFiniteSynthesisError):
+        fresh_images(rounds, 3, 0)
+    found = synthesizer.persistent_state()
+    assert before.keys() == found.keys()
+    for name, value in before.items():
+        assert torch.equal(value, found[name]), name

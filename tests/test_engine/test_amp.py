@@ -70,6 +70,32 @@ def test_losses_of_synthesis(tiny_runner, half):
         assert mixed[name] == pytest.approx(full[name], rel=0.01)
 
 
+@pytest.mark.skipif(len(HALVES) < 2, reason='needs float16 on a CPU')
+@pytest.mark.parametrize('iters', [1, 12])
+def test_synthesis_whose_gradients_overflow_in_float16(tiny_runner, iters):
+    """By the first scale; the steps after it learn as in float32."""
+    found = {}
+    for amp in ('float16', None):
+        key = 'default_hooks.synthesis.synthesizer'
+        options = {f'{key}.amp': amp, f'{key}.batch_size': 64}
+        runner = tiny_runner(f'run_{amp}', **options)
+        hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
+        with seeded(0, torch.device('cpu')):
+            runner._init_model_weights()
+        networks = Networks.from_algorithm(runner.model)
+        losses = []
+        for number in (1, iters):
+            made = hook.synthesizer.synthesize(
+                networks, 10, seed=0, iters=number
+            )
+            losses.append(sum(made.terms.values()))
+        found[amp] = losses
+    assert found['float16'][0] == pytest.approx(found[None][0], rel=0.01)
+    if iters > 1:
+        fallen = {amp: first - last for amp, (first, last) in found.items()}
+        assert fallen['float16'] > 0.5 * fallen[None] > 0
+
+
 @pytest.mark.parametrize('half', HALVES)
 def test_statistics_are_of_float32(model, batch, half):
     """Of what the layer sees in half precision, with all digits."""

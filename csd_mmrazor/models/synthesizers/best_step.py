@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, Iterable, List, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -19,7 +19,27 @@ class SynthesisBatch(NamedTuple):
 
 
 class NonFiniteSynthesisError(FloatingPointError):
-    """A loss term of a round of synthesis became NaN or Inf."""
+    """A round of synthesis became NaN or Inf."""
+
+
+def check_last_step(trained: Iterable[Tensor], iters: int) -> None:
+    """Check what the last step of a round left; waits for the device.
+
+    After any other step, the loss terms of the next one show it.
+
+    Args:
+        trained (iterable[Tensor]): Weights and latents.
+        iters (int): Steps of the round.
+
+    Raises:
+        NonFiniteSynthesisError: If something in them is NaN or Inf.
+    """
+    if not torch.stack([each.isfinite().all() for each in trained]).all():
+        raise NonFiniteSynthesisError(
+            'What the synthesis trains became NaN or Inf in its last step, '
+            f'{iters - 1} of {iters}. Lower the learning rate of the '
+            "synthesizer's optimizer or the weight of a term."
+        )
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -37,10 +57,14 @@ class BestStep:
     Args:
         device (torch.device): The networks'.
         iters (int): Steps of the round.
+        takes_last (bool): Whether the last one counts as the best. Defaults
+            to False.
     """
 
-    def __init__(self, device: torch.device, iters: int) -> None:
-        self.iters = iters
+    def __init__(
+        self, device: torch.device, iters: int, takes_last: bool = False
+    ) -> None:
+        self.iters, self.takes_last = iters, takes_last
         self.step = torch.full((), -1, device=device)
         self.now = torch.zeros((), dtype=torch.int64, device=device)
         self.images: Optional[Tensor] = None
@@ -64,7 +88,7 @@ class BestStep:
             self.loss = torch.full_like(loss, float('inf'))
             # The step in which each term was first not finite.
             self.first_bad = torch.full_like(values, self.iters)
-        better = loss < self.loss
+        better = self.now >= 0 if self.takes_last else loss < self.loss
         for kept, value in (
             (self.loss, loss),
             (self.step, self.now),

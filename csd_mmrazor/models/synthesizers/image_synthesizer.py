@@ -44,11 +44,13 @@ from .best_step import (
     BestStep,
     NonFiniteSynthesisError,
     SynthesisBatch,
+    check_last_step,
     to_uint8,
 )
 from .checks import check_begun, check_networks
 from .compiled import CompiledNetworks, check_compiler
 from .feature_memory import FeatureMemory
+from .loss_scale import LossScale
 from .networks import Networks
 from .objective import Objective
 from .observer import OF_LAYERS, Observer, bn_widths, has_bn, observing
@@ -60,10 +62,6 @@ from .step_graph import (
     foreign_hooks,
     with_capturable,
 )
-
-# Loss scale under float16, so that small gradients of the images survive.
-# Adam forgets it, and an overflow is caught like any other.
-FLOAT16_SCALE = 1024
 
 
 @MODELS.register_module()
@@ -662,7 +660,8 @@ class ImageSynthesizer(nn.Module):
             lasting['generator'] = optimizer
         for owner, each in lasting.items():
             load_optimizer_state(each, self.moments.get(owner, {}))
-        best = BestStep(device, iters)
+        best = BestStep(device, iters, self.keep == 'last')
+        scale = LossScale(device) if self.amp == 'float16' else None
         every = None
         if self.keep == 'all':
             asked = None if self.labels in ('teacher', 'none') else labels
@@ -682,7 +681,7 @@ class ImageSynthesizer(nn.Module):
             labels=None if self.labels == 'teacher' else labels,
             optimizers=[optimizer, *others],
             precision=partial(self._precision, device),
-            scale=FLOAT16_SCALE if self.amp == 'float16' else 1,
+            scale=scale,
             after_backward=getattr(self.meta, 'after_backward', None),
             best=best,
             every=every,
@@ -705,6 +704,21 @@ class ImageSynthesizer(nn.Module):
             if on_step is not None:
                 on_step(number + 1)
         batch = best.batch(labels)
+        if scale is not None and scale.overflows(iters):
+            raise NonFiniteSynthesisError(
+                'Gradients of the synthesis overflow in float16. Set amp of '
+                'ImageSynthesizer to "bfloat16" or None, or lower the weight '
+                'of a term.'
+            )
+        check_last_step(
+            [
+                weight
+                for each in (optimizer, *others)
+                for group in each.param_groups
+                for weight in group['params']
+            ],
+            iters,
+        )
         # What lasts is of a round that did not diverge.
         self.moments.update(
             {
@@ -818,8 +832,8 @@ class ImageSynthesizer(nn.Module):
             # Sorted, so that a grid of the images reads by class.
             return self._random_labels(num_classes, device).sort()[0]
         labels = torch.arange(self.batch_size, device=device)
-        if self.labels == 'balanced' and self.batch_size < num_classes:
-            # From another class on in each round, so that all have a turn.
+        if self.labels == 'balanced' and self.batch_size % num_classes:
+            # From another class on in each round, so that none has more.
             labels += torch.randint(num_classes, (), device=device)
         return labels % num_classes * (self.labels == 'balanced')
 
@@ -866,7 +880,7 @@ class ImageSynthesizer(nn.Module):
                 for part in latent.detach().split(self.batch_size)
             ]
         )
-        return batch._replace(images=images, labels=labels, step=iters - 1)
+        return batch._replace(images=images, labels=labels)
 
 
 def _checked_weights(class_weights: Sequence[float]) -> List[float]:

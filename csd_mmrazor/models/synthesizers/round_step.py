@@ -2,12 +2,12 @@
 from dataclasses import dataclass
 from typing import Any, Callable, ContextManager, List, Optional
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from .all_steps import AllSteps
 from .best_step import BestStep
+from .loss_scale import LossScale
 from .objective import Objective
 from .observer import Observer
 
@@ -34,7 +34,7 @@ class RoundStep:
             takes those that the teacher decides on.
         optimizers (list[Optimizer]): Of all that is trained.
         precision (Callable): Makes the context of the passes.
-        scale (int): Of the loss, for the sake of small gradients.
+        scale (LossScale, optional): Of the loss, under float16.
         after_backward (Callable, optional): Called with the generator, once
             there are gradients.
         best (BestStep): Keeps the best step.
@@ -50,7 +50,7 @@ class RoundStep:
     labels: Optional[Tensor]
     optimizers: List[Optimizer]
     precision: Callable[[], ContextManager[None]]
-    scale: int
+    scale: Optional[LossScale]
     after_backward: Optional[Callable[[Any], None]]
     best: BestStep
     every: Optional[AllSteps]
@@ -68,9 +68,11 @@ class RoundStep:
         loss = self.objective.total(terms)
         for each in self.optimizers:
             each.zero_grad()
-        (loss * self.scale).backward()
-        if self.scale != 1:
-            torch._foreach_div_(self._gradients(), self.scale)
+        if self.scale is None:
+            loss.backward()
+        else:
+            (loss * self.scale.scale).backward()
+            self.scale.unscale_(self._gradients())
         if self.after_backward is not None:
             self.after_backward(self.generator)
         for each in self.optimizers:

@@ -431,6 +431,54 @@ def test_non_finite_terms_are_named(networks, monkeypatch):
     assert same(before, state(networks))
 
 
+class Overflow(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, images, overflows):
+        ctx.overflows = overflows
+        return images.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        factor = float('inf') if ctx.overflows else 1.0
+        return gradient * factor, None
+
+
+@pytest.mark.parametrize('keep', ['best', 'last'])
+@pytest.mark.parametrize('lasts', [True, False])
+@pytest.mark.parametrize('step', range(4))
+def test_a_gradient_that_overflows_ends_the_round(
+    networks, monkeypatch, keep, lasts, step
+):
+    """Also in the last step, after which no term is computed."""
+    meta = dict(type='MetaGenerator', rule='reptile')
+    meta['optimizer'] = dict(type='SGD', lr=1)
+    losses = dict(loss_oh=dict(type='OneHotLoss'))
+    made, like = (
+        synthesizer(losses=losses, keep=keep, meta=meta if lasts else None)
+        for _ in range(2)
+    )
+    for each in (made, like):
+        each.synthesize(networks, 10, seed=0)
+    before = {k: v.clone() for k, v in made.persistent_state().items()}
+    bad, done = [step], []
+    forward = made.generator.forward
+
+    def generate(*args):
+        done.append(None)
+        return Overflow.apply(forward(*args), len(done) - 1 in bad)
+
+    monkeypatch.setattr(made.generator, 'forward', generate)
+    with pytest.raises(NonFiniteSynthesisError, match='in .*step.* of 4'):
+        made.synthesize(networks, 10, seed=0)
+    assert same(list(before.values()), list(made.persistent_state().values()))
+    bad.clear()
+    found, expected = (
+        each.synthesize(networks, 10, seed=1) for each in (made, like)
+    )
+    assert torch.equal(found.images, expected.images)
+    assert found.terms == expected.terms
+
+
 @pytest.mark.parametrize('dtype', ['bfloat16'])
 def test_amp_stays_near_float32(networks, dtype):
     full = synthesizer(iters=1).synthesize(networks, 10, seed=0)
@@ -828,9 +876,42 @@ def test_all_classes_have_their_turn_in_batches_of_fewer(networks):
         assert labels == [(labels[0] + i) % 10 for i in range(4)]
         asked |= {*labels}
     assert asked == {*range(10)}
-    made = synthesizer(labels='balanced', batch_size=12, iters=1)
+
+
+@pytest.mark.parametrize('batch_size', [4, 12, 16])
+def test_no_class_is_asked_for_more_often_than_others(networks, batch_size):
+    made = synthesizer(labels='balanced', batch_size=batch_size)
+    counts = torch.zeros(10)
+    for seed in range(300):
+        torch.manual_seed(seed)
+        labels = made._draw_labels(10, torch.device('cpu'))
+        each = torch.bincount(labels, minlength=10)
+        assert each.max() - each.min() <= 1
+        counts += each
+    # Each start is as likely: a standard deviation is about 8.
+    assert (counts - 30 * batch_size).abs().max() < 40
+    made = synthesizer(labels='balanced', batch_size=20, iters=1)
     labels = made.synthesize(networks, 10, seed=3).labels.tolist()
-    assert labels == [*range(10), 0, 1]
+    assert labels == [*range(10), *range(10)]
+
+
+def test_terms_of_the_last_step_belong_to_its_images(networks):
+    """Not those of the best step, where the last images are kept."""
+    losses = dict(loss_oh=dict(type='OneHotLoss'))
+    whole = synthesizer(losses=losses, keep='last')
+    found = whole.synthesize(networks, 10, seed=1)
+    assert found.step == 3
+    optimizer = dict(type='Adam', lr=0.5)  # the first step is the best
+    terms = {}
+    for iters in (1, 2, 3, 4):
+        made = synthesizer(losses=losses, keep='last', optimizer=optimizer)
+        batch = made.synthesize(networks, 10, seed=1, iters=iters)
+        assert batch.step == iters - 1
+        terms[iters] = batch.terms['loss_oh']
+    assert terms[4] != min(terms.values())
+    best = synthesizer(losses=losses, optimizer=optimizer)
+    batch = best.synthesize(networks, 10, seed=1)
+    assert batch.terms['loss_oh'] == min(terms.values())
 
 
 @pytest.mark.parametrize(
