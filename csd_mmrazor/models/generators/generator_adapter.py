@@ -122,8 +122,6 @@ class GeneratorAdapter(BaseModule):
                 f'{type(self.generator).__name__} makes {to} itself. Leave '
                 'the adapter out, or set to="same".'
             )
-        # That of each round.
-        self.init_cfg = getattr(self.generator, 'init_cfg', None)
         self.to_what = to
         self.channels = channels
         for name, value in dict(mean=mean, std=std).items():

@@ -94,8 +94,8 @@ def reset_weights(
 
     All first gets the values of ``initial``, so that nothing is left of
     former rounds. Then every layer whose weights are not frozen gets torch's
-    own initial weights and statistics, and the module's ``init_cfg``, if it
-    has one, is applied.
+    own initial weights and statistics, and what has an ``init_cfg``, the
+    module or one in it, is initialised by that, as by MMEngine.
 
     Args:
         module (nn.Module): Changed in place.
@@ -108,6 +108,11 @@ def reset_weights(
             # Buffers may come and go.
             if name in values and values[name].shape == value.shape:
                 values[name].copy_(value)
+    frozen_weights = [
+        (value, value.detach().clone())
+        for value in module.parameters()
+        if not value.requires_grad
+    ]
     for layer in module.modules():
         weights = [*layer.parameters()]
         if weights and not any(each.requires_grad for each in weights):
@@ -118,9 +123,14 @@ def reset_weights(
             layer.reset_parameters()
         elif hasattr(layer, '_reset_parameters'):  # MultiheadAttention
             layer._reset_parameters()
-    init_cfg = getattr(module, 'init_cfg', None)
-    if init_cfg:
-        initialize(module, init_cfg)
+    # From the outside inwards.
+    for part in module.modules():
+        init_cfg = getattr(part, 'init_cfg', None)
+        if init_cfg:
+            initialize(part, init_cfg)
+    with torch.no_grad():
+        for value, before in frozen_weights:
+            value.copy_(before)
 
 
 def _values(module: nn.Module) -> Dict[str, Tensor]:

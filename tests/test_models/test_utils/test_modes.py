@@ -132,3 +132,47 @@ def test_reset_weights():
     nn.init.constant_(other.linear.weight, 7)
     reset_weights(other)
     assert other.linear.weight.abs().max() <= 0.5  # 1 / sqrt(4)
+
+
+def test_initial_weights_of_parts():
+    """An ``init_cfg`` counts wherever it is, as in MMEngine."""
+    inner = dict(
+        type='CSDGenerator',
+        img_size=8,
+        latent_dim=8,
+        hidden_channels=64,
+        init_cfg=dict(type='Normal', layer='Conv2d', std=3),
+    )
+    wrapped = dict(inner)
+    wrapped.pop('latent_dim')
+    outer = dict(num_classes=3, generator=wrapped)
+    for cfg in (
+        inner,
+        dict(type='GeneratorAdapter', to='inputs', generator=inner),
+        dict(type='ConditionalGenerator', noise_dim=4, embed_dim=4, **outer),
+        dict(type='NoisyLayerGenerator', num_layers=2, noise_dim=8, **outer),
+    ):
+        found = build(cfg)
+        reset_weights(found, initial_values(found))
+        for layer in found.modules():
+            if isinstance(layer, nn.Conv2d):
+                assert 2 < layer.weight.std() < 4, cfg['type']
+
+
+def test_an_init_cfg_leaves_frozen_weights():
+    found = build(
+        dict(type='CSDGenerator', img_size=8, latent_dim=8, hidden_channels=8)
+    )
+    convs, norms = (
+        [m for m in found.modules() if isinstance(m, kind)]
+        for kind in (nn.Conv2d, nn.BatchNorm2d)
+    )
+    frozen_weights = [convs[0].weight, norms[1].weight]
+    drawn = [convs[1].weight, norms[0].weight]
+    for weight in [*frozen_weights, *drawn]:
+        nn.init.constant_(weight, 5)
+    for weight in frozen_weights:
+        weight.requires_grad_(False)
+    reset_weights(found, initial_values(found))
+    assert all((weight == 5).all() for weight in frozen_weights)
+    assert not any((weight == 5).any() for weight in drawn)
