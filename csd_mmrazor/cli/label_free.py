@@ -11,7 +11,9 @@ The list is a YAML file of tasks, each a config of a run with validation::
     tasks:
       digits:
         config: configs/csd/csd_quickstart_digits.py
-        options: {train_cfg.max_epochs: 10}
+        options:
+          train_cfg.max_epochs: 10
+          train_dataloader.dataset.held_out: 0.1
         teacher:              # trained first, if its checkpoint is not there
           config: configs/teachers/resnet_digits.py
           options: {train_cfg.max_epochs: 3}
@@ -398,6 +400,12 @@ def run_config_of(where: str, task: Dict[str, Any], given: Given) -> Config:
         raise ValueError(
             f'{where}, {task["config"]}: it has no val_dataloader, whose '
             'images show how good a choice was.'
+        )
+    if not cfg.train_dataloader.dataset.get('held_out'):
+        raise ValueError(
+            f'{where}, {task["config"]}: its bank holds out no images, on '
+            'which students are compared. Add the option '
+            'train_dataloader.dataset.held_out: 0.1.'
         )
     return cfg
 

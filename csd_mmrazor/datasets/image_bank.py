@@ -433,7 +433,9 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         """
         held = held or {}
         for made in rounds:
-            if made.shard.name not in held:
+            if made.shard.name not in held or isinstance(
+                self._store, DiskStore
+            ):
                 _await(self.opened.path / made.shard.name)
                 if made.targets:
                     _await(self.opened.path / targets_name(made.shard.name))

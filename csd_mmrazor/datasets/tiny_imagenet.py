@@ -55,6 +55,7 @@ class TinyImageNet(BaseDataset):
         """List images and labels."""
         root = Path(self.data_root)
         folder = self._find(root)
+        barrier()  # or some would find what the first one unpacks below
         if folder is None:
             option = other_folder(self.split, 'JPEG')
             with download_to(root / self.filename, self.url, option):

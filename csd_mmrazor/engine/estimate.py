@@ -145,7 +145,7 @@ def estimate(
     synthesizer = hook.synthesizer
     bank: ImageBank = runner.train_dataloader.dataset
     model = getattr(runner.model, 'module', runner.model)
-    beside = _target_bytes(model, hook, num_classes)
+    beside = target_bytes(model, hook, num_classes)
     made = [] if folder is None else _made(folder, runner.epoch, beside)
     each = image_bytes(bank.codec, image_shape, folder) + beside
     if not made and bank.init_bank:
@@ -248,12 +248,18 @@ def check_buffer(
         counts = [n for n, b in zip(counts, before) if b < bank.capacity]
     model = getattr(runner.model, 'module', runner.model)
     each = image_bytes(bank.codec, image_shape)
-    each += _target_bytes(model, hook, num_classes)
+    each += target_bytes(model, hook, num_classes)
     bank.check_buffer(buffer, counts, each)
 
 
-def _target_bytes(model: Any, hook: Any, num_classes: int) -> int:
-    """Bytes of what is kept of the teacher with an image."""
+def target_bytes(model: Any, hook: Any, num_classes: int) -> int:
+    """Bytes of what is kept of the teacher with an image.
+
+    Args:
+        model (nn.Module): The algorithm.
+        hook (SynthesisHook): Of its run.
+        num_classes (int): Classes K.
+    """
     numbers = num_classes
     if hook.target_maps:
         numbers += model.check_targets(True).size
@@ -351,6 +357,7 @@ def timed_steps(
     num_classes: int,
     image_shape: Sequence[int],
     targets: Optional[BankTargets],
+    with_initial: bool = True,
 ) -> Dict[str, float]:
     """Seconds of a step of each kind. The networks are changed by them.
 
@@ -362,6 +369,8 @@ def timed_steps(
         image_shape (sequence[int]): (C, H, W).
         targets (BankTargets, optional): What student steps read of the
             teacher with the images; None where they run it.
+        with_initial (bool): Whether there are rounds without the student.
+            Defaults to True.
     """
     device = next(networks.teachers.parameters()).device
 
@@ -393,9 +402,10 @@ def timed_steps(
         made = targets.of(images.to(device), 0, 0)
         # As a bank gives them.
         beside = {name: value.cpu() for name, value in made.items()}
-    kinds: Dict[str, Callable[[int], object]] = dict(
-        synthesis=rounds(True), initial=rounds(False), student=student
-    )
+    kinds: Dict[str, Callable[[int], object]] = dict(synthesis=rounds(True))
+    if with_initial:  # or all terms may look at the student
+        kinds['initial'] = rounds(False)
+    kinds['student'] = student
     found = {}
     for kind, run in kinds.items():
         run(1)  # makes what is made once

@@ -212,6 +212,18 @@ def test_lists_that_are_none(tmp_path, text, message):
         label_free.read_tasks(path)
 
 
+def test_a_bank_that_holds_out_nothing_is_told_first(tmp_path):
+    path = tmp_path / 'list.yml'
+    config = ROOT / 'configs/csd/csd_quickstart_digits.py'
+    path.write_text(f'tasks: {{a: {{config: {config}}}}}')
+    (task,) = label_free.read_tasks(path)
+    with pytest.raises(ValueError, match='dataset.held_out: 0.1'):
+        label_free.run_config_of('here', task, ({}, {}))
+    options = {'train_dataloader.dataset.held_out': 0.1}
+    cfg = label_free.run_config_of('here', task, (options, {}))
+    assert cfg.train_dataloader.dataset.held_out == 0.1
+
+
 def test_a_list_that_is_not_there():
     with pytest.raises(FileNotFoundError, match='list cannot be read.*no.yml'):
         label_free.read_tasks('no.yml')

@@ -129,6 +129,19 @@ def test_collate_makes_data_samples(bank):
     ].tolist()
 
 
+@pytest.mark.parametrize('storage', ['host', 'disk'])
+def test_files_of_other_nodes_may_come_late(tmp_path, monkeypatch, storage):
+    """Before they are read from a network disk, they are waited for."""
+    awaited = []
+    module = 'csd_mmrazor.datasets.image_bank'
+    monkeypatch.setattr(f'{module}._await', awaited.append)
+    bank = ImageBank(storage=storage)
+    bank.open(tmp_path / 'bank', SHAPE, 10)
+    fill(bank, rounds=2)
+    assert bool(awaited) == (storage == 'disk')
+    assert all(path.exists() for path in awaited)
+
+
 def test_keep(bank):
     fill(bank, 2, epoch=0)
     images = everything(bank)[0].clone()

@@ -223,6 +223,15 @@ def test_tiny_imagenet_is_unpacked_from_its_file(
     ]
 
 
+def test_all_processes_wait_for_who_unpacks(tiny_imagenet, monkeypatch):
+    """Also those that look once it is there."""
+    waited = []
+    module = 'csd_mmrazor.datasets.tiny_imagenet'
+    monkeypatch.setattr(f'{module}.barrier', lambda: waited.append(None))
+    tiny(tiny_imagenet)
+    assert waited
+
+
 def test_an_archive_without_the_split(tmp_path, monkeypatch):
     archive = tmp_path / 'tiny-imagenet-200.zip'
     with zipfile.ZipFile(archive, 'w') as file:

@@ -340,6 +340,9 @@ def test_a_step_is_timed_without_what_a_round_takes(monkeypatch, tiny_runner):
     args = (runner, hook.synthesizer, networks, 10, (1, 8, 8))
     found = module.timed_steps(*args, None)
     assert found == dict(synthesis=3.0, initial=2.0, student=5.0)
+    # Where there are none, all terms may look at the student.
+    found = module.timed_steps(*args, None, False)
+    assert found == dict(synthesis=3.0, student=5.0)
     assert torch.is_tensor(next(runner.model.parameters()))
 
 

@@ -203,6 +203,29 @@ def test_a_schedule_that_looks_at_metrics():
     found = new.param_schedulers['architecture'][0]
     assert (found.num_bad_epochs, found.end) == (7, 9)
     assert new.rates(1)[0][0] == (0.03, 0.9)
+    # What such a schedule does not change is as in the new config.
+    new = Run([plateau], 9)
+    for part in new.optim_wrapper.values():
+        for group in part.optimizer.param_groups:
+            group.update(weight_decay=0.02, momentum=0.5)
+    checkpoint = old.checkpoint(DONE)
+    changes = renew_schedule(checkpoint, new, [], DONE, 4)
+    assert any('weight_decay from here on: 0 -> 0.02' in c for c in changes)
+    assert not any(' lr ' in change for change in changes)
+    new.load(checkpoint)
+    found = new.param_schedulers['architecture'][0]
+    assert found.num_bad_epochs == 7
+    (group,) = new.optim_wrapper['architecture'].optimizer.param_groups
+    assert (group['lr'], group['weight_decay']) == (0.03, 0.02)
+    assert group['momentum'] == 0.5
+    momentum = dict(plateau, type='ReduceOnPlateauMomentum')
+    old, new = Run([momentum], DONE), Run([momentum], 9)
+    (group,) = old.optim_wrapper['architecture'].optimizer.param_groups
+    group['momentum'] = 0.7
+    checkpoint = old.checkpoint(DONE)
+    assert renew_schedule(checkpoint, new, [], DONE, 4) == []
+    new.load(checkpoint)
+    assert new.rates(1)[0][0] == (0.1, 0.7)
     changed = config_differences(
         dict(param_scheduler=dict(architecture=plateau)),
         dict(param_scheduler=dict(architecture=dict(plateau, patience=1))),

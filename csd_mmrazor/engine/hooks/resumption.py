@@ -261,9 +261,12 @@ def renew_schedule(
                 f'checkpoint (paramwise_cfg, or another model). {_ELSEWHERE}.'
             )
         scheduled = schedulers.get(name, [])
-        if any(getattr(s, 'need_val_args', False) for s in scheduled):
+        by_metrics = [
+            s for s in scheduled if getattr(s, 'need_val_args', False)
+        ]
+        if by_metrics:
             _keep_plateau(scheduled, old_schedulers.get(name), differences)
-            continue
+            _keep_scheduled(by_metrics, new, old)
         for index, (group, was) in enumerate(
             zip(new['param_groups'], old['param_groups'])
         ):
@@ -276,7 +279,8 @@ def renew_schedule(
         for key in ('param_groups', 'base_param_settings'):
             if key in new:
                 old[key] = new[key]
-        old_schedulers[name] = [s.state_dict() for s in scheduled]
+        if not by_metrics:
+            old_schedulers[name] = [s.state_dict() for s in scheduled]
     if isinstance(runner.param_schedulers, dict):
         checkpoint['param_schedulers'] = old_schedulers
     elif runner.param_schedulers is not None:
@@ -306,6 +310,22 @@ def _replay(lists: Sequence[Sequence[Any]], epochs: int, steps: int) -> None:
                     scheduler.step()
             for scheduler in by_epoch if epochs else ():
                 scheduler.step()
+
+
+def _keep_scheduled(
+    scheduled: Sequence[Any], new: Dict[str, Any], old: Dict[str, Any]
+) -> None:
+    """Take what schedules change in an optimizer from a checkpoint."""
+    kept = {'lr', 'initial_lr'}
+    if any(s.param_name == 'momentum' for s in scheduled):
+        kept |= {'momentum', 'initial_momentum', 'betas'}
+    for key in ('param_groups', 'base_param_settings'):
+        if key not in new or key not in old:
+            continue
+        pair = [new[key], old[key]]
+        groups = zip(*(p if isinstance(p, list) else [p] for p in pair))
+        for group, was in groups:
+            group.update({k: was[k] for k in kept & {*group} & {*was}})
 
 
 def _keep_plateau(

@@ -232,11 +232,9 @@ class SynthesisHook(Hook):
         if self.rehearsal:
             busy = BusyCores()
             rehearse(runner)
-            advice = (
-                ''
-                if torch.cuda.is_available()
-                else busy.advice(torch.get_num_threads())
-            )
+            device = next(runner.model.parameters()).device
+            threads = torch.get_num_threads()
+            advice = busy.advice(threads) if device.type == 'cpu' else ''
             if advice:
                 runner.logger.info(advice)
         if self.plan_for is not None:
@@ -263,12 +261,6 @@ class SynthesisHook(Hook):
         complete_targets(bank, targets)
         if bank.init_bank is not None:
             self.import_seconds = time.perf_counter() - begun
-        rounds = self._rounds_of_epoch * runner.max_epochs
-        bank.reserve(
-            len(bank)
-            + rounds * self.synthesizer.images_of(self.synthesizer.iters)
-            + self.init_rounds * self.synthesizer.images_of(self.init_iters)
-        )
         self.clock = run_clock(
             runner, self.synthesizer, networks, image_shape, targets is None
         )
@@ -281,6 +273,7 @@ class SynthesisHook(Hook):
             num_classes,
             bank.opened,
         )
+        bank.reserve(plan.images)
         for line in plan.lines():
             runner.logger.info(line)
         for kind in ('initial', 'synthesis'):
@@ -334,6 +327,7 @@ class SynthesisHook(Hook):
                 num_classes,
                 image_shape,
                 targets,
+                self.init_rounds > 0 and bank_of(runner).init_bank is None,
             )
         )
         folder, path = None, Path(str(self.plan_for), self.bank_dir)

@@ -237,7 +237,7 @@ def _fits_moment(
     name: str, value: Tensor, expected: Dict[str, Tensor]
 ) -> bool:
     """Whether a tensor can be what a lasting optimizer remembers."""
-    match = re.fullmatch(r'moments\.(\w+)\.(\d{1,9})\.\w+', name)
+    match = re.fullmatch(r'moments\.([^.]+)\.(\d{1,9})\.\w+', name)
     if match is None:
         return False
     owner = f'losses.{match[1]}.'

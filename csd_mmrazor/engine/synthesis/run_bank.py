@@ -127,7 +127,8 @@ def open_bank(
             f'The checkpoint is of epoch {runner.epoch}, but the image '
             f'bank in {path} lacks the images of {len(lacking)} epochs '
             'before it. Resume in the work dir of that run, or put its '
-            'bank there.'
+            'bank there. If that run had rounds=0 of SynthesisHook, leave it '
+            'at that.'
         )
     # Later epochs are there if an older checkpoint is resumed.
     if (

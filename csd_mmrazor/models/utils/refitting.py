@@ -22,6 +22,8 @@ from .outputs import logits_of
 
 # Images of a pass.
 _BATCH = 64
+# Bytes of what a layer is given that are looked at together.
+_BYTES = 2**28
 # Of the mean variance of the inputs, added to each of them: without it,
 # inputs that are nearly the same get huge weights of opposite signs.
 _RIDGE = 1e-4
@@ -167,15 +169,20 @@ def _refit(
         missing = _missing(teacher, place, wanted, found)
         leads_around |= bool(missing.any())
         first = first or (wanted, found)
-        columns = _columns(layer, found.given)
-        features = features + columns.T @ columns
         is_map = isinstance(layer, nn.Conv2d)
-        targets = [
-            known + columns.T @ _rows(each, is_map)
-            for known, each in zip(
-                targets, (wanted.returned, wanted.returned + missing)
-            )
-        ]
+        maps = wanted.returned, wanted.returned + missing
+        # Each output of an image has a row, as wide as a kernel.
+        outputs = maps[0][0].numel() // len(layer.weight)
+        number = _BYTES // (8 * layer.weight[0].numel() * outputs) or 1
+        for given, *each in zip(
+            *(values.split(number) for values in (found.given, *maps))
+        ):
+            columns = _columns(layer, given)
+            features = features + columns.T @ columns
+            targets = [
+                known + columns.T @ _rows(values, is_map)
+                for known, values in zip(targets, each)
+            ]
     own = {**_state(student, place)}
     choices = [_solved(teacher, student, place, features, targets[0])]
     if leads_around:

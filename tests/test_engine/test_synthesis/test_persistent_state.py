@@ -11,6 +11,7 @@ from PIL import Image
 
 from csd_mmrazor.datasets import BankError, BankFolder
 from csd_mmrazor.engine.synthesis import persistent_state
+from csd_mmrazor.engine.synthesis.persistent_state import _fits_moment
 from csd_mmrazor.models import ImageSynthesizer, NonFiniteSynthesisError
 
 SYNTHESIS = 'default_hooks.synthesis'
@@ -427,6 +428,14 @@ def test_runs_of_earlier_releases_go_on(tiny_runner):
     runner._load_from, runner._resume = str(first), True
     runner.train()
     assert_same(outcome(whole), outcome(runner))
+
+
+def test_names_of_losses_may_have_any_signs():
+    expected = {'losses.loss-cr (2).head.weight': torch.zeros(2, 3)}
+    name = 'moments.loss-cr (2).0.exp_avg'
+    assert _fits_moment(name, torch.zeros(2, 3), expected)
+    assert not _fits_moment(name, torch.zeros(2, 4), expected)
+    assert not _fits_moment('moments.a.b.0.step', torch.zeros(()), expected)
 
 
 def test_a_failed_round_leaves_nothing(tiny_runner, monkeypatch):

@@ -8,7 +8,13 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.nn.utils import spectral_norm, weight_norm
 
-from csd_mmrazor.models.utils import find_refittable, narrow, refit, ridge
+from csd_mmrazor.models.utils import (
+    find_refittable,
+    narrow,
+    refit,
+    refitting,
+    ridge,
+)
 
 
 class Net(nn.Module):
@@ -124,6 +130,34 @@ KINDS = {
     'by name': (ByName, BLOCK, 'part.bn2'),
     'linear': (Mlp, ('part.1', 'none', 'part.3'), None),
 }
+
+
+@pytest.mark.parametrize('size', [1, 40_000])
+@pytest.mark.parametrize('kind', KINDS)
+def test_memory_of_a_fit_is_bounded(kind, size, monkeypatch):
+    """What is looked at in parts is fitted as it is in one."""
+    part, names, _ = KINDS[kind]
+    teacher = lively(Net(part()))
+    # Whatever a pass brings.
+    assert len(INPUTS) > refitting._BATCH
+    found, rows = [], []
+    columns = refitting._columns
+    monkeypatch.setattr(
+        refitting,
+        '_columns',
+        lambda *args: rows.append(columns(*args)) or rows[-1],
+    )
+    for limit in (2**40, size):
+        monkeypatch.setattr(refitting, '_BYTES', limit)
+        student = halved(teacher, [names])
+        places = find_refittable(teacher, student, INPUTS[:2])
+        rows.clear()
+        refit(teacher, student, INPUTS, places)
+        found.append(student.state_dict())
+    sizes = [8 * each[:, 1:].numel() for each in rows]
+    assert max(sizes) <= size or len(rows) == len(INPUTS)
+    for key, value in found[0].items():
+        torch.testing.assert_close(found[1][key], value, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('kind', KINDS)
