@@ -4,7 +4,7 @@
 from functools import partial
 from pathlib import PurePath
 from types import CellType, FunctionType, MethodType
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Set, Tuple
 from weakref import ref
 
 import numpy as np
@@ -18,8 +18,12 @@ _PLAIN = (
     *(bool, int, float, complex, str, bytes, type(None), range, slice),
     *(torch.dtype, torch.layout, torch.memory_format, np.generic, PurePath),
 )
-# What only says where a network comes from.
-_ORIGIN = ('_config', '_metainfo', '_dataset_meta', '_is_init')
+# What only says where a network comes from, or what was done with it:
+# compile(), torch.jit.script(), a backward hook that was removed.
+_ORIGIN = (
+    *('_config', '_metainfo', '_dataset_meta', '_is_init'),
+    *('_compiled_call_impl', '__overloads__', '_is_full_backward_hook'),
+)
 # What is alike by assumption, by its ids; holds it, so that ids stay its own.
 _Pairs = Dict[Tuple[int, int], Tuple[Any, Any]]
 
@@ -88,9 +92,9 @@ def loose_tensors(module: nn.Module) -> Dict[str, torch.Tensor]:
     return found
 
 
-def _tied(module: nn.Module) -> List[str]:
-    """Names of weights, each one once."""
-    return [key for key, _ in module.named_parameters()]
+def _tied(module: nn.Module) -> Set[str]:
+    """Names of weights, each one once; what was pruned has another order."""
+    return {key for key, _ in module.named_parameters()}
 
 
 def _kind(part: nn.Module) -> type:

@@ -3,7 +3,8 @@ import io
 import random
 import shutil
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
@@ -45,7 +46,7 @@ from .argument_names import as_typed, naming_arguments
 from .became_worse import became_worse
 from .config import make_config, method_of, without_numpy
 from .distill_runner import DistillRunner
-from .inputs import normalisation
+from .inputs import check_own_inputs, normalisation
 from .isolation import isolated, one_at_a_time
 from .options import (
     check_images_to_start,
@@ -302,6 +303,9 @@ def distill(
         without_numpy, (teacher_args, student_args)
     )
     check_keys(dict(teacher_args=teacher_args, student_args=student_args))
+    if plan_only and student_weights and isinstance(student, nn.Module):
+        with suppress(Exception):  # what cannot be copied is refused below
+            student = deepcopy(student)  # which gets no weights then
     work_dir, val, init_bank = map(in_home, (work_dir, val, init_bank))
     device = str(device) if isinstance(device, torch.device) else device
     given = dict(locals())
@@ -347,6 +351,7 @@ def distill(
         for draw in (torch.manual_seed, np.random.seed, random.seed):
             draw(seed)
         pair = get_pair(given, num_classes, inputs.image_shape)
+        check_own_inputs(pair.networks['teacher'].module, inputs)
     row = row_of(
         *(parsed, inputs.image_shape, schedule, method, init_bank is None)
     )

@@ -477,10 +477,11 @@ def _generation(
                 std=list(inputs.std),
             ),
             optimizer=dict(type='Adam', lr=0.1, betas=(0.5, 0.999)),
-            augment=dict(
+            augment=augment
+            and dict(
                 type='RandomRoll',
-                shift=max(1, (augment or {}).get('padding', 0) // 2),
-                flip_prob=(augment or {}).get('flip_prob', 0),
+                shift=max(1, augment.get('padding', 0) // 2),
+                flip_prob=augment.get('flip_prob', 0),
             ),
             labels='balanced',
             keep='last',

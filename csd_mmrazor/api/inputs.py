@@ -4,6 +4,11 @@
 from math import isfinite
 from typing import Any, NamedTuple, Sequence, Tuple, Union
 
+import torch
+import torch.nn as nn
+
+from ..models.preprocessors import own_preprocessor
+from ..models.utils import unwrapped
 from ..utils.arguments import check_image_shape
 
 
@@ -85,6 +90,48 @@ def normalisation(
             'or in 0..255.'
         )
     return Inputs(shape, means, stds, note)
+
+
+def check_own_inputs(teacher: nn.Module, inputs: Inputs) -> None:
+    """Check mean and std that a teacher of MMEngine's kind has itself.
+
+    Args:
+        teacher (nn.Module): As the caller has it.
+        inputs (Inputs): What a run would give it.
+
+    Raises:
+        ValueError: If they are others.
+    """
+    own = own_preprocessor(unwrapped(teacher))
+    if own is None:
+        return
+    channels = inputs.image_shape[0]
+    its, ours = (
+        [torch.as_tensor(v).flatten().cpu() for v in each]
+        for each in ((own.mean, own.std), (inputs.mean, inputs.std))
+    )
+    pixels = torch.tensor([[0.0], [255.0]]).expand(2, channels)
+    fits = all(len(values) in (1, channels) for values in its)
+    # Published means and deviations are rounded.
+    if fits and torch.allclose(
+        *((pixels - mean) / std for mean, std in (its, ours)),
+        rtol=0.02,
+        atol=0.02,
+    ):
+        return
+    wanted, given = (
+        ' and '.join(
+            f'{name}={[round(v / 255, 4) for v in values.tolist()]}'
+            for name, values in zip(('mean', 'std'), each)
+        )
+        for each in (its, ours)
+    )
+    raise ValueError(
+        f'The data_preprocessor of the teacher ({type(teacher).__name__}) '
+        f'normalises images in 0..1 by {wanted}, but the run, which does not '
+        f'call it, would by {given}. Give mean and std as the teacher has '
+        'them; if they are wrong there, correct them first.'
+    )
 
 
 def image_shape_of(image_shape: Any) -> Tuple[int, int, int]:

@@ -82,7 +82,9 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
     raises = logging.raiseExceptions
     handlers = _signals()
     limits = _limits()
-    devices = [torch.cuda.current_device()] if device == 'cuda' else []
+    # To seed torch seeds all of them.
+    is_used = device == 'cuda' or torch.cuda.is_initialized()
+    devices = [*range(torch.cuda.device_count())] if is_used else []
     managers: Dict[type, Any] = {}
     for cls in _managers():
         managers[cls] = cls._instance_dict

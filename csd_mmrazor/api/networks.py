@@ -47,6 +47,7 @@ from ..utils.imports import (
     importing_from,
 )
 from ..utils.sections import OF_NETWORKS
+from ..utils.teachers import pretrained_in, without_pretrained
 from .recipes import (
     is_installed,
     is_part,
@@ -130,7 +131,8 @@ def get_network(
         if weights is not None and name == 'teacher':
             network = network._replace(module=deepcopy(network.module))
     elif isinstance(given, (str, Path)):
-        network = _made(str(given), name, num_classes, dict(arguments or {}))
+        arguments = dict(arguments or {})
+        network = _made(str(given), name, num_classes, arguments, weights)
     else:
         raise TypeError(
             f'{name} should be a torch.nn.Module or the name of one, such as '
@@ -152,7 +154,11 @@ def _told(given: Any) -> str:
 
 
 def _made(
-    spec: str, name: str, num_classes: Optional[int], arguments: Dict
+    spec: str,
+    name: str,
+    num_classes: Optional[int],
+    arguments: Dict,
+    weights: Optional[str],
 ) -> Network:
     """A network by its name."""
     is_config = spec.endswith('.py') or '::' in spec or not {*'.:'} & {*spec}
@@ -165,7 +171,7 @@ def _made(
             f'"package.Name", and this file by {name}_weights.'
         )
     if spec.endswith('.py') or '::' in spec:
-        return _of_config(spec, name, arguments)
+        return _of_config(spec, name, arguments, weights)
     if '.' not in spec and ':' not in spec:
         return _of_mmpretrain(spec, name, num_classes, arguments)
     try:
@@ -210,7 +216,9 @@ def _check_arguments(
         )
 
 
-def _of_config(spec: str, name: str, arguments: Dict) -> Network:
+def _of_config(
+    spec: str, name: str, arguments: Dict, weights: Optional[str]
+) -> Network:
     """The model of a config, of a file or of a package (``package::FILE``)."""
     if Path(spec).is_file():
         _check_is_config(spec, name)
@@ -227,10 +235,17 @@ def _of_config(spec: str, name: str, arguments: Dict) -> Network:
             f'{name}={spec!r} is no config with a model '
             f'({type(error).__name__}: {error}).'
         ) from error
-    build_cfg = dict(
-        _scope_=cfg.get('default_scope', 'mmpretrain'),
-        **dict(model, **arguments),
-    )
+    scope = cfg.get('default_scope', 'mmpretrain')
+    build_cfg = {'_scope_': scope, **model, **arguments}
+    if 'factory' not in build_cfg:
+        files = pretrained_in(build_cfg)
+        if files and weights is None:
+            raise ValueError(
+                f'{name}={spec!r} names weights ({files[0]}), which are not '
+                f'read here: give {name}_weights=FILE of the whole network, '
+                'or the network itself, with its weights loaded.'
+            )
+        build_cfg = without_pretrained(build_cfg)
     build_cfg.pop('init_cfg', None)
     module = _build(build_cfg, name, spec)
     return Network(module, build_cfg, '', custom_imports(cfg))

@@ -129,9 +129,11 @@ def make_plan(
     size = 1
     for length in shape:
         size *= length
-    # The bank in records of image and label, and two checkpoints at a time.
+    # The bank in records of image and label, with what is kept of the teacher,
+    # and two checkpoints at a time.
     images = schedule.images + trial.imported
-    disk = images * (size + 8) + 3 * trial.checkpoint
+    disk = images * (size + 8 + trial.beside) + 3 * trial.checkpoint
+    disk += trial.state
     return Plan(
         schedule=schedule,
         timings=timings,

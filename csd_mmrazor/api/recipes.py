@@ -21,6 +21,7 @@ from mmrazor.registry import MODELS
 from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import narrow, unwrapped
 from ..utils.imports import LENT, import_object, imported_file
+from ..utils.teachers import without_pretrained
 from .alike import difference, loose_tensors, unlike_training
 
 Recipe = Dict[str, Any]
@@ -38,6 +39,10 @@ _MOST_GUESSES, _MOST_MODULES, _MOST_BUILT = 200, 10_000, 10
 _KEPT = ('type', '_scope_', '_return_architecture_')
 _KEPT_OF_FACTORIES = ('factory', 'data_preprocessor', 'init_cfg')
 _OTHER = 'the arguments that it was made with are not known'
+_OF_MMPRETRAIN = (
+    ' (a model of mmpretrain tells them if mmpretrain.get_model(CONFIG) makes '
+    'it; or name its config or its class)'
+)
 
 
 def lent_cfg(name: str) -> Recipe:
@@ -92,6 +97,8 @@ def recipe_of(
         pruned = _narrowed(module, recipe, is_trained)
         if pruned is not None:
             return pruned, ''
+    if why == _OTHER and type(module).__module__.startswith('mmpretrain.'):
+        why += _OF_MMPRETRAIN
     return None, why
 
 
@@ -212,7 +219,7 @@ def _guesses(module: nn.Module, other: Optional[Recipe]) -> Iterator[Recipe]:
     # What mmpretrain.get_model() leaves.
     model = getattr(getattr(module, '_config', None), 'model', None)
     if isinstance(model, dict):
-        found = ConfigDict(model).to_dict()
+        found = without_pretrained(ConfigDict(model).to_dict())
         found.pop('init_cfg', None)
         yield dict(found, _scope_='mmpretrain')
     named = dict(type='mmrazor.TorchClassifier')

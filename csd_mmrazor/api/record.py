@@ -204,13 +204,13 @@ def _difference(
 def config_text(config: Dict[str, Any], networks: Dict[str, Network]) -> str:
     """The text of the config file of a run."""
     notes = [*(n.note for n in networks.values()), about_lent(networks)]
-    lines = [
-        f'{HEAD} The same weights, without',
-        '# Python code:',
+    lines = [f'# {note}' for note in notes if note] or [
+        '# The same weights, without Python code:',
         '#   python tools/train.py config.py --work-dir OTHER',
-        *(f'# {note}' for note in notes if note),
     ]
-    return '\n'.join(lines) + '\n' + Config(_sorted(config)).pretty_text
+    return (
+        '\n'.join([HEAD, *lines]) + '\n' + Config(_sorted(config)).pretty_text
+    )
 
 
 def _sorted(part: Any) -> Any:

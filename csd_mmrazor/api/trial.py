@@ -1,7 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """A few steps of a run, timed, and the teacher's accuracy."""
 
-import resource
 import time
 from contextlib import suppress
 from copy import deepcopy
@@ -18,8 +17,10 @@ from ..busy_cores import BusyCores
 from ..datasets.bank_folder import IMPORTED
 from ..engine import SynthesisHook, TeacherBlocksHook
 from ..engine.agreement_images import bank_images
+from ..engine.estimate import target_bytes
 from ..engine.hooks.refit_hook import fit_student, places_of
 from ..engine.synthesis import report_round
+from ..engine.synthesis.persistent_state import KEPT_EPOCHS
 from ..models.synthesizers.networks import Networks
 from ..models.utils import load_weights
 from ..utils.slow_bfloat16 import slow_bfloat16
@@ -65,6 +66,8 @@ class Trial:
     start_top1: Optional[float] = None
     imported: int = 0  # images to start with
     doubt: str = ''  # of the teacher, a warning
+    beside: int = 0  # bytes that are kept with an image of the bank
+    state: int = 0  # bytes of what rounds leave to later ones
 
 
 def run_trial(
@@ -172,11 +175,9 @@ def run_trial(
     start = time.perf_counter()
     runner.train()
     spent = _since(start)
-    advice = (
-        ''
-        if torch.cuda.is_available()
-        else busy.advice(torch.get_num_threads())
-    )
+    device = next(algorithm.parameters()).device
+    on_cpu = device.type == 'cpu'
+    advice = busy.advice(torch.get_num_threads()) if on_cpu else ''
     if advice:
         describe(f'  {advice}')
     iters = _ITERS if spent < _SLOW else _FEW_ITERS
@@ -259,14 +260,16 @@ def run_trial(
     )
     return Trial(
         timings,
-        max(path.stat().st_size for path in Path(work_dir).glob('*.pth')),
-        _memory(),
+        _largest(Path(work_dir), 'epoch_*.pth'),
+        _memory(device),
         sum(p.numel() for p in algorithm.distiller.parameters()),
         teacher,
         agreement,
         start_top1,
         sum(s.count for s in rounds.bank.opened.shards if s.epoch == IMPORTED),
         doubt if doubt.startswith('WARNING') else '',
+        target_bytes(algorithm, hook, rounds.num_classes),
+        KEPT_EPOCHS * _largest(rounds.bank.opened.path, 'state_*.pth'),
     )
 
 
@@ -334,8 +337,15 @@ def _fits(hook: Dict[str, Any]) -> bool:
     return bool(hook['type'] == 'mmrazor.RefitHook')
 
 
+def _largest(folder: Path, pattern: str) -> int:
+    """Bytes of the largest of some files; 0 if there are none."""
+    sizes = [path.stat().st_size for path in folder.glob(pattern)]
+    return max(sizes, default=0)
+
+
 def _since(start: float) -> float:
-    if torch.cuda.is_available():
+    # To ask a GPU would take memory of one that is not used.
+    if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return time.perf_counter() - start
 
@@ -344,7 +354,12 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _memory() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+def _memory(device: torch.device) -> int:
+    """Bytes that were needed at most so far; 0 if that is not known."""
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

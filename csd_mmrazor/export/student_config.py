@@ -10,10 +10,15 @@ from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmrazor.registry import DATASETS
 
+from ..datasets.image_folder import list_image_folder, names_of_folders
+from ..datasets.pictures import picture_size
 from ..utils.public import public
+from ..utils.teachers import without_pretrained
 
 # Published data sets under their names in mmpretrain.
 _PUBLISHED = dict(CIFAR10Images='CIFAR10', CIFAR100Images='CIFAR100')
+# Suffixes of images that its CustomDataset reads.
+_READ = ('.png', '.jpg', '.jpeg', '.bmp')
 # Arguments of mmpretrain's preprocessor that a test needs.
 _PREPROCESSING = (
     'mean',
@@ -70,7 +75,7 @@ def plain_config(cfg: Config) -> Config:
         # torchvision's change its layers.
         student.pop('init_cfg', None)
     else:
-        student = _without_pretrained(student)
+        student = without_pretrained(student)
     scope = student.pop('_scope_', scope)
     if scope != 'mmpretrain':
         student['_scope_'] = scope
@@ -108,29 +113,6 @@ def _is_torch_classifier(student: Dict) -> bool:
     return str(getattr(kind, '__name__', kind)).endswith('TorchClassifier')
 
 
-def _without_pretrained(part):
-    """A config's part without files that weights were to come from."""
-    if isinstance(part, (list, tuple)):
-        return type(part)(map(_without_pretrained, part))
-    if not isinstance(part, dict):
-        return part
-
-    def is_file(key, value) -> bool:
-        if key == 'pretrained':
-            return True
-        return (
-            key == 'init_cfg'
-            and isinstance(value, dict)
-            and value.get('type') == 'Pretrained'
-        )
-
-    return {
-        key: _without_pretrained(value)
-        for key, value in part.items()
-        if not is_file(key, value)
-    }
-
-
 def _test_loader(cfg: Config) -> Optional[Dict]:
     """The run's test data by means of mmpretrain alone, if it has any."""
     loaders = (cfg.get('test_dataloader'), cfg.get('val_dataloader'))
@@ -144,10 +126,15 @@ def _test_loader(cfg: Config) -> Optional[Dict]:
         return loader
     folder = _image_folder(cfg, dataset)
     if folder is not None:
+        if not _reads_alike(cfg, dataset, folder):
+            return None
+        reading = dict(type='LoadImageFromFile')
+        if _channels(cfg, dataset) == 1:
+            reading['color_type'] = 'grayscale'
         loader['dataset'] = dict(
             type='CustomDataset',
             data_prefix=str(folder.absolute()),
-            pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+            pipeline=[reading, dict(type='PackInputs')],
         )
         return loader
     if name in _PUBLISHED:
@@ -166,15 +153,48 @@ def _image_folder(cfg: Config, dataset: Dict) -> Optional[Path]:
     """The folder that has one folder of test images for each class."""
     preprocessor = cfg.model.get('data_preprocessor') or {}
     num_classes = preprocessor.get('num_classes')
+    if not dataset.get('data_root'):
+        return None
     for folder in (
-        Path(dataset.get('data_root', ''), dataset.get('split', '')),
-        Path(dataset.get('data_root', '')),
+        Path(dataset['data_root'], dataset.get('split', '')),
+        Path(dataset['data_root']),
     ):
         if folder.is_dir() and num_classes == sum(
             path.is_dir() for path in folder.iterdir()
         ):
             return folder
     return None
+
+
+def _channels(cfg: Config, dataset: Dict) -> int:
+    shape = cfg.model.get('image_shape') or dataset.get('image_shape')
+    return shape[0] if shape else 3
+
+
+def _reads_alike(cfg: Config, dataset: Dict, folder: Path) -> bool:
+    """Whether mmpretrain makes the same of a folder of test images.
+
+    Its classes are in alphabetical order, whatever they are called, and its
+    images keep their size.
+    """
+    classes = class_names(cfg)
+    shape = cfg.model.get('image_shape') or dataset.get('image_shape')
+    try:
+        names = names_of_folders(folder, classes) if classes else None
+        images = list_image_folder(folder, classes=names)
+        sizes = {picture_size(path) for path, _ in images}
+    except Exception:  # whatever is in it
+        return False
+    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return (
+        all(
+            folders.index(path.relative_to(folder).parts[0]) == label
+            and path.suffix.lower() in _READ
+            for path, label in images
+        )
+        and len(sizes) == 1
+        and (shape is None or sizes == {tuple(shape[1:])})
+    )
 
 
 def class_names(cfg: Config) -> Optional[Sequence[str]]:

@@ -1,7 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import difflib
 from copy import copy
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
+
+from mmengine.model import PretrainedInit
 
 # ``ckpt_path`` of a teacher that is to keep the weights it is built with.
 NO_FILE = 'none'
@@ -125,3 +127,47 @@ def _brings_weights(cfg: Dict) -> bool:
         isinstance(cfg, dict) and cfg.get('type') == 'Pretrained'
         for cfg in init_cfg
     )
+
+
+def without_pretrained(part: Any) -> Any:
+    """A config of a network without files that weights were to come from.
+
+    Args:
+        part (Any): The config, or a part of it.
+    """
+    if isinstance(part, (list, tuple)):
+        return type(part)(
+            without_pretrained(each)
+            for each in part
+            if not _is_pretrained(each)
+        )
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: without_pretrained(value)
+        for key, value in part.items()
+        if key != 'pretrained' and not _is_pretrained(value)
+    }
+
+
+def pretrained_in(part: Any) -> List[Any]:
+    """What :func:`without_pretrained` leaves out of a config.
+
+    Returns:
+        list: Files, URLs, or True where a library knows the place.
+    """
+    if isinstance(part, (list, tuple)):
+        return sum(map(pretrained_in, part), [])
+    if not isinstance(part, dict):
+        return []
+    if _is_pretrained(part):
+        return [part.get('checkpoint')]
+    found = [part['pretrained']] if part.get('pretrained') else []
+    return found + pretrained_in(
+        [value for key, value in part.items() if key != 'pretrained']
+    )
+
+
+def _is_pretrained(part: Any) -> bool:
+    kinds = ('Pretrained', 'mmengine.Pretrained', PretrainedInit)
+    return isinstance(part, dict) and part.get('type') in kinds

@@ -4,6 +4,7 @@
 import collections
 import functools
 import threading
+from copy import deepcopy
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import prune
 
 from csd_mmrazor.api.alike import difference, loose_tensors, unlike_training
 
@@ -86,6 +88,45 @@ def test_what_cannot_be_looked_into():
     assert difference(*same) == ''
     own = [made(lambda *_: threading.Lock(), 0) for _ in range(2)]
     assert difference(*own) == 'value'
+
+
+def watched(net):
+    for layer in net.modules():
+        for register in (
+            layer.register_forward_hook,
+            layer.register_forward_pre_hook,
+            layer.register_full_backward_hook,
+            layer.register_full_backward_pre_hook,
+        ):
+            register(lambda *_: None).remove()
+
+
+def pruned_for_good(net):
+    prune.l1_unstructured(net.fc, 'weight', 0.5)
+    prune.remove(net.fc, 'weight')
+
+
+@pytest.mark.parametrize(
+    'use',
+    [
+        watched,
+        pruned_for_good,
+        lambda net: net.compile(),
+        lambda net: torch.compile(net),
+        lambda net: torch.jit.script(net.fc),
+        lambda net: torch.jit.trace(net.eval(), torch.ones(1, 2)),
+        lambda net: torch.fx.symbolic_trace(net),
+        lambda net: nn.DataParallel(net),
+        lambda net: torch.optim.swa_utils.AveragedModel(net),
+        lambda net: net.half().float().share_memory(),
+    ],
+)
+def test_what_is_done_with_a_network_changes_nothing(use):
+    net = nn.Sequential()
+    net.drop, net.fc = nn.Dropout(0.5), nn.Linear(2, 2)
+    like = deepcopy(net)
+    use(net)
+    assert difference(net, like) == ''
 
 
 def test_parts_and_weights():

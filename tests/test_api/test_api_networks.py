@@ -4,10 +4,13 @@
 import importlib
 import threading
 
+import mmpretrain
 import pytest
 import timm
 import torch
 import torchvision
+from helpers import ROOT
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from csd_mmrazor.api import recipes
@@ -128,6 +131,55 @@ def test_wrappers_are_taken_off(role, code):
     assert found.note == '' and found.build_cfg['width'] == 7
     assert found.module.body[0].weight is body[0].weight
     assert [*found.module.state_dict()] == [*code.Silent(7).state_dict()]
+
+
+@pytest.mark.parametrize('name', ['resnet_digits', 'wrn40-2_cifar10'])
+def test_configs_of_this_project(name):
+    """Whose models have a scope of their own."""
+    spec = str(ROOT / f'configs/teachers/{name}.py')
+    found = get_network(spec, 'teacher')
+    assert found.module.head.num_classes == 10
+    assert found.build_cfg['type'] == 'ImageClassifier' and not found.note
+
+
+def test_weights_that_a_config_names_are_not_forgotten(tmp_path):
+    """A run reads no such file: it has the weights of the call."""
+    config, backbone = tmp_path / 'net.py', dict(type='ResNet_CIFAR', depth=18)
+    pretrained = dict(type='Pretrained', checkpoint='/none/a.pth')
+    backbone['init_cfg'] = [dict(type='Kaiming', layer='Conv2d'), pretrained]
+    head = dict(type='LinearClsHead', num_classes=3, in_channels=512)
+    neck = dict(type='GlobalAveragePooling')
+    model = dict(
+        type='ImageClassifier', backbone=backbone, neck=neck, head=head
+    )
+    for named in (model, dict(model, backbone=dict(backbone, init_cfg=None))):
+        if named is not model:
+            named['init_cfg'] = pretrained
+        config.write_text(f'model = {named!r}')
+        with pytest.raises(
+            ValueError, match='names weights ./none/a.pth.* student_weights'
+        ):
+            get_network(str(config), 'student')
+        net = mmpretrain.get_model(str(config), pretrained=False)
+        weights = tmp_path / 'weights.pth'
+        torch.save(net.state_dict(), weights)
+        found = get_network(str(config), 'student', str(weights))
+        assert 'Pretrained' not in repr(found.build_cfg)
+        value = found.module.head.fc.weight
+        assert torch.equal(value, net.head.fc.weight)
+        # Nor of a network that has them already.
+        found = get_network(net, 'student')
+        assert not found.note and 'Pretrained' not in repr(found.build_cfg)
+
+
+def test_a_model_of_a_registry_does_not_tell_how_it_was_made():
+    config = dict(
+        type='ImageClassifier', backbone=dict(type='ResNet_CIFAR', depth=18)
+    )
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        net = mmpretrain.registry.MODELS.build(config)
+    note = get_network(net, 'teacher').note
+    assert 'are not known (a model of mmpretrain tells them if' in note
 
 
 def test_networks_of_packages_without_their_arguments():

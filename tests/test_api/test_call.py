@@ -14,6 +14,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import cv2
+import mmpretrain
 import numpy as np
 import pytest
 import torch
@@ -38,7 +39,7 @@ from csd_mmrazor.export import CALIBRATED
 from csd_mmrazor.export.source import read_run_config
 from csd_mmrazor.models.synthesizers import ImageSynthesizer
 from csd_mmrazor.utils import slow_bfloat16
-from csd_mmrazor.utils.imports import lend
+from csd_mmrazor.utils.imports import import_object, lend
 
 
 def process_state():
@@ -535,6 +536,90 @@ def test_a_plan_writes_nothing_on_any_device(
     assert '% of the weights of the student are 0, as if single' in told
     assert 'WARNING: epochs of schedule does nothing, since budget' in told
     assert 'many weights as' not in told
+
+
+def test_a_run_does_not_depend_on_whether_networks_have_names(
+    teacher, net, call, tmp_path
+):
+    """What a config builds draws weights, and what is lent does not."""
+    found = []
+    start = state(net(4))
+    for number in range(2):
+        networks = dict(teacher=deepcopy(teacher), student=net(4))
+        networks['student'].load_state_dict(start)
+        for each in networks.values() if number else ():
+            each.known_to = object()
+        folder = tmp_path / f'{number}'
+        run = call(*networks.values(), val=None, work_dir=folder)
+        text = (folder / 'config.py').read_text()
+        names = [f'lent:{name}' in text for name in networks]
+        assert names == [bool(number)] * 2
+        # Of those alone that the tools can run.
+        assert ('The same weights, without Python' in text) != bool(number)
+        found.append(state(run.student))
+    assert same(*found) and not same(found[0], start)
+
+
+MEANS = dict(right=([0.4], [0.3]), rounded=([0.402], [0.301]))
+MEANS.update(wrong=([0.5], [0.3]), none=(None, None))
+
+
+@pytest.mark.parametrize('kind', MEANS)
+@pytest.mark.parametrize('way', ['registry', 'get_model', 'file'])
+def test_mean_and_std_of_a_teacher_of_mmpretrain(
+    net, call, tmp_path, kind, way
+):
+    mean, std = MEANS[kind]
+    cfg = network(num_classes=3)
+    cfg['data_preprocessor'] = dict(mean=[102.0], std=[76.5])
+    cfg.pop('_scope_', None)
+    (tmp_path / 'config.py').write_text(f'model = {cfg!r}')
+    code = (
+        'from mmengine.registry import DefaultScope\n'
+        'from mmpretrain.registry import MODELS\n'
+        'def make():\n'
+        "    with DefaultScope.overwrite_default_scope('mmpretrain'):\n"
+        f'        return MODELS.build({cfg!r})\n'
+    )
+    (tmp_path / 'own_mmpretrain.py').write_text(code)
+    teacher = f'{tmp_path / "own_mmpretrain.py"}:make'
+    if way == 'registry':
+        teacher = import_object(teacher)()
+    elif way == 'get_model':
+        path = str(tmp_path / 'config.py')
+        teacher = mmpretrain.get_model(path, pretrained=False)
+    arguments = dict(mean=mean, std=std, val=None, plan_only=True)
+    if kind in ('right', 'rounded'):
+        call(teacher, net(4), image_shape=(1, 8, 8), **arguments)
+        return
+    with pytest.raises(
+        ValueError,
+        match=r'normalises images in 0..1 by mean=.0\.4. and std=.0\.3., but',
+    ):
+        call(teacher, net(4), image_shape=(1, 8, 8), **arguments)
+
+
+def test_what_a_plan_says_of_the_disk(teacher, net, call, tmp_path):
+    """It is about what a run leaves, and the student stays as it is."""
+    student, other = net(4), net(4)
+    before = deepcopy(student.state_dict())
+    torch.save(other.state_dict(), tmp_path / 'other.pth')
+    arguments = dict(val=None, keep_targets=True)
+    plan = call(
+        teacher,
+        student,
+        plan_only=True,
+        student_weights=str(tmp_path / 'other.pth'),
+        **arguments,
+    )
+    for key, value in student.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    run = call(teacher, student, **arguments)
+    assert run.plan.disk == pytest.approx(plan.disk, rel=0.1)
+    bank = tmp_path / 'run/bank'
+    found = sum(p.stat().st_size for p in bank.iterdir())
+    weights = max(p.stat().st_size for p in bank.parent.glob('epoch_*.pth'))
+    assert 0.5 * found < plan.disk - 3 * weights < 2 * found
 
 
 def test_a_student_that_is_not_smaller(

@@ -1,8 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import os
 import threading
+from contextlib import contextmanager
 
 import pytest
+import torch
 
 from csd_mmrazor.api.isolation import isolated, one_at_a_time
 
@@ -71,3 +73,26 @@ def test_a_folder_that_is_gone(tmp_path, monkeypatch):
         isolated(),
     ):
         pass
+
+
+@pytest.mark.parametrize('device, is_used', [('cpu', True), ('cuda', False)])
+def test_random_states_of_all_gpus_are_kept(monkeypatch, device, is_used):
+    """To seed torch seeds all of them."""
+    kept = []
+
+    @contextmanager
+    def fork_rng(devices):
+        kept.append(devices)
+        yield
+
+    monkeypatch.setattr(torch.random, 'fork_rng', fork_rng)
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: is_used)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 3)
+    with isolated(device):
+        pass
+    assert kept == [[0, 1, 2]]
+    kept.clear()
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: False)
+    with isolated('cpu'):
+        pass
+    assert kept == [[]]

@@ -47,6 +47,10 @@ def test_plans(budget, machine):
         assert share <= 0.1
     assert plan.disk == plan.schedule.images * (784 + 8) + 3 * 1000
     assert (plan.memory, plan.connector) == (5000, 7)
+    # What is kept of the teacher, and what rounds leave to later ones.
+    kept = replace(trial, beside=400, state=9000)
+    more = make_plan(parsed, row, kept, 60, (1, 28, 28))
+    assert more.disk - plan.disk == plan.schedule.images * 400 + 9000
     told = '\n'.join(plan.lines())
     assert f'{plan.schedule.images:,}' in told
     when = 'every|each' if validations > 1 else 'at the end'

@@ -138,7 +138,10 @@ class CSDDistillation(BaseAlgorithm):
         graph: bool = False,
         **kwargs,
     ) -> None:
-        super().__init__(architecture=architecture, **kwargs)
+        # What is drawn for other weights does not depend on whether those
+        # that are loaded afterwards were drawn before.
+        with torch.random.fork_rng([], enabled=student_ckpt is not None):
+            super().__init__(architecture=architecture, **kwargs)
         check_value('graph of CSDDistillation', graph, (bool,))
         self.replayed = ReplayedPasses() if graph else None
         check_image_shape('image_shape of CSDDistillation', image_shape)
@@ -428,6 +431,9 @@ class CSDDistillation(BaseAlgorithm):
             ValueError: If it is of another network.
         """
         with without_integers(self):
+            if self.student_ckpt is not None:
+                with torch.random.fork_rng([]):
+                    self.student.init_weights()
             super().init_weights()
         if self.student_ckpt is not None:
             load_weights(self.student, self.student_ckpt, 'model.student_ckpt')

@@ -4,6 +4,7 @@ from .bank_preprocessor import (
     check_preprocessor,
     check_scale,
     normalize_images,
+    own_preprocessor,
 )
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     'check_preprocessor',
     'check_scale',
     'normalize_images',
+    'own_preprocessor',
 ]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...utils import to_device
 from ...utils.error_text import named_error
+from ..classifiers import TorchClassifier
 
 
 def normalize_images(images: Tensor, preprocessor: nn.Module) -> Tensor:
@@ -114,8 +115,8 @@ def check_preprocessor(
             'not those of the bank: leave it out.'
         )
     for teacher, model in teachers.items():
-        own = getattr(model, 'data_preprocessor', None)
-        if not getattr(own, '_enable_normalize', False):
+        own = own_preprocessor(model)
+        if own is None:
             continue  # it does not say what its inputs are
         wanted = normalize_images(images.to(own.mean.device), own)
         # Published means and deviations are rounded.
@@ -124,10 +125,30 @@ def check_preprocessor(
                 f'{teacher} ({type(model).__name__}) normalises images by '
                 f'{_statistics(own)}, but data_preprocessor of the algorithm, '
                 'which makes the inputs of all networks, by '
-                f'{_statistics(preprocessor)}. Set model.data_preprocessor to '
-                'the mean and std that the teacher was trained with; where '
-                'that is what it has, give them to the teacher, too.'
+                f'{_statistics(preprocessor)}. Set mean and std of '
+                'model.data_preprocessor to those that the teacher was '
+                "trained with. If they are, correct those of the teacher's "
+                'own data_preprocessor.'
             )
+
+
+def own_preprocessor(network: nn.Module) -> Optional[nn.Module]:
+    """What a network of MMEngine's kind says that images are normalised by.
+
+    Args:
+        network (nn.Module): As it is, or in a ``TorchClassifier``.
+
+    Returns:
+        nn.Module | None: A data preprocessor with mean and std; None if it
+        has none.
+    """
+    if isinstance(network, TorchClassifier):
+        network = network.net
+    own = getattr(network, 'data_preprocessor', None)
+    is_known = isinstance(own, nn.Module) and getattr(
+        own, '_enable_normalize', False
+    )
+    return own if is_known else None
 
 
 def _same(found: Tensor, expected: Tensor, tolerance: float) -> bool:

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from typing import Any, Dict
 
+import torch
 import torch.nn as nn
 from mmrazor.registry import MODELS
 
@@ -23,8 +24,11 @@ def build_teacher(name: str, cfg: Dict[str, Any]) -> nn.Module:
             :func:`load_weights`.
     """
     path = cfg.get('ckpt_path')
-    model = MODELS.build(without_own_weights(cfg['build_cfg'], path))
-    if cfg.get('ckpt_path', NO_FILE) != NO_FILE:
+    is_loaded = cfg.get('ckpt_path', NO_FILE) != NO_FILE
+    # What is drawn later is the same however a teacher is built.
+    with torch.random.fork_rng([], enabled=is_loaded):
+        model = MODELS.build(without_own_weights(cfg['build_cfg'], path))
+    if is_loaded:
         load_weights(
             model,
             path,
