@@ -21,13 +21,21 @@ def prepare_command() -> None:
     """Set what has to be set at once, if a command of this project starts."""
     program = Path(sys.argv[0] if sys.argv else '').resolve()
     # As ``python -m`` names a module whose package is imported.
-    is_module = program.name == '-m' and sys.argv[1:2]
-    is_tool = program.parent.name == 'tools'
+    is_module = program.name == '-m' and sys.argv[1:2] and _is_ours()
+    # Other projects have a tools/train.py, too.
+    package = program.parent.parent / 'csd_mmrazor'
+    is_tool = program.parent.name == 'tools' and package.is_dir()
     if (is_module and sys.argv[1] in COMMANDS) or (
         is_tool and program.name in _TOOLS
     ):
         _answer_signals()
         sleep_on_busy_cores()
+
+
+def _is_ours() -> bool:
+    """Whether ``python -m`` names this package, and not one that uses it."""
+    words = getattr(sys, 'orig_argv', None)  # Python 3.10 and later
+    return words is None or words[-len(sys.argv)].endswith('csd_mmrazor')
 
 
 def _answer_signals() -> None:

@@ -74,3 +74,22 @@ def test_threads_sleep_on_a_busy_machine(
     own = dict(own, OMP_NUM_THREADS=str(2 * busy_cores._cores()[1]))
     done = run(*argv, PYTHONPATH=f'{tmp_path}:{ROOT}', **own)
     assert done.stdout.strip() == found
+
+
+def test_commands_of_others_keep_their_signals(run, tmp_path):
+    """Though they have the same names, as MMRazor's own tools do."""
+    code = (
+        'import os, signal, csd_mmrazor\n'
+        'from csd_mmrazor.command_start import prepare_command\n'
+        'prepare_command()\n'
+        'print(signal.getsignal(signal.SIGINT) is '
+        'signal.default_int_handler)\n'
+        'os._exit(0)\n'
+    )
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools/train.py').write_text(code)
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other/__init__.py').write_text(code)
+    for command in (('tools/train.py',), ('-m', 'other', 'train')):
+        done = run(sys.executable, *command, PYTHONPATH=f'{tmp_path}:{ROOT}')
+        assert done.stdout.split()[-1] == 'True'

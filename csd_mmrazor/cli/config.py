@@ -288,6 +288,14 @@ def is_first_process(launcher: str) -> bool:
     return os.environ.get(_RANKS.get(launcher, ''), '0') == '0'
 
 
+def _has_bfloat16() -> bool:
+    """Whether a GPU computes in bfloat16 itself."""
+    try:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    except TypeError:  # torch 2.1 knows no other
+        return torch.cuda.is_bf16_supported()
+
+
 def _disable_amp(cfg: Config) -> None:
     """Train in float32."""
     for wrapper in [cfg.optim_wrapper, *cfg.optim_wrapper.values()]:
@@ -334,16 +342,16 @@ def enable_amp(cfg: Config, dtype: str) -> None:
         _disable_amp(cfg)
         return
     if dtype == 'auto':
-        can_bfloat16 = (
-            not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
-        )
+        can_bfloat16 = not torch.cuda.is_available() or _has_bfloat16()
         dtype = 'bfloat16' if can_bfloat16 else 'float16'
     if dtype == 'float16' and not torch.cuda.is_available():
         raise ValueError('--amp float16 needs a GPU: use --amp bfloat16.')
     wrappers = [cfg.optim_wrapper, *cfg.optim_wrapper.values()]
     for wrapper in wrappers:
         if isinstance(wrapper, dict) and 'optimizer' in wrapper:
-            if wrapper.get('type', 'OptimWrapper') != 'OptimWrapper':
+            kind = wrapper.get('type', 'OptimWrapper')
+            name = str(getattr(kind, '__name__', kind)).rpartition('.')[2]
+            if name != 'OptimWrapper':
                 continue  # the config has chosen already
             if dtype == 'bfloat16':
                 wrapper['type'] = 'mmrazor.AutocastOptimWrapper'

@@ -25,6 +25,7 @@ from ..export import (
     BITS,
     CALIBRATED,
     DOUBTFUL,
+    NonFiniteLossError,
     Pictures,
     Quantized,
     accuracy_on,
@@ -218,9 +219,15 @@ def _distilled(
     for rate in _RATES:
         print(f'Distillation: {steps} steps, learning rate {rate:g}')
         draw = partial(next, images.batches())
-        found = distil_rounded(
-            model, draw, steps, bits, rate, probe if len(probe) else None
-        )
+        try:
+            found = distil_rounded(
+                model, draw, steps, bits, rate, probe if len(probe) else None
+            )
+        except NonFiniteLossError as error:
+            if rate == _RATES[-1]:
+                raise
+            print(f'{error}'.partition(':')[0])
+            continue
         print(
             'KL divergence by rounding: '
             f'{found.before:.4g} before, {found.after:.4g} afterwards'
@@ -313,10 +320,9 @@ class _Images:
         """Inputs, (N, C, H, W), without end."""
         start, size = 0, min(_BATCH, len(self.free))
         while True:
-            if start + size > len(self.free):
-                start = 0
-            yield self._inputs(self._free, self.free[start : start + size])
-            start += size
+            places = self.free.take(range(start, start + size), mode='wrap')
+            yield self._inputs(self._free, places)
+            start = (start + size) % len(self.free)
 
     def _inputs(self, pictures: Pictures, places: np.ndarray) -> Tensor:
         if not len(places):

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import DATASETS
 
+from ..datasets.image_folder import names_of_folders
 from ..engine.hooks.label_check_hook import LabelCheckHook
 from ..engine.quiet_runner import QuietRunner
 from ..export import (
@@ -120,7 +121,9 @@ def let_test_on(
         ValueError: If the config does not say which images its networks
             take, or the folders are not the classes.
     """
-    prepared = cfg.model.get('data_preprocessor') or cfg.data_preprocessor
+    prepared = cfg.model.get('data_preprocessor') or cfg.get(
+        'data_preprocessor'
+    )
     if 'image_shape' not in cfg.model or prepared is None:
         raise ValueError(
             f'--val {folder} needs a config of CSDDistillation with '
@@ -129,9 +132,8 @@ def let_test_on(
         )
     prepared.to_rgb = False  # these are RGB
     # Folders may be named by the numbers of the classes instead.
-    names = [path.name for path in Path(folder).glob('*') if path.is_dir()]
-    if all(name.isdecimal() for name in names):
-        classes = None
+    if classes and Path(folder).is_dir():
+        classes = names_of_folders(folder, classes)
     data = dict(
         type='mmrazor.FolderImages',
         data_root=folder,

@@ -30,7 +30,7 @@ from .quantized import (
     is_quantized,
     quantize_onnx,
 )
-from .rounding import distil_rounded
+from .rounding import NonFiniteLossError, distil_rounded
 from .source import (
     check_parts,
     find_checkpoint,
@@ -56,6 +56,7 @@ __all__ = [
     'CALIBRATED',
     'DOUBTFUL',
     'ExportedStudent',
+    'NonFiniteLossError',
     'Pictures',
     'Quality',
     'Quantized',

@@ -14,6 +14,7 @@ from ..datasets import (
     ImageBank,
     check_no_work_dir,
 )
+from ..datasets.image_folder import names_of_folders
 
 
 def balanced_order(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -113,7 +114,8 @@ def calibration_images(
             '(<class>/*.png).'
         )
     check_no_work_dir(source)
-    folder = FolderImages(str(source), image_shape, num_classes, classes)
+    names = names_of_folders(source, classes) if classes else None
+    folder = FolderImages(str(source), image_shape, num_classes, names)
     labels = np.array([label for _, label in folder.images])
     return Pictures(
         labels,

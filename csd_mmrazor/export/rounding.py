@@ -160,6 +160,10 @@ class Distilled(NamedTuple):
     after: float
 
 
+class NonFiniteLossError(ValueError):
+    """The loss of distillation became NaN or Inf."""
+
+
 def distil_rounded(
     model: nn.Module,
     draw: Callable[[], Tensor],
@@ -188,7 +192,7 @@ def distil_rounded(
         Distilled: A copy of the network, which may have become worse.
 
     Raises:
-        ValueError: If the loss becomes NaN or Inf.
+        NonFiniteLossError: If the loss becomes NaN or Inf.
     """
     student = computed_once(deepcopy(model).eval())
     for weight in student.parameters():
@@ -223,7 +227,7 @@ def distil_rounded(
             inputs = draw() if step else first
             loss = loss_on(inputs)
             if not loss.isfinite():
-                raise ValueError(
+                raise NonFiniteLossError(
                     f'The loss of step {step} of distillation with rounded '
                     f'weights is {loss.item()}: take int8, which needs none, '
                     'or fewer steps.'

@@ -119,3 +119,41 @@ def test_a_teacher_that_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr('mmengine.runner.Runner.from_cfg', build)
     with pytest.raises(TypeError, match="{'teacher': 5}"):
         run_test(args)
+
+
+def test_precision_for_optimizers_without_one():
+    """However the plain wrapper is called, as by --amp none."""
+    optimizer = dict(type='SGD', lr=0.1)
+    parts = [
+        dict(optimizer=optimizer),
+        *(
+            dict(type=kind, optimizer=optimizer)
+            for kind in ('OptimWrapper', 'mmengine.OptimWrapper', OptimWrapper)
+        ),
+    ]
+    named = {f'part{i}': part for i, part in enumerate(parts)}
+    own = dict(type='ApexOptimWrapper', optimizer=optimizer)
+    cfg = Config(dict(optim_wrapper=dict(named, own=own)))
+    enable_amp(cfg, 'bfloat16')
+    assert {cfg.optim_wrapper[name].type for name in named} == {
+        'mmrazor.AutocastOptimWrapper'
+    }
+    assert cfg.optim_wrapper.own.type == 'ApexOptimWrapper'
+
+
+@pytest.mark.parametrize('emulated', [True, False])
+@pytest.mark.parametrize('is_old', [True, False])
+def test_gpus_that_only_emulate_bfloat16(monkeypatch, emulated, is_old):
+    def is_bf16_supported(including_emulation=True):
+        return including_emulation or not emulated
+
+    def before():
+        return not emulated
+
+    found = before if is_old else is_bf16_supported
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.is_bf16_supported', found)
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD'))))
+    enable_amp(cfg, 'auto')
+    expected = 'AmpOptimWrapper' if emulated else 'mmrazor.AutocastOptim'
+    assert cfg.optim_wrapper.type.startswith(expected)

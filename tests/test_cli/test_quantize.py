@@ -16,7 +16,7 @@ from PIL import Image
 
 from csd_mmrazor.cli import quantize as command
 from csd_mmrazor.datasets import ImageBank
-from csd_mmrazor.export import Quantized
+from csd_mmrazor.export import NonFiniteLossError, Quantized
 from csd_mmrazor.utils.accuracy import SEEN
 
 pytest.importorskip('onnxruntime')
@@ -272,8 +272,8 @@ def test_what_is_held_out_is_compared_alone(images):
     assert {*comparing} == held_out and len(comparing) == 44
     assert found.are_held_out
     assert len(calibrating) == 396 and not held_out & {*calibrating}
-    # Whole batches of 128.
-    assert drawn < {*calibrating} and len(drawn) == 384
+    # Batches of 128, of which one ends and begins the list.
+    assert drawn == {*calibrating} and len(drawn) == 396
     # Nor are they calibrated by on request, or from another run.
     with pytest.raises(ValueError, match='is 397, .* has 396, and 44 that'):
         images(397)
@@ -292,7 +292,7 @@ def test_a_sample_is_set_aside_where_nothing_is_held_out(images):
     counts = np.bincount([LABELS[n] for n in comparing], minlength=4)
     assert np.abs(counts - 0.2 * np.array([300, 100, 30, 10])).max() <= 1
     assert len(calibrating) == 100 and not {*comparing} & {*drawn}
-    assert {*calibrating} <= drawn and len(drawn) == 256
+    assert {*calibrating} <= drawn and len(drawn) == 352
     # By default, all others; all, and there is nothing to compare.
     assert [len(n) for n in images()[1:3]] == [352, 88]
     assert [len(n) for n in images(400)[1:3]] == [400, 40]
@@ -380,3 +380,28 @@ def test_what_the_bank_has_trained(tmp_path, monkeypatch):
                 assert command._has_trained(model, images, run) == expected, (
                     model
                 )
+
+
+@pytest.mark.parametrize('fails', [1, 2])
+def test_a_rate_that_diverges_leaves_the_lower_one(monkeypatch, capsys, fails):
+    tried = []
+
+    def distil(model, draw, steps, bits, rate, probe):
+        tried.append(rate)
+        if len(tried) <= fails:
+            raise NonFiniteLossError('The loss of step 0 is nan: take int8')
+        return Some(model=model, before=2.0, after=1.0)
+
+    monkeypatch.setattr(command, 'distil_rounded', distil)
+    images = Some(
+        comparing=lambda: torch.zeros(0, 1, 8, 8),
+        batches=lambda: iter([torch.zeros(2, 1, 8, 8)]),
+    )
+    model = torch.nn.Identity()
+    if fails == 1:
+        assert command._distilled(model, images, 5, 4) is model
+        assert 'The loss of step 0 is nan' in capsys.readouterr().out
+    else:
+        with pytest.raises(ValueError, match='take int8'):
+            command._distilled(model, images, 5, 4)
+    assert tried == [3e-3, 3e-4]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from csd_mmrazor.cli.config import load_config
 from csd_mmrazor.cli.test import let_test_on, parse_args
-from csd_mmrazor.export import classes_of
+from csd_mmrazor.export import calibration_images, classes_of
 from csd_mmrazor.utils import load_file
 
 BASE = 'configs/csd/csd_vgg11_resnet18_cifar10.py'
@@ -165,6 +165,18 @@ def test_images_of_a_folder(tmp_path):
         *range(10)
     ]
     assert data[3]['inputs'][:, 0, 0].tolist() == [250, 3, 0]
+    # Whatever is hidden beside them; so for what calibrates a network.
+    (tmp_path / '.thumbs').mkdir()
+    names = [f'class {n}' for n in range(10)]
+    let_test_on(cfg, str(tmp_path), names)
+    assert len(DATASETS.build(cfg.test_dataloader.dataset)) == 10
+    pictures = calibration_images(str(tmp_path), (3, 32, 32), 10, names)
+    assert pictures.labels.tolist() == [*range(10)]
+    del cfg.model['data_preprocessor']
+    cfg.pop('data_preprocessor', None)
+    with pytest.raises(ValueError, match='--val .* needs a config of CSD'):
+        let_test_on(cfg, str(tmp_path), None)
+    cfg.model.data_preprocessor = dict(num_classes=10)
     del cfg.model.image_shape
     with pytest.raises(ValueError, match='--val .* needs a config of CSD'):
         let_test_on(cfg, str(tmp_path), None)

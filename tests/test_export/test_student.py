@@ -191,7 +191,9 @@ def test_what_makes_an_own_module_with_wrappers(
     assert told['factory'] == (place and 'torch.nn.OwnNetwork')
     card = (folder / 'README.md').read_text()
     assert ('network = OwnNetwork(width=5).module' in card) == bool(place)
-    assert ('How its class makes it is not known' in card) != bool(place)
+    assert ('does not know how to construct the network' in card) != bool(
+        place
+    )
 
 
 def test_an_own_module_as_student(

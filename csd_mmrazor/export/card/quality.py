@@ -72,6 +72,7 @@ def accuracy_on(
     if named and kind == 'FolderImages':
         name = f'folder {named}'
     if kind == 'LentImages' and is_text(data.get('dataset')):
+        kind = 'images'  # of no data set that readers could find
         name, own = data['dataset'], class_of_lent(LENT + data['dataset'])
         name += '' if own.startswith(LENT) else f' ({own})'
     return MeasuredAccuracy(

@@ -105,11 +105,11 @@ def why_not_by_torch(
             f'`get_model({config!r}, pretrained={file!r})`.'
         )
     elif description.get('pruned'):
-        why = 'How its class makes these shapes is not known here.'
+        why = 'This package does not know how its class makes these shapes.'
     elif not description.get('image_shape'):
         return 'There is no code to run it: the image shape is not known.'
     else:
-        why = 'How its class makes it is not known here.'
+        why = 'This package does not know how to construct the network.'
     if 'program' in description:
         file = description['program']['file']
         return f'{why} To run it without {package}, use `{file}`.'

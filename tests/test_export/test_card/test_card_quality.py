@@ -124,7 +124,8 @@ def test_images_in_a_folder_are_called_by_it():
 def test_what_only_a_program_has_is_called_by_its_class():
     data = dict(type='mmrazor.LentImages', dataset='val')
     student = dict(type='mmrazor.TorchClassifier', factory='lent:student')
-    assert accuracy_on(data, 50.0).data_name == 'val'
+    found = accuracy_on(data, 50.0)
+    assert (found.data_type, found.data_name) == ('images', 'val')
     assert network_name(student) == 'student'
     with lend(val=PurePosixPath(), student=3.0):
         assert accuracy_on(data, 50.0).data_name == 'val (PurePosixPath)'
