@@ -32,7 +32,9 @@ list and of its methods. A row has all options of its run.
 import argparse
 import csv
 import fcntl
+import hashlib
 import io
+import json
 import os
 import signal
 import subprocess
@@ -52,6 +54,7 @@ from ..datasets import BankFolder
 from ..report import read_measurements
 from ..utils import write_file
 from ..utils.differences import config_differences
+from ..utils.files import read_object
 from ..utils.plain_config import configs_of_starts, parse_config
 from ..utils.scalars import read_scalars
 from ..version import __version__
@@ -77,6 +80,9 @@ from .options import Options
 from .parser import Parser
 from .processes import speak_utf8
 from .ranges import in_range
+
+# In the work dir of a run, its row.
+_ROW = 'row.csv'
 
 
 def parse_args() -> argparse.Namespace:
@@ -151,9 +157,9 @@ def count_images(cfg: Config, work_dir: Path) -> int:
         if made.get('keep') == 'all':
             return count_steps(cfg) * size
         rounds = cfg.train_cfg.max_epochs * hook.get('rounds', 1)
-        return (hook.get('init_rounds', 0) + rounds) * (
-            made.get('num_images') or size
-        )
+        if not cfg.train_dataloader.dataset.get('init_bank'):
+            rounds += hook.get('init_rounds', 0)
+        return rounds * (made.get('num_images') or size)
     if hook is not None:
         return len(BankFolder(work_dir / hook.get('bank_dir', 'bank')))
     if 'generator' not in cfg.model:
@@ -220,6 +226,12 @@ def check_continued(run: ListedRun, cfg: Config, is_done: bool) -> None:
         # Of hooks that log and write files.
         if not f'{item.key}.'.startswith(others)
     ]
+    noted = read_object(_files_note(run))
+    changed += [
+        f'{key}: another file'
+        for key, digest in files_of_weights(cfg).items()
+        if noted.get(key, digest) != digest
+    ]
     if not changed:
         return
     shown = '; '.join(changed[:5]) + '; ...' * (len(changed) > 5)
@@ -230,6 +242,27 @@ def check_continued(run: ListedRun, cfg: Config, is_done: bool) -> None:
             'delete that folder.'
         )
     print(f'Note: {what}: {shown}. Its row is kept.', flush=True)
+
+
+def _files_note(run: ListedRun) -> Path:
+    """Where :func:`files_of_weights` of a run's first start are noted."""
+    return run.work_dir.with_name(f'{run.work_dir.name}.files.json')
+
+
+def files_of_weights(cfg: Config) -> Dict[str, str]:
+    """SHA-256 of the files that a run starts from, by their option."""
+    model = cfg.get('model') or {}
+    named = {'model.student_ckpt': model.get('student_ckpt')}
+    named['model.teacher_ckpt'] = model.get('teacher_ckpt')
+    for name, teacher in (model.get('teachers') or {}).items():
+        if isinstance(teacher, dict):
+            key = f'model.teachers.{name}.ckpt_path'
+            named[key] = teacher.get('ckpt_path')
+    return {
+        key: hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        for key, path in named.items()
+        if isinstance(path, str) and Path(path).is_file()
+    }
 
 
 def git_commit() -> str:
@@ -331,8 +364,8 @@ def is_done(run: ListedRun, rows: List[Dict]) -> bool:
     return False
 
 
-def write(rows: List[Dict], tables: str, out: Path) -> None:
-    """Write rows, tables and plot."""
+def as_csv(rows: List[Dict]) -> bytes:
+    """Rows as a file has them."""
     buffer = io.StringIO()
     columns = dict.fromkeys(
         [*COLUMNS, *(name for row in rows for name in row)]
@@ -340,8 +373,13 @@ def write(rows: List[Dict], tables: str, out: Path) -> None:
     writer = csv.DictWriter(buffer, [*columns], lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def write(rows: List[Dict], tables: str, out: Path) -> None:
+    """Write rows, tables and plot."""
     for suffix, content in (
-        ('.csv', buffer.getvalue().encode()),
+        ('.csv', as_csv(rows)),
         ('.md', tables.encode()),
         ('.png', plot(rows)),
     ):
@@ -392,6 +430,16 @@ def compare(args: argparse.Namespace) -> None:
     waiting = [run for run in runs if run not in done]
     for run in runs:
         check_continued(run, configs[run.work_dir], run in done)
+    # Of a call with another --out, or whose table was lost.
+    found = {run.work_dir: read_rows(run.work_dir / _ROW) for run in waiting}
+    kept = [run for run in waiting if is_done(run, found[run.work_dir])]
+    waiting = [run for run in waiting if run not in kept]
+    if kept:
+        with locked(out.parent):
+            rows = read_rows(table_of_rows)
+            for run in kept:
+                rows += [] if is_done(run, rows) else found[run.work_dir]
+            write(rows, tables(), out)
     print(f'runs: {len(runs)}, to do: {len(waiting)}', flush=True)
     commit = git_commit()
     if 'OMP_NUM_THREADS' not in os.environ:
@@ -400,6 +448,11 @@ def compare(args: argparse.Namespace) -> None:
     # Whoever ends this process ends its runs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('Ended.'))
     count_all(waiting, configs)
+    for run in waiting:
+        if not run.work_dir.exists():
+            files = files_of_weights(configs[run.work_dir])
+            run.work_dir.parent.mkdir(parents=True, exist_ok=True)
+            write_file(_files_note(run), json.dumps(files).encode())
     failed, left = 0, len(waiting)
     tasks = [(run,) for run in waiting]
     with closing(in_processes(train, tasks, args.jobs)) as ended:
@@ -410,6 +463,7 @@ def compare(args: argparse.Namespace) -> None:
                 print(f'{run.name}: failed: {last_words(run)}', flush=True)
                 continue
             row = result(run, configs[run.work_dir], commit)
+            write_file(run.work_dir / _ROW, as_csv([row]))
             with locked(out.parent):  # others may write to it as well
                 rows = read_rows(table_of_rows)
                 if not is_done(run, rows):

@@ -171,11 +171,13 @@ def test_runs_are_tabulated_once(tool, tmp_path, text):
         'loss_bn' in logs and 'loss_csd' not in logs.split('Epoch(train)')[1]
     )
 
+    # Without their table, finished runs are as they were, with their costs.
+    (tmp_path / 'docs/tiny.csv').unlink()
     again = tool(*args)
     assert again.status == [0], again.output
     assert 'runs: 4, to do: 2' in again.stdout
-    # Rows of the first call are as they were.
-    assert rows(tmp_path / 'docs/tiny.csv')[:2] == found
+    kept = rows(tmp_path / 'docs/tiny.csv')[:2]
+    assert sorted(kept, key=str) == sorted(found, key=str)
     markdown = (tmp_path / 'docs/tiny.md').read_text()
     for method in ('CSD', 'without, (its) term'):
         values = torch.tensor(
@@ -183,7 +185,8 @@ def test_runs_are_tabulated_once(tool, tmp_path, text):
                 float(row['top1'])
                 for row in rows(tmp_path / 'docs/tiny.csv')
                 if row['method'] == method
-            ]
+            ],
+            dtype=torch.float64,
         )
         cell = f'| {method} | {values.mean():.2f} ± {values.std():.2f} | 2 |'
         assert cell in markdown
@@ -600,3 +603,33 @@ def test_rows_of_others_are_kept(tmp_path, main, monkeypatch):
     assert [row['note'] for row in found] == ['by hand, once', '', '']
     main('list.yml', '--out', 'out')  # which adds nothing
     assert rows(table) == found
+
+
+@pytest.mark.parametrize('is_done', [True, False])
+def test_a_teacher_that_was_exchanged(tmp_path, capsys, is_done):
+    """Its file is called as before, and its options are the same."""
+    teacher, run_dir = tmp_path / 'teacher.pth', tmp_path / 'csd/seed0'
+    teacher.write_bytes(b'one')
+    teachers = dict(teacher=dict(ckpt_path=str(teacher)))
+    cfg = Config(dict(model=dict(teachers=teachers)))
+    run = compare.ListedRun('CSD', 0, 'config.py', {}, run_dir)
+    (run_dir / 'bank').mkdir(parents=True)
+    (run_dir / 'epoch_1.pth').touch()
+    folder = run_dir / '20261129_000000/vis_data'
+    folder.mkdir(parents=True)
+    (folder / 'config.py').write_text(cfg.pretty_text)
+    compare.check_continued(run, cfg, is_done)  # of an earlier release
+    note = run_dir.parent / 'seed0.files.json'
+    note.write_text(json.dumps(compare.files_of_weights(cfg)))
+    compare.check_continued(run, cfg, is_done)
+    assert not capsys.readouterr().out
+    teacher.write_bytes(b'another')
+    said = 'with other settings: model.teachers.teacher.ckpt_path: another'
+    if is_done:
+        compare.check_continued(run, cfg, is_done)
+        assert said in capsys.readouterr().out
+    else:
+        with pytest.raises(ValueError, match=said):
+            compare.check_continued(run, cfg, is_done)
+    teacher.unlink()  # which the run itself refuses
+    compare.check_continued(run, cfg, True)
