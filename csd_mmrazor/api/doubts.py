@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from ..datasets import LentImages
 from ..models.utils import evaluating, logits_of
 from ..report.advice import is_chance
 
@@ -180,7 +181,9 @@ def suspects(
         if is_better(own_hits, hits, found.top1_of_one, found.top1 < _LOW):
             top1 = 100 * float(hits.float().mean())
             better.append((top1, f'{name}, {top1:.1f} %'))
-    order = doubt_of_order(found, getattr(loader.dataset, 'metainfo', None))
+    data = loader.dataset
+    metainfo = getattr(data, 'metainfo', None)
+    order = doubt_of_order(found, metainfo, isinstance(data, LentImages))
     if order:
         better.append((_best_order(found)[0], order))
     return [text for _, text in sorted(better, reverse=True)]
@@ -244,13 +247,17 @@ def _hits(
 
 
 def doubt_of_order(
-    found: Answers, metainfo: Optional[Dict[str, Any]] = None
+    found: Answers,
+    metainfo: Optional[Dict[str, Any]] = None,
+    has_labels: bool = False,
 ) -> str:
     """What there is to say of the order of the classes.
 
     Args:
         found (Answers): Of the teacher to the validation images.
         metainfo (dict, optional): Of these, with the names of the classes.
+        has_labels (bool): Whether they come with labels, and not in folders,
+            which the names of the classes put in order. Defaults to False.
 
     Returns:
         str: A suspect if most answers would be right in another order, in
@@ -262,14 +269,22 @@ def doubt_of_order(
     least = _BETTER_STILL if is_sure else _BETTER
     if best <= max(50, found.top1 + least):
         return ''
+    said = f'the class order (with another one, {best:.0f} % would be right): '
+    if has_labels:
+        mapping = str(places.tolist())
+        mapping = mapping if len(mapping) <= _NAMES else '[...]'
+        return (
+            f'{said}let the label of each image of val be the place of its '
+            "class in the teacher's outputs, which fits as "
+            f'mapping[label] with mapping={mapping}'
+        )
     names, order = (metainfo or {}).get('classes', ()), '[...]'
     if len(names) == classes:
         # What the images that get an answer are called.
         listed = [str(names[label]) for label in places.argsort()]
         order = str(listed) if len(str(listed)) <= _NAMES else order
     return (
-        f'the class order (with another one, {best:.0f} % would be right): '
-        'list the names of the class folders in the order of the '
+        f'{said}list the names of the class folders in the order of the '
         f"teacher's outputs, classes={order}"
     )
 

@@ -408,7 +408,19 @@ def test_doubt_of_order(answered, said):
     confusion = torch.full([len(answered)] * 2, 5)
     for label, answer in enumerate(answered):
         confusion[label, answer] = 60
-    assert re.match(said, doubt_of_order(Answers(confusion)))
+    found = Answers(confusion)
+    assert re.match(said, doubt_of_order(found))
+    # Of labels, names could not change the order.
+    told = doubt_of_order(found, dict(classes=[*'abcdefghij']), True)
+    assert bool(told) == (said != '$') and 'classes=' not in told
+    assert told.endswith('mapping=[1, 2, 3, 0]') == bool(told)
+    mapping = [1, 2, 3, 0]
+    if told:
+        mended = torch.zeros_like(confusion)
+        for label, place in enumerate(mapping):
+            mended[place] = confusion[label]
+        assert Answers(mended).top1 == pytest.approx(80)
+        assert not doubt_of_order(Answers(mended), None, True)
 
 
 @pytest.mark.parametrize(

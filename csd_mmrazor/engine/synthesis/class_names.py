@@ -5,6 +5,8 @@ from typing import List, Optional, Sequence
 
 from mmengine.runner import Runner
 
+from ...datasets import LentImages
+
 
 def class_names(runner: Runner, num_classes: int) -> Optional[List[str]]:
     """Names of the classes in the order of their numbers.
@@ -49,12 +51,18 @@ def class_names(runner: Runner, num_classes: int) -> Optional[List[str]]:
         )
         return None
     numbers = [int(name) for name in names if name.isdecimal()]
-    if len(numbers) == len(names) and numbers != sorted(numbers):
+    is_lent = isinstance(dataset, LentImages)  # whose labels do not follow it
+    if (
+        len(numbers) == len(names)
+        and numbers != sorted(numbers)
+        and not is_lent
+    ):
+        first = ', '.join(repr(f'{number}') for number in sorted(numbers)[:3])
         runner.logger.warning(
             f'The classes of validation ({kind}) are called by numbers, but '
             f'are in the order of letters: {_some(names)}. If the teacher '
             'has that of numbers, set val_dataloader.dataset.metainfo='
-            f'dict(classes={[str(n) for n in sorted(numbers)][:3]} ...).'
+            f'dict(classes=[{first}, ...]).'
         )
     return names
 
