@@ -96,6 +96,45 @@ def test_synthesis_whose_gradients_overflow_in_float16(tiny_runner, iters):
         assert fallen['float16'] > 0.5 * fallen[None] > 0
 
 
+@pytest.mark.skipif(len(HALVES) < 2, reason='needs float16 on a CPU')
+def test_rounds_of_a_step_find_their_scale(tiny_runner):
+    """A generator that lasts keeps it; so does a resumed run."""
+    key = 'default_hooks.synthesis.synthesizer'
+    options = {
+        f'{key}.amp': 'float16',
+        f'{key}.batch_size': 64,
+        f'{key}.meta': dict(type='LastingGenerator'),
+    }
+    made = []
+    for name in ('whole', 'resumed'):
+        runner = tiny_runner(name, **options)
+        hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
+        with seeded(0, torch.device('cpu')):
+            runner._init_model_weights()
+        made.append((hook.synthesizer, Networks.from_algorithm(runner.model)))
+    (whole, networks), (resumed, _) = made
+    states = []
+    for seed in range(6):
+        whole.synthesize(networks, 10, seed=seed, iters=1)
+        state = whole.persistent_state()
+        states.append({k: v.clone() for k, v in state.items()})
+    scales = [state['loss_scale.last'].item() for state in states]
+    assert scales == sorted(scales, reverse=True) and scales[-1] < 1024
+    moved = [
+        not torch.equal(
+            *(state['meta.weights.linear.weight'] for state in pair)
+        )
+        for pair in zip(states, states[1:])
+    ]
+    assert moved[-1]
+    resumed.prepare(networks, 0)
+    resumed.load_persistent_state(states[3])
+    for seed in (4, 5):
+        resumed.synthesize(networks, 10, seed=seed, iters=1)
+    for key, value in resumed.persistent_state().items():
+        assert torch.equal(value, states[5][key]), key
+
+
 @pytest.mark.parametrize('half', HALVES)
 def test_statistics_are_of_float32(model, batch, half):
     """Of what the layer sees in half precision, with all digits."""

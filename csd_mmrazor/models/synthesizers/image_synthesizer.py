@@ -50,7 +50,7 @@ from .best_step import (
 from .checks import check_begun, check_networks
 from .compiled import CompiledNetworks, check_compiler
 from .feature_memory import FeatureMemory
-from .loss_scale import LossScale
+from .loss_scale import FIRST_SCALE, LossScale
 from .networks import Networks
 from .objective import Objective
 from .observer import OF_LAYERS, Observer, bn_widths, has_bn, observing
@@ -146,6 +146,8 @@ class ImageSynthesizer(nn.Module):
     """
 
     graph_type = CudaGraph
+
+    loss_scale: Tensor
 
     def __init__(
         self,
@@ -303,6 +305,9 @@ class ImageSynthesizer(nn.Module):
         self.prepared = False
         # What the last round changed that no checkpoint has.
         self.changing: Set[str] = set()
+        # Of float16; what a generator that lasts has found stays.
+        scale = torch.tensor(FIRST_SCALE)
+        self.register_buffer('loss_scale', scale, persistent=False)
         # Of the first teacher's BN layers, for losses that look at them.
         self.widths: List[int] = []
         set_memory_format(self.generator, *self.losses.values())
@@ -474,6 +479,8 @@ class ImageSynthesizer(nn.Module):
             state.update(
                 {f'meta.{k}': v for k, v in self.meta.state().items()}
             )
+            if self.amp == 'float16':
+                state['loss_scale.last'] = self.loss_scale
         for owner, moments in self.moments.items():
             state.update(
                 {f'moments.{owner}.{k}': v for k, v in moments.items()}
@@ -482,7 +489,9 @@ class ImageSynthesizer(nn.Module):
 
     def load_persistent_state(self, state: Dict[str, Tensor]) -> None:
         """Take over what :meth:`persistent_state` returned."""
-        parts: Dict[str, Dict[str, Any]] = dict(losses={}, meta={}, moments={})
+        parts: Dict[str, Dict[str, Any]] = dict(
+            losses={}, meta={}, moments={}, loss_scale={}
+        )
         for name, value in state.items():
             part, key = name.split('.', 1)
             parts[part][key] = value
@@ -493,6 +502,8 @@ class ImageSynthesizer(nn.Module):
         self.losses.load_state_dict(parts['losses'])
         if self.meta is not None:
             self.meta.load_state(parts['meta'])
+        for value in parts['loss_scale'].values():
+            self.loss_scale.copy_(value)
 
     def remember(
         self, networks: Networks, images: Tensor, seed: Optional[int] = None
@@ -661,7 +672,9 @@ class ImageSynthesizer(nn.Module):
         for owner, each in lasting.items():
             load_optimizer_state(each, self.moments.get(owner, {}))
         best = BestStep(device, iters, self.keep == 'last')
-        scale = LossScale(device) if self.amp == 'float16' else None
+        scale = None
+        if self.amp == 'float16':
+            scale = LossScale(self.loss_scale)
         every = None
         if self.keep == 'all':
             asked = None if self.labels in ('teacher', 'none') else labels
@@ -710,16 +723,20 @@ class ImageSynthesizer(nn.Module):
                 'ImageSynthesizer to "bfloat16" or None, or lower the weight '
                 'of a term.'
             )
-        check_last_step(
-            [
-                weight
-                for each in (optimizer, *others)
-                for group in each.param_groups
-                for weight in group['params']
-            ],
-            iters,
-        )
+        if self.meta is not None or lasting or self.keep == 'last':
+            check_last_step(
+                [
+                    weight
+                    for each in (optimizer, *others)
+                    for group in each.param_groups
+                    for weight in group['params']
+                    if weight.requires_grad
+                ],
+                iters,
+            )
         # What lasts is of a round that did not diverge.
+        if scale is not None and self.meta is not None:
+            self.loss_scale.copy_(scale.scale)
         self.moments.update(
             {
                 owner: {

@@ -4,9 +4,10 @@ from typing import List
 import torch
 from torch import Tensor
 
-# At the start of a round, so that small gradients of the images survive, and
-# by how much it falls after a step that overflows.
-_FIRST, _BACKOFF = 1024.0, 0.25
+# At first, so that small gradients of the images survive.
+FIRST_SCALE = 1024.0
+# By how much it falls after a step that overflows.
+_BACKOFF = 0.25
 # Steps that tell nothing yet, as of a rehearsal.
 _FEW = 2
 
@@ -14,19 +15,19 @@ _FEW = 2
 class LossScale:
     """What the loss of synthesis is multiplied by under float16.
 
-    A step whose gradients overflow changes nothing but what an optimizer
-    remembers, and the next ones have a quarter of the scale. All of it stays
-    on the device, in memory of its own, so that no step waits for it and a
-    graph can replay it.
+    A step whose gradients overflow is taken with gradients of 0, so that only
+    momentum and weight decay change the weights, and the next ones have a
+    quarter of the scale. All of it stays on the device, in memory of its own,
+    so that no step waits for it and a graph can replay it.
 
     Args:
-        device (torch.device): The networks'.
+        first (Tensor): The scale of the first step, a scalar.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.scale = torch.full((), _FIRST, device=device)
+    def __init__(self, first: Tensor) -> None:
+        self.scale = first.clone()
         # Steps that did not overflow.
-        self.taken = torch.zeros((), dtype=torch.int64, device=device)
+        self.taken = torch.zeros_like(first, dtype=torch.int64)
 
     @torch.no_grad()
     def unscale_(self, gradients: List[Tensor]) -> None:
@@ -44,9 +45,10 @@ class LossScale:
         self.taken += is_finite
 
     def overflows(self, iters: int) -> bool:
-        """Whether a round learnt nothing by it; waits for the device.
+        """Whether no scale would do; waits for the device.
 
         Args:
-            iters (int): Steps of the round.
+            iters (int): Steps of the round. Where they are few, none has to
+                be taken: the next round may begin with a lower scale.
         """
         return bool(self.scale < 1) or (iters > _FEW and not self.taken)

@@ -11,6 +11,7 @@ from torch.nn.parameter import UninitializedTensorMixin
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import is_parametrized
 
+from ...utils.teachers import is_pretrained
 from .own_memory import memory_of
 
 
@@ -94,8 +95,8 @@ def reset_weights(
 
     All first gets the values of ``initial``, so that nothing is left of
     former rounds. Then every layer whose weights are not frozen gets torch's
-    own initial weights and statistics, and what has an ``init_cfg``, the
-    module or one in it, is initialised by that, as by MMEngine.
+    own initial weights and statistics, and the module, and each one in it that
+    has weights to train, is initialised by its ``init_cfg``, if it has one.
 
     Args:
         module (nn.Module): Changed in place.
@@ -123,14 +124,23 @@ def reset_weights(
             layer.reset_parameters()
         elif hasattr(layer, '_reset_parameters'):  # MultiheadAttention
             layer._reset_parameters()
-    # From the outside inwards.
-    for part in module.modules():
-        init_cfg = getattr(part, 'init_cfg', None)
-        if init_cfg:
-            initialize(part, init_cfg)
+    _initialize(module)
     with torch.no_grad():
         for value, before in frozen_weights:
             value.copy_(before)
+
+
+def _initialize(part: nn.Module) -> None:
+    """Initialise what is trained by each ``init_cfg``, in MMEngine's order."""
+    if not any(each.requires_grad for each in part.parameters()):
+        return
+    init_cfg = getattr(part, 'init_cfg', None) or []
+    init_cfg = init_cfg if isinstance(init_cfg, list) else [init_cfg]
+    files = [each for each in init_cfg if is_pretrained(each)]
+    initialize(part, [each for each in init_cfg if each not in files])
+    for child in part.children():
+        _initialize(child)
+    initialize(part, files)
 
 
 def _values(module: nn.Module) -> Dict[str, Tensor]:

@@ -176,3 +176,27 @@ def test_an_init_cfg_leaves_frozen_weights():
     reset_weights(found, initial_values(found))
     assert all((weight == 5).all() for weight in frozen_weights)
     assert not any((weight == 5).any() for weight in drawn)
+
+
+def test_files_of_an_init_cfg(tmp_path):
+    """They count in the end, as in MMEngine; frozen parts need none."""
+    cfg = dict(
+        type='CSDGenerator',
+        img_size=8,
+        latent_dim=8,
+        init_cfg=dict(type='Normal', layer='Conv2d', std=3),
+    )
+    path = str(tmp_path / 'a.pth')
+    outer = build(dict(type='GeneratorAdapter', generator=cfg))
+    state = {k: torch.full_like(v, 7) for k, v in outer.state_dict().items()}
+    torch.save(state, path)
+    outer.init_cfg = [dict(type='Pretrained', checkpoint=path)]
+    reset_weights(outer, initial_values(outer))
+    assert all((v == 7).all() for v in outer.state_dict().values())
+    inner = build(cfg).requires_grad_(False)
+    inner.init_cfg = dict(type='Pretrained', checkpoint='/none/a.pth')
+    parts = nn.Sequential(nn.Linear(8, 8), inner)
+    before = {k: v.clone() for k, v in inner.state_dict().items()}
+    reset_weights(parts, initial_values(parts))
+    for key, value in inner.state_dict().items():
+        assert torch.equal(value, before[key])
