@@ -22,9 +22,12 @@ def prepare_command() -> None:
     program = Path(sys.argv[0] if sys.argv else '').resolve()
     # As ``python -m`` names a module whose package is imported.
     is_module = program.name == '-m' and sys.argv[1:2] and _is_ours()
-    # Other projects have a tools/train.py, too.
-    package = program.parent.parent / 'csd_mmrazor'
-    is_tool = program.parent.name == 'tools' and package.is_dir()
+    # Other projects have a tools/train.py, too. Ours are beside the package,
+    # or in it where it is installed.
+    beside, inside = program.parent.parent / 'csd_mmrazor', Path(__file__)
+    is_tool = program.parent.name == 'tools' and (
+        beside.is_dir() or inside.resolve().parent in program.parents
+    )
     if (is_module and sys.argv[1] in COMMANDS) or (
         is_tool and program.name in _TOOLS
     ):

@@ -35,6 +35,7 @@ MARKS = dict(
         'test_engine/test_rehearsal.py',
     ),
     dist=(
+        'test_cli/test_benchmark_distributed.py',
         'test_cli/test_distributed.py',
         'test_cli/test_elastic.py',
         'test_cli/test_scaling.py',

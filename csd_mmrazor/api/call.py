@@ -3,7 +3,7 @@ import io
 import random
 import shutil
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
@@ -303,9 +303,6 @@ def distill(
         without_numpy, (teacher_args, student_args)
     )
     check_keys(dict(teacher_args=teacher_args, student_args=student_args))
-    if plan_only and student_weights and isinstance(student, nn.Module):
-        with suppress(Exception):  # what cannot be copied is refused below
-            student = deepcopy(student)  # which gets no weights then
     work_dir, val, init_bank = map(in_home, (work_dir, val, init_bank))
     device = str(device) if isinstance(device, torch.device) else device
     given = dict(locals())
@@ -350,7 +347,14 @@ def distill(
         # Of networks that are made here, the weights are drawn as well.
         for draw in (torch.manual_seed, np.random.seed, random.seed):
             draw(seed)
-        pair = get_pair(given, num_classes, inputs.image_shape)
+        kept = None
+        if plan_only and student_weights and isinstance(student, nn.Module):
+            kept = deepcopy(student.state_dict())
+        try:
+            pair = get_pair(given, num_classes, inputs.image_shape)
+        finally:
+            if kept is not None:  # all else is done with copies
+                student.load_state_dict(kept)
         check_own_inputs(pair.networks['teacher'].module, inputs)
     row = row_of(
         *(parsed, inputs.image_shape, schedule, method, init_bank is None)

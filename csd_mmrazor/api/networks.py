@@ -294,7 +294,7 @@ def _of_mmpretrain(
             f'timm.create_model with {which}_args model_name=...'
         )
     model = get_model(name, pretrained=False)
-    build_cfg = model._config.model.to_dict()
+    build_cfg = without_pretrained(model._config.model.to_dict())
     build_cfg = dict(build_cfg, _scope_='mmpretrain', **arguments)
     head = build_cfg.get('head')
     if num_classes is not None and head and 'num_classes' in head:

@@ -326,6 +326,10 @@ def _narrowed(
 
 
 def _name_of_class(cls: type) -> str:
+    if issubclass(cls, torch.fx.GraphModule):
+        raise ValueError(
+            'graphs of torch.export and torch.fx have no class that makes them'
+        )
     if '<locals>' in cls.__qualname__ or '.' in cls.__qualname__:
         raise ValueError('its class is within another')
     if cls.__module__ == '__main__':

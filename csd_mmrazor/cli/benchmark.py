@@ -26,6 +26,7 @@ from typing import Dict, Iterator, Optional
 
 import torch
 from mmengine.config import DictAction
+from mmengine.device import utils as device_utils
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -129,6 +130,7 @@ class Parts:
         cfg.work_dir, cfg.launcher, cfg.log_level = work_dir, 'none', 'ERROR'
         cfg.default_hooks.synthesis.progress_interval = 10**9
         self.device = torch.device(args.device)
+        device_utils.DEVICE = self.device.type  # where MMEngine puts models
         self.runner = runner = Runner.from_cfg(cfg)
         self.model = runner.model
         self.model.init_weights()
@@ -578,6 +580,16 @@ def images_seen(networks: dict, function) -> Counter:
 
 
 def cost_of_steps(parts: Parts, kept: Dict[str, KeptStudent]) -> dict:
+    """As :func:`_cost_of_steps`, but step by step: replays show no calls."""
+    before = parts.synthesizer.graph, parts.model.replayed
+    parts.synthesizer.graph, parts.model.replayed = False, None
+    try:
+        return _cost_of_steps(parts, kept)
+    finally:
+        parts.synthesizer.graph, parts.model.replayed = before
+
+
+def _cost_of_steps(parts: Parts, kept: Dict[str, KeptStudent]) -> dict:
     """What steps come to by counting, which no machine blurs.
 
     Calls are those that become kernels; operations are of convolutions and
@@ -641,7 +653,7 @@ def startup(args: argparse.Namespace, parts: Parts, work_dir: str) -> dict:
     if 'data_root' in dataset:
         options.append(f'val_dataloader.dataset.data_root={work_dir}')
         channels, *size = parts.image_shape
-        image = Image.new('L' if channels == 1 else 'RGB', size)
+        image = Image.new('L' if channels == 1 else 'RGB', size[::-1])
         for label in range(parts.num_classes):
             folder = Path(work_dir, 'test', str(label))
             folder.mkdir(parents=True)

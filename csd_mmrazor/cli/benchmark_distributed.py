@@ -101,6 +101,7 @@ def work(args: argparse.Namespace) -> None:
             * args.steps
             * processes,
             'train_cfg.max_epochs': 2,
+            'default_hooks.synthesis.rehearsal': False,
             'default_hooks.checkpoint': None,
             'default_hooks.logger': None,
             'log_level': 'ERROR',
@@ -110,7 +111,7 @@ def work(args: argparse.Namespace) -> None:
         for name in ('cfg', 'dataloader', 'evaluator'):
             cfg[f'{mode}_{name}'] = None
     cfg.launcher = 'pytorch'
-    cfg.work_dir = str(Path(args.worker).parent / f'run_{time.time_ns()}')
+    cfg.work_dir = str(Path(args.worker).parent / 'run')
     runner = Runner.from_cfg(cfg)
     clock = Clock()
     runner.register_hook(clock, 'VERY_HIGH')

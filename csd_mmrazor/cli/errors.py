@@ -101,9 +101,12 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
         if sections and not any(name in str(error) for name in sections):
             lines.append(f'Check {" and ".join(sections)} of the config.')
         if getattr(error, 'errno', None) in _DISK_FULL:
+            what = 'free some space'
+            if error.errno == errno.EFBIG:
+                what = 'raise the limit of file sizes (ulimit -f)'
             lines.append(
-                'Existing files are intact: free some space, and continue '
-                'with --resume.'
+                f'Existing files are intact: {what}, and continue with '
+                '--resume.'
             )
         message = '\n'.join(lines)
         sys.exit(f'\n{type(error).__name__}: {message}')

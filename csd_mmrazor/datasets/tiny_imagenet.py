@@ -2,7 +2,7 @@
 from pathlib import Path
 from typing import Any, Collection, Dict, List, Optional
 
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import all_gather_object, barrier, is_main_process
 from mmpretrain.datasets import BaseDataset
 from mmrazor.registry import DATASETS
 
@@ -55,11 +55,11 @@ class TinyImageNet(BaseDataset):
         """List images and labels."""
         root = Path(self.data_root)
         folder = self._find(root)
-        barrier()  # or some would find what the first one unpacks below
-        if folder is None:
+        # Together, or some would find what the first one unpacks below.
+        if any(all_gather_object(folder is None)):
             option = other_folder(self.split, 'JPEG')
             with download_to(root / self.filename, self.url, option):
-                if is_main_process():
+                if is_main_process() and folder is None:
                     self._unpack(root)
                 barrier()
             folder = self._find(root)

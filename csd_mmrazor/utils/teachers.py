@@ -139,15 +139,18 @@ def without_pretrained(part: Any) -> Any:
         return type(part)(
             without_pretrained(each)
             for each in part
-            if not _is_pretrained(each)
+            if not is_pretrained(each)
         )
     if not isinstance(part, dict):
         return part
-    return {
+    found = {
         key: without_pretrained(value)
         for key, value in part.items()
-        if key != 'pretrained' and not _is_pretrained(value)
+        if not is_pretrained(value)
     }
+    if found.get('pretrained'):  # which may be there by default
+        found['pretrained'] = False if found['pretrained'] is True else None
+    return found
 
 
 def pretrained_in(part: Any) -> List[Any]:
@@ -160,7 +163,7 @@ def pretrained_in(part: Any) -> List[Any]:
         return sum(map(pretrained_in, part), [])
     if not isinstance(part, dict):
         return []
-    if _is_pretrained(part):
+    if is_pretrained(part):
         return [part.get('checkpoint')]
     found = [part['pretrained']] if part.get('pretrained') else []
     return found + pretrained_in(
@@ -168,6 +171,7 @@ def pretrained_in(part: Any) -> List[Any]:
     )
 
 
-def _is_pretrained(part: Any) -> bool:
+def is_pretrained(part: Any) -> bool:
+    """Whether an ``init_cfg``, or one of a list, is a file of weights."""
     kinds = ('Pretrained', 'mmengine.Pretrained', PretrainedInit)
     return isinstance(part, dict) and part.get('type') in kinds

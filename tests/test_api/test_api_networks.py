@@ -623,3 +623,12 @@ def test_expanded_buffers_are_copied():
     net.w = nn.Parameter(torch.ones(1).expand(4))
     with pytest.raises(ValueError, match='w of student .*no optimizer'):
         copied(net, 'student')
+
+
+def test_a_name_of_mmpretrain_reads_no_file():
+    """Not even where its config has a place for one."""
+    name = 'resnet50_byol-pre_8xb512-linear-coslr-90e_in1k'
+    assert 'Pretrained' in repr(mmpretrain.get_model(name)._config.model)
+    found = get_network(name, 'student')
+    assert 'Pretrained' not in repr(found.build_cfg)
+    found.module.init_weights()

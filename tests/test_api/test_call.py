@@ -22,6 +22,7 @@ import torch.nn as nn
 from helpers import ROOT, TINY, front_of, network
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import DefaultScope
 from PIL import Image
 
@@ -597,6 +598,42 @@ def test_mean_and_std_of_a_teacher_of_mmpretrain(
         match=r'normalises images in 0..1 by mean=.0\.4. and std=.0\.3., but',
     ):
         call(teacher, net(4), image_shape=(1, 8, 8), **arguments)
+
+
+class NormalisesInside(nn.Module):
+    """As MMEngine does in ``val_step()``, but in each pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.data_preprocessor = ImgDataPreprocessor([102.0], [76.5])
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.data_preprocessor(dict(inputs=255 * x))['inputs']
+        return self.fc(self.norm(self.conv(x)).relu().mean((2, 3)))
+
+
+def test_a_teacher_that_calls_its_own_preprocessor(net, call):
+    arguments = dict(mean=None, std=None, val=None, plan_only=True)
+    assert call(NormalisesInside(), net(4), **arguments).schedule.images
+
+
+def test_a_plan_of_networks_that_share_weights(teacher, net, call, tmp_path):
+    student = net(16)
+    student.body = teacher.body
+    before = state(student)
+    torch.save(net(16).state_dict(), tmp_path / 's.pth')
+    weights = str(tmp_path / 's.pth')
+    with pytest.raises(ValueError, match='student and teacher share weights'):
+        call(
+            *(teacher, student),
+            plan_only=True,
+            val=None,
+            student_weights=weights,
+        )
+    assert same(state(student), before)
 
 
 def test_what_a_plan_says_of_the_disk(teacher, net, call, tmp_path):

@@ -237,6 +237,14 @@ def test_files_are_not_run_again(net, tmp_path):
         get_network(f'{file}:Net', 'student')
 
 
+def test_graphs_have_no_class(net):
+    module, images = net().eval(), torch.randn(2, 3, 8, 8)
+    graph = torch.fx.symbolic_trace(module)
+    for each in (graph, torch.export.export(module, (images,))):
+        note = get_network(each, 'teacher').note
+        assert 'graphs of torch.export and torch.fx have no class' in note
+
+
 def test_a_class_in_no_file(net):
     made = {'__name__': 'nowhere', 'Base': net}
     exec('class Net(Base): pass', made)

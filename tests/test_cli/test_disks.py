@@ -91,7 +91,8 @@ def test_a_full_disk(forked, whole, tmp_path, disk, name):
     assert full.status == [1], full.output[-3000:]
     assert len(full.stderr.splitlines()) < 24, full.stderr
     assert 'OSError: [Errno ' in full.stderr
-    assert 'free some space, and continue with --resume' in full.stderr
+    what = 'free some space' if disk else 'raise the limit of file sizes'
+    assert f'intact: {what}' in full.stderr
     assert f'{name}' in full.stderr and 'Traceback' not in full.stderr
     if disk:
         assert 'No space left on device' in full.stderr

@@ -225,11 +225,19 @@ def test_tiny_imagenet_is_unpacked_from_its_file(
 
 def test_all_processes_wait_for_who_unpacks(tiny_imagenet, monkeypatch):
     """Also those that look once it is there."""
-    waited = []
+    waited, asked = [], []
+
+    def of_all(is_lacking):
+        asked.append(is_lacking)
+        return [is_lacking, len(asked) > 1]
+
     module = 'csd_mmrazor.datasets.tiny_imagenet'
     monkeypatch.setattr(f'{module}.barrier', lambda: waited.append(None))
-    tiny(tiny_imagenet)
-    assert waited
+    monkeypatch.setattr(f'{module}.all_gather_object', of_all)
+    for lacks in (False, True):
+        assert len(tiny(tiny_imagenet)) == 200
+        assert bool(waited) == lacks
+    assert asked == [False, False]
 
 
 def test_an_archive_without_the_split(tmp_path, monkeypatch):

@@ -218,6 +218,16 @@ def test_a_schedule_that_looks_at_metrics():
     (group,) = new.optim_wrapper['architecture'].optimizer.param_groups
     assert (group['lr'], group['weight_decay']) == (0.03, 0.02)
     assert group['momentum'] == 0.5
+    decay = dict(plateau, type='ReduceOnPlateauParamScheduler')
+    decay['param_name'] = 'weight_decay'
+    old, new = Run([decay], DONE), Run([decay], 9)
+    (group,) = old.optim_wrapper['architecture'].optimizer.param_groups
+    group['weight_decay'] = 1e-4
+    checkpoint = old.checkpoint(DONE)
+    assert renew_schedule(checkpoint, new, [], DONE, 4) == []
+    new.load(checkpoint)
+    (group,) = new.optim_wrapper['architecture'].optimizer.param_groups
+    assert group['weight_decay'] == 1e-4
     momentum = dict(plateau, type='ReduceOnPlateauMomentum')
     old, new = Run([momentum], DONE), Run([momentum], 9)
     (group,) = old.optim_wrapper['architecture'].optimizer.param_groups

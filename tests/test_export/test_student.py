@@ -16,6 +16,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from csd_mmrazor.cli.export_student import check_free
+from csd_mmrazor.datasets import CIFAR10Images
 from csd_mmrazor.export import export_student, find_checkpoint
 from csd_mmrazor.export.student import normalisation_of
 
@@ -113,8 +114,8 @@ print('the same')
 def cifar(tmp_path):
     """A run on CIFAR-10 in ImageFolder layout: its config and checkpoint."""
     rng = np.random.default_rng(0)
-    for label in range(10):
-        folder = tmp_path / f'cifar/test/class{label}'
+    for name in CIFAR10Images.METAINFO['classes']:
+        folder = tmp_path / f'cifar/test/{name}'
         folder.mkdir(parents=True)
         for number in range(2):
             pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)

@@ -1,7 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import pytest
+from mmengine.model import PretrainedInit
 
 from csd_mmrazor.utils import check_teachers, check_teachers_of
+from csd_mmrazor.utils.teachers import pretrained_in, without_pretrained
 
 NET = dict(type='ImageClassifier')
 REFUSED = {
@@ -70,3 +72,33 @@ def test_teachers_of_mmrazors_algorithms():
     check_teachers_of(model)
     # MMRazor would look for a file of that name.
     assert model == dict(teacher=NET, teachers=dict(t=dict(build_cfg=NET)))
+
+
+@pytest.mark.parametrize(
+    'given, expected, files',
+    [
+        (dict(pretrained=False), dict(pretrained=False), []),
+        (dict(pretrained=True), dict(pretrained=False), [True]),
+        (dict(pretrained='a.pth'), dict(pretrained=None), ['a.pth']),
+        (
+            dict(init_cfg=dict(type='Pretrained', checkpoint='a.pth')),
+            {},
+            ['a.pth'],
+        ),
+        (
+            dict(
+                a=[
+                    dict(type='Kaiming'),
+                    dict(type=PretrainedInit, checkpoint='b.pth'),
+                ]
+            ),
+            dict(a=[dict(type='Kaiming')]),
+            ['b.pth'],
+        ),
+        (dict(type='Net', depth=3), dict(type='Net', depth=3), []),
+    ],
+)
+def test_files_of_weights_in_a_config(given, expected, files):
+    whole = dict(backbone=given)
+    assert without_pretrained(whole) == dict(backbone=expected)
+    assert pretrained_in(whole) == files

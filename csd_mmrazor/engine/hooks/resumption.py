@@ -316,9 +316,10 @@ def _keep_scheduled(
     scheduled: Sequence[Any], new: Dict[str, Any], old: Dict[str, Any]
 ) -> None:
     """Take what schedules change in an optimizer from a checkpoint."""
-    kept = {'lr', 'initial_lr'}
-    if any(s.param_name == 'momentum' for s in scheduled):
-        kept |= {'momentum', 'initial_momentum', 'betas'}
+    names = {'lr', *(s.param_name for s in scheduled)}
+    # Of Adam's betas, the first is its momentum.
+    names |= {'betas'} if 'momentum' in names else set()
+    kept = {f'{prefix}{name}' for name in names for prefix in ('', 'initial_')}
     for key in ('param_groups', 'base_param_settings'):
         if key not in new or key not in old:
             continue

@@ -282,7 +282,7 @@ def test_kept_maps_train_as_a_pass_does(tiny_runner):
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         found.append([*losses.values(), *map(torch.clone, grads)])
     for a, b in zip(*found):
-        torch.testing.assert_close(a, b, rtol=0.02, atol=1e-4)
+        torch.testing.assert_close(a, b, rtol=0.02, atol=5e-4)
     assert losses['distill.loss_feature'] > 0
 
 
