@@ -21,9 +21,9 @@ The list is a YAML file. Every run is one of ``tools/train.py``::
 ``{seed}`` in an option becomes the run's seed. First, each method makes a step
 of each kind and validates a batch: what is wrong with one is told before any
 run starts. After each run OUT.csv, OUT.md and OUT.png are rewritten. A run
-that has its row in OUT.csv is not made again, and one that was interrupted is
-resumed, if it was begun with the same settings. Lists of several budgets may
-share OUT: methods are compared within each budget.
+that has its row in OUT.csv, or in its work dir, is not made again, and one
+that was interrupted is resumed, if it was begun with the same settings. Lists
+of several budgets may share OUT: methods are compared within each budget.
 
 ``--cfg-options KEY=VALUE`` is for all runs, and counts before options of the
 list and of its methods. A row has all options of its run.
