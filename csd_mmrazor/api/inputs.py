@@ -2,13 +2,13 @@
 """What the networks get: the shape of their images, and their scale."""
 
 from math import isfinite
-from typing import Any, List, NamedTuple, Sequence, Tuple, Union
+from typing import Any, NamedTuple, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
 
-from ..models.preprocessors import own_preprocessor
-from ..models.utils import evaluating, unwrapped
+from ..models.preprocessors import calls, own_preprocessor
+from ..models.utils import unwrapped
 from ..utils.arguments import check_image_shape
 
 
@@ -119,7 +119,7 @@ def check_own_inputs(teacher: nn.Module, inputs: Inputs) -> None:
         atol=0.02,
     ):
         return
-    if _calls(teacher, own, inputs.image_shape):
+    if calls(teacher, own, torch.zeros(2, *inputs.image_shape)):
         return  # so ours are of what it gets
     wanted, given = (
         ' and '.join(
@@ -134,22 +134,6 @@ def check_own_inputs(teacher: nn.Module, inputs: Inputs) -> None:
         f'call it, would by {given}. Give mean and std as the teacher has '
         'them; if they are wrong there, correct them first.'
     )
-
-
-def _calls(
-    network: nn.Module, part: nn.Module, image_shape: Sequence[int]
-) -> bool:
-    """Whether a pass of a network calls a part of it."""
-    found: List[nn.Module] = []
-    handle = part.register_forward_pre_hook(lambda *_: found.append(part))
-    weight = next(network.parameters())
-    images = torch.zeros(2, *image_shape, device=weight.device)
-    try:
-        with evaluating(network), torch.no_grad():
-            network(images.to(weight.dtype))
-    finally:
-        handle.remove()
-    return bool(found)
 
 
 def image_shape_of(image_shape: Any) -> Tuple[int, int, int]:

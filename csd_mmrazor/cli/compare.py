@@ -463,6 +463,7 @@ def compare(args: argparse.Namespace) -> None:
                 print(f'{run.name}: failed: {last_words(run)}', flush=True)
                 continue
             row = result(run, configs[run.work_dir], commit)
+            run.work_dir.mkdir(parents=True, exist_ok=True)
             write_file(run.work_dir / _ROW, as_csv([row]))
             with locked(out.parent):  # others may write to it as well
                 rows = read_rows(table_of_rows)

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .bank_preprocessor import (
     BankDataPreprocessor,
+    calls,
     check_preprocessor,
     check_scale,
     normalize_images,
@@ -9,6 +10,7 @@ from .bank_preprocessor import (
 
 __all__ = [
     'BankDataPreprocessor',
+    'calls',
     'check_preprocessor',
     'check_scale',
     'normalize_images',

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn as nn
@@ -11,6 +11,7 @@ from torch import Tensor
 from ...utils import to_device
 from ...utils.error_text import named_error
 from ..classifiers import TorchClassifier
+from ..utils import evaluating
 
 
 def normalize_images(images: Tensor, preprocessor: nn.Module) -> Tensor:
@@ -120,7 +121,7 @@ def check_preprocessor(
             continue  # it does not say what its inputs are
         wanted = normalize_images(images.to(own.mean.device), own)
         # Published means and deviations are rounded.
-        if not _same(found, wanted, 0.02):
+        if not _same(found, wanted, 0.02) and not calls(model, own, found):
             raise ValueError(
                 f'{teacher} ({type(model).__name__}) normalises images by '
                 f'{_statistics(own)}, but data_preprocessor of the algorithm, '
@@ -149,6 +150,25 @@ def own_preprocessor(network: nn.Module) -> Optional[nn.Module]:
         own, '_enable_normalize', False
     )
     return own if is_known else None
+
+
+def calls(network: nn.Module, part: nn.Module, inputs: Tensor) -> bool:
+    """Whether a pass of a network calls a part of it.
+
+    Args:
+        network (nn.Module): A classifier.
+        part (nn.Module): Such as its own data preprocessor.
+        inputs (Tensor): (N, C, H, W), on any device.
+    """
+    found: List[nn.Module] = []
+    handle = part.register_forward_pre_hook(lambda *_: found.append(part))
+    weight = next(network.parameters())
+    try:
+        with evaluating(network), torch.no_grad():
+            network(inputs.to(weight))
+    finally:
+        handle.remove()
+    return bool(found)
 
 
 def _same(found: Tensor, expected: Tensor, tolerance: float) -> bool:
