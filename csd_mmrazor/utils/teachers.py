@@ -112,7 +112,7 @@ def without_own_weights(cfg: Any, path: Optional[str]) -> Any:
         several = isinstance(cfg['init_cfg'], (list, tuple))
         parts = cfg['init_cfg'] if several else [cfg['init_cfg']]
         cfg['init_cfg'] = [
-            part for part in parts if part.get('type') != 'Pretrained'
+            part for part in parts if not is_pretrained(part)
         ] or None
     return cfg
 
@@ -123,10 +123,7 @@ def _brings_weights(cfg: Dict) -> bool:
         return True
     init_cfg = cfg.get('init_cfg') or []
     init_cfg = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
-    return any(
-        isinstance(cfg, dict) and cfg.get('type') == 'Pretrained'
-        for cfg in init_cfg
-    )
+    return any(map(is_pretrained, init_cfg))
 
 
 def without_pretrained(part: Any) -> Any:

@@ -48,6 +48,7 @@ def test_what_is_no_teacher(teachers):
         dict(build_cfg=dict(cfg_path='a::b', pretrained=True)),
         dict(build_cfg=dict(NET, init_cfg=dict(type='Pretrained'))),
         dict(build_cfg=dict(NET, init_cfg=[dict(type='Pretrained')])),
+        dict(build_cfg=dict(NET, init_cfg=dict(type=PretrainedInit))),
         dict(build_cfg=dict(type='TorchClassifier', weights='DEFAULT')),
     ],
 )
