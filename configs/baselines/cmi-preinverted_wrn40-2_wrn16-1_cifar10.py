@@ -21,6 +21,7 @@ default_hooks = dict(
     )
 )
 train_cfg = dict(max_epochs=max_epochs)
+auto_scale_lr = dict(base_batch_size=batch_size)
 train_dataloader = dict(
     batch_size=batch_size,
     dataset=dict(init_bank='work_dirs/cmi-inverted/bank'),

@@ -34,6 +34,7 @@ default_hooks = dict(
         )
     )
 )
+auto_scale_lr = dict(base_batch_size=128)
 train_dataloader = dict(
     batch_size=128, sampler=dict(num_samples=_base_.steps * 128)
 )

@@ -64,6 +64,7 @@ default_hooks = dict(
 optim_wrapper = dict(architecture=dict(optimizer=dict(lr=0.2)))
 param_scheduler = dict(architecture=dict(eta_min=2e-4))
 train_cfg = dict(max_epochs=max_epochs)
+auto_scale_lr = dict(base_batch_size=batch_size)
 train_dataloader = dict(
     batch_size=batch_size, sampler=dict(num_samples=steps * batch_size)
 )

@@ -44,6 +44,7 @@ model = dict(
 )
 data_preprocessor = dict(std=std)
 
+auto_scale_lr = dict(base_batch_size=batch_size)
 train_dataloader = dict(
     batch_size=batch_size, sampler=dict(num_samples=steps * batch_size)
 )

@@ -12,7 +12,7 @@ model = dict(
         backbone=dict(type='mmrazor.CIFARResNet', depth=20),
         head=dict(in_channels=64),
     ),
-    # The teacher, a third-party checkpoint: 0.86 M weights, 93.39 % top-1. To
+    # The teacher, a third-party checkpoint: 0.85 M weights, 93.39 % top-1. To
     # use another file of the same network:
     #   --cfg-options model.teachers.teacher.ckpt_path=FILE
     teachers=dict(

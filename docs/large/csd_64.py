@@ -68,6 +68,7 @@ optim_wrapper = dict(
     aux_head=dict(type='OptimWrapper'),
 )
 train_cfg = dict(max_epochs=max_epochs, val_interval=3)
+auto_scale_lr = dict(base_batch_size=batch_size)
 train_dataloader = dict(
     batch_size=batch_size,
     dataset=dict(storage='host'),

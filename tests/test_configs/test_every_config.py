@@ -176,6 +176,14 @@ def test_nothing_of_another_data_set_is_left(name):
             assert f'_{other}/' not in str(path)
 
 
+@pytest.mark.parametrize('name', CONFIGS)
+def test_rates_are_for_the_batch_of_the_config(name):
+    """Or --auto-scale-lr would scale them for one process, too."""
+    cfg = Config.fromfile(ROOT / f'configs/{name}.py')
+    base = cfg.get('auto_scale_lr', {}).get('base_batch_size')
+    assert base in (None, (cfg.train_dataloader or {}).get('batch_size'))
+
+
 def test_what_the_metafiles_list():
     """Configs that exist, all of them, and no result that is not marked."""
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())

@@ -44,6 +44,7 @@ model = dict(
     ),
 )
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+auto_scale_lr = dict(base_batch_size=batch_size)
 train_dataloader = dict(
     batch_size=batch_size, sampler=dict(num_samples=steps * batch_size)
 )
