@@ -649,6 +649,12 @@ def _blame(
             else ' BN layers cannot train on batches of one image: raise '
             'batch_size.'
         )
+    elif "required positional argument: 'closure'" in text:
+        place = 'optim_wrapper'
+        advice = (
+            ' MMEngine steps optimizers without a closure: choose another, '
+            'such as SGD or AdamW.'
+        )
     elif 'out of memory' in text:
         advice = (
             ' Lower train_dataloader.batch_size, or batch_size of the '

@@ -204,7 +204,10 @@ def _load_legacy(
         return storages[key]
 
     read(file, announced)
-    for key in read_pickle(file):
+    keys = read_pickle(file)
+    if {*keys} != storages.keys():
+        raise ValueError('it has other storages than its tensors')
+    for key in keys:
         file.seek(8, io.SEEK_CUR)  # how many numbers it is
         size = len(storages[key])
         data = np.frombuffer(file.read(size), np.uint8)
@@ -303,6 +306,8 @@ def keep_own_pointers(info: Dict, folder: Union[str, Path], step: int) -> None:
             info[key] = str(path)
         else:
             del info[key]
+            # Or none would be saved that is not better.
+            info.pop(key.replace('best_ckpt', 'best_score', 1), None)
     if 'keep_ckpt_ids' in info:
         ids = info['keep_ckpt_ids']
         ids = ids if isinstance(ids, (list, tuple)) else ()

@@ -17,11 +17,18 @@ def exclude_from_checkpoints(module: torch.nn.Module, name: str) -> None:
         for key in [k for k in state_dict if k.startswith(f'{prefix}{name}.')]:
             del state_dict[key]
 
+    begins = f'{name}.'
+
+    def note_prefix(state_dict, prefix, *args):
+        nonlocal begins  # within a running mean, say
+        begins = f'{prefix}{name}.'
+
     def not_missed(module, incompatible_keys):
         missing = incompatible_keys.missing_keys
-        missing[:] = [k for k in missing if not k.startswith(f'{name}.')]
+        missing[:] = [k for k in missing if not k.startswith(begins)]
 
     module._register_state_dict_hook(drop)
+    module._register_load_state_dict_pre_hook(note_prefix)
     module.register_load_state_dict_post_hook(not_missed)
 
 

@@ -645,6 +645,7 @@ _GIVEN = {
     'BINBYTES',
     'BINBYTES8',
     'BINFLOAT',
+    'BINSTRING',
     'BININT',
     'BININT1',
     'BININT2',

@@ -4,6 +4,7 @@
 import json
 import re
 import uuid
+from functools import partial
 from pathlib import Path
 
 import mmrazor
@@ -328,6 +329,28 @@ def test_those_of_mmrazor_resume_exactly(name, files, tmp_path):
         assert runner.iter == 4
         states.append(runner.model.state_dict())
     torch.testing.assert_close(*states, rtol=0, atol=0)
+
+
+def test_a_validation_between_steps_is_repeated(files, tmp_path):
+    """A run may have been killed in it, after its checkpoint."""
+    validated = []
+    for start in (None, tmp_path / 'run/iter_2.pth'):
+        cfg = Config.fromfile(CONFIGS / 'baselines/zskt_digits.py')
+        cfg.merge_from_dict(reduced(cfg, files))
+        cfg.train_cfg.update(max_iters=4, val_interval=2)
+        cfg.default_hooks.checkpoint.update(
+            type='mmrazor.DurableCheckpointHook', max_keep_ckpts=-1
+        )
+        if start is not None:
+            cfg.resume, cfg.load_from = True, str(start)
+        cfg.work_dir = str(tmp_path / 'run')
+        cfg.launcher, cfg.experiment_name = 'none', uuid.uuid4().hex
+        runner = Runner.from_cfg(cfg)
+        runner.val_loop.run = partial(
+            lambda runner: validated.append(runner.iter), runner
+        )
+        runner.train()
+    assert validated == [2, 4, 2, 4]
 
 
 @pytest.mark.parametrize('name', ['dafl', 'zskt', 'dfad'])

@@ -275,6 +275,21 @@ def test_a_stopped_run_chooses_the_same(unvalidated, killed_in):
     torch.testing.assert_close(states[:2], states[2:], rtol=0, atol=0)
 
 
+def test_a_student_without_checkpoints_is_not_removed(unvalidated):
+    runner = unvalidated(**{'train_cfg.max_epochs': 2})
+    runner.train()
+    (path,) = Path(runner.work_dir).glob('best_*')
+    path = path.rename(path.with_name('best_agreement_epoch_2.pth'))
+    for each in path.parent.glob('epoch_*'):
+        each.unlink()
+    (path.parent / 'last_checkpoint').unlink()
+    with pytest.raises(FileExistsError, match=f'{path} is .* are gone'):
+        unvalidated(resume=True).train()
+    # That of a run that was killed before its first checkpoint.
+    path.rename(path.with_name('best_agreement_epoch_1.pth'))
+    unvalidated(resume=True).train()
+
+
 def test_a_best_student_that_is_lost(unvalidated, monkeypatch):
     runner = unvalidated(**{'train_cfg.max_epochs': 2})
     Course(monkeypatch, runner, [5, 1])

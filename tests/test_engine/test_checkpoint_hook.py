@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import network
+from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
 from mmengine.runner import CheckpointLoader, ValLoop
 from mmpretrain.models import ImageClassifier
@@ -260,7 +261,10 @@ def test_only_own_checkpoints_are_remembered(tmp_path, key, pointer, kept):
     info = {key: pointer, 'best_score': 7}
     keep_own_pointers(info, work, 3)
     expected = {key: str(work / 'best_a_epoch_1.pth')} if kept else {}
-    assert info == dict(expected, best_score=7)
+    # A score without its checkpoint would keep others from being saved.
+    if kept or key != 'best_ckpt':
+        expected['best_score'] = 7
+    assert info == expected
 
 
 @pytest.mark.parametrize(
@@ -344,6 +348,12 @@ def test_a_copied_or_moved_work_dir(tiny_runner, tmp_path, take, options):
         assert content_of(original) == before
 
 
+def test_checkpoints_have_names_that_resume_looks_for(scope):
+    name = 'epoch_{:03d}.pth'
+    with pytest.raises(ValueError, match='filename_tmpl=.*epoch_N.pth'):
+        HOOKS.build(dict(type='DurableCheckpointHook', filename_tmpl=name))
+
+
 def test_checkpoints_stay_in_the_work_dir(scope):
     with pytest.raises(ValueError, match='out_dir=/else .* --work-dir'):
         HOOKS.build(dict(type='DurableCheckpointHook', out_dir='/else'))
@@ -406,6 +416,59 @@ def test_validation_that_was_due_by_dynamic_intervals(
     again._resume = True
     again.train()
     assert validated == [3, 4]  # it may have been killed in that of 3
+
+
+def test_an_earlier_epoch_has_a_best_of_its_own(tiny_runner, monkeypatch):
+    """That of later ones, which are made again, is set apart."""
+    runners, accuracies = [], [10, 30, 20]
+    monkeypatch.setattr(
+        Evaluator,
+        'evaluate',
+        lambda *_: {'accuracy/top1': accuracies[runners[-1].epoch - 1]},
+    )
+    options = {**KEEP, 'train_cfg.max_epochs': 3}
+    runners.append(tiny_runner(**options))
+    runners[-1].train()
+    work = Path(runners[-1].work_dir)
+    (best,) = work.glob('best_*.pth')
+    assert best.name == 'best_accuracy_top1_epoch_2.pth'
+    before = best.read_bytes()
+    accuracies[1:] = 5, 9
+    runners.append(tiny_runner(**options))
+    runners[-1]._load_from, runners[-1]._resume = f'{work}/epoch_1.pth', True
+    runners[-1].train()
+    (best,) = work.glob('best_*.pth')
+    assert best.name == 'best_accuracy_top1_epoch_1.pth'
+    (old,) = work.glob('replaced_best_*.pth')
+    assert old.name.endswith('epoch_2.pth') and old.read_bytes() == before
+
+
+@pytest.mark.parametrize('is_earlier', [True, False])
+def test_killed_after_an_earlier_epoch_was_resumed(
+    tiny_runner, monkeypatch, is_earlier
+):
+    """Images of later ones are gone by then."""
+    options = {**KEEP, 'train_cfg.max_epochs': 3}
+    whole = tiny_runner(**options)
+    whole.train()
+    state = {k: v.clone() for k, v in whole.model.state_dict().items()}
+
+    def kill(self, *args):
+        raise KeyboardInterrupt
+
+    runner = tiny_runner(**options)
+    name = 'epoch_1.pth' if is_earlier else 'epoch_3.pth'
+    runner._load_from, runner._resume = f'{runner.work_dir}/{name}', True
+    with monkeypatch.context() as patch:
+        patch.setattr(DurableCheckpointHook, 'before_train', kill)
+        with pytest.raises(KeyboardInterrupt):
+            runner.train()
+    pointer = Path(runner.work_dir, 'last_checkpoint').read_text()
+    assert pointer.endswith(name)
+    again = tiny_runner(resume=True, **options)
+    again.train()
+    for key, value in again.model.state_dict().items():
+        assert torch.equal(value, state[key])
 
 
 def test_a_checkpoint_without_schedule(tiny_runner):

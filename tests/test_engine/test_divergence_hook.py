@@ -24,7 +24,8 @@ def test_a_run_that_diverges_stops(tiny_runner, interval):
     )
     with pytest.raises(
         FloatingPointError,
-        match='diverged in epoch 2, .* weights became',
+        match='diverged in epoch 2, .* weights became .* The checkpoint '
+        r'before it is complete\. Set optim_wrapper\.architecture\.clip_grad=',
     ):
         runner.train()
     # With losses reported, before the epoch's end.
@@ -35,6 +36,19 @@ def test_a_run_that_diverges_stops(tiny_runner, interval):
     assert all(
         value.isfinite().all() for value in saved['state_dict'].values()
     )
+
+
+@pytest.mark.parametrize('part', ['architecture', 'aux_head'])
+def test_the_advice_is_for_parts_that_may_diverge(tiny_runner, part):
+    """A head becomes NaN first by either rate; there is no checkpoint yet."""
+    runner = tiny_runner(**{f'optim_wrapper.{part}.optimizer.lr': 1e30})
+    with pytest.raises(
+        FloatingPointError,
+        match=r'Inf, such as aux_head.*\. Start again with a lower '
+        r'optim_wrapper\.architecture\.optimizer\.lr or '
+        r'optim_wrapper\.aux_head\.optimizer\.lr\.$',
+    ):
+        runner.train()
 
 
 @OPTIM_WRAPPERS.register_module()

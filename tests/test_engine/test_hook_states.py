@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader
@@ -68,6 +69,59 @@ class Steps(Hook):
 
     def load_state_dict(self, state):
         self.steps = state['steps']
+
+
+@HOOKS.register_module()
+class Validations(Steps):
+    """A stranger's hook that counts them before a best one is saved."""
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        pass
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.steps += 1
+
+
+def test_a_validation_is_counted_once(tiny_runner, monkeypatch):
+    """Also that of a best checkpoint, which is saved once more after it."""
+    runners = []
+    # Each is the best so far, and by too little for the schedule.
+    monkeypatch.setattr(
+        Evaluator,
+        'evaluate',
+        lambda *_: {'accuracy/top1': 10.0 + runners[-1].epoch},
+    )
+    options = {
+        **KEEP,
+        'train_cfg.max_epochs': 3,
+        'custom_hooks': [dict(type='mmengine.Validations')],
+        'param_scheduler.architecture': dict(
+            _delete_=True,
+            type='ReduceOnPlateauLR',
+            monitor='accuracy/top1',
+            rule='greater',
+            threshold=1000,  # nothing is better after the first
+            patience=0,
+        ),
+    }
+    for epoch in (None, 2):
+        runners.append(resumed(tiny_runner, epoch, **options))
+        if epoch is None:
+            runners[-1]._load_from, runners[-1]._resume = None, False
+        runners[-1].train()
+    counted, plateaus = [], []
+    for runner in runners:
+        counted += [h.steps for h in runner.hooks if type(h) is Validations]
+        plateaus += runner.param_schedulers['architecture']
+    assert counted == [3, 3]
+    found = [
+        (each.num_bad_epochs, each.optimizer.param_groups[0]['lr'])
+        for each in plateaus
+    ]
+    assert found[0] == found[1]
+    assert found[0][1] < 0.1
+    weights = [runner.model.state_dict() for runner in runners]
+    assert all(weights[0][key].equal(weights[1][key]) for key in weights[0])
 
 
 def test_states_that_are_known_in_training_alone():

@@ -306,6 +306,18 @@ sys.addaudithook(hook)
     same_end(tmp_path / 'run', tmp_path / 'whole')
 
 
+def test_an_optimizer_that_needs_a_closure(tiny_runner):
+    optimizer = dict(type='LBFGS', lr=0.1, _delete_=True)
+    runner = tiny_runner(
+        rehearsal=True, **{'optim_wrapper.architecture.optimizer': optimizer}
+    )
+    with pytest.raises(
+        rehearsal.RehearsalError,
+        match='student step failed: check optim_wrapper.*without a closure',
+    ):
+        runner.train()
+
+
 def test_no_place_on_the_disk(tiny_runner, monkeypatch):
     def full(path, content):
         raise OSError(28, 'No space left on device', str(path))

@@ -523,6 +523,14 @@ def test_a_diverging_round_keeps_the_bank(tiny_runner, monkeypatch):
         ),
         (
             {
+                'train_dataloader.pin_memory': True,
+                'train_dataloader.dataset.storage': 'device',
+            },
+            ValueError,
+            'pin_memory=True .* storage="device"',
+        ),
+        (
+            {
                 f'{SYNTHESIS}.init_rounds': 0,
                 f'{SYNTHESIS}.rounds': 0,
             },

@@ -12,7 +12,7 @@ from mmengine.dist import (
     get_world_size,
     is_main_process,
 )
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, Runner, save_checkpoint
 from mmrazor.registry import HOOKS
@@ -20,7 +20,7 @@ from mmrazor.registry import HOOKS
 from ...datasets import ImageBank
 from ...export import quality_of, training_bank
 from ...models.synthesizers import Networks, NonFiniteSynthesisError
-from ...utils import check_integer, load_file, own_file
+from ...utils import check_integer, list_checkpoints, load_file, own_file
 from ...utils.accuracy import FITS
 from ...utils.agreement import Agreement, told_of_agreement
 from ...utils.arguments import check_value
@@ -138,14 +138,33 @@ class AgreementHook(Hook):
         if not is_training(runner):
             return
         self._check_images(runner)
-        if runner._resume:
-            return
         found = self._files(runner)
+        if runner._resume:
+            self._check_resumed(runner, found)
+            return
         if found and runner.val_loop is None:
             raise FileExistsError(
                 f'{found[0]} is the best student of another run: continue '
                 'that run with --resume, choose another --work-dir, or delete '
                 'the file.'
+            )
+
+    def _check_resumed(self, runner: Runner, found: Sequence[Path]) -> None:
+        """Refuse to begin anew where a student may be all that is left."""
+        if runner._load_from or list_checkpoints(runner.work_dir):
+            return
+        saving = [h for h in runner.hooks if isinstance(h, CheckpointHook)]
+        first = [
+            max(hook.interval, hook.save_begin)
+            for hook in saving
+            if hook.by_epoch and hook.interval > 0
+        ]
+        last = max(found, key=_epoch_of, default=None)
+        # One of the first epochs is of a run that was killed soon.
+        if first and last and _epoch_of(last) > min(first):
+            raise FileExistsError(
+                f'{last} is the best student of a run whose checkpoints '
+                'are gone. Choose another --work-dir, or move that file.'
             )
 
     def before_train(self, runner: Runner) -> None:

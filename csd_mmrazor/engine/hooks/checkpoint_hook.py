@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import difflib
 import re
+from copy import deepcopy
 from inspect import signature
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -9,8 +10,13 @@ import torch
 import torch.nn as nn
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.optim import OptimWrapperDict
-from mmengine.runner import EpochBasedTrainLoop, Runner, load_state_dict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import (
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    Runner,
+    load_state_dict,
+)
 from mmrazor.registry import HOOKS
 
 from ...utils import CheckpointError, latest_checkpoint
@@ -46,13 +52,18 @@ class DurableCheckpointHook(CheckpointHook):
 
     Args:
         *args: Arguments of MMEngine's hook.
-        **kwargs: The same by name, but no ``out_dir``.
+        **kwargs: The same by name, but no ``out_dir`` or ``filename_tmpl``.
 
     Raises:
-        ValueError: If there is an ``out_dir`` or an unknown argument.
+        ValueError: If there is an ``out_dir``, another ``filename_tmpl`` or
+            an unknown argument.
     """
 
     _digests: Optional[Dict[str, str]] = None
+    # Whether the checkpoint that is resumed is of before a validation.
+    _repeats = False
+    # Of what a validation that is going on may change.
+    _before_val: Optional[Dict[str, Any]] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,6 +73,12 @@ class DurableCheckpointHook(CheckpointHook):
                 'checkpoints are kept in the work dir, where --resume looks '
                 'for them and no other run writes. Leave out_dir out, and '
                 'choose the --work-dir.'
+            )
+        if self.filename_tmpl not in ('epoch_{}.pth', 'iter_{}.pth'):
+            raise ValueError(
+                f'filename_tmpl={self.filename_tmpl!r} of '
+                'DurableCheckpointHook: --resume looks for epoch_N.pth or '
+                'iter_N.pth. Leave it out.'
             )
         known = [*signature(CheckpointHook).parameters]
         for name in self.args:  # which MMEngine keeps until it saves
@@ -123,6 +140,7 @@ class DurableCheckpointHook(CheckpointHook):
                 'Take DataParallel and the like off all parts of the model.'
             ) from error
         self._digests = teacher_digests(model)
+        self._repeats = 'repeats_validation' in checkpoint['meta']
         resume_as_configured(runner, checkpoint, self._digests)
         try:
             load_hook_states(runner.hooks, checkpoint.get('hooks', {}))
@@ -144,6 +162,31 @@ class DurableCheckpointHook(CheckpointHook):
             self._digests = teacher_digests(model)
         checkpoint['meta']['teachers'] = self._digests
         checkpoint['hooks'] = hook_states(runner.hooks)
+        if self._before_val is not None:
+            _take_back(checkpoint, self._before_val)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Note what is to be as it was if a resumed run validates again.
+
+        A checkpoint that turns out to be the best is written again, when
+        schedules that follow a metric, and other hooks, have counted that
+        validation already.
+        """
+        trains = isinstance(runner.optim_wrapper, OptimWrapper)
+        if trains and self._is_repeated(runner):
+            self._before_val = deepcopy(_counted(runner))
+
+    def _is_repeated(self, runner: Runner) -> bool:
+        """Whether checkpoints are written where the loop validates."""
+        kind = EpochBasedTrainLoop if self.by_epoch else IterBasedTrainLoop
+        return isinstance(runner.train_loop, kind)
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: Optional[Dict[str, float]] = None
+    ) -> None:
+        """Save the best checkpoint."""
+        super().after_val_epoch(runner, metrics)
+        self._before_val = None
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Count steps from the epoch's start, and to its end.
@@ -176,25 +219,24 @@ class DurableCheckpointHook(CheckpointHook):
         self._remove = self.file_backend.remove
         self._outdated: List[str] = []
         self.file_backend.remove = self._outdated.append
-        if runner._resume and runner.epoch:
-            # So that it is rewritten if it turns out to be the best.
-            step = runner.epoch if self.by_epoch else runner.iter
-            self.last_ckpt = self.file_backend.join_path(
-                self.out_dir, self.filename_tmpl.format(step)
-            )
+        step = runner.epoch if self.by_epoch else runner.iter
+        if not runner._resume or not step:
+            return
+        # So that it is rewritten if it turns out to be the best.
+        self.last_ckpt = self.file_backend.join_path(
+            self.out_dir, self.filename_tmpl.format(step)
+        )
+        _set_apart(Path(self.out_dir), step)
         loop = runner.train_loop
-        if runner._resume and isinstance(loop, EpochBasedTrainLoop):
-            loop._decide_current_val_interval()
-        if (
-            self.by_epoch
-            and runner._resume
-            and runner.val_loop is not None
-            and runner.epoch >= max(loop.val_begin, 1)
-            and (
-                runner.epoch % loop.val_interval == 0
-                or runner.epoch == runner.max_epochs
-            )
-        ):
+        if not self._is_repeated(runner):
+            return
+        loop._decide_current_val_interval()
+        last = runner.max_epochs if self.by_epoch else runner.max_iters
+        is_due = step >= loop.val_begin and (
+            step % loop.val_interval == 0 or step == last
+        )
+        # By another schedule, that of this step may have been one, too.
+        if runner.val_loop is not None and (is_due or self._repeats):
             runner.val_loop.run()
 
     def _save_best_checkpoint(
@@ -228,6 +270,58 @@ class DurableCheckpointHook(CheckpointHook):
             path = self._outdated.pop()
             if path not in current:
                 self._remove(path)
+
+
+def _set_apart(folder: Path, step: int) -> None:
+    """Rename best checkpoints of later steps than the one that is resumed.
+
+    What comes now is another run from there on, which has a best one of its
+    own.
+    """
+    for path in folder.glob('best_*.pth') if is_main_process() else ():
+        match = re.search(r'_(?:epoch|iter)_(\d+)\.pth$', path.name)
+        is_chosen = path.name.startswith('best_agreement_')  # by its own hook
+        if match and int(match[1]) > step and not is_chosen:
+            path.rename(path.with_name(f'replaced_{path.name}'))
+
+
+def _counted(runner: Runner) -> Dict[str, Any]:
+    """What schedules and hooks may count validations in."""
+    wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers
+    parts = wrapper if isinstance(wrapper, OptimWrapperDict) else {'': wrapper}
+    lists = schedulers if isinstance(schedulers, dict) else {'': schedulers}
+    return dict(
+        hooks=hook_states(runner.hooks),
+        schedulers={
+            name: [each.state_dict() for each in listed or ()]
+            for name, listed in lists.items()
+        },
+        rates={
+            name: [
+                {key: value for key, value in group.items() if key != 'params'}
+                for group in part.param_groups
+            ]
+            for name, part in parts.items()
+        },
+    )
+
+
+def _take_back(checkpoint: Dict[str, Any], before: Dict[str, Any]) -> None:
+    """Put what :func:`_counted` returned into a checkpoint."""
+    checkpoint['meta']['repeats_validation'] = True
+    checkpoint['hooks'] = before['hooks']
+    schedulers, rates = before['schedulers'], before['rates']
+    if 'param_schedulers' in checkpoint:
+        checkpoint['param_schedulers'] = schedulers.get('', schedulers)
+    optimizer = checkpoint['optimizer']
+    for name, groups in rates.items():
+        state = optimizer[name] if name else optimizer
+        found = [*state.get('param_groups', ())]
+        if 'base_param_settings' in state:  # the wrapper's own, for logs
+            found.append({**state['base_param_settings']})
+            state['base_param_settings'] = found[-1]
+        for group, before_val in zip(found, groups):
+            group.update(before_val)
 
 
 def _start_from_resumed(runner: Runner) -> None:

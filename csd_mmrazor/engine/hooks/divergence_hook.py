@@ -3,9 +3,11 @@ from typing import Any, Dict, Optional
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
 
+from ...utils import list_checkpoints
 from .finished_bank_checks import check_finished_bank
 from .loss_report_hook import is_reported
 from .synthesis_hook import SynthesisHook
@@ -66,8 +68,24 @@ class DivergenceHook(Hook):
         raise FloatingPointError(
             f'The training diverged in epoch {runner.epoch + 1}, by step '
             f'{runner.iter + 1}: {len(bad)} of {len(state)} weights became '
-            f'NaN or Inf, such as {bad[0]}. The checkpoint '
-            'before it is complete. Set optim_wrapper.architecture.clip_grad='
-            'dict(max_norm=5) and --resume from it, or start again with a '
-            'lower optim_wrapper.architecture.optimizer.lr.'
+            f'NaN or Inf, such as {bad[0]}. '
+            f'{_advice(runner, bad[0].split(".")[0])}'
         )
+
+
+def _advice(runner: Runner, part: str) -> str:
+    """What to do if weights of a part of the algorithm diverged."""
+    wrapper, other = 'optim_wrapper', ''
+    if isinstance(runner.optim_wrapper, OptimWrapperDict):
+        wrapper = 'optim_wrapper.architecture'
+        if part != 'architecture' and part in runner.optim_wrapper:
+            # Perhaps by features of a student that grew too large.
+            other = f' or optim_wrapper.{part}.optimizer.lr'
+    again = f'start again with a lower {wrapper}.optimizer.lr{other}.'
+    if not list_checkpoints(runner.work_dir):
+        return f'S{again[1:]}'
+    return (
+        'The checkpoint before it is complete. Set '
+        f'{wrapper}.clip_grad=dict(max_norm=5) and --resume from it, or '
+        f'{again}'
+    )

@@ -24,6 +24,8 @@ from ...datasets.bank_folder import IMPORTED, BankFolder
 from ...datasets.manifest import NUMBER
 from ...utils import load_file, own_file, verify_archive, write_file
 
+# Of float16 alone, so that a run can go on without, or begin with it.
+_SCALE = 'loss_scale.last'
 _NAME = re.compile(rf'state_({NUMBER})_({NUMBER})\.pth')
 # Epochs whose last state is kept, for resuming older checkpoints.
 KEPT_EPOCHS = 3
@@ -207,7 +209,7 @@ def _differing(state: object, expected: Dict[str, Tensor]) -> Optional[str]:
     """What of a state a synthesizer cannot take over."""
     if not isinstance(state, dict):
         return f'it is of type {type(state).__name__}'
-    lacking = [name for name in expected if name not in state]
+    lacking = [n for n in expected if n not in state and n != _SCALE]
     if lacking:
         return f'it has no {lacking[0]}'
     params = [v for k, v in expected.items() if k.startswith('meta.weights.')]
@@ -219,9 +221,12 @@ def _differing(state: object, expected: Dict[str, Tensor]) -> Optional[str]:
         if number and int(number[1]) < len(params):
             # Numbers, such as of steps, or something for each weight.
             wanted = params[int(number[1])]
-            if value.numel() == 1 or value.shape == wanted.shape:
+            if _is_moment(value, wanted):
                 continue
-        elif wanted is None and _fits_moment(name, value, expected):
+        elif wanted is None and (
+            _fits_moment(name, value, expected)
+            or (name == _SCALE and value.numel() == 1)
+        ):
             continue
         elif wanted is None:
             return f'{name:.100} is not known'
@@ -240,12 +245,20 @@ def _fits_moment(
     match = re.fullmatch(r'moments\.([^.]+)\.(\d{1,9})\.\w+', name)
     if match is None:
         return False
-    owner = f'losses.{match[1]}.'
-    if match[1] == 'generator':
-        owner = 'meta.weights.'
-    shapes = [v.shape for k, v in expected.items() if k.startswith(owner)]
-    return int(match[2]) < len(shapes) and (
-        value.numel() == 1 or value.shape in shapes
+    owners: Tuple[str, ...] = (f'losses.{match[1]}.',)
+    if match[1] == 'generator':  # whose optimizer may train losses, too
+        owners = ('meta.weights.', 'losses.')
+    weights = [v for k, v in expected.items() if k.startswith(owners)]
+    return int(match[2]) < len(weights) and any(
+        _is_moment(value, weight) for weight in weights
+    )
+
+
+def _is_moment(value: Tensor, weight: Tensor) -> bool:
+    """Whether it is a number, or of a weight's size, or of rows of it."""
+    return value.numel() == 1 or (
+        value.ndim == weight.ndim
+        and all(n in (1, m) for n, m in zip(value.shape, weight.shape))
     )
 
 

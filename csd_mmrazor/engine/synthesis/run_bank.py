@@ -21,7 +21,7 @@ from torch import Tensor
 from ...datasets import BankError, BankFolder, ImageBank
 from ...datasets.bank_folder import IMPORTED, INITIAL, Round, Shard
 from ...datasets.loose_rounds import read_notes, remove_note, targets_name
-from ...utils import path_below
+from ...utils import path_below, write_file
 from ...utils.run_seed import note_seed
 from .class_names import class_names
 
@@ -60,6 +60,12 @@ def bank_of(runner: Runner) -> ImageBank:
             f'num_workers={loader.num_workers}, persistent_workers='
             f'{loader.persistent_workers}, storage='
             f'"{loader.dataset.storage}".'
+        )
+    if loader.pin_memory and loader.dataset.storage == 'device':
+        raise ValueError(
+            'train_dataloader.pin_memory=True is for images that are in the '
+            'computer\'s memory, but storage="device" of ImageBank keeps '
+            'them on the device: leave one of them out.'
         )
     return loader.dataset
 
@@ -145,6 +151,8 @@ def open_bank(
                 '--work-dir.'
             )
         shards = []  # all are made again
+    if len(shards) < len(folder.shards):
+        _begin_there(runner)
     bank.keep(shards)
     # Those that are imported may have been just now.
     made = sum(s.count for s in shards if s.epoch != IMPORTED)
@@ -155,6 +163,17 @@ def open_bank(
     if is_main_process():
         _clean(folder, runner.epoch)
     return bank
+
+
+def _begin_there(runner: Runner) -> None:
+    """Let a run that is killed soon go on from what is resumed now.
+
+    The checkpoint that was the last has images that are dropped.
+    """
+    work_dir = Path(runner.work_dir)
+    resumed = work_dir / f'epoch_{runner.epoch}.pth'
+    if runner._resume and resumed.is_file() and is_main_process():
+        write_file(work_dir / 'last_checkpoint', str(resumed).encode())
 
 
 def _clean(folder: BankFolder, epoch: int) -> None:

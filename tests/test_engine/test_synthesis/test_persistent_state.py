@@ -391,7 +391,7 @@ def test_spoilt_states_are_named(saved, spoil, with_checksum):
         ({'moments.loss_bn.2.step': torch.zeros(1)}, 'is not known'),
         ({'moments.loss_bn.0.step': torch.zeros(2)}, 'is not known'),
         ({'moments.other.0.step': torch.zeros(1)}, 'is not known'),
-        ({'moments.generator.1.step': torch.zeros(1)}, 'is not known'),
+        ({'moments.generator.3.step': torch.zeros(1)}, 'is not known'),
     ],
 )
 def test_states_of_another_synthesizer(saved, values, message):
@@ -484,3 +484,31 @@ open(f'agreed_{get_rank()}', 'w').write(str(len(hook.round_runner.bank)))
     assert done.status == [0, 0], done.output[-3000:]
     for rank in (0, 1):
         assert (tmp_path / f'agreed_{rank}').read_text() == str(16 * 7)
+
+
+def test_moments_of_what_the_generators_optimizer_trains():
+    """Losses without an optimizer of their own are among it."""
+    expected = {
+        'meta.weights.a': torch.zeros(3),
+        'losses.loss_cr.head.weight': torch.zeros(2, 4),
+    }
+    name = 'moments.generator.1'
+    assert _fits_moment(f'{name}.exp_avg', torch.zeros(2, 4), expected)
+    # As Adafactor keeps them.
+    assert _fits_moment(f'{name}.row_var', torch.zeros(2, 1), expected)
+    assert not _fits_moment(f'{name}.exp_avg', torch.zeros(2, 5), expected)
+    assert not _fits_moment(
+        'moments.generator.2.step', torch.zeros(()), expected
+    )
+
+
+def test_a_run_may_go_on_in_float16(saved):
+    path, _, expected = saved()
+    scale = {'loss_scale.last': torch.tensor(4.0)}
+    assert 'loss_scale.last' not in read_again(path, {**expected, **scale})
+
+
+def test_a_run_may_go_on_without_float16(saved):
+    scale = torch.tensor(4.0)
+    path, _, expected = saved(**{'loss_scale.last': scale})
+    assert read_again(path, expected)['loss_scale.last'] == scale
