@@ -18,9 +18,11 @@ _NAMES = {
     r'optim_wrapper\.architecture\.optimizer\.lr, and continue with '
     r'--resume\.': 'start again with a lower schedule=dict(lr=...), in '
     'another work_dir.',
-    r'Set optim_wrapper\.architecture\.clip_grad=dict\(max_norm=5\) and '
-    r'--resume from it, or start again with a lower '
-    r'optim_wrapper\.architecture\.optimizer\.lr\.': 'Start again with a '
+    r'(The checkpoint before it is complete\. )?'
+    r'(Set optim_wrapper\.architecture\.clip_grad=dict\(max_norm=5\) and '
+    r'--resume from it, or s|S)tart again with a lower '
+    r'optim_wrapper\.architecture\.optimizer\.lr'
+    r'( or optim_wrapper\.\w+\.optimizer\.lr)?\.': 'Start again with a '
     'lower schedule=dict(lr=...), in another work_dir.',
     r'optim_wrapper\.architecture\.optimizer\.lr \(lr in the schedule of '
     r'distill\(\)\)': 'schedule=dict(lr=...)',
@@ -33,10 +35,12 @@ _NAMES = {
         'loss_weights=dict(csd=...)'
     ),
     r'the weight of loss_(oh|bn|csd|adv)\b': r'loss_weights=dict(\1=...)',
-    r'\bloss_(\w+)( of the synthesis became .*? Lower )the learning rate of '
-    "the synthesizer's optimizer or the weight of that term": (
-        r'loss_\1\2loss_weights=dict(\1=...)'
-    ),
+    # Those of teachers without BN layers have no argument.
+    r'\bloss_(?!patch\b|tv\b)(\w+)((?:, loss_(?:patch|tv))* of the synthesis '
+    "became .*? Lower )the learning rate of the synthesizer's optimizer or "
+    'the weight of that term': r'loss_\1\2loss_weights=dict(\1=...)',
+    "the learning rate of the synthesizer's optimizer or the weight of a "
+    'term': 'a weight of loss_weights=dict(...)',
     r'To choose others, set loss_weight=0 of BNStatisticsLoss '
     r'\(losses\.loss_bn in the configs\) and add yours to losses\.': (
         'loss_weights=dict(bn=0) leaves them out.'

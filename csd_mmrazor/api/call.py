@@ -99,8 +99,10 @@ class Run:
             well, ``percent_of_teacher`` of the teacher's accuracy, which lies
             between ``low`` and ``high`` for 90 % of them; ``accuracy(93.4)``
             is that of a student whose teacher has 93.4 %. It is rough
-            (docs/label_free.md). None as ``agreement``, or where the teacher
-            takes few of these images for the class of their label.
+            (docs/label_free.md). None as ``agreement``, or where that tells
+            too little: the images are none of the teacher's classes, or it is
+            sure of none, or the student agrees on those that it is sure of
+            far more than on the rest.
         report (Path | None): The report, for a browser.
         work_dir (Path): Where all is.
         config (Path): The config, for ``tools/train.py``.
@@ -237,8 +239,9 @@ def distill(
             otherwise 'plain', of which short runs had better students
             (docs/your_networks.md).
         loss_weights (dict[str, float], optional): Weights, 0 or more, of
-            'oh', 'bn', 'csd', 'adv' (synthesis) and 'ce', 'kd', 'feature'
-            (student); others stay as they are, 0 turns a term off.
+            'oh', 'bn', 'csd', 'adv' (synthesis; with some methods 'cr', 'tv',
+            'l2' or 'competition', too) and 'ce', 'kd', 'feature' (student);
+            others stay as they are, 0 turns a term off.
         aux_task (str): 'rotation', 'flip', 'half_shift', 'channels',
             'rotation_channels' or 'auto', the first that fits the images.
         augment (str | dict, optional): Random crop and flip,
@@ -449,7 +452,9 @@ def distill(
                 tell(line)
             if shared:
                 tell(shared)
-            for line in without_effect(pair, parsed, schedule, loss_weights):
+            for line in without_effect(
+                pair, parsed, schedule, loss_weights, init_bank
+            ):
                 tell(line)
             check_time('the trial that plans the run', 1)
             tell(

@@ -363,6 +363,7 @@ def make_config(
             constructor='mmrazor.DistillationOptimWrapperConstructor',
             architecture=sgd,
         ),
+        auto_scale_lr=dict(base_batch_size=schedule.batch, enable=False),
         param_scheduler=dict(architecture=_rate(schedule)),
         train_cfg=dict(
             by_epoch=True,
@@ -408,8 +409,10 @@ def make_config(
                 'flips, but augment=None makes none: leave out one of them, '
                 'or give augment=dict(padding=0, flip_prob=0.5).'
             )
+        # Small grey images are neither cropped nor flipped.
+        differ = augment_cfg.get('padding') or augment_cfg.get('flip_prob')
         cfg['default_hooks']['synthesis'].update(
-            target_views=_VIEWS, target_maps=with_feature
+            target_views=_VIEWS if differ else 1, target_maps=with_feature
         )
     if classes is not None:
         cfg['train_dataloader']['dataset']['metainfo'] = dict(
@@ -620,6 +623,12 @@ def _outputs(source: str) -> Dict[str, str]:
 def _rate(schedule: Schedule) -> Dict[str, Any]:
     steps = schedule.student_steps
     if schedule.schedule == 'one-cycle':
+        if steps < 10:  # its two phases have one step each, or more
+            raise ValueError(
+                "schedule=dict(schedule='one-cycle') is for 10 student steps "
+                f'or more, but here are {steps}: give a larger budget, or '
+                "leave it 'cosine'."
+            )
         return dict(
             type='OneCycleLR',
             eta_max=schedule.lr,
@@ -667,7 +676,6 @@ def _run(seed: int, imports: Sequence[str]) -> Dict[str, Any]:
         load_from=None,
         resume=False,
         randomness=dict(seed=seed),
-        auto_scale_lr=dict(base_batch_size=128, enable=False),
         model_wrapper_cfg=dict(
             type='mmrazor.CSDDistributedDataParallel',
             find_unused_parameters=True,

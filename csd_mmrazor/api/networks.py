@@ -3,8 +3,10 @@
 
 import ast
 import inspect
+import math
 import re
 import sys
+from collections import Counter
 from contextlib import ExitStack, suppress
 from copy import deepcopy
 from pathlib import Path
@@ -38,6 +40,7 @@ from ..models.utils import (
     unwrapped,
 )
 from ..models.utils.features import as_map
+from ..utils.arguments import NoneType
 from ..utils.config_files import read_config
 from ..utils.error_text import error_text, named_error
 from ..utils.imports import (
@@ -207,6 +210,16 @@ def _check_arguments(
                 f'{name}_args has {kept!r} for the name of an argument, which '
                 f'has to be a text, such as dict(width={arguments[kept]!r}).'
             )
+    for kept, value in arguments.items():
+        if not _is_plain(value):
+            raise TypeError(
+                f'{name}_args[{kept!r}] should be a number, a text, or a list '
+                'or dict of such, which a config can hold, but got '
+                f'{value!r:.80} ({type(value).__name__}). Write a function '
+                'that takes no argument of it, such as def make(): return '
+                f'Net({kept}=...), and give {name}="FILE.py:make" in place '
+                f'of {spec!r}.'
+            )
     for kept in kept_arguments(arguments, of_factory):
         raise ValueError(
             f'{name}_args with {kept!r}: configs use that name themselves. '
@@ -216,10 +229,22 @@ def _check_arguments(
         )
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether the text of a config gives back a value."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, (*value, *value.values())))
+    if isinstance(value, (list, tuple, set)):
+        return value != set() and all(map(_is_plain, value))
+    if type(value) is float:
+        return math.isfinite(value)  # others are no names in a config
+    return type(value) in (NoneType, bool, int, str, bytes)
+
+
 def _of_config(
     spec: str, name: str, arguments: Dict, weights: Optional[str]
 ) -> Network:
     """The model of a config, of a file or of a package (``package::FILE``)."""
+    spec = spec if '::' in spec else str(Path(spec).expanduser())
     if Path(spec).is_file():
         _check_is_config(spec, name)
     try:
@@ -691,8 +716,14 @@ def trace(
             f'{name} ({type(module).__name__}) {about_outputs(outputs)}.'
         )
     if feature is None:
-        feature = _last_map(seen, logits)
-    makers = [key for key, value in seen if value is logits and key]
+        feature = _last_map(seen, logits, inputs.shape[2:])
+    runs = Counter(key for key, _ in seen)
+    makers = [
+        key
+        for key, value in seen
+        # Of several passes, recorders have the first.
+        if value is logits and key and runs[key] == 1
+    ]
     # What other modules return in training may be more than the logits.
     layers = [key for key in makers if _is_torchs(module.get_submodule(key))]
     source = (layers or makers or [''])[-1]
@@ -721,6 +752,12 @@ def trace(
     )
 
 
+def _fits(shape: Sequence[int], size: Sequence[int]) -> bool:
+    """Whether height and width could be those of a map of images."""
+    one, other = shape[0] * size[1], shape[1] * size[0]
+    return max(one, other) <= 2 * min(one, other)
+
+
 def _is_torchs(part: nn.Module) -> bool:
     """Whether it is a layer of torch, which returns the same in training."""
     return type(part).__module__.startswith('torch.nn.') and not any(
@@ -728,14 +765,34 @@ def _is_torchs(part: nn.Module) -> bool:
     )
 
 
-def _last_map(seen: Sequence, logits: Tensor) -> Optional[str]:
-    """The last module that returns a map, the outermost of several."""
+def _last_map(
+    seen: Sequence, logits: Tensor, size: Sequence[int]
+) -> Optional[str]:
+    """The last module that returns a map, the outermost of several.
+
+    None that runs more than once: recorders have its first pass. Nor one that
+    is far before maps whose channels come last.
+    """
+    runs = Counter(key for key, _ in seen)
+    later = 0  # height of the last map whose channels come last
     for key, value in reversed(seen):
         if not key or value is logits or not torch.is_tensor(value):
             continue
-        is_map = value.ndim == 4 and value.shape[2] * value.shape[3] > 1
-        if not (is_map or value.ndim == 3):
+        if runs[key] > 1 or value.ndim not in (3, 4):
             continue
+        if len(value) != len(logits):
+            continue  # such as windows of images
+        if later and value.ndim == 3:
+            return None
+        if value.ndim == 4:
+            _, *shape = value.shape
+            if not _fits(shape[1:], size) and _fits(shape[:2], size):
+                later = later or shape[0]
+                continue
+            if shape[1] * shape[2] == 1:
+                continue
+            if later and shape[1] > 2 * later:
+                return None
         try:
             as_map(value)
         except ValueError:

@@ -11,6 +11,7 @@ import torch
 from ..datasets import BankError, ImageBank, check_init_bank
 from ..utils import check_integer
 from ..utils.arguments import check_value
+from ..utils.control import has_commands
 from ..utils.numbers import MOST
 
 
@@ -88,6 +89,13 @@ def number_of(classes: Any) -> Optional[int]:
             'classes should be a number or a list of names, each once, but '
             f'got {classes!r}.'
         )
+    for name in classes:
+        if has_commands(name):
+            raise ValueError(
+                f'classes should be names without control characters, but got '
+                f'{name!r}: read them from a file by its text and '
+                'splitlines().'
+            )
     return len(classes)
 
 

@@ -2,10 +2,12 @@
 """The two networks of a call, and what two random images tell of them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
 import torch.nn as nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from ..models.utils import Chain, Place, about_outputs
 from .blocks import blocks_of
@@ -77,6 +79,11 @@ def get_pair(
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(2, *image_shape, generator=generator)
     wanted = num_classes
+    modules = {name: given[name] for name in ('teacher', 'student')}
+    if given['student_weights'] is not None and all(
+        isinstance(each, nn.Module) for each in modules.values()
+    ):  # which would be loaded into what is the teacher's, too
+        _check_apart(modules, may_share_frozen=False)
     for name in ('teacher', 'student'):
         network = get_network(
             given[name],
@@ -101,7 +108,7 @@ def get_pair(
         )
         # A student that is made has as many as the teacher.
         wanted = wanted or traced[name].num_classes
-    _check_apart(networks)
+    _check_apart({name: net.module for name, net in networks.items()})
     pair = Pair(
         networks,
         copies,
@@ -117,18 +124,23 @@ def get_pair(
     return pair
 
 
-def _check_apart(networks: Dict[str, Network]) -> None:
+def _check_apart(
+    modules: Dict[str, nn.Module], may_share_frozen: bool = True
+) -> None:
     """Check that nothing that changes in the student is the teacher's own."""
     places = {
         name: {
             tensor.untyped_storage().data_ptr()
-            for tensor in [*net.module.parameters(), *net.module.buffers()]
-            if tensor.numel()
+            for tensor in [*module.parameters(), *module.buffers()]
+            if not isinstance(tensor, UninitializedTensorMixin)
+            and tensor.numel()
             and not tensor.is_meta
             # What is frozen stays, such as a classifier of the teacher's.
-            and not (name == 'student' and _is_frozen(tensor))
+            and not (
+                name == 'student' and may_share_frozen and _is_frozen(tensor)
+            )
         }
-        for name, net in networks.items()
+        for name, module in modules.items()
     }
     if places['teacher'] & places['student']:
         raise ValueError(
@@ -255,9 +267,15 @@ def without_effect(
     parsed: Union[str, int, float],
     schedule: Optional[Dict[str, Any]],
     loss_weights: Optional[Dict[str, float]],
+    init_bank: Optional[Union[str, Path]],
 ) -> List[str]:
-    """Warnings of arguments that do nothing with these networks or budget."""
+    """Warnings of arguments that do nothing with what else was given."""
     lines = []
+    if 'init_rounds' in (schedule or {}) and init_bank is not None:
+        lines.append(
+            'WARNING: init_rounds of schedule does nothing, since the run '
+            'starts with the images of init_bank'
+        )
     if 'epochs' in (schedule or {}) and parsed != 'paper':
         lines.append(
             'WARNING: epochs of schedule does nothing, since budget '
@@ -265,9 +283,12 @@ def without_effect(
             'long each is, in proportion'
         )
     maps = [each.feature for each in pair.traced.values()]
-    if (loss_weights or {}).get('feature') and None in maps:
+    weighting = dict(loss_weights=loss_weights, schedule=schedule)
+    for name, weights in weighting.items():
+        if not (weights or {}).get('feature') or None not in maps:
+            continue
         lines.append(
-            'WARNING: feature of loss_weights does nothing, since a '
+            f'WARNING: feature of {name} does nothing, since a '
             'last feature map was not found in both networks: '
             'teacher_feature and student_feature name one'
         )

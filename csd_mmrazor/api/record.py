@@ -12,7 +12,7 @@ from mmengine.runner import BaseLoop, Runner
 
 from ..utils import check_integer, parse_config, write_file
 from ..utils.arguments import NoneType, check_value
-from ..utils.control import has_commands
+from ..utils.control import has_commands, without_commands
 from ..utils.files import parse_json
 from .distill_runner import DistillRunner
 from .inputs import Inputs
@@ -24,6 +24,8 @@ from .start import digest_of_layers, digest_of_weights
 
 # Files in the work dir.
 CONFIG, RECORD = 'config.py', 'distill.json'
+# Parts of a config whose order may be that of layers.
+_NETWORKS = ('architecture', 'build_cfg')
 HEAD = '# What distill() made of its arguments.'
 # What is noted of ``val``, beside its name.
 VAL_IMAGES = 'images of val'
@@ -31,6 +33,8 @@ VAL_IMAGES = 'images of val'
 
 def write_record(folder: Path, record: Dict[str, Any]) -> None:
     """Write what a later call needs to know."""
+    warnings = [*map(without_commands, record['warnings'])]
+    record = dict(record, warnings=warnings)
     write_file(folder / RECORD, json.dumps(record, indent=1).encode())
 
 
@@ -214,12 +218,18 @@ def config_text(config: Dict[str, Any], networks: Dict[str, Network]) -> str:
 
 
 def _sorted(part: Any) -> Any:
-    """A config whose order means nothing, in one that does not change."""
+    """A config in one order, whatever that of the arguments of the call.
+
+    Networks are left as they are: the order of their layers may be in it.
+    """
     if isinstance(part, (list, tuple)):
         return type(part)(map(_sorted, part))
     if not isinstance(part, dict):
         return part
-    return {key: _sorted(part[key]) for key in sorted(part, key=str)}
+    return {
+        key: part[key] if key in _NETWORKS else _sorted(part[key])
+        for key in sorted(part, key=str)
+    }
 
 
 def check_config(path: Path, text: str) -> None:

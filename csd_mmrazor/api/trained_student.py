@@ -124,7 +124,7 @@ def at_rate(
         )
         why = 'as random weights do'
     if is_fixed:
-        return row, f'{line}; lr={lr:g}, as the call has it'
+        return row, f'{line}; lr={lr:g}, as the schedule has it'
     return replace(row, lr=lr), (
         f'{line}, so it learns at lr={lr:g}, {why}; schedule=dict(lr=...) '
         'sets another'

@@ -45,10 +45,20 @@ def fitted(image: np.ndarray, image_shape: Sequence[int]) -> Tensor:
     """
     channels, height, width = image_shape
     if image.shape[:2] != (height, width):
-        picture = ImageOps.fit(
-            Image.fromarray(image), (width, height), Image.Resampling.BILINEAR
-        )
-        image = np.asarray(picture)
+        # By themselves: Pillow takes four channels for three and an opacity.
+        is_picture = image.ndim == 2 or image.shape[2] == 3
+        bands = [image] if is_picture else [*np.moveaxis(image, 2, 0)]
+        bands = [
+            np.asarray(
+                ImageOps.fit(
+                    Image.fromarray(np.ascontiguousarray(band)),
+                    (width, height),
+                    Image.Resampling.BILINEAR,
+                )
+            )
+            for band in bands
+        ]
+        image = bands[0] if is_picture else np.stack(bands, 2)
     if image.ndim == 2:
         image = image[:, :, None]
     found = torch.from_numpy(image.copy()).permute(2, 0, 1).contiguous()

@@ -304,7 +304,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             ``labels``, (N, ), int64. After :meth:`bring_targets` also
             ``targets``, a teacher's logits, float16: (N, K) of the images as
             they are, or (N, V, K) of V views of each, with ``draws``, (N, V,
-            3), uint8, which say what views these are.
+            3), uint8, which say what views these are; and ``maps``, its last
+            feature maps of the same images or views, if they are kept.
         """
         return self._store.take(indices)
 

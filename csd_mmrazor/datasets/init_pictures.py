@@ -107,7 +107,8 @@ def read_init_picture(path: Path, image_shape: Sequence[int]) -> np.ndarray:
     if image.shape[:2] != (height, width):
         raise BankError(
             f'{path} of init_bank has {image.shape[1]}x{image.shape[0]} '
-            f'pixels, but the bank holds images of {width}x{height}.'
+            f'pixels, but the bank holds images of {width}x{height}: bring '
+            'all pictures to that size first.'
         )
     return image.reshape(height, width, channels)
 

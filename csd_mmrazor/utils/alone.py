@@ -3,6 +3,8 @@
 
 import os
 
+import torch.distributed as dist
+
 # What launchers say the number of processes in.
 _NUMBERS = ('WORLD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE')
 
@@ -15,7 +17,8 @@ def check_alone(what: str, instead: str = '') -> None:
         instead (str): What else to do. Defaults to '', nothing.
 
     Raises:
-        ValueError: If torchrun or MPI has started several.
+        ValueError: If torchrun or MPI has started several, or they have a
+            process group.
     """
     for name in _NUMBERS:
         number = os.environ.get(name, '')
@@ -24,4 +27,12 @@ def check_alone(what: str, instead: str = '') -> None:
                 f'{what} is for one process, but there are {number} '
                 f'({name}={number}): start it without torchrun or mpirun'
                 f'{instead}.'
+            )
+    if dist.is_available() and dist.is_initialized():
+        number = dist.get_world_size()
+        if number > 1:
+            raise ValueError(
+                f'{what} is for one process, but this one is of a process '
+                f'group of {number} (torch.distributed.init_process_group): '
+                f'start it in a process without one{instead}.'
             )

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Functions and classes by name, out of packages, files and programs."""
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -88,7 +89,8 @@ def import_file(path: str) -> ModuleType:
     before = list(sys.path)
     sys.path.insert(0, str(root))
     try:
-        if name not in sys.modules:
+        _check_namesakes(file, root, name)
+        if name not in sys.modules and '.' not in file.stem:
             importlib.invalidate_caches()
             known = importlib.import_module(name)
             if _is_of(known, file):
@@ -109,6 +111,41 @@ def import_file(path: str) -> ModuleType:
         ) from error
     finally:
         sys.path[:] = before
+
+
+def _check_namesakes(file: Path, root: Path, name: str) -> None:
+    """Refuse a file that would get modules of another folder for its own."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return  # running it says so
+    package, *parts = name.split('.')
+    wanted = {package} if parts else set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            wanted |= {each.name.partition('.')[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            wanted.add(f'{node.module}'.partition('.')[0])
+    for each in sorted(wanted):
+        other = getattr(sys.modules.get(each), '__file__', None)
+        for own in (root / each / '__init__.py', root / f'{each}.py'):
+            if other and own.is_file() and not own.samefile(other):
+                raise ImportError(
+                    f'it needs {own}, but {other} was imported as {each!r} '
+                    'before, and there can be one module of a name: rename '
+                    'one of them, or their folders'
+                )
+
+
+@contextmanager
+def importing_beside(name: str) -> Iterator[None]:
+    """Find the neighbours of ``FILE.py:Name``, which it may import later."""
+    path, _, _ = name.rpartition(':')
+    if not path.endswith('.py'):
+        yield
+        return
+    with importing_from(_names_of(Path(path).expanduser().resolve())[0]):
+        yield
 
 
 @contextmanager
@@ -152,8 +189,8 @@ def file_in_package(path: str) -> str:
 
 def _names_of(file: Path) -> Tuple[Path, str, str]:
     """Where a module is imported from, its name, and one if that is taken."""
-    root, parts = file.parent, [file.stem]
-    while (root / '__init__.py').is_file():
+    root, parts = file.parent, [file.stem.replace('.', '_')]
+    while (root / '__init__.py').is_file() and '.' not in root.name:
         parts.insert(0, root.name)
         root = root.parent
     name = '.'.join(parts)

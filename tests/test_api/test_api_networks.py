@@ -277,6 +277,54 @@ def test_what_a_pass_finds(make, feature, width):
     assert not net.training
 
 
+class Reuses(nn.Module):
+    """One layer pools twice, and another one makes logits twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5)
+        self.pool, self.fc = nn.MaxPool2d(2), nn.Linear(400, 5)
+
+    def forward(self, x):
+        x = self.pool(self.conv1(x).relu())
+        x = self.pool(self.conv2(x).relu()).flatten(1)
+        return self.fc(x.flip(1)) * 0 + self.fc(x)
+
+
+@pytest.mark.parametrize(
+    'make, size, feature, channels',
+    [
+        # Recorders would have what its pool returns first.
+        (Reuses, 32, 'conv2', 16),
+        # The last maps have one pixel, and those within blocks their channels
+        # at the end.
+        (
+            lambda: torchvision.models.convnext_tiny(num_classes=5),
+            32,
+            'features.6.0',
+            384,
+        ),
+        (lambda: torchvision.models.swin_t(num_classes=5), 64, 'permute', 768),
+        (
+            lambda: timm.create_model(
+                'swin_tiny_patch4_window7_224',
+                num_classes=5,
+                img_size=64,
+                window_size=2,
+            ),
+            64,
+            None,
+            0,
+        ),
+    ],
+)
+def test_the_last_map_is_one_of_pixels(make, size, feature, channels):
+    inputs = torch.randn(2, 3, size, size)
+    found = trace(dict(factory='x'), make(), inputs, 'student')
+    assert found.feature == (feature and f'net.{feature}')
+    assert found.channels == channels
+
+
 def small(*head, channels=3):
     """Up to a map of 8 channels, and a head of 5 classes."""
     head = head or (
@@ -632,3 +680,22 @@ def test_a_name_of_mmpretrain_reads_no_file():
     found = get_network(name, 'student')
     assert 'Pretrained' not in repr(found.build_cfg)
     found.module.init_weights()
+
+
+@pytest.mark.parametrize(
+    'value', [nn.ReLU, torch.float32, range(3), 1 + 2j, [object()], set()]
+)
+def test_arguments_that_no_config_can_hold(value, code):
+    spec = f'{code.__file__}:Passes'
+    with pytest.raises(TypeError, match=r"teacher_args\['act'\] should be a"):
+        get_network(spec, 'teacher', arguments=dict(act=value))
+
+
+def test_a_config_in_the_home_of_a_user(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'net.py').write_text(
+        "model = dict(type='ImageClassifier', backbone=dict(type='LeNet5', "
+        'num_classes=3))\n'
+    )
+    found = get_network('~/net.py', 'student')
+    assert found.build_cfg['backbone']['num_classes'] == 3

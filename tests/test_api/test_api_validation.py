@@ -13,6 +13,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
+from csd_mmrazor.api import doubts
 from csd_mmrazor.api.doubts import (
     Answers,
     answers,
@@ -604,3 +605,11 @@ def test_labels_that_are_no_classes(teacher, net, call, images):
     pairs = Pairs((images[0], [9] * 30), KINDS['bytes'])
     with pytest.raises(ValueError, match='the label 9.* tell 3 classes'):
         call(teacher, net(4), budget=4, val=pairs)
+
+
+def test_no_order_is_looked_for_among_too_many_classes(monkeypatch):
+    confusion = torch.full((4, 4), 5)
+    confusion[[0, 1, 2, 3], [1, 2, 3, 0]] = 60
+    assert doubt_of_order(Answers(confusion))
+    monkeypatch.setattr(doubts, '_ORDERED', 3)
+    assert not doubt_of_order(Answers(confusion))

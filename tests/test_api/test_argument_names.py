@@ -50,6 +50,27 @@ OF_CONFIGS = re.compile(
             'is NaN. Start again with a lower schedule=dict(lr=...), in '
             'another work_dir.',
         ),
+        (
+            'is NaN. The checkpoint before it is complete. Set optim_wrapper.'
+            'architecture.clip_grad=dict(max_norm=5) and --resume from it, or '
+            'start again with a lower optim_wrapper.architecture.optimizer.lr '
+            'or optim_wrapper.aux_head.optimizer.lr.',
+            'is NaN. Start again with a lower schedule=dict(lr=...), in '
+            'another work_dir.',
+        ),
+        (
+            'Start again with a lower optim_wrapper.architecture.optimizer.'
+            'lr.',
+            'Start again with a lower schedule=dict(lr=...), in another '
+            'work_dir.',
+        ),
+        (
+            'loss_oh, loss_patch, loss_tv of the synthesis became NaN in step '
+            "1. Lower the learning rate of the synthesizer's optimizer or the "
+            'weight of that term.',
+            'loss_oh, loss_patch, loss_tv of the synthesis became NaN in step '
+            '1. Lower loss_weights=dict(oh=...).',
+        ),
         ('my_loss_oh, loss_ohm, max_iters', 'my_loss_oh, loss_ohm, max_iters'),
         (
             'x, or lower optim_wrapper.architecture.optimizer.lr=1e+38 and '

@@ -913,21 +913,23 @@ def test_other_ways(arguments, teacher, net, call, tmp_path):
     assert run.report == tmp_path.resolve() / 'run/report.html'
 
 
-@pytest.mark.parametrize('feature', [0, 1])
-def test_what_the_teacher_says_is_kept(feature, teacher, net, call):
+@pytest.mark.parametrize('feature, padding', [(0, 1), (1, 0)])
+def test_what_the_teacher_says_is_kept(feature, padding, teacher, net, call):
     """No step of the student asks the teacher then."""
     run = call(
         *(teacher, net(4)),
         val=None,
         budget=3,
         keep_targets=True,
+        augment=dict(padding=padding, flip_prob=0),
         loss_weights=dict(feature=feature),
     )
     cfg = Config.fromfile(run.config)
     hook = cfg.default_hooks.synthesis
-    assert (hook.target_views, hook.target_maps) == (4, bool(feature))
+    views = 4 if padding else 1  # which would all be the same
+    assert (hook.target_views, hook.target_maps) == (views, bool(feature))
     bank = BankFolder(run.work_dir / 'bank')
-    assert bank.target_kind.views == 4
+    assert bank.target_kind.views == views
     assert len(bank.targets) == len(bank.shards) > 0
 
 
@@ -1074,13 +1076,21 @@ def test_a_teacher_without_bn_layers(net, call, capsys):
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 3))
     student, weights = net(4), dict(feature=1)
     student.fc.register_forward_hook(lambda *_: None)
-    run = call(plain, student, budget=3, val=None, loss_weights=weights)
+    schedule = dict(TINY, feature=1)
+    run = call(
+        *(plain, student),
+        **dict(budget=3, val=None, loss_weights=weights, schedule=schedule),
+    )
     # No config can make either, which is told of each, and once what it means.
     for text in (run.config.read_text(), capsys.readouterr().out):
         assert text.count('cannot be made from the config alone') == 2
         assert text.count('Its config.py is for reading') == 1
     # Nor maps.
-    for told in ('no BN layers', 'feature of loss_weights does nothing'):
+    for told in (
+        'no BN layers',
+        'feature of loss_weights does nothing',
+        'feature of schedule does nothing',
+    ):
         assert any(told in text for text in run.warnings)
     # It has no other norm layers either.
     logged = next(run.work_dir.glob('*/*.log')).read_text()
@@ -1183,6 +1193,10 @@ def test_students_with_bn_layers_are_not_clipped(finished):
             )
         ),
         (dict(classes=True), 'classes should be an integer'),
+        (
+            dict(classes=['a\r', 'b\r', 'c\r']),
+            r"without control characters, but got 'a\\r'.*splitlines",
+        ),
         (dict(classes=10**9), 'classes should be 10,000,000 at most'),
         (dict(image_shape=(1, 10**6, 10**6)), 'image_shape=.* has more than'),
         (dict(mean=10**400), 'mean should be one number'),
@@ -1270,6 +1284,10 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (
             dict(keep_targets=True, augment=None),
             'keep_targets=True keeps .* augment=None makes none',
+        ),
+        (
+            dict(budget=5, schedule=dict(TINY, schedule='one-cycle')),
+            'one-cycle.* is for 10 student steps or more, but here are 5',
         ),
         (dict(compile='fast', budget=9), 'compile of distill'),
         (dict(compile=True, budget='1min'), "budget='1min', a time, cannot"),
@@ -1413,12 +1431,17 @@ def test_weights_in_the_same_memory_are_refused(teacher, net, call):
         call(teacher, student)
 
 
-def test_a_frozen_classifier_may_be_the_teachers(teacher, net, call):
+def test_a_frozen_classifier_may_be_the_teachers(teacher, net, call, tmp_path):
     """As in SimKD; it changes in neither network."""
     teacher.fc.requires_grad_(False)
     student = net(16)
     student.fc = teacher.fc
     before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    weights = tmp_path / 'student.pth'
+    torch.save(net(16).state_dict(), weights)
+    # Which has a classifier of its own.
+    with pytest.raises(ValueError, match='share weights'):
+        call(teacher, student, student_weights=weights)
     run = call(teacher, student, budget=4, val=None)
     for key, value in teacher.state_dict().items():
         assert torch.equal(value, before[key])

@@ -185,7 +185,11 @@ def test_what_training_took_from_it_is_told(with_val, teacher, call):
             'often than by chance, so it learns at lr=0.1, as random weights '
             'do; schedule=dict(lr=...) sets another',
         ),
-        (0.0, dict(lr=0.02), 'than by chance; lr=0.02, as the call has it'),
+        (
+            0.0,
+            dict(lr=0.02),
+            'than by chance; lr=0.02, as the schedule has it',
+        ),
     ],
 )
 def test_its_rate_is_told(

@@ -1,9 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
 
+import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 
+from csd_mmrazor.datasets.folder_images import fitted
 from csd_mmrazor.datasets.image_folder import (
     list_image_folder,
     list_pictures,
@@ -204,3 +206,13 @@ def test_numbers_from_1_are_suggested_in_their_order(tmp_path):
     message = rf'do not match 10 classes, .* in this order: classes=\[{listed}'
     with pytest.raises(ValueError, match=message):
         list_image_folder(tmp_path, 10)
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+def test_channels_are_scaled_by_themselves(channels):
+    """The last of four is no opacity."""
+    values = np.array([200, 10, 100, 0][-channels:], np.uint8)
+    image = np.tile(values, (8, 6, 1))
+    found = fitted(image, (channels, 4, 3))
+    assert found.shape == (channels, 4, 3)
+    assert found.flatten(1).unique(dim=1)[:, 0].tolist() == values.tolist()

@@ -9,7 +9,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from ...utils.imports import LENT, import_object
+from ...utils.imports import LENT, import_object, importing_beside
 from ..utils import (
     evaluating,
     logits_of,
@@ -61,7 +61,9 @@ class TorchClassifier(BaseModel):
             data_preprocessor or dict(type='mmpretrain.ClsDataPreprocessor'),
             init_cfg,
         )
-        self.net = _imported(factory)(**kwargs)
+        make = _imported(factory)
+        with importing_beside(factory):
+            self.net = make(**kwargs)
         if not isinstance(self.net, nn.Module):
             raise ValueError(
                 f'factory={factory} of TorchClassifier should return a '
@@ -73,6 +75,12 @@ class TorchClassifier(BaseModel):
                 'network, whose layers cannot be looked at: name the function '
                 'that makes it before it is scripted or traced, and load its '
                 'state dict.'
+            )
+        if any(hasattr(part, '_orig_mod') for part in self.net.modules()):
+            raise ValueError(
+                f'factory={factory} of TorchClassifier returns a compiled '
+                'network, whose layers may not be looked at again: name the '
+                'function that makes it before torch.compile().'
             )
         # Of the network in what the factory makes.
         self.place = place_in_wrappers(self.net)

@@ -158,7 +158,12 @@ def load_weights(
             + (f' If only names differ, map them by {how}.' if how else '')
         )
     if unused:
-        hint = f', or leave them out by {how}' if how else ''
+        hint = (
+            f', or leave them out by {how}: a PATTERN of the whole name, and '
+            'nothing for NEW'
+            if how
+            else ''
+        )
         raise ValueError(
             f'{what} is not a checkpoint of this {network}, but of a larger '
             f'one: {len(unused)} of its weights have no place in it '

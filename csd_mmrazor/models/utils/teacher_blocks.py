@@ -281,6 +281,7 @@ class _ChainPass:
         # Whether blocks have handed a tensor on, and left theirs as it was.
         self.is_plain = True
         self.handed: Any = None
+        self.left = 0
         self.version = 0
         handles = [
             each
@@ -302,7 +303,10 @@ class _ChainPass:
         self.is_plain &= (
             bool(args)
             and torch.is_tensor(args[0])
-            and (not self.others or args[0] is self.handed)
+            and (
+                not self.others
+                or (args[0] is self.handed and args[0]._version == self.left)
+            )
             and not any(map(torch.is_tensor, tree_leaves([args[1:], kwargs])))
         )
         if not self.others and self.is_plain:
@@ -315,7 +319,7 @@ class _ChainPass:
         self.is_plain &= self.blocks[place : place + 1] == [block]
         if self.is_plain:
             self.is_plain = args[0]._version == self.version
-        self.handed = output
+        self.handed, self.left = output, getattr(output, '_version', 0)
 
     def _run(self) -> Tensor:
         """What the last block returns, float64; of several, the first."""
@@ -632,7 +636,14 @@ def _check_computes_the_same(
             gone = chain.removable(every)[:without]
             rest = [index for index in every if index not in gone]
             kept[chain.name] = chain.first_match(rest) or []
-        state = student_state(teacher, chains, kept)
+        # Weights that have several names are known by one.
+        names = {name for name, _ in student.named_parameters()}
+        names |= {name for name, _ in student.named_buffers()}
+        state = {
+            name: value
+            for name, value in student_state(teacher, chains, kept).items()
+            if name in names
+        }
         with evaluating(teacher, student), torch.no_grad():
             with skipped(left_out(teacher, chains, kept)):
                 expected = logits_of(teacher(inputs, mode='tensor'))

@@ -52,6 +52,8 @@ def as_tokens(layer: nn.Module, given: Tensor) -> Tensor:
 def _channels_first(layer: nn.Module, given: Tensor) -> bool:
     if isinstance(layer, nn.GroupNorm):
         return True
+    if tuple(layer.normalized_shape) == tuple(given.shape[1:]):
+        return True  # of whole maps
     width = layer.normalized_shape[-1]
     if (given.shape[1] == width) != (given.shape[-1] == width):
         return given.shape[1] == width

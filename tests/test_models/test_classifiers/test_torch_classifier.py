@@ -156,6 +156,7 @@ def test_the_config_in_the_documentation(tmp_path, monkeypatch):
         ('torchvision.models', 'should be a function or class'),
         ('builtins.dict', 'return a torch.nn.Module, but got'),
         ('torch.nn.Scripted', 'returns a TorchScript network.*state dict'),
+        ('torch.nn.Compiled', 'returns a compiled network'),
     ],
 )
 def test_what_is_no_factory(factory, message, monkeypatch, tmp_path):
@@ -164,6 +165,11 @@ def test_what_is_no_factory(factory, message, monkeypatch, tmp_path):
     monkeypatch.setattr(
         'torch.nn.Scripted',
         lambda: torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)),
+        raising=False,
+    )
+    monkeypatch.setattr(
+        'torch.nn.Compiled',
+        lambda: torch.nn.Sequential(torch.compile(torch.nn.Linear(2, 2))),
         raising=False,
     )
     with pytest.raises(ValueError, match=message):

@@ -108,6 +108,8 @@ class LayerNorm2d(nn.LayerNorm):
         (LayerNorm2d(6), (2, 6, 3, 4), range(12)),
         (nn.LayerNorm(6), (2, 6, 6, 6), range(36)),
         (LayerNorm2d(6), (2, 6, 6, 6), range(36)),
+        (nn.LayerNorm((6, 3, 4)), (2, 6, 3, 4), range(12)),
+        (nn.LayerNorm((6, 6, 6)), (2, 6, 6, 6), range(36)),
         (nn.GroupNorm(2, 6), (2, 6, 3, 4), range(12)),
         (nn.GroupNorm(2, 6), (2, 6, 9), range(9)),
         (nn.LayerNorm(6), (2, 6), range(1)),
@@ -116,6 +118,7 @@ class LayerNorm2d(nn.LayerNorm):
 def test_one_token_a_place(layer, given, places):
     # Each number says which channel it is of, in tens, and where.
     first = isinstance(layer, (nn.GroupNorm, LayerNorm2d))
+    first |= getattr(layer, 'normalized_shape', ()) == given[1:]
     size = math.prod(given[2:] if first else given[1:-1])
     values = torch.arange(size)[:, None] + 1000 * torch.arange(6)
     values = (values.t() if first else values).reshape(given[1:])

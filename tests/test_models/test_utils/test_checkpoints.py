@@ -1,5 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import hashlib
+import io
+import pickle
+import pickletools
 import urllib.error
 
 import pytest
@@ -7,7 +10,7 @@ import torch
 from helpers import ROOT, build, network
 
 from csd_mmrazor.models.utils import checkpoints, load_weights
-from csd_mmrazor.utils import CheckpointError
+from csd_mmrazor.utils import CheckpointError, load_file
 
 ARGUMENT = 'model.teachers.t.ckpt_path'
 
@@ -312,8 +315,11 @@ def test_names_are_revised(tmp_path):
         for key, value in source.state_dict().items()
     }
     path = tmp_path / 'weights.pth'
-    torch.save(dict(weights, extra=torch.ones(1)), path)
-    revise_keys = [('^linear', 'head.fc'), ('^extra$', '')]
+    weights.update(
+        {'extra.weight': torch.ones(1), 'extra.bias': torch.ones(1)}
+    )
+    torch.save(weights, path)
+    revise_keys = [('^linear', 'head.fc'), ('^extra.*', '')]
     load_weights(target, str(path), ARGUMENT, revise_keys)
     assert torch.equal(source.head.fc.weight, target.head.fc.weight)
     with pytest.raises(TypeError, match=r"revise_keys beside .* got \['\('\]"):
@@ -374,3 +380,23 @@ def test_a_shared_weight_has_one_value(tmp_path):
     lazy = torch.nn.Sequential(torch.nn.LazyLinear(3), torch.nn.LazyLinear(3))
     load_weights(lazy, str(path), ARGUMENT)
     assert torch.equal(lazy[1].weight, before)
+
+
+def test_old_files_that_do_not_bring_what_they_announce(tmp_path):
+    """Weights would be what is in the memory otherwise."""
+    path = tmp_path / 'old.pth'
+    torch.save(
+        dict(w=torch.ones(50)), path, _use_new_zipfile_serialization=False
+    )
+    file = io.BytesIO(path.read_bytes())
+    for _ in range(4):
+        list(pickletools.genops(file))
+    start = file.tell()
+    list(pickletools.genops(file))
+    path.write_bytes(
+        file.getvalue()[:start]
+        + pickle.dumps([], 2)
+        + file.getvalue()[file.tell() :]
+    )
+    with pytest.raises(CheckpointError, match='other storages'):
+        load_file(path)

@@ -192,6 +192,24 @@ class Clamped(Net):
         return self.fc(x.mean((2, 3)))
 
 
+class ClampedInPlace(Net):
+    """Something is done to what blocks return, which stays the same tensor."""
+
+    def forward(self, x, mode=None):
+        x = self.stem(x)
+        for block in [*self.a, *self.b, *self.c]:
+            x = block(x).clamp_(max=1)
+        return self.fc(x.mean((2, 3)))
+
+
+class Aliased(Net):
+    """A layer has two names."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.head = self.fc
+
+
 class Residuals(Net):
     """Blocks get a tensor that follows from those before."""
 
@@ -230,7 +248,10 @@ class InPlace(Net):
                 )
 
 
-@pytest.mark.parametrize('kind', [Net, Clamped, Residuals, Twice, InPlace])
+@pytest.mark.parametrize(
+    'kind',
+    [Net, Clamped, ClampedInPlace, Aliased, Residuals, Twice, InPlace],
+)
 @pytest.mark.parametrize('tried', [2, 200])
 def test_the_best_whatever_blocks_are_given(kind, tried):
     """As found by networks that lack the blocks."""
