@@ -28,6 +28,12 @@ class CSDDistributedDataParallel(MMDistributedDataParallel):
     """
 
     def __init__(self, module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get('detect_anomalous_params'):
+            raise ValueError(
+                'detect_anomalous_params=True does nothing in '
+                'CSDDistributedDataParallel, whose steps do not look for such '
+                'parameters: leave it out of model_wrapper_cfg.'
+            )
         names = []
         if 'teachers' in module._modules:
             for name, buffer in module.teachers.named_buffers():

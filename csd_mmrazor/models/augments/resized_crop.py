@@ -82,16 +82,20 @@ class RandomResizedCropFlip(nn.Module):
         """Augment a batch, (N, C, H, W); uint8 becomes float in [0, 1]."""
         if images.dtype == torch.uint8:
             images = images / 255.0
-        draw = partial(self._draw, len(images), images.device)
+        height, width = images.shape[-2:]
+        draw = partial(self._draw, len(images), height / width, images.device)
         return resized_crop(images, *drawn(draw))
 
     def _draw(
-        self, num: int, device: torch.device
+        self, num: int, shape: float, device: torch.device
     ) -> Tuple[Tensor, Tensor, Tensor]:
         area, log_ratio = torch.rand(2, num, device=device)
         area = self.scale[0] + area * (self.scale[1] - self.scale[0])
         low, high = map(math.log, self.ratio)
+        # Of shares of width and height, not of pixels.
         ratio = torch.exp(low + log_ratio * (high - low))
+        if shape != 1:  # as wide or high as the image at most
+            ratio = torch.minimum(ratio * shape, 1 / area).maximum(area)
         sizes = (
             torch.stack([area * ratio, area / ratio], 1).sqrt().clamp(max=1)
         )

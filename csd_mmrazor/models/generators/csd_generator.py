@@ -28,8 +28,8 @@ def num_upsamples(*sizes: int) -> int:
     """How often the first feature map is doubled to reach the images' size.
 
     Two doublings up to 32 pixels, as in the paper; larger images get one
-    more as long as the first map stays larger than 8 and whole, or is larger
-    than 16.
+    more as long as the first map is larger than 8 and can be halved, or is
+    larger than 16.
 
     Args:
         *sizes (int): Height and width of the images, or either.

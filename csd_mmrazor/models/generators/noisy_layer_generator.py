@@ -86,6 +86,18 @@ class NoisyLayerGenerator(nn.Module):
         if hasattr(self.generator, 'fit'):
             self.generator.fit(image_shape)
 
+    def check_classes(self, num_classes: int) -> None:
+        """Check that it has as many classes as the networks.
+
+        Raises:
+            ValueError: If it has not.
+        """
+        if len(self.embeddings) != num_classes:
+            raise ValueError(
+                'num_classes of NoisyLayerGenerator should be that of the '
+                f'networks, {num_classes}, but got {len(self.embeddings)}.'
+            )
+
     def latents_of(self, labels: Tensor) -> Tensor:
         """The embeddings of classes: (N, ) to (N, embed_dim)."""
         return self.embeddings[labels]
@@ -116,6 +128,13 @@ class NoisyLayerGenerator(nn.Module):
                 torch.arange(batch_size, device=device) % num_classes
             )
         parts = self.norm(data).split(num_classes)
+        if len(parts) > len(self.noisy_layers):
+            raise ValueError(
+                f'{len(data)} images at a time are more than num_classes x '
+                f'num_layers of NoisyLayerGenerator, {num_classes} x '
+                f'{len(self.noisy_layers)}: the others would be copies. Lower '
+                'batch_size of the synthesizer, or raise num_layers.'
+            )
         noise = torch.cat(
             [
                 layer(part)

@@ -53,16 +53,21 @@ class PixelGenerator(nn.Module):
             ('channels', 'img_size', 'width'), self.image_shape
         ):
             check_integer(f'{name} of PixelGenerator', value)
-        channels = self.image_shape[0]
         for name, value in dict(mean=mean, std=std).items():
             value = torch.tensor(value, dtype=torch.float32).flatten() / 255
-            if len(value) not in (1, channels):
+            self.register_buffer(name, value.view(-1, 1, 1))
+        if channels is not None:
+            self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        channels = self.image_shape[0]
+        for name in ('mean', 'std'):
+            number = len(getattr(self, name))
+            if number not in (1, channels):
                 raise ValueError(
                     f'{name} of PixelGenerator should be one number or one '
-                    f'for each of {channels} channels, but got '
-                    f'{len(value)}.'
+                    f'for each of {channels} channels, but got {number}.'
                 )
-            self.register_buffer(name, value.view(-1, 1, 1))
 
     @property
     def latent_dim(self) -> int:
@@ -72,6 +77,7 @@ class PixelGenerator(nn.Module):
     def fit(self, image_shape: Sequence[int]) -> None:
         """Make images of (C, H, W), as far as the arguments leave it open."""
         self.image_shape = fitted_shape(self.given, image_shape)
+        self._check_numbers()
 
     def forward(
         self, data: Optional[Tensor] = None, batch_size: int = 1

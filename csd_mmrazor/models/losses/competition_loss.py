@@ -96,7 +96,7 @@ class CompetitionLoss(WeightedLoss):
             logits_t (Tensor): The teacher's logits, (N, K).
 
         Returns:
-            Tensor: A scalar, above 0.
+            Tensor: A scalar, 0 or more.
         """
         if self.clamped:
             divergence = clamped_jensen_shannon(logits_s, logits_t, self.tau)

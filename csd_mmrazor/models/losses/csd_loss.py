@@ -12,7 +12,8 @@ class CSDLoss(WeightedLoss):
 
     The auxiliary task's cross entropy with a minus sign: images are pushed to
     where the student tells transforms and classes apart badly. With the
-    head's logits of length 1 it is bounded by ``log(K * T) + 2`` in size.
+    head's logits of length 1 it is bounded by ``log(K * T) + 2`` in size,
+    times its weight.
     """
 
     def __init__(self, loss_weight: float = 10.0) -> None:

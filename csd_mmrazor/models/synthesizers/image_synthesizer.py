@@ -636,6 +636,8 @@ class ImageSynthesizer(nn.Module):
         if self.meta is None:
             reset_weights(self.generator, self.initial)
         else:
+            if getattr(self.meta, 'ends', lambda _: False)(with_student):
+                self.moments.pop('generator', None)  # of other weights
             self.meta.begin_round(self.generator, with_student)
         self.generator.train()
         if hasattr(self.generator, 'renew'):

@@ -1,14 +1,34 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import zlib
+from contextlib import contextmanager
 from copy import deepcopy
-from typing import Dict, Optional
+from typing import Dict, Iterator, Optional
 
 import torch
 import torch.nn as nn
+from mmengine.dist import get_world_size
 from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...utils import check_integer
+from ...utils.seeds import seeded
 from ..utils import initial_values, reset_weights
+
+
+@contextmanager
+def same_in_all(module: nn.Module) -> Iterator[None]:
+    """Draw the same in all processes, whose rounds have seeds of their own.
+
+    Args:
+        module (nn.Module): Is the same in all of them.
+    """
+    if get_world_size() == 1:
+        yield
+        return
+    state = [value.cpu() for value in module.state_dict().values()]
+    seed = zlib.crc32(b''.join(value.numpy().tobytes() for value in state))
+    with seeded(seed, next(module.parameters()).device):
+        yield
 
 
 @MODELS.register_module()
@@ -50,11 +70,16 @@ class LastingGenerator(nn.Module):
         self, generator: nn.Module, with_student: bool = True
     ) -> None:
         """Give the generator the weights to start from."""
-        life = self.life if with_student else self.initial_life
-        if life is not None and self.age >= life:
-            reset_weights(self.weights, self.initial)
+        if self.ends(with_student):
+            with same_in_all(self.weights):
+                reset_weights(self.weights, self.initial)
             self.age.zero_()
         generator.load_state_dict(self.weights.state_dict())
+
+    def ends(self, with_student: bool) -> bool:
+        """Whether the next round draws the weights again."""
+        life = self.life if with_student else self.initial_life
+        return life is not None and bool(self.age >= life)
 
     def after_backward(self, generator: nn.Module) -> None:
         """Nothing is to be seen in a step."""

@@ -15,6 +15,7 @@ from ..utils import (
     reset_weights,
     with_foreach,
 )
+from .lasting_generator import same_in_all
 
 
 @MODELS.register_module()
@@ -93,7 +94,8 @@ class MetaGenerator(nn.Module):
     ) -> None:
         """Give the generator the weights to start from."""
         if self.reset_round and self.rounds + 1 == self.reset_round:
-            self.weights.reset_first_layer()
+            with same_in_all(self.weights):
+                self.weights.reset_first_layer()
         generator.load_state_dict(self.weights.state_dict())
         self.optimizer.zero_grad()
 

@@ -10,7 +10,12 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ..losses import WeightedLoss
-from ..utils import check_mappings, check_recorders, distill_losses
+from ..utils import (
+    check_mappings,
+    check_recorders,
+    distill_losses,
+    full_precision,
+)
 from .checks import check_begun
 from .networks import Networks
 from .observer import (
@@ -114,10 +119,14 @@ class Objective(nn.Module):
             that look at BN statistics.
         """
         has_tokens = not without_tokens(networks, generator)
-        for name in self.of_bn:
+        left_out, counted = self.of_bn, False
+        for name in left_out:
+            counted |= name not in self.reported_only
             del self.losses[name], self.wanted[name]
             self.reported_only.discard(name)
-        added = []
+        added: List[str] = []
+        if not counted:
+            return added
         for name, cfg in PRIORS_WITHOUT_BN.items():
             loss = MODELS.build(dict(cfg))
             wanted = _arguments(name, loss)
@@ -320,11 +329,12 @@ class Objective(nn.Module):
         # Passes in the order of their definition, not of the losses: they
         # may draw random numbers, and gradients add up in their order.
         values = {
-            name: getattr(observation, name)
+            name: full_precision(getattr(observation, name))
             for name in QUANTITIES
             if name in needs
         }
         terms = {}
+        device = observation.images.device.type
         for name in losses:
             loss, wanted = self.losses[name], self.wanted[name]
             sources: Sequence[Optional[OfTeacher]] = of_teachers
@@ -336,7 +346,10 @@ class Objective(nn.Module):
                     key: values[key] if key in values else getattr(source, key)
                     for key in wanted
                 }
-                found.append(self._checked(name, loss(**given)))
+                # Sums over many images or classes need float32.
+                with torch.autocast(device, enabled=False):
+                    term = loss(**given)
+                found.append(self._checked(name, term))
             total: Any = sum(found)
             terms[name] = total / len(sources)
         terms.update(distill_losses(self.distiller, mappings))
@@ -366,7 +379,7 @@ class Objective(nn.Module):
                 f'losses.{name} ({type(self.losses[name]).__name__}) of '
                 f'ImageSynthesizer {wrong}.'
             )
-        checked: Tensor = term
+        checked: Tensor = term.reshape(())
         return checked
 
     def total(self, terms: Dict[str, Tensor]) -> Tensor:

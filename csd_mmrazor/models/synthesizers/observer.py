@@ -45,6 +45,9 @@ from ..utils import (
 from .compiled import CompiledNetworks
 from .networks import Networks
 
+# Images of one pass whose features are noted.
+_AT_ONCE = 256
+
 
 class Quantity(cached_property):  # type: ignore[type-arg]  # Python 3.9
     """A value of an observation, computed when it is first asked for.
@@ -330,12 +333,13 @@ class Observer:
         Args:
             images (Tensor): (N, C, H, W), uint8 or in [0, 1].
         """
+        views = (self.inputs, self.view_inputs)
         return torch.cat(
             [
-                self.features(inputs_of(images))
-                for inputs_of in (self.inputs, self.view_inputs)
-            ],
-            1,
+                torch.cat([self.features(view(part)) for view in views], 1)
+                # A shard may have more than fit into memory.
+                for part in images.split(_AT_ONCE)
+            ]
         )
 
 

@@ -43,6 +43,19 @@ def test_gradient_by_finite_differences():
     )
 
 
+def test_the_ratio_is_of_pixels():
+    """On images that are wider than high, too."""
+    augment = RandomResizedCropFlip(scale=(0.2, 0.2), ratio=(1, 1))
+    sizes = augment._draw(5, 12 / 24, torch.device('cpu'))[1]
+    torch.testing.assert_close(24 * sizes[:, 0], 12 * sizes[:, 1])
+    torch.testing.assert_close(sizes.prod(1), torch.full((5,), 0.2))
+    ramp = torch.linspace(0, 1, 24).expand(9, 1, 12, 24)
+    views = augment(ramp)
+    widths = (views[..., -1] - views[..., 0]).mean((1, 2)).abs()
+    # 7.6 of 24 pixels, less the half ones at both ends.
+    assert widths.min() > 0.27 and widths.max() < 0.34
+
+
 def test_boxes_stay_inside():
     torch.manual_seed(0)
     augment = RandomResizedCropFlip(scale=(0.25, 1), flip_prob=0.5)

@@ -38,8 +38,17 @@ def test_latents_are_brought_back_after_a_step(clip):
     assert latent.tolist() == [pytest.approx(row) for row in expected]
 
 
+def test_numbers_are_for_the_channels_of_the_images():
+    """Which may be those of the networks."""
+    made = build(dict(type='PixelGenerator', mean=[1.0, 2.0, 3.0, 4.0]))
+    made.fit((4, 2, 2))
+    assert made(batch_size=2).shape == (2, 4, 2, 2)
+    with pytest.raises(ValueError, match='mean .* each of 1 channels.* got 4'):
+        made.fit((1, 2, 2))
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match='img_size of PixelGenerator .* 0.'):
         build(dict(type='PixelGenerator', img_size=0))
     with pytest.raises(ValueError, match='std .* each of 3 channels.* got 2'):
-        build(dict(type='PixelGenerator', img_size=4, std=[1.0, 2.0]))
+        build(dict(type='PixelGenerator', channels=3, std=[1.0, 2.0]))

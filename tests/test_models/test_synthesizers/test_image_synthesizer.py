@@ -482,6 +482,27 @@ def test_a_gradient_that_overflows_ends_the_round(
     assert found.terms == expected.terms
 
 
+class KindsOfInputs(nn.Module):
+    """Notes in which precision it is called, and with what."""
+
+    seen = []
+
+    def forward(self, features_t, logits_s):
+        dtypes = {features_t.dtype, logits_s.dtype}
+        self.seen.append((torch.is_autocast_cpu_enabled(), dtypes))
+        return features_t.sum() + logits_s.sum()
+
+
+def test_losses_stay_in_float32(networks):
+    """In mixed precision, networks alone are in half precision."""
+    MODELS.register_module(module=KindsOfInputs, force=True)
+    loss = dict(type='mmrazor.KindsOfInputs')
+    synthesizer(iters=1, amp='bfloat16', losses=dict(loss=loss)).synthesize(
+        networks, 10, seed=0
+    )
+    assert KindsOfInputs.seen == [(False, {torch.float32})]
+
+
 @pytest.mark.parametrize('dtype', ['bfloat16'])
 def test_amp_stays_near_float32(networks, dtype):
     full = synthesizer(iters=1).synthesize(networks, 10, seed=0)
@@ -983,3 +1004,48 @@ def test_networks_of_others_that_flatten_by_view(networks):
     assert parts.check(networks) == (10, (3, 8, 8))
     batch = parts.synthesize(networks, 10, seed=1, iters=1)
     assert batch.images.shape == (12, 3, 8, 8)
+
+
+class OfOneNumber(nn.Module):
+    """A loss of shape (1, )."""
+
+    def forward(self, images):
+        return images.mean().reshape(1)
+
+
+def test_a_loss_may_have_one_number_in_a_list(networks):
+    MODELS.register_module(module=OfOneNumber, force=True)
+    losses = dict(
+        loss_oh=dict(type='OneHotLoss'), loss=dict(type='mmrazor.OfOneNumber')
+    )
+    made = synthesizer(iters=2, losses=losses)
+    assert made.synthesize(networks, 10, seed=0).terms.keys() == losses.keys()
+
+
+@pytest.mark.parametrize('reported_only', [True, False])
+def test_priors_take_the_place_of_what_is_minimised(networks, reported_only):
+    losses = dict(
+        loss_oh=dict(type='OneHotLoss'),
+        loss_bn=dict(type='BNStatisticsLoss', reported_only=reported_only),
+    )
+    objective = synthesizer(losses=losses).objective
+    added = objective.fit(networks, synthesizer().generator)
+    assert bool(added) != reported_only
+    assert objective.losses.keys() == {'loss_oh', *added}
+
+
+def test_noisy_layers_make_no_copies():
+    made = build(
+        dict(
+            type='NoisyLayerGenerator',
+            num_classes=3,
+            num_layers=2,
+            noise_dim=8,
+            generator=dict(type='CSDGenerator', img_size=8, hidden_channels=8),
+        )
+    )
+    assert made(batch_size=6).shape[0] == 6
+    with pytest.raises(ValueError, match='7 images .* 3 x 2: the others'):
+        made(batch_size=7)
+    with pytest.raises(ValueError, match='networks, 4, but got 3'):
+        made.check_classes(4)

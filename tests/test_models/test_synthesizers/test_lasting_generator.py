@@ -1,6 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """A generator, its optimizer and its latents from round to round."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn as nn
@@ -48,6 +50,26 @@ def test_life():
         if not torch.equal(weights[number - 1], weights[number])
     ]
     assert drawn == [3, 6, 8]
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_new_weights_are_the_same_in_all_processes(monkeypatch, processes):
+    """Each of them draws its round by a seed of its own."""
+    monkeypatch.setattr(
+        'csd_mmrazor.models.synthesizers.lasting_generator.get_world_size',
+        lambda: processes,
+    )
+    lasting, made = build(dict(type='LastingGenerator', life=1)), generator()
+    lasting.prepare(made)
+    lasting.end_round(made)
+    found = []
+    for seed in (1, 2):
+        copy = deepcopy(lasting)
+        torch.manual_seed(seed)
+        copy.begin_round(made)
+        found.append(made[0].weight.detach().clone())
+    assert torch.equal(*found) == (processes > 1)
+    assert not torch.equal(found[0], lasting.weights[0].weight)
 
 
 @pytest.mark.parametrize('name', ['life', 'initial_life'])
