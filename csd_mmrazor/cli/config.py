@@ -5,7 +5,7 @@ import argparse
 import os
 import os.path as osp
 import sys
-from typing import Any, Dict, Iterator, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 import torch
 from mmengine.config import Config
@@ -54,26 +54,30 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(
+    args: argparse.Namespace, cfg: Optional[Config] = None
+) -> Config:
     """Read the config that the arguments name, with their options.
 
     Its folder and the current one are put on the import path.
 
-        Args:
-            args (Namespace): Of the arguments above and ``config``.
+    Args:
+        args (Namespace): Of the arguments above and ``config``.
+        cfg (Config, optional): What is in it, if it was read. Defaults to
+            None.
 
-        Returns:
-            Config: With ``launcher`` and ``work_dir``.
+    Returns:
+        Config: With ``launcher`` and ``work_dir``.
 
-        Raises:
-            ValueError: If the config cannot be read, an option would change
-                nothing, or a section has what nobody reads.
+    Raises:
+        ValueError: If the config cannot be read, an option would change
+            nothing, or a section has what nobody reads.
     """
     # As with ``python FILE``: what is in these folders can be imported.
     for folder in (os.getcwd(), osp.dirname(osp.abspath(args.config))):
         if folder not in sys.path:
             sys.path.append(folder)
-    cfg = read_config(args.config)
+    cfg = read_config(args.config) if cfg is None else cfg
     look_up_in(osp.dirname(args.config), cfg, lost=True)
     texts = getattr(args, 'cfg_options_texts', {})
     merge_options(cfg, args.cfg_options or {}, texts)

@@ -97,9 +97,10 @@ def let_test_run(args: argparse.Namespace) -> Config:
     if args.checkpoint is None:
         args.checkpoint = str(find_checkpoint(folder))
     path = find_config(Path(folder, 'any'))
-    read_run_config(path)  # refuses what is more than data
     args.config = str(path)
-    cfg = look_up_in(folder, load_config(args), lost=True)
+    # Which refuses what is more than data, and runs nothing.
+    cfg = load_config(args, read_run_config(path))
+    cfg = look_up_in(folder, cfg, lost=True)
     if args.work_dir is None:
         cfg.work_dir = folder  # which may have been moved
     return cfg

@@ -95,6 +95,8 @@ def exporting(kind: str) -> Iterator[None]:
             said = io.StringIO()
             with redirect_stdout(said), redirect_stderr(said):
                 yield
+    except (OSError, MemoryError):
+        raise  # which the network is not to blame for
     except Exception as error:
         cause: BaseException = error
         while cause.__cause__ is not None:

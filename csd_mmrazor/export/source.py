@@ -146,7 +146,8 @@ def read_run_config(path: Path) -> Config:
         ValueError: If it is not what a runner writes.
     """
     try:
-        cfg = Config(parse_config(path.read_text(encoding='utf-8')))
+        found = parse_config(path.read_text(encoding='utf-8'))
+        cfg = Config(found, filename=str(path))
     except ValueError as error:
         raise ValueError(
             f'{path}, beside the checkpoint, is not a config that a run '

@@ -33,9 +33,9 @@ COVERAGE = 0.9
 FEW = 100
 # What weakens a figure that is of training images.
 SEEN = (
-    'No images were held out from training '
-    '(train_dataloader.dataset.held_out), so the student was trained on those '
-    'that it is measured by.'
+    'No images were held out from training (held_out of the image bank; '
+    'distill() holds some out where it has no val), so the student was '
+    'trained on those that it is measured by.'
 )
 
 

@@ -152,7 +152,7 @@ def _tested_apart(path: str, cfg: Optional[Config] = None) -> Set[str]:
             is_apart = part in inherited
         else:
             if cfg is None:
-                cfg = Config.fromfile(path, use_environment_variables=False)
+                cfg = Config.fromfile(path)
             is_apart = cfg.get(f'test_{part}') != cfg.get(f'val_{part}')
         if is_apart:
             apart.add(part)

@@ -211,7 +211,10 @@ def work_dir_lock(
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        file = open(path / '.lock', 'a+')  # noqa: SIM115  held open
+        # Not what a link in a work dir of others leads to.
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0)
+        number = os.open(path / '.lock', flags, 0o666)
+        file = open(number, 'r+')  # noqa: SIM115  held open
     except OSError as error:
         raise OSError(
             error.errno,

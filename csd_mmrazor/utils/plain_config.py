@@ -41,6 +41,11 @@ def parse_config(text: str) -> Dict[str, Any]:
                 and isinstance(node.targets[0], ast.Name)
             ):
                 raise _not_plain(node)
+            if node.targets[0].id == '_base_':
+                raise ValueError(
+                    'it is not whole: it inherits others (_base_), which '
+                    'would have to be run'
+                )
             found[node.targets[0].id] = _value(node.value)
         return found
     except (SyntaxError, TypeError, RecursionError, MemoryError) as error:

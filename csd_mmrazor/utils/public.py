@@ -30,7 +30,8 @@ def public(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: public(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [public(each) for each in value]
+        kind = tuple if isinstance(value, tuple) else list
+        return kind(map(public, value))
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):

@@ -83,5 +83,8 @@ def write_safetensors(weights: Mapping[str, Any]) -> bytes:
         name: value.detach().cpu().contiguous().clone()
         for name, value in weights.items()
     }
-    content: bytes = save(own, metadata={'format': 'pt'})
+    try:
+        content: bytes = save(own, metadata={'format': 'pt'})
+    except KeyError as error:  # a type that the format has not
+        raise ValueError(f'safetensors hold no tensors of {error}') from error
     return content

@@ -129,7 +129,6 @@ def test_export_does_not_run_the_config_it_finds(work, forked, tmp_path):
     argv = 'run/epoch_1.pth', 'out.pth'
     assert forked(*argv, tool='export_student.py').status == [0]
     config = max(work.glob('*.py'), key=lambda path: path.stat().st_mtime)
-    Path('out.pth').unlink(missing_ok=True)
     with open(config, 'a') as file:
         file.write(f'\nx = {CODE}\n')
     done = forked(*argv, tool='export_student.py')
@@ -149,3 +148,15 @@ def test_export_of_a_damaged_file_alone(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, 'argv', ['export', f'{name}.pth', 'out.pth'])
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             export(parse_args())
+
+
+def test_no_base_of_a_work_dirs_config_is_run(work, forked, tmp_path):
+    """It is read as data, which has no bases."""
+    for path in work.rglob('*.py'):
+        path.unlink()
+    (work / 'sub').mkdir()
+    (work / 'sub/evil.py').write_text(f'x = {CODE}\n')
+    (work / 'config.py').write_text("_base_ = 'sub/evil.py'\n")
+    done = forked('run', tool='test.py')
+    assert done.status == [1] and 'inherits others (_base_)' in done.stderr
+    assert not list(tmp_path.rglob('PWNED'))

@@ -154,3 +154,14 @@ def test_what_is_no_object_of_json_says_nothing(content, found, tmp_path):
         path.write_bytes(content)
     assert read_object(path) == found
     assert read_object(tmp_path) == {}
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    """In a work dir of others, which would empty a file."""
+    file, work = tmp_path / 'precious', tmp_path / 'run'
+    file.write_text('precious')
+    work.mkdir()
+    (work / '.lock').symlink_to(file)
+    with pytest.raises(OSError, match='work dir'), work_dir_lock(work):
+        pass
+    assert file.read_text() == 'precious'

@@ -33,6 +33,7 @@ def test_what_mmengine_writes_is_read_as_it_was(tiny_config):
         "a=__import__('os').system('touch PWNED')",
         'import os',
         "_base_ = dict(a=open('PWNED', 'w'))",
+        "_base_ = '../base.py'",
         "a=dict(b=[open('PWNED', 'w')])",
         "a={'b': open('PWNED', 'w')}",
         'a=dict(**open)',

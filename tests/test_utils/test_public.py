@@ -27,7 +27,7 @@ from csd_mmrazor.utils.public import public, public_text
         ('a:b', 'a:b'),
         (
             dict(a=[1, '/home/me/w.pth'], b=('x/y', 0.5)),
-            dict(a=[1, 'w.pth'], b=['x/y', 0.5]),
+            dict(a=[1, 'w.pth'], b=('x/y', 0.5)),
         ),
     ],
 )

@@ -190,3 +190,8 @@ def test_init_cfg_and_load_from(files, tiny_runner):
     other._load_from, other._resume = str(whole), True
     with pytest.raises(CheckpointError, match='has no message_hub and no me'):
         other.load_or_resume()
+
+
+def test_types_that_the_format_has_not():
+    with pytest.raises(ValueError, match='no tensors of torch.complex128'):
+        write_safetensors(dict(a=torch.zeros(2, dtype=torch.complex128)))

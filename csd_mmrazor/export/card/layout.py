@@ -58,7 +58,7 @@ def card_text(
         '',
         '## Accuracy',
         '',
-        accuracy[0].upper() + accuracy[1:],
+        in_markdown(accuracy[0].upper() + accuracy[1:]),
         '',
         '## Origin',
         '',
