@@ -24,9 +24,11 @@ def prepare_command() -> None:
     is_module = program.name == '-m' and sys.argv[1:2] and _is_ours()
     # Other projects have a tools/train.py, too. Ours are beside the package,
     # or in it where it is installed.
-    beside, inside = program.parent.parent / 'csd_mmrazor', Path(__file__)
+    # A clone of this project is a folder of the package's name, too.
+    inside = Path(__file__).resolve()
+    beside = program.parent.parent / inside.parent.name / inside.name
     is_tool = program.parent.name == 'tools' and (
-        beside.is_dir() or inside.resolve().parent in program.parents
+        beside.is_file() or inside.parent in program.parents
     )
     if (is_module and sys.argv[1] in COMMANDS) or (
         is_tool and program.name in _TOOLS

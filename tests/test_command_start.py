@@ -76,8 +76,11 @@ def test_threads_sleep_on_a_busy_machine(
     assert done.stdout.strip() == found
 
 
-def test_commands_of_others_keep_their_signals(run, tmp_path):
+@pytest.mark.parametrize('has_clone', [False, True])
+def test_commands_of_others_keep_their_signals(run, tmp_path, has_clone):
     """Though they have the same names, as MMRazor's own tools do."""
+    if has_clone:  # of this project, beside their tools
+        (tmp_path / 'csd_mmrazor').symlink_to(ROOT)
     code = (
         'import os, signal, csd_mmrazor\n'
         'from csd_mmrazor.command_start import prepare_command\n'

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # tools/dist_test.sh CONFIG CHECKPOINT GPUS [ARGS of tools/test.py]
 # Several nodes: NNODES, NODE_RANK, MASTER_ADDR, PORT.
+usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+case ${1:-} in -h | --help) usage && exit ;; esac
+(($# >= 3)) || { usage >&2 && exit 2; }
 CONFIG=$1
 CHECKPOINT=$2
 GPUS=$3

@@ -4,6 +4,9 @@
 # nodes may come and go: the same command on each, with MASTER_ADDR for one of
 # them, RDZV_ID, MAX_RESTARTS, and no NODE_RANK. Without GPUs the processes run
 # on the CPU.
+usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+case ${1:-} in -h | --help) usage && exit ;; esac
+(($# >= 2)) || { usage >&2 && exit 2; }
 CONFIG=$1
 GPUS=$2
 NNODES=${NNODES:-1}

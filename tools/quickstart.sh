@@ -5,6 +5,11 @@
 # without any real image, and prints how well both read digits that the
 # teacher has not seen.
 set -euo pipefail
+usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+case ${1:-0} in
+-h | --help) usage && exit ;;
+*[!0-9]*) usage >&2 && exit 2 ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seed=${1:-0}
 source tools/environment.sh

@@ -25,7 +25,6 @@ from statistics import median
 from typing import Dict, Iterator, Optional
 
 import torch
-from mmengine.config import DictAction
 from mmengine.device import utils as device_utils
 from mmengine.runner import Runner
 from PIL import Image
@@ -41,6 +40,7 @@ from ..utils.config_files import read_config
 from ..utils.public import public
 from .config import enable_amp, is_csd
 from .errors import concise_errors
+from .options import Options
 from .parser import Parser
 from .ranges import file_to_write, in_range
 
@@ -93,7 +93,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='time tools/train.py to its first step as well',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', action=Options)
     return parser.parse_args()
 
 
@@ -645,12 +645,14 @@ def startup(args: argparse.Namespace, parts: Parts, work_dir: str) -> dict:
     """
     teacher = Path(work_dir, 'teacher.pth')
     torch.save(parts.teacher.state_dict(), teacher)
+    given = getattr(args, 'cfg_options_texts', {})
     options = [
+        *(f'{key}={text}' for key, text in given.items()),
         'default_hooks.synthesis.progress_interval=0',
         f'model.teachers.{[*parts.model.teachers][0]}.ckpt_path={teacher}',
     ]
-    dataset = parts.runner.cfg.val_dataloader.dataset
-    if 'data_root' in dataset:
+    loader = parts.runner.cfg.get('val_dataloader') or {}
+    if 'data_root' in loader.get('dataset', {}):
         options.append(f'val_dataloader.dataset.data_root={work_dir}')
         channels, *size = parts.image_shape
         image = Image.new('L' if channels == 1 else 'RGB', size[::-1])
@@ -660,6 +662,7 @@ def startup(args: argparse.Namespace, parts: Parts, work_dir: str) -> dict:
             image.save(folder / '0.png')
     # Beside the script that this was started by.
     train = [str(Path(sys.argv[0]).with_name('train.py')), args.config]
+    train += ['--amp', args.amp] if args.amp else []
     sides = dict(
         imports=['-c', 'import torch, mmpretrain, mmrazor'],
         first_step=[*train, '--no-rehearsal', '--cfg-options', *options],

@@ -23,8 +23,10 @@ from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..utils import write_file
 from ..utils.config_files import read_config
 from ..utils.public import public
+from .errors import concise_errors
 from .parser import Parser
 from .ranges import file_to_write, in_range
 
@@ -131,12 +133,9 @@ def work(args: argparse.Namespace) -> None:
         Path(args.worker).write_text(json.dumps(result))
 
 
-def main() -> None:
-    """Run the command line."""
-    args = parse_args()
-    if args.worker:
-        work(args)
-        return
+def measure(args: argparse.Namespace) -> None:
+    """Start the processes, and tell what they did in a second."""
+    read_config(args.config)  # what is wrong with it is told once, here
     found = {number: [] for number in args.processes}
     for repeat in range(args.repeats):
         for number in args.processes:
@@ -184,4 +183,14 @@ def main() -> None:
         + ', '.join(f'{key} {value:.2f}x' for key, value in ratio.items())
     )
     if args.out:
-        Path(args.out).write_text(json.dumps(result, indent=1))
+        write_file(args.out, json.dumps(result, indent=1).encode())
+
+
+def main() -> None:
+    """Run the command line."""
+    args = parse_args()
+    if args.worker:
+        work(args)
+        return
+    with concise_errors():
+        measure(args)

@@ -2,7 +2,6 @@
 """Count what generators cost at several sizes of images."""
 
 import json
-from pathlib import Path
 from typing import Any, Dict
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn as nn
 from mmrazor.registry import MODELS
 
 from ..engine.flops import operations
+from ..utils import write_file
 from .parser import Parser
 from .ranges import file_to_write, in_range
 
@@ -82,4 +82,4 @@ def main() -> None:
                 f'{each["saved_bytes"] / 1e6:.1f} MB an image'
             )
     if args.out:
-        Path(args.out).write_text(json.dumps(found, indent=1) + '\n')
+        write_file(args.out, (json.dumps(found, indent=1) + '\n').encode())

@@ -14,7 +14,7 @@ The list is a YAML file. Every run is one of ``tools/train.py``::
         config: configs/csd/csd_quickstart_digits.py
       CSD without its term:
         config: configs/csd/csd_quickstart_digits.py
-        options:              # of this method, after those of all
+        options:              # of this method, in place of those of all
           default_hooks.synthesis.synthesizer.losses.loss_csd.loss_weight: 0
         against: CSD          # a second table: differences, paired by seed
 
@@ -25,8 +25,8 @@ that has its row in OUT.csv, or in its work dir, is not made again, and one
 that was interrupted is resumed, if it was begun with the same settings. Lists
 of several budgets may share OUT: methods are compared within each budget.
 
-``--cfg-options KEY=VALUE`` is for all runs, and counts before options of the
-list and of its methods. A row has all options of its run.
+``--cfg-options KEY=VALUE`` is for all runs, in place of options of the list
+and of its methods. A row has all options of its run.
 """
 
 import argparse
@@ -258,15 +258,23 @@ def files_of_weights(cfg: Config) -> Dict[str, str]:
         if isinstance(teacher, dict):
             key = f'model.teachers.{name}.ckpt_path'
             named[key] = teacher.get('ckpt_path')
-    return {
-        key: hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    files = {
+        key: Path(path).expanduser()
         for key, path in named.items()
-        if isinstance(path, str) and Path(path).is_file()
+        if isinstance(path, str)
+    }
+    return {
+        key: hashlib.sha256(file.read_bytes()).hexdigest()
+        for key, file in files.items()
+        if file.is_file()
     }
 
 
 def git_commit() -> str:
     """The commit that runs, with a plus if files differ from it."""
+    if not Path(__file__).parents[2].joinpath('.git').exists():
+        # Installed, perhaps within the repository of another project.
+        return f'v{__version__}'
     try:
         return subprocess.run(
             ['git', 'describe', '--always', '--dirty=+', '--exclude=*'],

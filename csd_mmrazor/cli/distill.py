@@ -354,7 +354,5 @@ def told_of(run: Run) -> str:
         'the images that were held out from its training'
     )
     if run.estimate is None:
-        return (
-            f'{told}. Too few of them are clear to the teacher for an estimate'
-        )
+        return f'{told}. No accuracy could be estimated from that'
     return f'{told}. Estimated accuracy: {run.estimate}'

@@ -79,7 +79,7 @@ from ..utils.error_text import named_error
 from ..utils.plain_yaml import read_yaml
 from ..utils.sections import check_sections
 from ..version import __version__
-from .compare import git_commit
+from .compare import git_commit, locked
 from .compare_list import check_text
 from .config import check_training, is_csd, merge_options
 from .errors import USER_ERRORS, concise_errors
@@ -396,6 +396,12 @@ def run_config_of(where: str, task: Dict[str, Any], given: Given) -> Config:
             'with a SynthesisHook as default_hooks.synthesis, which make the '
             'images that students are compared on.'
         )
+    if task.get('teacher') and 'teacher' not in cfg.model.teachers:
+        raise ValueError(
+            f'{where}, {task["config"]}: model.teachers should have a '
+            '"teacher", which gets the weights of the one that is trained, '
+            f'but has {", ".join(cfg.model.teachers)}.'
+        )
     if not cfg.get('val_dataloader'):
         raise ValueError(
             f'{where}, {task["config"]}: it has no val_dataloader, whose '
@@ -470,7 +476,6 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, text.getvalue().encode())
 
 
@@ -492,6 +497,11 @@ def measure(args: argparse.Namespace) -> None:
         raise ValueError(
             f'--cfg-options {_TEACHER}{[*of_teachers[0]][0]} is for the '
             'training of a teacher, but none of these tasks trains one.'
+        )
+    if 'randomness.seed' in given[0]:
+        raise ValueError(
+            '--cfg-options has randomness.seed, which the list sets for each '
+            'run: its rows would name another seed.'
         )
     # What is wrong with one is told before any run starts.
     configs = [
@@ -526,8 +536,11 @@ def measure(args: argparse.Namespace) -> None:
             cfg.model.teachers.teacher.ckpt_path = str(path)
         found = train(cfg, of_run)
         about.update(commit=git_commit(), versions=versions)
-        rows += [{**row, **about} for row in found]
-        write_rows(out, rows)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with locked(out.parent):  # others may write to it as well
+            write_rows(
+                out, read_rows(out) + [{**row, **about} for row in found]
+            )
 
 
 class Cost(NamedTuple):

@@ -63,6 +63,8 @@ def parse_value(text: str) -> Any:
     """
     text = text.strip()
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in '\'"'
+    # 'a','b' is a list of two.
+    is_quoted = is_quoted and len([*_parts(text)]) == 1
     if is_quoted:
         text = text[1:-1]
     if not is_quoted and (

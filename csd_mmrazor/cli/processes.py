@@ -1,10 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import codecs
+import errno
 import locale
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from typing import Any
 
 import torch.distributed
@@ -27,9 +27,13 @@ def speak_utf8() -> None:
             program = program[0].split()[1:]
         arguments = [*flags, '-X', 'utf8', *program, *sys.argv[1:]]
         os.execv(sys.executable, [sys.executable, *arguments])
-    for stream in (sys.stdout, sys.stderr):
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:  # was closed
+            setattr(sys, name, open(os.devnull, 'w'))  # noqa: SIM115
+        stream = getattr(sys, name)
         # By lines, for a pipe, too: the last ones are not left to the end.
-        stream.reconfigure(errors='backslashreplace', line_buffering=True)
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace', line_buffering=True)
     sys.stdout = _Lasting(sys.stdout)
 
 
@@ -44,20 +48,24 @@ class _Lasting:
 
     def write(self, text: str) -> int:
         """Write what is read, and drop what is not."""
-        with suppress(BrokenPipeError):
+        try:
             return self._stream.write(text)
-        self._drop()
+        except OSError as error:
+            self._drop(error)
         return len(text)
 
     def flush(self) -> None:
         """As of files."""
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._drop()
+        except OSError as error:
+            self._drop(error)
 
-    def _drop(self) -> None:
+    def _drop(self, error: OSError) -> None:
         """Lead the rest, which is flushed once more at the end, nowhere."""
+        # A terminal that was closed is an error of input and output.
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)

@@ -1,7 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Print what a run of quickstart.sh came to."""
 
-import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -12,6 +11,7 @@ from mmrazor.registry import MODELS
 
 from ..models.utils import logits_of
 from ..utils.scalars import read_scalars
+from .parser import Parser
 
 # Images of a step whose time says how fast a machine is.
 _BATCH = 128
@@ -46,7 +46,12 @@ def bare_steps_per_second(config: Path, steps: int = 20) -> float:
 
 def main() -> None:
     """Run the command line."""
-    work, seed, seconds = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    parser = Parser(description=__doc__)
+    parser.add_argument('work', type=Path, help='folder of both runs')
+    parser.add_argument('seed')
+    parser.add_argument('seconds', help='that both took')
+    args = parser.parse_args()
+    work, seed, seconds = args.work, args.seed, args.seconds
     teacher, student = last_top1(work / 'teacher'), last_top1(work / 'student')
     (config,) = work.glob('student/*.py')
     speed = bare_steps_per_second(config)

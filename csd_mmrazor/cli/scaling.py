@@ -25,8 +25,10 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..utils import write_file
 from ..utils.config_files import read_config
 from ..utils.public import public
+from .errors import concise_errors
 from .parser import Parser
 from .ranges import file_to_write, in_range
 
@@ -422,6 +424,8 @@ def main() -> None:
         )
     args = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    result = count(args) if args.command == 'count' else model(args.gpus)
-    if args.out:
-        Path(args.out).write_text(json.dumps(result, indent=1) + '\n')
+    with concise_errors():
+        result = count(args) if args.command == 'count' else model(args.gpus)
+        if args.out:
+            text = json.dumps(result, indent=1) + '\n'
+            write_file(args.out, text.encode())

@@ -108,6 +108,12 @@ def train(args: argparse.Namespace) -> None:
                 'dict(base_batch_size=...) in the config.'
             )
         cfg.auto_scale_lr.enable = True
+    if args.resume == '':
+        raise ValueError(
+            '--resume has an empty text in place of a path: name a '
+            'checkpoint, or leave the text out to continue what is in the '
+            'work dir.'
+        )
     if args.requeue:
         if args.resume not in (None, 'auto'):
             raise ValueError(

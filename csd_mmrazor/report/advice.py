@@ -116,8 +116,9 @@ def advise(
         knows = teacher_top1 and not is_chance(teacher_top1, num_classes)
         if what == 'accuracy' and knows:
             found['chance'] += (
-                f'The teacher is at {_percent(teacher_top1)}, so mean, std '
-                'and the order of the classes are right. If the losses rose '
+                f'The teacher is at {_percent(teacher_top1)}. If it should '
+                'be higher, check mean, std, channel order and the order of '
+                'the classes; otherwise these are right. If the losses rose '
                 'in the first epochs, the learning rate is too high for this '
                 'student: lower optim_wrapper.architecture.optimizer.lr (lr '
                 'in the schedule of distill()). Otherwise it had too few '

@@ -104,7 +104,9 @@ def render(runs: Sequence[RunFiles]) -> str:
             images, more = gallery(
                 run.bank, scores, max(1, _MOST_IMAGES // len(runs))
             )
-            for index, each in enumerate(images['rounds']):
+            if not images['rounds']:  # none could be read
+                images = None
+            for index, each in enumerate((images or {}).get('rounds', ())):
                 each['sprite']['css'] = f's{number}-{index}'
                 sprites.append(
                     (each['sprite']['css'], each['sprite'].pop('png'))

@@ -161,7 +161,7 @@ def run_view(
         ],
         advice=list(map(public_text, run.advice.values())),
         missing=list(map(public_text, missing)),
-        has_images=bool(images),
+        has_images=images is not None,
         plots=plots,
         data=dict(name=name, plots=plots, gallery=images, classes=classes),
         top1=run.top1,
@@ -248,7 +248,11 @@ def _epochs_done(run: RunFiles) -> int:
 
     Or else those that were begun, less one.
     """
-    begun = [int(v) for v in run.scalars.get('epoch', {}).values() if v == v]
+    begun = [
+        int(value)
+        for value in run.scalars.get('epoch', {}).values()
+        if math.isfinite(value)
+    ]
     saved = [
         int(path.stem[len('epoch_') :])
         for path in run.path.glob('epoch_*.pth')
@@ -519,7 +523,8 @@ def _plot(
             continue
         offset = tag.startswith('synthesis/')
         steps = sorted(curve)
-        steps = steps[:: -(-len(steps) // _MOST_POINTS)]
+        # From the last one on, which is in it.
+        steps = steps[:: len(steps) // -_MOST_POINTS][::-1]
         series.append(
             dict(
                 name=name[:80],

@@ -195,6 +195,7 @@ CASES = {
         ['--resume', 'nowhere.pth'],
         r'nowhere\.pth',
     ),
+    'resume from nothing': (['--resume', ''], '--resume has an empty text'),
     'resume from a cut file': (['--resume', 'cut.pth'], r'cut\.pth .*cut'),
     'resume from a teacher': (
         ['--resume', 'TEACHER'],

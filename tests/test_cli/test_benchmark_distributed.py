@@ -5,6 +5,15 @@ import sys
 from helpers import ROOT, free_port
 
 
+def test_what_is_wrong_is_told_once(run):
+    done = run(
+        *(sys.executable, ROOT / 'tools/benchmark_distributed.py', 'no.py'),
+        check=False,
+    )
+    assert done.returncode and 'no.py' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
 def test_two_processes(run, tiny_config, tmp_path):
     """They share a work dir, as those of a run do."""
     cfg = tiny_config()

@@ -606,11 +606,12 @@ def test_rows_of_others_are_kept(tmp_path, main, monkeypatch):
 
 
 @pytest.mark.parametrize('is_done', [True, False])
-def test_a_teacher_that_was_exchanged(tmp_path, capsys, is_done):
+def test_a_teacher_that_was_exchanged(tmp_path, capsys, is_done, monkeypatch):
     """Its file is called as before, and its options are the same."""
+    monkeypatch.setenv('HOME', str(tmp_path))
     teacher, run_dir = tmp_path / 'teacher.pth', tmp_path / 'csd/seed0'
     teacher.write_bytes(b'one')
-    teachers = dict(teacher=dict(ckpt_path=str(teacher)))
+    teachers = dict(teacher=dict(ckpt_path='~/teacher.pth'))
     cfg = Config(dict(model=dict(teachers=teachers)))
     run = compare.ListedRun('CSD', 0, 'config.py', {}, run_dir)
     (run_dir / 'bank').mkdir(parents=True)
@@ -633,3 +634,12 @@ def test_a_teacher_that_was_exchanged(tmp_path, capsys, is_done):
             compare.check_continued(run, cfg, is_done)
     teacher.unlink()  # which the run itself refuses
     compare.check_continued(run, cfg, True)
+
+
+def test_a_commit_is_of_this_project(tmp_path, monkeypatch):
+    """Not of one in whose environment the package is installed."""
+    file = tmp_path / 'venv/csd_mmrazor/cli/compare.py'
+    file.parent.mkdir(parents=True)
+    subprocess.run(['git', 'init', '-q', tmp_path], check=True)
+    monkeypatch.setattr(compare, '__file__', str(file))
+    assert compare.git_commit() == f'v{compare.__version__}'

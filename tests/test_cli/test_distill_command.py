@@ -27,7 +27,7 @@ SHOWN = (
     [
         ({}, ''),
         (dict(top1=90.0, teacher_top1=99.0), ' reaches 90.00 %, its teacher '),
-        (dict(agreement=87.5), f'{SHOWN}. Too few of them are clear'),
+        (dict(agreement=87.5), f'{SHOWN}. No accuracy could be estimated'),
         (
             dict(agreement=87.5, estimate=AccuracyEstimate(80, 60, 91.25)),
             f"{SHOWN}. Estimated accuracy: 80.0 % of the teacher's, interval "

@@ -310,6 +310,7 @@ def test_options_of_the_command_line(listed, tmp_path, monkeypatch):
         ('train_cfg.max_epochs=no', 'task a, .*max_epochs should be an int'),
         ('val_dataloader=None val_cfg=None val_evaluator=None', 'has no val_'),
         ('model.type=SingleTeacherDistill', 'it is no run of CSDDistillation'),
+        ('randomness.seed=5', 'has randomness.seed, which the list sets'),
     ):
         with pytest.raises(ValueError, match=message):
             listed(*argv, *option.split())
@@ -351,3 +352,13 @@ def test_the_page_says_what_the_rows_say():
     told = [f'{costs[best].regret:.2f} points', f'{costs[best].worst:.2f} at']
     for text in (page, AgreementHook.__doc__):
         assert all(each in ' '.join(text.split()) for each in told)
+
+
+def test_the_teacher_that_is_trained_has_a_place(tiny_config, tmp_path):
+    cfg = tiny_config(**{'train_dataloader.dataset.held_out': 0.25})
+    cfg.model.teachers = dict(other=cfg.model.teachers.teacher)
+    cfg.dump(tmp_path / 'config.py')
+    task = dict(config=str(tmp_path / 'config.py'), teacher=dict(checkpoint=1))
+    message = 'task a, .*config.py: model.teachers should .* but has other'
+    with pytest.raises(ValueError, match=message):
+        label_free.run_config_of('task a', task, ({}, {}))

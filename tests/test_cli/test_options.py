@@ -43,6 +43,7 @@ QUICKSTART = str(ROOT / 'configs/csd/csd_quickstart_digits.py')
         ('größe 5', 'größe 5'),
         ("'1e3'", '1e3'),
         ('["None", 5]', ['None', 5]),
+        ("'a','b,c'", ['a', 'b,c']),
     ],
 )
 def test_parse_value(text, value):

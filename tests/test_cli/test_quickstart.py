@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import pytest
 from helpers import ROOT
 
 from csd_mmrazor.cli import quickstart_summary
@@ -46,3 +47,26 @@ def test_the_speed_of_the_machine(monkeypatch):
     config = ROOT / 'configs/csd/csd_quickstart_digits.py'
     assert quickstart_summary.bare_steps_per_second(config, 3) == 1 / 2
     assert not [*times]
+
+
+@pytest.mark.parametrize(
+    'tool, wrong',
+    [
+        ('quickstart.sh', ['first']),
+        ('dist_train.sh', ['config.py']),
+        ('dist_test.sh', ['config.py', 'a.pth']),
+    ],
+)
+def test_scripts_say_how_they_are_called(tool, wrong, tmp_path):
+    """Before they make an environment, or start processes."""
+    for arguments, status in ((['--help'], 0), (['-h'], 0), (wrong, 2)):
+        done = subprocess.run(
+            ['bash', ROOT / 'tools' / tool, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == status
+        assert f'tools/{tool}' in (done.stderr if status else done.stdout)
+    assert not any(tmp_path.iterdir())

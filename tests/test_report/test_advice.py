@@ -83,6 +83,7 @@ def test_what_is_said_when(changes, keys):
         (None, 'order of the teacher', 'lower'),
         (12.0, 'order of the teacher', 'lower'),
         (98.9, 'lower optim_wrapper.architecture.optimizer.lr', 'Check'),
+        (30.0, 'If it should be higher, check mean, std, channel', 'Check'),
     ],
 )
 def test_a_student_at_chance(teacher_top1, said, not_said):

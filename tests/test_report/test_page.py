@@ -399,6 +399,9 @@ def test_whatever_is_damaged_the_rest_is_shown(
         assert message in seen
     assert 'Written by csd_mmrazor' in seen
     assert not (tmp_path / 'executed').exists()
+    if name == 'all shards are lost':
+        assert data['runs'][0]['gallery'] is None
+        assert 'class="gallery"' not in text
     if 'bank' not in pattern:
         assert len(data['runs'][0]['gallery']['images']) == 60
     if 'scalars' not in pattern:
