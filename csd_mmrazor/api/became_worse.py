@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from ..engine.agreement_images import bank_images, compare
 from ..engine.hooks.refit_hook import FITTED
 from ..models.synthesizers import Networks
-from ..models.utils import load_weights
+from ..models.utils import load_weights, renew_modes
 from .doubts import answers
 from .trained_student import IMAGES
 
@@ -44,6 +44,7 @@ def became_worse(
         if file.is_file():
             students[name] = deepcopy(networks.student)
             load_weights(students[name], str(file), 'student')
+            renew_modes(students[name])
     if top1 is not None:
         what = 'accuracy on val'
         values = {} if start_top1 is None else {_CAME: start_top1}

@@ -33,7 +33,7 @@ from ..export import check_license
 from ..export.onnx import check_onnx
 from ..export.program import check_program
 from ..models.classifiers import TorchClassifier
-from ..models.utils import own_memory, unwrapped
+from ..models.utils import own_memory, renew_modes, unwrapped
 from ..utils import parse_config, work_dir_lock, write_file
 from ..utils.accuracy import AccuracyEstimate
 from ..utils.agreement import estimate_of
@@ -571,6 +571,7 @@ def distill(
     # The modules of torch.export forbid eval().
     for part in network.modules():
         part.training = False
+    renew_modes(network)
     # Which the next call with this network has.
     record['trained'] = digest_of_weights(unwrapped(network))
     write_record(folder, record)

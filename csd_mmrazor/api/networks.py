@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import UninitializedTensorMixin
 
+from ..models.classifiers import TorchClassifier
 from ..models.utils import (
     about_divided,
     about_outputs,
@@ -273,6 +274,8 @@ def _of_config(
         build_cfg = without_pretrained(build_cfg)
     build_cfg.pop('init_cfg', None)
     module = _build(build_cfg, name, spec)
+    # Whose own network it is, as where it is named without a config.
+    module = module.net if isinstance(module, TorchClassifier) else module
     return Network(module, build_cfg, '', custom_imports(cfg))
 
 
@@ -715,9 +718,15 @@ def trace(
         raise ValueError(
             f'{name} ({type(module).__name__}) {about_outputs(outputs)}.'
         )
+    runs = Counter(key for key, _ in seen)
     if feature is None:
         feature = _last_map(seen, logits, inputs.shape[2:])
-    runs = Counter(key for key, _ in seen)
+    elif runs[feature] > 1:
+        raise ValueError(
+            f'{name}_feature={feature!r} runs {runs[feature]} times for each '
+            'image, and the first of its maps would be taken: name a module '
+            'that runs once.'
+        )
     makers = [
         key
         for key, value in seen

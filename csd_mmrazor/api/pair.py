@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 from torch.nn.parameter import UninitializedTensorMixin
 
-from ..models.utils import Chain, Place, about_outputs
+from ..models.utils import Chain, Place, about_outputs, renew_modes
 from .blocks import blocks_of
 from .config import is_normalised
 from .inputs import Inputs
@@ -24,6 +24,7 @@ from .networks import (
     trace,
 )
 from .pruned import pruned_places, share_of_zeros
+from .start import digest_of_weights
 
 # Share of weights that are 0 from which a student counts as pruned of single
 # weights.
@@ -95,6 +96,7 @@ def get_pair(
         )
         copies[name] = copied(network.module, name)
         check_copy(network.module, copies[name], images, name)
+        _check_modes(copies[name], name)
         if isinstance(given[name], nn.Module):
             network = proven(network, copies[name], images, name)
         networks[name] = network
@@ -124,6 +126,20 @@ def get_pair(
     return pair
 
 
+def _check_modes(module: nn.Module, name: str) -> None:
+    """Check that weights are the same in train and in eval mode."""
+    if all(type(m).train is nn.Module.train for m in module.modules()):
+        return
+    before = digest_of_weights(module)
+    renew_modes(module)  # in train mode, and then in eval mode
+    if digest_of_weights(module) != before:
+        raise ValueError(
+            f'{name} ({type(module).__name__}) has other weights in train '
+            'than in eval mode, as layers of LoRA that merge them: turn that '
+            'off (merge_weights=False), or merge them for good.'
+        )
+
+
 def _check_apart(
     modules: Dict[str, nn.Module], may_share_frozen: bool = True
 ) -> None:
@@ -143,8 +159,9 @@ def _check_apart(
         for name, module in modules.items()
     }
     if places['teacher'] & places['student']:
+        what = 'training' if may_share_frozen else 'student_weights'
         raise ValueError(
-            'student and teacher share weights, and training would change '
+            f'student and teacher share weights, and {what} would change '
             'the teacher: give copy.deepcopy() of one of them.'
         )
 

@@ -5,6 +5,8 @@ from typing import Any, Dict
 import torch.nn as nn
 from mmengine.model import MomentumAnnealingEMA
 
+from ..models.utils import renew_modes
+
 
 class RunningMean(MomentumAnnealingEMA):
     """The mean of a network's weights and statistics over its last steps.
@@ -46,3 +48,4 @@ class RunningMean(MomentumAnnealingEMA):
             else:
                 mean.copy_(value)
         self.steps += 1
+        renew_modes(self.module)

@@ -28,6 +28,7 @@ from ..models.utils import (
     evaluating,
     load_weights,
     place_of_logits,
+    renew_modes,
 )
 from ..utils import load_file, write_file, write_safetensors
 from ..utils.arguments import check_image_shape
@@ -132,6 +133,7 @@ def export_student(
     _check_names(out, onnx, program)
     plain, model = plain_student(cfg, checkpoint)
     load_weights(model, str(checkpoint), 'checkpoint')
+    renew_modes(model)
     check_weights(model, f'checkpoint {checkpoint}')
     saved = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
     meta = saved.get('meta')

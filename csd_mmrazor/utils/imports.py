@@ -128,13 +128,17 @@ def _check_namesakes(file: Path, root: Path, name: str) -> None:
             wanted.add(f'{node.module}'.partition('.')[0])
     for each in sorted(wanted):
         other = getattr(sys.modules.get(each), '__file__', None)
-        for own in (root / each / '__init__.py', root / f'{each}.py'):
-            if other and own.is_file() and not own.samefile(other):
-                raise ImportError(
-                    f'it needs {own}, but {other} was imported as {each!r} '
-                    'before, and there can be one module of a name: rename '
-                    'one of them, or their folders'
-                )
+        places = (root / each / '__init__.py', root / f'{each}.py')
+        own = next((place for place in places if place.is_file()), file)
+        if other is None or own.samefile(file) or own.samefile(other):
+            continue
+        if own.parent in Path(other).resolve().parents:
+            continue  # a clone, with its package in it
+        raise ImportError(
+            f'it needs {own}, but {other} was imported as {each!r} before, '
+            'and there can be one module of a name: rename one of them, or '
+            'their folders'
+        )
 
 
 @contextmanager
@@ -190,7 +194,12 @@ def file_in_package(path: str) -> str:
 def _names_of(file: Path) -> Tuple[Path, str, str]:
     """Where a module is imported from, its name, and one if that is taken."""
     root, parts = file.parent, [file.stem.replace('.', '_')]
-    while (root / '__init__.py').is_file() and '.' not in root.name:
+    while (
+        (root / '__init__.py').is_file()
+        and '.' not in root.name
+        # A clone, with its package in it.
+        and not (root / root.name / '__init__.py').is_file()
+    ):
         parts.insert(0, root.name)
         root = root.parent
     name = '.'.join(parts)

@@ -291,6 +291,14 @@ class Reuses(nn.Module):
         return self.fc(x.flip(1)) * 0 + self.fc(x)
 
 
+def test_a_map_that_is_named_is_one():
+    inputs = torch.randn(2, 3, 32, 32)
+    with pytest.raises(ValueError, match="student_feature='pool' runs 2 ti"):
+        trace(dict(factory='x'), Reuses(), inputs, 'student', 'pool')
+    found = trace(dict(factory='x'), Reuses(), inputs, 'student', 'conv1')
+    assert found.feature == 'net.conv1'
+
+
 @pytest.mark.parametrize(
     'make, size, feature, channels',
     [
@@ -699,3 +707,14 @@ def test_a_config_in_the_home_of_a_user(tmp_path, monkeypatch):
     )
     found = get_network('~/net.py', 'student')
     assert found.build_cfg['backbone']['num_classes'] == 3
+
+
+def test_the_model_of_a_config_may_be_of_torch(tmp_path):
+    (tmp_path / 'net.py').write_text(
+        "default_scope = 'mmrazor'\nmodel = dict(type='TorchClassifier', "
+        "factory='torchvision.models.resnet18', num_classes=5)\n"
+    )
+    network = get_network(str(tmp_path / 'net.py'), 'teacher')
+    images = torch.randn(2, 3, 32, 32)
+    found = trace(network.build_cfg, network.module, images, 'teacher')
+    assert found.logits == 'net.fc'

@@ -203,6 +203,21 @@ class Stream(IterableDataset):
         return iter([(torch.zeros(1, 12, 12), np.int64(n)) for n in (0, 1)])
 
 
+class Numbered(Stream):
+    """A stream that knows how many there are."""
+
+    def __len__(self):
+        return 2
+
+
+def test_a_stream_has_classes_and_may_have_a_length():
+    for stream in (Stream(), Numbered()):
+        with lend(val=stream):
+            found = LentImages('val', (1, 12, 12), [0], [255])
+        assert len(found) == 2
+        assert [*found.metainfo['classes']] == ['a', 'b']
+
+
 @pytest.mark.parametrize(
     'wrap',
     [
@@ -613,3 +628,11 @@ def test_no_order_is_looked_for_among_too_many_classes(monkeypatch):
     assert doubt_of_order(Answers(confusion))
     monkeypatch.setattr(doubts, '_ORDERED', 3)
     assert not doubt_of_order(Answers(confusion))
+
+
+def test_a_loader_with_a_sampler_of_batches():
+    """It may leave images out."""
+    data = [(torch.zeros(1, 12, 12), n % 2) for n in range(6)]
+    loader = DataLoader(data, batch_sampler=[[0, 1], [3]])
+    with lend(val=loader):
+        assert len(LentImages('val', (1, 12, 12), [0], [255])) == 3

@@ -1417,6 +1417,41 @@ def test_wrong_networks(
         call(*pair)
 
 
+class KeepsForEval(torch.nn.Module):
+    """As layers of timm; with LoRA's, weights of train mode are others."""
+
+    def __init__(self, net, merges=False):
+        super().__init__()
+        self.net, self.merges, self.kept = net, merges, None
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.kept = None
+        if self.merges:
+            self.net.fc.weight.data += 1 if mode else -1
+        return self
+
+    def forward(self, x):
+        bias = self.net.fc.bias
+        if not self.training and self.kept is None:
+            self.kept = bias.detach().clone()
+        return self.net(x) + (self.kept if not self.training else bias)
+
+
+def test_what_layers_keep_for_eval_mode(teacher, net, call):
+    student = KeepsForEval(net(4)).eval()
+    x = torch.rand(2, 1, 12, 12)
+    student(x)  # keeps something of its weights before
+    run = call(teacher, student, budget=3, val=None)
+    found = run.student(x)
+    fresh = KeepsForEval(net(4)).eval()
+    fresh.load_state_dict(run.student.state_dict())
+    torch.testing.assert_close(found, fresh(x))
+    merging = KeepsForEval(net(4), merges=True)
+    with pytest.raises(ValueError, match='other weights in train than in ev'):
+        call(teacher, merging, budget=3, val=None)
+
+
 def test_shared_weights_are_refused(teacher, call):
     with pytest.raises(ValueError, match='share weights'):
         call(teacher, teacher)

@@ -63,3 +63,31 @@ def test_the_mean_of_any_network():
 
 def tensors(network):
     return {k: v for k, v in network.state_dict().items() if k[:1] != '_'}
+
+
+class Cached(torch.nn.Linear):
+    """Keeps what its weights come to in eval mode, as layers of timm do."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.kept = None
+        return self
+
+    def forward(self, x):
+        if self.training:
+            return super().forward(x)
+        if self.kept is None:
+            self.kept = self.weight.clone()
+        return x @ self.kept.t() + self.bias
+
+
+def test_what_layers_keep_for_eval_mode_is_of_the_latest_mean():
+    network, x = Cached(3, 2), torch.ones(1, 3)
+    mean = RunningMean(network, 0.5)
+    mean.module.eval()
+    for step in range(3):
+        network.weight.data += step + 1
+        mean.update_parameters(network)
+        weight, bias = mean.module.weight, mean.module.bias
+        torch.testing.assert_close(mean.module(x), x @ weight.t() + bias)
+        assert not mean.module.training

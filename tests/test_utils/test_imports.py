@@ -2,6 +2,8 @@
 import sys
 
 import pytest
+import timm  # noqa: F401  whose name a file has
+from helpers import ROOT
 
 from csd_mmrazor.utils.imports import import_object, importing_beside
 
@@ -73,3 +75,14 @@ def test_neighbours_that_are_imported_when_it_is_made(tmp_path):
         make()
     with importing_beside(spec):
         assert make() == 4
+
+
+def test_what_is_no_namesake(tmp_path):
+    """A file of the name of what it imports, and a clone of what is there."""
+    write(tmp_path, timm='import timm\ndef make(): return timm.__name__')
+    assert import_object(f'{tmp_path}/timm.py:make')() == 'timm'
+    clone = write(tmp_path / 'csd_mmrazor', __init__='')
+    (clone / 'csd_mmrazor').symlink_to(ROOT / 'csd_mmrazor')
+    code = 'import csd_mmrazor\ndef make(): return csd_mmrazor.__file__'
+    write(tmp_path, own=code)
+    assert import_object(f'{tmp_path}/own.py:make')()

@@ -1,6 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from copy import deepcopy
-from typing import Dict, Set
+from typing import Any, Dict, Set
 
 import torch
 import torch.nn as nn
@@ -73,15 +73,17 @@ def infer_connectors(
         with probe.teacher_recorders:
             for teacher in each:
                 teacher(inputs, mode='tensor')
-        for loss, mapping in distiller['loss_forward_mappings'].items():
+        for loss, mapping in (
+            distiller.get('loss_forward_mappings') or {}
+        ).items():
             for record in mapping.values():
                 cfg = wanted.get(record.get('connector'))
-                if cfg is None or not record['from_student']:
+                if cfg is None or not record.get('from_student'):
                     continue
                 of_teacher = [
                     other
                     for other in mapping.values()
-                    if not other['from_student']
+                    if other.get('from_student') is False
                 ]
                 if not of_teacher:
                     raise ValueError(
@@ -90,8 +92,12 @@ def infer_connectors(
                         'a teacher (from_student=False). Add it, or give the '
                         'connector in_channel and out_channel.'
                     )
-                source = _recorded(probe, record)
-                target = _recorded(probe, of_teacher[0])
+                # Other records may be logits.
+                maps = [r for r in of_teacher if _is_map(_recorded(probe, r))]
+                source, target = (
+                    _map_of(probe, each, record['connector'])
+                    for each in (record, [*maps, *of_teacher][0])
+                )
                 cfg.setdefault('in_channel', source.shape[1])
                 cfg.setdefault('out_channel', target.shape[1])
                 height, width = target.shape[2:]
@@ -99,6 +105,30 @@ def infer_connectors(
                     'out_size', width if height == width else (height, width)
                 )
     return distiller
+
+
+def _is_map(found: Any) -> bool:
+    return torch.is_tensor(found) and found.ndim == 4
+
+
+def _map_of(probe: Any, record: Dict[str, Any], connector: str) -> Tensor:
+    """A feature map that a recorder has."""
+    found = _recorded(probe, record)
+    if not _is_map(found):
+        side = 'student' if record['from_student'] else 'teacher'
+        told = (
+            f'a tensor of shape {tuple(found.shape)}'
+            if torch.is_tensor(found)
+            else f'a {type(found).__name__}'
+        )
+        raise ValueError(
+            f'connector "{connector}": its channels cannot be inferred from '
+            f'{side}_recorders.{record["recorder"]}, which has {told} and no '
+            'feature map, (N, C, H, W). Let it be dict(type="FeatureMap", '
+            'source=...), or give the connector in_channel, out_channel and '
+            'out_size.'
+        )
+    return found
 
 
 def without_switched_off(distiller: Dict) -> Dict:

@@ -1,5 +1,4 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from itertools import cycle
 from typing import Any, Dict, Optional, Sequence
 
 import torch
@@ -136,10 +135,7 @@ class NoisyLayerGenerator(nn.Module):
                 'batch_size of the synthesizer, or raise num_layers.'
             )
         noise = torch.cat(
-            [
-                layer(part)
-                for layer, part in zip(cycle(self.noisy_layers), parts)
-            ]
+            [layer(part) for layer, part in zip(self.noisy_layers, parts)]
         )
         images: Tensor = self.generator(noise, len(noise))
         return images

@@ -2,7 +2,7 @@
 import zlib
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Dict, Iterator, Optional
+from typing import Dict, Iterable, Iterator, Optional
 
 import torch
 import torch.nn as nn
@@ -16,18 +16,19 @@ from ..utils import initial_values, reset_weights
 
 
 @contextmanager
-def same_in_all(module: nn.Module) -> Iterator[None]:
+def same_in_all(known: Iterable[Tensor]) -> Iterator[None]:
     """Draw the same in all processes, whose rounds have seeds of their own.
 
     Args:
-        module (nn.Module): Is the same in all of them.
+        known (iterable[Tensor]): Is the same in all of them, and if a round
+            is tried again.
     """
     if get_world_size() == 1:
         yield
         return
-    state = [value.cpu() for value in module.state_dict().values()]
-    seed = zlib.crc32(b''.join(value.numpy().tobytes() for value in state))
-    with seeded(seed, next(module.parameters()).device):
+    values = [value.detach() for value in known]
+    content = b''.join(value.cpu().numpy().tobytes() for value in values)
+    with seeded(zlib.crc32(content), values[0].device):
         yield
 
 
@@ -71,7 +72,7 @@ class LastingGenerator(nn.Module):
     ) -> None:
         """Give the generator the weights to start from."""
         if self.ends(with_student):
-            with same_in_all(self.weights):
+            with same_in_all(self.weights.parameters()):
                 reset_weights(self.weights, self.initial)
             self.age.zero_()
         generator.load_state_dict(self.weights.state_dict())

@@ -94,7 +94,8 @@ class MetaGenerator(nn.Module):
     ) -> None:
         """Give the generator the weights to start from."""
         if self.reset_round and self.rounds + 1 == self.reset_round:
-            with same_in_all(self.weights):
+            # By the last layer, which stays.
+            with same_in_all([*self.weights.parameters()][-1:]):
                 self.weights.reset_first_layer()
         generator.load_state_dict(self.weights.state_dict())
         self.optimizer.zero_grad()

@@ -45,6 +45,7 @@ from .modes import (
     evaluating,
     frozen,
     initial_values,
+    renew_modes,
     reset_weights,
 )
 from .narrowing import narrow
@@ -167,6 +168,7 @@ __all__ = [
     'KeptMaps',
     'keep_norm',
     'to_float16',
+    'renew_modes',
     'reset_weights',
     'same_classes',
     'set_memory_format',

@@ -14,6 +14,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from ...utils.teachers import is_pretrained
 from .own_memory import memory_of
 
+_TRAIN = nn.Module.train
+
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
@@ -26,6 +28,29 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def renew_modes(module: nn.Module) -> None:
+    """Let layers forget what they keep of their weights for eval mode.
+
+    Such as the attention biases of timm, which go by ``train()``. Where
+    weights are loaded and modes are set by their flags alone, those of before
+    would stay. Modes, and what needs gradients, are left as they are.
+
+    Args:
+        module (nn.Module): Whose weights were loaded.
+    """
+    own = [m for m in module.modules() if type(m).train is not _TRAIN]
+    modes = [(m, m.training) for m in module.modules()]
+    needed = [(p, p.requires_grad) for p in module.parameters()]
+    for part in own:
+        with suppress(NotImplementedError, TypeError):  # of torch.export
+            part.train(True)
+            part.train(False)
+    for part, training in modes if own else ():
+        part.training = training
+    for param, needs_grad in needed if own else ():
+        param.requires_grad = needs_grad
 
 
 @contextmanager

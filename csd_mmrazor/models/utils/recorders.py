@@ -17,6 +17,7 @@ from mmrazor.models.task_modules import (
 from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmrazor.registry import TASK_UTILS
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from ...utils.suggestions import did_you_mean, some_of
 from .features import as_map, submodule
@@ -401,7 +402,7 @@ def distill_losses(
             key: full_precision(_record_of(distiller, name, record))
             for key, record in mapping.items()
         }
-        tensors = [v for v in records.values() if torch.is_tensor(v)]
+        tensors = [v for v in tree_leaves(records) if torch.is_tensor(v)]
         device = tensors[0].device.type if tensors else 'cpu'
         with torch.autocast(device, enabled=False):
             losses[name] = distiller.distill_losses[name](**records)

@@ -104,10 +104,38 @@ def test_channels_are_read_off_the_networks(scope):
         type='AlignConnector', in_channel=8, out_channel=12, out_size=2
     )
     assert cfg == config()  # the config given stays as it is
+    # Another record of the teacher may come first.
+    cfg['teacher_recorders']['l'] = dict(type='ModuleOutputs', source='t.head')
+    mapping = cfg['loss_forward_mappings']['loss']
+    cfg['loss_forward_mappings']['loss'] = dict(
+        preds_T=dict(from_student=False, recorder='l'), **mapping
+    )
+    again = infer_connectors(cfg, student, teachers, inputs)
+    assert again['connectors'] == filled['connectors']
     given = config(in_channel=1, out_channel=2)
     assert infer_connectors(given, student, teachers, inputs) == given
     for model in (student, *teachers.values()):
         assert not any(m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    'side, source, told',
+    [
+        ('student', 'backbone', 'student_recorders.f, which has a tuple'),
+        ('student', 'head', r'has a tensor of shape \(2, 10\)'),
+        ('teacher', 't.backbone', 'teacher_recorders.f, which has a tuple'),
+    ],
+)
+def test_what_is_no_map_is_named(scope, side, source, told):
+    student = build(network(base_channels=4))
+    teachers = nn.ModuleDict(dict(t=build(network(base_channels=6))))
+    cfg = config()
+    cfg[f'{side}_recorders']['f']['source'] = source
+    mapping = cfg['loss_forward_mappings']['loss']
+    del mapping[f'{side[0]}_feature']['data_idx']
+    message = f'connector "align": its channels .* {told}.* FeatureMap'
+    with pytest.raises(ValueError, match=message):
+        infer_connectors(cfg, student, teachers, torch.zeros(2, 1, 8, 8))
 
 
 @pytest.mark.parametrize(
