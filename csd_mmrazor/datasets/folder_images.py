@@ -298,6 +298,7 @@ class LentImages(Dataset[Dict[str, Any]]):
     def _tensor(self, image: Any) -> Any:
         """An image as a tensor; pictures and arrays of uint8 stay."""
         if torch.is_tensor(image):
+            image = image.cpu()
             return image.float() if image.dtype == torch.bool else image
         if isinstance(image, Image.Image):
             if is_deep_grey(image):
@@ -385,14 +386,17 @@ def _items(given: Any) -> Any:
     """Something with a length and items, out of a data set or a loader."""
     inner = getattr(given, 'dataset', None)
     if inner is None or not hasattr(given, 'batch_size'):
-        # A stream has no length.
-        return given if hasattr(given, '__len__') else _Listed(given, None)
+        is_stream = isinstance(given, torch.utils.data.IterableDataset)
+        if hasattr(given, '__len__') and not is_stream:
+            return given
+        return _Listed(given, getattr(given, 'classes', None))
     plain = (
         torch.utils.data.SequentialSampler,
         torch.utils.data.RandomSampler,
     )
     if (
-        isinstance(given.sampler, plain)
+        given.batch_size is not None  # nor a sampler of batches
+        and isinstance(given.sampler, plain)
         and len(given.sampler) == len(inner)
         and given.collate_fn is torch.utils.data.default_collate
     ):

@@ -427,17 +427,18 @@ def _now(device: torch.device) -> float:
 
 def _kept_checkpoints(runner: Runner) -> int:
     """How many files there are in the end, and while the last is written."""
-    hooks = [h for h in runner.hooks if hasattr(h, 'max_keep_ckpts')]
-    return sum(
-        (
-            hook.max_keep_ckpts
-            if hook.max_keep_ckpts > 0
-            else -(-runner.max_epochs // max(hook.interval, 1))
-        )
-        + 1
-        + bool(hook.save_best)
-        for hook in hooks
-    )
+    count = 0
+    for hook in runner.hooks:
+        if not hasattr(hook, 'max_keep_ckpts'):
+            continue
+        kept = 0
+        if hook.interval > 0:
+            kept = -(-runner.max_epochs // hook.interval)
+        if hook.max_keep_ckpts > 0:
+            kept = min(kept, hook.max_keep_ckpts)
+        best = hook.save_best or []
+        count += kept + 1 + (1 if isinstance(best, str) else len(best))
+    return count
 
 
 def _checkpoint_bytes(model: nn.Module) -> int:

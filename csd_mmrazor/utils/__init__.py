@@ -8,6 +8,7 @@ from .checkpoints import (
     list_checkpoints,
     load_file,
     load_pickle,
+    note_last,
     verify_archive,
 )
 from .downloads import download_to
@@ -51,6 +52,7 @@ __all__ = [
     'keep_own_pointers',
     'latest_checkpoint',
     'list_checkpoints',
+    'note_last',
     'load_file',
     'load_pickle',
     'own_file',

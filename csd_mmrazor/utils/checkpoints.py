@@ -19,10 +19,11 @@ from typing import (
 
 import numpy as np
 import torch
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from .error_text import named_error
-from .files import last_part, own_file
+from .files import last_part, own_file, write_file
 from .plain_pickle import (
     NotPlainError,
     Storage,
@@ -314,6 +315,18 @@ def keep_own_pointers(info: Dict, folder: Union[str, Path], step: int) -> None:
         info['keep_ckpt_ids'] = sorted(
             {each for each in ids if type(each) is int and 0 <= each <= step}
         )
+
+
+def note_last(work_dir: Union[str, Path], name: str) -> None:
+    """Let a run that is killed soon go on from what it resumes.
+
+    Args:
+        work_dir (str | Path): Of the run.
+        name (str): Of the checkpoint; nothing is noted where it is elsewhere.
+    """
+    path = Path(work_dir, name)
+    if path.is_file() and is_main_process():
+        write_file(Path(work_dir, 'last_checkpoint'), str(path).encode())
 
 
 def list_checkpoints(work_dir: Union[str, Path]) -> List[Path]:

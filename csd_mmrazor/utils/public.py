@@ -15,6 +15,11 @@ _PART = r'[^\s/"\'`<>|:;,()\[\]{}]+'
 _BARE = re.compile(
     rf'(?<![\w.~:/\\-])(?:file://)?(?:~[\w.-]*)?/(?:{_PART}/)+(?={_PART})'
 )
+# Of Windows, also as repr() has them.
+_OF_WINDOWS = re.compile(
+    r'(?:\b[A-Za-z]:|\\{2,4}[\w.-]+)\\{1,2}(?:[^\\/:*?"<>|\s\']+\\{1,2})*'
+    r'(?=[^\\/:*?"<>|\s\'])'
+)
 
 
 def public(value: Any) -> Any:
@@ -62,4 +67,4 @@ def public_text(text: str) -> str:
         str: With the names alone of files and folders that it names
         absolutely or by a home.
     """
-    return _BARE.sub('', _QUOTED.sub(r'\1', text))
+    return _OF_WINDOWS.sub('', _BARE.sub('', _QUOTED.sub(r'\1', text)))

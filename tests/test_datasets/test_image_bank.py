@@ -330,7 +330,7 @@ def test_a_slow_process_imports_as_the_others_do(tmp_path):
     context = multiprocessing.get_context('fork')
     args = str(tmp_path / 'bank'), str(tmp_path / 'source')
     processes = [
-        context.Process(target=_start_late, args=(*args, rank))
+        context.Process(target=_start_late, args=(*args, rank), daemon=True)
         for rank in range(2)
     ]
     for process in processes:

@@ -51,6 +51,18 @@ def test_the_advice_is_for_parts_that_may_diverge(tiny_runner, part):
         runner.train()
 
 
+def test_no_checkpoint_of_such_weights_is_saved(tiny_runner):
+    """At whatever moment: some are saved by steps."""
+    runner = tiny_runner(**{'train_cfg.max_epochs': 1})
+    runner.train()
+    runner.save_checkpoint(runner.work_dir, 'good.pth')
+    next(runner.model.architecture.parameters()).data.fill_(float('nan'))
+    with pytest.raises(FloatingPointError, match='weights became NaN'):
+        runner.save_checkpoint(runner.work_dir, 'bad.pth')
+    names = {path.name for path in Path(runner.work_dir).glob('*.pth')}
+    assert 'good.pth' in names and 'bad.pth' not in names
+
+
 @OPTIM_WRAPPERS.register_module()
 class ScaledOptimWrapper(OptimWrapper):
     """MMEngine's AmpOptimWrapper, which asks for a GPU, on the CPU."""

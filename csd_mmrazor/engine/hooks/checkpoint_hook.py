@@ -19,7 +19,7 @@ from mmengine.runner import (
 )
 from mmrazor.registry import HOOKS
 
-from ...utils import CheckpointError, latest_checkpoint
+from ...utils import CheckpointError, latest_checkpoint, note_last
 from .hook_states import check_hook_states, hook_states, load_hook_states
 from .resumption import differences_of, resume_as_configured, teacher_digests
 
@@ -226,6 +226,7 @@ class DurableCheckpointHook(CheckpointHook):
         self.last_ckpt = self.file_backend.join_path(
             self.out_dir, self.filename_tmpl.format(step)
         )
+        note_last(self.out_dir, self.filename_tmpl.format(step))
         _set_apart(Path(self.out_dir), step)
         loop = runner.train_loop
         if not self._is_repeated(runner):

@@ -53,6 +53,12 @@ class DivergenceHook(Hook):
         """Look at the weights that are about to be saved."""
         self._check(runner)
 
+    def before_save_checkpoint(
+        self, runner: Runner, checkpoint: Dict[str, Any]
+    ) -> None:
+        """Look at them before one is saved within an epoch, too."""
+        self._check(runner)
+
     def _check(self, runner: Runner) -> None:
         """Raise an error if there is a weight that is not finite."""
         model = getattr(runner.model, 'module', runner.model)

@@ -5,6 +5,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...datasets import BankFolder, ImageBank
 from ...models.synthesizers import Networks, check_classifiers
+from ..synthesis.run_bank import check_device_storage
 from .loop_checks import check_accumulation
 
 
@@ -30,6 +31,7 @@ def check_finished_bank(runner: Runner) -> None:
         return
     if not isinstance(bank, ImageBank):
         return
+    check_device_storage(runner.train_dataloader)
     places = bank.places(held_out=False)
     if not len(places):
         raise ValueError(

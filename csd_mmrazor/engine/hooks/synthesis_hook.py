@@ -47,6 +47,7 @@ from ..synthesis import (
     complete_targets,
     describe,
     describe_plan,
+    has_images,
     open_bank,
     origins_of,
     report_imported,
@@ -222,7 +223,8 @@ class SynthesisHook(Hook):
         check_format(bank, image_shape, self.synthesizer, self.target_views)
         check_held_out(bank, self.synthesizer)
         check_buffer(runner, self, image_shape, num_classes)
-        if bank.init_bank is not None and not runner._resume:
+        is_begun = has_images(runner.work_dir, self.bank_dir)
+        if bank.init_bank is not None and not is_begun:
             check_init_bank(
                 *(bank.init_bank, image_shape, num_classes),
                 *(None, bank.init_labels),

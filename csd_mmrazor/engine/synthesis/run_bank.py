@@ -21,7 +21,7 @@ from torch import Tensor
 from ...datasets import BankError, BankFolder, ImageBank
 from ...datasets.bank_folder import IMPORTED, INITIAL, Round, Shard
 from ...datasets.loose_rounds import read_notes, remove_note, targets_name
-from ...utils import path_below, write_file
+from ...utils import note_last, path_below
 from ...utils.run_seed import note_seed
 from .class_names import class_names
 
@@ -61,13 +61,38 @@ def bank_of(runner: Runner) -> ImageBank:
             f'{loader.persistent_workers}, storage='
             f'"{loader.dataset.storage}".'
         )
-    if loader.pin_memory and loader.dataset.storage == 'device':
-        raise ValueError(
-            'train_dataloader.pin_memory=True is for images that are in the '
-            'computer\'s memory, but storage="device" of ImageBank keeps '
-            'them on the device: leave one of them out.'
-        )
+    check_device_storage(loader)
     return loader.dataset
+
+
+def has_images(work_dir: str, bank_dir: str) -> bool:
+    """Whether a run has begun to make its bank.
+
+    Args:
+        work_dir (str): Of the run.
+        bank_dir (str): Folder of the bank, below it.
+    """
+    path = path_below(work_dir, bank_dir, 'bank_dir of SynthesisHook')
+    made = BankFolder.exists(path) and BankFolder(path).shards
+    return bool(read_notes(path) or made)
+
+
+def check_device_storage(loader: Any) -> None:
+    """Check that a loader can have images that are on the device.
+
+    Raises:
+        ValueError: If it would copy them from the computer's memory.
+    """
+    if loader.dataset.storage != 'device':
+        return
+    for name in ('num_workers', 'pin_memory'):
+        if getattr(loader, name):
+            raise ValueError(
+                f'train_dataloader.{name}={getattr(loader, name)} is for '
+                "images that are in the computer's memory, but "
+                'storage="device" of ImageBank keeps them on the device: '
+                'leave one of them out.'
+            )
 
 
 def open_bank(
@@ -100,9 +125,7 @@ def open_bank(
     """
     bank = bank_of(runner)
     path = path_below(runner.work_dir, bank_dir, 'bank_dir of SynthesisHook')
-    is_used = read_notes(path) or (
-        BankFolder.exists(path) and BankFolder(path).shards
-    )
+    is_used = has_images(runner.work_dir, bank_dir)
     barrier()  # before the first process writes to it
     if is_used and not runner._resume:
         raise BankError(
@@ -151,8 +174,9 @@ def open_bank(
                 '--work-dir.'
             )
         shards = []  # all are made again
-    if len(shards) < len(folder.shards):
-        _begin_there(runner)
+    if len(shards) < len(folder.shards) and runner._resume:
+        # The last checkpoint has images that are dropped.
+        note_last(runner.work_dir, f'epoch_{runner.epoch}.pth')
     bank.keep(shards)
     # Those that are imported may have been just now.
     made = sum(s.count for s in shards if s.epoch != IMPORTED)
@@ -163,17 +187,6 @@ def open_bank(
     if is_main_process():
         _clean(folder, runner.epoch)
     return bank
-
-
-def _begin_there(runner: Runner) -> None:
-    """Let a run that is killed soon go on from what is resumed now.
-
-    The checkpoint that was the last has images that are dropped.
-    """
-    work_dir = Path(runner.work_dir)
-    resumed = work_dir / f'epoch_{runner.epoch}.pth'
-    if runner._resume and resumed.is_file() and is_main_process():
-        write_file(work_dir / 'last_checkpoint', str(resumed).encode())
 
 
 def _clean(folder: BankFolder, epoch: int) -> None:
