@@ -21,7 +21,10 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
-torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
+# It may be a list, of which the first is meant here.
+torch.set_num_threads(
+    int(os.environ.get('OMP_NUM_THREADS', '2').partition(',')[0])
+)
 hasten()
 
 

@@ -274,6 +274,14 @@ def read_tasks(
             f'{", ".join(tasks)}.'
         )
     variants = plan.get('variants') or {'': {}}
+    for options in (
+        *variants.values(),
+        *(task.get('options') for task in tasks.values()),
+    ):
+        if 'randomness.seed' in (options or {}):
+            raise ValueError(
+                f'{path} has the option randomness.seed, which its seeds set.'
+            )
     for name, task in tasks.items():
         named = task.get('variants') or []
         lacking = [each for each in named if each not in [*variants]]

@@ -20,11 +20,11 @@
 
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from ..utils import own_file, write_file
+from ..utils.files import parse_json
 
 FILE_NAME = 'report.json'
 _VERSION = 1
@@ -32,7 +32,6 @@ _MOST_BYTES = 50_000_000
 _MOST_LETTERS = 200
 # Nothing of it is nested more deeply.
 _MOST_DEPTH = 9
-_TEXTS = re.compile(r'"(?:[^"\\]|\\.)*"')
 Measurements = Dict[str, Any]
 
 
@@ -78,13 +77,7 @@ def _parse(path: Path) -> Measurements:
     if path.stat().st_size > _MOST_BYTES:
         raise ValueError(f'more than {_MOST_BYTES} bytes')
     text = path.read_text(encoding='utf-8')
-    depth = 0
-    for bracket in re.findall(r'[][{}]', _TEXTS.sub('', text)):
-        # The parser recurses without a limit of its own: it would crash.
-        depth += 1 if bracket in '[{' else -1
-        if depth > _MOST_DEPTH:
-            raise ValueError('nested too deeply')
-    found = _dict('what it holds', json.loads(text))
+    found = _dict('what it holds', parse_json(text, _MOST_DEPTH))
     if found.get('version') != _VERSION:
         raise ValueError(f'version {found.get("version")!r:.50}')
     validation = _dict('validation', found.get('validation', {}))

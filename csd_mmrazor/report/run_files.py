@@ -1,7 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """What the work dir of a run says of it, read without running anything."""
 
+import os
 import re
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
@@ -22,6 +24,9 @@ _CHECKPOINT = re.compile(r'(epoch|iter)_\d+\.pth$')
 _LOGGED = re.compile(
     r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - \w+ - (WARNING|ERROR|CRITICAL) - '
 )
+_STAMP = re.compile(rb'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ', re.M)
+# Bytes at the end of a log in which it is looked for.
+_TAIL = 1 << 16
 _ENVIRONMENT = re.compile(
     r'\s+(Python|PyTorch|TorchVision|MMEngine|GPU 0): (.{1,100})'
 )
@@ -294,8 +299,10 @@ def _attempts(path: Path) -> List[Dict[str, str]]:
             start = datetime.strptime(folder.name, '%Y%m%d_%H%M%S')
         except ValueError:
             continue
-        end = max((f.stat().st_mtime for f in files), default=None)
-        stop = datetime.fromtimestamp(end) if end else start
+        stop = _last_stamp(folder)
+        if stop is None:  # by a clock that may be another
+            end = max((f.stat().st_mtime for f in files), default=None)
+            stop = datetime.fromtimestamp(end) if end else start
         seconds = max((stop - start).total_seconds(), 0)
         found.append(
             dict(
@@ -305,6 +312,21 @@ def _attempts(path: Path) -> List[Dict[str, str]]:
             )
         )
     return found
+
+
+def _last_stamp(folder: Path) -> Optional[datetime]:
+    """The last time in the logs of an attempt, by the clock of its name.
+
+    Times of files change where they are copied.
+    """
+    stamps: List[bytes] = []
+    for log in folder.glob('*.log'):
+        with suppress(OSError), open(log, 'rb') as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
+            stamps += _STAMP.findall(file.read())[-1:]
+    with suppress(ValueError):
+        return datetime.strptime(max(stamps).decode(), '%Y/%m/%d %H:%M:%S')
+    return None
 
 
 def _read_logs(path: Path, missing: List[str]) -> Any:

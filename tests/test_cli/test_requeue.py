@@ -240,7 +240,6 @@ def test_torchrun_passes_on_signals_and_status(
         '--monitor_interval=0.1',
         *('worker.py', how, *options),
         tool='launch.py',
-        timeout=60,
     )
     assert done.status == [status], done.output[-3000:]
     for rank in '01':  # none is started again

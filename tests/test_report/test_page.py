@@ -4,6 +4,7 @@ import gzip
 import html
 import io
 import json
+import os
 import re
 import shutil
 import uuid
@@ -18,7 +19,7 @@ from report_helpers import compare_with_teacher
 
 from csd_mmrazor.datasets import BankFolder
 from csd_mmrazor.report import page as page_module
-from csd_mmrazor.report import write_report
+from csd_mmrazor.report import run_files, write_report
 from csd_mmrazor.report.page import packed_plotly
 from csd_mmrazor.report.run_files import read_run
 from csd_mmrazor.report.views import how_often, times_less
@@ -502,3 +503,14 @@ def test_other_files_are_kept(work_dir, tmp_path):
     with pytest.raises(ValueError, match='written as FILE.html'):
         write_report([work_dir], path)
     assert path.read_bytes() == b'mine'
+
+
+def test_times_of_attempts_are_those_of_logs(work_dir):
+    """Those of files change where they are copied."""
+    first = run_files._attempts(work_dir)[0]
+    assert (first['end'], first['seconds']) == ('2026-01-01 10:00:02', 2)
+    log = min(work_dir.glob('*/*.log'))
+    log.unlink()
+    for path in log.parent.rglob('*'):
+        os.utime(path, (2e9, 2e9))
+    assert run_files._attempts(work_dir)[0]['seconds'] > 1e8

@@ -50,6 +50,9 @@ def test_what_of_a_network_is_public(value, told):
         ('(see /home/me/run/seed0.log)', '(see seed0.log)'),
         ('Saved ~me/run/a.pth, /tmp/x/b.', 'Saved a.pth, b.'),
         ('in /home/me/run/: stop', 'in run/: stop'),
+        (r'of C:\Users\me\w.pth, 3', 'of w.pth, 3'),
+        (repr(r'C:\Users\me\w.pth'), "'w.pth'"),
+        (r'\\server\me\w.pth', 'w.pth'),
         ("a='/home/me/cut sho", "a='cut sho"),
         # What says nothing of the machine.
         ('and/or 5 / 3, 1/2/3', 'and/or 5 / 3, 1/2/3'),

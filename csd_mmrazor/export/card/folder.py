@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """All networks of a folder, in the one README that the Hub shows."""
 
+import re
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -13,6 +14,9 @@ _HEAD = [
     '| file | network | kB | measured | card |',
     '| --- | --- | --- | --- | --- |',
 ]
+
+
+_TITLE = '## Networks in this folder'
 
 
 def list_networks(folder: Path) -> None:
@@ -31,11 +35,13 @@ def list_networks(folder: Path) -> None:
         return
     if MARK.partition('{}')[0] not in text:
         return
-    card, rows = text.partition(_START)[0].rstrip(), _rows(folder)
-    lines = [card]
+    card, _, rest = text.partition(_START)
+    rows, lines = _rows(folder), [card.rstrip()]
     if len(rows) > 1:
-        lines += ['', _START, '', '## Networks in this folder', '']
-        lines += [*_HEAD, *rows]
+        lines += ['', _START, '', _TITLE, '', *_HEAD, *rows]
+    # What somebody wrote below it.
+    below = re.sub(rf'\A\s*{_TITLE}\s*(\|.*(\n|\Z))*', '', rest).strip()
+    lines += ['', below] if below else []
     new = '\n'.join([*lines, ''])
     if new != text:
         write_file(readme, new.encode())

@@ -55,6 +55,12 @@ def test_each_network_of_a_folder_has_a_row(tmp_path):
             '[c.md](c.md)',
         ],
     ]
+    # What somebody adds below it stays.
+    readme.write_text(f'{readme.read_text()}\n## Limits\n\n| a | b |\n')
+    list_networks(tmp_path)
+    assert readme.read_text().endswith(' |\n\n## Limits\n\n| a | b |\n')
+    assert len(rows_of(readme)) == 3
+    readme.write_text(readme.read_text().partition('\n## Limits')[0])
     # Each of them once, whatever is written again, and none that is gone.
     export(tmp_path, 'a.pth')
     list_networks(tmp_path)
