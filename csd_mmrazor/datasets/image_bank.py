@@ -649,7 +649,10 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             self.opened.adopt(source, self.link_init_bank, is_main_process())
         finally:
             barrier()  # the main process has them all, or failed
-        self._verify()
+        if not self.link_init_bank:
+            self._verify()
+        elif is_main_process() and self._is_on_disk:
+            note_verified(self.opened)
         if is_main_process() and self.link_init_bank and is_noted(source):
             note_verified(source)  # links are a change of its files
         self._load()

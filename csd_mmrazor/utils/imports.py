@@ -132,7 +132,8 @@ def _check_namesakes(file: Path, root: Path, name: str) -> None:
         own = next((place for place in places if place.is_file()), file)
         if other is None or own.samefile(file) or own.samefile(other):
             continue
-        if own.parent in Path(other).resolve().parents:
+        within = own.parent / each / '__init__.py'
+        if within.is_file() and within.samefile(other):
             continue  # a clone, with its package in it
         raise ImportError(
             f'it needs {own}, but {other} was imported as {each!r} before, '

@@ -122,7 +122,11 @@ def test_channels_are_read_off_the_networks(scope):
     'side, source, told',
     [
         ('student', 'backbone', 'student_recorders.f, which has a tuple'),
-        ('student', 'head', r'has a tensor of shape \(2, 10\)'),
+        (
+            'student',
+            'head',
+            r'student_recorders.f, which has a tensor of shape \(2, 10\)',
+        ),
         ('teacher', 't.backbone', 'teacher_recorders.f, which has a tuple'),
     ],
 )
@@ -133,7 +137,7 @@ def test_what_is_no_map_is_named(scope, side, source, told):
     cfg[f'{side}_recorders']['f']['source'] = source
     mapping = cfg['loss_forward_mappings']['loss']
     del mapping[f'{side[0]}_feature']['data_idx']
-    message = f'connector "align": its channels .* {told}.* FeatureMap'
+    message = f'connector "align": its channels .* {told}.*FeatureMap'
     with pytest.raises(ValueError, match=message):
         infer_connectors(cfg, student, teachers, torch.zeros(2, 1, 8, 8))
 
