@@ -1,16 +1,16 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional
 
 import torch
-import torch.nn as nn
 from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...utils import check_integer
+from .of_classes import OfClasses
 
 
 @MODELS.register_module()
-class ConditionalGenerator(nn.Module):
+class ConditionalGenerator(OfClasses):
     """Tells a generator which class each image is asked for.
 
     A latent is noise and, after it, an embedding of the class (Mirza and
@@ -28,10 +28,8 @@ class ConditionalGenerator(nn.Module):
         ValueError: If a number makes no sense.
     """
 
-    makes = 'images'
     # Those of classes, too.
     trains_latents = True
-    embeddings: Tensor
 
     def __init__(
         self,
@@ -53,23 +51,6 @@ class ConditionalGenerator(nn.Module):
         self.generator = MODELS.build(
             dict(generator, latent_dim=self.latent_dim)
         )
-
-    def fit(self, image_shape: Sequence[int]) -> None:
-        """Make images of (C, H, W), as far as the arguments leave it open."""
-        if hasattr(self.generator, 'fit'):
-            self.generator.fit(image_shape)
-
-    def check_classes(self, num_classes: int) -> None:
-        """Check that it has as many classes as the networks.
-
-        Raises:
-            ValueError: If it has not.
-        """
-        if len(self.embeddings) != num_classes:
-            raise ValueError(
-                'num_classes of ConditionalGenerator should be that of the '
-                f'networks, {num_classes}, but got {len(self.embeddings)}.'
-            )
 
     def latents_of(self, labels: Tensor) -> Tensor:
         """New latents of classes: (N, ) to (N, latent_dim)."""

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional
 
 import torch
 import torch.nn as nn
@@ -7,10 +7,11 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...utils import check_integer, load_file
+from .of_classes import OfClasses
 
 
 @MODELS.register_module()
-class NoisyLayerGenerator(nn.Module):
+class NoisyLayerGenerator(OfClasses):
     """The generator of NAYER: from embeddings of the classes, not from noise.
 
     BN - a *noisy layer* - another generator. What makes images of one class
@@ -38,9 +39,6 @@ class NoisyLayerGenerator(nn.Module):
     Raises:
         ValueError: If the file holds something else.
     """
-
-    makes = 'images'
-    embeddings: Tensor
 
     def __init__(
         self,
@@ -79,23 +77,6 @@ class NoisyLayerGenerator(nn.Module):
             nn.Linear(embed_dim, noise_dim) for _ in range(num_layers)
         )
         self.generator = MODELS.build(dict(generator, latent_dim=noise_dim))
-
-    def fit(self, image_shape: Sequence[int]) -> None:
-        """Make images of (C, H, W), as far as the arguments leave it open."""
-        if hasattr(self.generator, 'fit'):
-            self.generator.fit(image_shape)
-
-    def check_classes(self, num_classes: int) -> None:
-        """Check that it has as many classes as the networks.
-
-        Raises:
-            ValueError: If it has not.
-        """
-        if len(self.embeddings) != num_classes:
-            raise ValueError(
-                'num_classes of NoisyLayerGenerator should be that of the '
-                f'networks, {num_classes}, but got {len(self.embeddings)}.'
-            )
 
     def latents_of(self, labels: Tensor) -> Tensor:
         """The embeddings of classes: (N, ) to (N, embed_dim)."""
