@@ -9,6 +9,7 @@ from torch.utils.data import default_collate
 
 from csd_mmrazor.cli.config import check_training
 from csd_mmrazor.datasets import BankSampler
+from csd_mmrazor.engine.hooks.loop_checks import check_loop
 
 SAMPLER = 'train_dataloader.sampler'
 MIXUP = dict(augments=dict(type='Mixup', alpha=0.2))
@@ -252,3 +253,18 @@ def test_what_is_not_refused(tiny_runner):
     assert CountSteps.count == 2
     log = next(Path(runner.log_dir).glob('*.log')).read_text()
     assert 'batch_size=16 (of each process) is more than the 5 images' in log
+
+
+@pytest.mark.parametrize('capacity, interval', [(20, 2), (20, 1), (None, 2)])
+def test_images_that_are_dropped_between_checkpoints(
+    tiny_runner, capacity, interval
+):
+    options = {
+        'train_dataloader.dataset.capacity': capacity,
+        'default_hooks.checkpoint.interval': interval,
+    }
+    runner = tiny_runner(**options)
+    check_loop(runner)
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    warned = 'saves every 2 epochs, and capacity=20 of ImageBank' in log
+    assert warned == ((capacity, interval) == (20, 2))

@@ -68,10 +68,27 @@ def check_loop(runner: Runner) -> None:
                 'default_hooks.checkpoint.by_epoch=True, and interval in '
                 'epochs.'
             )
+        if isinstance(hook, CheckpointHook):
+            _warn_of_gaps(hook, loop.dataloader.dataset)
         if isinstance(hook, SwitchRecipeHook):
             _check_recipes(hook, getattr(runner.model, 'module', runner.model))
     check_loader(loop.dataloader)
     check_accumulation(runner, len(loop.dataloader))
+
+
+def _warn_of_gaps(hook: CheckpointHook, bank: Any) -> None:
+    """Say so if images may be dropped that the last checkpoint needs."""
+    capacity = getattr(bank, 'capacity', None)
+    if capacity is not None and hook.interval > 1:
+        print_log(
+            f'{type(hook).__name__} saves every {hook.interval} epochs, and '
+            f'capacity={capacity} of ImageBank drops old images before each '
+            'of them. A run that is killed between two checkpoints cannot be '
+            'resumed from the last one if images that it needs are gone: set '
+            'default_hooks.checkpoint.interval=1.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def check_images(
