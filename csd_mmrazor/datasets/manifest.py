@@ -158,6 +158,18 @@ class ManifestFile:
             ValueError: If it is not what a bank can have; says what is wrong.
         """
         content = self._content(MANIFEST)
+        while True:
+            try:
+                return self._parse(content)
+            except (ValueError, FileNotFoundError):
+                # A run that goes on may have begun another log by now.
+                newer = self._content(MANIFEST)
+                if newer == content:
+                    raise
+                content = newer
+
+    def _parse(self, content: bytes) -> Manifest:
+        """What these bytes of a manifest and their log say."""
         found = parse_json(content.decode())
         self._part, log = None, b''
         if isinstance(found, dict) and found.get('version') != 1:

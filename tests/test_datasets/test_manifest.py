@@ -176,6 +176,22 @@ def test_killed_while_the_log_is_written_again(folder, monkeypatch, kills):
     assert contents(BankFolder(folder.path)) == contents(again)
 
 
+def test_read_while_a_run_begins_another_log(folder, monkeypatch):
+    """What is read first is of a log that is gone by then."""
+    read = ManifestFile._content
+
+    def late(self, name, size=-1):
+        content = read(self, name, size)
+        if len(folder.shards) > 2:
+            folder.keep(folder.shards[2:], write=True)
+        return content
+
+    monkeypatch.setattr(ManifestFile, '_content', late)
+    other = BankFolder(folder.path)
+    assert len(other.shards) == 2
+    assert contents(other) == contents(folder)
+
+
 def test_every_flipped_bit_is_noticed(folder):
     """Of the log any; of the manifest those that change what it says."""
     (log,) = folder.path.glob('log_*')
