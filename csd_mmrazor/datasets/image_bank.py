@@ -441,27 +441,39 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 if made.targets:
                     _await(self.opened.path / targets_name(made.shard.name))
         self.opened.add_rounds(rounds, is_main_process())
-        if isinstance(self._store, DiskStore):
-            for shard, *_ in rounds:
+        dropped = self._drop_old()
+        kept = {*self.opened.shards}
+        added = [made.shard for made in rounds if made.shard in kept]
+        if isinstance(self._store, DiskStore) and not dropped:
+            for shard in added:
                 self._add_file(shard)
-        elif self._exceeds(len(self.opened)):
+        elif isinstance(self._store, DiskStore) or self._exceeds(
+            len(self.opened)
+        ):
             self._load()
         else:
-            for shard, *_ in rounds:
+            self._store.drop(dropped)
+            for shard in added:
                 self._store.add(held.get(shard.name) or self._read(shard))
-        if self.capacity is not None:
-            self._drop_old(self.capacity)
 
-    def _drop_old(self, capacity: int) -> None:
-        """Drop the oldest rounds that are not needed."""
+    def _drop_old(self) -> int:
+        """Drop the oldest rounds that are not needed, on disk.
+
+        Returns:
+            int: How many images they had.
+        """
         shards, length = self.opened.shards, len(self.opened)
         first = 0
-        while length - shards[first].count >= capacity:
+        while (
+            self.capacity is not None
+            and length - shards[first].count >= self.capacity
+        ):
             length -= shards[first].count
             first += 1
         if first:
             barrier()  # the main process has written the newest
-            self.keep(shards[first:])
+            self.opened.keep(shards[first:], is_main_process())
+        return sum(shard.count for shard in shards[:first])
 
     def keep(self, shards: Sequence[Shard]) -> None:
         """Drop all shards but these, on disk and in memory."""
@@ -655,9 +667,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             note_verified(self.opened)
         if is_main_process() and self.link_init_bank and is_noted(source):
             note_verified(source)  # links are a change of its files
+        self._drop_old()
         self._load()
-        if self.capacity is not None:
-            self._drop_old(self.capacity)
 
     def _import(
         self, root: str, labeller: Optional[Callable[[Tensor], Tensor]]

@@ -55,6 +55,18 @@ class MemoryStore:
             )
         self.length = end
 
+    def drop(self, number: int) -> None:
+        """Drop the oldest, or all if there are not so many."""
+        left = max(self.length - number, 0)
+        if left == self.length:
+            return
+        for held in self._columns.values():
+            # In parts that do not overlap where they go to.
+            for start in range(0, left, number):
+                end = min(start + number, left)
+                held[start:end] = held[start + number : end + number]
+        self.length = left
+
     def reserve(self, length: int) -> None:
         """Make room for that many images in all."""
         for name, old in self._columns.items():

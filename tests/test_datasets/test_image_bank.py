@@ -353,10 +353,12 @@ def test_a_bank_that_is_not_open():
         fill(ImageBank())
 
 
-def test_old_images_are_dropped(tmp_path):
+def test_old_images_are_dropped(tmp_path, monkeypatch):
     bank = ImageBank(capacity=45)
     bank.open(tmp_path / 'bank', SHAPE, 10)
-    made = []
+    made, read = [], []
+    # Nothing that is in memory is read again.
+    monkeypatch.setattr(bank, '_read', read.append)
     for epoch, number in enumerate((20, 20, 20, 30, 50)):
         images = torch.randint(256, (number, *SHAPE), dtype=torch.uint8)
         bank.append(images, torch.zeros(number, dtype=torch.int64), epoch, 0)
@@ -369,6 +371,30 @@ def test_old_images_are_dropped(tmp_path):
         other = ImageBank(capacity=45)
         other.open(tmp_path / 'bank', SHAPE, 10)
         assert torch.equal(everything(other)[0], everything(bank)[0])
+        assert torch.equal(everything(other)[1], everything(bank)[1])
+    assert not read
+
+
+def test_rounds_that_are_added_together_and_dropped(tmp_path):
+    """As one process adds what others have made."""
+    bank, counts = ImageBank(capacity=10), (4, 9, 3, 8)
+    bank.open(tmp_path / 'bank', SHAPE, 10)
+    for epoch in range(3):
+        rounds, held = [], {}
+        for index, number in enumerate(counts):
+            columns = dict(
+                inputs=torch.full((number, *SHAPE), index, dtype=torch.uint8),
+                labels=torch.full((number,), index),
+            )
+            place = len(counts) * epoch + index
+            made, kept = bank.write_round(columns, epoch, index, place, '')
+            rounds.append(made)
+            held.update({made.shard.name: kept} if index % 2 else {})
+        bank.add_rounds(rounds, held)
+        expected = torch.tensor([2] * 3 + [3] * 8)
+        images, labels = everything(bank)[:2]
+        assert torch.equal(labels, expected)
+        assert torch.equal(images[:, 0, 0, 0].long(), expected)
 
 
 def test_bad_capacity():
