@@ -29,7 +29,7 @@ else
     RESUME=()
 fi
 
-PYTHONPATH="$(dirname "$0")/..":$PYTHONPATH \
+PYTHONPATH="$(dirname "$0")/..${PYTHONPATH:+:$PYTHONPATH}" \
 exec python "$(dirname "$0")/launch.py" \
     --nnodes="$NNODES" \
     "${HOW[@]}" \

@@ -16,7 +16,7 @@ cancelled=0
 trap 'limit=1; kill -USR1 "$step" 2>/dev/null' USR1
 trap 'cancelled=1; kill -TERM "$step" 2>/dev/null' TERM
 
-PYTHONPATH="$PWD":$PYTHONPATH srun --kill-on-bad-exit=1 \
+PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" srun --kill-on-bad-exit=1 \
     python -u tools/train.py "$CONFIG" --work-dir="$WORK_DIR" \
     --launcher=slurm --requeue "${@:3}" &
 step=$!

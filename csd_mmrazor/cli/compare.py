@@ -42,7 +42,6 @@ import sys
 import tempfile
 import time
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
@@ -52,6 +51,7 @@ from mmengine.config import Config
 
 from ..datasets import BankFolder
 from ..report import read_measurements
+from ..report.run_files import attempts
 from ..utils import write_file
 from ..utils.differences import config_differences
 from ..utils.files import read_object
@@ -178,11 +178,7 @@ def read_validations(work_dir: Path) -> Dict[int, float]:
 
 def read_seconds(work_dir: Path) -> int:
     """Seconds of all attempts, from their first to their last line."""
-    total = 0.0
-    for path in work_dir.glob('*/vis_data/scalars.json'):
-        start = datetime.strptime(path.parts[-3], '%Y%m%d_%H%M%S')
-        total += path.stat().st_mtime - start.timestamp()
-    return round(total)
+    return round(sum(each['seconds'] for each in attempts(work_dir)))
 
 
 def read_machine(work_dir: Path) -> str:

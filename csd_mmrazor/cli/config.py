@@ -187,13 +187,17 @@ def check_training(cfg: Config) -> None:
     epochs = cfg.train_cfg.get('max_epochs', 1)
     check_integer('train_cfg.max_epochs', epochs)
     begin = cfg.train_cfg.get('val_begin', 1)
+    unit, key = ('epoch', 'max_epochs')
+    if 'max_iters' in cfg.train_cfg:
+        unit, key = ('iteration', 'max_iters')
+    last = cfg.train_cfg.get(key, 1)
     if cfg.get('val_cfg') is not None and (
-        type(begin) is not int or begin > epochs
+        type(begin) is not int or begin > last
     ):
         raise ValueError(
-            f'train_cfg.val_begin should be an epoch up to max_epochs='
-            f'{epochs}, but got {begin!r}: nothing would be validated. Set it '
-            'lower, or val_cfg, val_dataloader and val_evaluator to None.'
+            f'train_cfg.val_begin should be an {unit} up to {key}={last}, but '
+            f'got {begin!r}: nothing would be validated. Set it lower, or '
+            'val_cfg, val_dataloader and val_evaluator to None.'
         )
     _check_dataset(cfg.train_dataloader.get('dataset'))
     hooks = cfg.get('default_hooks') or {}

@@ -292,6 +292,17 @@ def read_tasks(
                 f'has {", ".join(variants)}.'
             )
         _check_once('variants', named, f'task {name} of {path}')
+    folders = [
+        f'{name}_{variant}'  # with the seed
+        for name, task in tasks.items()
+        for variant in task.get('variants') or variants
+    ]
+    for each in folders:
+        if folders.count(each) > 1:
+            raise ValueError(
+                f'Two tasks of {path} would share the folder {each}_SEED, by '
+                'the names of their tasks and variants: rename one.'
+            )
     return [
         dict(
             task=name,

@@ -176,6 +176,7 @@ def test(args: argparse.Namespace) -> None:
             'be replaced: choose another folder, or leave --work-dir out.'
         )
     # Only the student is tested: teachers need no weights for it.
+    cfg.model.pop('teacher_ckpt', None)  # of SingleTeacherDistill
     teachers = cfg.model.get('teachers', {})
     for teacher in teachers.values() if isinstance(teachers, dict) else ():
         if not isinstance(teacher, dict):

@@ -16,6 +16,7 @@ from ..utils import (
     load_file,
     load_pickle,
     parse_config,
+    set_apart_best,
     write_file,
 )
 from .rebind import rebind
@@ -225,8 +226,10 @@ def leave_other_runs_checkpoints_alone() -> None:
     """MMEngine's checkpoints name others by absolute paths.
 
     A run that is resumed deletes the best one so named when a better comes,
-    and in a copy of a work dir the path leads to the original.
+    and in a copy of a work dir the path leads to the original. One that is
+    not resumed would leave the best one of an earlier run as its own.
     """
+    from mmengine.dist import is_main_process
     from mmengine.hooks import CheckpointHook
 
     before_train = CheckpointHook.before_train
@@ -239,6 +242,8 @@ def leave_other_runs_checkpoints_alone() -> None:
         if '://' not in str(folder):
             step = runner.epoch if self.by_epoch else runner.iter
             keep_own_pointers(runner.message_hub.runtime_info, folder, step)
+            if is_main_process():
+                set_apart_best(folder, step if runner._resume else 0)
         before_train(self, runner)
 
     CheckpointHook.before_train = own_before_train

@@ -61,7 +61,8 @@ def find_checkpoint(source: Union[str, Path]) -> Path:
         # Each is better than those of its kind before it; what was chosen
         # by real images counts more.
         found = sorted(
-            source.glob('best_*.pth'),
+            # Not what somebody exported to it.
+            (path for path in source.glob('best_*.pth') if _step(path)[0] > 0),
             key=lambda path: (_AGREEMENT not in path.name, _step(path)),
         )
         found = found[-1:] or [

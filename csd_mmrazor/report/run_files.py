@@ -147,7 +147,7 @@ def read_run(work_dir: Union[str, Path]) -> RunFiles:
         config,
         bank,
         measured,
-        _attempts(path),
+        attempts(path),
         warnings,
         versions,
         {},
@@ -288,7 +288,7 @@ def _bank(
     return None
 
 
-def _attempts(path: Path) -> List[Dict[str, str]]:
+def attempts(path: Path) -> List[Dict[str, Any]]:
     """The starts of a run."""
     found = []
     for folder in sorted(path.iterdir()):

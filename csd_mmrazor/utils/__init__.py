@@ -9,6 +9,7 @@ from .checkpoints import (
     load_file,
     load_pickle,
     note_last,
+    set_apart_best,
     verify_archive,
 )
 from .downloads import download_to
@@ -50,6 +51,7 @@ __all__ = [
     'derive_seed',
     'download_to',
     'keep_own_pointers',
+    'set_apart_best',
     'latest_checkpoint',
     'list_checkpoints',
     'note_last',

@@ -317,6 +317,23 @@ def keep_own_pointers(info: Dict, folder: Union[str, Path], step: int) -> None:
         )
 
 
+def set_apart_best(folder: Union[str, Path], step: int) -> None:
+    """Rename best checkpoints of later steps than a run starts from.
+
+    What comes now is another run from there on, which has a best one of its
+    own.
+
+    Args:
+        folder (str | Path): Where the run keeps its checkpoints.
+        step (int): The epoch (or iteration) that is resumed; 0 for none.
+    """
+    for path in Path(folder).glob('best_*.pth'):
+        match = re.search(r'_(?:epoch|iter)_(\d+)\.pth$', path.name)
+        is_chosen = path.name.startswith('best_agreement_')  # by its own hook
+        if match and int(match[1]) > step and not is_chosen:
+            path.rename(path.with_name(f'replaced_{path.name}'))
+
+
 def note_last(work_dir: Union[str, Path], name: str) -> None:
     """Let a run that is killed soon go on from what it resumes.
 

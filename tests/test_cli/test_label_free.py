@@ -167,6 +167,11 @@ def test_the_rows_of_a_run(listed, tmp_path):
         ('[]', 'names no tasks'),
         ('tasks: {}', 'names no tasks'),
         ('tasks: {a: {}}', 'Task a of'),
+        (
+            'variants: {b_c: {}, c: {}}\n'
+            'tasks: {a: {config: c}, a_b: {config: c}}',
+            'share the folder a_b_c_SEED',
+        ),
         ('tasks: {a: {config: c, optoins: {}}}', 'has optoins, which means'),
         ('seed: [1]\ntasks: {a: {config: c}}', 'has seed, which means'),
         (

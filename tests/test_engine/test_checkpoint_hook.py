@@ -418,6 +418,32 @@ def test_validation_that_was_due_by_dynamic_intervals(
     assert validated == [3, 4]  # it may have been killed in that of 3
 
 
+@pytest.mark.parametrize('kind', ['mmrazor.DurableCheckpointHook', None])
+def test_another_run_has_a_best_of_its_own(tiny_runner, monkeypatch, kind):
+    """In the work dir of an earlier one, whose bank was deleted."""
+    runners, best = [], [30, 20, 10]
+    monkeypatch.setattr(
+        Evaluator, 'evaluate', lambda *_: {'accuracy/top1': best[0]}
+    )
+    options = {
+        'default_hooks.checkpoint.type': kind or 'mmengine.CheckpointHook',
+        'default_hooks.checkpoint.save_best': 'auto',
+    }
+    for epochs in (2, 1):
+        runner = tiny_runner(**options, **{'train_cfg.max_epochs': epochs})
+        runner.train()
+        runners.append(runner)
+        work = Path(runner.work_dir)
+        shutil.rmtree(work / 'bank')
+        best.pop(0)
+    assert runners[0].work_dir == runners[1].work_dir
+    (path,) = work.glob('best_*.pth')
+    assert path.name.endswith('_epoch_1.pth')
+    state = torch.load(path, weights_only=False)['state_dict']
+    for key, value in runners[1].model.state_dict().items():
+        assert torch.equal(state[key], value)
+
+
 def test_an_earlier_epoch_has_a_best_of_its_own(tiny_runner, monkeypatch):
     """That of later ones, which are made again, is set apart."""
     runners, accuracies = [], [10, 30, 20]

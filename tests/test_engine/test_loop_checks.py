@@ -221,6 +221,24 @@ def test_configs_that_are_refused(tiny_config, change, message):
         check_training(tiny_config(**change))
 
 
+@pytest.mark.parametrize('begin', [5, 7])
+def test_loops_of_iterations_count_validations_in_them(tiny_config, begin):
+    cfg = tiny_config(
+        **replaced(
+            'train_cfg',
+            type='IterBasedTrainLoop',
+            max_iters=6,
+            val_begin=begin,
+        )
+    )
+    if begin < 6:
+        check_training(cfg)
+        return
+    message = 'an iteration up to max_iters=6, but got 7'
+    with pytest.raises(ValueError, match=message):
+        check_training(cfg)
+
+
 @DATA_SAMPLERS.register_module()
 class OwnSampler(BankSampler):
     """A stranger's that draws in its own way."""

@@ -27,6 +27,8 @@ def test_which_checkpoint_and_config(tmp_path):
     (tmp_path / 'epoch_2.pth').touch()
     (tmp_path / 'last_checkpoint').write_text('/moved/away/epoch_2.pth')
     assert find_checkpoint(tmp_path).name == 'epoch_2.pth'
+    (tmp_path / 'best_student.pth').touch()  # that somebody exported
+    assert find_checkpoint(tmp_path).name == 'epoch_2.pth'
     (tmp_path / 'best_accuracy_top1_epoch_1.pth').touch()
     assert find_checkpoint(tmp_path).name == 'best_accuracy_top1_epoch_1.pth'
     assert find_checkpoint(tmp_path / 'epoch_2.pth').name == 'epoch_2.pth'

@@ -227,7 +227,6 @@ class DurableCheckpointHook(CheckpointHook):
             self.out_dir, self.filename_tmpl.format(step)
         )
         note_last(self.out_dir, self.filename_tmpl.format(step))
-        _set_apart(Path(self.out_dir), step)
         loop = runner.train_loop
         if not self._is_repeated(runner):
             return
@@ -271,19 +270,6 @@ class DurableCheckpointHook(CheckpointHook):
             path = self._outdated.pop()
             if path not in current:
                 self._remove(path)
-
-
-def _set_apart(folder: Path, step: int) -> None:
-    """Rename best checkpoints of later steps than the one that is resumed.
-
-    What comes now is another run from there on, which has a best one of its
-    own.
-    """
-    for path in folder.glob('best_*.pth') if is_main_process() else ():
-        match = re.search(r'_(?:epoch|iter)_(\d+)\.pth$', path.name)
-        is_chosen = path.name.startswith('best_agreement_')  # by its own hook
-        if match and int(match[1]) > step and not is_chosen:
-            path.rename(path.with_name(f'replaced_{path.name}'))
 
 
 def _counted(runner: Runner) -> Dict[str, Any]:

@@ -71,7 +71,8 @@ class ReportHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Take over what an earlier start of the run measured."""
         with self._warns('what was measured before'):
-            self.measured = read_measurements(runner.work_dir) or {}
+            known = runner._resume and read_measurements(runner.work_dir)
+            self.measured = known or {}
             images = self.measured.get('images', {})
             # A list in the file.
             images['scores'] = [

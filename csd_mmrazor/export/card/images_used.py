@@ -11,6 +11,7 @@ from .config_parts import is_text, part_name
 
 # Data sets whose images nobody took.
 _SYNTHETIC = ('ImageBank', 'DummyImages')
+NOT_KNOWN = 'not known'
 
 
 def training_bank(cfg: Config, work_dir: Path) -> Optional[BankFolder]:
@@ -25,8 +26,12 @@ def training_bank(cfg: Config, work_dir: Path) -> Optional[BankFolder]:
         return None
     hook = (cfg.get('default_hooks') or {}).get('synthesis') or {}
     path = work_dir / hook.get('bank_dir', 'bank')
+    return _bank_at(data.get('data_root') or path)
+
+
+def _bank_at(path: Any) -> Optional[BankFolder]:
     try:
-        return BankFolder(data.get('data_root') or path)
+        return BankFolder(path) if path else None
     except (BankError, OSError):
         return None
 
@@ -54,6 +59,12 @@ def real_images(cfg: Config, bank: Optional[BankFolder] = None) -> List[str]:
         return [' '.join([f'those of {kind}', *told])]
     start = data.get('init_bank')
     if bank is None:
+        if data.get('data_root'):
+            name = Path(data['data_root']).name
+            return [f'{NOT_KNOWN}, since the image bank `{name}` is not there']
+        first = _bank_at(start)
+        if first is not None and (first.pictures or first.real_images):
+            return [f'those of the image bank `{Path(start).name}`']
         is_folder = bool(start) and not BankFolder.exists(start)
     else:
         is_folder = bool(bank.pictures)
@@ -79,7 +90,7 @@ def real_images(cfg: Config, bank: Optional[BankFolder] = None) -> List[str]:
 def real_reveals(used: List[str], bank: Optional[BankFolder]) -> List[str]:
     """What a network may reveal that was trained on real images."""
     lines = []
-    if used:
+    if used and not used[0].startswith(NOT_KNOWN):
         lines.append(
             'This network was also trained on real images, see above, and '
             'its weights can reveal details of these.'

@@ -40,7 +40,8 @@ def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
         MeasuredAccuracy | Agreement | None: The first that there is.
     """
     epoch = meta.get('epoch')
-    if type(epoch) is not int:
+    # Within an epoch, it is another student than at the end.
+    if type(epoch) is not int or 'iter_' in checkpoint.name:
         return None
     scalars = read_scalars(checkpoint.parent)
     loader = cfg.get('val_dataloader')

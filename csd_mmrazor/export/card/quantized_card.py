@@ -7,7 +7,7 @@ from mmengine.config import Config
 from ...datasets import BankFolder
 from ...utils.accuracy import SEEN
 from .figures import results_of, told_of
-from .images_used import real_images, real_reveals
+from .images_used import NOT_KNOWN, real_images, real_reveals
 from .layout import card_text, data_type, intro_of, result_entry, tags_of
 from .networks import (
     method_of,
@@ -56,7 +56,7 @@ def quantized_card(
         bank (BankFolder, optional): As of :func:`real_images`.
     """
     network, teachers = student_of(cfg), teachers_of(cfg)
-    trained, reveals = ['not known here'], [REVEALS]
+    trained, reveals = [f'{NOT_KNOWN} here'], [REVEALS]
     if origin == 'student':
         trained = real_images(cfg, bank)
         reveals += real_reveals(trained, bank)

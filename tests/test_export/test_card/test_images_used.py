@@ -43,6 +43,10 @@ from csd_mmrazor.export.card import (
             ],
         ),
         (
+            dict(type='ImageBank', data_root='/gone/bank/'),
+            ['not known, since the image bank `bank` is not there'],
+        ),
+        (
             dict(type='SVHNImages', data_root='/home/me/data'),
             ['those of SVHNImages data'],
         ),
@@ -77,6 +81,18 @@ def few(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new('L', (2, 2), number).save(path)
     return tmp_path / 'few'
+
+
+@pytest.mark.parametrize('start', [None, 'few'])
+def test_where_a_bank_is_gone_that_was_started_from_another(
+    start, few, tmp_path
+):
+    bank_from(tmp_path / 'first', start and few)
+    data = dict(type='ImageBank', init_bank=f'{tmp_path}/first')
+    cfg = Config(dict(train_dataloader=dict(dataset=data)))
+    assert training_bank(cfg, tmp_path / 'run') is None or start is None
+    told = ['those of the image bank `first`'] if start else []
+    assert real_images(cfg) == told
 
 
 @pytest.mark.parametrize(
