@@ -805,6 +805,8 @@ def _last_map(
         try:
             as_map(value)
         except ValueError:
+            if value.ndim == 3:  # tokens that are no map, nor those before
+                return None
             continue
         return key
     return None

@@ -10,6 +10,7 @@ import torch.nn as nn
 from torch.nn.parameter import UninitializedTensorMixin
 
 from ..models.utils import Chain, Place, about_outputs, renew_modes
+from ..utils.suggestions import some_of
 from .blocks import blocks_of
 from .config import is_normalised
 from .inputs import Inputs
@@ -158,11 +159,32 @@ def _check_apart(
         }
         for name, module in modules.items()
     }
-    if places['teacher'] & places['student']:
+    shared = places['teacher'] & places['student']
+    if shared:
         what = 'training' if may_share_frozen else 'student_weights'
+        student = modules['student']
+        names, buffers = (
+            [
+                key
+                for key, tensor in listed
+                if not isinstance(tensor, UninitializedTensorMixin)
+                and tensor.untyped_storage().data_ptr() in shared
+            ]
+            for listed in (
+                student.named_parameters(),
+                student.named_buffers(),
+            )
+        )
         raise ValueError(
-            f'student and teacher share weights, and {what} would change '
-            'the teacher: give copy.deepcopy() of one of them.'
+            'student and teacher share weights '
+            f'({some_of(names + buffers, 3)}), and {what} would change the '
+            'teacher: give copy.deepcopy() of one of them'
+            + (
+                ', or, where a buffer is registered, a copy of its own, '
+                'register_buffer(NAME, VALUE.clone()).'
+                if buffers
+                else '.'
+            )
         )
 
 

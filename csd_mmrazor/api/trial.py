@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.runner import Runner
 from mmrazor.registry import MODELS
 
@@ -345,7 +346,7 @@ def _largest(folder: Path, pattern: str) -> int:
 
 def _since(start: float) -> float:
     # To ask a GPU would take memory of one that is not used.
-    if torch.cuda.is_initialized():
+    if get_device() == 'cuda' and torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return time.perf_counter() - start
 

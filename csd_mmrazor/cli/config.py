@@ -229,6 +229,15 @@ def check_training(cfg: Config) -> None:
             f'sync_bn={cfg.sync_bn!r} needs GPUs: SyncBatchNorm does not '
             'train on a CPU. Set sync_bn=None.'
         )
+    local = os.environ.get('LOCAL_RANK', '')
+    if cfg.launcher == 'pytorch' and torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        if local.isdecimal() and int(local) >= count:
+            raise ValueError(
+                f'This is process {int(local) + 1} on this machine, which has '
+                f'{count} GPUs for them: start as many, or set '
+                'CUDA_VISIBLE_DEVICES= (to nothing) to train on CPUs.'
+            )
     rank = _RANKS.get(cfg.launcher)
     if rank and rank not in os.environ:
         raise ValueError(

@@ -4,7 +4,6 @@
 import functools
 import types
 from pathlib import Path
-from urllib.parse import urlparse
 
 import torch
 
@@ -19,6 +18,7 @@ from ..utils import (
     set_apart_best,
     write_file,
 )
+from ..utils.downloads import cache_place
 from .rebind import rebind
 
 _FILE_OPTIONS = (
@@ -41,15 +41,20 @@ def load_checkpoints_safely() -> None:
     from mmengine.runner import checkpoint
 
     def load_url(url, model_dir=None, map_location=None, progress=True):
-        folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
-        path = folder / Path(urlparse(url).path).name
-        if not path.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
+        path = cache_place(url, model_dir)
+        is_new = not path.is_file()
+        if is_new:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with download_to(path, url, _FILE_OPTIONS):
                 torch.hub.download_url_to_file(
                     url, str(path), progress=progress
                 )
-        return load_file(path, map_location)
+        try:
+            return load_file(path, map_location)
+        except CheckpointError:
+            if is_new:  # such as a page that says what is wrong
+                path.unlink()
+            raise
 
     # What that module alone sees of torch.
     stand_in = types.ModuleType('torch')

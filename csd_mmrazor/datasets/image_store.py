@@ -7,6 +7,7 @@ from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
+from mmengine.device import get_device
 from torch import Tensor
 
 from ..utils import to_device
@@ -183,7 +184,7 @@ class DiskStore:
 
     def _gather(self, indices: np.ndarray) -> Dict[str, Tensor]:
         """A batch, from disk."""
-        pinned = torch.cuda.is_available() and torch.cuda.is_initialized()
+        pinned = get_device() == 'cuda' and torch.cuda.is_initialized()
         batch = {
             name: torch.empty(
                 (len(indices), *value.shape[1:]),

@@ -21,6 +21,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
+from mmengine.device import get_device
 from mmengine.dist import barrier, get_dist_info, is_main_process
 from mmengine.hooks import (
     CheckpointHook,
@@ -375,7 +376,7 @@ def _wrappers(runner: Runner) -> Dict[str, Any]:
 
 def _limit() -> int:
     """How many images a batch of the rehearsal has at most."""
-    return 10**9 if torch.cuda.is_available() else _FEW
+    return 10**9 if get_device() == 'cuda' else _FEW
 
 
 def _batch_sizes(runner: Runner) -> Tuple[int, int]:
@@ -533,7 +534,7 @@ def _few(loader: DataLoader[Any]) -> DataLoader[Any]:
     """A batch from all over a data set."""
     dataset: Any = loader.dataset
     count = min(len(dataset), loader.batch_size or _FEW_TO_VALIDATE)
-    if not torch.cuda.is_available():
+    if get_device() != 'cuda':
         count = min(count, _FEW_TO_VALIDATE)
     chosen = np.linspace(0, len(dataset) - 1, count).round()
     images: Any = Subset(dataset, chosen.astype(int).tolist())
@@ -554,7 +555,7 @@ def _left_as_it_was(folder: Path) -> Iterator[str]:
     """
     prefix = f'rehearsal_{uuid.uuid4().hex}'
     python, numpy = random.getstate(), np.random.get_state()
-    has_gpu = torch.cuda.is_available()
+    has_gpu = get_device() == 'cuda'
     devices = [torch.cuda.current_device()] if has_gpu else []
     if is_main_process():  # left by one that was killed
         shutil.rmtree(folder, ignore_errors=True)

@@ -15,7 +15,16 @@ import re
 from _compat_pickle import IMPORT_MAPPING
 from collections import Counter, OrderedDict
 from pathlib import PurePath
-from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple, Tuple
+from typing import (
+    Any,
+    BinaryIO,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Tuple,
+)
 
 import numpy as np
 import torch
@@ -142,7 +151,7 @@ class _Machine:
         self.stateless: List[Any] = []  # made, and not given a state yet
 
     def run(self, file: BinaryIO) -> Any:
-        for count, (opcode, value, _) in enumerate(pickletools.genops(file)):
+        for count, (opcode, value, _) in enumerate(_operations(file)):
             name = opcode.name
             if count > _MOST_INSTRUCTIONS:
                 raise NotPlainError(f'more than {count} instructions')
@@ -345,6 +354,13 @@ class _Machine:
         dtype = _STORAGES[kind.name]
         data = self.read_storage(key, numel * dtype.itemsize)
         self.stack.append(Storage(data, dtype))
+
+
+def _operations(file: BinaryIO) -> Iterator[Tuple[Any, Any, Any]]:
+    try:
+        yield from pickletools.genops(file)
+    except (MemoryError, OverflowError) as error:
+        raise ValueError('it announces more than it can have') from error
 
 
 def _check(holds: bool, what: str) -> None:

@@ -7,6 +7,7 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
+from mmengine.device import get_device
 from mmengine.logging import print_log
 
 # From which on it is told of: below, it may be noise.
@@ -45,7 +46,7 @@ def slow_bfloat16(remedy: str) -> str:
     Args:
         remedy (str): How mixed precision is turned off.
     """
-    if torch.cuda.is_available() or bfloat16_slowdown() < _SLOW:
+    if get_device() == 'cuda' or bfloat16_slowdown() < _SLOW:
         return ''
     return (
         f'this CPU takes {bfloat16_slowdown():.0f} times as long for a '

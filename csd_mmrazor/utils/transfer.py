@@ -17,8 +17,7 @@ def to_device(value: Tensor, device: torch.device) -> Tensor:
     Returns:
         Tensor: The same if it is there already. Copies to the host do wait.
     """
-    if value.device.type != 'cpu' or device.type == 'cpu':
+    if value.device.type != 'cpu' or device.type != 'cuda':
+        # Others may read pageable memory later, when it is not there any more.
         return value.to(device)
-    if device.type == 'cuda':
-        value = value.pin_memory()
-    return value.to(device, non_blocking=True)
+    return value.pin_memory().to(device, non_blocking=True)

@@ -324,10 +324,20 @@ def test_a_map_that_is_named_is_one():
             None,
             0,
         ),
+        # Its tokens make no square, and keys of attention are no map.
+        (
+            lambda: timm.create_model(
+                'vit_tiny_patch16_224', num_classes=5, img_size=(32, 96)
+            ),
+            (32, 96),
+            None,
+            0,
+        ),
     ],
 )
 def test_the_last_map_is_one_of_pixels(make, size, feature, channels):
-    inputs = torch.randn(2, 3, size, size)
+    shape = size if isinstance(size, tuple) else (size, size)
+    inputs = torch.randn(2, 3, *shape)
     found = trace(dict(factory='x'), make(), inputs, 'student')
     assert found.feature == (feature and f'net.{feature}')
     assert found.channels == channels

@@ -2,6 +2,7 @@
 from pathlib import Path
 
 import pytest
+from helpers import build
 from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, FUNCTIONS, HOOKS, LOOPS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
@@ -9,7 +10,11 @@ from torch.utils.data import default_collate
 
 from csd_mmrazor.cli.config import check_training
 from csd_mmrazor.datasets import BankSampler
-from csd_mmrazor.engine.hooks.loop_checks import check_loop
+from csd_mmrazor.engine.hooks import loop_checks
+from csd_mmrazor.engine.hooks.loop_checks import (
+    check_apart_from_others,
+    check_loop,
+)
 
 SAMPLER = 'train_dataloader.sampler'
 MIXUP = dict(augments=dict(type='Mixup', alpha=0.2))
@@ -286,3 +291,37 @@ def test_images_that_are_dropped_between_checkpoints(
     log = next(Path(runner.log_dir).glob('*.log')).read_text()
     warned = 'saves every 2 epochs, and capacity=20 of ImageBank' in log
     assert warned == ((capacity, interval) == (20, 2))
+
+
+def test_losses_of_synthesis_that_wait_for_others(tiny_runner, monkeypatch):
+    """Rounds are made by one process each, so nothing would come."""
+    loss = dict(type='mmrazor.InformationEntropyLoss')
+    synthesizer = tiny_runner().hooks
+    (hook,) = (h for h in synthesizer if hasattr(h, 'synthesizer'))
+    for gather in (True, False):
+        hook.synthesizer.objective.losses['own'] = build(
+            dict(loss, gather=gather)
+        )
+        check_apart_from_others(hook.synthesizer)  # one process
+        with monkeypatch.context() as patch:
+            patch.setattr(loop_checks, 'get_dist_info', lambda: (0, 2))
+            if not gather:
+                check_apart_from_others(hook.synthesizer)
+                continue
+            with pytest.raises(ValueError, match='EntropyLoss .*gather=False'):
+                check_apart_from_others(hook.synthesizer)
+
+
+def test_more_processes_than_gpus(tiny_config, monkeypatch):
+    cfg = tiny_config()
+    cfg.launcher = 'pytorch'
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    monkeypatch.setenv('RANK', '2')
+    for rank in ('1', '2'):
+        monkeypatch.setenv('LOCAL_RANK', rank)
+        if rank == '1':
+            check_training(cfg)
+            continue
+        with pytest.raises(ValueError, match='process 3 .* has 2 GPUs'):
+            check_training(cfg)

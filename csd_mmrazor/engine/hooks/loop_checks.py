@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Optional, Tuple
 
 import torch
+from mmengine.dist import get_dist_info
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
@@ -177,6 +178,28 @@ def check_labels(model: Any, synthesizer: ImageSynthesizer) -> None:
                 f'labels, but {name} learns from labels: set it to '
                 f'{"False" if value is True else "None"}, or labels="random" '
                 'with a loss that asks for them, such as OneHotLoss.'
+            )
+
+
+def check_apart_from_others(synthesizer: ImageSynthesizer) -> None:
+    """Check that no loss of synthesis waits for other processes.
+
+    Each makes rounds of its own, so one would wait for ever.
+
+    Args:
+        synthesizer (ImageSynthesizer): What makes the images.
+
+    Raises:
+        ValueError: If one does, where there are several; says what to set.
+    """
+    if get_dist_info()[1] == 1:
+        return
+    for name, part in synthesizer.named_modules():
+        if getattr(part, 'gather', False) is True:
+            raise ValueError(
+                f'{type(part).__name__} ({name} of the synthesizer) gathers '
+                'what all processes have, but each makes images by itself: '
+                'set its gather=False.'
             )
 
 

@@ -55,6 +55,7 @@ from ..synthesis import (
     targets_of,
 )
 from .loop_checks import (
+    check_apart_from_others,
     check_crops,
     check_format,
     check_held_out,
@@ -213,6 +214,7 @@ class SynthesisHook(Hook):
         check_images(runner.model, networks, image_shape)
         check_crops(runner.model, self.synthesizer, image_shape)
         check_labels(runner.model, self.synthesizer)
+        check_apart_from_others(self.synthesizer)
         kept_maps = check_targets(
             runner.model,
             self.synthesizer,

@@ -18,6 +18,12 @@ from ..synthesizers.step_graph import (
 
 # Times that what a graph is made for changes before its first replay.
 MOST_WASTED = 3
+_HOOKS = (
+    '_forward_hooks',
+    '_forward_pre_hooks',
+    '_backward_hooks',
+    '_backward_pre_hooks',
+)
 # Returns the sum of the losses and all values by name, as ``parse_losses``.
 Passes = Callable[..., Tuple[Tensor, Dict[str, Tensor]]]
 
@@ -135,10 +141,8 @@ class ReplayedPasses:
             if replayed is not None and replayed.number <= WARM_UP:
                 self._wasted[name] = self._wasted.get(name, 0) + 1
                 if self._wasted[name] >= MOST_WASTED:
-                    reason = (
-                        'modes, hooks or the memory of the networks change '
-                        'again and again'
-                    )
+                    what = _changed(algorithm, known, key)
+                    reason = f'{what} changes again and again'
             if reason is not None:
                 self._refuse(name, reason)
                 return passes(**batch)
@@ -210,7 +214,11 @@ def _shapes(batch: Dict[str, Tensor]) -> Dict[str, Any]:
 
 
 def _state(algorithm: nn.Module, params: List[Tensor]) -> Tuple[Any, ...]:
-    """What a graph does not see change: modes, hooks, places in memory."""
+    """What a graph does not see change.
+
+    Modules, their hooks, modes and other plain attributes, such as weights of
+    losses, and places in memory.
+    """
     modules = [*algorithm.modules()]
     tensors = [
         tensor
@@ -222,8 +230,29 @@ def _state(algorithm: nn.Module, params: List[Tensor]) -> Tuple[Any, ...]:
     return (
         [id(param) for param in params],
         [
-            (m.training, len(m._forward_hooks), len(m._forward_pre_hooks))
+            (id(m), *(len(getattr(m, name)) for name in _HOOKS), _plain(m))
             for m in modules
         ],
         [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors],
     )
+
+
+def _plain(module: nn.Module) -> List[Tuple[str, Any]]:
+    """Numbers and the like that a step may take from a module."""
+    return [
+        (name, value)
+        for name, value in vars(module).items()
+        if type(value) in (bool, int, float, str)
+    ]
+
+
+def _changed(
+    algorithm: nn.Module, known: Tuple[Any, ...], key: Tuple[Any, ...]
+) -> str:
+    """What differs first between two states of it."""
+    modules = zip(algorithm.named_modules(), known[1], key[1])
+    for (name, _), (_, *before), (_, *after) in modules:
+        if before != after:
+            plain = {each for each, _ in {*before[-1]} ^ {*after[-1]}}
+            return f'{", ".join(sorted(plain)) or "hooks"} of {name}'
+    return 'the memory of the networks'

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import random
 import warnings
+from functools import cache
 from inspect import signature
 from itertools import zip_longest
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
@@ -23,6 +24,12 @@ WARM_UP = 3
 _KNOWN = (__name__.partition('.')[0], 'torch')
 
 
+@cache
+def _stream(device: torch.device) -> Any:
+    """One for all graphs: cuBLAS keeps memory for each."""
+    return torch.cuda.Stream(device)
+
+
 class CudaGraph:
     """A step as a CUDA graph: all its kernels by one call.
 
@@ -35,7 +42,7 @@ class CudaGraph:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.stream = torch.cuda.Stream(device)
+        self.stream = _stream(device)
         self.graph = torch.cuda.CUDAGraph()
 
     @staticmethod

@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from ...utils import CheckpointError, download_to
 from ...utils.checkpoints import NAMES_ANOTHER
+from ...utils.downloads import HASH_IN_NAME, cache_place
 from ...utils.suggestions import some_of
 from .divided import about_divided
 
@@ -29,6 +30,7 @@ _EMA_NAMES = (
     'ema_model',
     'ema',
 )
+_EMA = re.compile(r'(?:^|[._])ema(?:[._]|$)')
 # What wraps a network: DataParallel, Lightning, MMRazor, this package.
 _WRAPPERS = ('module', 'model', 'net', 'network', 'architecture', 'student')
 _OUTSIDE = re.compile(rf'^(?:(?:{"|".join(_WRAPPERS)})\.)+')
@@ -130,8 +132,10 @@ def load_weights(
             'of; if its channels were pruned, by PrunedNetwork '
             '(docs/pruned.md).'
         )
+    loaded = set()  # under another name
     for names in _shared(own):
         values = [found.weights[n] for n in names if n in found.weights]
+        loaded |= {*names} if values else set()
         if not all(value.equal(values[0]) for value in values):
             raise ValueError(
                 f'{what} does not fit {network}, in which {_some(names)} are '
@@ -147,6 +151,7 @@ def load_weights(
         [key for key in keys if key.split('.')[-1] not in _COUNTERS]
         for keys in (result.missing_keys, result.unexpected_keys)
     )
+    missing = [key for key in missing if key not in loaded]
     others = [key for key in found.weights if key not in own]
     divided = about_divided(others)
     if missing:
@@ -263,7 +268,7 @@ def _read(path: str, argument: str) -> Dict[str, Any]:
         )
     try:
         if path.startswith(('http://', 'https://')):
-            target = Path(torch.hub.get_dir(), 'checkpoints', Path(path).name)
+            target = cache_place(path)
             try:
                 with download_to(target, path, f'name a local file{hint}'):
                     checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
@@ -325,12 +330,8 @@ def _option_of(argument: str) -> str:
 
 
 def _check_hash(path: Path) -> None:
-    """Compare a downloaded file with the hash in its name, if it has one.
-
-    ``resnet18-f37072fd.pth`` begins its SHA-256 (PyTorch's and OpenMMLab's
-    convention).
-    """
-    named = re.search(r'-([0-9a-f]{8,64})\.', path.name)
+    """Compare a downloaded file with the hash in its name, if it has one."""
+    named = HASH_IN_NAME.search(path.name)
     if named and path.is_file():
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if not digest.startswith(named[1]):
@@ -532,7 +533,33 @@ def _prefix_of(
             f'{_some(unclear)}. Save the one that is meant on its own, or '
             'choose it by revise_keys.'
         )
-    return min(ranked, key=lambda r: (r[0], r[1].count('.')))[1], most
+    chosen = min(ranked, key=lambda r: (r[0], r[1].count('.')))[1]
+    rivals = [
+        prefix
+        for _, prefix in ranked
+        if prefix != chosen
+        # A run of MMRazor's is asked for its student.
+        and 'architecture' not in chosen.split('.')
+        and not all(
+            weights[chosen + key].equal(weights[prefix + key])
+            for key in own
+            if chosen + key in weights and prefix + key in weights
+        )
+    ]
+    means = [each for each in rivals if _EMA.search(each)]
+    if len(rivals) > len(means) and most >= len(own) / 2:
+        raise ValueError(
+            f'{argument}={path} holds several networks that fit, with other '
+            f'weights: {_some([chosen, *rivals])}. Save the one that is meant '
+            'on its own.'
+        )
+    if means:
+        print_log(
+            f'{argument}={path}: taken are the weights under "{chosen}", and '
+            f'not the running means under {_some(means)}.',
+            logger='current',
+        )
+    return chosen, most
 
 
 def _where_it_is_made(path: str) -> str:

@@ -153,13 +153,23 @@ def check_trains_what_decides(
         if not (weights and logits.requires_grad):
             return
         found = torch.autograd.grad(logits.sum(), weights, allow_unused=True)
-    if any(gradient is not None for gradient in found):
-        return
+    lost = [each for each, grad in zip(weights, found) if grad is None]
     names = [
         name
         for name, weight in student.named_parameters()
-        if any(weight is each for each in weights)
+        if any(weight is each for each in lost)
     ]
+    if len(lost) < len(weights):
+        if lost:
+            print_log(
+                f'{who} makes its logits by {", ".join(names)}, too, in eval '
+                'mode, but not in train mode, so these weights stay as they '
+                'are. If they should be trained, return the same logits in '
+                'both modes.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return
     raise ValueError(
         f'{who} makes its logits by {", ".join(names)} in eval mode, which '
         'has no part in those that it returns in train mode, so it would not '

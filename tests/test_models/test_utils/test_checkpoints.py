@@ -3,14 +3,18 @@ import hashlib
 import io
 import pickle
 import pickletools
+import shutil
 import urllib.error
 
 import pytest
 import torch
 from helpers import ROOT, build, network
+from safetensors.torch import save_model
+from torch import nn
 
 from csd_mmrazor.models.utils import checkpoints, load_weights
 from csd_mmrazor.utils import CheckpointError, load_file
+from csd_mmrazor.utils.downloads import cache_place
 
 ARGUMENT = 'model.teachers.t.ckpt_path'
 
@@ -91,13 +95,95 @@ def test_offline_says_which_file_to_put_where(monkeypatch, tmp_path):
     url = 'https://download.openmmlab.com/some/teacher.pth'
     with pytest.raises(FileNotFoundError) as error:
         load_weights(build(network()), url, ARGUMENT)
-    place = tmp_path / 'hub/checkpoints/teacher.pth'
+    place = cache_place(url)
+    assert place.parents[1] == tmp_path / 'hub/checkpoints'
     for part in (url, f'put it at {place}', f'{ARGUMENT}=FILE', 'no network'):
         assert part in str(error.value)
     # With the file there, nothing is downloaded.
     place.parent.mkdir(parents=True, exist_ok=True)
     torch.save(build(network()).state_dict(), place)
     load_weights(build(network()), url, ARGUMENT)
+
+
+def test_downloads_of_one_name_are_kept_apart(monkeypatch, tmp_path):
+    """As the model.safetensors of any two repositories are."""
+    sources, kinds = tmp_path / 'web', ('a', 'b')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+
+    def get(url, path, **kwargs):
+        fetched.append(url)
+        shutil.copy(sources / url.split('/')[-2] / 'model.pth', path)
+
+    fetched, kept = [], {}
+    monkeypatch.setattr('torch.hub.download_url_to_file', get)
+    for kind in kinds:
+        (sources / kind).mkdir(parents=True)
+        kept[kind] = build(network()).state_dict()
+        torch.save(kept[kind], sources / kind / 'model.pth')
+    for kind in (*kinds, *kinds):
+        model = build(network())
+        load_weights(model, f'https://h.c/{kind}/model.pth', ARGUMENT)
+        for key, value in model.state_dict().items():
+            assert torch.equal(value, kept[kind][key])
+    assert len(fetched) == 2
+    # What is no checkpoint is not kept, since it may be one next time.
+    (sources / 'c').mkdir()
+    (sources / 'c/model.pth').write_text('<html>not found</html>')
+    url = 'https://h.c/c/model.pth'
+    with pytest.raises(CheckpointError, match='is not a checkpoint'):
+        load_weights(build(network()), url, ARGUMENT)
+    shutil.copy(sources / 'a/model.pth', sources / 'c/model.pth')
+    load_weights(build(network()), url, ARGUMENT)
+    assert len(fetched) == 4
+
+
+@pytest.mark.parametrize('ema', ['ema_model.', 'model_ema.module.'])
+def test_running_means_in_the_same_dict(tmp_path, ema):
+    source, target = build(network()), build(network())
+    weights = source.state_dict()
+    means = {k: 0 * v for k, v in weights.items()}
+    path = tmp_path / 'weights.pth'
+    torch.save({**prefixed('model.', weights), **prefixed(ema, means)}, path)
+    load_weights(target, str(path), ARGUMENT)
+    for key, value in target.state_dict().items():
+        assert torch.equal(value, weights[key])
+
+
+def test_layers_that_are_saved_once(tmp_path):
+    """As save_model of safetensors does, under one of their names."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = self.b = nn.Linear(2, 2)
+            self.c = nn.Linear(2, 2)
+
+    path = tmp_path / 'model.safetensors'
+    for drop in ('a', 'b'):
+        source, target = Tied(), Tied()
+        save_model(source, str(path))
+        weights = {
+            k: v
+            for k, v in source.state_dict().items()
+            if not k.startswith(drop)
+        }
+        torch.save(weights, tmp_path / 'model.pth')
+        for each in (path, tmp_path / 'model.pth'):
+            load_weights(target, str(each), ARGUMENT)
+            for key, value in source.state_dict().items():
+                assert torch.equal(target.state_dict()[key], value)
+    del weights['c.bias']
+    torch.save(weights, path.with_suffix('.pth'))
+    with pytest.raises(ValueError, match=r'lacks 1 of its weights \(c.bias\)'):
+        load_weights(Tied(), str(path.with_suffix('.pth')), ARGUMENT)
+
+
+def test_a_pickle_that_announces_too_much(tmp_path):
+    path = tmp_path / 'a.pth'
+    size = (1 << 50).to_bytes(8, 'little')
+    path.write_bytes(b'\x80\x04\x8e' + size + b'abc')
+    with pytest.raises(CheckpointError, match='a.pth'):
+        load_weights(build(network()), str(path), ARGUMENT)
 
 
 def test_a_download_is_compared_with_the_hash_in_its_name(
@@ -260,6 +346,13 @@ REFUSED = {
     'two networks': (
         lambda w: {**prefixed('left.', w), **prefixed('right.', w)},
         r'several networks that fit: left\., right\.',
+    ),
+    'two networks in one dict': (
+        lambda w: {
+            **prefixed('student.', {k: 0 * v for k, v in w.items()}),
+            **prefixed('teacher.', w),
+        },
+        r'several networks that fit, with other weights: student\., teacher',
     ),
     'student and teacher': (
         lambda w: dict(student={k: 0 * v for k, v in w.items()}, teacher=w),

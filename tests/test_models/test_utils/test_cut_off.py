@@ -1,6 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Networks whose weights count, but are out of reach of the gradient."""
 
+import sys
+
 import pytest
 import torch
 import torch.nn as nn
@@ -143,6 +145,22 @@ def test_the_same_head_in_training(in_training, in_eval, lost):
     assert net.training and net.fc.weight.grad is None
     # What is frozen has no gradient in any mode.
     check_trains_what_decides('student', net.requires_grad_(False), inputs)
+
+
+@pytest.mark.parametrize('both', [True, False])
+def test_half_of_the_logits_that_is_not_trained(both, monkeypatch):
+    """As of the distilled DeiT, whose heads are averaged in eval mode."""
+    told = []
+    monkeypatch.setattr(
+        sys.modules['csd_mmrazor.models.utils.cut_off'],
+        'print_log',
+        lambda text, **kwargs: told.append(text),
+    )
+    mean = lambda p: (p['aux'] + p['main']) / 2  # noqa: E731
+    net = Heads(mean if both else lambda p: (p['aux'], p['main']), mean)
+    check_trains_what_decides('student', net, torch.randn(4, 4))
+    assert len(told) == (not both)
+    assert all('by fc.weight, fc.bias, too, in eval' in text for text in told)
 
 
 def test_a_frozen_head_tells_nothing_of_the_layers_before_it():
