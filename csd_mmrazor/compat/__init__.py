@@ -54,6 +54,7 @@ def apply() -> None:
         mmengine.refuse_configs_that_inherit_themselves,
         mmengine.log_which_checkpoints_are_read,
         launcher.launch_without_cuda,
+        launcher.take_no_mps,
         data_files.load_checkpoints_safely,
         data_files.resume_from_intact_checkpoints,
         data_files.never_run_texts_of_configs,

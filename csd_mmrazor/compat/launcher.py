@@ -1,7 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Several processes without GPUs."""
+"""Devices: several processes without GPUs, and none without float64."""
 
 import functools
+import warnings
 from contextlib import contextmanager
 from typing import Optional
 
@@ -53,3 +54,20 @@ def launch_without_cuda() -> Optional[bool]:
         initialize(self, module, *args, **kwargs)
 
     MMDistributedDataParallel.__init__ = __init__
+
+
+def take_no_mps() -> Optional[bool]:
+    """MMEngine chooses Apple's GPUs, which cannot compute in float64.
+
+    Statistics of images and networks are in float64 here.
+    """
+    from mmengine.device import utils
+
+    if utils.DEVICE != 'mps':
+        return False
+    utils.DEVICE = 'cpu'
+    warnings.warn(
+        "MMEngine's device is 'cpu' in place of 'mps' now, since csd_mmrazor "
+        'computes in float64, which MPS lacks.',
+        stacklevel=2,
+    )
