@@ -135,7 +135,7 @@ def test_the_summaries_have_the_means_of_the_pair():
         for line in (ROOT / 'docs/results.md').read_text().splitlines()
         if re.match(r'\| \**`\w+`.* \| (blocks of|random)', line)
     ]
-    assert len(table) == 14
+    assert len(table) == 16
     for name, _, budget, *cells in table:
         method = f'{name.split("`")[1]}, {budget}'
         mean, seeds = means[method]
@@ -175,20 +175,26 @@ def test_the_summaries_have_the_means_of_the_pair():
         f'brings {off - whole:.1f} points at the small budget and '
         f'{fast - scratch:.1f} at the quarter one' in summary
     )
-    assert f'random weights: {scratch:.1f} and {whole:.1f} %' in readme
+    assert f'two budgets give {scratch:.1f} and {whole:.1f} %' in readme
     assert (
         f'gives {off:.1f} % ({numbers[twice]} seeds), or {real:.1f} % on the'
         in readme
     )
-    medium, once = means['csd_off, medium']
-    assert f'Sixteen times: {medium:.1f} % ({numbers[once]} seed)' in readme
-    assert (
-        f'brings {medium - off:.1f} points: {medium:.1f} % (one seed'
-        in summary
-    )
-    ceiling = means['real_images, medium'][0]
-    assert f'{ceiling - medium:.1f} points at the medium budget' in summary
-    assert f'{ceiling:.1f} % on the real ones' in readme
+    large, once = means['csd_off, large']
+    assert f'Forty times: {large:.1f} % ({numbers[once]} seed)' in readme
+    assert f'the student has {large:.1f} % (one seed' in summary
+    for budget, text, place in (
+        ('medium', 'brings', 'at the medium budget'),
+        ('large', 'ten times the work', 'at the large one'),
+    ):
+        found = means[f'csd_off, {budget}'][0]
+        assert (
+            f'{text} {found - off:.1f} points: {found:.1f} % (one seed'
+            in summary
+        )
+        ceiling = means[f'real_images, {budget}'][0]
+        assert f'{ceiling - found:.1f} points {place}' in summary
+    assert f'seed), or {ceiling:.1f} %.' in readme
 
 
 def test_the_page_has_the_difference_that_the_term_makes():
@@ -254,7 +260,7 @@ def test_weights_reach_their_row(forked, method, suffix):
 # weights of the teacher.
 RESNET20 = (
     ROOT / 'configs/csd/csd_best_resnet56_resnet20_cifar10.py',
-    RESULTS / 'weights/cifar10_resnet56_csd_off_medium_seed0.safetensors',
+    RESULTS / 'weights/cifar10_resnet56_csd_off_large_seed0.safetensors',
     '--cfg-options',
     *('model.aux_head=None', 'model.teachers.teacher.ckpt_path=none'),
     'val_dataloader.num_workers=0',
@@ -270,7 +276,7 @@ def test_the_best_resnet20_reaches_its_row(forked):
     tested = forked(*RESNET20, root, tool='test.py')
     assert tested.status == [0], tested.output[-3000:]
     (found,) = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
-    row = top1('cifar10_resnet56', 'csd_off', budget='medium')['0']
+    row = top1('cifar10_resnet56', 'csd_off', budget='large')['0']
     assert float(found) == pytest.approx(row, abs=0.03)
 
 
