@@ -8,7 +8,13 @@ from helpers import ROOT, command, command_blocks
 
 PAGES = [
     str(path.relative_to(ROOT))
-    for path in sorted((*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md')))
+    for path in sorted(
+        (
+            *ROOT.glob('*.md'),
+            *ROOT.glob('docs/**/*.md'),
+            *ROOT.glob('configs/**/*.md'),
+        )
+    )
 ]
 BLOCKS = [
     pytest.param(*block, id=f'{page} {number}')

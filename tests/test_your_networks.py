@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import torch
 import torch.nn.functional as F
-from helpers import ROOT, TINY
+from helpers import ROOT, TINY, command_blocks
 from mmengine.config import Config
 from PIL import Image
 
@@ -76,6 +76,10 @@ def test_the_page_from_top_to_bottom(tmp_path, monkeypatch, forked):
                 assert done.status == [0], done.output
                 run += 1
     assert run == 5 + 4
+    (text,) = (b for _, b in command_blocks('README.md') if 'my_net' in b)
+    _, _, module, *argv = shlex.split(smaller(text).replace('\\\n', ' '))
+    done = forked(*argv, '--out', 'runs/readme', module=module)
+    assert done.status == [0], done.output
     for file in (
         'runs/mnist/student/student.pth',
         'runs/mnist/report.html',

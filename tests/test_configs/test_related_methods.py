@@ -445,6 +445,7 @@ def test_published_numbers_have_a_source():
     [
         ('small', 18),
         ('large', 15),
+        ('medium', 2),
         ('quarter', 6),
         ('sixteenth', 1),
         ('thirtysecond', 1),

@@ -89,11 +89,15 @@ def test_views_and_pairs_by_hand(bank):
                 for left in range(3)
             ]
             assert any(torch.equal(view, crop) for crop in crops)
+        assert not torch.equal(views, images)
     mixed = bank_images(bank, 'mixed', 99).int()
     partners = (2 * mixed - images.int()).clamp(0, 255)
-    for partner in partners:
-        # Half of an odd sum is rounded up.
-        assert min((partner - other.int()).abs().max() for other in images) < 2
+    # Half of an odd sum is rounded up.
+    gaps = (partners[:, None] - images[None].int()).abs().flatten(2).amax(2)
+    assert gaps.amin(1).max() < 2
+    chosen = gaps.argmin(1)
+    assert chosen.sort()[0].tolist() == list(range(len(images)))
+    assert (chosen != torch.arange(len(images))).sum() > len(images) / 2
 
 
 def test_what_the_teacher_recognises(bank):
