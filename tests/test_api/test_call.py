@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn as nn
-from helpers import ROOT, TINY, front_of, network
+from helpers import ROOT, TINY, equal, front_of, network
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import ImgDataPreprocessor
@@ -66,12 +66,6 @@ def process_state():
 
 def state(module):
     return {k: v.clone() for k, v in module.state_dict().items()}
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(
-        torch.equal(one[k], other[k]) for k in one
-    )
 
 
 @pytest.fixture(scope='module')
@@ -125,7 +119,7 @@ def test_the_student_is_the_callers_own(finished):
     assert run.student is finished['student']
     assert 'Conv2d' in str(run.student) and 'Conv2d' not in str(run)
     assert not run.student.training
-    assert not same(state(run.student), finished['weights']['student'])
+    assert not equal(state(run.student), finished['weights']['student'])
     last = torch.load(run.work_dir / 'epoch_2.pth', weights_only=False)
     prefix = 'architecture.net.'
     saved = {
@@ -133,12 +127,12 @@ def test_the_student_is_the_callers_own(finished):
         for k, v in last['state_dict'].items()
         if k.startswith(prefix)
     }
-    assert same(state(run.student), saved)
+    assert equal(state(run.student), saved)
 
 
 def test_nothing_else_is_changed(finished):
     teacher = finished['teacher']
-    assert same(state(teacher), finished['weights']['teacher'])
+    assert equal(state(teacher), finished['weights']['teacher'])
     assert teacher.training and all(
         p.requires_grad and p.grad is None for p in teacher.parameters()
     )
@@ -180,7 +174,7 @@ def test_its_config_gives_the_same_weights(finished, forked, tmp_path):
         torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict']
         for folder in (run.work_dir, tmp_path / 'again')
     )
-    assert same(OrderedDict(one), OrderedDict(other))
+    assert equal(OrderedDict(one), OrderedDict(other))
 
 
 def test_it_has_the_hooks_of_the_configs(finished):
@@ -203,7 +197,7 @@ def test_a_finished_run_is_not_trained_again(finished, net, call, capsys):
         budget=' 20',  # as the command has it
         seed=np.int64(0),
     )
-    assert same(state(again.student), state(run.student))
+    assert equal(state(again.student), state(run.student))
     assert (again.top1, again.teacher_top1) == (run.top1, run.teacher_top1)
     told = capsys.readouterr().out
     assert 'which continues; the weights of the student that was' in told
@@ -558,7 +552,7 @@ def test_a_run_does_not_depend_on_whether_networks_have_names(
         # Of those alone that the tools can run.
         assert ('The same weights, without Python' in text) != bool(number)
         found.append(state(run.student))
-    assert same(*found) and not same(found[0], start)
+    assert equal(*found) and not equal(found[0], start)
 
 
 MEANS = dict(right=([0.4], [0.3]), rounded=([0.402], [0.301]))
@@ -634,7 +628,7 @@ def test_a_plan_of_networks_that_share_weights(teacher, net, call, tmp_path):
             val=None,
             student_weights=weights,
         )
-    assert same(state(student), before)
+    assert equal(state(student), before)
 
 
 def test_what_a_plan_says_of_the_disk(teacher, net, call, tmp_path):
@@ -700,7 +694,7 @@ def test_an_export_that_fails(teacher, net, call, monkeypatch):
     failed = {t for t in run.warnings if 'could not be exported' in t}
     assert {*again.warnings} == {*run.warnings} - failed
     saved = torch.load(run.work_dir / 'student/student.pth', weights_only=True)
-    assert same(saved, state(run.student))
+    assert equal(saved, state(run.student))
 
 
 def test_a_stopped_run_continues(finished, teacher, net, call, monkeypatch):
@@ -721,7 +715,7 @@ def test_a_stopped_run_continues(finished, teacher, net, call, monkeypatch):
     monkeypatch.setattr(EpochBasedTrainLoop, 'run_epoch', stop)
     with pytest.raises(KeyboardInterrupt):
         call(teacher, student)
-    assert same(state(student), finished['weights']['student'])
+    assert equal(state(student), finished['weights']['student'])
     monkeypatch.undo()
     # Now its body is wrapped, and keeps its own names.
     student = net(4)
@@ -732,7 +726,7 @@ def test_a_stopped_run_continues(finished, teacher, net, call, monkeypatch):
         k.replace('body.', 'body.module.'): v
         for k, v in state(finished['run'].student).items()
     }
-    assert same(state(student), expected)
+    assert equal(state(student), expected)
     assert run.top1 == finished['run'].top1
 
 
@@ -789,7 +783,7 @@ def test_a_config_of_a_model(teacher, call, tmp_path, monkeypatch):
     weights = torch.load(
         run.work_dir / 'student/student.pth', weights_only=True
     )
-    assert same(weights, state(run.student))
+    assert equal(weights, state(run.student))
 
 
 INNER = """
@@ -909,7 +903,7 @@ def test_other_ways(arguments, teacher, net, call, tmp_path):
     student = net(4)
     before = state(student)
     run = call(teacher, student, budget=3, val=None, **arguments)
-    assert not same(state(student), before)
+    assert not equal(state(student), before)
     assert all(v.isfinite().all() for v in student.parameters())
     assert run.report == tmp_path.resolve() / 'run/report.html'
 

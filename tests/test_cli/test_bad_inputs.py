@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TIMEOUT, build, network
+from helpers import ROOT, TIMEOUT, build, dump, network
 from mmengine.config import Config
 from PIL import Image
 
@@ -55,9 +55,7 @@ class Marker:
 def world(tiny_config, tmp_path):
     """A good config, and files that are not what they should be."""
     cfg = tiny_config()
-    cfg.pop('experiment_name')
-    cfg.pop('work_dir')
-    cfg.dump(tmp_path / 'config.py')
+    dump(cfg, tmp_path / 'config.py')
     text = (tmp_path / 'config.py').read_text()
     (tmp_path / 'syntax.py').write_text(text + '\nmodel = dict(a=\n')
     (tmp_path / 'no_model.py').write_text(text + '\ndel model\n')

@@ -2,7 +2,7 @@
 import json
 import sys
 
-from helpers import ROOT, free_port
+from helpers import ROOT, dump, free_port
 
 
 def test_what_is_wrong_is_told_once(run):
@@ -17,9 +17,7 @@ def test_what_is_wrong_is_told_once(run):
 def test_two_processes(run, tiny_config, tmp_path):
     """They share a work dir, as those of a run do."""
     cfg = tiny_config()
-    for name in ('experiment_name', 'work_dir'):
-        cfg.pop(name, None)
-    cfg.dump(tmp_path / 'config.py')
+    dump(cfg, tmp_path / 'config.py')
     done = run(
         *(sys.executable, ROOT / 'tools/benchmark_distributed.py'),
         *('config.py', '--processes', 2, '--repeats', 1, '--rounds', 1),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import dump
 
 from csd_mmrazor.cli.export_student import export, parse_args
 
@@ -34,9 +35,7 @@ def work(finished, tiny_config, tmp_path, forked):
     """A copy of it, beside its config."""
     cfg = tiny_config()
     cfg.train_cfg.max_epochs = 1
-    cfg.pop('work_dir')
-    cfg.pop('experiment_name')
-    cfg.dump(tmp_path / 'config.py')
+    dump(cfg, tmp_path / 'config.py')
     if not (finished / 'run').exists():
         done = forked('config.py', '--work-dir', finished / 'run')
         assert done.status == [0], done.output[-3000:]

@@ -52,9 +52,7 @@ def config(tiny_config, tmp_path):
                 **options,
             }
         )
-        cfg.pop('experiment_name')
-        cfg.pop('work_dir')
-        cfg.dump(tmp_path / 'config.py')
+        dump(cfg, tmp_path / 'config.py')
 
     return dump
 

@@ -2,7 +2,7 @@
 """tools/train.py where the locale is not UTF-8, and when it is interrupted."""
 
 import pytest
-from helpers import ROOT, free_port
+from helpers import ROOT, dump, free_port
 
 OLD = dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
 # As after so many calls, Ctrl-C.
@@ -23,9 +23,7 @@ def interrupted(*args, **kwargs):
 def config(tiny_config, tmp_path):
     def write(**options):
         cfg = tiny_config(**options)
-        cfg.pop('experiment_name')
-        cfg.pop('work_dir')
-        cfg.dump(tmp_path / 'config.py')
+        dump(cfg, tmp_path / 'config.py')
         return 'config.py'
 
     return write

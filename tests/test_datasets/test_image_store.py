@@ -7,6 +7,7 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 import torch
+from helpers import equal
 from test_image_bank import fill_targets, kind_of
 from test_image_codec import pictures
 from torch.utils.data import DataLoader
@@ -48,12 +49,6 @@ def opened(path, **kwargs):
     return ImageBank(str(path), **kwargs)
 
 
-def same(first, second):
-    return first.keys() == second.keys() and all(
-        torch.equal(first[name], second[name]) for name in first
-    )
-
-
 @pytest.mark.parametrize('number', [1, 16])
 @pytest.mark.parametrize('read_ahead', [0, 8])
 @pytest.mark.parametrize('whole', [0, 3])
@@ -67,11 +62,11 @@ def test_read_ahead_as_from_memory(path, number, read_ahead, whole):
         disk.expect(order, whole)
         for start in range(0, length, number):
             batch = order[start : start + number]
-            assert same(disk.__getitems__(batch), memory.__getitems__(batch))
+            assert equal(disk.__getitems__(batch), memory.__getitems__(batch))
             other = order[:3]
             if other != order[start + number :][:3]:
                 found = disk.__getitems__(other)
-                assert same(found, memory.__getitems__(other))
+                assert equal(found, memory.__getitems__(other))
     assert np.array_equal(disk.labels(), memory.labels())
 
 
@@ -84,7 +79,7 @@ def test_batches_of_other_sizes_than_before(tmp_path):
     for number in (8, 8, 3, 8, 1, 1, 8, 8, 5):
         batch = order[start : start + number]
         start += number
-        assert same(bank.__getitems__(batch), memory.__getitems__(batch))
+        assert equal(bank.__getitems__(batch), memory.__getitems__(batch))
 
 
 @pytest.mark.parametrize('read_ahead', [0, 1, 3])
@@ -126,7 +121,7 @@ def test_shards_that_are_read_as_a_whole(tmp_path, monkeypatch):
     )
     held = []
     for batch, indices in zip(loader, torch.tensor(list(sampler)).split(8)):
-        assert same(batch, memory.__getitems__(indices.tolist()))
+        assert equal(batch, memory.__getitems__(indices.tolist()))
         held.append(len(bank._store._whole))
     assert max(held) <= 4 + 4 // 4 + 4
     assert set(read) == {shard.name for shard in bank.folder.shards}
@@ -151,7 +146,7 @@ def test_targets_come_along(tmp_path, views, whole, name):
     bank.expect(order, whole)
     for start in range(0, 50, 9):
         batch = order[start : start + 9]
-        assert same(bank.__getitems__(batch), memory.__getitems__(batch))
+        assert equal(bank.__getitems__(batch), memory.__getitems__(batch))
 
 
 @pytest.mark.parametrize('whole', [0, 2])
@@ -167,11 +162,11 @@ def test_workers_read_for_themselves(tmp_path, whole):
         num_workers=1,
         multiprocessing_context='fork',
     )
-    assert all(map(same, one, several))
+    assert all(map(equal, one, several))
     # Workers that are spawned get a copy, while this process reads ahead.
     next(iter(DataLoader(bank, 10, sampler=sampler, collate_fn=bank_collate)))
     copy = pickle.loads(pickle.dumps(bank))
-    assert same(copy.__getitems__([3, 40]), bank.__getitems__([3, 40]))
+    assert equal(copy.__getitems__([3, 40]), bank.__getitems__([3, 40]))
     images = torch.from_numpy(pictures(3, *SHAPE))
     copy.append(images, torch.zeros(3, dtype=torch.int64), 1, 0)
     assert BankFolder(tmp_path).shards == copy.folder.shards
@@ -233,7 +228,7 @@ def test_a_run_that_resumes_sees_the_same(tmp_path, name, storage):
         first.append(images, torch.arange(6), 0, number)
     again = ImageBank(storage=storage, image_format=name)
     again.open(tmp_path, (3, 224, 224), 10)
-    assert all(map(same, epoch(first), epoch(again)))
+    assert all(map(equal, epoch(first), epoch(again)))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers import equal
 from test_image_bank import fill_targets, kind_of
-from test_image_store import SHAPE, bank_of, opened, same
+from test_image_store import SHAPE, bank_of, opened
 from test_verification import spoil
 
 from csd_mmrazor.datasets import (
@@ -72,7 +73,7 @@ def test_starts_from_a_bank_without_copying_it(tmp_path, checked, name, views):
         assert bank.expect_targets(kind_of(views)) == []
         bank.bring_targets()
     indices = list(range(50))
-    assert same(bank.__getitems__(indices), first.__getitems__(indices))
+    assert equal(bank.__getitems__(indices), first.__getitems__(indices))
     # It goes on by itself, and nothing is checked or linked again.
     images = torch.zeros(2, *SHAPE, dtype=torch.uint8)
     again = started(tmp_path / 'bank', tmp_path / 'first')
@@ -96,7 +97,7 @@ def test_a_copy_is_the_same(tmp_path):
         path = tmp_path / 'copied' / shard.name
         assert path.stat().st_nlink == 1
     indices = list(range(50))
-    assert same(copied.__getitems__(indices), linked.__getitems__(indices))
+    assert equal(copied.__getitems__(indices), linked.__getitems__(indices))
 
 
 @pytest.mark.parametrize('noted', [False, True])
@@ -154,7 +155,7 @@ def test_killed_while_it_is_taken_over(tmp_path, monkeypatch, after, link):
     assert not BankFolder.exists(tmp_path / 'bank')
     bank = start()
     indices = list(range(50))
-    assert same(bank.__getitems__(indices), first.__getitems__(indices))
+    assert equal(bank.__getitems__(indices), first.__getitems__(indices))
     assert not list((tmp_path / 'bank').glob('.*'))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import dump
 from PIL import Image
 
 from csd_mmrazor.datasets import BankFolder, ImageBank
@@ -255,9 +256,7 @@ def everything(*folders):
 def test_a_plan_writes_nothing(forked, tiny_config, tmp_path):
     """Neither in a new work dir, nor in one of a run, or anywhere else."""
     cfg = tiny_config(**{'train_cfg.max_epochs': 1})
-    for name in ('experiment_name', 'work_dir'):
-        cfg.pop(name)
-    cfg.dump(tmp_path / 'config.py')
+    dump(cfg, tmp_path / 'config.py')
     home, temporary = tmp_path / 'home', tmp_path / 'tmp'
     for folder in (home, temporary, tmp_path / 'work'):
         folder.mkdir()
@@ -307,9 +306,7 @@ def test_an_error_of_a_plan_is_short(forked, tiny_config, tmp_path):
             'model.aux_head.task': dict(type='FlipTask', _delete_=True),
         }
     )
-    for name in ('experiment_name', 'work_dir'):
-        cfg.pop(name)
-    cfg.dump(tmp_path / 'config.py')
+    dump(cfg, tmp_path / 'config.py')
     done = forked('config.py', '--work-dir', 'run', '--plan')
     assert done.status == [1]
     assert len(done.stderr.strip().splitlines()) < 12, done.stderr

@@ -4,6 +4,8 @@
 import json
 import re
 
+from helpers import dump
+
 SYNTHESIS = 'default_hooks.synthesis'
 # Tells after each round what the process holds.
 PROBE = """
@@ -51,9 +53,7 @@ def test_100_rounds(forked, tiny_config, tmp_path):
             'train_cfg.max_epochs': 1,
         },
     )
-    cfg.pop('experiment_name')
-    cfg.pop('work_dir')
-    cfg.dump(tmp_path / 'config.py')
+    dump(cfg, tmp_path / 'config.py')
     done = forked(
         *('config.py', '--work-dir', 'run', '--no-rehearsal'),
         setup='sys.path.insert(0, os.getcwd())',

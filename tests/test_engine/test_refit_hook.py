@@ -3,12 +3,11 @@
 
 import copy
 import re
-from pathlib import Path
 
 import pytest
 import torch
-from helpers import PROBE, build, network
-from mmengine.hooks import Hook
+from helpers import equal, network
+from noted_students import lived_in, log_of, output_of_two, trained
 
 from csd_mmrazor.engine import SynthesisHook
 from csd_mmrazor.engine.operations import operations, run_cost
@@ -23,17 +22,7 @@ HOOK = dict(type='mmrazor.RefitHook', images=20)
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
     """A network, and what pruning leaves if blocks keep their outputs."""
-    torch.manual_seed(2)
-    model = build(NET)
-    model.init_weights()
-    model.train()
-    with torch.no_grad():
-        for part in model.modules():
-            if isinstance(part, torch.nn.BatchNorm2d):
-                part.weight.uniform_(0.5, 1.5)
-                part.bias.uniform_(-0.5, 0.5)
-        for _ in range(5):
-            model(torch.randn(64, 1, 8, 8), mode='tensor')
+    model = lived_in(NET)
     folder = tmp_path_factory.mktemp('files')
     state = model.state_dict()
     torch.save(state, folder / 'whole.pth')
@@ -65,51 +54,6 @@ def options(files):
         f'{SYNTHESIS}.grid_images': 0,
         'train_dataloader.sampler.num_samples': 32,
     }
-
-
-class Stop(BaseException):
-    """Stands for a kill: nothing handles it."""
-
-
-class Look(Hook):
-    """Keeps the student as training starts; may stop the run."""
-
-    priority = 'VERY_LOW'
-
-    def __init__(self, stop_at):
-        self.stop_at, self.students = stop_at, []
-
-    def note(self, runner):
-        student = runner.model.student.state_dict()
-        self.students.append({k: v.clone() for k, v in student.items()})
-
-    def before_train(self, runner):
-        self.note(runner)
-
-    def after_train_iter(self, runner, *_, **__):
-        self.note(runner)
-        if self.stop_at == runner.iter + 1:
-            raise Stop
-
-
-def trained(runner, stop_at=None):
-    """The student at the start and after each step."""
-    look = Look(stop_at)
-    runner.register_hook(look)
-    if stop_at is None:
-        runner.train()
-    else:
-        with pytest.raises(Stop):
-            runner.train()
-    return look.students
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-def log_of(runner):
-    return Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
 
 
 def test_it_starts_from_what_was_fitted(tiny_runner, options, files):
@@ -166,28 +110,15 @@ def test_what_would_become_worse_stays(tiny_runner, options, monkeypatch):
 def test_two_processes_start_from_the_same(
     tiny_config, options, forked, tmp_path
 ):
-    (tmp_path / 'probe.py').write_text(PROBE)
     options['custom_hooks'] = [HOOK, dict(type='Probe')]
     cfg = tiny_config(
         **options,
         **{'train_cfg.max_epochs': 1, f'{SYNTHESIS}.rehearsal': False},
         custom_imports=dict(imports=['csd_mmrazor', 'probe']),
     )
-    for name in ('experiment_name', 'work_dir'):
-        cfg.pop(name)
-    cfg.dump(tmp_path / 'config.py')
-    done = forked(
-        *('config.py', '--work-dir', 'two'),
-        processes=2,
-        setup='sys.path.insert(0, os.getcwd())',
-    )
-    assert done.status == [0, 0], done.output[-3000:]
-    found = re.findall(r'PROBE (\d) (\w+)', done.output)
-    ranks = [{d for r, d in found if r == rank} for rank in '01']
-    # At the start and at the end.
-    assert ranks[0] == ranks[1] and len(ranks[0]) == 2
+    output = output_of_two(forked, cfg, tmp_path)
     # The first process alone fits it, by images of both.
-    assert done.output.count('were fitted to the teacher') == 1
+    assert output.count('were fitted to the teacher') == 1
 
 
 REFUSED = [

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn as nn
+from helpers import dump
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import HOOKS, DefaultScope
@@ -280,9 +281,7 @@ def test_a_runner_of_parts_has_none(tiny_runner):
 def test_resumed_with_it(forked, tiny_config, tmp_path, processes):
     """Killed in the rehearsal, and in training; both go on as ever."""
     cfg = tiny_config()
-    cfg.pop('experiment_name')
-    cfg.pop('work_dir')
-    cfg.dump(tmp_path / 'config.py')
+    dump(cfg, tmp_path / 'config.py')
     kill = """
 def hook(event, args):
     if event == 'open' and {name!r} in str(args[0]):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import network
+from helpers import Stop, network
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import PARAM_SCHEDULERS
@@ -485,10 +485,6 @@ def test_which_teachers_have_a_digest(tiny_runner):
     assert teacher_digests(model) != before
     # Nothing of what the checkpoint has.
     assert teacher_digests(model.student) == {}
-
-
-class Stop(BaseException):
-    """Stands for a kill: nothing handles it."""
 
 
 class StopAt(Hook):

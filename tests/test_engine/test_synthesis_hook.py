@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import build, network
+from helpers import Stop, build, equal, network
 from PIL import Image
 
 from csd_mmrazor.datasets import BankError, BankFolder
@@ -23,14 +23,6 @@ SYNTHESIS = 'default_hooks.synthesis'
 
 def weights(runner):
     return {k: v.clone() for k, v in runner.model.state_dict().items()}
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-class Stop(BaseException):
-    """Stands for a kill: nothing handles it."""
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import NET, PROBE, build, network
-from mmengine.hooks import Hook
+from helpers import NET, build, equal, network
+from noted_students import lived_in, log_of, output_of_two, trained
 from PIL import Image
 
 from csd_mmrazor.engine import SynthesisHook
@@ -29,17 +28,7 @@ HOOK = dict(type='mmrazor.TeacherBlocksHook', images=20)
 @pytest.fixture(scope='module')
 def deep_file(tmp_path_factory):
     """A teacher whose blocks each do something of their own."""
-    torch.manual_seed(2)
-    model = build(TEACHER)
-    model.init_weights()
-    model.train()
-    with torch.no_grad():
-        for part in model.modules():
-            if isinstance(part, torch.nn.BatchNorm2d):
-                part.weight.uniform_(0.5, 1.5)
-                part.bias.uniform_(-0.5, 0.5)
-        for _ in range(5):
-            model(torch.randn(64, 1, 8, 8), mode='tensor')
+    model = lived_in(TEACHER)
     path = tmp_path_factory.mktemp('deep') / 'deep.pth'
     torch.save(model.state_dict(), path)
     return path
@@ -59,43 +48,12 @@ def options(deep_file):
     }
 
 
-class Look(Hook):
-    """Keeps the student as training starts; may stop the run."""
-
-    priority = 'VERY_LOW'
-
-    def __init__(self, stop_at=None):
-        self.stop_at, self.students = stop_at, []
-
-    def note(self, runner):
-        student = runner.model.student.state_dict()
-        self.students.append({k: v.clone() for k, v in student.items()})
-
-    def before_train(self, runner):
-        self.note(runner)
-
-    def after_train_iter(self, runner, *_, **__):
-        self.note(runner)
-        if self.stop_at == runner.iter + 1:
-            raise Stop
-
-
-class Stop(BaseException):
-    """Stands for a kill: nothing handles it."""
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
 def test_it_starts_from_what_was_chosen(tiny_runner, options, caplog):
     runner = tiny_runner(**options)
     teacher = runner.model.teachers['teacher']
     before = {k: v.clone() for k, v in teacher.state_dict().items()}
     names = [name for name, _ in teacher.named_modules()]
-    look = Look()
-    runner.register_hook(look)
-    runner.train()
+    students = trained(runner)
     bank = runner.train_dataloader.dataset
     # 2 initial rounds of 16 images; those of epochs come later.
     places = [round(i * 31 / 19) for i in range(20)]
@@ -106,7 +64,7 @@ def test_it_starts_from_what_was_chosen(tiny_runner, options, caplog):
     student = build(STUDENT)
     chains = find_chains(teacher, student, inputs[:2])
     choice = choose_blocks(teacher, inputs, chains)
-    start, found = look.students[0], 0
+    start, found = students[0], 0
     for name, value in before.items():
         match = re.match(r'(backbone\.layer\d)\.(\d)(.*)', name)
         if match:
@@ -121,8 +79,8 @@ def test_it_starts_from_what_was_chosen(tiny_runner, options, caplog):
     assert equal(teacher.state_dict(), before)
     assert [name for name, _ in teacher.named_modules()] == names
     assert not any('forward' in vars(part) for part in teacher.modules())
-    assert not equal(look.students[-1], start)
-    log = Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
+    assert not equal(students[-1], start)
+    log = log_of(runner)
     before, line = [e for e in log.splitlines() if 'from blocks' in e]
     count = count_candidates(chains)
     assert f'up to {count} choices of them are compared on 20 images' in before
@@ -132,18 +90,6 @@ def test_it_starts_from_what_was_chosen(tiny_runner, options, caplog):
         'backbone.layer2: block' in line
     )
     assert f'{100 * choice.agreement:.1f} %, KL {choice.kl:.3f}' in line
-
-
-def trained(runner, stop_at=None):
-    """The student at the start and after each step."""
-    look = Look(stop_at)
-    runner.register_hook(look)
-    if stop_at is None:
-        runner.train()
-    else:
-        with pytest.raises(Stop):
-            runner.train()
-    return look.students
 
 
 def test_killed_or_rehearsed_it_is_the_same_bit_by_bit(tiny_runner, options):
@@ -166,27 +112,14 @@ def test_killed_or_rehearsed_it_is_the_same_bit_by_bit(tiny_runner, options):
 def test_two_processes_start_from_the_same(
     tiny_config, options, forked, tmp_path
 ):
-    (tmp_path / 'probe.py').write_text(PROBE)
     options['custom_hooks'] = [HOOK, dict(type='Probe')]
     cfg = tiny_config(
         **options, custom_imports=dict(imports=['csd_mmrazor', 'probe'])
     )
-    cfg.pop('experiment_name')
-    cfg.pop('work_dir')
     cfg.default_hooks.synthesis.rehearsal = False
-    cfg.dump(tmp_path / 'config.py')
-    done = forked(
-        *('config.py', '--work-dir', 'two'),
-        processes=2,
-        setup='sys.path.insert(0, os.getcwd())',
-    )
-    assert done.status == [0, 0], done.output[-3000:]
-    found = re.findall(r'PROBE (\d) (\w+)', done.output)
-    ranks = [{d for r, d in found if r == rank} for rank in '01']
-    # At the start and at the end.
-    assert ranks[0] == ranks[1] and len(ranks[0]) == 2
+    output = output_of_two(forked, cfg, tmp_path)
     # The first process alone chooses, by images of both.
-    assert done.output.count('starts from blocks') == 1
+    assert output.count('starts from blocks') == 1
 
 
 def test_averaged_weights_start_from_it(tiny_runner, options):
@@ -197,14 +130,12 @@ def test_averaged_weights_start_from_it(tiny_runner, options):
     )
     options['custom_hooks'] = [ema, HOOK]
     runner = tiny_runner(**options, **{'train_cfg.max_epochs': 1})
-    look = Look()
-    runner.register_hook(look)
-    runner.train()
+    students = trained(runner)
     (hook,) = [h for h in runner.hooks if type(h).__name__ == 'EMAHook']
     # The first update takes over the weights, the others come on top.
     key = 'backbone.conv1.weight'
-    expected = look.students[1][key]
-    for student in look.students[2:]:
+    expected = students[1][key]
+    for student in students[2:]:
         expected = 0.75 * expected + 0.25 * student[key]
     averaged = hook.ema_model.module.student.state_dict()[key]
     assert torch.allclose(averaged, expected, atol=1e-6)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, build, network
+from helpers import ROOT, Stop, build, dump, network
 from mmengine.config import Config
 
 from csd_mmrazor.datasets import BankFolder
@@ -50,10 +50,6 @@ VIEWS_MAPS = {k: v for k, v in {**VIEWS, **MAPS}.items() if k != FEATURE}
 BY_NAME = dict(
     kept=KEPT, views=VIEWS, kept_maps=KEPT_MAPS, views_maps=VIEWS_MAPS
 )
-
-
-class Stop(BaseException):
-    """Stands for a kill: nothing handles it."""
 
 
 @contextmanager
@@ -245,9 +241,7 @@ def test_two_processes(forked, tiny_config, tmp_path):
     cfg = tiny_config(
         **{**KEPT, f'{SYNTHESIS}.init_rounds': 3, 'train_cfg.max_epochs': 1}
     )
-    cfg.pop('experiment_name')
-    cfg.pop('work_dir')
-    cfg.dump(tmp_path / 'config.py')
+    dump(cfg, tmp_path / 'config.py')
     done = forked('config.py', '--work-dir', 'run', processes=2)
     assert done.status == [0, 0], done.output
     folder = BankFolder(tmp_path / 'run/bank')

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import Stop, equal
 from PIL import Image
 
 from csd_mmrazor.datasets import BankError, BankFolder
@@ -57,10 +58,6 @@ LASTING = {
 }
 
 
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
 def hook_of(runner):
     return next(h for h in runner.hooks if type(h).__name__ == 'SynthesisHook')
 
@@ -78,10 +75,6 @@ def assert_same(a, b):
     assert a[0] == b[0]
     assert equal(a[1], b[1])
     assert equal(a[2], b[2])
-
-
-class Stop(BaseException):
-    """Stands for a kill: nothing handles it."""
 
 
 @pytest.fixture
