@@ -3,7 +3,7 @@
 # disagree. Weights and the ratio of steps are those of
 # dfq_wrn40-2_wrn16-1_cifar10.py, with as many student steps as CSD's
 # quickstart. The student learns from logits and the last feature map.
-_base_ = '../csd/csd_quickstart_digits.py'
+_base_ = ['../csd/csd_quickstart_digits.py', '../_base_/dfq.py']
 
 # ---- Frequently modified -------------------------------------------------
 # An epoch is a round of one generator step, and these student steps.
@@ -13,42 +13,9 @@ default_hooks = dict(
     synthesis=dict(
         init_rounds=0,
         synthesizer=dict(
-            iters=1,
-            generator=dict(first_channels=256, init_cfg=None),
-            meta=dict(type='LastingGenerator'),
-            optimizer_lasts=True,
-            latents='fresh',
-            labels='none',
-            keep='last',
             num_images=steps * batch_size,
-            augment=None,
-            losses=dict(
-                _delete_=True,
-                loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
-                loss_adv=dict(type='AdversarialLoss', loss_weight=1),
-            ),
-            distiller=dict(
-                type='ConfigurableDistiller',
-                teacher_recorders=dict(
-                    logits=dict(type='ModuleOutputs', source='teacher.head')
-                ),
-                distill_losses=dict(
-                    loss_oh=dict(type='OnehotLikeLoss', loss_weight=1),
-                    loss_balance=dict(
-                        type='InformationEntropyLoss',
-                        loss_weight=46.0517,
-                        gather=False,
-                    ),
-                ),
-                loss_forward_mappings=dict(
-                    loss_oh=dict(
-                        preds_T=dict(from_student=False, recorder='logits')
-                    ),
-                    loss_balance=dict(
-                        preds_T=dict(from_student=False, recorder='logits')
-                    ),
-                ),
-            ),
+            losses=dict(_delete_=True, **_base_.dfq_losses),
+            **_base_.dfq,
         ),
     ),
     logger=dict(interval=10),

@@ -3,7 +3,7 @@
 # which goes on through the run, is trained to make images on which student and
 # teacher disagree. A step of the generator is followed by 10 of the student,
 # each on new images.
-_base_ = '../_base_/related_wrn40-2_wrn16-1_cifar10.py'
+_base_ = ['../_base_/related_wrn40-2_wrn16-1_cifar10.py', '../_base_/dfq.py']
 
 # ---- Frequently modified -------------------------------------------------
 # An epoch is a round of one generator step and what the student learns from
@@ -17,52 +17,9 @@ default_hooks = dict(
         rounds=1,
         grid_images=0,
         synthesizer=dict(
-            iters=1,
-            # The authors' large generator: 4,581,955 weights, drawn as torch
-            # does.
-            generator=dict(first_channels=256, init_cfg=None),
-            # Weights, statistics and optimizer last.
-            meta=dict(type='LastingGenerator'),
-            optimizer_lasts=True,
-            # Each step has new latents, which are not trained, and so have
-            # the images of the student. Nobody asks for a class.
-            latents='fresh',
-            labels='none',
-            keep='last',
             num_images=steps * batch_size,
-            augment=None,
-            losses=dict(
-                _delete_=True,
-                loss_bn=dict(type='BNStatisticsLoss', loss_weight=1),
-                loss_adv=dict(type='AdversarialLoss', loss_weight=1),
-            ),
-            # MMRazor's losses on the teacher's logits.
-            distiller=dict(
-                type='ConfigurableDistiller',
-                teacher_recorders=dict(
-                    logits=dict(type='ModuleOutputs', source='teacher.head')
-                ),
-                distill_losses=dict(
-                    # The teacher should be confident on every image ...
-                    loss_oh=dict(type='OnehotLikeLoss', loss_weight=1),
-                    # ... with balanced classes. 46.0517 is a weight of 20
-                    # with natural logarithms. Processes make separate
-                    # rounds, so nothing is gathered.
-                    loss_balance=dict(
-                        type='InformationEntropyLoss',
-                        loss_weight=46.0517,
-                        gather=False,
-                    ),
-                ),
-                loss_forward_mappings=dict(
-                    loss_oh=dict(
-                        preds_T=dict(from_student=False, recorder='logits')
-                    ),
-                    loss_balance=dict(
-                        preds_T=dict(from_student=False, recorder='logits')
-                    ),
-                ),
-            ),
+            losses=dict(_delete_=True, **_base_.dfq_losses),
+            **_base_.dfq,
         ),
     ),
     logger=dict(interval=10),
