@@ -158,31 +158,6 @@ class RoundCost(NamedTuple):
         return self.once + iters * (self.step + with_memory)
 
 
-def round_operations(
-    synthesizer: ImageSynthesizer,
-    networks: Networks,
-    iters: Optional[int] = None,
-    with_student: bool = True,
-    remembered: int = 0,
-) -> float:
-    """Operations of one round of synthesis.
-
-    Args:
-        synthesizer (ImageSynthesizer): What makes it.
-        networks (Networks): What it is made for.
-        iters (int, optional): Its steps. Defaults to the synthesizer's.
-        with_student (bool): Whether terms that look at the student count.
-            Defaults to True.
-        remembered (int): Images of the bank that are compared with.
-            Defaults to 0.
-
-    Returns:
-        float: Their number.
-    """
-    cost = round_cost(synthesizer, networks, with_student)
-    return cost.of(iters or synthesizer.iters, remembered)
-
-
 def round_cost(
     synthesizer: ImageSynthesizer, networks: Networks, with_student: bool
 ) -> RoundCost:

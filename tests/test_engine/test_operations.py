@@ -4,11 +4,7 @@
 import pytest
 import torch
 
-from csd_mmrazor.engine.operations import (
-    operations,
-    round_operations,
-    run_cost,
-)
+from csd_mmrazor.engine.operations import operations, round_cost, run_cost
 from csd_mmrazor.models import Networks
 
 
@@ -65,8 +61,8 @@ def test_a_run_costs_what_its_passes_do(runner):
     # gradients of weights. All of the latents' are taken.
     initial = 3 * sum(generated) + 2 * sum(once(teacher, images))
     hard = initial + 2 * (sum(seen) + sum(headed))
-    assert round_operations(synthesizer, networks, 1, False) == initial
-    assert round_operations(synthesizer, networks, 5) == 5 * hard
+    assert round_cost(synthesizer, networks, False).of(1, 0) == initial
+    assert round_cost(synthesizer, networks, True).of(5, 0) == 5 * hard
 
     align = algorithm.distiller.connectors['align']
     aligned = layers_of(align, lambda: align(student.backbone(images)[-1]))
@@ -119,10 +115,8 @@ def test_images_of_the_bank_cost_in_each_step(tiny_runner):
     runner = tiny_runner(**{key: loss, 'train_cfg.max_epochs': 3})
     hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
     networks = Networks.from_algorithm(runner.model)
-    made = [
-        round_operations(hook.synthesizer, networks, 3, remembered=number)
-        for number in (0, 16, 40)
-    ]
+    cost = round_cost(hook.synthesizer, networks, True)
+    made = [cost.of(3, number) for number in (0, 16, 40)]
     width = sum(hook.synthesizer.widths)
     head = 2 * width * (width + 4)  # of one row
 
@@ -141,10 +135,7 @@ def test_images_of_the_bank_cost_in_each_step(tiny_runner):
     hook.rounds = 0
     steps_alone = run_cost(runner).total
     assert (with_steps - steps_alone) * 1e9 == pytest.approx(
-        sum(
-            round_operations(hook.synthesizer, networks, 3, remembered=number)
-            for number in (0, 16, 32)
-        )
+        sum(cost.of(3, number) for number in (0, 16, 32))
     )
 
 
