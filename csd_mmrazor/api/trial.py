@@ -16,10 +16,11 @@ from mmrazor.registry import MODELS
 
 from ..busy_cores import BusyCores
 from ..datasets.bank_folder import IMPORTED
-from ..engine import SynthesisHook, TeacherBlocksHook
+from ..engine import TeacherBlocksHook
 from ..engine.agreement_images import bank_images
 from ..engine.estimate import target_bytes
 from ..engine.hooks.refit_hook import fit_student, places_of
+from ..engine.hooks.synthesis_hook import synthesis_hooks
 from ..engine.synthesis import report_round
 from ..engine.synthesis.persistent_state import KEPT_EPOCHS
 from ..models.synthesizers.networks import Networks
@@ -164,7 +165,7 @@ def run_trial(
         )
         val_seconds = _since(start) * teacher.images / few
         runner._val_loop = runner._val_evaluator = None
-    (hook,) = (h for h in runner.hooks if isinstance(h, SynthesisHook))
+    (hook,) = synthesis_hooks(runner)
     note = slow_bfloat16('amp=None') if hook.synthesizer.amp else ''
     if note:
         describe(f'WARNING: {note}')

@@ -31,6 +31,7 @@ from PIL import Image
 
 from ..engine.calls import kernel_calls
 from ..engine.flops import operations
+from ..engine.hooks.synthesis_hook import synthesis_hooks
 from ..engine.synthesis import RoundRunner
 from ..models import Networks
 from ..models.synthesizers.step_graph import WARM_UP
@@ -134,11 +135,7 @@ class Parts:
         self.runner = runner = Runner.from_cfg(cfg)
         self.model = runner.model
         self.model.init_weights()
-        self.hook = next(
-            hook
-            for hook in runner.hooks
-            if type(hook).__name__ == 'SynthesisHook'
-        )
+        self.hook = synthesis_hooks(runner)[0]
         self.synthesizer = self.hook.synthesizer.to(self.device)
         self.networks = Networks.from_algorithm(self.model)
         self.teacher = self.networks.each_teacher[0]

@@ -20,9 +20,8 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from ..engine import SynthesisHook
 from ..engine.hooks.label_check_hook import LabelCheckHook
-from ..engine.hooks.synthesis_hook import Planned
+from ..engine.hooks.synthesis_hook import Planned, synthesis_hooks
 from ..models.classifiers import is_pruned
 from ..models.utils import check_losses_are_used
 from ..utils import latest_checkpoint, load_file
@@ -145,7 +144,7 @@ def train(args: argparse.Namespace) -> None:
     with work_dir_lock(cfg.work_dir) if is_first else nullcontext():
         runner = Runner.from_cfg(cfg)
         check_losses_are_used(runner.model)
-        synthesis = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
+        synthesis = synthesis_hooks(runner)
         for hook in synthesis:
             hook.rehearsal = hook.rehearsal and not args.no_rehearsal
         if not synthesis and not args.no_rehearsal:
@@ -208,11 +207,7 @@ def _plan(cfg: Config) -> None:
         cfg.work_dir = folder
         try:
             runner = Runner.from_cfg(cfg)
-            synthesis = [
-                hook
-                for hook in runner.hooks
-                if isinstance(hook, SynthesisHook)
-            ]
+            synthesis = synthesis_hooks(runner)
             if not synthesis:
                 raise ValueError(
                     '--plan is for runs with SynthesisHook, which this config '

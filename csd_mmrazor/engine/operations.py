@@ -21,8 +21,9 @@ from ..models.synthesizers import (
 from ..models.synthesizers.feature_memory import FeatureMemory
 from ..models.utils import Chain, Place, choose_blocks, refit
 from .flops import operations
-from .hooks import RefitHook, SynthesisHook, TeacherBlocksHook
+from .hooks import RefitHook, TeacherBlocksHook
 from .hooks.refit_hook import places_of
+from .hooks.synthesis_hook import synthesis_hooks
 from .hooks.teacher_blocks_hook import chains_of, example_inputs
 from .measure import unnoticed
 
@@ -62,9 +63,7 @@ def run_cost(runner: Runner) -> RunCost:
         runner.train_loop.max_iters
         * operations(lambda: model.train_step(batch, runner.optim_wrapper)),
     )
-    hook = next(
-        (h for h in runner.hooks if isinstance(h, SynthesisHook)), None
-    )
+    hook = _synthesis_hook(runner)
     if hook is not None:
         synthesizer = hook.synthesizer
         rounds: List[Tuple[int, int, bool]] = [
@@ -226,8 +225,7 @@ def _target_operations(networks: Networks, images: torch.Tensor) -> float:
 
 
 def _synthesis_hook(runner: Runner) -> Any:
-    hooks = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
-    return hooks[0] if hooks else None
+    return next(iter(synthesis_hooks(runner)), None)
 
 
 def _batch(runner: Runner) -> Dict[str, Any]:

@@ -44,7 +44,7 @@ from ..student_choice import (
     parse_rule,
 )
 from .loop_checks import check_compared
-from .synthesis_hook import SynthesisHook
+from .synthesis_hook import SynthesisHook, synthesis_hooks
 
 # Of a run's best student by agreement; the epoch goes between.
 BEST = 'best_agreement_epoch_', '.pth'
@@ -303,8 +303,7 @@ class AgreementHook(Hook):
             runner.val_loop is not None and not self.always
         ):
             return
-        hooks = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
-        synthesis = hooks[0] if hooks else None
+        synthesis = next(iter(synthesis_hooks(runner)), None)
         rounds = synthesis.rounds if synthesis else 0
         rounds *= get_world_size() * runner.max_epochs
         named = {name: f'sets={name}' for name in self.sets if name == 'fresh'}

@@ -10,7 +10,7 @@ from mmrazor.registry import HOOKS
 from ...utils import list_checkpoints
 from .finished_bank_checks import check_finished_bank
 from .loss_report_hook import is_reported
-from .synthesis_hook import SynthesisHook
+from .synthesis_hook import synthesis_hooks
 
 
 @HOOKS.register_module()
@@ -32,7 +32,7 @@ class DivergenceHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Refuse networks that cannot be worked with on a finished bank."""
-        if not any(isinstance(hook, SynthesisHook) for hook in runner.hooks):
+        if not synthesis_hooks(runner):
             check_finished_bank(runner)
 
     def after_train_iter(

@@ -8,7 +8,7 @@ from mmrazor.registry import HOOKS
 
 from ...utils.run_clock import RunClock
 from ..run_plan import is_training, validations_left
-from .synthesis_hook import SynthesisHook
+from .synthesis_hook import synthesis_hooks
 
 
 @HOOKS.register_module()
@@ -32,7 +32,7 @@ class RunTimerHook(IterTimerHook):
     def before_train(self, runner: Runner) -> None:
         """Take over the clock of the initial bank, which is made by now."""
         super().before_train(runner)
-        hooks = [h for h in runner.hooks if isinstance(h, SynthesisHook)]
+        hooks = synthesis_hooks(runner)
         if hooks:
             self.clock = hooks[0].clock
         self._set_left(runner)

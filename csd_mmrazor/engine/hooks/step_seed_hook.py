@@ -8,7 +8,7 @@ from mmrazor.registry import HOOKS
 
 from ...utils import derive_seed
 from ..synthesis import STEP
-from .synthesis_hook import SynthesisHook
+from .synthesis_hook import synthesis_hooks
 
 
 @HOOKS.register_module()
@@ -24,7 +24,7 @@ class StepSeedHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Refuse to replace the seeds of epochs."""
-        if any(isinstance(hook, SynthesisHook) for hook in runner.hooks):
+        if synthesis_hooks(runner):
             raise ValueError(
                 'StepSeedHook is not for runs with SynthesisHook, which '
                 'gives each epoch a seed: leave it out.'

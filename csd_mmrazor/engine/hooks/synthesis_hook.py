@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from mmengine.dist import (
@@ -433,3 +433,8 @@ def _shared_seed(runner: Runner) -> int:
     seeds = [runner.seed]
     broadcast_object_list(seeds)
     return seeds[0]
+
+
+def synthesis_hooks(runner: Runner) -> List[SynthesisHook]:
+    """Those of a run, which has one at most as a rule."""
+    return [hook for hook in runner.hooks if isinstance(hook, SynthesisHook)]

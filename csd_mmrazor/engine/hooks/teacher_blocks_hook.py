@@ -22,7 +22,7 @@ from ...models.utils import (
 )
 from ...utils import check_integer
 from ..run_plan import is_training
-from .synthesis_hook import SynthesisHook
+from .synthesis_hook import synthesis_hooks
 
 
 @HOOKS.register_module()
@@ -115,7 +115,7 @@ def early_images(runner: Runner, number: int) -> Tensor:
     """
     bank: Any = runner.train_dataloader.dataset
     count = len(bank)
-    if _synthesis_hooks(runner):
+    if synthesis_hooks(runner):
         # A run that is started again may have those of its first epoch.
         shards = bank.opened.shards
         count = sum(shard.count for shard in shards if shard.epoch < 0)
@@ -218,7 +218,7 @@ def check_early_images(runner: Runner, hook: str, purpose: str) -> None:
             'train_dataloader.dataset=dict(type="mmrazor.ImageBank"), but got '
             f'{type(bank).__name__}.'
         )
-    made = [each.init_rounds for each in _synthesis_hooks(runner)]
+    made = [each.init_rounds for each in synthesis_hooks(runner)]
     if bank.folder is None and bank.init_bank is None and not any(made):
         raise ValueError(
             f'{hook} {purpose} images that are there before '
@@ -228,10 +228,6 @@ def check_early_images(runner: Runner, hook: str, purpose: str) -> None:
         )
 
 
-def _synthesis_hooks(runner: Runner) -> List[SynthesisHook]:
-    return [hook for hook in runner.hooks if isinstance(hook, SynthesisHook)]
-
-
 def _image_shape(runner: Runner, networks: Networks) -> Tuple[int, ...]:
     """(C, H, W) of the images of a run."""
     bank: Any = runner.train_dataloader.dataset
@@ -239,7 +235,7 @@ def _image_shape(runner: Runner, networks: Networks) -> Tuple[int, ...]:
         return networks.image_shape
     if bank.folder is not None:
         return tuple(bank.folder.image_shape)
-    (hook,) = _synthesis_hooks(runner)
+    (hook,) = synthesis_hooks(runner)
     device = next(networks.teachers.parameters()).device
     with torch.random.fork_rng([device] if device.type == 'cuda' else []):
         shape: Tuple[int, ...] = hook.synthesizer.check(
