@@ -283,15 +283,18 @@ def git_commit() -> str:
         return f'v{__version__}'
 
 
+def releases() -> str:
+    """What a row says of the packages that made it."""
+    return (
+        f'torch {torch.__version__} mmengine {mmengine.__version__} '
+        f'csd_mmrazor {__version__}'
+    )
+
+
 def result(run: ListedRun, cfg: Config, commit: str) -> Dict:
     """The row of a finished run."""
     validations = read_validations(run.work_dir)
     curve = [f'{value:.2f}' for value in validations.values()]
-    versions = dict(
-        torch=torch.__version__,
-        mmengine=mmengine.__version__,
-        csd_mmrazor=__version__,
-    )
     cpu_seconds = read_cpu_seconds(run.work_dir)
     cost = read_cost(run)
     costs = [
@@ -314,7 +317,7 @@ def result(run: ListedRun, cfg: Config, commit: str) -> Dict:
         curve=' '.join(curve),
         curve_gflop=' '.join(costs),
         commit=commit,
-        versions=' '.join(f'{name} {v}' for name, v in versions.items()),
+        versions=releases(),
         **run.settings,
     )
 

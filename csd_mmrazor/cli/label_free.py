@@ -41,7 +41,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import mmengine
 import numpy as np
 import torch
 import torch.nn as nn
@@ -78,8 +77,7 @@ from ..utils.config_files import read_config
 from ..utils.error_text import named_error
 from ..utils.plain_yaml import read_yaml
 from ..utils.sections import check_sections
-from ..version import __version__
-from .compare import git_commit, locked
+from .compare import git_commit, locked, releases
 from .compare_list import check_text
 from .config import check_training, is_csd, merge_options
 from .errors import USER_ERRORS, concise_errors
@@ -502,14 +500,6 @@ def measure(args: argparse.Namespace) -> None:
     """Make the runs that have no rows yet."""
     out, work_dir = Path(args.out), Path(args.work_dir)
     rows = read_rows(out)
-    versions = ' '.join(
-        f'{name} {version}'
-        for name, version in dict(
-            torch=torch.__version__,
-            mmengine=mmengine.__version__,
-            csd_mmrazor=__version__,
-        ).items()
-    )
     tasks = read_tasks(args.list, args.tasks)
     given, of_teachers = (given_options(args, each) for each in (False, True))
     if of_teachers[0] and not any(task['teacher'] for task in tasks):
@@ -554,7 +544,7 @@ def measure(args: argparse.Namespace) -> None:
                 _start(teacher, folder).train()
             cfg.model.teachers.teacher.ckpt_path = str(path)
         found = train(cfg, of_run)
-        about.update(commit=git_commit(), versions=versions)
+        about.update(commit=git_commit(), versions=releases())
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(out.parent):  # others may write to it as well
             write_rows(
