@@ -30,7 +30,7 @@ from ..datasets import BankFolder, BankSampler, ImageBank, bank_collate
 from ..datasets.image_codec import ImageCodec, decode
 from ..datasets.image_folder import list_image_folder
 from ..utils.files import write_file
-from ..utils.threads import thread_count
+from ..utils.threads import core_count, thread_count
 from .errors import concise_errors
 from .parser import Parser
 from .ranges import file_to_write, in_range
@@ -114,7 +114,7 @@ def parse_args() -> argparse.Namespace:
         default=40,
         help='of each kind, 1 or more (default: %(default)s)',
     )
-    cores = _cores()
+    cores = core_count()
     parser.add_argument(
         '--cores',
         type=in_range(int, 1, cores),
@@ -127,13 +127,6 @@ def parse_args() -> argparse.Namespace:
     if not args.worker:
         _check(parser, args)
     return args
-
-
-def _cores() -> int:
-    """Of this machine, as far as this process may use them."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -12,14 +12,17 @@ _MOST = 16
 _pool: Tuple[int, Any] = (0, None)
 
 
+def core_count() -> int:
+    """Of this machine, as far as this process may use them."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def thread_count() -> int:
     """Threads of this process: its share of the cores it may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    return max(1, min(_MOST, cores // max(processes, 1)))
+    return max(1, min(_MOST, core_count() // max(processes, 1)))
 
 
 def pool() -> ThreadPoolExecutor:
