@@ -438,7 +438,7 @@ def our_round(parts: Parts, synthesis: int, student: int):
     return run
 
 
-def measure(sides: dict, blocks: int, steps: int, parts: Parts) -> dict:
+def measure(sides: dict, blocks: int, steps: int) -> dict:
     """Median, least and most seconds a step of each side, run in turn."""
     seconds = {name: [] for name in sides}
     for side in sides.values():
@@ -741,7 +741,7 @@ def benchmark(args: argparse.Namespace, parts: Parts) -> dict:
         spec.loader.exec_module(other)
         for name in ('synthesis', 'student'):
             sides[f'other_{name}'] = getattr(other, name)(parts)
-    times = measure(sides, args.blocks, args.steps, parts)
+    times = measure(sides, args.blocks, args.steps)
 
     def ratio(a: str, b: str) -> float:
         return times[a]['median'] / times[b]['median']

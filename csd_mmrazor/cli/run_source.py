@@ -160,26 +160,25 @@ def teachers_of(run: Run) -> Dict[str, Any]:
     return teachers
 
 
-def teacher_of(name: str, run: Run, argument: str = '--model') -> str:
-    """The key of a teacher of a run; arguments as of :func:`network_of`."""
+def teacher_of(name: str, run: Run) -> str:
+    """The key of a teacher of a run, named as in :func:`network_of`."""
     teachers = teachers_of(run)
     key = 'teacher' if name == 'teacher' else name.partition('.')[2]
     if name == 'teacher' and len(teachers) == 1:
         (key,) = teachers
     if key not in teachers:
         known = ', '.join(f'teachers.{each}' for each in teachers)
-        raise ValueError(f'{argument} {name}: the run has {known}.')
+        raise ValueError(f'--model {name}: the run has {known}.')
     return key
 
 
-def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
+def network_of(name: str, run: Run) -> nn.Module:
     """A network of a run, with its weights, in eval mode on the CPU.
 
     Args:
         name (str): 'student', 'teacher' (or 'teachers.NAME'), or a file with
             weights of the student's network.
         run (Run): The run.
-        argument (str): Where ``name`` is set. Defaults to '--model'.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -187,7 +186,7 @@ def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
             teacher whose weights are drawn at random.
     """
     if is_teacher(name):
-        key, teachers = teacher_of(name, run, argument), run.cfg.model.teachers
+        key, teachers = teacher_of(name, run), run.cfg.model.teachers
         file = str(teachers[key].get('ckpt_path') or NO_FILE)
         is_local = file != NO_FILE and '://' not in file
         if is_local and not Path(file).expanduser().exists():
@@ -209,12 +208,12 @@ def network_of(name: str, run: Run, argument: str = '--model') -> nn.Module:
                 'CONFIG.py'
             )
         return teacher.cpu().eval()
-    path = Path(name)
+    path, argument = Path(name), '--model'
     if name == 'student':
         path, argument = find_checkpoint(run.checkpoint), 'checkpoint'
     elif not path.is_file():
         raise FileNotFoundError(
-            f'{argument} {name}: there is no such file. It may be student, '
+            f'--model {name}: there is no such file. It may be student, '
             "teacher, or a file with weights of the student's network."
         )
     _, model = plain_student(run.cfg, path)

@@ -133,7 +133,7 @@ def explain_unknown_types() -> None:
     Registry.build = explained_build
 
 
-def _like(name: str, registry, most: int = 8) -> str:
+def _like(name: str, registry) -> str:
     """What a registry and those above and below it have like a name."""
     root = registry.root
     registries, names = [root], {}
@@ -143,7 +143,7 @@ def _like(name: str, registry, most: int = 8) -> str:
         for known in node.module_dict:
             names.setdefault(known.lower(), f'{node.scope}.{known}')
     wanted = name.split('.')[-1].lower()
-    close = difflib.get_close_matches(wanted, names, most, 0.5)
+    close = difflib.get_close_matches(wanted, names, 8, 0.5)
     # 'loss' of 'MyLoss': others of its kind.
     kind = re.findall('[A-Z][a-z]+', name)[-1:]
     of_kind = [key for key in names if kind and key.endswith(kind[0].lower())]

@@ -13,13 +13,12 @@ _BRINGS_WEIGHTS = ('pretrained', 'weights', 'checkpoint_path')
 _KEYS = ('build_cfg', 'ckpt_path', 'revise_keys')
 
 
-def check_teachers(teachers: Any, argument: str = 'model.teachers') -> None:
+def check_teachers(teachers: Any) -> None:
     """Check that all teachers are to be built, and where weights come from.
 
     Args:
         teachers (dict[str, dict]): Configs by name; ``build_cfg`` and
             ``ckpt_path``, and optionally ``revise_keys``.
-        argument (str): Name of it, for the messages.
 
     Raises:
         TypeError: If it is no dict of such dicts.
@@ -35,7 +34,7 @@ def check_teachers(teachers: Any, argument: str = 'model.teachers') -> None:
         )
     ):
         raise TypeError(
-            f'{argument} should be a dict such as '
+            'model.teachers should be a dict such as '
             'dict(resnet34=dict(build_cfg=..., ckpt_path=...)), but got '
             f'{teachers!r}.'
         )
@@ -45,15 +44,15 @@ def check_teachers(teachers: Any, argument: str = 'model.teachers') -> None:
                 close = difflib.get_close_matches(key, _KEYS, 1)
                 meant = f' Did you mean {close[0]}?' if close else ''
                 raise ValueError(
-                    f'{argument}.{name} has no argument {key}; it takes '
+                    f'model.teachers.{name} has no argument {key}; it takes '
                     f'{", ".join(_KEYS)}.{meant}'
                 )
         if not cfg.get('ckpt_path') and not _brings_weights(cfg['build_cfg']):
             raise ValueError(
-                f'{argument}.{name} has no weights (ckpt_path='
+                f'model.teachers.{name} has no weights (ckpt_path='
                 f'{cfg.get("ckpt_path")!r}), and a teacher with random ones '
-                f'has nothing to teach: set {argument}.{name}.ckpt_path=FILE, '
-                f'or ckpt_path={NO_FILE!r} if its build_cfg brings its '
+                f'has nothing to teach: set model.teachers.{name}.ckpt_path='
+                f'FILE, or ckpt_path={NO_FILE!r} if its build_cfg brings its '
                 'weights along, or random ones are meant.'
             )
 

@@ -749,7 +749,7 @@ class ImageSynthesizer(nn.Module):
             }
         )
         if self.keep == 'last':
-            batch = self._last_images(batch, latent, iters, device)
+            batch = self._last_images(batch, latent, iters)
         elif every is not None:
             batch = every.batch(batch)
         return batch
@@ -880,11 +880,7 @@ class ImageSynthesizer(nn.Module):
 
     @torch.no_grad()
     def _last_images(
-        self,
-        batch: SynthesisBatch,
-        latent: Tensor,
-        iters: int,
-        device: torch.device,
+        self, batch: SynthesisBatch, latent: Tensor, iters: int
     ) -> SynthesisBatch:
         """A batch with the images that the generator makes in the end."""
         labels = batch.labels

@@ -154,8 +154,8 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
     return modules[name]
 
 
-def _names(model: nn.Module, most: int = 40) -> str:
+def _names(model: nn.Module) -> str:
     names = [name for name, _ in model.named_modules() if name]
     # Names of few levels first: those are the ones to choose from.
     names = sorted(names, key=lambda name: name.count('.'))
-    return some_of(names, most)
+    return some_of(names, 40)

@@ -537,14 +537,13 @@ def _difference(
 
 
 def _shapes(
-    model: nn.Module, prefix: str = '', outside: Sequence[str] = ()
+    model: nn.Module, outside: Sequence[str] = ()
 ) -> Dict[str, _Shape]:
-    """Shapes of weights and buffers by name, without the prefix."""
+    """Shapes of weights and buffers by name, but of those outside."""
     return {
-        key[len(prefix) :]: tuple(getattr(value, 'shape', ()))
+        key: tuple(getattr(value, 'shape', ()))
         for key, value in model.state_dict().items()
-        if key.startswith(prefix)
-        and not any(key.startswith(each) for each in outside)
+        if not any(key.startswith(each) for each in outside)
     }
 
 
