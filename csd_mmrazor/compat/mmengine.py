@@ -129,7 +129,7 @@ def check_types_of_arguments() -> None:
 def validate_outputs_without_losses() -> Optional[bool]:
     """MMEngine's validation loop wants a list of what a model predicts.
 
-    It looks for losses in its last element since 0.10. A dict, which
+    It looks for losses in its last element since 0.10.5. A dict, which
     MMEngine's own ``forward`` allows, or an empty list has none.
     """
     from mmengine.runner import loops

@@ -44,8 +44,9 @@ def run_cost(runner: Runner) -> RunCost:
     """Operations of a whole run.
 
     Counted are the passes of synthesis and of training, and those of a choice
-    of the blocks that the student starts from. Validation, reports and what
-    has neither convolutions nor matrix products are not.
+    of the blocks that the student starts from, or of fitting a pruned one.
+    Validation, reports and what has neither convolutions nor matrix products
+    are not.
 
     Args:
         runner (Runner): Of a run that was built and is not to be trained: its
