@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..synthesizers.step_graph import (
+    HOOKS,
     WARM_UP,
     CudaGraph,
     ReplayedSteps,
@@ -18,12 +19,6 @@ from ..synthesizers.step_graph import (
 
 # Times that what a graph is made for changes before its first replay.
 MOST_WASTED = 3
-_HOOKS = (
-    '_forward_hooks',
-    '_forward_pre_hooks',
-    '_backward_hooks',
-    '_backward_pre_hooks',
-)
 # Returns the sum of the losses and all values by name, as ``parse_losses``.
 Passes = Callable[..., Tuple[Tensor, Dict[str, Tensor]]]
 
@@ -230,7 +225,7 @@ def _state(algorithm: nn.Module, params: List[Tensor]) -> Tuple[Any, ...]:
     return (
         [id(param) for param in params],
         [
-            (id(m), *(len(getattr(m, name)) for name in _HOOKS), _plain(m))
+            (id(m), *(len(getattr(m, name)) for name in HOOKS), _plain(m))
             for m in modules
         ],
         [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors],

@@ -20,6 +20,13 @@ from ..utils import Draws
 # Steps of a round that run as they are, before one is captured: libraries
 # choose their kernels, and memory is reserved.
 WARM_UP = 3
+# Where torch keeps the hooks of a module.
+HOOKS = (
+    '_forward_hooks',
+    '_forward_pre_hooks',
+    '_backward_hooks',
+    '_backward_pre_hooks',
+)
 # Whose hooks only hand tensors on.
 _KNOWN = (__name__.partition('.')[0], 'torch')
 
@@ -319,17 +326,11 @@ def foreign_hooks(modules: Sequence[nn.Module]) -> List[str]:
     Recorders of MMRazor and the hooks of this package and of torch only hand
     tensors on.
     """
-    kinds = (
-        '_forward_hooks',
-        '_forward_pre_hooks',
-        '_backward_hooks',
-        '_backward_pre_hooks',
-    )
     return [
         name or type(module).__name__
         for root in modules
         for name, module in root.named_modules()
-        for kind in kinds
+        for kind in HOOKS
         for hook in getattr(module, kind, {}).values()
         if not isinstance(getattr(hook, '__self__', None), BaseRecorder)
         and (getattr(hook, '__module__', None) or '').partition('.')[0]
