@@ -17,7 +17,9 @@ def to_device(value: Tensor, device: torch.device) -> Tensor:
     Returns:
         Tensor: The same if it is there already. Copies to the host do wait.
     """
-    if value.device.type != 'cpu' or device.type != 'cuda':
-        # Others may read pageable memory later, when it is not there any more.
+    # MPS may read pageable memory later, when it is not there any more.
+    if value.device.type != 'cpu' or device.type in ('cpu', 'mps'):
         return value.to(device)
-    return value.pin_memory().to(device, non_blocking=True)
+    if device.type == 'cuda':
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TIMEOUT, free_port
+from helpers import ROOT, TIMEOUT, dump, free_port
 from mmengine.runner import CheckpointLoader
 
 from csd_mmrazor.datasets import BankFolder
@@ -39,7 +39,7 @@ sys.addaudithook(hook)
 def config(tiny_config, tmp_path):
     """Three epochs of everything that has a state, in ``config.py``."""
 
-    def dump(**options):
+    def write(**options):
         cfg = tiny_config(
             **{
                 'train_cfg.max_epochs': EPOCHS,
@@ -54,7 +54,7 @@ def config(tiny_config, tmp_path):
         )
         dump(cfg, tmp_path / 'config.py')
 
-    return dump
+    return write
 
 
 def same(a, b, where=''):

@@ -27,7 +27,8 @@ def test_what_few_use_is_imported_when_used(python, tiny_config, tmp_path):
         def make(self, *args, **kwargs):
             raise FirstStep
 
-        train.SynthesisHook._make = make
+        from csd_mmrazor.engine import SynthesisHook
+        SynthesisHook._make = make
         sys.argv = ['train.py', {str(cfg_file)!r}, '--no-rehearsal']
         try:
             train.main()

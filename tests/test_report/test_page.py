@@ -507,10 +507,10 @@ def test_other_files_are_kept(work_dir, tmp_path):
 
 def test_times_of_attempts_are_those_of_logs(work_dir):
     """Those of files change where they are copied."""
-    first = run_files._attempts(work_dir)[0]
+    first = run_files.attempts(work_dir)[0]
     assert (first['end'], first['seconds']) == ('2026-01-01 10:00:02', 2)
     log = min(work_dir.glob('*/*.log'))
     log.unlink()
     for path in log.parent.rglob('*'):
         os.utime(path, (2e9, 2e9))
-    assert run_files._attempts(work_dir)[0]['seconds'] > 1e8
+    assert run_files.attempts(work_dir)[0]['seconds'] > 1e8

@@ -51,7 +51,9 @@ def synthesizer(amp):
 )
 def test_it_is_told_once(slowdown, has_gpu, make, is_told, monkeypatch):
     monkeypatch.setattr(slow_bfloat16, 'bfloat16_slowdown', lambda: slowdown)
-    monkeypatch.setattr('torch.cuda.is_available', lambda: has_gpu)
+    monkeypatch.setattr(
+        'mmengine.device.utils.DEVICE', 'cuda' if has_gpu else 'cpu'
+    )
     told = []
 
     def note(text, logger, level):
