@@ -24,6 +24,8 @@ _ARGUMENT = re.compile(
     r'(dict\([^()]*\)|\[[^\]]*\]|\([^()]*\)|"[^"]*"|\'[^\']*\'|[^\s,;:()]*'
     r'[^\s,;:().]|\.\.\.)'
 )
+# One that a sentence begins with, perhaps with one of its keys.
+_FIRST = re.compile(rf'^({"|".join(_NAMES)})(?:\[\'(\w+)\'\])? should\b')
 # One that is no word of a sentence.
 _NAME = re.compile(
     rf'(?<![\w./\\-])({"|".join(each for each in _NAMES if "_" in each)})'
@@ -312,6 +314,14 @@ def as_options(text: str) -> str:
     def name(match: 're.Match[str]') -> str:
         return f'--{_option(match[1])}'
 
+    text = _FIRST.sub(
+        lambda match: (
+            f'--{_option(match[1])}'
+            + f' {match[2]}' * bool(match[2])
+            + ' should'
+        ),
+        text,
+    )
     return _NAME.sub(name, _ARGUMENT.sub(option, text))
 
 

@@ -59,6 +59,9 @@ def test_how_good_the_student_is(known, told):
         ('schedule=dict(lr=(1, 2))', 'schedule=dict(lr=(1, 2))'),
         ('by teacher_args or student_args.', '--teacher-args or --student-'),
         ('another work_dir, and', 'another --out, and'),
+        ('std should be above 0', '--std should be above 0'),
+        ("schedule['lr'] should be", '--schedule lr should be'),
+        ('val images should be read', 'val images should be read'),
         # What are other things.
         ('runs/work_dir and work_dir/a', 'runs/work_dir and work_dir/a'),
         ('model.image_shape', 'model.image_shape'),

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import CheckpointLoader
 from mmrazor.registry import OPTIM_WRAPPERS
 
+from csd_mmrazor.engine.hooks import divergence_hook
 from csd_mmrazor.models import CSDDistillation
 
 
@@ -104,3 +106,34 @@ def test_a_step_that_is_skipped_stops_nothing(tiny_runner, monkeypatch):
     # Skipped, and the scale halved.
     assert runner.optim_wrapper['architecture'].scaler.get_scale() == 512
     assert all(p.isfinite().all() for p in runner.model.parameters())
+
+
+@pytest.mark.parametrize(
+    'losses, told',
+    [
+        (
+            {'loss': 10.0, 'student.loss': 1.0, 'distill.loss_kd': 9.0},
+            'In step 7, distill.loss_kd was 9 of a loss of 10: a lower',
+        ),
+        ({'loss': 10.0, 'student.loss': 5.0, 'distill.loss_kd': 5.0}, ''),
+        ({'loss': 10.0, 'student.top1': 90.0}, ''),
+        ({}, ''),
+    ],
+)
+def test_the_loss_that_most_of_it_was(losses, told):
+    found = divergence_hook._largest(losses, 7)
+    assert found.startswith(told) and bool(found) == bool(told)
+
+
+def test_the_log_says_why_it_ended(tiny_runner):
+    runner = tiny_runner(
+        **{
+            'model.log_interval': 1,
+            'default_hooks.logger.interval': 1,
+            'optim_wrapper.architecture.optimizer.lr': 1e30,
+        }
+    )
+    with pytest.raises(FloatingPointError) as error:
+        runner.train()
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert re.search(f'ERROR - .* - {re.escape(str(error.value))}', log)

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import math
 from typing import Any, Dict, Optional
 
 import torch
@@ -11,6 +12,9 @@ from ...utils import list_checkpoints
 from .finished_bank_checks import check_finished_bank
 from .loss_report_hook import is_reported
 from .synthesis_hook import synthesis_hooks
+
+# Share of the loss that one of its parts is told from.
+_MOST = 0.8
 
 
 @HOOKS.register_module()
@@ -29,6 +33,8 @@ class DivergenceHook(Hook):
 
     # After the optimizer's step, before the checkpoint.
     priority = 'LOW'
+    # What most of the last reported loss was.
+    _largest = ''
 
     def before_train(self, runner: Runner) -> None:
         """Refuse networks that cannot be worked with on a finished bank."""
@@ -45,8 +51,17 @@ class DivergenceHook(Hook):
         """Look at the weights if a loss that is reported asks for it."""
         if not is_reported(runner, batch_idx):
             return
-        losses = [v for v in (outputs or {}).values() if torch.is_tensor(v)]
-        if losses and not torch.stack(losses).isfinite().all():
+        found = {
+            name: value.detach()
+            for name, value in (outputs or {}).items()
+            if torch.is_tensor(value)
+        }
+        if not found:
+            return
+        losses = dict(zip(found, torch.stack([*found.values()]).tolist()))
+        if all(map(math.isfinite, losses.values())):
+            self._largest = _largest(losses, runner.iter + 1)
+        else:
             self._check(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -71,12 +86,27 @@ class DivergenceHook(Hook):
         if finite.all():
             return
         bad = [name for name, ok in zip(state, finite.tolist()) if not ok]
-        raise FloatingPointError(
+        message = (
             f'The training diverged in epoch {runner.epoch + 1}, by step '
             f'{runner.iter + 1}: {len(bad)} of {len(state)} weights became '
-            f'NaN or Inf, such as {bad[0]}. '
+            f'NaN or Inf, such as {bad[0]}. {self._largest}'
             f'{_advice(runner, bad[0].split(".")[0])}'
         )
+        runner.logger.error(message)  # or its log would not say why it ended
+        raise FloatingPointError(message)
+
+
+def _largest(losses: Dict[str, float], step: int) -> str:
+    """Which of a step's losses is most of their sum, if one is."""
+    total = losses.get('loss', 0.0)
+    parts = {k: v for k, v in losses.items() if k != 'loss' and 'loss' in k}
+    name = max(parts, key=parts.__getitem__, default='')
+    if not name or parts[name] < _MOST * total:
+        return ''
+    return (
+        f'In step {step}, {name} was {parts[name]:.3g} of a loss of '
+        f'{total:.3g}: a lower weight of it may do. '
+    )
 
 
 def _advice(runner: Runner, part: str) -> str:

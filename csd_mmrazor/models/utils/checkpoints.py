@@ -310,10 +310,14 @@ def check_checkpoint_file(path: str, argument: str) -> None:
             for each in file.iterdir()
             if each.suffix in ('.pth', '.safetensors')
         )
-        found = _some([each.name for each in there]) or 'none (.pth)'
+        found = (
+            f'In it: {_some([each.name for each in there])}. Name one of them'
+            if there
+            else 'It has none (.pth). Name a file'
+        )
         raise IsADirectoryError(
             f'{argument}={path} is a folder, where a checkpoint is meant. '
-            f'In it: {found}. Name one of them{hint}'
+            f'{found}{hint}'
         )
     if not file.is_file():
         made = _where_it_is_made(path)
