@@ -175,7 +175,7 @@ def test_the_summaries_have_the_means_of_the_pair():
         f'brings {off - whole:.1f} points at the small budget and '
         f'{fast - scratch:.1f} at the quarter one' in summary
     )
-    assert f'two budgets give {scratch:.1f} and {whole:.1f} %' in readme
+    assert f'the first two give {scratch:.1f} and {whole:.1f} %' in readme
     assert (
         f'gives {off:.1f} % ({numbers[twice]} seeds), or {real:.1f} % on the'
         in readme

@@ -12,8 +12,8 @@ from csd_mmrazor.cli.config import check_training
 from csd_mmrazor.datasets import BankSampler
 from csd_mmrazor.engine.hooks import loop_checks
 from csd_mmrazor.engine.hooks.loop_checks import (
-    check_apart_from_others,
     check_loop,
+    check_no_gathering,
 )
 
 SAMPLER = 'train_dataloader.sampler'
@@ -302,14 +302,14 @@ def test_losses_of_synthesis_that_wait_for_others(tiny_runner, monkeypatch):
         hook.synthesizer.objective.losses['own'] = build(
             dict(loss, gather=gather)
         )
-        check_apart_from_others(hook.synthesizer)  # one process
+        check_no_gathering(hook.synthesizer)  # one process
         with monkeypatch.context() as patch:
             patch.setattr(loop_checks, 'get_dist_info', lambda: (0, 2))
             if not gather:
-                check_apart_from_others(hook.synthesizer)
+                check_no_gathering(hook.synthesizer)
                 continue
             with pytest.raises(ValueError, match='EntropyLoss .*gather=False'):
-                check_apart_from_others(hook.synthesizer)
+                check_no_gathering(hook.synthesizer)
 
 
 def test_more_processes_than_gpus(tiny_config, monkeypatch):

@@ -34,7 +34,7 @@ class DivergenceHook(Hook):
     # After the optimizer's step, before the checkpoint.
     priority = 'LOW'
     # What most of the last reported loss was.
-    _largest = ''
+    _most = ''
 
     def before_train(self, runner: Runner) -> None:
         """Refuse networks that cannot be worked with on a finished bank."""
@@ -60,7 +60,7 @@ class DivergenceHook(Hook):
             return
         losses = dict(zip(found, torch.stack([*found.values()]).tolist()))
         if all(map(math.isfinite, losses.values())):
-            self._largest = _largest(losses, runner.iter + 1)
+            self._most = largest_loss(losses, runner.iter + 1)
         else:
             self._check(runner)
 
@@ -89,19 +89,27 @@ class DivergenceHook(Hook):
         message = (
             f'The training diverged in epoch {runner.epoch + 1}, by step '
             f'{runner.iter + 1}: {len(bad)} of {len(state)} weights became '
-            f'NaN or Inf, such as {bad[0]}. {self._largest}'
+            f'NaN or Inf, such as {bad[0]}. {self._most}'
             f'{_advice(runner, bad[0].split(".")[0])}'
         )
         runner.logger.error(message)  # or its log would not say why it ended
         raise FloatingPointError(message)
 
 
-def _largest(losses: Dict[str, float], step: int) -> str:
-    """Which of a step's losses is most of their sum, if one is."""
+def largest_loss(losses: Dict[str, float], step: int) -> str:
+    """Say which of a step's losses is most of their sum, if one is.
+
+    Args:
+        losses (dict[str, float]): By name; ``loss`` is their sum.
+        step (int): Its number.
+
+    Returns:
+        str: A sentence and a space, or nothing.
+    """
     total = losses.get('loss', 0.0)
     parts = {k: v for k, v in losses.items() if k != 'loss' and 'loss' in k}
     name = max(parts, key=parts.__getitem__, default='')
-    if not name or parts[name] < _MOST * total:
+    if not name or not 0 < _MOST * total <= parts[name]:
         return ''
     return (
         f'In step {step}, {name} was {parts[name]:.3g} of a loss of '

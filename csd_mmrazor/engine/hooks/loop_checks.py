@@ -181,7 +181,7 @@ def check_labels(model: Any, synthesizer: ImageSynthesizer) -> None:
             )
 
 
-def check_apart_from_others(synthesizer: ImageSynthesizer) -> None:
+def check_no_gathering(synthesizer: ImageSynthesizer) -> None:
     """Check that no loss of synthesis waits for other processes.
 
     Each makes rounds of its own, so one would wait for ever.

@@ -55,13 +55,13 @@ from ..synthesis import (
     targets_of,
 )
 from .loop_checks import (
-    check_apart_from_others,
     check_crops,
     check_format,
     check_held_out,
     check_images,
     check_labels,
     check_loop,
+    check_no_gathering,
     check_targets,
     check_val_pictures,
 )
@@ -214,7 +214,7 @@ class SynthesisHook(Hook):
         check_images(runner.model, networks, image_shape)
         check_crops(runner.model, self.synthesizer, image_shape)
         check_labels(runner.model, self.synthesizer)
-        check_apart_from_others(self.synthesizer)
+        check_no_gathering(self.synthesizer)
         kept_maps = check_targets(
             runner.model,
             self.synthesizer,
