@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from copy import deepcopy
 from pathlib import Path
@@ -141,15 +142,26 @@ def get_network(
         raise TypeError(
             f'{name} should be a torch.nn.Module or the name of one, such as '
             '"my_net.py:Net" or "torchvision.models.resnet18", but got '
-            + _told(given)
+            + _told(given, name)
         )
     if weights is not None:
         load_weights(network.module, str(weights), f'{name}_weights')
     return network
 
 
-def _told(given: Any) -> str:
+def _told(given: Any, name: str) -> str:
     """What something is that is no network, and what it may lack."""
+    if isinstance(given, Mapping):
+        for key, value in given.items():
+            if isinstance(value, nn.Module):
+                return f'a dict that has one: give its {key!r}.'
+        kind = type(given).__name__
+        if 'type' in given:
+            return f'a {kind}: write it to a config file, and give its name.'
+        return (
+            f'a {kind}, such as a file of weights holds: give the network '
+            f'that they belong to, and that file by {name}_weights.'
+        )
     if not callable(given):
         return f'a {type(given).__name__}.'
     what = 'class' if isinstance(given, type) else 'function'

@@ -1386,6 +1386,12 @@ def test_images_to_start_with_that_do_not_fit(
     'networks, message',
     [
         ((3, None), 'teacher should be a torch.nn.Module .* got a int'),
+        (
+            (OrderedDict(w=torch.ones(1)), None),
+            'got a OrderedDict, such as a file .* that file by teacher_weig',
+        ),
+        ((None, dict(type='ResNet')), 'write it to a config file'),
+        ((dict(net=torch.nn.Linear(1, 1)), None), "has one: give its 'net'"),
         ((None, torch.nn.Linear), 'got the class Linear: call it'),
         ((lambda: 3, None), 'got the function <lambda>: call it'),
         ((__file__[:-2] + 'pth', None), 'weights, .* and .* by teacher_weig'),

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from collections import Counter
+from copy import deepcopy
 
 import pytest
 import torch
@@ -127,13 +128,22 @@ def test_without_targets(networks):
 
 def test_rounds_that_last_do_not_depend_on_what_is_kept(networks):
     """But for the 256 levels, which the networks see as well."""
-    every = synthesizer(**LASTING, iters=3)
-    last = synthesizer(**LASTING, iters=3, keep='last', keep_targets=False)
+    # Adam's steps are as long for any gradient.
+    settings = dict(LASTING, iters=3, optimizer=dict(type='SGD', lr=0.01))
+    every = synthesizer(**settings)
+    last = synthesizer(**settings, keep='last', keep_targets=False)
+    every.prepare(networks, 0)
+    last.prepare(networks, 0)
+    start = deepcopy(every.meta.state())
     for seed in range(2):
         every.synthesize(networks, 10, seed=seed)
         last.synthesize(networks, 10, seed=seed)
-    for a, b in zip(every.meta.state().values(), last.meta.state().values()):
-        torch.testing.assert_close(a, b, rtol=0.2, atol=0.02)
+    ends = every.meta.state(), last.meta.state()
+    trained = [key for key in start if key.endswith(('weight', 'bias'))]
+    assert len(trained) > 9
+    for key in trained:
+        moved = (ends[0][key] - start[key]).norm()
+        assert (ends[0][key] - ends[1][key]).norm() < 0.25 * moved, key
 
 
 class Calls(TorchDispatchMode):
