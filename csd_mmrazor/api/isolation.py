@@ -97,7 +97,9 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
             torch.random.fork_rng(devices),
             torch.inference_mode(False),
             torch.enable_grad(),
-            torch.autocast(device, enabled=False),
+            # A cache of cast weights is emptied by the outermost context alone,
+            # so steps within this one would go on with those of the first.
+            torch.autocast(device, enabled=False, cache_enabled=False),
         ):
             torch.set_default_dtype(torch.float32)
             # MMEngine sets one, and warns if there was another.

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from helpers import equal
 
 from csd_mmrazor.api.isolation import isolated, one_at_a_time
+from csd_mmrazor.engine.optimizers import AutocastOptimWrapper
 
 
 def test_one_at_a_time():
@@ -96,3 +98,37 @@ def test_random_states_of_all_gpus_are_kept(monkeypatch, device, is_used):
     with isolated('cpu'):
         pass
     assert kept == [[]]
+
+
+class Subclass(torch.nn.Linear):
+    """One that is not cast together with others."""
+
+
+def steps():
+    """Weights after steps of a network in mixed precision."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(4, 4),
+        Subclass(4, 4),
+        torch.nn.TransformerEncoderLayer(4, 2, 4, 0, batch_first=True),
+    )
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    wrapper = AutocastOptimWrapper(optimizer=optimizer)
+    inputs = torch.randn(3, 5, 4)
+    for _ in range(3):
+        with wrapper.optim_context(net):
+            loss = net(inputs).square().mean()
+        wrapper.update_params(loss)
+    return net.state_dict()
+
+
+@pytest.mark.parametrize('is_within', [False, True])
+def test_mixed_precision_has_the_weights_of_its_step(is_within):
+    """Whether or not the caller's code is in autocast, too."""
+    expected = steps()
+    with (
+        torch.autocast('cpu', torch.bfloat16, enabled=is_within),
+        isolated(),
+    ):
+        assert not torch.is_autocast_enabled('cpu')
+        assert equal(steps(), expected)
