@@ -354,7 +354,7 @@ def distill(
         if plan_only and student_weights and isinstance(student, nn.Module):
             kept = deepcopy(student.state_dict())
         try:
-            pair = get_pair(given, num_classes, inputs.image_shape)
+            pair = get_pair(given, num_classes, inputs)
         finally:
             if kept is not None:  # all else is done with copies
                 student.load_state_dict(kept)

@@ -140,7 +140,8 @@ def augmentation(
 
     Args:
         given (str | dict | None): 'auto', None for none, or padding (pixels)
-            and flip_prob (0..1) of a random crop and flip.
+            and flip_prob (0..1) of a random crop and flip; what is left out
+            is as with 'auto'.
         image_shape (sequence[int]): (C, H, W).
 
     Raises:
@@ -149,27 +150,30 @@ def augmentation(
     channels, height, width = image_shape
     if given is None:
         return None
+    # Grey images are digits and letters mostly, which are not flipped.
+    smallest = min(height, width)
+    auto = dict(
+        padding=smallest // 8 if channels > 1 else smallest // 14,
+        flip_prob=0.5 if channels > 1 else 0,
+    )
     if given == 'auto':
-        # Grey images are digits and letters mostly, which are not flipped.
-        smallest = min(height, width)
-        given = dict(
-            padding=smallest // 8 if channels > 1 else smallest // 14,
-            flip_prob=0.5 if channels > 1 else 0,
-        )
-    known = ('padding', 'flip_prob')
+        given = auto
     wrong = (
-        [n for n in given if n not in known] if isinstance(given, dict) else []
+        [n for n in given if n not in auto] if isinstance(given, dict) else []
     )
     if not isinstance(given, dict) or wrong:
         raise ValueError(
             'augment should be "auto", None or dict(padding=..., '
             f'flip_prob=...), but got {given!r}.'
-            + (did_you_mean(wrong[0], known) if wrong else '')
+            + (did_you_mean(wrong[0], auto) if wrong else '')
         )
-    # Which checks them.
-    padding = RandomCropFlip(**given).padding
+    whole = {**auto, **given}
+    try:
+        padding = RandomCropFlip(**whole).padding  # checks them
+    except (TypeError, ValueError) as error:
+        raise type(error)(f'augment={given!r}: {error}') from error
     check_padding('augment', padding, image_shape)
-    return dict(type='RandomCropFlip', **given)
+    return dict(type='RandomCropFlip', **whole)
 
 
 def pretext_task(given: str, image_shape: Sequence[int]) -> Dict[str, Any]:

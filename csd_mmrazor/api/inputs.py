@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
+from torch import Tensor
 
 from ..models.preprocessors import calls, own_preprocessor
 from ..models.utils import unwrapped
@@ -19,6 +20,14 @@ class Inputs(NamedTuple):
     mean: Tuple[float, ...]  # 0..255
     std: Tuple[float, ...]  # 0..255
     note: str  # how they were understood
+
+    def random(self, number: int, generator: torch.Generator) -> Tensor:
+        """Those of random images, (``number``, C, H, W)."""
+        images = torch.rand(number, *self.image_shape, generator=generator)
+        mean, std = (
+            torch.tensor(each).view(-1, 1, 1) for each in (self.mean, self.std)
+        )
+        return (255 * images - mean) / std
 
 
 def normalisation(

@@ -97,8 +97,8 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
             torch.random.fork_rng(devices),
             torch.inference_mode(False),
             torch.enable_grad(),
-            # A cache of cast weights is emptied by the outermost context alone,
-            # so steps within this one would go on with those of the first.
+            # A cache of cast weights is emptied by the outermost context
+            # alone, so steps in this one would keep those of the first.
             torch.autocast(device, enabled=False, cache_enabled=False),
         ):
             torch.set_default_dtype(torch.float32)

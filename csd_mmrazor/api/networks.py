@@ -515,7 +515,7 @@ def _bare(module: nn.Module, name: str) -> nn.Module:
 def _uncopyable(module: nn.Module, name: str, error: Exception) -> ValueError:
     return ValueError(
         f'{name} ({type(module).__name__}) cannot be copied '
-        f'({type(error).__name__}: {error}): give its name, such as '
+        f'({named_error(error)}): give its name, such as '
         f'{name}="FILE.py:Name", and its weights as {name}_weights.'
     )
 
@@ -689,8 +689,7 @@ def trace(
                 )
                 raise ValueError(
                     f'{name} does not take images of image_shape='
-                    f'{tuple(inputs.shape[1:])}: {type(error).__name__}: '
-                    f'{error}{about}'
+                    f'{tuple(inputs.shape[1:])}: {named_error(error)}{about}'
                 ) from error
     if any(norms):
         raise ValueError(

@@ -61,14 +61,14 @@ class Pair:
 def get_pair(
     given: Dict[str, Any],
     num_classes: Optional[int],
-    image_shape: Sequence[int],
+    inputs: Inputs,
 ) -> Pair:
     """Make, copy and trace the networks of a call.
 
     Args:
         given (dict): Arguments of ``distill()``, by their names.
         num_classes (int, optional): Classes K, if they are given.
-        image_shape (sequence[int]): (C, H, W).
+        inputs (Inputs): What the networks get.
 
     Raises:
         TypeError: If a network is none, or its arguments are not its own.
@@ -79,7 +79,7 @@ def get_pair(
     traced: Dict[str, Traced] = {}
     # With random numbers of their own: those of weights stay as they are.
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(2, *image_shape, generator=generator)
+    examples = inputs.random(2, generator)
     wanted = num_classes
     modules = {name: given[name] for name in ('teacher', 'student')}
     if given['student_weights'] is not None and all(
@@ -96,15 +96,15 @@ def get_pair(
             networks.get('teacher'),
         )
         copies[name] = copied(network.module, name)
-        check_copy(network.module, copies[name], images, name)
+        check_copy(network.module, copies[name], examples, name)
         _check_modes(copies[name], name)
         if isinstance(given[name], nn.Module):
-            network = proven(network, copies[name], images, name)
+            network = proven(network, copies[name], examples, name)
         networks[name] = network
         traced[name] = trace(
             network.build_cfg,
             copies[name],
-            images,
+            examples,
             name,
             given[f'{name}_feature'],
             given.get(f'{name}_pooled'),
@@ -117,10 +117,10 @@ def get_pair(
         copies,
         traced,
         blocks_of(
-            *(given['teacher_blocks'], networks, copies, images),
+            *(given['teacher_blocks'], networks, copies, examples),
             given['student_weights'],
         ),
-        pruned_places(given['refit'], networks, copies, images),
+        pruned_places(given['refit'], networks, copies, examples),
     )
     _check_whole(pair)
     _check_classes(pair, num_classes)

@@ -20,6 +20,7 @@ from mmrazor.registry import MODELS
 
 from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import narrow, unwrapped
+from ..utils.error_text import named_error
 from ..utils.imports import LENT, import_object, imported_file
 from ..utils.teachers import without_pretrained
 from .alike import difference, loose_tensors, unlike_training
@@ -92,7 +93,7 @@ def recipe_of(
     except ValueError as error:
         why = f'{error}'
     except Exception as error:  # whatever its class makes of looking at it
-        why = f'looking at it raises {type(error).__name__}: {error}'
+        why = f'looking at it raises {named_error(error)}'
     for recipe in wider[:_MOST_BUILT]:
         pruned = _narrowed(module, recipe, is_trained)
         if pruned is not None:

@@ -64,9 +64,13 @@ class Logits(nn.Module):
 
     def example(self, count: int, image_shape: Sequence[int]) -> Tensor:
         """Random images or inputs, (``count``, C, H, W)."""
-        draw = torch.rand if self.normalize else torch.randn
         generator = torch.Generator().manual_seed(count)
-        return draw(count, *image_shape, generator=generator)
+        images = torch.rand(count, *image_shape, generator=generator)
+        preprocessor = getattr(self.student, 'data_preprocessor', None)
+        if self.normalize or preprocessor is None:
+            return images
+        # Networks that normalise inside may check that theirs are in 0..1.
+        return normalize_images(images, preprocessor)
 
 
 # What torch says of a network that is traced for one number of images alone.

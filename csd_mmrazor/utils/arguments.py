@@ -103,7 +103,7 @@ def check_value(name: str, value: Any, kinds: Tuple[type, ...]) -> None:
     ):
         return
     wanted = ' or '.join(_WORDS.get(kind) or repr(kind) for kind in kinds)
-    raise ValueError(f'{name} should be {wanted}, but got {value!r}.')
+    raise ValueError(f'{name} should be {wanted}, but got {value!r:.200}.')
 
 
 def check_integer(
@@ -124,14 +124,14 @@ def check_integer(
         if highest is None or value <= highest:
             return
         raise ValueError(
-            f'{name} should be {highest:,} at most, but got {value!r}.'
+            f'{name} should be {highest:,} at most, but got {value!r:.200}.'
         )
     wanted = (
         'a positive integer'
         if lowest == 1
         else f'an integer, {lowest} or more'
     )
-    raise ValueError(f'{name} should be {wanted}, but got {value!r}.')
+    raise ValueError(f'{name} should be {wanted}, but got {value!r:.200}.')
 
 
 def check_positive(name: str, value: Any) -> None:
@@ -146,7 +146,7 @@ def check_positive(name: str, value: Any) -> None:
     """
     if not fits(value, float) or value <= 0:
         raise ValueError(
-            f'{name} should be a number above 0, but got {value!r}.'
+            f'{name} should be a number above 0, but got {value!r:.200}.'
         )
 
 
@@ -162,7 +162,7 @@ def check_probability(name: str, value: Any) -> None:
     """
     if not fits(value, float) or not 0 <= value <= 1:
         raise ValueError(
-            f'{name} should be between 0 and 1, but got {value!r}.'
+            f'{name} should be between 0 and 1, but got {value!r:.200}.'
         )
 
 
@@ -180,7 +180,7 @@ def check_image_shape(name: str, value: Any) -> None:
     if not is_shape or not all(fits(n, int) and n > 0 for n in value):
         raise ValueError(
             f'{name} should be (C, H, W), three positive integers, such as '
-            f'(3, 32, 32), but got {value!r}.'
+            f'(3, 32, 32), but got {value!r:.200}.'
         )
     if math.prod(value) > MOST_PIXELS:
         raise ValueError(

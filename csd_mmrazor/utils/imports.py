@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
+from .error_text import named_error
+
 # What begins the name of something that only a running program has.
 LENT = 'lent:'
 _LENT: Dict[str, Any] = {}
@@ -61,7 +63,7 @@ def import_object(name: str) -> Any:
         except ImportError:
             raise
         except (Exception, SystemExit) as error:  # whatever running it does
-            raise ImportError(f'{type(error).__name__}: {error}') from error
+            raise ImportError(named_error(error)) from error
     if not hasattr(module, attribute):
         raise ImportError(f'{path} has no {attribute!r}')
     return getattr(module, attribute)
@@ -107,7 +109,7 @@ def import_file(path: str) -> ModuleType:
         return module
     except (Exception, SystemExit) as error:
         raise ImportError(
-            f'{path} cannot be imported ({type(error).__name__}: {error})'
+            f'{path} cannot be imported ({named_error(error)})'
         ) from error
     finally:
         sys.path[:] = before

@@ -28,7 +28,7 @@ from PIL import Image
 
 from csd_mmrazor.api import trial
 from csd_mmrazor.api.argument_names import typed_as
-from csd_mmrazor.api.config import is_normalised, method_of
+from csd_mmrazor.api.config import augmentation, is_normalised, method_of
 from csd_mmrazor.api.record import check_config
 from csd_mmrazor.api.start import digest_of_weights
 from csd_mmrazor.api.val_images import check_val_is_apart
@@ -1125,6 +1125,22 @@ def test_students_with_bn_layers_are_not_clipped(finished):
 
 
 @pytest.mark.parametrize(
+    'given, image_shape, padding, flip_prob',
+    [
+        ('auto', (1, 28, 28), 2, 0),
+        (dict(padding=1), (1, 28, 28), 1, 0),
+        (dict(flip_prob=0), (3, 4, 6), 0, 0),
+        (dict(padding=3), (3, 32, 32), 3, 0.5),
+    ],
+)
+def test_augmentation(given, image_shape, padding, flip_prob):
+    """What is left out is as by itself."""
+    assert augmentation(given, image_shape) == dict(
+        type='RandomCropFlip', padding=padding, flip_prob=flip_prob
+    )
+
+
+@pytest.mark.parametrize(
     'arguments, message',
     [
         (dict(image_shape=(28, 28)), 'image_shape should be .channels'),
@@ -1168,6 +1184,14 @@ def test_students_with_bn_layers_are_not_clipped(finished):
         (dict(aux_task='jigsaw'), "aux_task='jigsaw' is none"),
         (dict(augment='flip'), 'augment should be "auto"'),
         (dict(augment=dict(flip=0)), "mean 'flip_prob'"),
+        (
+            dict(augment=dict(padding='two')),
+            "augment=.'padding': 'two'.: padding of Rand.* got 'two'",
+        ),
+        (
+            dict(teacher_weights=dict.fromkeys(range(100), 'w')),
+            r'teacher_weights of distill should be .{,40} got {.{199}\.$',
+        ),
         (
             dict(augment=dict(padding='4'), method='deepinversion'),
             "padding of RandomCropFlip should be an integer.* got '4'",
@@ -1451,6 +1475,39 @@ def test_what_layers_keep_for_eval_mode(teacher, net, call):
     merging = KeepsForEval(net(4), merges=True)
     with pytest.raises(ValueError, match='other weights in train than in ev'):
         call(teacher, merging, budget=3, val=None)
+
+
+class Minds(torch.nn.Module):
+    """Normalises by itself, and looks at what it gets."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        if x.min() < 0 or x.max() > 1:
+            raise AssertionError
+        return self.net((x - 0.4) / 0.3)
+
+
+class Brightens(Minds):
+    """Returns NaN for what lies below."""
+
+    def forward(self, x):
+        return self.net(((x + 1e-3).sqrt() - 0.6) / 0.3)
+
+
+def test_networks_that_take_no_other_numbers_than_of_images(
+    teacher, net, call
+):
+    """Also where random ones are passed before, and in exports."""
+    networks = Minds(teacher), Brightens(net(4))
+    run = call(*networks, mean=None, std=None, budget=3, onnx=True)
+    assert run.teacher_top1 > 50
+    given = torch.rand(2, 1, 12, 12)
+    assert run.student(given).shape == (2, 3)
+    with pytest.raises(ValueError, match='AssertionError: .*Minds.forward'):
+        call(*networks, budget=3, work_dir=run.work_dir / 'other')
 
 
 def test_shared_weights_are_refused(teacher, call):

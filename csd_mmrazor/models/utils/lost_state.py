@@ -33,9 +33,10 @@ def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
         ValueError: If a pass in train mode changes one of them, and the
             network computes something else with it than without.
     """
-    # Images that are all 0 might change nothing.
+    # Images that are all 0 might change nothing, and networks that normalise
+    # inside may check that theirs are in 0..1.
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(like.shape, generator=generator).to(like)
+    inputs = torch.rand(like.shape, generator=generator).to(like)
     _check_buffers(model, inputs, who)
     _check_attributes(model, inputs, who)
 

@@ -9,6 +9,7 @@ import torch.nn as nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from ...utils.error_text import named_error
 from .views import find_inputs, heads_of, split_channels, views_of
 
 Shapes = Dict[str, Sequence[int]]
@@ -136,7 +137,7 @@ def _look(whole: nn.Module, network: nn.Module) -> None:
         raise ValueError(
             f'{type(network).__name__} takes images of '
             f'{tuple(inputs.shape[1:])}, but not with these channels: in or '
-            f'after {last}, {type(error).__name__}: {error}. {_BY_HAND}'
+            f'after {last}, {named_error(error)}. {_BY_HAND}'
         ) from error
     if split is not None:
         raise ValueError(_of_heads(split, 'several axes'))
