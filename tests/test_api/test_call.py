@@ -1125,6 +1125,32 @@ def test_students_with_bn_layers_are_not_clipped(finished):
 
 
 @pytest.mark.parametrize(
+    'arguments, is_clipped',
+    [
+        ({}, True),
+        (dict(loss_weights=dict(feature=0)), False),
+        (dict(schedule=dict(TINY, warm=False)), False),  # as in the paper
+    ],
+)
+def test_steps_with_feature_maps_are_clipped(
+    arguments, is_clipped, teacher, net, call
+):
+    """As they are with images in colour; their loss may diverge at once."""
+    pair = [
+        torch.nn.Sequential(
+            torch.nn.Conv2d(3, 1, 1), torch.nn.BatchNorm2d(1), network
+        ).eval()
+        for network in (teacher, net(4))
+    ]
+    arguments = dict(arguments, image_shape=(3, 12, 12), mean=None, std=None)
+    run = call(*pair, val=None, budget=3, **arguments)
+    cfg = Config.fromfile(run.config)
+    with_maps = 'loss_feature' in cfg.model.distiller.distill_losses
+    assert with_maps == ('loss_weights' not in arguments)
+    assert ('clip_grad' in cfg.optim_wrapper.architecture) == is_clipped
+
+
+@pytest.mark.parametrize(
     'given, image_shape, padding, flip_prob',
     [
         ('auto', (1, 28, 28), 2, 0),
