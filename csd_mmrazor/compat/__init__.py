@@ -37,6 +37,7 @@ def apply() -> None:
         mmrazor_configs,
         mmrazor_quantization,
         mmrazor_searches,
+        mmrazor_weights,
     )
 
     # MMEngine first: MMRazor is imported with it in order.
@@ -101,6 +102,8 @@ def apply() -> None:
         mmrazor_configs.find_subnets,
         mmrazor_configs.take_tokens_of_mmpretrain,
         mmrazor_configs.download_nothing_that_is_given,
+        mmrazor_weights.load_all_weights_of_a_file,
+        mmrazor_weights.initialize_teachers_by_whole_files,
         mmrazor_searches.read_candidates_without_running,
         mmrazor_searches.resume_searches_from_their_state,
         mmrazor_searches.never_run_files_of_predictors,

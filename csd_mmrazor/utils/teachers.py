@@ -3,6 +3,7 @@ import difflib
 from copy import copy
 from typing import Any, Dict, List, Optional
 
+import torch.nn as nn
 from mmengine.model import PretrainedInit
 
 # ``ckpt_path`` of a teacher that is to keep the weights it is built with.
@@ -120,9 +121,42 @@ def _brings_weights(cfg: Dict) -> bool:
     """Whether the config of a whole network names its weights."""
     if any(cfg.get(key) for key in _BRINGS_WEIGHTS):
         return True
-    init_cfg = cfg.get('init_cfg') or []
+    return _names_file(cfg.get('init_cfg'))
+
+
+def _names_file(init_cfg: Any) -> bool:
     init_cfg = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
     return any(map(is_pretrained, init_cfg))
+
+
+def want_whole_files(
+    network: nn.Module, name: str, with_parts: bool = True
+) -> bool:
+    """Let files that an ``init_cfg`` names bring all weights, or raise.
+
+    MMEngine takes what fits of them. They are read in ``init_weights()``.
+
+    Args:
+        network (nn.Module): The network; ``whole_file`` of the modules with
+            such an ``init_cfg`` says what the file is called in an error, and
+            whether it may hold more, as that of a network has more than its
+            backbone.
+        name (str): What holds the network's arguments in a config.
+        with_parts (bool): Whether to look at ``init_cfg`` of its parts, too.
+            Defaults to True.
+
+    Returns:
+        bool: Whether there are such files.
+    """
+    found = False
+    for path, module in network.named_modules():
+        if _names_file(getattr(module, 'init_cfg', None)):
+            where = f'{name}.{path}' if path else name
+            module.whole_file = f'{where}.init_cfg.checkpoint', bool(path)
+            found = True
+        if not with_parts:
+            break
+    return found
 
 
 def without_pretrained(part: Any) -> Any:

@@ -32,6 +32,7 @@ from ...utils import (
 from ...utils.arguments import check_image_shape, check_value
 from ...utils.error_text import named_error
 from ...utils.modules import exclude_from_checkpoints, switch_inplace_off
+from ...utils.teachers import want_whole_files
 from ..classifiers import TorchClassifier
 from ..connectors import infer_connectors
 from ..preprocessors import BankDataPreprocessor, check_preprocessor
@@ -152,6 +153,8 @@ class CSDDistillation(BaseAlgorithm):
         self._records: Dict[str, Tuple[int, int]] = {}
         self._kept_maps: Optional[KeptMaps] = None
         self.student_ckpt = student_ckpt
+        if student_ckpt is None:
+            want_whole_files(self.student, 'model.architecture', False)
         self.aux_feature = aux_feature
         self.teachers = self._build_teachers(teachers)
         inputs = torch.zeros(2, *self.image_shape)

@@ -85,7 +85,7 @@ from .teacher_blocks import (
     count_candidates,
     find_chains,
 )
-from .teachers import build_teacher
+from .teachers import build_teacher, load_init_file
 from .tokens import layer_tokens, token_layers
 from .unwrapped import place_in_wrappers, unwrapped
 
@@ -150,6 +150,7 @@ __all__ = [
     'token_layers',
     'load_optimizer_state',
     'find_weights',
+    'load_init_file',
     'load_weights',
     'narrow',
     'without_integers',

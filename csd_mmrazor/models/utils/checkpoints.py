@@ -65,6 +65,7 @@ def load_weights(
     argument: str,
     revise_keys: Sequence[Tuple[str, str]] = (),
     revised_by: str = '',
+    is_part: bool = False,
 ) -> None:
     """Load a network's weights from a file or URL, all of them.
 
@@ -86,6 +87,8 @@ def load_weights(
             network, and behind ``module.``. Defaults to none.
         revised_by (str): How people set ``revise_keys``, if not beside
             ``ckpt_path``. Defaults to '', not at all.
+        is_part (bool): Whether the file may hold more, of a larger network.
+            Defaults to False.
 
     Raises:
         FileNotFoundError: If there is no such file, or it cannot be
@@ -162,7 +165,7 @@ def load_weights(
             + (f' There, {divided}.' if divided else '')
             + (f' If only names differ, map them by {how}.' if how else '')
         )
-    if unused:
+    if unused and not is_part:
         hint = (
             f', or leave them out by {how}: a PATTERN of the whole name, and '
             'nothing for NEW'

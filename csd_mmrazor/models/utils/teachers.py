@@ -1,11 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Any, Dict
+import re
+from typing import Any, Dict, Optional
 
 import torch
 import torch.nn as nn
 from mmrazor.registry import MODELS
 
 from ...utils import NO_FILE, without_own_weights
+from ...utils.teachers import want_whole_files
 from .checkpoints import load_weights
 from .healthy import check_weights
 
@@ -36,6 +38,31 @@ def build_teacher(name: str, cfg: Dict[str, Any]) -> nn.Module:
             cfg.get('revise_keys', ()),
         )
     else:
+        want_whole_files(model, f'model.teachers.{name}.build_cfg')
         model.init_weights()
     check_weights(model, f'teacher "{name}"')
     return model
+
+
+def load_init_file(
+    module: nn.Module, path: str, prefix: Optional[str]
+) -> None:
+    """Load what an ``init_cfg`` names, with all weights of the module.
+
+    Args:
+        module (nn.Module): Of :func:`want_whole_files`.
+        path (str): As of :func:`load_weights`.
+        prefix (str, optional): What stands before the names that are meant,
+            as of MMEngine's ``PretrainedInit``.
+
+    Raises:
+        FileNotFoundError, CheckpointError, ValueError, TypeError: As of
+            :func:`load_weights`, and if they are not all numbers.
+    """
+    argument, is_part = module.whole_file
+    revise_keys = []
+    if prefix:
+        start = re.escape(prefix.rstrip('.') + '.')
+        revise_keys = [(f'^(?!{start}).*', ''), (f'^{start}', '')]
+    load_weights(module, path, argument, revise_keys, is_part=is_part)
+    check_weights(module, argument)

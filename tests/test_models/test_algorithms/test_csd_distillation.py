@@ -404,6 +404,12 @@ def test_the_student_starts_from_given_weights(tiny_runner, tmp_path, way):
 def test_weights_of_another_student_are_refused(algorithm, tmp_path):
     path = str(tmp_path / 'other.pth')
     torch.save(build(network(base_channels=6)).state_dict(), path)
+    init_cfg = dict(type='Pretrained', checkpoint=path)
+    with pytest.raises(
+        ValueError,
+        match='model.architecture.init_cfg.checkpoint=.* does not fit',
+    ):
+        algorithm(**{'model.architecture.init_cfg': init_cfg})
     with pytest.raises(ValueError, match='model.student_ckpt=.* does not fit'):
         algorithm(**{'model.student_ckpt': path})
     with pytest.raises(FileNotFoundError, match='model.student_ckpt=gone.pth'):
