@@ -98,6 +98,7 @@ _PARAMWISE = dict(
         (float,),
     ),
 )
+_MULTIPLIERS = dict.fromkeys(('lr_mult', 'decay_mult'), (float,))
 _DATA_LOADER = {
     **argument_types(DataLoader),
     # Where torch's annotations cannot be read.
@@ -310,10 +311,24 @@ def _check_optimizers(cfg: Config) -> None:
                 raise ValueError(f'{path}.clip_grad has no {limit}.')
         paramwise = wrapper.get('paramwise_cfg')
         check_value(f'{path}.paramwise_cfg', paramwise, _OPTIONAL_DICT)
-        if paramwise and (
-            'Default' in constructor or 'DistillationOptim' in constructor
-        ):
+        kinds = ('Default', 'DistillationOptim', 'SeparateOptim')
+        if paramwise and any(kind in constructor for kind in kinds):
             _check_known(f'{path}.paramwise_cfg', paramwise, _PARAMWISE)
+            _check_custom_keys(path, paramwise, wrapper.get('optimizer'))
+
+
+def _check_custom_keys(path: str, paramwise: Dict, optimizer: Any) -> None:
+    """Check what weights get for their names; MMEngine takes any name."""
+    kind = (optimizer or {}).get('type')
+    if isinstance(kind, str):
+        kind = getattr(torch.optim, kind, None)
+    for key, given in (paramwise.get('custom_keys') or {}).items():
+        where = f'{path}.paramwise_cfg.custom_keys[{key!r}]'
+        check_value(where, given, (dict,))
+        if inspect.isclass(kind):  # Others may have any arguments.
+            known = dict(_MULTIPLIERS, **argument_types(kind))
+            known.pop('params', None)
+            _check_known(where, given, known)
 
 
 def check_schedules(cfg: Config) -> None:

@@ -18,6 +18,7 @@ from csd_mmrazor.utils.sections import OF_NETWORKS, check_sections
 QUICKSTART = ROOT / 'configs/csd/csd_quickstart_digits.py'
 STUDENT = 'optim_wrapper.architecture'
 CLIP = f'{STUDENT}.clip_grad'
+KEYS = f'{STUDENT}.paramwise_cfg.custom_keys'
 
 
 @pytest.fixture(scope='module')
@@ -212,6 +213,9 @@ OPTIONS = [
     (f'{CLIP}.max_norm', 'big', 'max_norm should be a finite number'),
     (f'{CLIP}.max_norm', math.nan, 'max_norm should be a finite number'),
     (CLIP, 5, 'clip_grad should be a dict or None, but got 5'),
+    (KEYS, dict(backbone=0.1), r"keys\['backbone'\] should be a dict"),
+    (KEYS, dict(backbone=dict(lr_mul=0)), r'mean .*\.lr_mult\? There are'),
+    (KEYS, dict(backbone=dict(lr_mult='0')), 'lr_mult should be a finite'),
     ('resume', 'no', 'resume should be True or False'),
     ('compile', 'no', 'compile should be True or False'),
     ('find_unused_parameters', 'no', 'find_unused_parameters should be'),
@@ -259,6 +263,7 @@ def test_an_option_that_is_wrong(read_once, option, value, said):
         ('env_cfg.dist_cfg.timeout', 60),
         (f'{CLIP}.max_norm', 1),
         (f'{STUDENT}.paramwise_cfg.norm_decay_mult', 0.0),
+        (KEYS, dict(backbone=dict(lr_mult=0, momentum=0.5))),
         ('model.aux_head', None),
         ('model.data_preprocessor.augment', None),
         ('param_scheduler', None),

@@ -1,8 +1,10 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from typing import Any
+import logging
+from typing import Any, Dict
 
 import torch.nn as nn
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import OPTIMIZERS
 from mmrazor.engine.optimizers import SeparateOptimWrapperConstructor
@@ -10,6 +12,7 @@ from mmrazor.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from ...models.utils import with_foreach
 from ...utils.error_text import named_error
+from ...utils.suggestions import closest
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -37,7 +40,8 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
 
         Raises:
             ValueError: If the config names something it does not have, an
-                unknown optimizer, or a wrapper that needs a GPU without one.
+                unknown optimizer, a misspelt key of ``custom_keys``, or a
+                wrapper that needs a GPU without one.
         """
         module = getattr(module, 'module', module)
         wrappers = {}
@@ -71,6 +75,7 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
                     'mmengine.OptimWrapper for float32, or, on CPUs that are '
                     'fast in bfloat16, mmrazor.AutocastOptimWrapper.'
                 )
+            _check_custom_keys(name, constructor.paramwise_cfg, part)
             try:
                 wrappers[name] = constructor(part)
             except Exception as error:
@@ -80,3 +85,25 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
                     f'arguments. {named_error(error)}'
                 ) from error
         return OptimWrapperDict(**wrappers)
+
+
+def _check_custom_keys(name: str, paramwise: Dict, part: nn.Module) -> None:
+    """Look for keys that no weight's name contains, which change nothing.
+
+    One that is almost a name there is an error. Others may come with a
+    recipe for several networks, as mmpretrain has them for transformers.
+    """
+    named = part.named_parameters(remove_duplicate=False)
+    # As MMEngine writes them.
+    names = [each if '.' in each else f'.{each}' for each, _ in named]
+    known = {word for each in names for word in each.split('.') if word}
+    for key in paramwise.get('custom_keys') or ():
+        if any(key in each for each in names):
+            continue
+        words = [word for word in key.split('.') if word]
+        meant = [closest(each, known) or each for each in words]
+        where = f'optim_wrapper.{name}.paramwise_cfg.custom_keys'
+        text = f'{where} has {key!r}, which is in no name of a weight there'
+        if meant != words:
+            raise ValueError(f'{text}. Did you mean {".".join(meant)!r}?')
+        print_log(f'{text}: it changes nothing.', 'current', logging.WARNING)

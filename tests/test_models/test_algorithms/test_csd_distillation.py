@@ -11,6 +11,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmpretrain.structures import DataSample
 
 from csd_mmrazor.engine import DistillationOptimWrapperConstructor
+from csd_mmrazor.engine.optimizers import optim_wrapper_constructor
 from csd_mmrazor.models.utils import memory_format
 
 MAPPED = 'model.distiller.loss_forward_mappings'
@@ -359,6 +360,33 @@ def test_optimizers(algorithm):
             batches(1)[0],
             OptimWrapperDict(architecture=wrappers['architecture']),
         )
+
+
+def test_custom_keys_are_in_names_of_weights(algorithm, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        optim_wrapper_constructor,
+        'print_log',
+        lambda text, *_: said.append(text),
+    )
+    model = algorithm()
+
+    def rates(key):
+        paramwise_cfg = dict(custom_keys={key: dict(lr_mult=0.5)})
+        wrappers = DistillationOptimWrapperConstructor(
+            dict(architecture=dict(sgd(), paramwise_cfg=paramwise_cfg))
+        )(model)
+        return {g['lr'] for g in wrappers['architecture'].param_groups}
+
+    for key in ('backbone', '.bn1', 'architecture.head.fc', 'distiller'):
+        assert rates(key) == {0.1, 0.05}
+    assert not said
+    # A recipe may be for other networks as well.
+    assert rates('.cls_token') == {0.1}
+    (text,) = said
+    assert "custom_keys has '.cls_token'" in text
+    with pytest.raises(ValueError, match="Did you mean 'backbone.conv1'"):
+        rates('backbon.conv1')
 
 
 def test_widths_are_inferred(algorithm):
