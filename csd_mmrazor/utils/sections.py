@@ -14,6 +14,7 @@ from typing import Any, Collection, Dict, Iterator, List, Optional, Union
 import torch
 from mmengine.config import Config
 from mmengine.dist import init_dist
+from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import (
     EpochBasedTrainLoop,
     IterBasedTrainLoop,
@@ -98,6 +99,9 @@ _PARAMWISE = dict(
         (float,),
     ),
 )
+# Constructors that build an optimizer for each part of an algorithm.
+_OF_PARTS = ('DistillationOptim', 'SeparateOptim')
+_OF_WRAPPERS = ('type', 'paramwise_cfg', *argument_types(AmpOptimWrapper))
 _MULTIPLIERS = dict.fromkeys(('lr_mult', 'decay_mult'), (float,))
 _DATA_LOADER = {
     **argument_types(DataLoader),
@@ -288,12 +292,18 @@ def _check_hooks(hooks: Dict[str, Any]) -> None:
 
 def _check_optimizers(cfg: Config) -> None:
     section = cfg.get('optim_wrapper') or {}
-    wrappers = {'optim_wrapper': section}
-    if 'optimizer' not in section:
-        for name, value in section.items():
-            if isinstance(value, dict) and 'optimizer' in value:
-                wrappers[f'optim_wrapper.{name}'] = value
     constructor = str(section.get('constructor', 'Default'))
+    parts = {
+        name: value
+        for name, value in section.items()
+        if isinstance(value, dict) and 'optimizer' in value
+    }
+    if any(kind in constructor for kind in _OF_PARTS):
+        _check_parts(section, parts)
+    elif 'optimizer' in section:
+        parts = {}
+    wrappers = {f'optim_wrapper.{name}': parts[name] for name in parts}
+    wrappers['optim_wrapper'] = section
     for path, wrapper in wrappers.items():
         if 'optimizer' in wrapper:
             check_value(f'{path}.optimizer', wrapper['optimizer'], (dict,))
@@ -311,10 +321,30 @@ def _check_optimizers(cfg: Config) -> None:
                 raise ValueError(f'{path}.clip_grad has no {limit}.')
         paramwise = wrapper.get('paramwise_cfg')
         check_value(f'{path}.paramwise_cfg', paramwise, _OPTIONAL_DICT)
-        kinds = ('Default', 'DistillationOptim', 'SeparateOptim')
+        kinds = ('Default', *_OF_PARTS)
         if paramwise and any(kind in constructor for kind in kinds):
             _check_known(f'{path}.paramwise_cfg', paramwise, _PARAMWISE)
             _check_custom_keys(path, paramwise, wrapper.get('optimizer'))
+
+
+def _check_parts(section: Dict, parts: Dict) -> None:
+    """Check that parts of an algorithm alone have arguments."""
+    for name, value in section.items():
+        if name == 'constructor' or name in parts:
+            continue
+        meant = closest(name, _OF_WRAPPERS)
+        if meant is None:
+            raise ValueError(
+                f'optim_wrapper.{name}={value!r} has no optimizer: set '
+                f'optim_wrapper.{name}.optimizer=dict(type=..., lr=...), or '
+                f'leave {name} out.'
+            )
+        places = [f'optim_wrapper.{part}.{meant}' for part in parts]
+        raise ValueError(
+            f'optim_wrapper.{name} belongs to no part: each has an optimizer '
+            'of its own, with its arguments. Set '
+            f'{" and ".join(places or ["optim_wrapper.PART." + meant])}.'
+        )
 
 
 def _check_custom_keys(path: str, paramwise: Dict, optimizer: Any) -> None:

@@ -18,6 +18,7 @@ from csd_mmrazor.utils.sections import OF_NETWORKS, check_sections
 QUICKSTART = ROOT / 'configs/csd/csd_quickstart_digits.py'
 STUDENT = 'optim_wrapper.architecture'
 CLIP = f'{STUDENT}.clip_grad'
+IN_PART = rf'belongs to no part.*Set {STUDENT}\.'
 KEYS = f'{STUDENT}.paramwise_cfg.custom_keys'
 
 
@@ -213,6 +214,12 @@ OPTIONS = [
     (f'{CLIP}.max_norm', 'big', 'max_norm should be a finite number'),
     (f'{CLIP}.max_norm', math.nan, 'max_norm should be a finite number'),
     (CLIP, 5, 'clip_grad should be a dict or None, but got 5'),
+    ('optim_wrapper.type', 'AmpOptimWrapper', IN_PART + r'type and .*head\.t'),
+    ('optim_wrapper.accumulative_counts', 4, IN_PART + 'accumulative_counts'),
+    ('optim_wrapper.clip_grad.max_norm', 1, IN_PART + 'clip_grad'),
+    ('optim_wrapper.optimizer.lr', 1, IN_PART + 'optimizer'),
+    ('optim_wrapper.paramwise_config', {}, IN_PART + 'paramwise_cfg'),
+    ('optim_wrapper.aux_head', None, 'aux_head=None has no optimizer: set'),
     (KEYS, dict(backbone=0.1), r"keys\['backbone'\] should be a dict"),
     (KEYS, dict(backbone=dict(lr_mul=0)), r'mean .*\.lr_mult\? There are'),
     (KEYS, dict(backbone=dict(lr_mult='0')), 'lr_mult should be a finite'),
