@@ -49,6 +49,8 @@ _NAMES = {
         r'give \1'
     ),
     r' (in|of) model\.data_preprocessor': '',
+    r'; to change it, set model\.student_loss': '',
+    r'train_cfg\.augments': 'augments',
     r'graph=True of \w+': 'graph=True',
     r' Set train_dataloader\.dataset\.held_out=0\.1 of an ImageBank that grows'
     ' to have students compared with the teacher.': '',

@@ -31,6 +31,11 @@ OF_CONFIGS = re.compile(
     [
         ('check model.architecture.', 'check student.'),
         ('and order of model.data_preprocessor.', 'and order.'),
+        ('here: train_cfg.augments, Mixup', 'here: augments, Mixup'),
+        (
+            'the cross entropy; to change it, set model.student_loss)',
+            'the cross entropy)',
+        ),
         (
             'Set val_dataloader.dataset.metainfo=dict(classes=[...]) to all',
             'give classes=[...] to all',

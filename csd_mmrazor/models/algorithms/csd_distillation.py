@@ -66,6 +66,7 @@ from ..utils import (
     without_integers,
 )
 from .replayed_passes import ReplayedPasses
+from .unused_settings import unused_settings
 
 
 @MODELS.register_module()
@@ -433,6 +434,7 @@ class CSDDistillation(BaseAlgorithm):
             FileNotFoundError: If there is no file ``student_ckpt``.
             ValueError: If it is of another network.
         """
+        self._tell_of_unused_settings()
         with without_integers(self):
             if self.student_ckpt is not None:
                 with torch.random.fork_rng([]):
@@ -446,6 +448,21 @@ class CSDDistillation(BaseAlgorithm):
                 f'{self.student.pruned_from}, but no weights of it, since '
                 'model.student_ckpt is None: to repair that network, set it '
                 'to the same file.',
+                'current',
+                logging.WARNING,
+            )
+
+    def _tell_of_unused_settings(self) -> None:
+        found = unused_settings(
+            self.student,
+            self.data_preprocessor,
+            self.image_shape,
+            self.student_loss,
+        )
+        if found:
+            print_log(
+                'model.architecture has settings that are for training it by '
+                f'itself, and do nothing here: {"; ".join(found)}.',
                 'current',
                 logging.WARNING,
             )

@@ -6,6 +6,7 @@ from .bank_preprocessor import (
     check_scale,
     normalize_images,
     own_preprocessor,
+    same_inputs,
 )
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     'check_scale',
     'normalize_images',
     'own_preprocessor',
+    'same_inputs',
 ]

@@ -78,8 +78,7 @@ def check_preprocessor(
     """
     name = type(preprocessor).__name__
     shape = (2, *image_shape)
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, shape, generator=generator).to(torch.uint8)
+    images = _some_images(shape)
     data = dict(
         inputs=images.clone(),
         labels=torch.zeros(2, dtype=torch.int64),
@@ -150,6 +149,30 @@ def own_preprocessor(network: nn.Module) -> Optional[nn.Module]:
         own, '_enable_normalize', False
     )
     return own if is_known else None
+
+
+def same_inputs(
+    one: nn.Module, other: nn.Module, image_shape: Sequence[int]
+) -> bool:
+    """Whether two preprocessors normalise images alike.
+
+    Args:
+        one (nn.Module): With mean and std, on any device.
+        other (nn.Module): Likewise.
+        image_shape (sequence[int]): (C, H, W) of the images.
+    """
+    images = _some_images((2, *image_shape))
+    made = [
+        normalize_images(images.to(each.device), each).cpu()
+        for each in (one, other)
+    ]
+    # Published means and deviations are rounded.
+    return _same(*made, 0.02)
+
+
+def _some_images(shape: Sequence[int]) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, shape, generator=generator).to(torch.uint8)
 
 
 def calls(network: nn.Module, part: nn.Module, inputs: Tensor) -> bool:
