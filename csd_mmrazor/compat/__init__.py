@@ -110,6 +110,7 @@ def apply() -> None:
         mmrazor_quantization.deploy_without_mmdeploy,
         mmrazor_quantization.export_fake_quantizers,
         mmpretrain.export_windows_of_any_batch,
+        mmpretrain.read_files_as_data,
         mmcv.explain_missing_operators,
     )
 

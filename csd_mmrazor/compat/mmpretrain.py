@@ -1,7 +1,14 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""What networks of mmpretrain cannot do on today's torch."""
+"""What parts of mmpretrain do wrong, or cannot do on today's torch."""
 
+import functools
 import inspect
+import types
+
+import torch
+from mmengine.device import get_device
+
+from ..utils import load_file
 
 
 def export_windows_of_any_batch() -> bool:
@@ -30,3 +37,25 @@ def _window_reverse(windows, H, W, window_size):
     channels = windows.shape[-1]
     x = windows.view(-1, rows, columns, window_size, window_size, channels)
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, H, W, channels)
+
+
+def read_files_as_data() -> None:
+    """``torch.load`` runs any code in a file before torch 2.6.
+
+    ``SwAVHook`` reads its queue from the work dir, wherever that is from, a
+    retriever its prototypes, and a tokenizer its codebook.
+    """
+    from mmpretrain.engine.hooks import swav_hook
+    from mmpretrain.models.retrievers import image2image
+    from mmpretrain.models.utils import vector_quantizer
+
+    def load(file, map_location=None):
+        # A queue has to be where the network is.
+        return load_file(file, map_location or get_device())
+
+    # What these modules alone see of torch.
+    stand_in = types.ModuleType('torch')
+    stand_in.__getattr__ = functools.partial(getattr, torch)
+    stand_in.load = load
+    for module in (swav_hook, image2image, vector_quantizer):
+        module.torch = stand_in

@@ -1,13 +1,20 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from fractions import Fraction
+from types import SimpleNamespace
+
 import pytest
 import torch
 from helpers import build
+from mmpretrain.engine.hooks import SwAVHook
 from mmpretrain.models.backbones.mixmim import MixMIMBlock
+from mmpretrain.models.retrievers import ImageToImageRetriever
 from mmpretrain.models.utils.attention import ShiftWindowMSA
+from mmpretrain.models.utils.vector_quantizer import EmbeddingEMA
 from test_models.test_families import FAMILIES
 
 from csd_mmrazor import compat
 from csd_mmrazor.export import export_program
+from csd_mmrazor.utils import CheckpointError
 
 
 @pytest.mark.parametrize('cls', [ShiftWindowMSA, MixMIMBlock])
@@ -24,3 +31,38 @@ def test_swin_is_exported_for_any_batch(tmp_path):
     assert 'export_windows_of_any_batch' in compat.in_force()
     model = build(FAMILIES['SwinTransformer']).eval()
     assert export_program(model, (3, 32, 32), tmp_path / 'swin.pt2') < 1e-5
+
+
+@pytest.fixture
+def no_torch_load(monkeypatch):
+    """As before torch 2.6 it would run what a file says."""
+
+    def load(*args, **kwargs):
+        raise AssertionError('torch.load')
+
+    monkeypatch.setattr(torch, 'load', load)
+
+
+def test_a_queue_is_read_as_data(tmp_path, no_torch_load):
+    queue = torch.randn(2, 4, 8)
+    loss = SimpleNamespace(queue=None)
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path),
+        model=SimpleNamespace(head=SimpleNamespace(loss_module=loss)),
+    )
+    torch.save(dict(queue=queue), tmp_path / 'queue.pth')
+    SwAVHook(batch_size=2, feat_dim=8).before_run(runner)
+    assert torch.equal(loss.queue.cpu(), queue)
+    torch.save(dict(queue=Fraction(1)), tmp_path / 'queue.pth')
+    with pytest.raises(CheckpointError, match='could run any code'):
+        SwAVHook(batch_size=2, feat_dim=8).before_run(runner)
+
+
+def test_so_are_prototypes_and_codebooks(tmp_path, no_torch_load):
+    path = str(tmp_path / 'a.pth')
+    vectors = torch.randn(4, 8)
+    torch.save(vectors, path)
+    read = ImageToImageRetriever._get_prototype_vecs_from_path
+    assert torch.equal(read(None, path).cpu(), vectors)
+    found = EmbeddingEMA(4, 8, codebook_init_path=path)
+    assert torch.equal(found.weight, vectors)
