@@ -87,7 +87,9 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
         return OptimWrapperDict(**wrappers)
 
 
-def _check_custom_keys(name: str, paramwise: Dict, part: nn.Module) -> None:
+def _check_custom_keys(
+    name: str, paramwise: Dict[str, Any], part: nn.Module
+) -> None:
     """Look for keys that no weight's name contains, which change nothing.
 
     One that is almost a name there is an error. Others may come with a
