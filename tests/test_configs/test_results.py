@@ -177,11 +177,11 @@ def test_the_summaries_have_the_means_of_the_pair():
     )
     assert f'the first two give {scratch:.1f} and {whole:.1f} %' in readme
     assert (
-        f'gives {off:.1f} % ({numbers[twice]} seeds), or {real:.1f} % on the'
-        in readme
+        f'gives {off:.1f} % ({numbers[twice]} seeds; with the real images '
+        f'{real:.1f} %)' in readme
     )
     large, once = means['csd_off, large']
-    assert f'Forty times: {large:.1f} % ({numbers[once]} seed)' in readme
+    in_readme = f'and forty times {large:.1f} % ({numbers[once]} seed; '
     assert f'the student has {large:.1f} % (one seed' in summary
     for budget, text, place in (
         ('medium', 'brings', 'at the medium budget'),
@@ -194,7 +194,7 @@ def test_the_summaries_have_the_means_of_the_pair():
         )
         ceiling = means[f'real_images, {budget}'][0]
         assert f'{ceiling - found:.1f} points {place}' in summary
-    assert f'seed), or {ceiling:.1f} %.' in readme
+    assert f'{in_readme}{ceiling:.1f} %).' in readme
 
 
 def test_the_page_has_the_difference_that_the_term_makes():
