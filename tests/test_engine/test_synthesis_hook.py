@@ -118,6 +118,33 @@ def test_logs_how_the_head_does_on_real_images(tiny_runner, monkeypatch):
     assert line['step'] == 1 and 'accuracy/top1' in line
 
 
+def test_a_report_takes_no_more_at_once_than_synthesis(
+    tiny_runner, monkeypatch
+):
+    """It comes after hours, and no rehearsal has as many images."""
+    runner = tiny_runner(
+        **{
+            f'{SYNTHESIS}.synthesizer.keep': 'all',
+            f'{SYNTHESIS}.synthesizer.batch_size': 10,
+        }
+    )
+    synthesize, sizes = ImageSynthesizer.synthesize, []
+
+    def then_note(self, *args, with_student, **kwargs):
+        if with_student:
+            raise Stop  # initial rounds and their report are done
+        sizes.clear()
+        return synthesize(self, *args, with_student=with_student, **kwargs)
+
+    monkeypatch.setattr(ImageSynthesizer, 'synthesize', then_note)
+    runner.model.student.backbone.register_forward_pre_hook(
+        lambda _, args: sizes.append(len(args[0]))
+    )
+    with pytest.raises(Stop):
+        runner.train()
+    assert sum(sizes) == 5 * 20 and max(sizes) == 10
+
+
 def test_validates_without_having_trained(tiny_runner):
     # MMEngine's checkpoint hook has no best one to compare with.
     runner = tiny_runner(**{'default_hooks.checkpoint': None})

@@ -44,9 +44,8 @@ class AuxProbeHook(Hook):
         model = getattr(runner.model, 'module', runner.model)
         inputs = model.data_preprocessor(data_batch, False)['inputs']
         labels = torch.cat([output.gt_label for output in outputs or ()])
-        labels = labels.to(inputs.device)
-        aux_logits, joint = aux_answers(self.networks, inputs, labels)
-        self.right.append(aux_logits.argmax(1) == joint)
+        for aux_logits, joint in aux_answers(self.networks, inputs, labels):
+            self.right.append(aux_logits.argmax(1) == joint)
 
     def after_val_epoch(
         self, runner: Runner, metrics: Optional[Dict[str, Any]] = None

@@ -48,7 +48,13 @@ def measure_round(
         )
     return {
         **batch.terms,
-        **recognition_metrics(rounds.networks, images, labels),
+        # No more at once than synthesis takes: this has to fit after hours.
+        **recognition_metrics(
+            rounds.networks,
+            images,
+            labels,
+            min(rounds.synthesizer.batch_size, 256),
+        ),
         **diversity_metrics(
             rounds.networks,
             sample['inputs'],

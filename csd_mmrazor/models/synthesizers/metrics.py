@@ -5,7 +5,8 @@ A run logs them in each epoch (docs/results.md).
 """
 
 import math
-from typing import Dict, Tuple
+from collections import defaultdict
+from typing import Dict, Iterator, List, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -56,26 +57,32 @@ def diversity(vectors: Tensor, labels: Tensor) -> float:
 
 def aux_answers(
     networks: Networks, inputs: Tensor, labels: Tensor
-) -> Tuple[Tensor, Tensor]:
+) -> Iterator[Tuple[Tensor, Tensor]]:
     """What the auxiliary head says of images, and what is right.
+
+    A pass takes no more views than there are images, if it can, so that it
+    fits wherever a pass of the images does.
 
     Args:
         networks (Networks): Student and auxiliary head.
         inputs (Tensor): (N, C, H, W), normalised.
         labels (Tensor): Classes, (N, ).
 
-    Returns:
-        tuple[Tensor, Tensor]: ``aux_logits``, (N * T, K * T), and joint
-        labels, (N * T, ).
+    Yields:
+        tuple[Tensor, Tensor]: Of the next M images: ``aux_logits``,
+        (M * T, K * T), and joint labels, (M * T, ).
     """
-    with evaluating(*networks.modules), torch.no_grad():
-        aux_logits = networks.aux_logits(inputs)
     num_views = networks.aux_head.task.num_views
-    return aux_logits, joint_labels(labels.to(inputs.device), num_views)
+    size = max(len(inputs) // num_views, 1)
+    labels = labels.to(inputs.device)
+    for part, classes in zip(inputs.split(size), labels.split(size)):
+        with evaluating(*networks.modules), torch.no_grad():
+            aux_logits = networks.aux_logits(part)
+        yield aux_logits, joint_labels(classes, num_views)
 
 
 def recognition_metrics(
-    networks: Networks, images: Tensor, labels: Tensor
+    networks: Networks, images: Tensor, labels: Tensor, at_once: int = 256
 ) -> Dict[str, float]:
     """Who recognises a batch of images.
 
@@ -83,23 +90,33 @@ def recognition_metrics(
         networks (Networks): Teachers, student and auxiliary head.
         images (Tensor): (N, C, H, W), uint8.
         labels (Tensor): The classes that were asked for, (N, ).
+        at_once (int): Images of one pass at most, 1 or more. Defaults to 256.
 
     Returns:
         dict[str, float]: ``teacher_top1`` (of the first teacher),
         ``student_top1``, and if there is a head ``aux_top1``, in %, and its
         cross entropy ``aux_loss``.
     """
-    inputs = networks.normalize(images)
     models = dict(teacher=networks.each_teacher[0], student=networks.student)
-    found = {}
-    with evaluating(*models.values()), torch.no_grad():
-        for role, model in models.items():
-            logits = logits_of(model(inputs, mode='tensor'))
-            found[f'{role}_top1'] = _top1(logits, labels)
-    if networks.aux_head is not None:
-        aux_logits, joint = aux_answers(networks, inputs, labels)
-        found['aux_top1'] = _top1(aux_logits, joint)
-        found['aux_loss'] = F.cross_entropy(aux_logits, joint).item()
+    right: Dict[str, List[Tensor]] = defaultdict(list)
+    losses = []
+    for part, classes in zip(images.split(at_once), labels.split(at_once)):
+        inputs = networks.normalize(part)
+        with evaluating(*models.values()), torch.no_grad():
+            for role, model in models.items():
+                logits = logits_of(model(inputs, mode='tensor'))
+                right[role].append(logits.argmax(1) == classes)
+        if networks.aux_head is None:
+            continue
+        for logits, joint in aux_answers(networks, inputs, classes):
+            right['aux'].append(logits.argmax(1) == joint)
+            losses.append(F.cross_entropy(logits, joint, reduction='none'))
+    found = {
+        f'{role}_top1': torch.cat(each).double().mean().item() * 100
+        for role, each in right.items()
+    }
+    if losses:
+        found['aux_loss'] = torch.cat(losses).mean().item()
     return found
 
 
@@ -174,8 +191,3 @@ def teacher_logits(networks: Networks, images: Tensor) -> Tensor:
                 for part in images.split(256)
             ]
         )
-
-
-def _top1(logits: Tensor, labels: Tensor) -> float:
-    """Share of right answers, in %."""
-    return (logits.argmax(1) == labels).double().mean().item() * 100

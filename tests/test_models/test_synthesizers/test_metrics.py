@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import math
+from collections import defaultdict
 from itertools import combinations
 
 import pytest
@@ -104,6 +105,26 @@ def test_recognition_by_hand(networks):
         networks._replace(aux_head=None), images, labels
     )
     assert set(without) == {'teacher_top1', 'student_top1'}
+
+
+def test_no_pass_takes_more_than_fits(networks):
+    sizes = defaultdict(list)
+
+    class Noting(Corner):
+        def extract_feat(self, inputs, stage):
+            sizes[self.scale.item()].append(len(inputs))
+            return super().extract_feat(inputs, stage)
+
+    networks = networks._replace(teachers=Noting(), student=Noting())
+    networks.student.scale.data.fill_(2)
+    images, labels = corners([0, 1, 2] * 6), torch.tensor([0, 1, 1] * 6)
+    found = recognition_metrics(networks, images, labels, 8)
+    assert sizes[1] == [8, 8, 2]
+    # 4 views of 2 images, and of one where there are no more than 2.
+    assert sizes[2] == [8] * 5 + [8] * 5 + [2, 4, 4]
+    whole = recognition_metrics(networks, images, labels)
+    assert found.pop('aux_loss') == pytest.approx(whole.pop('aux_loss'))
+    assert found == whole
 
 
 def test_variety_by_hand(networks):
