@@ -162,7 +162,7 @@ class DiskStore:
             or self._pid != os.getpid()  # a worker has no threads
             or not np.array_equal(self._order[self._taken : end], indices)
         ):
-            return self._gather(np.asarray(indices, np.int64))
+            return self._gather(np.asarray(indices, np.int64), False)
         self._taken = end
         if not self._ahead or self._ahead[0][0] != end:
             for _, future in self._ahead:
@@ -180,10 +180,12 @@ class DiskStore:
 
     def _submit(self, start: int, end: int) -> None:
         indices = self._order[start:end]
-        self._ahead.append((end, pool().submit(self._gather, indices)))
+        whole = bool(self._most)
+        future = pool().submit(self._gather, indices, whole)
+        self._ahead.append((end, future))
 
-    def _gather(self, indices: np.ndarray) -> Dict[str, Tensor]:
-        """A batch, from disk."""
+    def _gather(self, indices: np.ndarray, whole: bool) -> Dict[str, Tensor]:
+        """A batch, from disk: by whole shards, or image by image."""
         pinned = get_device() == 'cuda' and torch.cuda.is_initialized()
         batch = {
             name: torch.empty(
@@ -202,7 +204,7 @@ class DiskStore:
             # In the order of the file.
             rows = sorted(zip(local.tolist(), places.tolist()))
             contents: Sequence[Optional[bytes]] = [None] * len(files)
-            if self._most and self._pid == os.getpid():
+            if whole:
                 contents = self._contents(int(number))
             for file, content in zip(files, contents):
                 file.take(rows, out, content)
