@@ -814,7 +814,7 @@ def _last_map(
             if later and shape[1] > 2 * later:
                 return None
         try:
-            as_map(value)
+            as_map(value, size)
         except ValueError:
             if value.ndim == 3:  # tokens that are no map, nor those before
                 return None

@@ -324,6 +324,15 @@ def test_a_map_that_is_named_is_one():
             None,
             0,
         ),
+        # Its tokens make a square, but are not those of one.
+        (
+            lambda: timm.create_model(
+                'vit_tiny_patch16_224', num_classes=5, img_size=(32, 128)
+            ),
+            (32, 128),
+            None,
+            0,
+        ),
         # Its tokens make no square, and keys of attention are no map.
         (
             lambda: timm.create_model(

@@ -550,7 +550,9 @@ class CSDDistillation(BaseAlgorithm):
         )
         distiller = MODELS.build(cfg)
         check_mappings(distiller)
-        check_recorders(distiller, self.student, self.teachers)
+        check_recorders(
+            distiller, self.student, self.teachers, self.image_shape[1:]
+        )
         distiller.prepare_from_student(self.student)
         distiller.prepare_from_teacher(self.teachers)
         if isinstance(distiller, OFDDistiller):

@@ -57,7 +57,7 @@ def infer_connectors(
         for key in ('student_recorders', 'teacher_recorders')
     }
     probe = MODELS.build(dict(type='ConfigurableDistiller', **recorders))
-    check_recorders(probe, student, teachers)
+    check_recorders(probe, student, teachers, inputs.shape[2:])
     each = (
         teachers.values()
         if isinstance(teachers, nn.ModuleDict)

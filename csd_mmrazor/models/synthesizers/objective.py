@@ -251,7 +251,12 @@ class Objective(nn.Module):
                 'neither, or none before the pooling: set its loss_weight to '
                 '0.'
             )
-        check_recorders(self.distiller, networks.student, networks.teachers)
+        check_recorders(
+            self.distiller,
+            networks.student,
+            networks.teachers,
+            networks.image_shape and networks.image_shape[1:],
+        )
 
     def prepare(self, networks: Networks, widths: List[int]) -> None:
         """Initialise the persistent state of the losses.

@@ -26,20 +26,26 @@ def recorded_outputs(module: nn.Module) -> Iterator[List]:
         handle.remove()
 
 
-def as_map(feature: Union[Tensor, Sequence[Tensor]]) -> Tensor:
+def as_map(
+    feature: Union[Tensor, Sequence[Tensor]],
+    size: Optional[Sequence[int]] = None,
+) -> Tensor:
     """A backbone's last output in the form of a feature map.
 
     Args:
         feature (Tensor | sequence[Tensor]): Maps (N, D, H, W), vectors (N, D)
             or tokens (N, L, D) of square images, with a class token before
             them or not; of several outputs the last is taken.
+        size (sequence[int], optional): Height and width of the images.
+            Defaults to None, they are square.
 
     Returns:
         Tensor: (N, D, H, W). A vector is a map of one pixel; tokens are laid
         out in rows, without the class token.
 
     Raises:
-        ValueError: If it has another form.
+        ValueError: If it has another form, or is tokens of images that are
+            not square.
     """
     if isinstance(feature, (list, tuple)):
         feature = feature[-1]
@@ -51,11 +57,19 @@ def as_map(feature: Union[Tensor, Sequence[Tensor]]) -> Tensor:
     if feature.ndim == 2:
         return feature[:, :, None, None]
     if feature.ndim == 3:
-        size = math.isqrt(feature.shape[1])
-        tokens = feature[:, feature.shape[1] - size**2 :]
-        if feature.shape[1] - size**2 in (0, 1):
+        if size is not None and size[0] != size[1]:
+            raise ValueError(
+                'Tokens are laid out as a map for square images alone, but '
+                f'got {tuple(feature.shape)} of images of '
+                f'{size[0]}x{size[1]} pixels: let the recorder listen to a '
+                'module that returns maps, (N, D, H, W), or leave out the '
+                'losses that look at it, by None in place of the recorder.'
+            )
+        side = math.isqrt(feature.shape[1])
+        tokens = feature[:, feature.shape[1] - side**2 :]
+        if feature.shape[1] - side**2 in (0, 1):
             # (N, L, D) to (N, D, L) to (N, D, H, W)
-            return tokens.transpose(1, 2).unflatten(2, (size, size))
+            return tokens.transpose(1, 2).unflatten(2, (side, side))
     if feature.ndim == 4:
         return feature
     raise ValueError(

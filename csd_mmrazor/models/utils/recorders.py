@@ -2,7 +2,7 @@
 import math
 from contextlib import contextmanager
 from inspect import Parameter, signature
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn as nn
@@ -34,9 +34,14 @@ class FeatureMapRecorder(ModuleOutputsRecorder):
     :func:`as_map`.
     """
 
+    # Height and width of the images, if :func:`check_recorders` was told.
+    image_size: Optional[Sequence[int]] = None
+
     def get_record_data(self, *args, **kwargs) -> Tensor:
         """The map, (N, C, H, W)."""
-        return as_map(super().get_record_data(*args, **kwargs))
+        return as_map(
+            super().get_record_data(*args, **kwargs), self.image_size
+        )
 
 
 @TASK_UTILS.register_module()
@@ -85,14 +90,21 @@ def record_labels(
 
 
 def check_recorders(
-    distiller: ConfigurableDistiller, student: nn.Module, teachers: nn.Module
+    distiller: ConfigurableDistiller,
+    student: nn.Module,
+    teachers: nn.Module,
+    image_size: Optional[Sequence[int]] = None,
 ) -> None:
     """Check that networks have what a distiller's recorders listen to.
+
+    Those of feature maps are told the size of the images.
 
     Args:
         distiller (ConfigurableDistiller): With the recorders.
         student (nn.Module): What the student's recorders listen to.
         teachers (nn.Module): What the teachers' recorders listen to.
+        image_size (sequence[int], optional): Height and width of the images.
+            Defaults to None, they are square.
 
     Raises:
         ValueError: If a recorder names a module that the model does not have;
@@ -101,6 +113,8 @@ def check_recorders(
     for side, model in (('student', student), ('teacher', teachers)):
         manager = getattr(distiller, f'{side}_recorders')
         for name, recorder in manager.recorders.items():
+            if isinstance(recorder, FeatureMapRecorder):
+                recorder.image_size = image_size
             if isinstance(
                 recorder, (ModuleInputsRecorder, ModuleOutputsRecorder)
             ):

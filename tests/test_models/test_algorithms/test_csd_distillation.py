@@ -672,6 +672,40 @@ def test_targets_stand_for_the_teacher(algorithm, scope, recorder, data_idx):
 
 
 @pytest.mark.parametrize(
+    'connector',
+    [{}, dict(in_channel=6, out_channel=16, out_size=(4, 16))],
+    ids=['inferred', 'given'],
+)
+def test_tokens_of_images_that_are_not_square(algorithm, connector):
+    student = dict(
+        _delete_=True,
+        type='mmrazor.TorchClassifier',
+        factory='timm.create_model',
+        model_name='vit_tiny_patch16_224',
+        img_size=(8, 32),
+        patch_size=4,
+        in_chans=1,
+        embed_dim=6,
+        depth=1,
+        num_classes=10,
+    )
+    options = {
+        'model.architecture': student,
+        'model.image_shape': (1, 8, 32),
+        'model.aux_head': None,
+        'model.distiller.student_recorders.feature.source': 'net.norm',
+        'model.distiller.student_recorders.logits.source': 'net.head',
+        'model.distiller.connectors.align': dict(
+            type='AlignConnector', **connector
+        ),
+    }
+    with pytest.raises(ValueError, match='2, 17, 6.* of images of 8x32'):
+        algorithm(**options)
+    options['model.distiller.student_recorders.feature'] = None
+    algorithm(**options)
+
+
+@pytest.mark.parametrize(
     'options, message',
     [
         ({}, 'loss_feature .* recorder "feature" .FeatureMap.* of teacher'),

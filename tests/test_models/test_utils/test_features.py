@@ -71,6 +71,16 @@ def test_any_output_as_a_map():
     assert torch.equal(as_map(vector), vector.view(2, 5, 1, 1))
 
 
+def test_tokens_of_images_that_are_not_square():
+    """They make a square by chance, with rows of others."""
+    tokens = torch.randn(2, 81, 5)
+    assert as_map(tokens, (144, 144)).shape == (2, 5, 9, 9)
+    with pytest.raises(ValueError, match='2, 81, 5.* of images of 128x160'):
+        as_map(tokens, (128, 160))
+    maps = torch.randn(2, 5, 8, 10)
+    assert as_map(maps, (128, 160)) is maps
+
+
 @pytest.mark.parametrize('shape', [(2,), (2, 8, 5), (2, 3, 4, 5, 6)])
 def test_what_is_no_map(shape):
     with pytest.raises(ValueError, match=f'got .{shape[0]},.*recorder'):
