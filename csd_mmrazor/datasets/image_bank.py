@@ -503,11 +503,12 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         self._load()
 
     def reserve(self, length: int) -> None:
-        """Make room in memory for that many images in all, if they fit."""
-        if self.capacity is not None:
-            return  # which of them will be there at a time is not known
-        if not self._exceeds(length):
-            self._store.reserve(length)
+        """Make room in memory for that many images, or all that fit.
+
+        Where more are added than there is room for, all are copied, and the
+        memory has to hold them twice meanwhile.
+        """
+        self._store.reserve(int(min(length, self._most_in_memory)))
 
     def expect(self, order: Sequence[int], whole_shards: int) -> None:
         """Say in what order images are taken next, so that they are there.
@@ -583,7 +584,10 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 self._add_file(shard)
             return
         device = get_device() if self.storage == 'device' else 'cpu'
-        self._store = MemoryStore(self.columns(0), device)
+        most = self._most_in_memory
+        if self.capacity is not None:  # all that are left, but for a round
+            most = min(most, self.capacity)
+        self._store = MemoryStore(self.columns(0), device, most)
         self._store.reserve(min(len(self.opened), self.opened.room_on_disk()))
         for columns in in_threads(self._read, self.opened.shards):
             self._store.add(columns)
@@ -631,10 +635,15 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         return self.folder
 
     def _exceeds(self, length: int) -> bool:
+        return length > self._most_in_memory
+
+    @property
+    def _most_in_memory(self) -> float:
+        """How many images ``memory_limit`` has room for."""
         size = int(np.prod(self.opened.image_shape))
         if self.with_targets:
             size += self.opened.target_dtype.itemsize
-        return length * size > self.memory_limit
+        return self.memory_limit / size
 
     def _adopt(self, root: str) -> None:
         """Take over the shards of another bank, and targets if all have."""

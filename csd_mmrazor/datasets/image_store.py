@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import math
 import os
 from collections import OrderedDict, deque
 from concurrent.futures import Future
@@ -30,12 +31,18 @@ class MemoryStore:
         columns (dict[str, ndarray]): Arrays of length 0 that have the names,
             shapes and types of what is added.
         device (str | torch.device): Where to keep them.
+        most (float): Images for which room is made in advance, at most.
+            Defaults to infinity.
     """
 
     def __init__(
-        self, columns: Dict[str, np.ndarray], device: Union[str, torch.device]
+        self,
+        columns: Dict[str, np.ndarray],
+        device: Union[str, torch.device],
+        most: float = math.inf,
     ) -> None:
         self.length = 0
+        self._most = most
         self._columns = {
             name: torch.from_numpy(value).to(device)
             for name, value in columns.items()
@@ -46,7 +53,7 @@ class MemoryStore:
         end = self.length + len(columns['inputs'])
         capacity = len(self._columns['inputs'])
         if end > capacity:
-            self.reserve(max(end, 2 * capacity))
+            self.reserve(int(max(end, min(2 * capacity, self._most))))
         for name, held in self._columns.items():
             values = columns[name]
             # One of a single record counts as contiguous, with its stride.

@@ -75,11 +75,30 @@ def test_grows_in_memory_beyond_what_was_reserved(bank):
     assert torch.equal(everything(bank)[0][:60], first)
 
 
+@pytest.mark.parametrize(
+    'capacity, limit, most', [(50, 1000, 60), (None, 110, 110)]
+)
+def test_no_room_for_images_that_will_not_be_there(
+    tmp_path, capacity, limit, most
+):
+    """On a GPU, room that nothing is in takes memory all the same."""
+    limit *= np.prod(SHAPE) / 2**30
+    bank = ImageBank(capacity=capacity, memory_limit=limit)
+    bank.open(tmp_path / 'bank', SHAPE, 10)
+    sizes = []
+    for epoch in range(6):
+        if type(bank._store).__name__ == 'MemoryStore':
+            fill(bank, 1, epoch=epoch)
+            sizes.append(len(bank._store._columns['inputs']))
+    assert max(sizes) == most
+
+
 def test_is_read_from_disk_above_the_limit(tmp_path):
     size = np.prod(SHAPE)
     bank = ImageBank(memory_limit=50 * size / 2**30)
     bank.open(tmp_path / 'bank', SHAPE, 10)
-    bank.reserve(10**9)  # does not fit, so nothing is reserved
+    bank.reserve(10**9)  # of which 50 fit
+    assert len(bank._store._columns['inputs']) == 50
     fill(bank, 2)
     assert type(bank._store).__name__ == 'MemoryStore'
     before = everything(bank)[0].clone()
