@@ -17,7 +17,7 @@ from typing import (
 import numpy as np
 
 from ..utils.files import own_file, write_file
-from ..utils.stopping import stop_if_asked
+from ..utils.threads import in_threads
 from .held_out import HeldOut
 from .image_codec import ImageCodec, decode
 from .loose_rounds import (
@@ -103,7 +103,8 @@ def _bring(source: ShardFile, target: Path, link: bool) -> None:
     if own_file(path.parent, path.name) is None:
         raise source.error('is lost, or a link that leads out of its folder')
     if not link:
-        write_file(target, source.content())
+        if not _is_copy(source, target):
+            write_file(target, source.content())
         return
     target.unlink(missing_ok=True)
     try:
@@ -114,6 +115,17 @@ def _bring(source: ShardFile, target: Path, link: bool) -> None:
             f'({error.strerror}): put both on one file system that has hard '
             'links, or set link_init_bank=False of ImageBank to copy them.'
         ) from error
+
+
+def _is_copy(source: ShardFile, target: Path) -> bool:
+    """Whether a run that was stopped has copied a file already."""
+    if own_file(target.parent, target.name) is None:
+        return False
+    found, expected = target.stat(), source.path.stat()
+    if found.st_size != expected.st_size or os.path.samestat(found, expected):
+        return False
+    with open(target, 'rb') as file:
+        return hashlib.sha256(file.read()).hexdigest() == source.sha256
 
 
 def _listed(values: Dict[str, Any]) -> str:
@@ -444,59 +456,81 @@ class BankFolder:
             (self.path / name).unlink(missing_ok=True)
         return found
 
-    def adopt(self, source: 'BankFolder', link: bool, write: bool) -> None:
-        """Add the shards of another bank, with their targets, as IMPORTED.
+    def bring(
+        self, source: 'BankFolder', link: bool, share: slice = slice(None)
+    ) -> None:
+        """Bring the files of another bank here, for :meth:`adopt`.
+
+        Those that are here already, since a run was stopped, stay.
 
         Args:
-            source (BankFolder): The other bank. What it holds out from
-                training stays so. Of its targets those are added that are of
-                ``target_kind``, if all its shards have some.
+            source (BankFolder): The other bank.
             link (bool): Whether its files are linked to, not copied: both
                 banks then have them, in the place of one, until both have
                 dropped them.
-            write (bool): As of :meth:`append`.
+            share (slice): Which of its shards this process brings. Defaults
+                to all.
 
         Raises:
-            BankError: If they cannot be linked to.
+            BankError: If a file is lost or altered, or cannot be linked to.
         """
-        with_targets = (
+        self.path.mkdir(parents=True, exist_ok=True)
+        with_targets = self._adopts_targets(source)
+        files = []
+        for shard, new in self._adopted(source)[share]:
+            files.append((source.file_of(shard), new.name))
+            if with_targets:
+                file = source.file_of(shard, with_targets=True)
+                files.append((file, targets_name(new.name)))
+        for _ in in_threads(
+            lambda each: _bring(each[0], self.path / each[1], link), files
+        ):
+            pass
+
+    def adopt(self, source: 'BankFolder', write: bool) -> None:
+        """Add the shards of another bank, with their targets, as IMPORTED.
+
+        Args:
+            source (BankFolder): The other bank, whose files are here. What it
+                holds out from training stays so. Of its targets those are
+                added that are of ``target_kind``, if all its shards have
+                some.
+            write (bool): As of :meth:`append`.
+        """
+        with_targets = self._adopts_targets(source)
+        for shard, new in self._adopted(source):
+            self.shards.append(new)
+            if write:
+                self._manifest.add(new.entry())
+            if with_targets:
+                self._note_targets(new, source.targets[shard.name], write)
+        self._count_rounds()
+        if write:
+            self.write_manifest()
+
+    def _adopts_targets(self, source: 'BankFolder') -> bool:
+        return (
             self.target_kind is not None
             and source.target_kind == self.target_kind
             and not source.without_targets
         )
-        number = self.next_number
+
+    def _adopted(self, source: 'BankFolder') -> List[Tuple[Shard, Shard]]:
+        """Shards of another bank that are lacking, there and here."""
+        found: List[Tuple[Shard, Shard]] = []
         for index, shard in enumerate(source.shards):
             if self.has(IMPORTED, index):
                 continue
-            stop_if_asked()
             suffix = shard.name.partition('.')[2]
-            name = f'{number:06d}.{suffix}'
-            number += 1
-            if write:
-                self.path.mkdir(parents=True, exist_ok=True)
-                _bring(source.file_of(shard), self.path / name, link)
-            if write and with_targets:
-                file = source.file_of(shard, with_targets=True)
-                _bring(file, self.path / targets_name(name), link)
-            self.shards.append(
-                shard._replace(
-                    name=name,
-                    epoch=IMPORTED,
-                    index=index,
-                    held_out=shard.held_out or source.held_out,
-                    real=source.is_real(shard),
-                )
+            new = shard._replace(
+                name=f'{self.next_number + len(found):06d}.{suffix}',
+                epoch=IMPORTED,
+                index=index,
+                held_out=shard.held_out or source.held_out,
+                real=source.is_real(shard),
             )
-            if write:
-                self._manifest.add(self.shards[-1].entry())
-            if with_targets:
-                checksum = source.targets[shard.name]
-                self.targets[name] = checksum
-                if write:
-                    self._manifest.add(dict(targets=name, sha256=checksum))
-        self._count_rounds()
-        if write:
-            self.write_manifest()
+            found.append((shard, new))
+        return found
 
     def file_of(self, shard: Shard, with_targets: bool = False) -> ShardFile:
         """The file of a shard, or the one with its targets.

@@ -19,8 +19,10 @@ import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.dist import (
+    all_gather_object,
     barrier,
     broadcast_object_list,
+    get_dist_info,
     is_main_process,
 )
 from mmengine.logging import print_log
@@ -666,10 +668,17 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
             verify_together(source, self.verify == 'all')
         if not source.without_targets and not self.opened.shards:
             self.opened.expect_targets(source.target_kind, is_main_process())
+        rank, world_size = get_dist_info()
+        share, fault = slice(rank, None, world_size), ''
         try:
-            self.opened.adopt(source, self.link_init_bank, is_main_process())
-        finally:
-            barrier()  # the main process has them all, or failed
+            self.opened.bring(source, self.link_init_bank, share)
+        except BankError as error:
+            fault = str(error)
+        for message in all_gather_object(fault):
+            if message:
+                raise BankError(message)
+        self.opened.adopt(source, is_main_process())
+        barrier()  # the main process has written the manifest
         if not self.link_init_bank:
             self._verify()
         elif is_main_process() and self._is_on_disk:

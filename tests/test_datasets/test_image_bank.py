@@ -17,6 +17,7 @@ from csd_mmrazor.datasets import (
     BankSampler,
     ImageBank,
     bank_collate,
+    bank_folder,
     image_bank,
     init_pictures,
     pictures,
@@ -357,6 +358,53 @@ def test_a_slow_process_imports_as_the_others_do(tmp_path):
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [7, 7]
+
+
+def _start_together(path, source, rank):
+    """As a process of two; says how many files it brought."""
+    torch.distributed.init_process_group(
+        'gloo',
+        f'file://{path}.processes',
+        timedelta(seconds=30),
+        world_size=2,
+        rank=rank,
+    )
+    bring, brought = bank_folder._bring, []
+
+    def noting(file, *args):
+        brought.append(file)
+        bring(file, *args)
+
+    bank_folder._bring = noting
+    bank = ImageBank(init_bank=source)
+    try:
+        bank.open(path, SHAPE, 10)
+    except BankError:
+        os._exit(10 + len(bank))
+    os._exit(len(brought) if len(bank) == 60 else 9)
+
+
+@pytest.mark.parametrize('damaged', [False, True])
+def test_processes_share_the_copying_of_a_bank(tmp_path, damaged):
+    source = ImageBank()
+    source.open(tmp_path / 'source', SHAPE, 10)
+    fill(source)
+    if damaged:  # of which only one of them has to do with
+        (tmp_path / 'source' / source.folder.shards[1].name).write_bytes(b'')
+    context = multiprocessing.get_context('fork')
+    args = str(tmp_path / 'bank'), str(tmp_path / 'source')
+    processes = [
+        context.Process(
+            target=_start_together, args=(*args, rank), daemon=True
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    expected = [10, 10] if damaged else [2, 1]
+    assert [process.exitcode for process in processes] == expected
 
 
 def test_an_empty_bank_says_so(tmp_path):

@@ -21,6 +21,7 @@ from csd_mmrazor.datasets import (
 from csd_mmrazor.datasets import bank_folder as module
 from csd_mmrazor.datasets.bank_folder import IMPORTED
 from csd_mmrazor.datasets.shard_files import ShardFile
+from csd_mmrazor.utils.files import write_file
 
 
 def test_many_shards(tmp_path, monkeypatch):
@@ -153,10 +154,39 @@ def test_killed_while_it_is_taken_over(tmp_path, monkeypatch, after, link):
         with pytest.raises(KeyboardInterrupt):
             start()
     assert not BankFolder.exists(tmp_path / 'bank')
+    there = {path.name for path in (tmp_path / 'bank').glob('*.npy')}
+    assert len(there) >= after
+    written = []
+
+    def noting(path, content):
+        written.append(path.name)
+        write_file(path, content)
+
+    monkeypatch.setattr(module, 'write_file', noting)
     bank = start()
+    # What is right is not copied again.
+    assert not there & {*written} and (link or len(written) + len(there) >= 8)
     indices = list(range(50))
     assert equal(bank.__getitems__(indices), first.__getitems__(indices))
     assert not list((tmp_path / 'bank').glob('.*'))
+
+
+def test_what_is_no_copy_is_copied(tmp_path):
+    """Files of the same names and sizes that other starts left."""
+    first = bank_of(tmp_path / 'first')
+    (tmp_path / 'bank').mkdir()
+    names = [shard.name for shard in first.folder.shards]
+    shutil.copy(tmp_path / 'first' / names[0], tmp_path / 'bank' / names[0])
+    spoil(tmp_path / 'bank' / names[0])
+    os.link(tmp_path / 'first' / names[1], tmp_path / 'bank' / names[1])
+    (tmp_path / 'bank' / names[2]).symlink_to(tmp_path / 'first' / names[2])
+    bank = ImageBank(init_bank=str(tmp_path / 'first'))
+    bank.open(tmp_path / 'bank', SHAPE, 10)
+    indices = list(range(50))
+    assert equal(bank.__getitems__(indices), first.__getitems__(indices))
+    for name in names[:3]:
+        path = tmp_path / 'bank' / name
+        assert not path.is_symlink() and path.stat().st_nlink == 1
 
 
 @pytest.mark.parametrize('link', [False, True])

@@ -381,7 +381,8 @@ def test_more_shards_than_six_digits_have(tmp_path):
     assert states == names
     other = BankFolder(tmp_path / 'other', SHAPE, 10)
     other.shards = third.shards[:1]
-    other.adopt(third, link=False, write=True)
+    other.bring(third, link=False)
+    other.adopt(third, write=True)
     assert [s.number for s in other.shards[1:]] == [*range(999_999, 10**6 + 4)]
     for each in BankFolder(other.path).shards[1:]:
         other.read(each)
