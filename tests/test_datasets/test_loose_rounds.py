@@ -2,9 +2,13 @@
 """Rounds that are on the disk and not in the manifest yet."""
 
 import json
+import multiprocessing
+import os
+from datetime import timedelta
 
 import numpy as np
 import pytest
+import torch
 from mmengine.logging import MMLogger
 from test_bank_folder import SHAPE, batch, kind_of, targets_of
 
@@ -194,6 +198,51 @@ def test_rounds_that_were_altered_are_made_again(tmp_path, what):
     assert [made.shard.index for made in read_notes(path)] == (
         [] if what == 'shape' else [0]
     )
+
+
+def _look_for_rounds(path, rank):
+    """As a process of two; says how many rounds it read and they found."""
+    torch.distributed.init_process_group(
+        'gloo',
+        f'file://{path}.processes',
+        timedelta(seconds=30),
+        world_size=2,
+        rank=rank,
+    )
+    bank = ImageBank()
+    bank.open(path, SHAPE, 10)
+    check, read = BankFolder.check, []
+
+    def noting(self, shard):
+        read.append(shard)
+        check(self, shard)
+
+    BankFolder.check = noting
+    found = loose_rounds(bank, 0, dict(zip(range(5), range(5))), RUN)
+    os._exit(10 * len(read) + len(found))
+
+
+@pytest.mark.parametrize('name', ['raw', 'png'])
+def test_processes_share_the_reading_of_rounds(tmp_path, name):
+    """There may be hours of rounds, and others wait for each process."""
+    path = tmp_path / 'bank'
+    folder = BankFolder(path, SHAPE, 10, codec=ImageCodec(name))
+    rounds = [put(folder, index, index) for index in range(5)]
+    (path / rounds[3].shard.name).write_bytes(b'')  # the second one's
+    context = multiprocessing.get_context('fork')
+    processes = [
+        context.Process(
+            target=_look_for_rounds, args=(str(path), rank), daemon=True
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [34, 24]
+    left = [made.shard.index for made in read_notes(path)]
+    assert left == [0, 1, 2, 4]
 
 
 def test_waits_for_targets_as_well(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@
 import hashlib
 import uuid
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -23,6 +24,7 @@ from ...datasets.bank_folder import IMPORTED, INITIAL, Round, Shard
 from ...datasets.loose_rounds import read_notes, remove_note, targets_name
 from ...utils import note_last, path_below
 from ...utils.run_seed import note_seed
+from ...utils.threads import in_threads
 from .class_names import class_names
 
 
@@ -231,10 +233,10 @@ def loose_rounds(
     Returns:
         dict[int, Round]: By index, the same on every process.
     """
+    folder = bank.opened
     found: List[Any] = [None]
     if is_main_process():
-        folder = bank.opened
-        usable, reasons = {}, Counter[str]()
+        usable, reasons = [], Counter[str]()
         for made in read_notes(folder.path):
             index = made.shard.index
             if made.shard.epoch != epoch or folder.has(epoch, index):
@@ -248,10 +250,8 @@ def loose_rounds(
                 )
             elif made.kind != folder.target_kind:
                 reason = 'they have other targets of the teacher'
-            elif _is_whole(folder, made):
-                usable[index] = made
-                continue
             else:
+                usable.append(made)
                 continue
             reasons[reason] += 1
             folder.forget(made)
@@ -263,26 +263,38 @@ def loose_rounds(
             )
         found = [usable]
     broadcast_object_list(found)
-    rounds: Dict[int, Round] = found[0]
-    return rounds
+    rounds: List[Round] = found[0]
+    if not rounds:
+        return {}
+    # They may be all of the initial bank: each process reads a part.
+    rank, world_size = get_dist_info()
+    whole: Dict[int, Round] = {}
+    faults = in_threads(partial(_fault, folder), rounds[rank::world_size])
+    for first, messages in enumerate(all_gather_object([*faults])):
+        for made, message in zip(rounds[first::world_size], messages):
+            if not message:
+                whole[made.shard.index] = made
+            elif is_main_process():
+                MMLogger.get_current_instance().warning(
+                    f'{message} It is not in the manifest yet: the round is '
+                    'made again.'
+                )
+                remove_note(folder.path, made.shard)
+    return whole
 
 
-def _is_whole(folder: BankFolder, made: Round) -> bool:
-    """Whether the files of a round can be used; its note goes, if not."""
+def _fault(folder: BankFolder, made: Round) -> str:
+    """What is wrong with the files of a round; empty if nothing is."""
     try:
-        folder.read(made.shard)
+        folder.check(made.shard)
         if made.targets:
             content = folder.path / targets_name(made.shard.name)
             found = hashlib.sha256(content.read_bytes()).hexdigest()
             if found != made.targets:
-                raise BankError(f'{content} was altered.')
+                return f'{content} was altered.'
     except (BankError, OSError) as error:
-        MMLogger.get_current_instance().warning(
-            f'{error} It is not in the manifest yet: the round is made again.'
-        )
-        remove_note(folder.path, made.shard)
-        return False
-    return True
+        return str(error)
+    return ''
 
 
 def _is_shared(path: Path) -> bool:
