@@ -407,6 +407,10 @@ def timed_steps(
         kinds['initial'] = rounds(False)
     kinds['student'] = student
     found = {}
+    model: Any = getattr(runner.model, 'module', runner.model)
+    replayed = getattr(model, 'replayed', None)
+    if replayed is not None:  # what is timed would be the making of a graph
+        model.replayed = None
     for kind, run in kinds.items():
         run(1)  # makes what is made once
         begun = _now(device)
@@ -416,6 +420,8 @@ def timed_steps(
         # What a round takes beside its steps does not count twice.
         each = (_now(device) - middle - (middle - begun)) / _TIMED
         found[kind] = max(each, 0.0)
+    if replayed is not None:
+        model.replayed = replayed
     return found
 
 

@@ -317,7 +317,7 @@ def test_an_error_of_a_plan_is_short(forked, tiny_config, tmp_path):
 
 
 def test_a_step_is_timed_without_what_a_round_takes(monkeypatch, tiny_runner):
-    """A clock that only steps and rounds let pass."""
+    """A clock that only steps and rounds let pass. No graph is made."""
     from csd_mmrazor.models import Networks
 
     runner = tiny_runner()
@@ -328,6 +328,7 @@ def test_a_step_is_timed_without_what_a_round_takes(monkeypatch, tiny_runner):
 
     def train_step(batch, optim_wrapper):
         assert batch['inputs'].shape == (16, 1, 8, 8)
+        assert runner.model.replayed is None
         now[0] += 5
 
     monkeypatch.setattr(module, '_now', lambda device: now[0])
@@ -335,7 +336,9 @@ def test_a_step_is_timed_without_what_a_round_takes(monkeypatch, tiny_runner):
     monkeypatch.setattr(runner.model, 'train_step', train_step)
     networks = Networks.from_algorithm(runner.model)
     args = (runner, hook.synthesizer, networks, 10, (1, 8, 8))
+    runner.model.replayed = replayed = object()
     found = module.timed_steps(*args, None)
+    assert runner.model.replayed is replayed
     assert found == dict(synthesis=3.0, initial=2.0, student=5.0)
     # Where there are none, all terms may look at the student.
     found = module.timed_steps(*args, None, False)
