@@ -60,9 +60,9 @@ from .plan import (
     Plan,
     make_plan,
     plan_of,
-    told_of_few_images,
-    told_of_few_steps,
     trial_seconds,
+    warning_of_few_images,
+    warning_of_few_steps,
 )
 from .record import (
     CONFIG,
@@ -76,7 +76,7 @@ from .record import (
     written_of,
 )
 from .schedule import LONGEST, Schedule, parse_budget, row_of, too_little
-from .start import check_start, digest_of_weights, start_of, told_of_weights
+from .start import check_start, describe_weights, digest_of_weights, start_of
 from .trained_student import RATES, at_rate
 from .trial import NEVER_TRAINED, run_trial
 from .val_images import check_val_is_apart, digest_of_val, val_cfg_of
@@ -473,7 +473,7 @@ def distill(
                     check_time,
                 )
             is_trained = trial.agreement >= min(RATES)
-            weights = told_of_weights(
+            weights = describe_weights(
                 *(pair.copies['student'], pair.copies['teacher']),
                 *(student_weights, is_trained, blocks, is_refit),
             )
@@ -487,13 +487,13 @@ def distill(
             plan = make_plan(parsed, row, trial, passed, inputs.image_shape)
             for line in plan.lines():
                 tell(line)
-            line = told_of_few_images(
+            line = warning_of_few_images(
                 plan.schedule.images + trial.imported, pair.num_classes
             )
             if line:
                 tell(line)
             if not (is_trained or blocks or is_refit):
-                line = told_of_few_steps(plan, row)
+                line = warning_of_few_steps(plan, row)
                 if line:
                     tell(line)
             if plan_only:

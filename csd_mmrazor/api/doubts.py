@@ -290,8 +290,8 @@ def doubt_of_order(
         listed = [str(names[label]) for label in places.argsort()]
         order = str(listed) if len(str(listed)) <= _NAMES else order
     return (
-        f'{said}list the names of the class folders in the order of the '
-        f"teacher's outputs, classes={order}"
+        f'{said}list the names of the folders, one per class, in the order of '
+        f"the teacher's outputs, classes={order}"
     )
 
 

@@ -122,7 +122,7 @@ def get_pair(
         ),
         pruned_places(given['refit'], networks, copies, examples),
     )
-    _check_whole(pair)
+    _check_no_new_weights(pair)
     _check_classes(pair, num_classes)
     return pair
 
@@ -193,7 +193,7 @@ def _is_frozen(tensor: torch.Tensor) -> bool:
     return is_weight and not tensor.requires_grad
 
 
-def _check_whole(pair: Pair) -> None:
+def _check_no_new_weights(pair: Pair) -> None:
     """Check that copies have no more weights after their first pass."""
     for name, copy in pair.copies.items():
         whole = pair.networks[name].module.state_dict()

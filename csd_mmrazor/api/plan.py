@@ -146,7 +146,7 @@ def make_plan(
     )
 
 
-def told_of_few_steps(plan: Plan, row: Schedule) -> str:
+def warning_of_few_steps(plan: Plan, row: Schedule) -> str:
     """What to say of a time that random weights can learn little in.
 
     Args:
@@ -179,7 +179,7 @@ def told_of_few_steps(plan: Plan, row: Schedule) -> str:
     )
 
 
-def told_of_few_images(images: int, num_classes: int) -> str:
+def warning_of_few_images(images: int, num_classes: int) -> str:
     """A warning of fewer images than classes; '' if there are as many."""
     if images >= num_classes:
         return ''

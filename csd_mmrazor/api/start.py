@@ -52,7 +52,7 @@ def start_of(
     )
 
 
-def told_of_weights(
+def describe_weights(
     student: nn.Module,
     teacher: nn.Module,
     student_weights: Optional[str],

@@ -104,7 +104,7 @@ def at_rate(
         agreement (float): Of :func:`start_agreement`.
         start_top1 (float, optional): Its accuracy as it came, in %.
         is_fixed (bool): Whether that rate is to stay.
-        weights (str): As of :func:`told_of_weights`.
+        weights (str): As of :func:`describe_weights`.
 
     Returns:
         tuple[Schedule, str]: The text is empty for random weights.

@@ -10,8 +10,8 @@ from ..utils import read_object
 from ..utils.agreement import (
     Agreement,
     agreement_at,
+    describe_agreement,
     estimate_of,
-    told_of_agreement,
 )
 from ..utils.public import public_text
 from .run_files import AGREEMENT, RunFiles, answers_top1, epochs_of
@@ -140,7 +140,7 @@ def run_view(
     return dict(
         name=name,
         status=_status(run),
-        agreement=agreement and told_of_agreement(agreement, real),
+        agreement=agreement and describe_agreement(agreement, real),
         facts=_facts(run),
         networks=_networks(run),
         machine=run.measured.get('machine', ''),

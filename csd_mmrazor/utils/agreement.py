@@ -113,7 +113,7 @@ def estimate_of(agreement: Agreement) -> Optional[AccuracyEstimate]:
     )
 
 
-def told_of_agreement(quality: Agreement, real: str = '') -> str:
+def describe_agreement(quality: Agreement, real: str = '') -> str:
     """What a student has in common with its teacher, in words.
 
     Args:

@@ -55,7 +55,7 @@ def slow_bfloat16(remedy: str) -> str:
 
 
 @cache
-def tell_of_slow_bfloat16() -> None:
+def warn_of_slow_bfloat16() -> None:
     """Log :func:`slow_bfloat16`, once in a process."""
     note = slow_bfloat16('--amp none of tools/train.py')
     if note:

@@ -657,7 +657,7 @@ def test_what_a_plan_says_of_the_disk(teacher, net, call, tmp_path):
 def test_a_student_that_is_not_smaller(
     teacher, net, call, capsys, monkeypatch
 ):
-    few = 'csd_mmrazor.api.call.told_of_few_steps'
+    few = 'csd_mmrazor.api.call.warning_of_few_steps'
     monkeypatch.setattr(few, lambda plan, row: 'WARNING: budget=3 is little')
     with typed_as(as_options):  # as the command does
         call(teacher, net(16), budget=3, plan_only=True)
@@ -666,7 +666,7 @@ def test_a_student_that_is_not_smaller(
     # Said of random weights alone.
     assert told.rstrip().endswith('WARNING: --budget 3 is little')
     assert 'swapped' not in told
-    few = 'csd_mmrazor.api.call.told_of_few_images'
+    few = 'csd_mmrazor.api.call.warning_of_few_images'
     monkeypatch.setattr(few, lambda *numbers: f'few: {numbers}')
     plan = call(teacher, net(32), budget=3, plan_only=True)
     told = capsys.readouterr().out

@@ -7,8 +7,8 @@ import pytest
 from csd_mmrazor.api.plan import (
     ENOUGH_STEPS,
     make_plan,
-    told_of_few_images,
-    told_of_few_steps,
+    warning_of_few_images,
+    warning_of_few_steps,
 )
 from csd_mmrazor.api.schedule import (
     SCHEDULES,
@@ -81,7 +81,7 @@ def test_steps_that_are_too_few(machine):
 
     def told(budget):
         plan = make_plan(budget, row, trial, 10, (1, 28, 28))
-        return plan.schedule.student_steps, told_of_few_steps(plan, row)
+        return plan.schedule.student_steps, warning_of_few_steps(plan, row)
 
     least = 12 * timings.init_round + 4 * timings.step
     steps, line = told(10 + least)
@@ -91,12 +91,12 @@ def test_steps_that_are_too_few(machine):
     steps, line = told(60.0 * int(minutes))
     assert steps >= ENOUGH_STEPS and line == ''
     plan = make_plan(5, fit_steps(row, 5), trial, 10, (1, 28, 28))
-    assert 'learns little in 5 steps' in told_of_few_steps(plan, row)
+    assert 'learns little in 5 steps' in warning_of_few_steps(plan, row)
     plan = make_plan(100, fit_steps(row, 100), trial, 10, (1, 28, 28))
-    assert told_of_few_steps(plan, row) == ''
+    assert warning_of_few_steps(plan, row) == ''
 
 
 def test_fewer_images_than_classes():
-    assert told_of_few_images(10, 10) == ''
+    assert warning_of_few_images(10, 10) == ''
     said = 'of 1,000 classes, 999 or more have no image, since there are 1 im'
-    assert said in told_of_few_images(1, 1000)
+    assert said in warning_of_few_images(1, 1000)

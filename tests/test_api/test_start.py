@@ -10,9 +10,9 @@ from torch import nn
 
 from csd_mmrazor.api.start import (
     check_start,
+    describe_weights,
     digest_of_layers,
     start_of,
-    told_of_weights,
 )
 from csd_mmrazor.datasets import BankFolder
 from csd_mmrazor.datasets.bank_folder import INITIAL
@@ -85,7 +85,7 @@ def test_what_weights_it_starts_from(kind, options, told):
     elif kind == 'without BN':
         student = nn.Sequential(nn.Conv2d(1, 2, 1))
     given = dict(student_weights=None, is_trained=False, blocks=False)
-    assert told_of_weights(student, teacher, **{**given, **options}) == told
+    assert describe_weights(student, teacher, **{**given, **options}) == told
 
 
 def test_what_is_random_is_passed_over_with_a_word(tmp_path):

@@ -269,7 +269,7 @@ RESNET20 = (
 
 @pytest.mark.skipif(
     not (CIFAR10 / 'test').is_dir(),
-    reason=f'no class folders of CIFAR-10 in {CIFAR10}/test (CIFAR10=FOLDER)',
+    reason=f'no images of CIFAR-10 in {CIFAR10}/test (CIFAR10=FOLDER)',
 )
 def test_the_best_resnet20_reaches_its_row(forked):
     root = f'val_dataloader.dataset.data_root={CIFAR10}'

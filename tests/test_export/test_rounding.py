@@ -122,7 +122,7 @@ def test_a_loss_that_diverges_is_told():
 
 
 class OfOthers(nn.Module):
-    """Weights that follow from others, are shared, or are no numbers."""
+    """Weights that follow from others, are shared, or are integers."""
 
     def __init__(self, compute):
         super().__init__()

@@ -9,7 +9,7 @@ import pytest
 from report_helpers import compare_with_teacher
 
 from csd_mmrazor.report import write_report
-from csd_mmrazor.utils.agreement import estimate_of, told_of_agreement
+from csd_mmrazor.utils.agreement import describe_agreement, estimate_of
 
 
 def luminance(text):
@@ -153,7 +153,7 @@ def test_several_runs(work_dir, tmp_path, open_page):
     assert told.count() == 1 and told.is_visible()
     assert told.inner_text() == (
         'The student was not tested on real images. '
-        + told_of_agreement(agreement)
+        + describe_agreement(agreement)
     )
 
 

@@ -9,7 +9,7 @@ from csd_mmrazor.engine.optimizers import AutocastOptimWrapper
 from csd_mmrazor.utils import slow_bfloat16
 from csd_mmrazor.utils.slow_bfloat16 import (
     bfloat16_slowdown,
-    tell_of_slow_bfloat16,
+    warn_of_slow_bfloat16,
 )
 
 
@@ -60,10 +60,10 @@ def test_it_is_told_once(slowdown, has_gpu, make, is_told, monkeypatch):
         told.append((text, level))
 
     monkeypatch.setattr(slow_bfloat16, 'print_log', note)
-    tell_of_slow_bfloat16.cache_clear()
+    warn_of_slow_bfloat16.cache_clear()
     make()
     make()
-    tell_of_slow_bfloat16.cache_clear()
+    warn_of_slow_bfloat16.cache_clear()
     assert len(told) == is_told
     for text, level in told:
         assert text.startswith('this CPU takes 12 times as long')

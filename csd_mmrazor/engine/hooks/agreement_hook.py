@@ -22,7 +22,7 @@ from ...export import quality_of, training_bank
 from ...models.synthesizers import Networks, NonFiniteSynthesisError
 from ...utils import check_integer, list_checkpoints, load_file, own_file
 from ...utils.accuracy import FITS
-from ...utils.agreement import Agreement, told_of_agreement
+from ...utils.agreement import Agreement, describe_agreement
 from ...utils.arguments import check_value
 from ..agreement_images import (
     bank_images,
@@ -275,7 +275,7 @@ class AgreementHook(Hook):
             self.agreement = quality
             bank = training_bank(runner.cfg, path.parent)
             real = bank.share_of_real if bank else ''
-            runner.logger.info(told_of_agreement(quality, real))
+            runner.logger.info(describe_agreement(quality, real))
 
     def state_dict(self) -> Dict[str, Any]:
         """What a checkpoint has to know."""

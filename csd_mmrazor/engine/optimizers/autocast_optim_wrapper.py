@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmrazor.registry import OPTIM_WRAPPERS
 
 from ...models.utils import cast_together
-from ...utils.slow_bfloat16 import tell_of_slow_bfloat16
+from ...utils.slow_bfloat16 import warn_of_slow_bfloat16
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -22,7 +22,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        tell_of_slow_bfloat16()
+        warn_of_slow_bfloat16()
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

@@ -8,8 +8,8 @@ from ...utils.accuracy import FITS
 from ...utils.agreement import (
     Agreement,
     compared_with_teacher,
+    describe_agreement,
     estimate_of,
-    told_of_agreement,
 )
 from .layout import data_type, result_entry
 from .quality import MeasuredAccuracy, Quality
@@ -64,4 +64,4 @@ def told_of(quality: Quality, bank: Optional[BankFolder] = None) -> str:
     if not isinstance(quality, Agreement):
         return 'not measured.'
     real = bank.share_of_real if bank else ''
-    return f'not measured. {told_of_agreement(quality, real)}'
+    return f'not measured. {describe_agreement(quality, real)}'

@@ -149,7 +149,7 @@ class ReplayedPasses:
             )
             self._steps[name] = key, step, replayed
         elif _shapes(batch) != _shapes(step.batch):
-            self._tell(
+            self._warn(
                 'a batch of another shape than the first is taken as it is'
             )
             return passes(**batch)
@@ -192,9 +192,9 @@ class ReplayedPasses:
         self._refused.add(name)
         # Its memory is that of a batch and all gradients.
         self._steps.pop(name, None)
-        self._tell(f'student steps run one by one, since {reason}')
+        self._warn(f'student steps run one by one, since {reason}')
 
-    def _tell(self, text: str) -> None:
+    def _warn(self, text: str) -> None:
         if text not in self.told:
             self.told.add(text)
             print_log(

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ...utils import check_integer, seeded
 from ...utils.arguments import check_value
-from ...utils.slow_bfloat16 import tell_of_slow_bfloat16
+from ...utils.slow_bfloat16 import warn_of_slow_bfloat16
 from ..pretext_tasks import check_views_per_image
 from ..utils import (
     about_lost,
@@ -113,8 +113,8 @@ class ImageSynthesizer(nn.Module):
             alike, in turn), 'teacher' (each image's is the one that the
             teacher decides on as it is, for keep='all') or 'none', where no
             term asks for any. Defaults to 'random'.
-        latents (str): 'trained' with the generator, or 'fresh', drawn anew in
-            each step. Defaults to 'trained'.
+        latents (str): 'trained' with the generator, or 'fresh', sampled again
+            in each step. Defaults to 'trained'.
         keep (str): Which images a round adds: those of the 'best' step; what
             the generator, in eval mode, makes after the 'last' one, of new
             latents if they are fresh; or those of 'all' steps, as the
@@ -284,7 +284,7 @@ class ImageSynthesizer(nn.Module):
             )
         self.amp = amp
         if amp == 'bfloat16':
-            tell_of_slow_bfloat16()
+            warn_of_slow_bfloat16()
         kinds: Tuple[Any, ...] = (bool, 'reduce-overhead')
         check_value('compile of ImageSynthesizer', compile, kinds)
         check_value('graph of ImageSynthesizer', graph, (bool,))
@@ -600,7 +600,7 @@ class ImageSynthesizer(nn.Module):
         if self.meta is not None:
             self.meta.end_round(self.generator)
         self.objective.end_round(with_student)
-        self._tell_of_lost(changed_attributes(plain, self._plain()))
+        self._warn_of_lost(changed_attributes(plain, self._plain()))
         return batch
 
     def _plain(self) -> Dict[str, Any]:
@@ -610,13 +610,13 @@ class ImageSynthesizer(nn.Module):
             for name, value in plain_attributes(self.losses).items()
         }
         for name, value in plain_attributes(self.generator).items():
-            # Tensors may be drawn anew in each round.
+            # Tensors may be sampled again in each round.
             if not torch.is_tensor(value):
                 found[f'generator.{name}'] = value
         return found
 
-    def _tell_of_lost(self, names: Set[str]) -> None:
-        """Tell of attributes that change in two rounds one after the other."""
+    def _warn_of_lost(self, names: Set[str]) -> None:
+        """Warn of attributes that change in two rounds one after the other."""
         lost = names & self.changing
         if lost - self.told:
             print_log(about_lost(lost), 'current', logging.WARNING)
@@ -706,7 +706,7 @@ class ImageSynthesizer(nn.Module):
             step = ReplayedSteps(
                 step,
                 self.graph_type(device),
-                partial(self._tell_of_step, with_student),
+                partial(self._stop_replaying, with_student),
                 compares=not self.with_compile,
             )
         for number in range(iters):
@@ -815,7 +815,7 @@ class ImageSynthesizer(nn.Module):
                 return False  # a rehearsal, say
             reason = f'a round of {iters} has none to replay, only the first'
         if reason is not None:
-            self._tell(reason)
+            self._warn(reason)
         return reason is None
 
     def _prepared(
@@ -827,11 +827,11 @@ class ImageSynthesizer(nn.Module):
             optimizer = with_capturable(optimizer) or optimizer
         return optimizer
 
-    def _tell_of_step(self, with_student: bool, reason: str) -> None:
+    def _stop_replaying(self, with_student: bool, reason: str) -> None:
         self.not_replayed.add(with_student)
-        self._tell(reason)
+        self._warn(reason)
 
-    def _tell(self, reason: str) -> None:
+    def _warn(self, reason: str) -> None:
         if reason not in self.told:
             self.told.add(reason)
             print_log(

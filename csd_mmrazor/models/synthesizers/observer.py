@@ -168,7 +168,7 @@ class Observation:
 
     @quantity(of_layers=True)
     def memory_features_t(self) -> Tensor:
-        """The same for M images of the bank, drawn anew, (M, D)."""
+        """The same for M images of the bank, sampled again, (M, D)."""
         return self._memory[0]
 
     @quantity(of_layers=True)

@@ -147,7 +147,7 @@ def test_what_lasts_of_dfq(tiny_runner):
     runner = tiny_runner(**LASTING)
     runner.train()
     synthesizer = hook_of(runner).synthesizer
-    # 5 rounds of 2 steps; after 3, the weights are drawn anew, without what
+    # 5 rounds of 2 steps; after 3, the weights are drawn again, without what
     # the optimizer knows of the old ones.
     assert synthesizer.moments['generator']['0.step'] == 2 * 2
     assert synthesizer.meta.age == 2

@@ -127,7 +127,7 @@ def test_no_pass_takes_more_than_fits(networks):
     assert found == whole
 
 
-def test_variety_by_hand(networks):
+def test_diversity_by_hand(networks):
     # More than one pass, the classes that the teacher sees are 0 and 1.
     images = corners([0, 1] * 200)
     found = diversity_metrics(networks, images, torch.zeros(400).long(), 4)

@@ -87,7 +87,7 @@ def test_reset_weights_leaves_nothing_of_former_rounds():
     assert found.keys() == expected.keys()
     for name in found:
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0)
-    # What is drawn is drawn anew, also where weights are computed.
+    # What is drawn is drawn again, also where weights are computed.
     for draw in (
         *('layer.weight', 'attention.in_proj_weight'),
         'normed.parametrizations.weight.original',
