@@ -9,7 +9,7 @@ from mmpretrain.structures import DataSample
 from mmrazor.registry import DATASETS
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ChainDataset, ConcatDataset, Dataset, Subset
 
 from ..utils.suggestions import some_of
 from .image_folder import list_image_folder
@@ -219,7 +219,8 @@ class LentImages(Dataset[Dict[str, Any]]):
         mean (sequence[float]): What inputs are normalised by, 0..255.
         std (sequence[float]): Likewise.
         classes (sequence[str], optional): Names of the classes in order.
-            Defaults to None, those that the data set has as ``classes``.
+            Defaults to None, those that the data set, or what it is a part
+            of, has as ``classes``.
 
     Attributes:
         about (str): How pictures get that size; empty if they have it.
@@ -246,10 +247,8 @@ class LentImages(Dataset[Dict[str, Any]]):
             torch.tensor(v, dtype=torch.float32).view(-1, 1, 1)
             for v in (mean, std)
         )
-        names = getattr(self.items, 'classes', None)
-        self.metainfo: Dict[str, Any] = {}
-        if isinstance(names, (list, tuple, np.ndarray)):
-            self.metainfo = dict(classes=tuple(map(str, names)))
+        names = _class_names(self.items)
+        self.metainfo: Dict[str, Any] = dict(classes=names) if names else {}
         if classes is not None:
             own = self.metainfo.get('classes', ())
             if {*own} == {*classes} and own != (*classes,):
@@ -389,7 +388,7 @@ def _items(given: Any) -> Any:
         is_stream = isinstance(given, torch.utils.data.IterableDataset)
         if hasattr(given, '__len__') and not is_stream:
             return given
-        return _Listed(given, getattr(given, 'classes', None))
+        return _Listed(given, _class_names(given))
     plain = (
         torch.utils.data.SequentialSampler,
         torch.utils.data.RandomSampler,
@@ -407,7 +406,29 @@ def _items(given: Any) -> Any:
         # Loaders with batch_size=None may give items.
         is_item = np.ndim(labels) == 0
         pairs += [(images, labels)] if is_item else zip(images, labels)
-    return _Listed(pairs, getattr(inner, 'classes', None))
+    return _Listed(pairs, _class_names(inner))
+
+
+def _class_names(data: Any) -> Tuple[str, ...]:
+    """Names of the classes of a data set, a part of one, or of several.
+
+    Of other data sets within a data set, labels may be others.
+    """
+    names = getattr(data, 'classes', None)
+    if isinstance(names, (list, tuple, np.ndarray)):
+        return tuple(
+            # Torchvision has all the words for a class of ImageNet.
+            ', '.join(map(str, name))
+            if isinstance(name, (list, tuple))
+            else str(name)
+            for name in names
+        )
+    if isinstance(data, Subset):
+        return _class_names(data.dataset)
+    if isinstance(data, (ConcatDataset, ChainDataset)):
+        found = {_class_names(each) for each in data.datasets}
+        return found.pop() if len(found) == 1 else ()
+    return ()
 
 
 def _some(names: Sequence[str]) -> str:
@@ -417,7 +438,7 @@ def _some(names: Sequence[str]) -> str:
 class _Listed(List[Any]):
     """Items with the names of their classes."""
 
-    def __init__(self, items: Any, classes: Any) -> None:
+    def __init__(self, items: Any, classes: Tuple[str, ...]) -> None:
         super().__init__(items)
         self.classes = classes
 

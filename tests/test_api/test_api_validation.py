@@ -11,7 +11,14 @@ import torch.nn as nn
 from mmengine.dataset import pseudo_collate
 from mmpretrain.structures import DataSample
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    random_split,
+)
 
 from csd_mmrazor.api import doubts
 from csd_mmrazor.api.doubts import (
@@ -114,6 +121,39 @@ def test_a_part_of_a_data_set(images):
         found = LentImages('val', (1, 12, 12), [0], [255])
         assert len(found) == 2
         assert (found[1]['inputs'].numpy()[0] == images[0][5]).all()
+
+
+class Named(Pairs):
+    classes = ['ant', ('bee', 'wasp')]
+
+
+class Others(Pairs):
+    classes = ['cat', 'dog']
+
+
+@pytest.mark.parametrize(
+    'parts_of',
+    [
+        lambda named: named,
+        lambda named: Subset(named, [3, 5]),
+        lambda named: random_split(named, [10, 20])[1],
+        lambda named: DataLoader(Subset(Subset(named, [3, 5]), [1])),
+        lambda named: ConcatDataset([named, Subset(named, [3])]),
+        # One that is read through, since it has a collate_fn of its own.
+        lambda named: DataLoader(
+            ConcatDataset([named, named]), collate_fn=lambda pairs: pairs[0]
+        ),
+    ],
+)
+def test_parts_of_data_sets_have_their_names(parts_of, images):
+    named, others = (each(images, KINDS['bytes']) for each in (Named, Others))
+    with lend(val=parts_of(named)):
+        found = LentImages('val', (1, 12, 12), [0], [255])
+        assert found.metainfo == dict(classes=('ant', 'bee, wasp'))
+        with pytest.raises(ValueError, match='but classes has another order'):
+            LentImages(*('val', (1, 12, 12), [0], [255]), ['bee, wasp', 'ant'])
+    with lend(val=ConcatDataset([named, others])):  # whose labels are which?
+        assert not LentImages('val', (1, 12, 12), [0], [255]).metainfo
 
 
 def test_grey_arrays_of_another_size():
