@@ -25,18 +25,17 @@ from torch.nn.parameter import UninitializedTensorMixin
 from ..models.classifiers import TorchClassifier
 from ..models.utils import (
     about_divided,
-    about_outputs,
     about_precision,
     bn_layers,
     check_memory,
     check_order,
+    check_outputs,
     check_passes_gradients,
     check_repeats,
     evaluating,
     functional_bn,
     load_weights,
     logits_of,
-    normalised_outputs,
     own_memory,
     place_of_logits,
     unwrapped,
@@ -658,7 +657,7 @@ def trace(
     Raises:
         ValueError: If it does not take the inputs, changes them, returns no
             finite logits with a gradient, has no module of a name, or is
-            random in eval mode; or if it returns probabilities.
+            random in eval mode; or if it returns probabilities or sigmoids.
     """
     below = 'net.' if is_wrapped(build_cfg) else ''
     names = {part: key for key, part in module.named_modules()}
@@ -724,11 +723,7 @@ def trace(
     with evaluating(module), torch.no_grad():
         again = logits_of(module(inputs.detach()))
     check_repeats(logits.detach(), again, f'{name} ({type(module).__name__})')
-    outputs = normalised_outputs(logits)
-    if outputs == 'probabilities':
-        raise ValueError(
-            f'{name} ({type(module).__name__}) {about_outputs(outputs)}.'
-        )
+    outputs = check_outputs(logits, f'{name} ({type(module).__name__})')
     runs = Counter(key for key, _ in seen)
     if feature is None:
         feature = _last_map(seen, logits, inputs.shape[2:])

@@ -520,6 +520,7 @@ def test_students_that_cannot_be_trained():
         (lambda s, x: dict(out=s.net(x)), 'should return its logits'),
         (lambda s, x: s.absent(x), 'does not take images'),
         (lambda s, x: s.net(x).softmax(1), 'returns probabilities'),
+        (lambda s, x: s.net(x).sigmoid(), 'returns sigmoids .* before sigm'),
         (lambda s, x: s.net(x)[:, :1], 'one number for each image'),
         (
             lambda s, x: s.net(x + torch.randn_like(x)),
@@ -593,7 +594,7 @@ def test_a_student_for_images_of_other_channels():
         (lambda s, x: s.net(x), 'student', ''),
         (lambda s, x: s.net(x).log_softmax(1), 'student', 'log-probabilities'),
         (lambda s, x: s.net(x).log_softmax(1), 'teacher', 'log-probabilities'),
-        (lambda s, x: s.net(x).sigmoid(), 'teacher', ''),
+        (lambda s, x: 9 * s.net(x).sigmoid(), 'teacher', ''),
     ],
 )
 def test_what_is_returned_in_place_of_logits(forward, name, kind):

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..utils import (
     about_outputs,
     check_not_cut_off,
+    check_outputs,
     check_passes_gradients,
     check_repeats,
     check_statistics,
@@ -23,7 +24,6 @@ from ..utils import (
     layer_means,
     logits_of,
     needs_contiguous,
-    normalised_outputs,
     same_classes,
 )
 from .networks import Networks
@@ -47,7 +47,7 @@ def check_networks(
         ValueError: If the networks do not take the images, their numbers of
             classes differ, BN layers are lacking, a weight or statistic is
             one that no training leaves, one is random in eval mode, or a
-            teacher returns probabilities.
+            teacher returns probabilities or sigmoids.
     """
     _check_weights(networks)
     _check_generator(generator)
@@ -204,11 +204,12 @@ def _check_weights(networks: Networks) -> None:
 def _check_outputs(model: nn.Module, inputs: Tensor, role: str) -> None:
     """Check that a network in eval mode is not random, and returns logits."""
     who = f'{role} ({type(model).__name__})'
-    logits, again = (logits_of(model(inputs, mode='tensor')) for _ in range(2))
-    check_repeats(logits, again, who)
-    kind = normalised_outputs(logits)
-    if kind == 'probabilities':
-        raise ValueError(f'{who} {about_outputs(kind)}.')
+    again = logits_of(model(inputs, mode='tensor'))
+    with torch.enable_grad():  # whose graph shows what is last
+        inputs = inputs.detach().requires_grad_() * 1
+        logits = logits_of(model(inputs, mode='tensor'))
+    check_repeats(logits.detach(), again, who)
+    kind = check_outputs(logits, who)
     if kind:
         print_log(f'{who} {about_outputs(kind)}.', 'current', logging.WARNING)
 

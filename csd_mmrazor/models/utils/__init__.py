@@ -53,11 +53,11 @@ from .optimizer_state import load_optimizer_state, optimizer_state
 from .outputs import (
     about_outputs,
     check_order,
+    check_outputs,
     check_passes_gradients,
     check_repeats,
     full_precision,
     logits_of,
-    normalised_outputs,
     place_of_logits,
 )
 from .own_memory import check_memory, own_memory
@@ -98,8 +98,8 @@ __all__ = [
     'check_memory',
     'own_memory',
     'about_outputs',
+    'check_outputs',
     'check_repeats',
-    'normalised_outputs',
     'BNStatistics',
     'Chain',
     'BlockChoice',

@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from .modes import as_in_training, evaluating
-from .outputs import is_product, logits_of, probed
+from .outputs import check_outputs, is_product, logits_of, probed
 
 
 def cut_off(
@@ -135,7 +135,7 @@ def check_trains_what_decides(
     """Check that a student has the same last layer in training.
 
     A network that then returns an auxiliary head's logits first would have
-    that trained alone.
+    that trained alone, and the losses are of logits.
 
     Args:
         who (str): What it is called, for the message.
@@ -144,12 +144,13 @@ def check_trains_what_decides(
 
     Raises:
         ValueError: If its logits in train mode do not come from what makes
-            them in eval mode.
+            them in eval mode, or are probabilities or sigmoids.
     """
     with evaluating(student), torch.enable_grad():
         weights = _last_weights(logits_of(student(inputs, mode='tensor')))
     with as_in_training(student), torch.enable_grad():
         logits = logits_of(student(inputs, mode='tensor'))
+        check_outputs(logits, f'{who} in train mode')
         if not (weights and logits.requires_grad):
             return
         found = torch.autograd.grad(logits.sum(), weights, allow_unused=True)

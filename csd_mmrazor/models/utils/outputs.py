@@ -131,10 +131,14 @@ def normalised_outputs(logits: Tensor) -> str:
 
     Returns:
         str: 'probabilities' if all are 0 or more and each row sums to 1,
-        'log-probabilities' if that is so of their exponentials, else ''.
+        'log-probabilities' if that is so of their exponentials, 'sigmoids' if
+        their graph of gradients ends in one, else ''.
     """
     if not logits.is_floating_point() or logits.shape[1] < 2:
         return ''
+    last = logits.grad_fn
+    if last is not None and last.name().startswith('Sigmoid'):
+        return 'sigmoids'
     error = 1e-4 if logits.dtype in (torch.float32, torch.float64) else 1e-2
     values = logits.detach().double()
     if (values >= 0).all() and ((values.sum(1) - 1).abs() < error).all():
@@ -142,6 +146,26 @@ def normalised_outputs(logits: Tensor) -> str:
     if (values.logsumexp(1).abs() < error).all():
         return 'log-probabilities'
     return ''
+
+
+def check_outputs(logits: Tensor, who: str) -> str:
+    """Check that a classifier does not return probabilities or sigmoids.
+
+    Args:
+        logits (Tensor): (N, K), of any images.
+        who (str): What messages call the network.
+
+    Returns:
+        str: What it returns in place of logits, with which losses of
+        probabilities are the same; '' if that cannot be told.
+
+    Raises:
+        ValueError: If it does.
+    """
+    kind = normalised_outputs(logits)
+    if kind in ('probabilities', 'sigmoids'):
+        raise ValueError(f'{who} {about_outputs(kind)}.')
+    return kind
 
 
 def about_outputs(kind: str) -> str:
@@ -157,11 +181,14 @@ def about_outputs(kind: str) -> str:
             'the logits themselves are not: for those, return what comes '
             'before log_softmax in its forward()'
         )
+    has_sigmoids = kind == 'sigmoids'
+    sign = 'all are within 0..1' if has_sigmoids else 'each row sums to 1'
+    last = 'sigmoid' if has_sigmoids else 'softmax'
+    instead = ', or else the log of the probabilities' * (not has_sigmoids)
     return (
-        f'returns {kind} in place of logits (each row sums to 1), but losses, '
+        f'returns {kind} in place of logits ({sign}), but losses, '
         'temperatures and margins are of logits: return what comes before '
-        'softmax in its forward(), in eval mode too, or else the log of the '
-        'probabilities'
+        f'{last} in its forward(), in train and in eval mode{instead}'
     )
 
 

@@ -641,6 +641,7 @@ def test_losses_with_mistakes():
     'change, message',
     [
         (lambda x: x.softmax(1), 'returns probabilities'),
+        (lambda x: x.sigmoid(), 'returns sigmoids'),
         (lambda x: x.log_softmax(1), 'returns log-probabilities'),
         (lambda x: x + torch.rand_like(x), 'something else of the same im'),
     ],

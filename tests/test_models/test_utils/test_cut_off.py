@@ -147,6 +147,13 @@ def test_the_same_head_in_training(in_training, in_eval, lost):
     check_trains_what_decides('student', net.requires_grad_(False), inputs)
 
 
+@pytest.mark.parametrize('change', [torch.sigmoid, nn.Softmax(1)])
+def test_outputs_that_are_no_logits_in_training_alone(change):
+    net = Heads(lambda p: change(p['main']), lambda p: p['main'])
+    with pytest.raises(ValueError, match='^student in train mode returns '):
+        check_trains_what_decides('student', net, torch.randn(4, 4))
+
+
 @pytest.mark.parametrize('both', [True, False])
 def test_half_of_the_logits_that_is_not_trained(both, monkeypatch):
     """As of the distilled DeiT, whose heads are averaged in eval mode."""

@@ -18,9 +18,9 @@ from csd_mmrazor.models.utils import (
     check_repeats,
     full_precision,
     logits_of,
-    normalised_outputs,
     pooled_features,
 )
+from csd_mmrazor.models.utils.outputs import normalised_outputs
 
 Named = namedtuple('Named', ['aux', 'logits'])
 
@@ -77,6 +77,9 @@ def test_outputs_that_are_no_logits(classes, dtype):
     assert found.pop('shares') == 'probabilities'
     assert found.pop('logs') == 'log-probabilities'
     assert not any(found.values())
+    last = logits.to(dtype).requires_grad_()
+    assert normalised_outputs(last.sigmoid()) == 'sigmoids'
+    assert not normalised_outputs(9 * last.sigmoid())
 
 
 def test_passes_that_differ():
