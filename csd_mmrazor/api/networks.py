@@ -657,7 +657,8 @@ def trace(
     Raises:
         ValueError: If it does not take the inputs, changes them, returns no
             finite logits with a gradient, has no module of a name, or is
-            random in eval mode; or if it returns probabilities or sigmoids.
+            random in eval mode; if a teacher takes no single image; or if
+            it returns probabilities or sigmoids.
     """
     below = 'net.' if is_wrapped(build_cfg) else ''
     names = {part: key for key, part in module.named_modules()}
@@ -723,6 +724,9 @@ def trace(
     with evaluating(module), torch.no_grad():
         again = logits_of(module(inputs.detach()))
     check_repeats(logits.detach(), again, f'{name} ({type(module).__name__})')
+    # Of a student, the rehearsal finds that out.
+    if name == 'teacher':
+        _check_takes_one(module, inputs)
     outputs = check_outputs(logits, f'{name} ({type(module).__name__})')
     runs = Counter(key for key, _ in seen)
     if feature is None:
@@ -765,6 +769,21 @@ def trace(
         outputs,
         place_of_logits(output),
     )
+
+
+def _check_takes_one(teacher: nn.Module, inputs: Tensor) -> None:
+    """Check that a teacher takes a single image, such as a last one."""
+    with evaluating(teacher), torch.no_grad():
+        try:
+            logits_of(teacher(inputs[:1].detach()))
+        except Exception as error:
+            text = named_error(error).rstrip('.')
+            raise ValueError(
+                f'teacher ({type(teacher).__name__}) takes {len(inputs)} '
+                f'images, but not a single one, as the last batch may be: '
+                f'{text}. Where its forward() has squeeze(), which takes the '
+                'batch away, too, write flatten(1) or squeeze((2, 3)).'
+            ) from error
 
 
 def _fits(shape: Sequence[int], size: Sequence[int]) -> bool:

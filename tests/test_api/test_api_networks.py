@@ -523,6 +523,10 @@ def test_students_that_cannot_be_trained():
         (lambda s, x: s.net(x).sigmoid(), 'returns sigmoids .* before sigm'),
         (lambda s, x: s.net(x)[:, :1], 'one number for each image'),
         (
+            lambda s, x: s.net(x).squeeze(),
+            r'not a single .*\(5,\).* write fla',
+        ),
+        (
             lambda s, x: s.net(x + torch.randn_like(x)),
             'something else of the same images .* F.dropout',
         ),
