@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ...utils.suggestions import did_you_mean, some_of
+from .cast_weights import autocast_dtype
 from .features import as_map, submodule
 from .outputs import full_precision
 
@@ -438,6 +439,12 @@ def _record_of(
             'chance (stochastic depth), in '
             f'{side}_recorders.{record["recorder"]}.'
         )
+    if record.get('connector'):
+        # Some networks run in mixed precision by themselves. Where all do, a
+        # connector takes maps as they are.
+        tensors = filter(torch.is_tensor, tree_leaves(recorder.data_buffer))
+        if all(autocast_dtype(t.device.type) is None for t in tensors):
+            recorder.data_buffer[:] = full_precision(recorder.data_buffer)
     return distiller.get_record(**record)
 
 
