@@ -192,9 +192,14 @@ def _made(
     try:
         make = import_object(spec)
     except (ImportError, ValueError) as error:
+        is_method = 'is not a package' in str(error) or (
+            ':' in spec and '.' in spec.rpartition(':')[2]
+        )
         raise ValueError(
             f'{name}={spec!r} cannot be imported: {error}. Give FILE.py:Name '
             'or package.Name of a class or function, or a name of mmpretrain.'
+            + ' For a method of a class, write a function that calls it.'
+            * is_method
         ) from error
     # Whatever folder the config is read in later.
     path, colon, attribute = spec.rpartition(':')

@@ -52,6 +52,17 @@ class Needs(Silent):
 class Passes(Silent):
     def __init__(self, k=3, **more):
         super().__init__(num_classes=k, **more)
+
+    @classmethod
+    def small(cls):
+        return cls(width=2)
+
+
+def ends():
+    raise SystemExit(2)
+
+
+ready = Silent()
 '''
 
 
@@ -624,6 +635,23 @@ def test_what_takes_any_argument_may_not_take_the_number_of_classes(code):
     assert found.module.fc.out_features == 4
     with pytest.raises(ValueError, match="unexpected .*'q'"):
         get_network(spec, 'teacher', num_classes=3, arguments=dict(q=1))
+
+
+@pytest.mark.parametrize(
+    'within, message',
+    [
+        ('ready', r'is a network already \(Silent\): name its class'),
+        ('ends', r'ends the program \(SystemExit: 2\)'),
+        ('Passes.small', 'Passes.* For a method of a class, write a function'),
+        ('Absent', "has no 'Absent'.* or a name of mmpretrain.$"),
+    ],
+)
+@pytest.mark.parametrize('place', ['silent_nets.', '{}:'])
+def test_what_makes_no_network(code, place, within, message):
+    spec = f'{place.format(code.__file__)}{within}'
+    for num_classes in (None, 3):
+        with pytest.raises(ValueError, match=f'^teacher=.*{message}'):
+            get_network(spec, 'teacher', num_classes=num_classes)
 
 
 @pytest.mark.parametrize('name', ['teacher', 'student'])

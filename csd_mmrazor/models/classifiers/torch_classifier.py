@@ -63,7 +63,15 @@ class TorchClassifier(BaseModel):
         )
         make = _imported(factory)
         with importing_beside(factory):
-            self.net = make(**kwargs)
+            try:
+                self.net = make(**kwargs)
+            except SystemExit as error:
+                raise ValueError(
+                    f'factory={factory} of TorchClassifier ends the program '
+                    f'(SystemExit: {error}), as argparse does where it gets '
+                    'arguments of another: name a function that reads no '
+                    'arguments of the command line.'
+                ) from error
         if not isinstance(self.net, nn.Module):
             raise ValueError(
                 f'factory={factory} of TorchClassifier should return a '
@@ -207,6 +215,12 @@ def _imported(factory: str):
             'the network, such as "torchvision.models.resnet18" or '
             '"my_net.py:Net".'
         ) from error
+    if isinstance(found, nn.Module):
+        raise ValueError(
+            f'factory={factory!r} of TorchClassifier is a network already '
+            f'({type(found).__name__}): name its class, or a function that '
+            'makes and returns one.'
+        )
     if not callable(found):
         raise ValueError(
             f'factory={factory!r} of TorchClassifier should be a function or '

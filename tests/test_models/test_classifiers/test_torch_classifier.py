@@ -153,6 +153,8 @@ def test_the_config_in_the_documentation(tmp_path, monkeypatch):
         ('nonsense.resnet18', "cannot be imported .*'nonsense'"),
         ('resnet18', 'cannot be imported'),
         ('exits.Net', 'cannot be imported .SystemExit: usage'),
+        ('nets_of_exits.make', r'ends the program \(SystemExit: 2\)'),
+        ('nets_of_exits.model', r'a network already \(Linear\): name its'),
         ('torchvision.models', 'should be a function or class'),
         ('builtins.dict', 'return a torch.nn.Module, but got'),
         ('torch.nn.Scripted', 'returns a TorchScript network.*state dict'),
@@ -161,6 +163,10 @@ def test_the_config_in_the_documentation(tmp_path, monkeypatch):
 )
 def test_what_is_no_factory(factory, message, monkeypatch, tmp_path):
     (tmp_path / 'exits.py').write_text('raise SystemExit("usage")')
+    (tmp_path / 'nets_of_exits.py').write_text(
+        'import sys\n\nfrom torch import nn\n\nmodel = nn.Linear(2, 2)\n\n\n'
+        'def make():\n    sys.exit(2)\n'
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(
         'torch.nn.Scripted',
