@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+import numpy as np
 import torch
 import torch.nn as nn
 from mmengine.logging import print_log
@@ -42,6 +43,8 @@ _INSIDE = re.compile(
 )
 # Counters: of BN layers, and what profilers (thop) leave in a network.
 _COUNTERS = ('num_batches_tracked', 'total_ops', 'total_params')
+# Of arrays, what weights and statistics have.
+_NUMBERS = ('float16', 'float32', 'float64', 'int32', 'int64')
 # Suffixes of ONNX, torch.export and what runs on devices.
 _PROGRAMS = ('.onnx', '.pt2', '.tflite', '.engine', '.mlmodel')
 _HOW_TO_SAVE = (
@@ -353,16 +356,21 @@ def _candidates(
     node: Dict, name: str = '', depth: int = 0
 ) -> Iterator[Tuple[str, Dict[str, Tensor]]]:
     """All dicts of weights in a checkpoint, the likeliest first."""
-    weights = {
-        key: value
-        for key, value in node.items()
-        if isinstance(key, str) and isinstance(value, Tensor)
+    named = {key: v for key, v in node.items() if isinstance(key, str)}
+    weights = {k: v for k, v in named.items() if isinstance(v, Tensor)}
+    # Beside tensors, arrays are something else.
+    weights = weights or {
+        key: torch.from_numpy(value.copy())
+        for key, value in named.items()
+        if isinstance(value, np.ndarray) and value.dtype.name in _NUMBERS
     }
     if weights:
         yield name, weights
     inner = {k: v for k, v in node.items() if isinstance(v, dict)}
-    order = (*_NAMES, *sorted(inner.keys() - {*_NAMES, *_EMA_NAMES}, key=str))
-    for key in (*order, *_EMA_NAMES) if depth < 2 else ():
+    # Further in, other names are of the states of optimizers.
+    others = inner.keys() - {*_NAMES, *_EMA_NAMES} if depth < 2 else ()
+    order = (*_NAMES, *sorted(others, key=str), *_EMA_NAMES)
+    for key in order if depth < 3 else ():
         if key in inner:
             yield from _candidates(inner[key], str(key), depth + 1)
 

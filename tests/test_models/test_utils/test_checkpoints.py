@@ -6,6 +6,7 @@ import pickletools
 import shutil
 import urllib.error
 
+import numpy as np
 import pytest
 import torch
 from helpers import ROOT, build, network
@@ -265,6 +266,15 @@ FORMS = {
         ),
     ),
     'any name': lambda w: dict(epoch=1, student_weights=w, acc=0.5),
+    'deep': lambda w: dict(checkpoint=dict(model=dict(state_dict=w))),
+    'arrays': lambda w: dict(
+        weights={k: v.numpy() for k, v in w.items()}, seen=np.ones(3)
+    ),
+    'arrays beside': lambda w: dict(w, accuracies=np.ones(3)),
+    'states beside': lambda w: dict(
+        weights=w,
+        optimizer=dict(state=dict(exp_avg={k: 0 * v for k, v in w.items()})),
+    ),
     'profiled': lambda w: dict(
         w, total_ops=torch.zeros(1), **{'head.fc.total_params': torch.ones(1)}
     ),
