@@ -21,6 +21,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import UninitializedTensorMixin
+from torch.utils._pytree import tree_leaves
 
 from ..models.classifiers import TorchClassifier
 from ..models.utils import (
@@ -32,6 +33,7 @@ from ..models.utils import (
     check_outputs,
     check_passes_gradients,
     check_repeats,
+    check_weights,
     evaluating,
     functional_bn,
     load_weights,
@@ -120,7 +122,8 @@ def get_network(
     Raises:
         TypeError: If it is no network, or there are arguments for one that
             is made.
-        ValueError: If there is nothing of that name, or it makes none.
+        ValueError: If there is nothing of that name, or it makes none, or the
+            weights are not its own, or NaN.
     """
     if isinstance(given, torch.export.ExportedProgram):
         given = given.module()
@@ -145,6 +148,7 @@ def get_network(
         )
     if weights is not None:
         load_weights(network.module, str(weights), f'{name}_weights')
+        check_weights(network.module, f'{name}_weights={str(weights)!r}')
     return network
 
 
@@ -517,6 +521,18 @@ def _bare(module: nn.Module, name: str) -> nn.Module:
 
 
 def _uncopyable(module: nn.Module, name: str, error: Exception) -> ValueError:
+    for key, part in module.named_modules():
+        for attribute, value in {**vars(part), **part._buffers}.items():
+            tensors = filter(torch.is_tensor, tree_leaves(value))
+            if attribute != '_buffers' and not all(t.is_leaf for t in tensors):
+                place = f'{key}.{attribute}'.lstrip('.')
+                return ValueError(
+                    f'{name} ({type(module).__name__}) cannot be copied, '
+                    f'since its "{place}" holds what a pass has computed, '
+                    'with its graph: keep VALUE.detach() there in its '
+                    f'forward(), or set {place}=None before the call.'
+                )
+
     return ValueError(
         f'{name} ({type(module).__name__}) cannot be copied '
         f'({named_error(error)}): give its name, such as '

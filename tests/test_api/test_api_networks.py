@@ -722,6 +722,28 @@ def test_hooks_that_write_into_the_original():
         trace({}, copy, torch.randn(2, 3, 8, 8), 'student')
 
 
+@pytest.mark.parametrize('kept', [lambda maps: maps, lambda maps: [maps]])
+def test_what_a_pass_left_in_an_attribute(kept):
+    """Torch itself says that it may be of weight_norm."""
+    inner = Odd(lambda s, x: setattr(s, 'seen', kept(s.net(x))) or s.net(x))
+    net = nn.Sequential(inner)
+    assert copied(net, 'student') is not net
+    net(torch.randn(2, 3, 8, 8))
+    message = r'^student \(Seq.* its "0.seen" holds .* or set 0.seen=None'
+    with pytest.raises(ValueError, match=message):
+        copied(net, 'student')
+
+
+def test_files_of_weights_that_are_no_numbers(code, tmp_path):
+    file = tmp_path / 'diverged.pth'
+    weights = code.Silent().state_dict()
+    weights['fc.bias'][0] = torch.nan
+    torch.save(weights, file)
+    message = rf"^teacher_weights='{file}' \(Silent\) has 1 NaN .*fc.bias"
+    with pytest.raises(ValueError, match=message):
+        get_network('silent_nets.Silent', 'teacher', str(file))
+
+
 def test_expanded_buffers_are_copied():
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     net.register_buffer('e', torch.ones(1).expand(4))
