@@ -137,3 +137,5 @@ def typed_as(named: Callable[[str], str]) -> Iterator[None]:
 def _rename(error: Exception, named: Callable[[str], str]) -> None:
     if len(error.args) == 1 and isinstance(error.args[0], str):
         error.args = (named(error.args[0]),)
+    elif isinstance(error, OSError) and error.strerror:
+        error.strerror = named(error.strerror)

@@ -216,9 +216,10 @@ def work_dir_lock(
         number = os.open(path / '.lock', flags, 0o666)
         file = open(number, 'r+')  # noqa: SIM115  held open
     except OSError as error:
+        why = 'It is a file' if path.is_file() else error.strerror
         raise OSError(
             error.errno,
-            f'{error.strerror}. The work dir cannot be written to: choose '
+            f'{why}. The work dir cannot be written to: choose '
             f'another {argument}',
             str(path),
         ) from error

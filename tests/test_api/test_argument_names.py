@@ -136,6 +136,12 @@ def test_only_texts_of_errors_change():
         assert caught.value is given and given.args == expected
 
 
+def test_errors_of_the_system_name_them():
+    with pytest.raises(OSError, match=r'^\[Errno 17\] .*another --out: ./x'):
+        with typed_as(lambda text: text.replace('work_dir', '--out')):
+            raise OSError(17, 'It is a file: choose another work_dir', '/x')
+
+
 def test_there_are_such_arguments():
     known = {
         'schedule': {field.name for field in fields(Schedule)},

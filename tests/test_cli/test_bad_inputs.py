@@ -207,7 +207,7 @@ CASES = {
     ),
     'work dir is a file': (
         ['--work-dir', 'file'],
-        "The work dir cannot be written to.*'file'",
+        "It is a file. The work dir cannot be written to.*'file'",
     ),
     'fp16 on a CPU': (['--amp', 'float16'], '--amp bfloat16'),
     'no base batch size': (

@@ -156,6 +156,17 @@ def test_what_is_no_object_of_json_says_nothing(content, found, tmp_path):
     assert read_object(tmp_path) == {}
 
 
+def test_a_work_dir_that_is_a_file(tmp_path):
+    file = tmp_path / 'run'
+    file.touch()
+    message = 'It is a file. The work dir .* choose another work_dir: '
+    with (
+        pytest.raises(OSError, match=message),
+        work_dir_lock(file, 'work_dir'),
+    ):
+        pass
+
+
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     """In a work dir of others, which would empty a file."""
     file, work = tmp_path / 'precious', tmp_path / 'run'
