@@ -51,11 +51,11 @@ from ..utils.imports import (
     custom_imports,
     import_object,
     importing_from,
+    is_installed,
 )
 from ..utils.sections import OF_NETWORKS
 from ..utils.teachers import pretrained_in, without_pretrained
 from .recipes import (
-    is_installed,
     is_part,
     is_wrapped,
     kept_arguments,

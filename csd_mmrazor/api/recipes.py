@@ -5,7 +5,6 @@ import dataclasses
 import inspect
 import math
 import sys
-import sysconfig
 from collections.abc import Mapping
 from copy import deepcopy
 from itertools import islice, product
@@ -21,7 +20,12 @@ from mmrazor.registry import MODELS
 from ..models.classifiers import TorchClassifier, is_pruned
 from ..models.utils import narrow, unwrapped
 from ..utils.error_text import named_error
-from ..utils.imports import LENT, import_object, imported_file
+from ..utils.imports import (
+    LENT,
+    import_object,
+    imported_file,
+    is_installed,
+)
 from ..utils.teachers import without_pretrained
 from .alike import difference, loose_tensors, unlike_training
 
@@ -29,8 +33,6 @@ Recipe = Dict[str, Any]
 
 # Values that a config can hold.
 _PLAIN = (bool, int, float, str, type(None))
-# Where packages are installed, whose modules any program can import.
-_INSTALLED = ('site-packages', 'dist-packages')
 # How often arguments are guessed, how many modules are made by that, and, of
 # guesses by which nothing can be made without memory, how many are tried with
 # it, which takes a second of some.
@@ -187,14 +189,6 @@ def kept_arguments(
     """Arguments that a config cannot give to a network, by their names."""
     kept = _KEPT + (_KEPT_OF_FACTORIES if of_factory else ())
     return [name for name in arguments if name in kept]
-
-
-def is_installed(file: str) -> bool:
-    """Whether any program can import the module in a file."""
-    places = (sysconfig.get_path('stdlib'), sysconfig.get_path('purelib'))
-    return any(part in Path(file).parts for part in _INSTALLED) or any(
-        Path(place) in Path(file).resolve().parents for place in places
-    )
 
 
 def _made(build_cfg: Recipe) -> nn.Module:

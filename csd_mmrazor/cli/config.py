@@ -63,8 +63,8 @@ def load_config(
 
     Args:
         args (Namespace): Of the arguments above and ``config``.
-        cfg (Config, optional): What is in it, if it was read. Defaults to
-            None.
+        cfg (Config, optional): What is in it, if it was read as data: nothing
+            in its folder can be imported then. Defaults to None.
 
     Returns:
         Config: With ``launcher`` and ``work_dir``.
@@ -74,10 +74,10 @@ def load_config(
             nothing, or a section has what nobody reads.
     """
     # As with ``python FILE``: what is in these folders can be imported.
-    for folder in (os.getcwd(), osp.dirname(osp.abspath(args.config))):
-        if folder not in sys.path:
-            sys.path.append(folder)
-    cfg = read_config(args.config) if cfg is None else cfg
+    import_from(os.getcwd())
+    if cfg is None:
+        import_from(osp.dirname(osp.abspath(args.config)))
+        cfg = read_config(args.config)
     look_up_in(osp.dirname(args.config), cfg, lost=True)
     texts = getattr(args, 'cfg_options_texts', {})
     merge_options(cfg, args.cfg_options or {}, texts)
@@ -96,6 +96,12 @@ def load_config(
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('./work_dirs', name)
     return cfg
+
+
+def import_from(folder: str) -> None:
+    """Find modules in a folder, too, if they are nowhere else."""
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _leave_out_hooks(cfg: Config) -> None:

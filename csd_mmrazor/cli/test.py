@@ -27,6 +27,7 @@ from ..utils.plain_config import configs_of_starts
 from .config import (
     add_config_arguments,
     check_present,
+    import_from,
     is_csd,
     load_config,
 )
@@ -98,6 +99,7 @@ def let_test_run(args: argparse.Namespace) -> Config:
         args.checkpoint = str(find_checkpoint(folder))
     path = find_config(Path(folder, 'any'))
     args.config = str(path)
+    import_from(os.getcwd())
     # Which refuses what is more than data, and runs nothing.
     cfg = load_config(args, read_run_config(path))
     cfg = look_up_in(folder, cfg, lost=True)

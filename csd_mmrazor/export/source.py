@@ -21,6 +21,7 @@ from ..utils import (
 )
 from ..utils.arguments import NoneType, check_value
 from ..utils.imports import custom_imports
+from ..utils.named_code import check_names
 
 # Parts of a config that are dicts, or not there, and texts.
 _PARTS = (
@@ -144,7 +145,8 @@ def read_run_config(path: Path) -> Config:
 
     Raises:
         ImportError: If that is not to be found.
-        ValueError: If it is not what a runner writes.
+        ValueError: If it is not what a runner writes, or names what is
+            neither a network nor a registered part, or a file of the run.
     """
     try:
         found = parse_config(path.read_text(encoding='utf-8'))
@@ -155,6 +157,13 @@ def read_run_config(path: Path) -> Config:
             f'writes: {error}. If you trust it, name it: --config {path}'
         ) from error
     check_parts(cfg, path)
+    # Its own folder, that of a run above that of a start, and what it takes
+    # for that, which is looked up in those.
+    parents = path.absolute().parents
+    folders = [parents[2] if path.parent.name == 'vis_data' else parents[0]]
+    if isinstance(cfg.get('work_dir'), str):
+        folders.append(Path(cfg.work_dir))
+    check_names(cfg, path, folders)
     if cfg.get('custom_imports'):
         try:
             import_modules_from_strings(**cfg.custom_imports)

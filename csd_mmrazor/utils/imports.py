@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import sysconfig
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -17,6 +18,8 @@ from .error_text import named_error
 # What begins the name of something that only a running program has.
 LENT = 'lent:'
 _LENT: Dict[str, Any] = {}
+# Where packages are installed, whose modules any program can import.
+_INSTALLED = ('site-packages', 'dist-packages')
 
 
 def class_of_lent(name: str) -> str:
@@ -179,6 +182,14 @@ def imported_file(path: str) -> Optional[ModuleType]:
         if name in sys.modules and _is_of(sys.modules[name], file):
             return sys.modules[name]
     return None
+
+
+def is_installed(file: str) -> bool:
+    """Whether any program can import the module in a file."""
+    places = (sysconfig.get_path('stdlib'), sysconfig.get_path('purelib'))
+    return any(part in Path(file).parts for part in _INSTALLED) or any(
+        Path(place) in Path(file).resolve().parents for place in places
+    )
 
 
 def file_in_package(path: str) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import dump
+from mmengine.config import Config
 
 from csd_mmrazor.cli.export_student import export, parse_args
 
 CODE = "__import__('os').mkdir('PWNED')"
+CLASSIFIER = 'mmrazor.TorchClassifier'
 TEACHER = 'model.teachers.teacher.ckpt_path'
 
 
@@ -159,3 +161,38 @@ def test_no_base_of_a_work_dirs_config_is_run(work, forked, tmp_path):
     done = forked('run', tool='test.py')
     assert done.status == [1] and 'inherits others (_base_)' in done.stderr
     assert not list(tmp_path.rglob('PWNED'))
+
+
+@pytest.mark.parametrize(
+    'student',
+    [
+        dict(type='os.mkdir', path='PWNED'),
+        dict(type='mmrazor.TorchClassifier', factory='os.mkdir', path='PWNED'),
+        dict(type='mmrazor.TorchClassifier', factory='evil.Net'),
+        dict(
+            type='mmrazor.TorchClassifier', factory='run/evil/__init__.py:Net'
+        ),
+    ],
+    ids=lambda student: student.get('factory', student['type']),
+)
+def test_what_a_work_dirs_config_names_is_not_run(
+    student, work, forked, tmp_path
+):
+    """Registries would call any function, and files of the run be found."""
+    for path in work.rglob('*.py'):
+        path.unlink()
+    (work / 'evil').mkdir()
+    (work / 'evil/__init__.py').write_text(f'x = {CODE}\n')
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    cfg.model.architecture = student
+    dump(cfg, work / 'config.py')
+    for tool, argv in (
+        ('test.py', ['run']),
+        ('export_student.py', ['run', 'out.pth']),
+    ):
+        done = forked(*argv, tool=tool)
+        assert done.status == [1]
+        # Its own folder is not on the import path.
+        message = 'If you trust it|No module named .evil'
+        assert re.search(message, done.stderr), done.output[-3000:]
+        assert not list(tmp_path.rglob('PWNED'))

@@ -126,8 +126,10 @@ def test_a_teacher_without_a_file(weights, tmp_path):
     )
     made = dict(type='mmrazor.TorchClassifier', factory=f'{net}:make')
     teachers = dict(a=dict(build_cfg=made, ckpt_path='none'))
-    (tmp_path / 'config.py').write_text(f'model = dict(teachers={teachers})')
-    run = Run(str(tmp_path), None)
+    config = tmp_path / 'run/config.py'
+    config.parent.mkdir()
+    config.write_text(f'model = dict(teachers={teachers})')
+    run = Run(str(config.parent), None)
     if weights == 'ones':
         assert network_of('teacher', run).net.weight.sum() == 6
         return
