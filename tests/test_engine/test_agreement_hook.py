@@ -303,6 +303,26 @@ def test_a_best_student_that_is_lost(unvalidated, monkeypatch):
     assert path.name == 'best_agreement_epoch_3.pth'
 
 
+def test_the_best_of_later_epochs_is_set_apart(unvalidated, monkeypatch):
+    options = {'default_hooks.checkpoint.max_keep_ckpts': -1}
+    runner = unvalidated(**options)
+    Course(monkeypatch, runner, [1, 2, 3])
+    runner.train()
+    (path,) = Path(runner.work_dir).glob('best_*')
+    assert path.name == 'best_agreement_epoch_3.pth'
+    content = path.read_bytes()
+    again = unvalidated(
+        resume=True, load_from=f'{path.parent}/epoch_1.pth', **options
+    )
+    Course(monkeypatch, again, [0, 2, 1])
+    again.train()
+    (best,) = path.parent.glob('best_*')
+    assert best.name == 'best_agreement_epoch_2.pth'
+    (kept,) = path.parent.glob('replaced_best_*')
+    assert kept.name == f'replaced_{path.name}'
+    assert kept.read_bytes() == content
+
+
 def test_a_student_of_the_last_epoch_is_never_lost(unvalidated):
     """The checkpoint has it: as it is, and the running mean."""
     runner = unvalidated(**{f'{HOOK}.rule': 'mean'})

@@ -362,7 +362,10 @@ class AgreementHook(Hook):
         barrier()  # before a file goes that others look for
         if is_main_process():
             for path in self._files(runner):
-                if best is None or _epoch_of(path) != best.epoch:
+                if _epoch_of(path) > runner.epoch:
+                    # Of what came after an earlier epoch: another run.
+                    path.replace(path.with_name(f'replaced_{path.name}'))
+                elif best is None or _epoch_of(path) != best.epoch:
                     path.unlink()
         self._saved = best and best.epoch
 
