@@ -207,6 +207,9 @@ class ManifestFile:
                 so that the log is written again. Defaults to False.
         """
         part, outdated = self._part, None
+        if part is not None and self._lines and not anew:
+            # A copy of the folder by hard links has the very same file.
+            anew = os.stat(self.folder / part.name).st_nlink > 1
         if part is None or anew:
             number = int(part.name[4:10]) + 1 if part else 0
             outdated = part

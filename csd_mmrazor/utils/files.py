@@ -230,10 +230,16 @@ def work_dir_lock(
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             file.seek(0)
+            is_shared = os.fstat(number).st_nlink > 1
             raise RuntimeError(
                 f'Another run is in the work dir {path}: '
                 f'{file.read().strip() or "unknown"}. Wait for its end, end '
                 f'it, or choose another {argument}.'
+                + is_shared
+                * (
+                    ' Or it is in another folder, of which this one is a copy '
+                    'by hard links: then delete the file .lock in this one.'
+                )
             ) from None
         except OSError:
             pass  # a file system without locks

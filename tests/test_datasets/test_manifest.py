@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import shutil
 
 import pytest
 from test_bank_folder import (
@@ -141,6 +142,20 @@ def test_killed_between_log_and_manifest(folder, tail):
     again.append(*batch(seed=8), 1, 0, write=True)
     assert contents(BankFolder(folder.path)) == contents(again)
     again.read(again.shards[-1])
+
+
+def test_copies_by_hard_links_go_their_own_ways(folder, tmp_path):
+    other = tmp_path / 'other'
+    shutil.copytree(folder.path, other, copy_function=os.link)
+    folder.append(*batch(seed=7), 1, 0, write=True)
+    copy = BankFolder(other)
+    copy.expect_targets(kind_of(0), write=True)
+    for index in (8, 9):
+        copy.append(*batch(seed=index), 1, index, write=True)
+    for each in (folder, copy):
+        assert contents(BankFolder(each.path)) == contents(each)
+        assert len(list(each.path.glob('log_*'))) == 1
+    assert len(copy.shards) == len(folder.shards) + 1
 
 
 @pytest.mark.parametrize('kills', [0, 1, 2])

@@ -48,6 +48,14 @@ def test_the_lock_keeps_others_out(tmp_path):
         assert 'Another run is in the work dir' in refused.stderr
         assert f'process {os.getpid()} on ' in refused.stderr
         assert not refused.stdout
+        assert 'hard links' not in refused.stderr
+        # In a copy by hard links, it is the same file.
+        os.link(work / '.lock', tmp_path / '.lock')
+        command[3] = str(tmp_path)
+        assert 'hard links: then delete the file .lock' in other().stderr
+        (tmp_path / '.lock').unlink()
+        assert other().stdout == 'in\n'
+        command[3] = str(work)
     assert other().stdout == 'in\n'
 
 
