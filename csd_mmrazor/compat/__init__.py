@@ -86,6 +86,7 @@ def apply() -> None:
         importlib.import_module('mmrazor.engine')
     _run(
         mmrazor.record_before_inplace_layers,
+        mmrazor.record_before_inplace_operations,
         mmrazor.convert_sequentials_of_dicts,
         mmrazor.train_data_free_in_one_process,
         mmrazor.refuse_images_as_inputs,

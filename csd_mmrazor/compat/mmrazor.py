@@ -10,14 +10,16 @@ import sys
 import types
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Optional
+from typing import List, Optional
 
 import mmcv
 import numpy as np
 import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..utils.modules import exclude_from_checkpoints, switch_inplace_off
 
+_is_compiling = getattr(torch.compiler, 'is_compiling', lambda: False)
 _QUANTIZATION = (
     'MMRazor 1.0.0 quantizes by the FX quantization of torch.ao, and torch '
     f'{torch.__version__} has not what it needs of it: install torch==2.11 '
@@ -95,6 +97,64 @@ def record_before_inplace_layers() -> Optional[bool]:
         switch_inplace_off(self.teachers)
 
     DataFreeDistillation.__init__ = __init__
+
+
+def record_before_inplace_operations() -> None:
+    """Recorders see what operations make of a module's output afterwards.
+
+    Those in place, such as ``out += identity`` in residual blocks, change the
+    recorded tensor as well. The first pass in a mode keeps copies and finds
+    out whether anything does so: later ones copy nothing then.
+    """
+    from mmrazor.models.task_modules import (
+        ModuleInputsRecorder,
+        ModuleOutputsRecorder,
+    )
+
+    def keep(recorder, mode: bool, record) -> None:
+        if _is_compiling():  # which knows no versions
+            recorder.data_buffer.append(record)
+            return
+        kept, is_changed = record, recorder.__dict__.setdefault('_changed', {})
+        if is_changed.get(mode, True):
+            kept = tree_map_only(torch.Tensor, torch.clone, record)
+        if not is_changed.get(mode, False):
+            found = len(recorder.data_buffer), mode, record, _versions(record)
+            recorder.__dict__.setdefault('_watched', []).append(found)
+        recorder.data_buffer.append(kept)
+
+    def keep_output(self, module, inputs, outputs):
+        if self.recording:
+            keep(self, module.training, outputs)
+
+    def keep_input(self, module, inputs, outputs):
+        if self.recording:
+            keep(self, module.training, inputs)
+
+    leave = ModuleOutputsRecorder.__exit__
+
+    @functools.wraps(leave)
+    def compare_and_leave(self, *args):
+        for index, mode, record, versions in self.__dict__.pop('_watched', ()):
+            is_changed = _versions(record) != versions
+            if not is_changed:
+                # With the graph that it would have without copies.
+                self.data_buffer[index] = record
+            self._changed[mode] = is_changed or self._changed.get(mode, False)
+        return leave(self, *args)
+
+    ModuleOutputsRecorder.forward_hook = keep_output
+    ModuleInputsRecorder.forward_hook = keep_input
+    ModuleOutputsRecorder.__exit__ = compare_and_leave
+
+
+def _versions(record) -> List[int]:
+    """How often tensors were changed in place."""
+    return [
+        each._version
+        for each in tree_leaves(record)
+        if torch.is_tensor(each) and not each.is_inference()
+    ]
 
 
 def convert_sequentials_of_dicts() -> Optional[bool]:

@@ -18,6 +18,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import load_checkpoint
 from mmpretrain.structures import DataSample
+from mmrazor.models.task_modules import RecorderManager
 from mmrazor.registry import MODELS
 
 from csd_mmrazor.compat import mmrazor
@@ -317,6 +318,68 @@ def test_ofd_trains_on_what_is_before_its_relus():
             found[f'distill.loss_{index}'], expected, rtol=1e-4, atol=1e-5
         )
         assert (theirs < 0).any()  # which no output of a ReLU is
+
+
+class InPlace(torch.nn.Module):
+    """Operations in place, after layers in train mode or in both."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = (torch.nn.Linear(3, 3) for _ in 'abc')
+
+    def forward(self, x):
+        x = self.a(x)
+        self.returned = x
+        y = self.b(x)
+        self.before = y.clone()
+        y += x
+        z = self.c(y)
+        self.last = z.clone()
+        return z.relu_() if self.training else z.relu()
+
+
+@pytest.mark.parametrize('modes', [[True] * 3, [False, True, False, True]])
+def test_operations_in_place_change_no_records(modes):
+    torch.manual_seed(0)
+    net = InPlace()
+    recorders = dict(
+        a=dict(type='mmrazor.ModuleOutputs', source='a'),
+        b=dict(type='mmrazor.FeatureMap', source='b'),
+        last=dict(type='mmrazor.ModuleOutputs', source='c'),
+        inputs=dict(type='mmrazor.ModuleInputs', source='c'),
+    )
+    manager = RecorderManager(recorders)
+    manager.initialize(net)
+    for mode in modes:
+        net.train(mode).zero_grad()
+        inputs = torch.randn(2, 3)
+        with manager:
+            net(inputs)
+        a, b, last, (middle,) = (
+            manager.get_recorder(name).get_record_data() for name in recorders
+        )
+        assert torch.equal(b[..., 0, 0], net.before)
+        assert torch.equal(last, net.last)
+        # Nothing is copied in vain, also in no graph.
+        assert a is net.returned
+        assert middle.grad_fn.name() == 'AddBackward0'
+        b.sum().backward()
+        twin = InPlace()
+        twin.load_state_dict(net.state_dict())
+        twin.b(twin.a(inputs)).sum().backward()
+        assert torch.equal(net.a.weight.grad, twin.a.weight.grad)
+        assert torch.equal(net.b.weight.grad, twin.b.weight.grad)
+
+
+def test_records_of_passes_without_versions():
+    net = InPlace().eval()
+    output = dict(type='mmrazor.ModuleOutputs', source='c')
+    manager = RecorderManager(dict(c=output))
+    manager.initialize(net)
+    with torch.inference_mode(), manager:
+        net(torch.randn(2, 3))
+    found = manager.get_recorder('c').get_record_data()
+    assert torch.equal(found, net.last)
 
 
 def test_sequentials_become_dynamic():
