@@ -43,7 +43,7 @@ from .config import enable_amp, is_csd
 from .errors import concise_errors
 from .options import Options
 from .parser import Parser
-from .ranges import file_to_write, in_range
+from .ranges import in_range, json_to_write
 
 PART = 'part:'
 # Events of torch's profiler that are parts by themselves.
@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument('config', help='train config file path')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--out', type=file_to_write, help='JSON file to write')
+    parser.add_argument('--out', type=json_to_write, help='JSON file to write')
     parser.add_argument('--amp', choices=('bfloat16', 'float16'))
     parser.add_argument(
         '--blocks', type=in_range(int, 1), default=5, help='1 or more'

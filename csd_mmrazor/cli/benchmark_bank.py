@@ -33,7 +33,7 @@ from ..utils.files import write_file
 from ..utils.threads import core_count, thread_count
 from .errors import concise_errors
 from .parser import Parser
-from .ranges import file_to_write, in_range
+from .ranges import in_range, json_to_write
 
 SIZE = 224
 
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
         f'{_PHOTOS["memory"]} for memory',
     )
     parser.add_argument('--folder', help='where banks are made, and deleted')
-    parser.add_argument('--out', type=file_to_write, help='JSON file to write')
+    parser.add_argument('--out', type=json_to_write, help='JSON file to write')
     parser.add_argument(
         '--shards',
         type=in_range(int, 1),

@@ -28,7 +28,7 @@ from ..utils.config_files import read_config
 from ..utils.public import public
 from .errors import concise_errors
 from .parser import Parser
-from .ranges import file_to_write, in_range
+from .ranges import in_range, json_to_write
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
         default=20,
         help='of the student, 1 or more',
     )
-    parser.add_argument('--out', type=file_to_write, help='JSON file to write')
+    parser.add_argument('--out', type=json_to_write, help='JSON file to write')
     parser.add_argument('--port', default='29571')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     parser.add_argument('--worker', help=argparse.SUPPRESS)

@@ -11,7 +11,7 @@ from mmrazor.registry import MODELS
 from ..engine.flops import operations
 from ..utils import write_file
 from .parser import Parser
-from .ranges import file_to_write, in_range
+from .ranges import in_range, json_to_write
 
 GENERATORS = dict(
     CSDGenerator=dict(type='CSDGenerator'),
@@ -67,7 +67,7 @@ def main() -> None:
         default=[32, 64, 224],
         help='4 or more pixels',
     )
-    parser.add_argument('--out', type=file_to_write, help='JSON file to write')
+    parser.add_argument('--out', type=json_to_write, help='JSON file to write')
     args = parser.parse_args()
     found: Dict[str, Dict[str, Any]] = {}
     for name, cfg in GENERATORS.items():

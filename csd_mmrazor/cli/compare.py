@@ -66,7 +66,13 @@ from .compare_list import (
     without_places,
 )
 from .compare_plot import plot
-from .compare_rows import COLUMNS, paired_differences, read_rows, table
+from .compare_rows import (
+    BEGIN,
+    COLUMNS,
+    paired_differences,
+    read_rows,
+    table,
+)
 from .compare_runs import (
     count_all,
     in_processes,
@@ -79,7 +85,7 @@ from .errors import concise_errors
 from .options import Options
 from .parser import Parser
 from .processes import speak_utf8
-from .ranges import in_range
+from .ranges import check_replaced, in_range
 
 # In the work dir of a run, its row.
 _ROW = 'row.csv'
@@ -433,6 +439,9 @@ def compare(args: argparse.Namespace) -> None:
             'choose another --work-dir.'
         ) from None
     rows = read_rows(table_of_rows)
+    if not table_of_rows.exists():
+        beside = out.with_name(f'{out.name}.png')
+        check_replaced(out.with_name(f'{out.name}.md'), BEGIN, beside)
     done = [run for run in runs if is_done(run, rows)]
     waiting = [run for run in runs if run not in done]
     for run in runs:

@@ -29,6 +29,10 @@ COLUMNS = (
 )
 
 
+# By which a table of an earlier call is known.
+BEGIN = '| method |'
+
+
 def read_rows(path: Path) -> List[Dict]:
     """Rows of earlier calls, with whatever other columns they have.
 
@@ -82,7 +86,7 @@ def _has_numbers(row: Dict) -> bool:
 def table(rows: List[Dict]) -> str:
     """Mean and deviation of each method, the best one of a budget first."""
     lines = [
-        '| method | top-1, last epoch, % | runs | seconds | CPU seconds '
+        f'{BEGIN} top-1, last epoch, % | runs | seconds | CPU seconds '
         '| images | synthesis steps | GFLOP |',
         '| --- | --- | --- | --- | --- | --- | --- | --- |',
     ]

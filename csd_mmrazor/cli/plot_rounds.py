@@ -24,6 +24,7 @@ from ..utils.scalars import read_scalars
 from .errors import concise_errors
 from .parser import Parser
 from .processes import speak_utf8
+from .ranges import check_replaced
 
 # Names in the log, and what they are called in the plot. Rounds are counted
 # from 0 where they are made and from 1 where they are validated.
@@ -39,6 +40,8 @@ PANELS = (
 )
 TAGS = tuple(tag for tag, _ in PANELS)
 _MOST_CLASSES = 20
+# By which a table of an earlier call is known.
+_BEGIN = '| later half |'
 Curve = Dict[int, float]
 
 
@@ -200,7 +203,7 @@ def plot(runs: Dict[str, List[Dict[str, Curve]]]) -> bytes:
 def table(runs: Dict[str, List[Dict[str, Curve]]]) -> str:
     """Mean over runs of each name and over the later half of their rounds."""
     lines = [
-        f'| later half | {" | ".join(TAGS)} |',
+        f'{_BEGIN} {" | ".join(TAGS)} |',
         '| --- ' * (len(TAGS) + 1) + '|',
     ]
     for name, group in runs.items():
@@ -223,11 +226,15 @@ def plot_to_files(args: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: If images are asked for, and no run has any.
+        ValueError: If files of others would be overwritten.
     """
+    out = Path(args.out)
+    beside = [out.with_suffix('.jpg')] if args.images else []
+    check_replaced(out.with_suffix('.md'), _BEGIN, out, *beside)
     runs: Dict[str, List[Dict[str, Curve]]] = {}
     for text in args.runs:
         runs.setdefault(text.split('=')[0], []).extend(read_runs(text))
-    out, sheets = Path(args.out), {}
+    sheets = {}
     for text in args.runs if args.images else ():
         name, (work_dir, *_) = text.split('=')[0], work_dirs_of(text)
         sheet = newest_images(work_dir, args.images)

@@ -2,6 +2,7 @@
 """Numbers and files that a command line may have."""
 
 import argparse
+import json
 import math
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -50,8 +51,11 @@ def in_range(
     return parse
 
 
-def file_to_write(text: str) -> str:
-    """A ``type`` of argparse: a file whose folder is there, or can be made."""
+def json_to_write(text: str) -> str:
+    """A ``type`` of argparse: a file of JSON, whose folder can be made.
+
+    One that is there is replaced, and any other file refused.
+    """
     path = Path(text)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,4 +65,32 @@ def file_to_write(text: str) -> str:
         ) from error
     if not text or path.is_dir():
         raise argparse.ArgumentTypeError(f'should be a file, but got {text!r}')
+    if path.is_file():
+        try:
+            json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise argparse.ArgumentTypeError(
+                f'{text!r} is there, and is no JSON: it would be overwritten. '
+                'Choose another name'
+            ) from error
     return text
+
+
+def check_replaced(table: Path, begin: str, *beside: Path) -> None:
+    """Check that files would at most replace those of an earlier call.
+
+    Args:
+        table (Path): Of Markdown, by which those are told.
+        begin (str): What it begins with if the command wrote it.
+        *beside (Path): What is written with it.
+
+    Raises:
+        ValueError: If one is there that the command did not write.
+    """
+    is_own = table.is_file() and table.read_bytes().startswith(begin.encode())
+    for path in (table, *beside):
+        if path.exists() and not is_own:
+            raise ValueError(
+                f'{path} is there, and was not written by this command: it '
+                'would be overwritten. Choose another name.'
+            )

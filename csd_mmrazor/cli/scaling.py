@@ -30,7 +30,7 @@ from ..utils.config_files import read_config
 from ..utils.public import public
 from .errors import concise_errors
 from .parser import Parser
-from .ranges import file_to_write, in_range
+from .ranges import in_range, json_to_write
 
 # What is counted: the collectives that the run and its libraries use.
 COLLECTIVES = (
@@ -420,7 +420,7 @@ def main() -> None:
     )
     for each in (counting, modelling):
         each.add_argument(
-            '--out', type=file_to_write, help='JSON file to write'
+            '--out', type=json_to_write, help='JSON file to write'
         )
     args = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]

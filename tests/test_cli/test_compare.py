@@ -423,6 +423,7 @@ def test_bad_arguments(tmp_path, main):
     (tmp_path / 'file').write_text('')
     (tmp_path / 'list.yml').write_text(OF_ONE)
     (tmp_path / 'no.csv').write_text('a,b\n1,2\n')
+    (tmp_path / 'my.md').write_text('notes')
     for args, kind, message in (
         (['none.yml'], FileNotFoundError, 'list cannot be read.*none.yml'),
         (['list.yml', '--methods', 'CDS'], ValueError, r"no \['CDS'\]; it ha"),
@@ -432,6 +433,7 @@ def test_bad_arguments(tmp_path, main):
         (['list.yml', '--out', 'file/x'], OSError, '--out cannot be written'),
         (['list.yml', '--work-dir', 'file'], OSError, '--work-dir cannot be'),
         (['list.yml', '--out', 'no'], ValueError, 'no method and no seed and'),
+        (['list.yml', '--out', 'my'], ValueError, 'my.md is there, and was'),
     ):
         with pytest.raises(kind, match=message):
             main(*args)

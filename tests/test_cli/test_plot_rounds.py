@@ -111,6 +111,11 @@ def test_runs_whose_banks_are_gone(tmp_path, capsys, monkeypatch):
     plot('--images', '1')
     assert 'Note: a$_{$: ' in capsys.readouterr().out
     assert (tmp_path / 'out.jpg').exists()
+    plot('--images', '1')  # over those of an earlier call
+    (tmp_path / 'out.md').write_text('notes')
+    with pytest.raises(ValueError, match='out.md is there, .* overwritten'):
+        plot()
+    assert (tmp_path / 'out.md').read_text() == 'notes'
 
 
 @pytest.mark.parametrize(
