@@ -9,6 +9,9 @@ from typing import Optional, Sequence
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import DATASETS
+from mmengine.runner import BaseLoop
+from mmrazor.engine import PTQLoop
+from torch import nn
 
 from ..datasets.image_folder import names_of_folders
 from ..engine.hooks.label_check_hook import LabelCheckHook
@@ -21,9 +24,10 @@ from ..export import (
     read_run_config,
 )
 from ..models.classifiers import is_pruned
-from ..models.utils import check_weights, load_weights
+from ..models.utils import check_weights, find_weights, load_weights
 from ..utils import NO_FILE
 from ..utils.plain_config import configs_of_starts
+from ..utils.suggestions import some_of
 from .config import (
     add_config_arguments,
     check_present,
@@ -34,6 +38,9 @@ from .config import (
 from .errors import concise_errors
 from .parser import Parser
 from .processes import leave_together, speak_utf8
+
+# What algorithms of MMRazor compute with beside their ``architecture``.
+_BESIDE = ('mutator.', 'qmodels.')
 
 
 def parse_args() -> argparse.Namespace:
@@ -155,6 +162,55 @@ def let_test_on(
     cfg.test_cfg = dict()
 
 
+def load_parts_beside(
+    model: nn.Module, loop: BaseLoop, args: argparse.Namespace
+) -> None:
+    """Load what an algorithm of MMRazor computes with beside its network.
+
+    That is what a mutator holds, such as architecture parameters and masks
+    of channels, and what quantizers hold, such as scales.
+
+    Args:
+        model (nn.Module): The algorithm, whose network is loaded.
+        loop (BaseLoop): What tests it.
+        args (Namespace): With ``checkpoint`` and ``revise_keys``.
+
+    Raises:
+        ValueError: If the checkpoint lacks what was learned there, or has it
+            of another network.
+    """
+    if isinstance(loop, PTQLoop) and not loop.only_val:
+        return  # which calibrates the quantizers itself
+    own = [key for key in model.state_dict() if key.startswith(_BESIDE)]
+    if not own:
+        return
+    what = f'checkpoint={args.checkpoint}'
+    found = find_weights(
+        model, args.checkpoint, 'checkpoint', args.revise_keys
+    )
+    parts = {key: found[key] for key in own if key in found}
+    # Masks keep all channels to begin with, as a network alone has them.
+    learned = {name for name, _ in model.named_parameters()}
+    lacking = [
+        key
+        for key in own
+        if key not in parts and (key in learned or 'qmodels.' in key)
+    ]
+    if lacking:
+        raise ValueError(
+            f'{what} has the weights of a network, and not all that '
+            f'{type(model).__name__} computes with: it lacks '
+            f'{some_of(lacking, 3)}. Give a checkpoint of its run.'
+        )
+    try:
+        model.load_state_dict(parts, strict=False)
+    except RuntimeError as error:
+        raise ValueError(
+            f'{what} does not fit {type(model).__name__}: {error}'
+        ) from error
+    check_weights(model, what.replace('=', ' '))
+
+
 def test(args: argparse.Namespace) -> None:
     """Test the student that the arguments name."""
     is_run = Path(args.config).is_dir()
@@ -205,6 +261,7 @@ def test(args: argparse.Namespace) -> None:
             '--revise-keys PATTERN=NEW',
         )
         check_weights(student, f'checkpoint {args.checkpoint}')
+        load_parts_beside(model, runner.test_loop, args)
     about = getattr(runner.test_loop.dataloader.dataset, 'about', '')
     if about and is_main_process():
         print(about)

@@ -1,14 +1,20 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """``test_*`` is ``val_*`` where a config or option changes only that."""
 
+import copy
+import pickle
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, build, network
+from mmengine.config import Config
+from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS
+from mmrazor.models.fake_quants import enable_val
 from PIL import Image
+from torch import nn
 
 from csd_mmrazor.cli.config import load_config
 from csd_mmrazor.cli.test import let_test_on, parse_args
@@ -200,3 +206,159 @@ def test_folders_of_other_classes(tmp_path):
     message = '1 of 2 folders that do not match animal, machine'
     with pytest.raises(ValueError, match=message):
         let_test_on(cfg, str(tmp_path), ['animal', 'machine'])
+
+
+def darts():
+    """Architecture parameters, far from those that a new one begins with."""
+    supernet = network(3, base_channels=8)  # for a head of 16 inputs
+    supernet['backbone'] = dict(
+        type='mmrazor.DartsBackbone',
+        in_channels=3,
+        base_channels=2,
+        num_layers=2,
+        num_nodes=2,
+        stem_multiplier=1,
+        out_indices=(1,),
+        norm_cfg=dict(type='BN'),
+        mutable_cfg=dict(
+            type='mmrazor.DiffMutableOP',
+            candidates=dict(
+                zero=dict(type='mmrazor.DartsZero'),
+                skip_connect=dict(type='mmrazor.DartsSkipConnect'),
+                sep_conv_3x3=dict(type='mmrazor.DartsSepConv', kernel_size=3),
+            ),
+        ),
+        route_cfg=dict(type='mmrazor.DiffChoiceRoute', with_arch_param=True),
+    )
+    cfg = dict(
+        type='Darts',
+        architecture=supernet,
+        mutator=dict(type='NasMutator'),
+    )
+
+    def train(model):
+        for parameter in model.mutator.parameters():
+            nn.init.normal_(parameter, std=3)
+
+    return cfg, train, 'mutator._arch_params'
+
+
+def lsq():
+    """Scales of its own."""
+    head = 'mmpretrain.models.heads.ClsHead'
+    kind = dict(type='mmrazor.LearnableFakeQuantize')
+    cfg = dict(
+        type='MMArchitectureQuant',
+        architecture=network(3),
+        quantizer=dict(
+            type='OpenVINOQuantizer',
+            tracer=dict(
+                type='CustomTracer',
+                skipped_methods=[
+                    f'{head}._get_loss',
+                    f'{head}._get_predictions',
+                ],
+            ),
+            global_qconfig=dict(
+                w_observer=dict(type='mmrazor.LSQPerChannelObserver'),
+                a_observer=dict(type='mmrazor.LSQObserver'),
+                w_fake_quant=kind,
+                a_fake_quant=kind,
+                w_qscheme=dict(qdtype='qint8', bit=8, is_symmetry=True),
+                a_qscheme=dict(qdtype='quint8', bit=8, is_symmetry=True),
+            ),
+        ),
+        input_shapes=(1, 3, 8, 8),
+    )
+
+    def train(model):
+        with torch.no_grad():
+            model(torch.rand(4, 3, 8, 8))
+            for name, parameter in model.named_parameters():
+                if name.endswith('.scale'):
+                    parameter.mul_(2)
+        model.sync_qparams('tensor')
+        model.apply(enable_val)
+
+    return cfg, train, 'qmodels.tensor'
+
+
+def pruned():
+    """Masks, without which all channels are there."""
+    cfg = dict(
+        type='ItePruneAlgorithm',
+        architecture=network(3),
+        mutator_cfg=dict(
+            type='ChannelMutator',
+            channel_unit_cfg=dict(
+                type='L1MutableChannelUnit',
+                default_args=dict(choice_mode='ratio'),
+            ),
+        ),
+        step_freq=1,
+    )
+
+    def train(model):
+        mutator = model.mutator
+        mutator.set_choices(dict.fromkeys(mutator.choice_template, 0.5))
+
+    return cfg, train, None
+
+
+@pytest.mark.parametrize('make', [darts, lsq, pruned])
+def test_what_stands_beside_the_network(make, forked, tmp_path):
+    """A checkpoint of one of MMRazor's algorithms is tested as it is."""
+    cfg, train, needed = make()
+    cfg['data_preprocessor'] = dict(
+        type='mmpretrain.ClsDataPreprocessor', mean=[99] * 3, std=[50] * 3
+    )
+    model = build(copy.deepcopy(cfg))
+    train(model)
+    state = model.state_dict()
+    torch.save(dict(state_dict=state), tmp_path / 'epoch_1.pth')
+    alone = {k: v for k, v in state.items() if k.startswith('architecture.')}
+    torch.save(dict(state_dict=alone), tmp_path / 'alone.pth')
+    folder = tmp_path / 'images'
+    for index in range(6):
+        path = folder / 'ab'[index % 2] / f'{index}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = torch.randint(256, (8, 8, 3), dtype=torch.uint8)
+        Image.fromarray(noise.numpy()).save(path)
+    images = dict(
+        type='mmrazor.FolderImages',
+        data_root=str(folder),
+        image_shape=(3, 8, 8),
+    )
+    Config(
+        dict(
+            default_scope='mmrazor',
+            model=cfg,
+            test_dataloader=dict(
+                batch_size=6,
+                num_workers=0,
+                dataset=images,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+            ),
+            test_evaluator=dict(
+                type='mmengine.DumpResults',
+                out_file_path=str(tmp_path / 'found.pkl'),
+            ),
+            test_cfg=dict(),
+        )
+    ).dump(tmp_path / 'algorithm.py')
+    done = forked('algorithm.py', 'epoch_1.pth', tool='test.py')
+    assert done.status == [0], done.output[-3000:]
+    found = pickle.loads((tmp_path / 'found.pkl').read_bytes())
+    data = default_collate([*DATASETS.build(images)])
+    model.eval()  # of which Darts returns None
+    with torch.no_grad():
+        expected = model.test_step(data)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one['pred_score'], other.pred_score)
+    done = forked('algorithm.py', 'alone.pth', tool='test.py')
+    if needed is None:
+        assert done.status == [0], done.output[-3000:]
+        return
+    assert done.status == [1]
+    assert f'it lacks {needed}' in done.stderr
+    assert 'Give a checkpoint of its run' in done.stderr

@@ -208,7 +208,10 @@ def _shared(own: Dict[str, Any]) -> List[List[str]]:
 
 
 def find_weights(
-    model: nn.Module, path: str, argument: str
+    model: nn.Module,
+    path: str,
+    argument: str,
+    revise_keys: Sequence[Tuple[str, str]] = (),
 ) -> Dict[str, Tensor]:
     """What a file has of the weights of a network, whatever their shapes.
 
@@ -216,6 +219,8 @@ def find_weights(
         model (nn.Module): The network.
         path (str): As of :func:`load_weights`.
         argument (str): Name of the argument that ``path`` came from.
+        revise_keys (sequence[tuple[str, str]]): As of :func:`load_weights`.
+            Defaults to none.
 
     Returns:
         dict[str, Tensor]: By the network's own names.
@@ -224,7 +229,7 @@ def find_weights(
         FileNotFoundError, CheckpointError, ValueError, TypeError: As of
             :func:`load_weights`.
     """
-    return _find(model, path, argument).weights
+    return _find(model, path, argument, revise_keys).weights
 
 
 def _find(
