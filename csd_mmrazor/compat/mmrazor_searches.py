@@ -30,6 +30,23 @@ def read_candidates_without_running() -> None:
     candidate.eval = read
 
 
+def draw_choices_as_plain_texts() -> None:
+    """``OneShotMutableOP`` draws its choices as texts of NumPy.
+
+    NumPy 2 writes them as ``np.str_('a')``, so no candidate of a search could
+    be read, and YAML as a call of NumPy's on any release.
+    """
+    from mmrazor.models.mutables import OneShotMutableOP
+
+    sample = OneShotMutableOP.sample_choice
+
+    @functools.wraps(sample)
+    def sample_choice(self):
+        return str(sample(self))
+
+    OneShotMutableOP.sample_choice = sample_choice
+
+
 def resume_searches_from_their_state() -> None:
     """A search that is resumed takes every entry of a file for its own.
 

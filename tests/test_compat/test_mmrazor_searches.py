@@ -1,14 +1,24 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import copy
+
 import joblib
 import mmengine
 import pytest
 import torch
+from helpers import build, network
+from mmengine.config import Config
 from mmrazor.engine import AutoSlimGreedySearchLoop, EvolutionSearchLoop
 from mmrazor.models.task_modules.predictor.handler import (
     CartsHandler,
     MLPHandler,
 )
-from mmrazor.structures import Candidates
+from mmrazor.structures import (
+    Candidates,
+    convert_fix_subnet,
+    export_fix_subnet,
+    load_fix_subnet,
+)
+from mmrazor_algorithms import make_images
 
 SUBNET = {'1': ('a', 2), '2': 'c', '3': [0.5, None], '4': -1}
 
@@ -126,3 +136,96 @@ def test_a_predictor_of_weights(tmp_path):
     torch.save(dict(state_dict=print), path)
     with pytest.raises(ValueError, match='is not loaded.*print'):
         read.load(path)
+
+
+def spos():
+    """Of two blocks of three kinds each."""
+    block = dict(
+        type='mmrazor.OneShotMutableOP',
+        candidates={
+            f'shuffle_{size}x{size}': dict(
+                type='mmrazor.ShuffleBlock', kernel_size=size
+            )
+            for size in (3, 5, 7)
+        },
+    )
+    supernet = network(3, base_channels=512)  # for a head of 1024 inputs
+    supernet['backbone'] = dict(
+        type='mmrazor.SearchableShuffleNetV2',
+        arch_setting=[[8, 2, block]],
+        out_indices=(1,),
+    )
+    return dict(
+        type='mmrazor.SPOS',
+        architecture=supernet,
+        mutator=dict(type='mmrazor.NasMutator'),
+        data_preprocessor=dict(
+            type='mmpretrain.ClsDataPreprocessor',
+            mean=[99] * 3,
+            std=[50] * 3,
+        ),
+    )
+
+
+def test_choices_are_plain_texts(tmp_path):
+    model = build(spos())
+    choices = model.mutator.sample_choices()
+    assert {type(choice) for choice in choices.values()} == {str}
+    assert Candidates([choices]).subnets == [choices]
+    # What DumpSubnetHook writes, and fix_subnet reads.
+    model.mutator.set_choices(choices)
+    subnet = convert_fix_subnet(export_fix_subnet(model)[0])
+    mmengine.dump(subnet, tmp_path / 'subnet.yaml')
+    assert mmengine.load(tmp_path / 'subnet.yaml') == subnet
+    load_fix_subnet(build(spos()), str(tmp_path / 'subnet.yaml'))
+
+
+def test_a_search(forked, tmp_path):
+    """Sampled, mutated, resumed; the best one can be built."""
+    make_images(tmp_path / 'images', 32)
+    loader = dict(
+        batch_size=2,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(
+            type='mmrazor.FolderImages',
+            data_root=str(tmp_path / 'images'),
+            image_shape=(3, 32, 32),
+        ),
+    )
+    evaluator = dict(type='mmpretrain.Accuracy')
+    cfg = Config(
+        dict(
+            default_scope='mmrazor',
+            model=spos(),
+            train_dataloader=loader,
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            train_cfg=dict(
+                type='mmrazor.EvolutionSearchLoop',
+                dataloader=copy.deepcopy(loader),
+                evaluator=evaluator,
+                max_epochs=1,
+                num_candidates=3,
+                top_k=2,
+                num_mutation=1,
+                num_crossover=1,
+                constraints_range=dict(flops=(0.0, 9e9)),
+            ),
+            work_dir=str(tmp_path / 'search'),
+        )
+    )
+    cfg.dump(tmp_path / 'search.py')
+    done = forked('search.py')
+    assert done.status == [0], done.output[-3000:]
+    assert 'Search finished' in done.output
+    state = tmp_path / 'search/search_epoch_1.pkl'
+    # MMRazor counts finished epochs twice.
+    done = forked(
+        'search.py',
+        '--cfg-options',
+        f'train_cfg.resume_from={state}',
+        'train_cfg.max_epochs=3',
+    )
+    assert done.status == [0], done.output[-3000:]
+    best = tmp_path / 'search/best_fix_subnet.yaml'
+    load_fix_subnet(build(spos()), str(best))
