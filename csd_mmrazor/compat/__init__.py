@@ -107,6 +107,7 @@ def apply() -> None:
         mmrazor_weights.initialize_teachers_by_whole_files,
         mmrazor_searches.read_candidates_without_running,
         mmrazor_searches.draw_choices_as_plain_texts,
+        mmrazor_searches.calibrate_on_no_more_samples_than_asked,
         mmrazor_searches.resume_searches_from_their_state,
         mmrazor_searches.never_run_files_of_predictors,
         mmrazor_quantization.deploy_without_mmdeploy,

@@ -47,6 +47,36 @@ def draw_choices_as_plain_texts() -> None:
     OneShotMutableOP.sample_choice = sample_choice
 
 
+def calibrate_on_no_more_samples_than_asked() -> None:
+    """``CalibrateBNMixin`` takes the entries of a batch for its samples.
+
+    MMEngine's batches are dicts of two: where one or two samples remained,
+    the dict was to be cut, and where fewer than a batch, none was.
+    """
+    from mmrazor.engine.runner.utils import CalibrateBNMixin
+
+    calibrate = CalibrateBNMixin.calibrate_bn_statistics
+
+    class Batch(dict):
+        def __len__(self):
+            return len(self['inputs'])
+
+        def __getitem__(self, key):
+            if isinstance(key, slice):
+                return {name: values[key] for name, values in self.items()}
+            return super().__getitem__(key)
+
+    @functools.wraps(calibrate)
+    def calibrate_bn_statistics(self, dataloader, *args, **kwargs):
+        batches = (
+            Batch(batch) if isinstance(batch, dict) else batch
+            for batch in dataloader
+        )
+        return calibrate(self, batches, *args, **kwargs)
+
+    CalibrateBNMixin.calibrate_bn_statistics = calibrate_bn_statistics
+
+
 def resume_searches_from_their_state() -> None:
     """A search that is resumed takes every entry of a file for its own.
 

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import copy
+from types import SimpleNamespace
 
 import joblib
 import mmengine
@@ -180,8 +181,39 @@ def test_choices_are_plain_texts(tmp_path):
     load_fix_subnet(build(spos()), str(tmp_path / 'subnet.yaml'))
 
 
+@pytest.mark.parametrize('number', [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize('size', [1, 2, 3])
+def test_calibration_takes_as_many_samples_as_asked(number, size):
+    taken = []
+
+    class Net(torch.nn.Sequential):
+        def test_step(self, data):
+            taken.extend(data['data_samples'])
+            self(data['inputs'])
+
+    net = Net(torch.nn.BatchNorm2d(3))
+    images = torch.randn(12, 3, 2, 2)
+    batches = [
+        dict(
+            inputs=images[start : start + size],
+            data_samples=[*range(start, start + size)],
+        )
+        for start in range(0, 12, size)
+    ]
+    loop = EvolutionSearchLoop.__new__(EvolutionSearchLoop)
+    loop._runner = SimpleNamespace(
+        model=net, logger=SimpleNamespace(info=print, debug=print)
+    )
+    loop.fp16 = False
+    loop.calibrate_bn_statistics(batches, number)
+    assert taken == [*range(number)]
+    torch.testing.assert_close(
+        net[0].running_mean, images[:number].mean((0, 2, 3))
+    )
+
+
 def test_a_search(forked, tmp_path):
-    """Sampled, mutated, resumed; the best one can be built."""
+    """Sampled, calibrated, mutated, resumed; the best one can be built."""
     make_images(tmp_path / 'images', 32)
     loader = dict(
         batch_size=2,
@@ -209,6 +241,7 @@ def test_a_search(forked, tmp_path):
                 top_k=2,
                 num_mutation=1,
                 num_crossover=1,
+                calibrate_sample_num=3,
                 constraints_range=dict(flops=(0.0, 9e9)),
             ),
             work_dir=str(tmp_path / 'search'),
