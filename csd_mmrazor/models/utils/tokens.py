@@ -60,22 +60,59 @@ def _channels_first(layer: nn.Module, given: Tensor) -> bool:
     return '2d' in type(layer).__name__.lower()
 
 
+def _sequence_first(parent: nn.Module, given: Tensor, images: int) -> bool:
+    """Whether tokens are (L, N, D), as in ``nn.TransformerEncoderLayer``.
+
+    Args:
+        parent (nn.Module): Of the layer that is given them.
+        given (Tensor): (N, L, D), (L, N, D), or (N * windows, L, D).
+        images (int): N.
+    """
+    if given.ndim != 3 or given.shape[1] != images:
+        return False
+    if given.shape[0] % images:
+        return True  # neither images nor windows of images
+    return any(
+        isinstance(module, nn.MultiheadAttention) and not module.batch_first
+        for module in parent.children()
+    )
+
+
 @contextmanager
 def layer_tokens(model: nn.Module) -> Iterator[List[Tensor]]:
     """Collect what each layer of :func:`token_layers` is given, as tokens.
+
+    Args:
+        model (nn.Module): Is given images (N, C, H, W) first.
 
     Yields:
         list[Tensor]: One of (N, L, D) is added whenever a layer runs on a
         map of enough places; empty it before the next pass.
     """
     found: List[Tensor] = []
+    parents = {
+        layer: parent
+        for parent in model.modules()
+        for layer in parent.children()
+    }
+    images = 0
+
+    def count(model, args, kwargs):
+        nonlocal images
+        images = len([*args, *kwargs.values()][0])
 
     def hook(layer, args, kwargs):
-        tokens = as_tokens(layer, [*args, *kwargs.values()][0])
+        given = [*args, *kwargs.values()][0]
+        if not isinstance(layer, nn.GroupNorm) and _sequence_first(
+            parents.get(layer, layer), given, images
+        ):
+            given = given.transpose(0, 1)
+        tokens = as_tokens(layer, given)
         if tokens.shape[1] >= _LEAST:
             found.append(tokens)
 
-    handles = [
+    handles = [model.register_forward_pre_hook(count, with_kwargs=True)]
+    handles += [
         layer.register_forward_pre_hook(hook, with_kwargs=True)
         for layer in token_layers(model)
     ]

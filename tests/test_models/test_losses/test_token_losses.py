@@ -211,6 +211,64 @@ def test_tokens_of_libraries(name, scope):
     assert len(tokens) == before  # nothing listens any more
 
 
+class ViT(nn.Module):
+    """Of torch's own layers, whose tokens are (L, N, D) by default."""
+
+    def __init__(self, length, batch_first):
+        super().__init__()
+        self.length, self.batch_first = length, batch_first
+        self.embed = nn.Linear(2, 8)
+        self.blocks = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(
+                8, 2, 16, dropout=0, batch_first=batch_first
+            ),
+            2,
+            enable_nested_tensor=False,
+        )
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, images):
+        x = self.embed(images.reshape(len(images), self.length, 2))
+        x = x if self.batch_first else x.transpose(0, 1)
+        x = self.blocks(x)
+        return self.norm(x if self.batch_first else x.transpose(0, 1))
+
+
+@pytest.mark.parametrize('images', [3, 4, 8, 9, 16])
+@pytest.mark.parametrize('length', [8, 9, 16, 17])
+def test_tokens_of_sequences_that_come_first(images, length):
+    """They are those of the same network with images first."""
+    first, last = ViT(length, False), ViT(length, True)
+    last.load_state_dict(first.state_dict())
+    given = torch.randn(images, 1, length, 2)
+    found = []
+    for net in (first, last):
+        with layer_tokens(net) as tokens:
+            net(given)
+        found.append(tokens)
+    assert len(found[0]) == len(found[1]) == 5
+    for one, other in zip(*found):
+        assert one.shape == (images, 16 if length == 17 else length, 8)
+        torch.testing.assert_close(one, other)
+
+
+def test_tokens_of_windows():
+    """As many in each window as there are images, and images still first."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.LayerNorm(6)
+
+        def forward(self, images):
+            return self.norm(images.reshape(-1, 4, 6))
+
+    net, images = Net(), torch.randn(4, 1, 12, 6)
+    with layer_tokens(net) as tokens:
+        net(images)
+    torch.testing.assert_close(tokens, [images.reshape(12, 4, 6)])
+
+
 def synthesizer(**losses):
     return build(
         dict(
