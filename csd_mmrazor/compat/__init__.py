@@ -110,6 +110,7 @@ def apply() -> None:
         mmrazor_searches.calibrate_on_no_more_samples_than_asked,
         mmrazor_searches.resume_searches_from_their_state,
         mmrazor_searches.never_run_files_of_predictors,
+        mmrazor_quantization.keep_fixed_ranges,
         mmrazor_quantization.deploy_without_mmdeploy,
         mmrazor_quantization.export_fake_quantizers,
         mmpretrain.export_windows_of_any_batch,

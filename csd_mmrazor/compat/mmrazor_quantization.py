@@ -150,6 +150,46 @@ def fuse_by_the_old_keyword() -> Optional[bool]:
     rebind(original, fuse, 'mmrazor')
 
 
+def keep_fixed_ranges() -> None:
+    """``MMArchitectureQuant`` forgets the ranges that are known beforehand.
+
+    Those of sigmoid, tanh and the like have no statistics that would set them
+    again, on any torch: scales of 1 rounded every gate to 0 or 1. Nor can
+    ``get_deploy_model`` replace their fake quantizers, which it need not.
+    """
+    from mmrazor.models import MMArchitectureQuant
+    from mmrazor.models.quantizers.native_quantizer import (
+        FixedQParamsFakeQuantize,
+    )
+    from mmrazor.structures.quantization import QConfigHandler
+
+    reset = MMArchitectureQuant.reset_observer_and_fakequant_statistics
+    replace = QConfigHandler.replace_fakequant
+
+    @functools.wraps(reset)
+    def reset_all_but_fixed(self, model):
+        fixed = [
+            (value, value.clone())
+            for module in model.modules()
+            if isinstance(module, FixedQParamsFakeQuantize)
+            for value in (module.scale, module.zero_point)
+        ]
+        reset(self, model)
+        for value, before in fixed:
+            value.copy_(before)
+
+    @functools.wraps(replace)
+    def replace_all_but_fixed(fake_quant_org, *args, **kwargs):
+        if isinstance(fake_quant_org, FixedQParamsFakeQuantize):
+            return fake_quant_org
+        return replace(fake_quant_org, *args, **kwargs)
+
+    MMArchitectureQuant.reset_observer_and_fakequant_statistics = (
+        reset_all_but_fixed
+    )
+    QConfigHandler.replace_fakequant = staticmethod(replace_all_but_fixed)
+
+
 def deploy_without_mmdeploy() -> Optional[bool]:
     """``get_deploy_model`` takes ``forward`` for rewritten by mmdeploy.
 

@@ -48,11 +48,11 @@ def quantizer(name, **tracer):
     )
 
 
-def classifier(name):
+def classifier(name, architecture=None, size=8):
     return build(
         dict(
             type='MMArchitectureQuant',
-            architecture=network(channels=3),
+            architecture=architecture or network(channels=3),
             data_preprocessor=dict(
                 type='mmpretrain.ClsDataPreprocessor',
                 mean=[127.5] * 3,
@@ -65,14 +65,15 @@ def classifier(name):
                     f'{HEAD}._get_predictions',
                 ],
             ),
-            input_shapes=(1, 3, 8, 8),
+            input_shapes=(1, 3, size, size),
         )
     )
 
 
-def batch():
+def batch(size=8):
+    images = torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8)
     return dict(
-        inputs=list(torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)),
+        inputs=list(images),
         data_samples=[DataSample().set_gt_label(i) for i in range(4)],
     )
 
@@ -241,6 +242,52 @@ def test_classifiers_train_and_convert(name, tmp_path):
     # A value that rounds the other way moves a score by a step.
     torch.testing.assert_close(
         torch.from_numpy(exported), found, rtol=0.02, atol=0.02
+    )
+
+
+def test_ranges_that_are_known(tmp_path):
+    """Those of gates stay, in training, in deployment and in ONNX."""
+    architecture = network(3, 2)
+    architecture['backbone'] = dict(
+        type='SEResNet',
+        depth=50,
+        stem_channels=4,
+        base_channels=1,
+        expansion=4,
+        num_stages=1,
+        strides=(1,),
+        dilations=(1,),
+        out_indices=(0,),
+        se_ratio=2,
+        zero_init_residual=False,
+    )
+    model = classifier('TorchNativeQuantizer', architecture, 16).eval()
+    inputs = model.data_preprocessor(batch(16))['inputs']
+    with torch.no_grad():
+        expected = model.architecture(inputs)
+        model(inputs)  # which observes
+        model.sync_qparams('tensor')
+        model.apply(disable_observer)
+        found = model(inputs)
+        deployed = model.get_deploy_model().eval()
+        found_there = deployed(inputs)
+    gates = [
+        module
+        for module in deployed.modules()
+        if isinstance(module, FixedQParamsFakeQuantize)
+    ]
+    assert gates
+    for gate in gates:
+        assert (gate.scale.item(), gate.zero_point.item()) == (1 / 256, 0)
+    for scores in (found, found_there):
+        torch.testing.assert_close(scores, expected, rtol=0.02, atol=0.02)
+    path = tmp_path / 'net.onnx'
+    model.quantizer.export_onnx(deployed, (inputs,), str(path))
+    session = onnxruntime.InferenceSession(path)
+    (name,) = (entry.name for entry in session.get_inputs())
+    (exported,) = session.run(None, {name: inputs.numpy()})
+    torch.testing.assert_close(
+        torch.from_numpy(exported), found_there, rtol=0.02, atol=0.02
     )
 
 
