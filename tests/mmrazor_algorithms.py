@@ -94,7 +94,7 @@ def cut(cfg: Config, folder: Path, size: int) -> None:
         'optim_wrapper_cfg',
     ):
         cfg._cfg_dict.pop(name, None)
-    _cut_data(cfg._cfg_dict, str(folder), size)
+    cut_data(cfg._cfg_dict, str(folder), size)
     _leave_out_weights(cfg.model)
     if cfg.train_cfg.get('by_epoch', True) and 'max_iters' not in (
         cfg.train_cfg
@@ -115,11 +115,17 @@ def cut(cfg: Config, folder: Path, size: int) -> None:
     cfg.randomness = dict(seed=0)
 
 
-def _cut_data(part, folder, size):
-    """Let every data loader read the images, two at a time."""
+def cut_data(part, folder, size):
+    """Let every data loader read the images, two at a time.
+
+    Args:
+        part (dict): Of a config, is changed.
+        folder (str): With images, in folders by class.
+        size (int): Their width and height.
+    """
     for value in part.values():
         if isinstance(value, dict):
-            _cut_data(value, folder, size)
+            cut_data(value, folder, size)
     dataset = part.get('dataset')
     if isinstance(dataset, dict) and 'batch_size' in part:
         part.update(batch_size=2, num_workers=0, persistent_workers=False)

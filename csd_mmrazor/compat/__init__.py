@@ -112,6 +112,7 @@ def apply() -> None:
         mmrazor_searches.never_run_files_of_predictors,
         mmrazor_quantization.keep_fixed_ranges,
         mmrazor_quantization.deploy_without_mmdeploy,
+        mmrazor_quantization.trace_without_mmdeploy,
         mmrazor_quantization.export_fake_quantizers,
         mmpretrain.export_windows_of_any_batch,
         mmpretrain.read_files_as_data,

@@ -216,6 +216,36 @@ def deploy_without_mmdeploy() -> Optional[bool]:
     MMArchitectureQuant.get_deploy_model = get_deploy_model
 
 
+def trace_without_mmdeploy() -> Optional[bool]:
+    """``deploy_cfg`` ends in a bare ``ModuleNotFoundError`` of mmdeploy.
+
+    MMRazor's configs of PTQ have one. For classifiers mmdeploy rewrites what
+    MMRazor undoes again (``function_record_to_pop``): they need none of it.
+    """
+    from mmengine.logging import print_log
+    from mmrazor.models import MMArchitectureQuant
+
+    if find_spec('mmdeploy') is not None:
+        return False
+
+    def no_rewriter(self, deploy_cfg):
+        from mmpretrain.models import BaseClassifier
+
+        if not isinstance(self.architecture, BaseClassifier):
+            raise ImportError(
+                'deploy_cfg of MMArchitectureQuant needs mmdeploy, which is '
+                'not installed: install it, or set model.deploy_cfg=None, so '
+                'that the network is traced as it is.'
+            )
+        print_log(
+            'deploy_cfg of MMArchitectureQuant is left out, since mmdeploy is '
+            'not installed: the classifier is traced as it is.',
+            logger='current',
+        )
+
+    MMArchitectureQuant._get_rewriter_context_in_mmdeploy = no_rewriter
+
+
 def export_fake_quantizers() -> Optional[bool]:
     """Torch's exporters to ONNX have changed since 1.13.
 

@@ -1,13 +1,18 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import copy
 import inspect
+import pickle
+from pathlib import Path
 
+import mmrazor
 import pytest
 import torch
 from helpers import build, network
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
 from mmrazor.structures.quantization import BackendConfigs
+from mmrazor_algorithms import cut_data, make_images
 from torch import nn
 from torch.ao.nn.intrinsic import qat
 from torch.ao.quantization import (
@@ -289,6 +294,51 @@ def test_ranges_that_are_known(tmp_path):
     torch.testing.assert_close(
         torch.from_numpy(exported), found_there, rtol=0.02, atol=0.02
     )
+
+
+def test_ptq_of_mmrazors_own_config(forked, tmp_path):
+    """It calibrates and tests; what it writes is tested as it is."""
+    make_images(tmp_path / 'images', 32)
+    cfg = Config.fromfile(
+        Path(mmrazor.__file__).parent / '.mim/configs/quantization/ptq/base'
+        '/ptq_openvino_resnet18_8xb32_in1k_calib32xb32.py'
+    )
+    cut_data(cfg._cfg_dict, str(tmp_path / 'images'), 32)
+    narrow = dict(base_channels=4, stem_channels=4, zero_init_residual=False)
+    cfg.merge_from_dict(
+        {
+            'model.float_checkpoint': None,
+            'model.input_shapes': (1, 3, 32, 32),
+            'model.architecture.backbone': narrow,
+            'model.architecture.head.in_channels': 32,
+            'val_evaluator': dict(
+                _delete_=True,
+                type='mmengine.DumpResults',
+                out_file_path=str(tmp_path / 'scores.pkl'),
+            ),
+        }
+    )
+    cfg.test_evaluator = cfg.val_evaluator
+    cfg.dump(tmp_path / 'ptq.py')
+    found = []
+    options = ('--work-dir', 'run')
+    for checkpoint in ('none', None):
+        if checkpoint is None:
+            (checkpoint,) = (tmp_path / 'run').glob('*/model_ptq.pth')
+            options = ('--cfg-options', 'test_cfg.only_val=True')
+        done = forked('ptq.py', checkpoint, *options, tool='test.py')
+        assert done.status == [0], done.output[-3000:]
+        assert 'deploy_cfg of MMArchitectureQuant is left out' in done.output
+        scores = pickle.loads((tmp_path / 'scores.pkl').read_bytes())
+        found.append(torch.stack([each['pred_score'] for each in scores]))
+    torch.testing.assert_close(*found)
+
+
+def test_networks_that_mmdeploy_rewrites():
+    model = classifier('TorchNativeQuantizer')
+    model.architecture = nn.Linear(1, 1)
+    with pytest.raises(ImportError, match='set model.deploy_cfg=None'):
+        model._get_rewriter_context_in_mmdeploy(dict())
 
 
 def test_other_networks_are_exported_as_torch_does(monkeypatch):
