@@ -67,6 +67,28 @@ CONFIGS = {
         },
     },
 }
+# The searches for classifiers, and the arguments of their loops.
+_FEW = dict(
+    max_epochs=2,
+    num_candidates=3,
+    top_k=2,
+    num_mutation=1,
+    num_crossover=1,
+    constraints_range=dict(flops=(0.0, 9e9)),
+)
+SEARCHES = {
+    'spos/spos_shufflenet_search_8xb128_in1k': _FEW,
+    'spos/spos_mobilenet_search_8xb128_in1k': _FEW,
+    'bignas/attentive_mobilenet_search_8xb128_in1k': dict(
+        _FEW, calibrate_sample_num=3
+    ),
+    'onceforall/ofa_mobilenet_search_8xb128_in1k': dict(
+        _FEW, calibrate_sample_num=3
+    ),
+    'autoslim/autoslim_mbv2_1.5x_search_8xb256_in1k': dict(
+        target_flops=(600.0,)
+    ),
+}
 
 
 def make_images(folder: Path, size: int) -> None:
@@ -87,15 +109,7 @@ def cut(cfg: Config, folder: Path, size: int) -> None:
         folder (Path): With images, in folders by class.
         size (int): Their width and height.
     """
-    # Misspelt, so that they change nothing, and tools/train.py says so.
-    for name in (
-        'evaluation',
-        'find_unused_parameter',
-        'optim_wrapper_cfg',
-    ):
-        cfg._cfg_dict.pop(name, None)
-    cut_data(cfg._cfg_dict, str(folder), size)
-    _leave_out_weights(cfg.model)
+    _cut_all_but_length(cfg, folder, size)
     if cfg.train_cfg.get('by_epoch', True) and 'max_iters' not in (
         cfg.train_cfg
     ):
@@ -112,6 +126,31 @@ def cut(cfg: Config, folder: Path, size: int) -> None:
         if not hook['type'].endswith('DMCPSubnetHook')
     ]
     cfg.default_hooks.logger = dict(type='LoggerHook', interval=1)
+
+
+def cut_search(cfg: Config, folder: Path, size: int, loop: dict) -> None:
+    """Cut a search of MMRazor's to a few candidates on two images each.
+
+    Args:
+        cfg (Config): Is changed.
+        folder (Path): With images, in folders by class.
+        size (int): Their width and height.
+        loop (dict): Arguments of the loop that are others.
+    """
+    _cut_all_but_length(cfg, folder, size)
+    (cfg.train_cfg or cfg.test_cfg).update(loop)
+
+
+def _cut_all_but_length(cfg, folder, size):
+    # Misspelt, so that they change nothing, and tools/train.py says so.
+    for name in (
+        'evaluation',
+        'find_unused_parameter',
+        'optim_wrapper_cfg',
+    ):
+        cfg._cfg_dict.pop(name, None)
+    cut_data(cfg._cfg_dict, str(folder), size)
+    _leave_out_weights(cfg.model)
     cfg.randomness = dict(seed=0)
 
 

@@ -219,8 +219,8 @@ def deploy_without_mmdeploy() -> Optional[bool]:
 def trace_without_mmdeploy() -> Optional[bool]:
     """``deploy_cfg`` ends in a bare ``ModuleNotFoundError`` of mmdeploy.
 
-    MMRazor's configs of PTQ have one. For classifiers mmdeploy rewrites what
-    MMRazor undoes again (``function_record_to_pop``): they need none of it.
+    MMRazor's configs of PTQ have one. Classifiers are traced without it, as
+    those of QAT are: MMRazor undoes what mmdeploy makes of their ``forward``.
     """
     from mmengine.logging import print_log
     from mmrazor.models import MMArchitectureQuant

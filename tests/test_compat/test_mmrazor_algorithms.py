@@ -11,8 +11,15 @@ from pathlib import Path
 import mmrazor
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
-from mmrazor_algorithms import CONFIGS, cut, make_images
+from mmrazor_algorithms import (
+    CONFIGS,
+    SEARCHES,
+    cut,
+    cut_search,
+    make_images,
+)
 
 ROOT = Path(mmrazor.__file__).parent / '.mim/configs'
 SIZE = 32
@@ -27,12 +34,18 @@ CHEAP = (
     'kd/kd_logits_resnet34_resnet18_8xb32_in1k',
     'spos/spos_shufflenet_supernet_8xb128_in1k',
 )
+ALL = os.environ.get('CSD_MMRAZOR_ALL_ALGORITHMS') == '1'
 NAMES = [
     (f'{group}/{name}', options)
     for group, configs in CONFIGS.items()
     for name, options in configs.items()
-    if name in CHEAP or os.environ.get('CSD_MMRAZOR_ALL_ALGORITHMS') == '1'
+    if name in CHEAP or ALL
 ]
+
+
+def size_of(name):
+    """Of the images that a config is cut to."""
+    return SIZES.get(name.split('/')[-1].split('_')[0], SIZE)
 
 
 @pytest.fixture(scope='session')
@@ -67,7 +80,7 @@ def test_two_iterations_and_a_validation(
     name, options, images, forked, tmp_path
 ):
     cfg = Config.fromfile(ROOT / f'{name}.py')
-    cut(cfg, images, SIZES.get(name.split('/')[-1].split('_')[0], SIZE))
+    cut(cfg, images, size_of(name))
     cfg.merge_from_dict(options)
     cfg.dump(tmp_path / 'config.py')
     found = []
@@ -89,3 +102,25 @@ def test_two_iterations_and_a_validation(
         for key, value in state.items():
             assert value.isfinite().all(), f'{name}: {key}'
             assert torch.equal(value, states_again[name][key]), key
+
+
+@pytest.mark.skipif(not ALL, reason='a small one is in test_mmrazor_searches')
+@pytest.mark.parametrize('name', SEARCHES)
+def test_searches(name, images, forked, tmp_path):
+    cfg = Config.fromfile(ROOT / f'nas/mmcls/{name}.py')
+    cut_search(cfg, images, size_of(name), SEARCHES[name])
+    cfg.dump(tmp_path / 'config.py')
+    is_test = cfg.train_cfg is None  # that of AutoSlim
+    done = forked(
+        tmp_path / 'config.py',
+        *(['none'] if is_test else []),
+        '--work-dir',
+        tmp_path / 'run',
+        tool='test.py' if is_test else 'train.py',
+        timeout=600,
+    )
+    assert done.status == [0], done.output[-3000:]
+    subnets = [*(tmp_path / 'run').glob('*.yaml')]
+    assert subnets
+    for subnet in subnets:
+        assert yaml.safe_load(subnet.read_text())
