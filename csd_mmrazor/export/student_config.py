@@ -43,7 +43,8 @@ def plain_config(cfg: Config) -> Config:
         mmpretrain has the data set.
 
     Raises:
-        ValueError: If there is no ``model.architecture``.
+        ValueError: If there is no ``model.architecture``, or it is not all
+            that its algorithm computes with.
     """
     algorithm = cfg.get('model') or {}
     student = algorithm.get('architecture')
@@ -56,6 +57,13 @@ def plain_config(cfg: Config) -> Config:
             'distillation: give the config of the run that the checkpoint is '
             'of.'
         )
+    for part in ('mutator', 'mutator_cfg', 'quantizer'):
+        if algorithm.get(part):
+            raise ValueError(
+                f'{algorithm.get("type")} computes with more than its network '
+                f'(model.{part}), which alone would be another one, and is '
+                'not exported: export it by the tools of MMRazor.'
+            )
     scope = algorithm.get('_scope_') or cfg.get('default_scope', 'mmpretrain')
     preprocessor = algorithm.get('data_preprocessor') or cfg.get(
         'data_preprocessor'

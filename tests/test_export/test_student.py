@@ -422,6 +422,14 @@ def test_what_cannot_be_exported(tmp_path):
     torch.save(bad, tmp_path / 'inf.pth')
     with pytest.raises(ValueError, match='^checkpoint .*inf.pth .* NaN or in'):
         export_student(cfg, tmp_path / 'inf.pth', tmp_path / 'out.pth')
+    # Of MMRazor's searches, pruning and quantization.
+    torch.save(build(network()).state_dict(), tmp_path / 'n.pth')
+    for part in ('mutator', 'mutator_cfg', 'quantizer'):
+        cfg.model = dict(
+            type='Other', architecture=network(), **{part: dict(type='Part')}
+        )
+        with pytest.raises(ValueError, match=rf'^Other .*\(model.{part}\)'):
+            export_student(cfg, tmp_path / 'n.pth', tmp_path / 'out.pth')
     assert not (tmp_path / 'out.pth').exists()
 
 
