@@ -76,7 +76,8 @@ class _Weights:
 def autocast_dtype(device: str) -> Optional[torch.dtype]:
     """What autocast casts to on a kind of device; None if it is off."""
     if hasattr(torch, 'get_autocast_dtype'):  # since torch 2.4
-        enabled = torch.is_autocast_enabled(device)
+        is_known = torch.amp.is_autocast_available(device)
+        enabled = is_known and torch.is_autocast_enabled(device)
         return torch.get_autocast_dtype(device) if enabled else None
     if device == 'cpu':
         enabled = torch.is_autocast_cpu_enabled()
