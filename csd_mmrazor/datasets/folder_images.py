@@ -25,6 +25,9 @@ from .pictures import (
 _SCALED = 4
 # Inputs lie around the range of images, but not ten times as far.
 _FAR = 10 * 255
+# How far scaling takes images in 0..1 beyond that: white becomes a bit more by
+# its rounding, that of bfloat16 at most, and edges overshoot if it is bicubic.
+_ROUNDING, _OVERSHOOT = 0.01, 0.15
 # Whose size is looked at, of files by their heads alone, and of items, which
 # may be decoded for it.
 _FILES, _ITEMS = 1000, 16
@@ -210,8 +213,8 @@ class LentImages(Dataset[Dict[str, Any]]):
 
     Items are ``(image, label)``. Pictures, and arrays and tensors of integers,
     are images in 0..255. Floats are taken for inputs of the networks,
-    normalised already; those that are all within 0..1 are images. Tensors are
-    (C, H, W) or (H, W); arrays may be (H, W, C), too.
+    normalised already; those that are all within 0..1, but for a rounding, are
+    images. Tensors are (C, H, W) or (H, W); arrays may be (H, W, C), too.
 
     Args:
         dataset (str): Name that it was lent under.
@@ -227,8 +230,8 @@ class LentImages(Dataset[Dict[str, Any]]):
 
     Raises:
         TypeError: If items are something else.
-        ValueError: If images have another shape, or the data set has the
-            same classes in another order.
+        ValueError: If images have another shape, floats may be images or
+            inputs, or the data set has the same classes in another order.
     """
 
     def __init__(
@@ -273,14 +276,29 @@ class LentImages(Dataset[Dict[str, Any]]):
 
     def _look(self) -> bool:
         """Whether floats are inputs, and not images in 0..1."""
+        low, high = 0.0, 1.0
         for index in _spread(len(self), 64):
             image = self._tensor(_pair(self.items[index])[0])
             if not (torch.is_tensor(image) and image.is_floating_point()):
                 return False
-            if image.min() < 0 or image.max() > 1:
+            low = min(low, float(image.min()))
+            high = max(high, float(image.max()))
+            if not _is_near(low, high, _OVERSHOOT):
                 self._check_scale(image)
                 return True
-        return False
+        if _is_near(low, high, _ROUNDING):
+            return False
+        black = float((-self.mean / self.std).min())
+        white = float(((255 - self.mean) / self.std).max())
+        if not _is_near(black, white, 0.5):
+            raise ValueError(
+                f'Floats of val are within {low:.3g}..{high:.3g}: images in '
+                '0..1 that a bicubic resize took beyond that, or inputs, '
+                'which mean and std bring to '
+                f'{black:.3g}..{white:.3g}? Clamp them to 0..1, or normalise '
+                'them by mean and std.'
+            )
+        return True
 
     def _check_scale(self, image: Tensor) -> None:
         """Check that floats can be inputs, which images in 0..255 cannot."""
@@ -344,10 +362,17 @@ class LentImages(Dataset[Dict[str, Any]]):
             image = image.float()
             if not image.isfinite().all():
                 raise ValueError('An image of val has NaN or Inf.')
+            low, high = float(image.min()), float(image.max())
             if self.normalised:
                 image = image * self.std + self.mean
+            elif _is_near(low, high, _OVERSHOOT):
+                image = image.clamp(0, 1) * 255
             else:
-                image = image * 255
+                raise ValueError(
+                    'Images of val in floats should all be in 0..1, or all '
+                    'be normalised by mean and std, but one is within '
+                    f'{low:g}..{high:g}, and others are images.'
+                )
         elif torch.is_tensor(image):
             if image.min() < 0 or image.max() > 255:
                 raise ValueError(
@@ -379,6 +404,11 @@ class LentImages(Dataset[Dict[str, Any]]):
             f'An image of val is {tuple(image.shape)}, but image_shape '
             f'is {self.image_shape}.'
         )
+
+
+def _is_near(low: float, high: float, margin: float) -> bool:
+    """Whether values are within 0..1, but for a margin."""
+    return low >= -margin and high <= 1 + margin
 
 
 def _items(given: Any) -> Any:

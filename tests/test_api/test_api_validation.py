@@ -31,7 +31,7 @@ from csd_mmrazor.api.doubts import (
     suspects,
 )
 from csd_mmrazor.api.inputs import normalisation
-from csd_mmrazor.datasets import FolderImages, LentImages
+from csd_mmrazor.datasets import FolderImages, LentImages, folder_images
 from csd_mmrazor.datasets.folder_images import about_sizes
 from csd_mmrazor.models import BankDataPreprocessor
 from csd_mmrazor.utils.imports import lend
@@ -192,6 +192,46 @@ def test_other_items(item, message):
     with lend(val=[item] * 3):
         with pytest.raises((TypeError, ValueError), match=message):
             LentImages('val', (1, 12, 12), [0], [255])[0]
+
+
+WHITE = torch.ones(1, 12, 12)
+GREY = [127.5], [64.0]  # mean and std, which bring images to -2..2
+
+
+@pytest.mark.parametrize('white', [WHITE * 1.0000002, WHITE.bfloat16() * 1.01])
+def test_a_rounding_beyond_1_is_no_input(white):
+    """``Resize`` of tensors rounds: white comes out above 1."""
+    with lend(val=[(white, 0), (WHITE / 2, 1)]):
+        found = LentImages('val', (1, 12, 12), *GREY)
+        assert white.max() > 1 and not found.normalised
+        assert (found[0]['inputs'] == 255).all()
+        assert (found[1]['inputs'] == 127.5).all()
+
+
+def test_images_that_overshoot_may_be_inputs():
+    items = [(WHITE * 1.04, 0), (WHITE * -0.06, 1)]
+    with lend(val=items):
+        message = r'within -0.06..1.04: .* to -1.99..1.99. Clamp them to 0..1'
+        with pytest.raises(ValueError, match=message):
+            LentImages('val', (1, 12, 12), *GREY)
+        # The same either way.
+        found = LentImages('val', (1, 12, 12), [0], [255])[0]['inputs']
+        assert torch.allclose(found, torch.tensor(1.04 * 255))
+
+
+def test_images_beyond_0_to_1_that_were_not_looked_at():
+    seen = folder_images._spread(200, 64)
+    light, dark, far = sorted({*range(200)} - {*seen})[:3]
+    items = [(WHITE, 0)] * 200
+    for place, value in {light: 1.04, dark: -0.06, far: -2}.items():
+        items[place] = WHITE * value, 0
+    with lend(val=items):
+        found = LentImages('val', (1, 12, 12), *GREY)
+        assert not found.normalised
+        assert (found[light]['inputs'] == 255).all()
+        assert (found[dark]['inputs'] == 0).all()
+        with pytest.raises(ValueError, match='within -2..-2, and others are'):
+            found[far]
 
 
 def test_pictures_of_many_bits():
