@@ -231,7 +231,7 @@ class LentImages(Dataset[Dict[str, Any]]):
     Raises:
         TypeError: If items are something else.
         ValueError: If images have another shape, floats may be images or
-            inputs, or the data set has the same classes in another order.
+            inputs, or the data set has a class under another label.
     """
 
     def __init__(
@@ -253,13 +253,17 @@ class LentImages(Dataset[Dict[str, Any]]):
         names = _class_names(self.items)
         self.metainfo: Dict[str, Any] = dict(classes=names) if names else {}
         if classes is not None:
-            own = self.metainfo.get('classes', ())
-            if {*own} == {*classes} and own != (*classes,):
-                raise ValueError(
-                    f'val has the classes {_some(own)}, but classes has '
-                    f'another order, {_some(classes)}: its labels would mean '
-                    'something else. Give its labels the order of classes.'
-                )
+            for label, name in enumerate(names):
+                places = [p for p, own in enumerate(classes) if own == name]
+                # Two classes of ImageNet have one name.
+                if places and label not in places and names.count(name) == 1:
+                    raise ValueError(
+                        f'{name!r} has the label {label} in val, whose '
+                        f'classes are {_some(names)}, but is number '
+                        f'{places[0]} of classes, {_some(classes)}: its '
+                        'labels would mean something else. Give them the '
+                        'order of classes.'
+                    )
             self.metainfo = dict(classes=tuple(classes))
         if not len(self.items):
             raise ValueError('val has no images.')

@@ -150,10 +150,41 @@ def test_parts_of_data_sets_have_their_names(parts_of, images):
     with lend(val=parts_of(named)):
         found = LentImages('val', (1, 12, 12), [0], [255])
         assert found.metainfo == dict(classes=('ant', 'bee, wasp'))
-        with pytest.raises(ValueError, match='but classes has another order'):
+        message = "'ant' has the label 0 in val, .* but is number 1 of class"
+        with pytest.raises(ValueError, match=message):
             LentImages(*('val', (1, 12, 12), [0], [255]), ['bee, wasp', 'ant'])
     with lend(val=ConcatDataset([named, others])):  # whose labels are which?
         assert not LentImages('val', (1, 12, 12), [0], [255]).metainfo
+
+
+class Some(Pairs):
+    classes = ['crane', 'dog', 'eel', 'crane']
+
+
+@pytest.mark.parametrize(
+    'classes, message',
+    [
+        # A class in between, or before them, has no images.
+        (['crane', 'cat', 'dog'], "'dog' has the label 1 in .* is number 2 "),
+        (['cat', 'dog', 'ox', 'eel'], "'eel' has the label 2 .* number 3 "),
+        # More classes than are named.
+        (['dog', 'crane'], "'dog' has the label 1 in val, .* number 0 of"),
+        # Two have one name, as in ImageNet.
+        (['crane', 'dog', 'eel', 'crane', 'ox'], None),
+        (['crane', 'dog', 'eel', 'crane 2'], None),
+        (['bird', 'dog'], None),
+        (['a', 'b', 'c'], None),
+    ],
+)
+def test_a_part_of_the_classes(classes, message, images):
+    arguments = 'val', (1, 12, 12), [0], [255], classes
+    with lend(val=Some(images, KINDS['bytes'])):
+        if message is None:
+            found = LentImages(*arguments)
+            assert found.metainfo == dict(classes=tuple(classes))
+            return
+        with pytest.raises(ValueError, match=message):
+            LentImages(*arguments)
 
 
 def test_grey_arrays_of_another_size():
