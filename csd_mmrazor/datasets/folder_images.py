@@ -223,7 +223,7 @@ class LentImages(Dataset[Dict[str, Any]]):
         std (sequence[float]): Likewise.
         classes (sequence[str], optional): Names of the classes in order.
             Defaults to None, those that the data set, or what it is a part
-            of, has as ``classes``.
+            of, has as ``classes``, if no ``target_transform`` changes labels.
 
     Attributes:
         about (str): How pictures get that size; empty if they have it.
@@ -450,6 +450,8 @@ def _class_names(data: Any) -> Tuple[str, ...]:
     """
     names = getattr(data, 'classes', None)
     if isinstance(names, (list, tuple, np.ndarray)):
+        if not _keeps_labels(data, len(names)):
+            return ()
         return tuple(
             # Torchvision has all the words for a class of ImageNet.
             ', '.join(map(str, name))
@@ -463,6 +465,17 @@ def _class_names(data: Any) -> Tuple[str, ...]:
         found = {_class_names(each) for each in data.datasets}
         return found.pop() if len(found) == 1 else ()
     return ()
+
+
+def _keeps_labels(data: Any, count: int) -> bool:
+    """Whether the ``target_transform`` of a data set changes no label."""
+    transform = getattr(data, 'target_transform', None)
+    try:
+        return transform is None or all(
+            int(transform(label)) == label for label in range(count)
+        )
+    except Exception:  # whatever it makes of them
+        return False
 
 
 def _some(names: Sequence[str]) -> str:

@@ -157,6 +157,41 @@ def test_parts_of_data_sets_have_their_names(parts_of, images):
         assert not LentImages('val', (1, 12, 12), [0], [255]).metainfo
 
 
+class Mapped(Named):
+    """As torchvision's data sets have it."""
+
+    def __init__(self, images, target_transform):
+        super().__init__(images, KINDS['bytes'])
+        self.target_transform = target_transform
+
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        return image, self.target_transform(label)
+
+
+@pytest.mark.parametrize(
+    'mapping, is_known',
+    [
+        ([1, 0].__getitem__, False),
+        ([0].__getitem__, False),
+        (int, True),
+        (torch.tensor, True),
+        (lambda label: label, True),
+        (lambda label: torch.eye(2)[label], False),
+    ],
+)
+def test_labels_that_a_data_set_maps(mapping, is_known, images):
+    """Its names are those of the labels before."""
+    with lend(val=Subset(Mapped(images, mapping), [3, 5])):
+        found = LentImages('val', (1, 12, 12), [0], [255])
+        names = dict(classes=('ant', 'bee, wasp')) if is_known else {}
+        assert found.metainfo == names
+        if not is_known:
+            order = ['bee, wasp', 'ant']
+            found = LentImages('val', (1, 12, 12), [0], [255], order)
+            assert found.metainfo == dict(classes=tuple(order))
+
+
 class Some(Pairs):
     classes = ['crane', 'dog', 'eel', 'crane']
 
