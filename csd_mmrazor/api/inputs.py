@@ -6,11 +6,16 @@ from typing import Any, NamedTuple, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
+from mmengine.config import Config
 from torch import Tensor
 
 from ..models.preprocessors import calls, own_preprocessor
 from ..models.utils import unwrapped
 from ..utils.arguments import check_image_shape
+
+# Mean of ImageNet's pictures in the order that OpenCV has, which mmpretrain's
+# RegNets take.
+_BGR = torch.tensor((103.53, 116.28, 123.675))
 
 
 class Inputs(NamedTuple):
@@ -109,11 +114,22 @@ def check_own_inputs(teacher: nn.Module, inputs: Inputs) -> None:
         inputs (Inputs): What a run would give it.
 
     Raises:
-        ValueError: If they are others.
+        ValueError: If they are others, or of images in BGR.
     """
-    own = own_preprocessor(unwrapped(teacher))
+    network = unwrapped(teacher)
+    own = own_preprocessor(network)
     if own is None:
         return
+    if _takes_bgr(network, own):
+        raise ValueError(
+            f'The teacher ({type(teacher).__name__}) takes images in BGR, '
+            'as OpenCV reads them (its data_preprocessor has to_rgb=False), '
+            'but a run, and all that it leaves, has them in RGB. Reverse the '
+            'channels of its first layer, by weight.data = '
+            'weight.data.flip(1), and of its data_preprocessor, by p.mean, '
+            'p.std, p.to_rgb = p.mean.flip(0), p.std.flip(0), True, and give '
+            'mean and std in that order.'
+        )
     channels = inputs.image_shape[0]
     its, ours = (
         [torch.as_tensor(v).flatten().cpu() for v in each]
@@ -143,6 +159,33 @@ def check_own_inputs(teacher: nn.Module, inputs: Inputs) -> None:
         f'call it, would by {given}. Give mean and std as the teacher has '
         'them; if they are wrong there, correct them first.'
     )
+
+
+def _takes_bgr(network: nn.Module, own: nn.Module) -> bool:
+    """Whether a network of MMEngine's kind takes what OpenCV reads.
+
+    Those without ``to_rgb`` take their images as they come, which are in RGB
+    if they come from no files, as those of CIFAR-10.
+    """
+    if any(
+        getattr(own, name, False) for name in ('to_rgb', '_channel_conversion')
+    ):
+        return False
+    mean: Any = own.mean
+    mean = mean.flatten().cpu().float()
+    if mean.shape != _BGR.shape:
+        return False
+    if torch.allclose(mean, _BGR, atol=1):
+        return True
+    # What mmpretrain.get_model() leaves.
+    cfg = getattr(network, '_config', None)
+    if not isinstance(cfg, Config):
+        return False
+    data = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    steps = data.get('pipeline') or ()
+    return any(
+        str(step.get('type')).endswith('LoadImageFromFile') for step in steps
+    ) and not any(step.get('to_rgb') for step in steps)
 
 
 def image_shape_of(image_shape: Any) -> Tuple[int, int, int]:

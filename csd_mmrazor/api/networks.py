@@ -347,7 +347,9 @@ def _of_mmpretrain(
     head = build_cfg.get('head')
     if num_classes is not None and head and 'num_classes' in head:
         build_cfg['head'] = dict(head, num_classes=num_classes)
-    return Network(_build(build_cfg, which, name), build_cfg, '')
+    module = _build(build_cfg, which, name)
+    module._config = model._config  # as get_model() leaves it
+    return Network(module, build_cfg, '')
 
 
 def _build(build_cfg: Dict, name: str, what: str) -> nn.Module:
