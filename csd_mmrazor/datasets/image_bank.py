@@ -105,6 +105,8 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
         metainfo (dict, optional): As in other datasets. Defaults to None.
 
     Raises:
+        BankError: If ``data_root`` is damaged, or its classes are others than
+            in ``metainfo``.
         ValueError: If an argument makes no sense.
         FileNotFoundError: If ``init_bank`` does not exist.
     """
@@ -230,6 +232,10 @@ class ImageBank(Dataset[Dict[str, Tensor]]):
                 self.folder.hold_out(self.held_out)
             self._verify()
             self._load()
+            names = self.metainfo.get('classes')
+            if isinstance(names, (list, tuple)):
+                # Says so if they are others.
+                BankFolder(data_root, classes=[*map(str, names)])
             if self.folder.classes:
                 self.metainfo.setdefault('classes', (*self.folder.classes,))
 

@@ -46,6 +46,19 @@ def everything(bank):
     return batch['inputs'], batch['labels']
 
 
+def test_a_finished_bank_of_other_classes(tmp_path):
+    bank = ImageBank()
+    bank.open(tmp_path / 'bank', SHAPE, 2, ['cat', 'dog'])
+    images = torch.zeros(2, *SHAPE, dtype=torch.uint8)
+    bank.append(images, torch.tensor([0, 1]), INITIAL, 0)
+    root = str(tmp_path / 'bank')
+    for names in (None, ('cat', 'dog')):
+        found = ImageBank(root, metainfo=names and dict(classes=names))
+        assert found.metainfo == dict(classes=('cat', 'dog'))
+    with pytest.raises(BankError, match="Class 0 .* 'cat', but 'dog' here"):
+        ImageBank(root, metainfo=dict(classes=['dog', 'cat']))
+
+
 @pytest.mark.parametrize('storage', ['host', 'device', 'disk'])
 def test_storages_hold_the_same(bank, storage):
     other = ImageBank(storage=storage)

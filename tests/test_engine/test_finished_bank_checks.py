@@ -18,12 +18,14 @@ OPTIMIZER = 'optim_wrapper.architecture'
 def finished(tiny_config, tmp_path):
     """A Runner on a bank of 20 images, or of others."""
 
-    def make(shape=(1, 8, 8), num_classes=10, number=20, **options):
+    def make(
+        shape=(1, 8, 8), num_classes=10, number=20, classes=None, **options
+    ):
         root = tmp_path / 'bank'
         images = np.random.default_rng(0).integers(
             256, size=(number, *shape), dtype=np.uint8
         )
-        folder = BankFolder(root, shape, num_classes)
+        folder = BankFolder(root, shape, num_classes, classes)
         folder.append(images, np.arange(number) % num_classes, 0, 0, True)
         options = {f'{BANK}.data_root': str(root), **options}
         cfg = tiny_config(**{'train_cfg.max_epochs': 1, **options})
@@ -58,6 +60,34 @@ def test_banks_that_do_not_fit(finished, options, message):
     with pytest.raises((BankError, ValueError), match=message):
         runner.train()
     assert not [*Path(runner.work_dir).glob('*.pth')]
+
+
+NAMES = [*'abcdefghij']
+
+
+def test_a_bank_whose_classes_have_another_order(finished):
+    names = {'val_dataloader.dataset.metainfo': dict(classes=NAMES[::-1])}
+    runner = finished(classes=NAMES, **names)
+    with pytest.raises(BankError, match="Class 0 of .* is 'a', but 'j' here"):
+        runner.train()
+
+
+@pytest.mark.parametrize(
+    'classes, names',
+    [
+        (None, NAMES),
+        (NAMES, NAMES),
+        # Other words, and two classes of one name.
+        (NAMES, ['an A', *NAMES[1:]]),
+        (['b', *NAMES[1:]], ['b', *NAMES[1:]]),
+        (NAMES, [*NAMES, 'k']),
+    ],
+)
+def test_a_bank_with_the_same_classes(finished, classes, names):
+    names = {'val_dataloader.dataset.metainfo': dict(classes=names)}
+    runner = finished(classes=classes, **names)
+    runner.train_loop.run = lambda: runner.call_hook('before_train')
+    runner.train()
 
 
 def noise(inputs, logits):

@@ -5,6 +5,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...datasets import BankFolder, ImageBank
 from ...models.synthesizers import Networks, check_classifiers
+from ..synthesis.class_names import names_of_val
 from ..synthesis.run_bank import check_device_storage
 from .loop_checks import check_accumulation
 
@@ -20,7 +21,8 @@ def check_finished_bank(runner: Runner) -> None:
             teachers, nothing is checked.
 
     Raises:
-        BankError: If the bank is of other images or classes.
+        BankError: If the bank is of other images or classes, or these have
+            another order in the images of validation.
         ValueError: If it is empty, or a network cannot be worked with.
     """
     bank: Any = runner.train_dataloader.dataset
@@ -48,5 +50,13 @@ def check_finished_bank(runner: Runner) -> None:
         networks, networks.normalize(images.to(device)), f'images of {path}'
     )
     BankFolder(path, num_classes=num_classes)
+    own = bank.opened.classes
+    names = names_of_val(runner, num_classes) or []
+    # Other names may be other words for the same.
+    if any(
+        name in own and own[label : label + 1] != [name]
+        for label, name in enumerate(names)
+    ):
+        BankFolder(path, classes=names)
     if isinstance(runner.train_loop, EpochBasedTrainLoop):
         check_accumulation(runner, len(runner.train_dataloader))

@@ -34,6 +34,21 @@ def class_names(runner: Runner, num_classes: int) -> Optional[List[str]]:
                 f'{own[:20]}.'
             )
         return own
+    return names_of_val(runner, num_classes)
+
+
+def names_of_val(runner: Runner, num_classes: int) -> Optional[List[str]]:
+    """Names of the classes of the images that a run is validated on.
+
+    Of those that are no good, or in a doubtful order, a warning tells.
+
+    Args:
+        runner (Runner): The run.
+        num_classes (int): Classes K of the networks.
+
+    Returns:
+        list[str] | None: None if they have no names of K classes.
+    """
     if runner.val_loop is None:
         return None
     dataset = runner.val_dataloader.dataset
