@@ -3,7 +3,7 @@
 
 from pathlib import Path
 from shlex import quote
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
@@ -103,10 +103,9 @@ def plain_config(cfg: Config) -> Config:
         },
     }
     plain = dict(default_scope='mmpretrain', model=student)
-    loader = _test_loader(cfg)
+    loader, is_bgr = _test_loader(cfg)
     if loader is not None:
-        if loader['dataset']['type'] == 'CustomDataset':
-            # It reads files, as BGR.
+        if is_bgr:
             student['data_preprocessor']['to_rgb'] = True
         plain.update(
             test_dataloader=loader,
@@ -123,21 +122,26 @@ def _is_torch_classifier(student: Dict) -> bool:
     return str(getattr(kind, '__name__', kind)).endswith('TorchClassifier')
 
 
-def _test_loader(cfg: Config) -> Optional[Dict]:
-    """The run's test data by means of mmpretrain alone, if it has any."""
+def _test_loader(cfg: Config) -> Tuple[Optional[Dict], bool]:
+    """The run's test data by means of mmpretrain alone, if it has any.
+
+    Returns:
+        tuple[dict | None, bool]: And whether it reads as BGR what the run
+        reads as RGB.
+    """
     loaders = (cfg.get('test_dataloader'), cfg.get('val_dataloader'))
     loader = next((each for each in loaders if _has_dataset(each)), None)
     if loader is None:
-        return None
+        return None, False
     loader = ConfigDict(loader).to_dict()
     dataset = loader['dataset']
     scope, _, name = str(dataset['type']).rpartition('.')
     if scope in ('', 'mmpretrain'):
-        return loader
+        return loader, False
     folder = _image_folder(cfg, dataset)
     if folder is not None:
         if not _reads_alike(cfg, dataset, folder):
-            return None
+            return None, False
         reading = dict(type='LoadImageFromFile')
         if _channels(cfg, dataset) == 1:
             reading['color_type'] = 'grayscale'
@@ -146,11 +150,11 @@ def _test_loader(cfg: Config) -> Optional[Dict]:
             data_prefix=str(folder.absolute()),
             pipeline=[reading, dict(type='PackInputs')],
         )
-        return loader
+        return loader, True
     if name in _PUBLISHED:
         dataset['type'] = _PUBLISHED[name]
-        return loader
-    return None
+        return loader, False
+    return None, False
 
 
 def _has_dataset(loader: Optional[Dict]) -> bool:

@@ -128,6 +128,23 @@ def test_a_folder_of_images_is_the_same_for_mmpretrain(
         assert far.max() <= (channels == 1)
 
 
+@pytest.mark.parametrize('scope', ['', 'mmpretrain.'])
+@pytest.mark.parametrize('to_rgb', [True, False])
+def test_a_data_set_of_mmpretrain_keeps_its_order(tmp_path, scope, to_rgb):
+    """A network may take BGR, or a pipeline end in RGB."""
+    data = dict(type=f'{scope}CustomDataset', data_prefix=str(tmp_path))
+    cfg = of_folder(str(tmp_path))
+    cfg.val_dataloader.dataset = data
+    cfg.model.data_preprocessor.to_rgb = to_rgb
+    plain = plain_config(cfg)
+    assert plain.test_dataloader.dataset == data
+    assert plain.model.data_preprocessor.to_rgb is to_rgb
+    # Of a folder, which runs read as RGB.
+    cfg = of_folder(folders(tmp_path, ['cat', 'dog']))
+    cfg.model.data_preprocessor.to_rgb = to_rgb
+    assert plain_config(cfg).model.data_preprocessor.to_rgb is True
+
+
 @pytest.mark.parametrize(
     'change',
     [dict(size=(9, 8)), dict(size=(16, 16)), dict(suffix='webp')],
