@@ -146,7 +146,7 @@ def digest_of_files(
     return digest.hexdigest()
 
 
-def list_pictures(root: Union[str, Path]) -> List[Path]:
+def list_pictures(root: Union[str, Path], flat: bool = False) -> List[Path]:
     """All images below a folder, whatever its folders mean.
 
     Links to folders are followed. Notes (.txt, .csv, ...) and what is hidden
@@ -154,6 +154,10 @@ def list_pictures(root: Union[str, Path]) -> List[Path]:
 
     Args:
         root (str | Path): The folder.
+        flat (bool): Whether all files in the folder itself are meant as
+            images, not only those of its folders. Others beside folders of
+            classes are left out, as by :func:`list_image_folder`. Defaults to
+            False.
 
     Returns:
         list[Path]: Sorted.
@@ -179,7 +183,11 @@ def list_pictures(root: Union[str, Path]) -> List[Path]:
             suffix = picture.suffix.lower()
             if suffix in _SUFFIXES:
                 found.append(picture)
-            elif not name.startswith('.') and suffix not in _NOTES:
+            elif (
+                not name.startswith('.')
+                and suffix not in _NOTES
+                and (flat or folder != str(root))
+            ):
                 raise ValueError(
                     f'{picture} is not an image '
                     f'({", ".join(sorted(_SUFFIXES))}): convert it, or move '

@@ -65,13 +65,13 @@ def init_pictures(
     """
     check_no_work_dir(root)
     if init_labels == 'teacher':
-        return [(path, 0) for path in list_pictures(root)]
+        return [(path, 0) for path in list_pictures(root, flat=True)]
     names = names_of_folders(root, classes)
     try:
         return list_image_folder(root, num_classes, names)
     except ValueError as error:
         try:
-            list_pictures(root)
+            list_pictures(root, flat=True)
         except (OSError, ValueError):
             raise error from None  # no labels mend that
         raise ValueError(

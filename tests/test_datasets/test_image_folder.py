@@ -198,6 +198,20 @@ def test_links_are_followed_but_not_round(tmp_path):
         assert list_pictures(root) == [root / path for path in paths]
 
 
+@pytest.mark.parametrize('beside', ['wnids.npy', 'all.zip', 'logo.gif'])
+def test_a_file_beside_the_folders_of_classes(tmp_path, beside):
+    """It is no image, unless any may be one."""
+    root = fill(tmp_path, beside, 'a/1.png', 'b/2.png')
+    paths = [root / 'a/1.png', root / 'b/2.png']
+    assert [path for path, _ in list_image_folder(root)] == paths
+    assert list_pictures(root) == list_pictures(str(root)) == paths
+    with pytest.raises(ValueError, match=f'{beside} is not an image'):
+        list_pictures(root, flat=True)
+    fill(root, f'a/{beside}')
+    with pytest.raises(ValueError, match=f'a/{beside} is not an image'):
+        list_pictures(root)
+
+
 def test_numbers_from_1_are_suggested_in_their_order(tmp_path):
     for number in range(1, 11):
         (tmp_path / f'{number}').mkdir()
