@@ -320,7 +320,12 @@ class LentImages(Dataset[Dict[str, Any]]):
         """An image as a tensor; pictures and arrays of uint8 stay."""
         if torch.is_tensor(image):
             image = image.cpu()
-            return image.float() if image.dtype == torch.bool else image
+            if image.dtype == torch.bool:
+                return image.float()
+            # Of other integers, torch has no minimum, or 255 is -1.
+            is_kept = image.is_floating_point() or image.is_complex()
+            is_kept = is_kept or image.dtype == torch.uint8
+            return image if is_kept else image.long()
         if isinstance(image, Image.Image):
             if is_deep_grey(image):
                 return of_8_bits(image)

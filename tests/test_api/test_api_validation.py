@@ -300,6 +300,25 @@ def test_images_beyond_0_to_1_that_were_not_looked_at():
             found[far]
 
 
+@pytest.mark.parametrize(
+    'name', ['uint8', 'int8', 'int16', 'int32', 'uint16', 'uint32']
+)
+def test_tensors_of_any_integers(name):
+    kind = getattr(torch, name, None)
+    if kind is None:
+        pytest.skip('this torch has no such type')
+    items = [(torch.full((1, 12, 12), 5, dtype=kind), 0)]
+    if not name.endswith('int8'):
+        items.append((torch.full((1, 12, 12), 256, dtype=kind), 0))
+    with lend(val=items):
+        found = LentImages('val', (1, 12, 12), [0], [255])
+        assert (found[0]['inputs'] == 5).all()
+        assert found[0]['inputs'].dtype == torch.uint8
+        for index in range(1, len(items)):
+            with pytest.raises(ValueError, match='one is within 256..256'):
+                found[index]
+
+
 def test_pictures_of_many_bits():
     """Of 16, as bright as they were; of floats, as arrays of them."""
     deep = np.full((12, 12), 100 * 257, np.uint16)
