@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from helpers import ROOT, TINY, command_blocks
 from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 PAGE = 'docs/your_networks.md'
@@ -99,3 +101,17 @@ def test_the_page_from_top_to_bottom(tmp_path, monkeypatch, forked):
     )
     for key, value in one['state_dict'].items():
         assert torch.equal(value, other['state_dict'][key]), key
+
+
+def test_images_to_validate_on_get_one_size(tmp_path):
+    """Whatever shape they have: batches would be padded."""
+    texts = [text for _, text in BLOCK.findall((ROOT / PAGE).read_text())]
+    (text,) = (each for each in texts if each.startswith('# my_images.py'))
+    cfg = Config.fromstring(re.sub(r'_base_ = .*', '', text), '.py')
+    data = cfg.val_dataloader.dataset
+    path = tmp_path / 'a.png'
+    for size in ((96, 64), (20, 30), (32, 32)):
+        Image.new('RGB', size).save(path)
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            found = Compose(data.pipeline)(dict(img_path=str(path)))
+        assert found['inputs'].shape == (3, 32, 32)
