@@ -9,7 +9,8 @@ from typing import Any, List, Sequence, Tuple
 from mmengine.dataset import BaseDataset
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from .bank_folder import BankError, BankFolder
+from .bank_folder import BankError, BankFolder, Shard
+from .image_codec import ImageCodec
 from .image_folder import list_pictures
 from .init_pictures import read_init_picture
 
@@ -32,8 +33,9 @@ def check_apart(
         advice (str): How to do without ``val``.
 
     Returns:
-        str: A warning of a few that are in both, or that ``val`` says nothing
-        of its files; empty if none were found.
+        str: A warning of a few that are in both, or that some could not be
+        compared, since ``val`` says nothing of its files or a bank changed its
+        pictures; empty if none were found.
 
     Raises:
         ValueError: If more than a tenth of one is in the other.
@@ -68,6 +70,13 @@ def check_apart(
         return (
             f'some pictures of {name} are in {source} as well, so accuracies '
             'on them may be too high'
+        )
+    formats = {s.format for s in _real(bank) if _is_lossy(s)} if bank else ()
+    if formats:
+        return (
+            f'{source} has pictures as {" and ".join(sorted(formats))}, which '
+            f'changed them, so they were not compared with {name}: make sure '
+            'that they share none'
         )
     return ''
 
@@ -134,10 +143,10 @@ def share_among(pictures: Sequence[Path], others: Sequence[Path]) -> float:
 def _share_in_bank(pictures: Sequence[Path], bank: BankFolder) -> float:
     """How much of some pictures is among those of a bank, by their pixels."""
     chosen = pictures[:: -(-len(pictures) // _SAMPLE)]
-    real = [shard for shard in bank.shards if bank.is_real(shard)]
     found = {
         _checksum(image.tobytes())
-        for shard in real
+        for shard in _real(bank)
+        if not _is_lossy(shard)
         for image in bank.read(shard)[0]
     }
     shared = 0
@@ -146,6 +155,14 @@ def _share_in_bank(pictures: Sequence[Path], bank: BankFolder) -> float:
             image = read_init_picture(path, bank.image_shape)
             shared += _checksum(image.transpose(2, 0, 1).tobytes()) in found
     return shared / len(chosen)
+
+
+def _real(bank: BankFolder) -> List[Shard]:
+    return [shard for shard in bank.shards if bank.is_real(shard)]
+
+
+def _is_lossy(shard: Shard) -> bool:
+    return ImageCodec(shard.format).is_lossy
 
 
 def _digest(path: Path) -> Tuple[int, bytes]:

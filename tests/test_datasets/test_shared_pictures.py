@@ -8,7 +8,12 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 from torchvision.datasets import FakeData, ImageFolder
 
-from csd_mmrazor.datasets import BankFolder, CIFAR10Images, FolderImages
+from csd_mmrazor.datasets import (
+    BankFolder,
+    CIFAR10Images,
+    FolderImages,
+    ImageBank,
+)
 from csd_mmrazor.datasets.bank_folder import IMPORTED, INITIAL
 from csd_mmrazor.datasets.shared_pictures import (
     check_apart,
@@ -122,3 +127,19 @@ def test_pictures_that_a_bank_was_made_of(folder, tmp_path):
     larger.mkdir(parents=True)
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(larger / 'a.png')
     assert check_apart(larger, real.path, NAMES, 'leave val out') == ''
+
+
+@pytest.mark.parametrize('kind', ['raw', 'png', 'jpeg', 'webp'])
+def test_pictures_that_a_bank_has_changed(folder, tmp_path, kind):
+    """Of those, none is equal to its file."""
+    real = tmp_path / 'real'
+    ImageBank(init_bank=str(folder), image_format=kind).open(
+        real, (1, 8, 8), 2
+    )
+    for val in (folder, folder / '0'):
+        if kind in ('raw', 'png'):
+            with pytest.raises(ValueError, match='^About 100 % .* are in ini'):
+                check_apart(val, real, NAMES, 'leave val out')
+        else:
+            told = check_apart(val, real, NAMES, 'leave val out')
+            assert told.startswith(f'init_bank has pictures as {kind}, which')
