@@ -144,3 +144,25 @@ def test_one_call():
         torch.randn(3, 4) @ torch.randn(4, 5)
 
     assert operations(call) == 2 * 3 * 4 * 5
+
+
+@pytest.mark.parametrize('groups', [1, 2, 8])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        torch.nn.Conv1d,
+        torch.nn.Conv2d,
+        torch.nn.ConvTranspose1d,
+        torch.nn.ConvTranspose2d,
+    ],
+)
+def test_a_convolution_costs_thrice_with_its_gradients(kind, groups):
+    layer = kind(8, 16, 3, stride=2, padding=1, groups=groups)
+    images = torch.randn(2, 8, *[10] * (layer.weight.ndim - 2))
+    images.requires_grad_()
+    forward = operations(lambda: layer(images))
+    maps = images if layer.transposed else layer(images)
+    assert forward == 2 * maps[:, 0].numel() * layer.weight.numel()
+    assert operations(lambda: layer(images).sum().backward()) == 3 * forward
+    images.requires_grad_(False)
+    assert operations(lambda: layer(images).sum().backward()) == 2 * forward
