@@ -9,8 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 def operations(function: Callable[[], Any]) -> float:
     """Floating-point operations of one call.
 
-    Counted are convolutions and matrix products, 2 a
-    multiplication-addition, by torch's ``FlopCounterMode``.
+    Counted are convolutions and matrix products, those of attention and of
+    recurrent layers as well, 2 a multiplication-addition, by torch's
+    ``FlopCounterMode``.
 
     Args:
         function (Callable): What is called, once.
@@ -18,8 +19,16 @@ def operations(function: Callable[[], Any]) -> float:
     Returns:
         float: Their number.
     """
-    with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
-        function()
+    # Where torch runs a whole transformer layer as one, there is no formula.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(
+            display=False, custom_mapping=_FORMULAS
+        ) as counter:
+            function()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return float(counter.get_total_flops())
 
 
@@ -37,4 +46,49 @@ def _convolution_backward(
     return 2 * products * sum(wanted[:2])
 
 
-_FORMULAS = {torch.ops.aten.convolution_backward: _convolution_backward}
+def _attention(
+    query: _Shape, key: _Shape, value: _Shape, *_: Any, **__: Any
+) -> int:
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _attention_backward(
+    _: _Shape, query: _Shape, key: _Shape, value: _Shape, *__: Any, **___: Any
+) -> int:
+    """The scores are computed again, as on GPUs."""
+    widths = 3 * query[-1] + 2 * value[-1]
+    return 2 * prod(query[:-1]) * key[-2] * widths
+
+
+def _lstm(
+    inputs: _Shape, own: _Shape, state: _Shape, *_: Any, **__: Any
+) -> int:
+    """On CPUs, of one layer and direction."""
+    return 2 * prod(inputs[:-1]) * (prod(own) + prod(state))
+
+
+def _recurrent(
+    inputs: _Shape, weights: Sequence[_Shape], *_: Any, **__: Any
+) -> int:
+    """On GPUs, of all layers; biases are in one dimension."""
+    once = sum(prod(each) for each in weights if len(each) > 1)
+    return 2 * prod(inputs[:-1]) * once
+
+
+def _twice(formula: Callable[..., int]) -> Callable[..., int]:
+    """Gradients of inputs and of weights."""
+    return lambda *args, **others: 2 * formula(*args, **others)
+
+
+_aten = torch.ops.aten
+_FORMULAS = {
+    _aten.convolution_backward: _convolution_backward,
+    _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        _attention_backward
+    ),
+    _aten.mkldnn_rnn_layer: _lstm,
+    _aten.mkldnn_rnn_layer_backward: _twice(_lstm),
+    _aten._cudnn_rnn: _recurrent,
+    _aten._cudnn_rnn_backward: _twice(_recurrent),
+}

@@ -166,3 +166,38 @@ def test_a_convolution_costs_thrice_with_its_gradients(kind, groups):
     assert operations(lambda: layer(images).sum().backward()) == 3 * forward
     images.requires_grad_(False)
     assert operations(lambda: layer(images).sum().backward()) == 2 * forward
+
+
+def test_attention_costs_its_products():
+    """Also where a layer of torch is one function, in eval mode."""
+    length, width, hidden = 10, 16, 24
+    layer = torch.nn.TransformerEncoderLayer(
+        width, 4, hidden, dropout=0, batch_first=True
+    )
+    tokens = torch.randn(2, length, width)
+    scores = 2 * 2 * length**2 * width  # for all heads, or sums by them
+    linear = 2 * 2 * length * (4 * width**2 + 2 * width * hidden)
+    forward = linear + 2 * scores
+    assert operations(lambda: layer(tokens)) == forward
+    # The scores once more, and two gradients of each product; the tokens
+    # have none.
+    trained = operations(lambda: layer(tokens).sum().backward())
+    of_tokens = 2 * 2 * length * 3 * width**2
+    assert trained == 3 * linear - of_tokens + 7 * scores
+    before = torch.backends.mha.get_fastpath_enabled()
+    with torch.no_grad():
+        layer.eval()
+        assert operations(lambda: layer(tokens)) == forward
+    assert torch.backends.mha.get_fastpath_enabled() == before
+
+
+@pytest.mark.parametrize('kind', ['RNN', 'GRU', 'LSTM'])
+def test_a_recurrent_layer_costs_its_products(kind):
+    layer = getattr(torch.nn, kind)(6, 8, num_layers=2, bidirectional=True)
+    steps = torch.randn(5, 3, 6, requires_grad=True)
+    weights = sum(w.numel() for w in layer.parameters() if w.ndim > 1)
+    forward = 2 * 5 * 3 * weights
+    assert operations(lambda: layer(steps)) == forward
+    trained = operations(lambda: layer(steps)[0].sum().backward())
+    # The first states have no gradients, of some kinds.
+    assert 2.5 * forward < trained <= 3 * forward
