@@ -29,6 +29,9 @@ from .onnx import check_onnx, export_onnx, strip_onnx
 
 # Bits of the weights by what the command line calls them.
 BITS = dict(int8=8, int4=4)
+# Left as they are: their gains would get one scale for all, and no kernel has
+# them in integers. Batch norms are in the convolution before, where one is.
+_NORMS = 'BatchNormalization', 'InstanceNormalization', 'LayerNormalization'
 # Images of a pass, and passes that are timed.
 _BATCH, _PASSES = 64, 30
 # What the files say of who wrote them.
@@ -65,7 +68,8 @@ def quantize_onnx(
     -64 to 64, so that the file computes the same on processors with and
     without VNNI. What activations reach on
     ``inputs`` is their range. No label is needed. Integers are stored as
-    such, between ``QuantizeLinear`` and ``DequantizeLinear``.
+    such, between ``QuantizeLinear`` and ``DequantizeLinear``. Norm layers
+    that do not follow a convolution keep their weights.
 
     Args:
         model (nn.Module): In eval mode, on the CPU.
@@ -95,6 +99,7 @@ def quantize_onnx(
             _export(float_model, image_shape, original)
         # Shapes are inferred by onnx alone; batches of any size stop ORT's.
         ort.quant_pre_process(paths[0], paths[1], skip_symbolic_shape=True)
+        nodes = onnx.load(paths[1]).graph.node
         ort.quantize_static(
             paths[1],
             paths[2],
@@ -103,6 +108,7 @@ def quantize_onnx(
             per_channel=True,
             weight_type=weights[bits],
             activation_type=ort.QuantType.QUInt8,
+            nodes_to_exclude=[n.name for n in nodes if n.op_type in _NORMS],
             # Processors without VNNI add two products of 8 bits in 16: with
             # weights beyond 64, the sum overflows and answers are wrong.
             reduce_range=bits == 8,

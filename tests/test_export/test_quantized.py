@@ -98,6 +98,43 @@ def test_the_file_rounds_as_distillation_does(bits, tmp_path):
     torch.testing.assert_close(weight, Rounded(bits)(model.weight).detach())
 
 
+class Normed(nn.Module):
+    """Norm layers that are in no convolution, with gains of all sizes."""
+
+    def __init__(self):
+        super().__init__()
+        norms = nn.BatchNorm2d(8), nn.InstanceNorm2d(8, affine=True)
+        self.maps = nn.Sequential(
+            nn.Conv2d(1, 8, 3), nn.ReLU(), norms[0], nn.ReLU(), norms[1]
+        )
+        self.tokens = nn.LayerNorm(8)
+        self.fc = nn.Linear(8, 5)
+        for norm in (*norms, self.tokens):
+            norm.weight.data.normal_().exp_()
+
+    def forward(self, inputs, mode='tensor'):
+        maps = self.maps(inputs).relu()
+        return self.fc(self.tokens(maps.flatten(2).mT)).amax(1)
+
+
+@pytest.mark.parametrize('bits', [8, 4])
+def test_norm_layers_keep_their_weights(bits, tmp_path):
+    onnx = pytest.importorskip('onnx')
+    model = Normed().eval()
+    inputs = torch.randn(20, 1, 6, 6)
+    out = tmp_path / 'q.onnx'
+    quantize_onnx(model, inputs, inputs[:0], out, bits)
+    graph = onnx.load(out).graph
+    held = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    norms = [n for n in graph.node if 'Normalization' in n.op_type]
+    assert len(norms) == 3
+    for node in norms:
+        assert node.input[1] in held  # not what integers stand for
+    expected = model.tokens.weight.detach().numpy()
+    gains = [held[node.input[1]] for node in norms]
+    assert any(np.array_equal(each, expected) for each in gains)
+
+
 def test_without_images_to_compare_by_nothing_is_claimed(model, tmp_path):
     inputs = torch.randn(8, 1, 8, 8)
     found = quantize_onnx(model, inputs, inputs[:0], tmp_path / 'q.onnx')
