@@ -3,7 +3,7 @@
 
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Callable, Iterator, List, NamedTuple, Optional
+from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple, cast
 
 import torch
 import torch.nn as nn
@@ -19,6 +19,10 @@ from ..models.utils import frozen, logits_of
 # Images of a pass.
 _BATCH = 128
 _ROUNDED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+# Their weights are (in, out, ...).
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+# What torch's attention has beside a linear layer, if it has it.
+_PROJECTIONS = [f'{n}_proj_weight' for n in ('in', 'q', 'k', 'v')]
 # Hooks that compute a weight before each pass.
 _COMPUTING = (WeightNorm, SpectralNorm, BasePruningMethod)
 
@@ -31,10 +35,12 @@ class Rounded(nn.Module):
 
     Args:
         bits (int): From 2 to 8.
+        axis (int): That of output channels. Defaults to 0.
     """
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, axis: int = 0) -> None:
         super().__init__()
+        self.axis = axis
         self.high = 2 ** (bits - 1) - 1
         self.low = -self.high - 1
         if bits == 8:
@@ -42,13 +48,12 @@ class Rounded(nn.Module):
             self.high, self.low = 64, -64
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Weights, (out, ...), of the same shape."""
+        """Weights, such as (out, ...), of the same shape."""
         own = weight.detach()
-        span = _spans(own)
+        span = _spans(own, self.axis)
         scale = 2 * span / (self.high - self.low)
         # A channel of zeros has any scale.
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        scale = scale.view(-1, *[1] * (weight.ndim - 1))
         whole = (own / scale).round().clamp(self.low, self.high)
         return weight + (whole * scale - own)
 
@@ -86,7 +91,7 @@ def computed_once(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def rounded(model: nn.Module, bits: int) -> Iterator[List[str]]:
-    """Round the weights of convolutions and linear layers in a context.
+    """Round weights of convolutions, linear layers and attention in a context.
 
     Args:
         model (nn.Module): The network, after :func:`computed_once`. Its own
@@ -94,22 +99,37 @@ def rounded(model: nn.Module, bits: int) -> Iterator[List[str]]:
         bits (int): Of :class:`Rounded`.
 
     Yields:
-        list[str]: Names of the layers.
+        list[str]: Names of the weights.
     """
-    layers = {
-        name: layer
-        for name, layer in model.named_modules()
-        if isinstance(layer, _ROUNDED)
+    found = {
+        f'{prefix}.{name}'.lstrip('.'): (layer, name, axis)
+        for prefix, layer in model.named_modules()
+        for name, axis in _weights_of(layer)
     }
-    for layer in layers.values():
-        parametrize.register_parametrization(layer, 'weight', Rounded(bits))
+    for layer, name, axis in found.values():
+        parametrize.register_parametrization(layer, name, Rounded(bits, axis))
     try:
-        yield [*layers]
+        yield [*found]
     finally:
-        for layer in layers.values():
+        for layer, name, _ in found.values():
             parametrize.remove_parametrizations(
-                layer, 'weight', leave_parametrized=False
+                layer, name, leave_parametrized=False
             )
+
+
+def _weights_of(layer: nn.Module) -> List[Tuple[str, int]]:
+    """Those that are rounded, and which axis has their output channels."""
+    if isinstance(layer, _ROUNDED):
+        return [('weight', 0)]
+    if isinstance(layer, _TRANSPOSED):
+        return [('weight', 1)]
+    if isinstance(layer, nn.MultiheadAttention):
+        return [
+            (name, 0)
+            for name in _PROJECTIONS
+            if getattr(layer, name) is not None
+        ]
+    return []
 
 
 class _Moves:
@@ -125,14 +145,14 @@ class _Moves:
     def __init__(self, model: nn.Module) -> None:
         found = {
             # Once, where several layers have it.
-            id(module.original): module.original
+            id(module.original): module
             for module in model.modules()
             if isinstance(module, parametrize.ParametrizationList)
         }
-        self.weights = [*found.values()]
+        self.weights = [module.original for module in found.values()]
         self.units = [
-            _spans(weight).view(-1, *[1] * (weight.ndim - 1))
-            for weight in self.weights
+            _spans(module.original, cast(Rounded, module[0]).axis)
+            for module in found.values()
         ]
 
     @contextmanager
@@ -145,9 +165,10 @@ class _Moves:
                 weight.copy_(old + unit * (weight - old))
 
 
-def _spans(weight: Tensor) -> Tensor:
-    """The largest weight of each output channel, (out, )."""
-    return weight.detach().flatten(1).abs().amax(1)
+def _spans(weight: Tensor, axis: int) -> Tensor:
+    """The largest weight of each output channel, such as (out, 1, ...)."""
+    others = [each for each in range(weight.ndim) if each != axis]
+    return weight.detach().abs().amax(others, keepdim=True)
 
 
 class Distilled(NamedTuple):

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import operator
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ from helpers import build, network
 
 from csd_mmrazor.export import decisions, quantize_onnx
 from csd_mmrazor.export.calibration import balanced_order, stratified_order
-from csd_mmrazor.export.rounding import Rounded
+from csd_mmrazor.export.rounding import rounded
 
 pytest.importorskip('onnxruntime')
 # A process that has ONNX Runtime and nothing of ours.
@@ -71,31 +72,60 @@ class Plain(nn.Linear):
         return super().forward(inputs.flatten(1))
 
 
-@pytest.mark.parametrize('bits', [8, 4])
-def test_the_file_rounds_as_distillation_does(bits, tmp_path):
+class Attending(nn.Module):
+    """Transposed convolutions and attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.ConvTranspose2d(1, 8, 2, stride=2)
+        self.more = nn.ConvTranspose2d(8, 12, 2, stride=2)
+        self.attention = nn.MultiheadAttention(12, 2, batch_first=True)
+        self.fc = nn.Linear(12, 3)
+
+    def forward(self, inputs, mode='tensor'):
+        tokens = self.more(self.maps(inputs).relu()).flatten(2).mT
+        return self.fc(self.attention(tokens, tokens, tokens)[0].amax(1))
+
+
+def weights_of(path):
+    """Integers of several axes in a file, and what they stand for."""
     onnx = pytest.importorskip('onnx')
-    model = Plain(16, 5).eval()
+    graph = onnx.load(path).graph
+    held = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    found = []
+    for node in graph.node:
+        own = [held.get(name) for name in node.input]
+        if node.op_type == 'DequantizeLinear' and np.ndim(own[0]) > 1:
+            integers, scale = own[0].astype(np.float32), own[1]
+            (axis,) = (a.i for a in node.attribute if a.name == 'axis')
+            shape = [1] * integers.ndim
+            shape[axis] = -1
+            found.append((integers, integers * scale.reshape(shape)))
+    return found
+
+
+@pytest.mark.parametrize('bits', [8, 4])
+@pytest.mark.parametrize(
+    'model', [Plain(16, 5).eval(), Attending().eval()], ids=['plain', 'other']
+)
+def test_the_file_rounds_as_distillation_does(model, bits, tmp_path):
     out = tmp_path / 'q.onnx'
     inputs = torch.randn(20, 1, 4, 4)
     quantize_onnx(model, inputs, inputs[:0], out, bits)
-    values = {
-        t.name: onnx.numpy_helper.to_array(t)
-        for t in onnx.load(out).graph.initializer
-    }
-    (name,) = (n for n, v in values.items() if v.ndim == 2)
-    scale = next(
-        v
-        for n, v in values.items()
-        if n.startswith(name.replace('_quantized', '_scale'))
-    )
-    weight = values[name].astype(np.float32)
-    # Two products with activations of 8 bits have a sum of 16: without VNNI,
-    # processors add them so.
-    assert 2 * 255 * np.abs(weight).max() < 2**15
-    axis = weight.shape.index(5)
-    weight = weight * (scale[:, None] if axis == 0 else scale)
-    weight = torch.from_numpy(weight if axis == 0 else weight.T.copy())
-    torch.testing.assert_close(weight, Rounded(bits)(model.weight).detach())
+    found = weights_of(out)
+    with rounded(model, bits) as names:
+        expected = [operator.attrgetter(n)(model).detach() for n in names]
+    assert len(found) == len(expected)
+    for integers, values in found:
+        # Two products with activations of 8 bits have a sum of 16: without
+        # VNNI, processors add them so.
+        assert 2 * 255 * np.abs(integers).max() < 2**15
+        values = torch.from_numpy(values)
+        assert any(
+            same.shape == weight.shape and torch.allclose(same, weight)
+            for same in (values, values.T if values.ndim == 2 else values)
+            for weight in expected
+        )
 
 
 class Normed(nn.Module):

@@ -45,11 +45,18 @@ def test_own_weights_come_back():
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(4, 3))
     before = copy.deepcopy(net.state_dict())
     with rounded(net, 4) as names:
-        assert names == ['0', '2']
+        assert names == ['0.weight', '2.weight']
         assert not torch.equal(net[0].weight, before['0.weight'])
     assert net.state_dict().keys() == before.keys()
     for key, value in net.state_dict().items():
         assert torch.equal(value, before[key])
+
+
+def test_another_axis_may_have_the_output_channels():
+    weight = torch.randn(3, 5, 2, 2)
+    found = Rounded(4, axis=1)(weight)
+    expected = Rounded(4)(weight.transpose(0, 1)).transpose(0, 1)
+    assert torch.equal(found, expected)
 
 
 def gap(net, reference, inputs, bits):
@@ -159,8 +166,9 @@ def test_weights_that_follow_from_others(compute):
     plain = computed_once(copy.deepcopy(model))
     with torch.no_grad():
         torch.testing.assert_close(plain(inputs), expected)
+    layers = 'conv', 'same', 'fc', 'other', 'twin'
     with rounded(plain, 4) as names:
-        assert names == ['conv', 'same', 'fc', 'other', 'twin']
+        assert names == [f'{layer}.weight' for layer in layers]
     found = distil_rounded(model, lambda: inputs, 30, 2)
     assert found.after < found.before
     assert found.model.twin.weight is found.model.other.weight
@@ -175,3 +183,39 @@ def test_weights_that_two_layers_share_move_once():
     shares = moved.amax(1) / model.twin.weight.detach().abs().amax(1)
     # Adam's first step is its learning rate, whatever the gradient.
     assert shares.min() == pytest.approx(0.01, rel=1e-2)
+
+
+class Attending(nn.Module):
+    """Attention of both kinds, and transposed convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.ConvTranspose2d(1, 8, 2, stride=2)
+        self.one = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.other = nn.MultiheadAttention(8, 2, kdim=6, batch_first=True)
+        self.keys = nn.Linear(8, 6)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, inputs, mode='tensor'):
+        tokens = self.maps(inputs).flatten(2).mT
+        tokens = self.one(tokens, tokens, tokens)[0]
+        tokens = self.other(tokens, self.keys(tokens), tokens)[0]
+        return 9 * self.fc(tokens.amax(1))
+
+
+def test_all_weights_of_attention_are_rounded():
+    model, inputs = Attending().eval(), torch.randn(8, 1, 4, 4)
+    before = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        expected = model(inputs)
+        with rounded(model, 4) as names:
+            assert {*names} == {k for k, v in before.items() if v.ndim > 1}
+            assert not torch.equal(model(inputs), expected)
+        assert torch.equal(model(inputs), expected)
+    found = distil_rounded(model, lambda: inputs, 1, 2, lr=0.01).model
+    moved = (found.maps.weight - model.maps.weight).detach().abs()
+    spans = model.maps.weight.detach().abs().amax((0, 2, 3))
+    shares = moved.amax((0, 2, 3)) / spans
+    # Adam's first step is its learning rate, whatever the gradient.
+    assert shares.max() == pytest.approx(0.01, rel=1e-2)
+    assert {*found.state_dict()} == {*before}
