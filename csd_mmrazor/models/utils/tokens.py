@@ -25,7 +25,9 @@ def token_layers(model: nn.Module) -> List[nn.Module]:
     return [layer for layer in model.modules() if isinstance(layer, _KINDS)]
 
 
-def as_tokens(layer: nn.Module, given: Tensor) -> Tensor:
+def as_tokens(
+    layer: nn.Module, given: Tensor, is_square: bool = True
+) -> Tensor:
     """The input of a layer as one vector for each place of an image.
 
     Args:
@@ -33,15 +35,17 @@ def as_tokens(layer: nn.Module, given: Tensor) -> Tensor:
         given (Tensor): Tokens (N, L, D), with a class token (and another of
             distillation) before those of a square image or not; maps
             (N, H, W, D) or (N, D, H, W); or vectors (N, D).
+        is_square (bool): Whether the images are. Defaults to True.
 
     Returns:
-        Tensor: (N, L, D), float32, without class tokens.
+        Tensor: (N, L, D), float32, without class tokens. Those of images
+        that are not square cannot be told from others, and stay.
     """
     given = full_precision(given)
     if given.ndim == 3 and not isinstance(layer, nn.GroupNorm):
         length = given.shape[1]
         extra = length - math.isqrt(length) ** 2
-        return given[:, extra:] if extra in (1, 2) else given
+        return given[:, extra:] if is_square and extra in (1, 2) else given
     if given.ndim < 3:
         return given.unsqueeze(1)
     if _channels_first(layer, given):
@@ -95,11 +99,12 @@ def layer_tokens(model: nn.Module) -> Iterator[List[Tensor]]:
         for parent in model.modules()
         for layer in parent.children()
     }
-    images = 0
+    images, is_square = 0, True
 
-    def count(model, args, kwargs):
-        nonlocal images
-        images = len([*args, *kwargs.values()][0])
+    def look(model, args, kwargs):
+        nonlocal images, is_square
+        images, _, height, width = [*args, *kwargs.values()][0].shape
+        is_square = height == width
 
     def hook(layer, args, kwargs):
         given = [*args, *kwargs.values()][0]
@@ -107,11 +112,11 @@ def layer_tokens(model: nn.Module) -> Iterator[List[Tensor]]:
             parents.get(layer, layer), given, images
         ):
             given = given.transpose(0, 1)
-        tokens = as_tokens(layer, given)
+        tokens = as_tokens(layer, given, is_square)
         if tokens.shape[1] >= _LEAST:
             found.append(tokens)
 
-    handles = [model.register_forward_pre_hook(count, with_kwargs=True)]
+    handles = [model.register_forward_pre_hook(look, with_kwargs=True)]
     handles += [
         layer.register_forward_pre_hook(hook, with_kwargs=True)
         for layer in token_layers(model)

@@ -240,7 +240,7 @@ def test_tokens_of_sequences_that_come_first(images, length):
     """They are those of the same network with images first."""
     first, last = ViT(length, False), ViT(length, True)
     last.load_state_dict(first.state_dict())
-    given = torch.randn(images, 1, length, 2)
+    given = torch.randn(images, length * 2, 1, 1)
     found = []
     for net in (first, last):
         with layer_tokens(net) as tokens:
@@ -267,6 +267,24 @@ def test_tokens_of_windows():
     with layer_tokens(net) as tokens:
         net(images)
     torch.testing.assert_close(tokens, [images.reshape(12, 4, 6)])
+
+
+@pytest.mark.parametrize('height, width', [(4, 10), (6, 12), (4, 6)])
+def test_no_place_of_other_images_is_a_class_token(height, width):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Conv2d(3, 6, 2, 2)
+            self.norm = nn.LayerNorm(6)
+
+        def forward(self, images):
+            return self.norm(self.embed(images).flatten(2).mT)
+
+    net, images = Net(), torch.randn(2, 3, height, width)
+    with layer_tokens(net) as tokens:
+        net(images)
+    places = net.embed(images).flatten(2).mT
+    torch.testing.assert_close(tokens, [places])
 
 
 def synthesizer(**losses):
