@@ -42,6 +42,7 @@ import sys
 import tempfile
 import time
 from contextlib import closing, contextmanager, suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
@@ -298,13 +299,19 @@ def releases() -> str:
 
 
 def result(run: ListedRun, cfg: Config, commit: str) -> Dict:
-    """The row of a finished run."""
+    """The row of a finished run; one that ended early has what it trained."""
     validations = read_validations(run.work_dir)
+    unit = 'max_epochs' if 'max_epochs' in cfg.train_cfg else 'max_iters'
+    planned, last = cfg.train_cfg[unit], max(validations)
+    cfg = deepcopy(cfg)
+    # Validations may be logged by steps where epochs are planned.
+    cfg.train_cfg[unit] = min(last, planned)
+    share = cfg.train_cfg[unit] / planned
     curve = [f'{value:.2f}' for value in validations.values()]
     cpu_seconds = read_cpu_seconds(run.work_dir)
     cost = read_cost(run)
     costs = [
-        f'{cost.at(step / max(validations)):.1f}'
+        f'{cost.at(share * step / last):.1f}'
         for step in validations
         if cost.before is not None
     ]
@@ -319,7 +326,7 @@ def result(run: ListedRun, cfg: Config, commit: str) -> Dict:
         machine=read_machine(run.work_dir),
         images=count_images(cfg, run.work_dir),
         steps=count_steps(cfg),
-        gflop=f'{cost.total:.1f}',
+        gflop=f'{cost.at(share):.1f}',
         curve=' '.join(curve),
         curve_gflop=' '.join(costs),
         commit=commit,

@@ -83,6 +83,46 @@ def test_images_of_a_bank_that_drops_some(made, images, tmp_path):
     assert compare.count_images(cfg, tmp_path) == images
 
 
+@pytest.mark.parametrize(
+    'validated, epochs, costs',
+    [
+        ([2, 4, 5], 5, [60, 100, 120]),
+        ([2, 3], 3, [60, 80]),
+        ([20, 40, 50], 5, [60, 100, 120]),  # logged by steps
+    ],
+)
+def test_a_run_that_ends_early_costs_what_it_trained(
+    validated, epochs, costs, tmp_path
+):
+    synthesizer = dict(batch_size=5, iters=6, keep='all')
+    cfg = Config(
+        dict(
+            default_hooks=dict(
+                synthesis=dict(
+                    init_rounds=3, init_iters=10, synthesizer=synthesizer
+                )
+            ),
+            train_dataloader=dict(dataset=dict(capacity=20)),
+            train_cfg=dict(max_epochs=5),
+        )
+    )
+    work = tmp_path / 'seed0'
+    logged = work / '20260101_000000/vis_data'
+    logged.mkdir(parents=True)
+    lines = [
+        json.dumps({'accuracy/top1': 50.0, 'step': step}) for step in validated
+    ]
+    (logged / 'scalars.json').write_text('\n'.join(lines))
+    (tmp_path / 'seed0.gflop').write_text('120.0 20.0 digest')
+    run = compare_list.ListedRun('a', 0, 'a.py', {}, work)
+    row = compare.result(run, cfg, '')
+    steps = 3 * 10 + epochs * 6
+    assert (row['steps'], row['images']) == (steps, steps * 5)
+    assert [float(cost) for cost in row['curve_gflop'].split()] == costs
+    assert float(row['gflop']) == costs[-1]
+    assert cfg.train_cfg.max_epochs == 5
+
+
 @pytest.mark.parametrize('hooks', [{}, dict(default_hooks=None)])
 def test_runs_without_hooks(hooks, tmp_path):
     """They make no images; MMEngine adds its hooks by itself."""
