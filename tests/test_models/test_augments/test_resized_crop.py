@@ -56,6 +56,17 @@ def test_the_ratio_is_of_pixels():
     assert widths.min() > 0.27 and widths.max() < 0.34
 
 
+@pytest.mark.parametrize('shape, least', [(1, 0.866), (2, 1), (0.5, 1)])
+def test_boxes_beyond_a_square_image_are_cut(shape, least):
+    """As the docstring says; other boxes have the area that is drawn."""
+    device = torch.device('cpu')
+    sizes = RandomResizedCropFlip(scale=(1, 1))._draw(999, shape, device)[1]
+    area = sizes.prod(1)
+    assert least - 1e-3 < area.min() < least + 1e-2 and area.max() < 1 + 1e-6
+    sizes = RandomResizedCropFlip(scale=(0.7, 0.7))._draw(9, shape, device)[1]
+    torch.testing.assert_close(sizes.prod(1), torch.full((9,), 0.7))
+
+
 def test_boxes_stay_inside():
     torch.manual_seed(0)
     augment = RandomResizedCropFlip(scale=(0.25, 1), flip_prob=0.5)
