@@ -180,7 +180,7 @@ def describe_plan(runner: Runner) -> str:
         several = ', '.join(map(str, dict.fromkeys(counts)))
         accumulated = (
             f'; gradients of {several} steps are accumulated before weights '
-            'change'
+            'change, which the effective batch leaves out'
         )
     scaling = ''
     if (runner.auto_scale_lr or {}).get('enable'):

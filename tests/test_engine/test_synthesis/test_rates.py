@@ -50,5 +50,6 @@ def test_rates_are_those_that_were_set(steps, scheduled, of_dict):
     several = '3, 1' if of_dict else '3'
     assert (
         f'12 in all; gradients of {several} steps are accumulated before '
-        f'weights change. Rates: {rates}.' in describe_plan(runner)
+        'weights change, which the effective batch leaves out. Rates: '
+        f'{rates}.' in describe_plan(runner)
     )
