@@ -12,6 +12,7 @@ from ..export import (
     find_checkpoint,
     find_config,
     is_export,
+    look_up_in,
     notes,
     read_run_config,
 )
@@ -81,6 +82,7 @@ def export(args: argparse.Namespace) -> None:
         check_parts(cfg, config)
     else:
         cfg = read_run_config(config)
+    look_up_in(checkpoint.parent, cfg)
     hook = (cfg.get('default_hooks') or {}).get('export') or {}
     exported = export_student(
         cfg,
