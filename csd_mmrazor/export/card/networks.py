@@ -140,6 +140,11 @@ def method_of(cfg: Config) -> List[str]:
             start = f'the weights in `{path.name}`'
         if start:
             lines.append(f'- The student started from {start}')
+    hooks = cfg.get('custom_hooks') or ()
+    if any(part_name(hook) == 'TeacherBlocksHook' for hook in hooks):
+        lines.append(
+            '- The student started from copies of blocks of its teacher'
+        )
     return lines
 
 

@@ -45,6 +45,16 @@ def test_a_copy_of_weights_is_not_where_they_are_from(
     assert told in text and '`student.pth`' not in text
 
 
+@pytest.mark.parametrize('hook', ['TeacherBlocksHook', 'RefitHook'])
+def test_weights_that_are_the_teachers(hook, tmp_path):
+    hooks = [dict(type='SyncBuffersHook'), dict(type=f'mmrazor.{hook}')]
+    model = dict(architecture=network(), student_ckpt=None)
+    cfg = Config(dict(model=model, custom_hooks=hooks))
+    text = model_card(cfg, tmp_path / 'a.pth', {})
+    told = 'The student started from copies of blocks of its teacher\n'
+    assert (told in text) == (hook == 'TeacherBlocksHook')
+
+
 ODD = 'Net\n\n# No licence\n<script>a()</script>[b](c)\x1b[2J'
 
 
