@@ -3,7 +3,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from ..export import (
     check_license,
@@ -16,7 +16,7 @@ from ..export import (
     notes,
     read_run_config,
 )
-from ..utils import load_file, read_object
+from ..utils import digest_of_file, load_file, read_object
 from ..utils.alone import check_alone
 from ..utils.config_files import read_config
 from .errors import concise_errors
@@ -113,9 +113,12 @@ def check_free(out: str, *others: Optional[str]) -> None:
     wanted = [Path(other) for other in others if other]
     if is_export(path):
         told = read_object(path.with_suffix('.json'))
-        parts = (told.get(key) for key in ('onnx', 'program'))
-        known = [part.get('file') for part in parts if isinstance(part, dict)]
-        wanted = [each for each in wanted if each.name not in known]
+        parts = [told.get(key) for key in ('onnx', 'program')]
+        wanted = [
+            each
+            for each in wanted
+            if not any(_is_noted(each, part, path.parent) for part in parts)
+        ]
     else:
         wanted += [
             path,
@@ -130,6 +133,18 @@ def check_free(out: str, *others: Optional[str]) -> None:
                 f'{each} is there, and is no exported student: it would be '
                 'overwritten. Choose another name.'
             )
+
+
+def _is_noted(path: Path, part: Any, folder: Path) -> bool:
+    """Whether a file is one that an export into a folder has noted.
+
+    Notes have no folders: one of that name elsewhere may be of others.
+    """
+    if not isinstance(part, dict) or part.get('file') != path.name:
+        return False
+    return path.parent.resolve() == folder.resolve() or (
+        path.is_file() and digest_of_file(path) == part.get('sha256')
+    )
 
 
 def main() -> None:

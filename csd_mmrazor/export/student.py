@@ -30,7 +30,12 @@ from ..models.utils import (
     place_of_logits,
     renew_modes,
 )
-from ..utils import load_file, write_file, write_safetensors
+from ..utils import (
+    digest_of_file,
+    load_file,
+    write_file,
+    write_safetensors,
+)
 from ..utils.arguments import check_image_shape
 from ..utils.imports import custom_imports, file_in_package
 from ..utils.public import public
@@ -206,12 +211,17 @@ def export_student(
         error = export_onnx(model, image_shape, exported.onnx, normalize)
         exported = exported._replace(onnx_error=error)
         description['onnx'] = dict(
-            file=exported.onnx.name, opset=OPSET, inputs=inputs
+            file=exported.onnx.name,
+            opset=OPSET,
+            inputs=inputs,
+            sha256=digest_of_file(exported.onnx),
         )
     if exported.program is not None:
         export_program(model, image_shape, exported.program, normalize)
         description['program'] = dict(
-            file=exported.program.name, inputs=inputs
+            file=exported.program.name,
+            inputs=inputs,
+            sha256=digest_of_file(exported.program),
         )
     tell()
     list_networks(out.parent)

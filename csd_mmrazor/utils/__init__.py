@@ -14,6 +14,7 @@ from .checkpoints import (
 )
 from .downloads import download_to
 from .files import (
+    digest_of_file,
     own_file,
     path_below,
     read_object,
@@ -49,6 +50,7 @@ __all__ = [
     'config_of_checkpoint',
     'configs_of_starts',
     'derive_seed',
+    'digest_of_file',
     'download_to',
     'keep_own_pointers',
     'set_apart_best',

@@ -105,6 +105,15 @@ def write_file(
         raise
 
 
+def digest_of_file(path: Union[str, Path]) -> str:
+    """The SHA-256 of what is in a file, in 64 hexadecimal digits.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
 def parse_json(text: str, deepest: int = 9) -> Any:
     """Read a text that anybody may have written.
 

@@ -408,6 +408,26 @@ def test_nothing_but_an_export_is_overwritten(tmp_path):
     check_free(str(out), str(mine))
 
 
+@pytest.mark.parametrize(
+    'key, suffix', [('onnx', '.onnx'), ('program', '.pt2')]
+)
+def test_nothing_of_others_elsewhere_is_overwritten(key, suffix, tmp_path):
+    """It may have the name of one that an export wrote into its folder."""
+    cfg = Config(
+        dict(model=dict(architecture=network(), image_shape=(1, 8, 8)))
+    )
+    weights, out = tmp_path / 'weights.pth', tmp_path / 'out.pth'
+    torch.save(build(network()).state_dict(), weights)
+    (tmp_path / 'deploy').mkdir()
+    own = tmp_path / f'deploy/net{suffix}'
+    export_student(cfg, weights, out, **{key: own})
+    for path in (own, tmp_path / f'net{suffix}'):
+        check_free(str(out), str(path))
+    own.write_text('of others')
+    with pytest.raises(ValueError, match=f'net{suffix} is there, and is no'):
+        check_free(str(out), str(own))
+
+
 def test_what_cannot_be_exported(tmp_path):
     cfg = Config(dict(model=dict(architecture=network())))
     with pytest.raises(ValueError, match='OUT.pth, but got out.onnx'):
