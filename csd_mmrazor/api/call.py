@@ -41,6 +41,7 @@ from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments
 from ..utils.config_files import check_keys
 from ..utils.imports import lend
+from ..utils.public import public_name
 from ..utils.short_repr import short_repr
 from .argument_names import as_typed, naming_arguments
 from .became_worse import became_worse
@@ -516,7 +517,7 @@ def distill(
                 start=dict(
                     start_of(pair.copies['student'], init_bank),
                     weights=weights,
-                    teacher=teacher_weights and Path(teacher_weights).name,
+                    teacher=teacher_weights and public_name(teacher_weights),
                 ),
                 is_trained=is_trained,
                 start_top1=trial.start_top1,

@@ -11,6 +11,7 @@ import torch.nn as nn
 from ..datasets import BankFolder
 from ..datasets.image_folder import digest_of_files, list_pictures
 from ..models.utils import bn_layers
+from ..utils.public import public_name
 from .recipes import is_part
 
 # What students start from that had no weights of their own.
@@ -76,7 +77,7 @@ def describe_weights(
     if blocks:
         return BLOCKS
     if student_weights is not None:
-        return f'the weights in `{Path(student_weights).name}`'
+        return f'the weights in `{public_name(student_weights)}`'
     if is_part(student, teacher):
         fitted = ', and was fitted to it' if refit else ''
         return f'weights of its teacher, from which it was pruned{fitted}'

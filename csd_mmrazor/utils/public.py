@@ -1,10 +1,14 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""What others may read: nothing of where things are on this machine."""
+"""What others may read: nothing of where things are on this machine.
+
+Nor what opens a URL: a user and a password, and the query, as of links that
+are signed.
+"""
 
 import os
 import re
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, Union
 
 # What of a sentence is a folder: anything in quotation marks, or else what is
 # before a second name.
@@ -21,6 +25,10 @@ _OF_WINDOWS = re.compile(
     r'(?=[^\\/:*?"<>|\s\'])'
 )
 
+_URL = re.compile(
+    r'([a-z][\w+.-]*://)(?:[^/?#\s"\'<>]*@)?([^?#\s"\'<>]*)[^\s"\'<>]*', re.I
+)
+
 
 def public(value: Any) -> Any:
     """Files and folders by name, not where they are on this machine.
@@ -30,7 +38,8 @@ def public(value: Any) -> Any:
 
     Returns:
         The same, with the names alone of paths that are absolute, of a home,
-        or lead out of the current folder, and of Python files.
+        or lead out of the current folder, and of Python files, and URLs
+        without what opens them.
     """
     if isinstance(value, dict):
         return {key: public(each) for key, each in value.items()}
@@ -51,6 +60,15 @@ def public(value: Any) -> Any:
     return public_text(value)
 
 
+def public_name(path: Union[str, Path]) -> str:
+    """The name of a file, or of what a URL is of.
+
+    Args:
+        path (str | Path): Path or URL.
+    """
+    return Path(_URL.sub(r'\1\2', str(path))).name
+
+
 def _name_of(path: str) -> str:
     """The last part of a path of this system, or of Windows."""
     kind = PureWindowsPath if PureWindowsPath(path).is_absolute() else Path
@@ -65,6 +83,7 @@ def public_text(text: str) -> str:
 
     Returns:
         str: With the names alone of files and folders that it names
-        absolutely or by a home.
+        absolutely or by a home, and URLs without what opens them.
     """
+    text = _URL.sub(r'\1\2', text)
     return _OF_WINDOWS.sub('', _BARE.sub('', _QUOTED.sub(r'\1', text)))

@@ -40,6 +40,7 @@ from csd_mmrazor.export import CALIBRATED
 from csd_mmrazor.export.source import read_run_config
 from csd_mmrazor.models.synthesizers import ImageSynthesizer
 from csd_mmrazor.utils import slow_bfloat16
+from csd_mmrazor.utils.downloads import cache_place
 from csd_mmrazor.utils.imports import import_object, lend
 
 
@@ -730,7 +731,7 @@ def test_a_stopped_run_continues(finished, teacher, net, call, monkeypatch):
     assert run.top1 == finished['run'].top1
 
 
-def test_networks_by_name(home, net, call, tmp_path):
+def test_networks_by_name(home, net, call, tmp_path, monkeypatch):
     """The same weights as live ones have, if they start from the same."""
     torch.save(net(4).state_dict(), tmp_path / 's.pth')
     name = str(home / 'tiny_net_of_a_user.py')
@@ -741,14 +742,25 @@ def test_networks_by_name(home, net, call, tmp_path):
         '    def __init__(self, width=8, num_classes=10):\n'
         '        super().__init__(width, num_classes)\n'
     )
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    url = 'https://me@host/t.pth?Signature=secret'
+    place = cache_place(url)
+    place.parent.mkdir(parents=True)
+    shutil.copy(home / 't.pth', place)
     options = dict(
         teacher_args=dict(width=16),
-        teacher_weights=str(home / 't.pth'),
+        teacher_weights=url,
         student_args=dict(width=4),
         student_weights=str(tmp_path / 's.pth'),
     )
     run = call(f'{name}:make', f'{tmp_path}/ten.py:Net', **options)
     assert run.student.width == 4 and run.teacher_top1 > 80
+    card = run.work_dir / 'student/README.md'
+    assert 'weights `t.pth`' in card.read_text()
+    assert not any(
+        'secret' in path.read_text()
+        for path in (card, run.report, card.with_name('student.json'))
+    )
 
 
 def test_a_config_of_a_model(teacher, call, tmp_path, monkeypatch):

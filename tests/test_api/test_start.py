@@ -61,6 +61,11 @@ def pruned(teacher, places):
         ('new', dict(blocks=True), 'blocks of its teacher'),
         ('new', dict(is_trained=True), 'weights that had been trained before'),
         ('new', dict(student_weights='/home/s.pt'), 'the weights in `s.pt`'),
+        (
+            'new',
+            dict(student_weights='https://me@host/s.pt?Signature=secret'),
+            'the weights in `s.pt`',
+        ),
         ('trained', {}, 'weights that had been trained before'),
         ('pruned', {}, 'weights of its teacher, from which it was pruned'),
         (

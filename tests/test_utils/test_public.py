@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from csd_mmrazor.utils.public import public, public_text
+from csd_mmrazor.utils.public import public, public_name, public_text
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from csd_mmrazor.utils.public import public, public_text
         ('../../me/cats', 'cats'),
         ('data/cats', 'data/cats'),
         ('https://host/a.pth', 'https://host/a.pth'),
+        ('https://me:token@host/a.pth?Signature=b', 'https://host/a.pth'),
         (Path('/home/me/w.pth'), 'w.pth'),
         (r'C:\Users\me\w.pth', 'w.pth'),
         (r'C:\Users\me\net.py:Net', 'net.py:Net'),
@@ -61,9 +62,27 @@ def test_what_of_a_network_is_public(value, told):
             'work_dirs/a/b.pth, ../a/b, ./a/b',
         ),
         ('https://host/a/b.pth', 'https://host/a/b.pth'),
+        (
+            "from 'https://me:a@b@host:80/c?d=e/f@g', s3://k?l#m ftp://me@n",
+            "from 'https://host:80/c', s3://k ftp://n",
+        ),
         ("s3://a/b, 'a/b c/d'", "s3://a/b, 'a/b c/d'"),
     ],
 )
 def test_what_of_a_sentence_is_public(text, told):
     assert public_text(text) == told
     assert public_text(told) == told
+
+
+@pytest.mark.parametrize(
+    'path, name',
+    [
+        ('https://host/a/w.pth?Signature=b/c&d=e', 'w.pth'),
+        ('https://me:token@host/w.pth#key', 'w.pth'),
+        ('torchvision://resnet18', 'resnet18'),
+        ('/home/me/w#1?.pth', 'w#1?.pth'),
+        (Path('a/w.pth'), 'w.pth'),
+    ],
+)
+def test_the_name_of_what_a_url_is_of(path, name):
+    assert public_name(path) == name

@@ -11,6 +11,7 @@ from ...datasets import BankFolder
 from ...models.synthesizers.objective import PRIORS_WITHOUT_BN
 from ...utils import read_object
 from ...utils.imports import class_of_lent
+from ...utils.public import public_name
 from ...utils.scalars import read_scalars
 from .config_parts import is_text, part_name
 
@@ -67,7 +68,7 @@ def weights_told(path: Any) -> str:
     is_copy, name = _copy_of(Path(path), 'teacher')
     if is_copy and name is None:
         return 'given in memory'
-    return f'weights `{name or Path(path).name}`'
+    return f'weights `{name or public_name(path)}`'
 
 
 def teacher_lines(teachers: List[Tuple[str, str]]) -> List[str]:
@@ -137,7 +138,7 @@ def method_of(cfg: Config) -> List[str]:
         path = Path(model['student_ckpt'])
         is_copy, start = _copy_of(path, 'weights')
         if not is_copy:
-            start = f'the weights in `{path.name}`'
+            start = f'the weights in `{public_name(model["student_ckpt"])}`'
         if start:
             lines.append(f'- The student started from {start}')
     hooks = cfg.get('custom_hooks') or ()

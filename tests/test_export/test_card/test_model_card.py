@@ -63,10 +63,10 @@ def test_not_validated_and_no_licence(tmp_path):
                 a=dict(build_cfg=dict(type='T', factory='a.py:Net')),
                 b=dict(
                     build_cfg=dict(cfg_path='mmpretrain::b.py'),
-                    ckpt_path='https://host/b.pth',
+                    ckpt_path='https://host/b.pth?Signature=secret',
                 ),
             ),
-            student_ckpt='/somewhere/start.safetensors',
+            student_ckpt='https://me@host/start.safetensors?secret',
         ),
     )
     assert exported.card == tmp_path / 'README.md'
@@ -77,6 +77,7 @@ def test_not_validated_and_no_licence(tmp_path):
     assert 'Licence of the teacher: not given' in body
     assert 'Teacher: Net, weights `none`' in body
     assert 'Teacher: mmpretrain::b.py, weights `b.pth`' in body
+    assert 'secret' not in body
     assert 'started from the weights in `start.safetensors`' in body
 
 
