@@ -548,8 +548,6 @@ def distill(
                     runner.keep_for_the_file(f'returns {each.outputs} in')
             keep_warnings(runner, record, folder)
             tell(f'log: {runner.log_file}')
-            # With its comments, and without what is of this call alone.
-            write_file(folder / CONFIG, text.encode())
             runner.train()
             state = _trained_state(runner)
             top1 = last_top1(runner, folder, record)

@@ -63,6 +63,13 @@ class DistillRunner(QuietRunner):
         logger.addHandler(self.warned)
         return logger
 
+    def dump_config(self) -> None:
+        """Leave it as it was written: with comments, and in one piece.
+
+        What MMEngine would write has parts of one call alone, by which the
+        next would not know it again.
+        """
+
     def keep_for_the_file(self, text: str) -> None:
         """Neither show nor collect what has a text: it was told before."""
         for handler in self.logger.handlers:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn as nn
-from helpers import ROOT, TINY, equal, front_of, network
+from helpers import ROOT, TINY, Stop, equal, front_of, network
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import ImgDataPreprocessor
@@ -468,6 +468,22 @@ def test_a_config_that_was_removed_is_made_again(finished, net, call):
     before = path.read_text()
     path.unlink()
     call(deepcopy(finished['teacher']), net(4), work_dir=path.parent)
+    assert path.read_text() == before
+
+
+def test_a_kill_at_its_start_leaves_the_config(
+    finished, net, call, monkeypatch
+):
+    path = finished['run'].config
+    before = path.read_text()
+
+    def kill(*args):
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr('csd_mmrazor.api.call.keep_warnings', kill)
+        with pytest.raises(Stop):
+            call(deepcopy(finished['teacher']), net(4), work_dir=path.parent)
     assert path.read_text() == before
 
 
