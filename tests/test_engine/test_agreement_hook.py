@@ -8,7 +8,7 @@ from types import SimpleNamespace as Some
 import numpy as np
 import pytest
 import torch
-from helpers import build, network
+from helpers import Cached, build, network
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
@@ -22,6 +22,7 @@ from csd_mmrazor.engine.hooks import (
 from csd_mmrazor.engine.hooks.agreement_hook import updates_of
 from csd_mmrazor.engine.student_choice import choose, parse_rule
 from csd_mmrazor.export import find_checkpoint
+from csd_mmrazor.models.utils import evaluating, logits_of
 from csd_mmrazor.report import run_files, write_report
 from csd_mmrazor.utils import load_file
 from csd_mmrazor.utils.agreement import BIASES
@@ -177,6 +178,33 @@ def test_a_run_ends_with_the_best_student(unvalidated, monkeypatch):
     page = write_report([work]).read_text()
     assert 'student, chosen without real images' in page
     assert 'weights of epoch 2' in page
+
+
+def test_what_layers_keep_is_of_the_chosen_student(unvalidated, monkeypatch):
+    """Reports look at it in eval mode, which passes before have filled."""
+    runner = unvalidated()
+    runner.register_hook(Course(monkeypatch, runner, [1, 5, 4]))
+    student = runner.model.architecture
+    student.head.fc.__class__ = Cached
+    inputs = torch.rand(2, *runner.cfg.model.image_shape)
+
+    class Look(Hook):
+        priority = 'LOWEST'
+
+        def after_train_epoch(self, runner):
+            self.last = evaluated(student, inputs)
+
+    runner.register_hook(look := Look())
+    runner.train()
+    found = evaluated(student, inputs)
+    assert not torch.equal(found, look.last)
+    student.train()
+    assert torch.equal(found, evaluated(student, inputs))
+
+
+def evaluated(student, inputs):
+    with evaluating(student), torch.no_grad():
+        return logits_of(student(inputs, mode='tensor'))
 
 
 def test_the_running_mean_may_be_the_best(unvalidated, monkeypatch):

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import torch
 import torch.nn as nn
+from helpers import Cached
 
 from csd_mmrazor.engine.running_mean import RunningMean
 
@@ -63,22 +64,6 @@ def test_the_mean_of_any_network():
 
 def tensors(network):
     return {k: v for k, v in network.state_dict().items() if k[:1] != '_'}
-
-
-class Cached(torch.nn.Linear):
-    """Keeps what its weights come to in eval mode, as layers of timm do."""
-
-    def train(self, mode=True):
-        super().train(mode)
-        self.kept = None
-        return self
-
-    def forward(self, x):
-        if self.training:
-            return super().forward(x)
-        if self.kept is None:
-            self.kept = self.weight.clone()
-        return x @ self.kept.t() + self.bias
 
 
 def test_what_layers_keep_for_eval_mode_is_of_the_latest_mean():
