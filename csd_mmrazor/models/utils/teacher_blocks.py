@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
-from .modes import evaluating
+from .modes import evaluating, renew_modes
 from .outputs import logits_of
 
 # Choices of a container that are all tried: ResNet-110 > ResNet-20 has 136.
@@ -446,6 +446,7 @@ def copy_blocks(
         kept (dict[str, list[int]]): As in :class:`BlockChoice`.
     """
     student.load_state_dict(student_state(teacher, chains, kept))
+    renew_modes(student)
 
 
 def _unchanged(inputs: Any, *_: Any, **__: Any) -> Any:
@@ -643,12 +644,14 @@ def _check_computes_the_same(
             for name, value in student_state(teacher, chains, kept).items()
             if name in names
         }
+        renew_modes(student)  # of a pass with other weights
         with evaluating(teacher, student), torch.no_grad():
             with skipped(left_out(teacher, chains, kept)):
                 expected = logits_of(teacher(inputs, mode='tensor'))
             found = logits_of(
                 functional_call(student, state, (inputs,), dict(mode='tensor'))
             )
+        renew_modes(student)
         error = (found - expected).abs().max()
         if error > _TOLERANCE * expected.abs().max():
             raise ValueError(

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 import torch.nn as nn
-from helpers import build
+from helpers import Cached, build
 
 from csd_mmrazor.models.utils import (
     choose_blocks,
@@ -507,6 +507,22 @@ FAMILIES = dict(
         [1],
     ),
 )
+
+
+def test_layers_that_keep_something_for_eval_mode():
+    """What is computed is of the weights that they have at the time."""
+    teacher, student = lived_in(Net(3, 2, 2)), Net(2, 2, 2).eval()
+    for model in (teacher, student):
+        model.fc.__class__ = Cached
+    inputs = torch.randn(4, 1, 8, 8)
+    expected = student(inputs)
+    chains = find_chains(teacher, student, inputs)
+    torch.testing.assert_close(student(inputs), expected)
+    choice = choose_blocks(teacher, inputs, chains)
+    copy_blocks(teacher, student, chains, choice.kept)
+    found = student(inputs)
+    student.train().eval()  # by which it forgets
+    torch.testing.assert_close(student(inputs), found)
 
 
 @pytest.mark.parametrize('family', FAMILIES)
