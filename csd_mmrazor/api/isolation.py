@@ -85,6 +85,8 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
     # To seed torch seeds all of them.
     is_used = device == 'cuda' or torch.cuda.is_initialized()
     devices = [*range(torch.cuda.device_count())] if is_used else []
+    is_lazy = not torch.cuda.is_initialized()
+    seeds = dict(_seeds_to_come())
     managers: Dict[type, Any] = {}
     for cls in _managers():
         managers[cls] = cls._instance_dict
@@ -112,6 +114,8 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
             cls._instance_dict = managers.get(cls, OrderedDict())
         random.setstate(python)
         np.random.set_state(numpy)
+        if is_lazy and not torch.cuda.is_initialized():
+            _seeds_to_come().update(seeds)
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(gradients)
         for name, value in flags.items():
@@ -143,6 +147,12 @@ def isolated(device: str = 'cpu') -> Iterator[None]:
 
             with suppress(OSError, ValueError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def _seeds_to_come() -> Dict[str, Any]:
+    """What torch will seed CUDA with once it is used, to be changed."""
+    tracker = getattr(torch.cuda, '_lazy_seed_tracker', None)
+    return {} if tracker is None else vars(tracker)
 
 
 def _managers() -> List[type]:

@@ -132,3 +132,28 @@ def test_mixed_precision_has_the_weights_of_its_step(is_within):
     ):
         assert not torch.is_autocast_enabled('cpu')
         assert equal(steps(), expected)
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_initialized(), reason='seeds are for its first use'
+)
+def test_seeds_of_a_gpu_that_is_not_used_yet():
+    """The caller's are left, which a GPU is given when it is first used."""
+
+    def seeds():
+        tracker = torch.cuda._lazy_seed_tracker
+        return [
+            cell.cell_contents
+            for call in tracker.get_calls()
+            if call
+            for cell in call[0].__closure__
+        ]
+
+    torch.manual_seed(123)
+    before = seeds()
+    assert 123 in before
+    with isolated('cpu'):
+        torch.manual_seed(0)
+        torch.cuda.manual_seed(1)
+        assert seeds() != before
+    assert seeds() == before
