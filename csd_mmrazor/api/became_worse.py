@@ -9,9 +9,9 @@ import torch.nn as nn
 from mmengine.runner import Runner
 
 from ..engine.agreement_images import bank_images, compare
-from ..engine.hooks.refit_hook import FITTED
 from ..models.synthesizers import Networks
 from ..models.utils import load_weights, renew_modes
+from ..models.utils.refitting import FITTED
 from .doubts import answers
 from .trained_student import IMAGES
 

@@ -476,7 +476,7 @@ def distill(
             is_trained = trial.agreement >= min(RATES)
             weights = describe_weights(
                 *(pair.copies['student'], pair.copies['teacher']),
-                *(student_weights, is_trained, blocks, is_refit),
+                *(student_weights, is_trained, blocks),
             )
             is_fixed = parsed == 'paper' or 'lr' in (schedule or {})
             row, line = at_rate(

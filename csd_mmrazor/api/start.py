@@ -59,7 +59,6 @@ def describe_weights(
     student_weights: Optional[str],
     is_trained: bool,
     blocks: bool,
-    refit: bool = False,
 ) -> str:
     """What weights a student starts from, in words for its model card.
 
@@ -69,7 +68,6 @@ def describe_weights(
         student_weights (str, optional): Where those of the student are from.
         is_trained (bool): Whether it decides much like the teacher.
         blocks (bool): Whether it is given blocks of the teacher.
-        refit (bool): Whether it is fitted to the teacher. Defaults to False.
 
     Returns:
         str: Empty where that is not known.
@@ -79,8 +77,7 @@ def describe_weights(
     if student_weights is not None:
         return f'the weights in `{public_name(student_weights)}`'
     if is_part(student, teacher):
-        fitted = ', and was fitted to it' if refit else ''
-        return f'weights of its teacher, from which it was pruned{fitted}'
+        return 'weights of its teacher, from which it was pruned'
     if is_trained or _is_trained(student):
         return 'weights that had been trained before'
     layers = [

@@ -14,7 +14,10 @@ from csd_mmrazor.api.networks import Network
 from csd_mmrazor.api.pruned import pruned_places, share_of_zeros
 from csd_mmrazor.cli.distill import arguments_of, parse_args
 from csd_mmrazor.cli.run_source import Run
+from csd_mmrazor.engine.hooks import refit_hook
+from csd_mmrazor.models.utils import Likeness
 
+WAS_FITTED = 'lost inputs by pruning were fitted to the teacher\n'
 LEFT = [0, 1, 4, 7, 9, 15]
 
 
@@ -132,7 +135,7 @@ def test_a_run_of_it(teacher, call, capsys):
     log = next(run.work_dir.glob('*/*.log')).read_text()
     assert '1 layers of the pruned student, from net.body.4' in log
     card = (run.work_dir / 'student/README.md').read_text()
-    assert 'from which it was pruned, and was fitted to it\n' in card
+    assert 'from which it was pruned\n' in card and WAS_FITTED in card
     # What is left of it does not need this program.
     of_run = Run(str(run.work_dir), None)
     assert of_run.cfg.model.architecture.type == 'mmrazor.PrunedNetwork'
@@ -148,6 +151,15 @@ def test_a_run_of_it(teacher, call, capsys):
     assert record['refit'] is True
     with pytest.raises(ValueError, match='refit=None there, refit=False here'):
         call(teacher, student, **arguments, refit=False)
+
+
+def test_a_fit_that_is_no_better_is_not_told_of(teacher, call, monkeypatch):
+    worse = Likeness(1.0, 0.5), Likeness(2.0, 0.5)
+    monkeypatch.setattr(refit_hook, 'refit', lambda *_: worse)
+    run = call(teacher, pruned(teacher), val=None, budget=3)
+    assert any('refit=True left the student' in w for w in run.warnings)
+    card = (run.work_dir / 'student/README.md').read_text()
+    assert 'from which it was pruned\n' in card and WAS_FITTED not in card
 
 
 @pytest.mark.parametrize('with_val', [True, False])
@@ -181,9 +193,9 @@ def test_what_training_took_from_it_is_told(with_val, teacher, call):
             0.0,
             {},
             'student: it has weights of its teacher, from which it was pruned'
-            ', and was fitted to it, but decides like the teacher hardly more '
-            'often than by chance, so it learns at lr=0.1, as random weights '
-            'do; schedule=dict(lr=...) sets another',
+            ', but decides like the teacher hardly more often than by chance, '
+            'so it learns at lr=0.1, as random weights do; schedule=dict('
+            'lr=...) sets another',
         ),
         (
             0.0,

@@ -68,12 +68,6 @@ def pruned(teacher, places):
         ),
         ('trained', {}, 'weights that had been trained before'),
         ('pruned', {}, 'weights of its teacher, from which it was pruned'),
-        (
-            'pruned',
-            dict(refit=True),
-            'weights of its teacher, from which it was pruned, and was fitted '
-            'to it',
-        ),
         # Of a hub, whose files may lack the number of batches.
         ('of statistics', {}, ''),
         ('without BN', {}, ''),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...models.classifiers import TorchClassifier
 from ...models.synthesizers import Networks
 from ...models.utils import Likeness, Place, find_refittable, refit
+from ...models.utils.refitting import FITTED
 from ...utils import check_integer
 from ..run_plan import is_training
 from .teacher_blocks_hook import (
@@ -19,9 +20,6 @@ from .teacher_blocks_hook import (
     early_images,
     example_inputs,
 )
-
-# The fitted student, in the work dir: training may make it worse.
-FITTED = 'networks/student_fitted.pth'
 
 
 @HOOKS.register_module()

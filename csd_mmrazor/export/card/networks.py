@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from ...datasets import BankFolder
 from ...models.synthesizers.objective import PRIORS_WITHOUT_BN
+from ...models.utils.refitting import FITTED
 from ...utils import read_object
 from ...utils.imports import class_of_lent
 from ...utils.public import public_name
@@ -78,14 +79,20 @@ def teacher_lines(teachers: List[Tuple[str, str]]) -> List[str]:
 
 
 def as_it_ran(cfg: Config, work_dir: Path) -> Config:
-    """The config of a run with the terms that its images were optimised for.
+    """The config of a run with what it did where the config says otherwise.
 
-    For a teacher without BN layers, they are others than the config says.
+    For a teacher without BN layers, images were optimised for other terms,
+    and ``RefitHook`` may have left a student as it was.
 
     Args:
         cfg (Config): Of the run; stays as it is.
         work_dir (Path): With its log. Without one, the config counts.
     """
+    hooks = cfg.get('custom_hooks') or ()
+    fits = [hook for hook in hooks if part_name(hook) == 'RefitHook']
+    if fits and not Path(work_dir, FITTED).is_file():
+        cfg = copy.deepcopy(cfg)
+        cfg.custom_hooks = [hook for hook in hooks if hook not in fits]
     logged = {tag.partition('/')[2] for tag in read_scalars(work_dir)}
     hook = (cfg.get('default_hooks') or {}).get('synthesis') or {}
     losses = (hook.get('synthesizer') or {}).get('losses') or {}
@@ -141,10 +148,15 @@ def method_of(cfg: Config) -> List[str]:
             start = f'the weights in `{public_name(model["student_ckpt"])}`'
         if start:
             lines.append(f'- The student started from {start}')
-    hooks = cfg.get('custom_hooks') or ()
-    if any(part_name(hook) == 'TeacherBlocksHook' for hook in hooks):
+    hooks = {part_name(hook) for hook in cfg.get('custom_hooks') or ()}
+    if 'TeacherBlocksHook' in hooks:
         lines.append(
             '- The student started from copies of blocks of its teacher'
+        )
+    if 'RefitHook' in hooks:
+        lines.append(
+            '- Before training, layers that had lost inputs by pruning were '
+            'fitted to the teacher'
         )
     return lines
 

@@ -20,6 +20,8 @@ from torch.utils._pytree import tree_leaves
 from .modes import evaluating
 from .outputs import logits_of
 
+# The fitted student, in the work dir of a run: training may make it worse.
+FITTED = 'networks/student_fitted.pth'
 # Images of a pass.
 _BATCH = 64
 # Bytes of what a layer is given that are looked at together.

@@ -55,6 +55,20 @@ def test_weights_that_are_the_teachers(hook, tmp_path):
     assert (told in text) == (hook == 'TeacherBlocksHook')
 
 
+@pytest.mark.parametrize('is_fitted', [True, False])
+def test_a_student_that_was_fitted(is_fitted, tmp_path):
+    """The hook may have left it as it was."""
+    if is_fitted:
+        (tmp_path / 'networks').mkdir()
+        (tmp_path / 'networks/student_fitted.pth').touch()
+    hooks = [dict(type='SyncBuffersHook'), dict(type='mmrazor.RefitHook')]
+    model = dict(architecture=network())
+    cfg = Config(dict(model=model, custom_hooks=hooks))
+    text = model_card(as_it_ran(cfg, tmp_path), tmp_path / 'a.pth', {})
+    assert ('fitted to the teacher' in text) == is_fitted
+    assert len(cfg.custom_hooks) == 2
+
+
 ODD = 'Net\n\n# No licence\n<script>a()</script>[b](c)\x1b[2J'
 
 
