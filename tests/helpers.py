@@ -60,7 +60,7 @@ class Cached(torch.nn.Linear):
 
     def train(self, mode=True):
         super().train(mode)
-        self.kept = None
+        self.__dict__.pop('kept', None)
         return self
 
     def forward(self, x):

@@ -535,7 +535,7 @@ def distill(
             blocks = record.get('blocks', False)
             is_refit = record.get('refit', False)
             text = text_of(plan)
-            check_config(folder / CONFIG, text)
+            check_config(folder / CONFIG, text, pair.networks)
         with isolated(device), naming_arguments():
             cfg = Config(parse_config(text), filename=str(folder / CONFIG))
             cfg.resume = True

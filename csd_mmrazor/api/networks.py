@@ -40,6 +40,7 @@ from ..models.utils import (
     logits_of,
     own_memory,
     place_of_logits,
+    renew_modes,
     unwrapped,
 )
 from ..models.utils.features import as_map
@@ -374,14 +375,28 @@ def _build(build_cfg: Dict, name: str, what: str) -> nn.Module:
 
 def _named(module: nn.Module, name: str, whole: Optional[Network]) -> Network:
     """What a config says to build a network that a program made."""
-    build_cfg, why = recipe_of(
-        module, whole and whole.build_cfg, name == 'student'
-    )
+    given = whole and whole.build_cfg, name == 'student'
+    build_cfg, why = recipe_of(module, *given)
+    renewed = _renewed(module) if build_cfg is None else None
+    if renewed is not None:
+        build_cfg, _ = recipe_of(renewed, *given)
     if build_cfg is not None:
         return Network(module, build_cfg, '')
     if whole is not None and whole.note and is_part(module, whole.module):
         why = _PRUNED_LIKEWISE
     return _lent(module, name, why)
+
+
+def _renewed(module: nn.Module) -> Optional[nn.Module]:
+    """A copy without what layers keep for eval mode, if they may do so."""
+    if all(type(m).train is nn.Module.train for m in module.modules()):
+        return None
+    try:
+        copy = deepcopy(module)
+        renew_modes(copy)
+    except Exception:  # what cannot be copied is told of later
+        return None
+    return copy
 
 
 def _lent(module: nn.Module, name: str, why: str) -> Network:

@@ -3,6 +3,7 @@
 
 import json
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from shlex import quote
 from typing import Any, Dict, List, Optional, Tuple
@@ -10,10 +11,13 @@ from typing import Any, Dict, List, Optional, Tuple
 from mmengine.config import Config
 from mmengine.runner import BaseLoop, Runner
 
+from ..export import look_up_in
 from ..utils import check_integer, parse_config, write_file
 from ..utils.arguments import NoneType, check_value
 from ..utils.control import has_commands, without_commands
+from ..utils.differences import config_differences
 from ..utils.files import parse_json
+from ..utils.imports import LENT
 from .distill_runner import DistillRunner
 from .inputs import Inputs
 from .networks import Network, about_lent
@@ -232,10 +236,22 @@ def _sorted(part: Any) -> Any:
     }
 
 
-def check_config(path: Path, text: str) -> None:
+def check_config(
+    path: Path, text: str, networks: Optional[Dict[str, Network]] = None
+) -> None:
     """Check that the config in a work dir is that of the call, or write it.
 
-    Configs can name any code, and people get work dirs from elsewhere.
+    Configs can name any code, and people get work dirs from elsewhere. Where
+    one was moved, what it has is looked up in it.
+
+    Args:
+        path (Path): Of the config.
+        text (str): What the call makes.
+        networks (dict[str, Network], optional): Of the call, by 'teacher' and
+            'student', for the message. Defaults to None.
+
+    Raises:
+        ValueError: If it is another one; names the first difference.
     """
     try:
         found = parse_config(path.read_text(encoding='utf-8'))
@@ -244,14 +260,30 @@ def check_config(path: Path, text: str) -> None:
         return
     except (ValueError, OSError):
         found = {}
-    if found != parse_config(text):
-        raise ValueError(
-            f'{path} is not what this call makes of its arguments: it, or the '
-            'class of a network, was changed, or it was damaged or written by '
-            'another release. Remove it to continue by the arguments; '
-            'tools/train.py continues by it: '
-            f'{quote(str(path))} --resume'
-        )
+    wanted = parse_config(text)
+    if found == wanted:
+        return
+    moved = dict(look_up_in(path.parent, deepcopy(found)))
+    if 'work_dir' in moved:
+        moved['work_dir'] = str(path.parent)
+    if moved == wanted:
+        write_file(path, text.encode())
+        return
+    differing = config_differences(moved, wanted) if moved else []
+    what = f' ({differing[0]})' if differing else ''
+    # A pass may leave something in a network, which no config makes again.
+    used = [
+        f' {network.note} Give it as it was made.'
+        for name, network in (networks or {}).items()
+        if found and network.note and f'{LENT}{name}' not in str(found)
+    ]
+    raise ValueError(
+        f'{path} is not what this call makes of its arguments{what}: it, or '
+        'the class of a network, was changed, or it was damaged or written by '
+        f'another release.{"".join(used)} Remove it to continue by the '
+        'arguments; tools/train.py continues by it: '
+        f'{quote(str(path))} --resume'
+    )
 
 
 def keep_warnings(

@@ -234,4 +234,4 @@ def _found_in(work_dir: Path, before: str, lost: bool, text: str) -> str:
     if not path.startswith(before + os.sep) or (lost and osp.exists(path)):
         return text
     found = work_dir / osp.relpath(path, before)
-    return str(found) if found.exists() else text
+    return str(found) if osp.exists(found) else text

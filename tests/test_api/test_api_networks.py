@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers import ROOT
+from helpers import ROOT, Cached
 from mmengine.registry import DefaultScope
 from torch import nn
 
@@ -792,3 +792,14 @@ def test_the_model_of_a_config_may_be_of_torch(tmp_path):
     images = torch.randn(2, 3, 32, 32)
     found = trace(network.build_cfg, network.module, images, 'teacher')
     assert found.logits == 'net.fc'
+
+
+def test_what_layers_keep_for_eval_mode_is_not_made_again():
+    """It is of passes before, and the network is left as it is."""
+    net = Cached(3, 2).eval()
+    with torch.no_grad():
+        net(torch.rand(1, 3))
+    kept = net.kept
+    found = get_network(net, 'student')
+    assert not found.note and found.build_cfg['factory'].endswith(':Cached')
+    assert found.module is net and net.kept is kept

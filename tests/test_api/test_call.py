@@ -471,6 +471,35 @@ def test_a_config_that_was_removed_is_made_again(finished, net, call):
     assert path.read_text() == before
 
 
+def test_a_run_that_was_moved_continues(finished, net, call, tmp_path):
+    run = finished['run']
+    moved = tmp_path / 'moved'
+    shutil.copytree(run.work_dir, moved)
+    again = call(deepcopy(finished['teacher']), net(4), work_dir=moved)
+    assert equal(state(again.student), state(run.student))
+    assert not any('run that differs' in text for text in again.warnings)
+    before = run.config.read_text()
+    assert again.config.read_text() == before.replace(
+        str(run.work_dir), str(moved)
+    )
+
+
+def test_a_network_that_was_used_is_told(finished, call):
+    """In which a pass has left something; no config makes it again."""
+    student = deepcopy(finished['run'].student)
+    student.last = (1, 12, 12)
+    message = (
+        r"factory: '.* -> 'lent:student'\): .* student \(Net\) cannot be .*"
+        r'\(last\)\. Give it as it was made\. Remove it to continue'
+    )
+    with pytest.raises(ValueError, match=message):
+        call(
+            deepcopy(finished['teacher']),
+            student,
+            work_dir=finished['run'].work_dir,
+        )
+
+
 def test_a_kill_at_its_start_leaves_the_config(
     finished, net, call, monkeypatch
 ):

@@ -8,6 +8,7 @@ values from the checkpoint and others from the config, without a word.
 import hashlib
 import re
 import warnings
+from copy import deepcopy
 from typing import Any, Dict, List, Optional, Sequence
 
 import torch
@@ -16,6 +17,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...datasets import ImageBank
+from ...export import look_up_in
 from ...models.classifiers import is_pruned
 from ...utils import CheckpointError, config_of_checkpoint
 from ...utils.differences import Difference, config_differences
@@ -112,12 +114,16 @@ def differences_of(runner: Runner, meta: Dict[str, Any]) -> List[Difference]:
     if randomness.get('seed') is None and wanted is not None:
         # One that the run has drawn may be named.
         old = dict(old, randomness=dict(randomness, seed=meta.get('seed')))
+    # As it would be if the work dir was moved here.
+    moved = look_up_in(runner.work_dir, deepcopy(old))
+    differing = {item.key for item in config_differences(moved, new)}
     is_same = is_pruned(runner.cfg.model.get('architecture'))
     return [
         item
         for item in config_differences(old, new)
+        if item.key in differing
         # What says so may be elsewhere; weights are compared themselves.
-        if not (is_same and item.key.startswith('model.architecture.shapes'))
+        and not (is_same and item.key.startswith('model.architecture.shapes'))
     ]
 
 
