@@ -89,6 +89,7 @@ class CSDDistillation(BaseAlgorithm):
             the file: pairs of a regular expression and its replacement.
         distiller (dict, optional): A ``ConfigurableDistiller`` for the
             student. An ``AlignConnector`` in it may leave out its channels.
+            A loss without 'loss' in its name is only logged, as in MMRazor.
             Defaults to None, no distillation loss.
         aux_head (dict, optional): The auxiliary head, such as
             ``dict(type='SelfSupervisedAuxHead')``; its ``num_classes`` and
