@@ -53,6 +53,14 @@ def finished(tiny_config, tmp_path):
             {f'{OPTIMIZER}.accumulative_counts': 4},
             'accumulative_counts=4 is more than the 3 steps',
         ),
+        (
+            {
+                'optim_wrapper.constructor': (
+                    'mmrazor.SeparateOptimWrapperConstructor'
+                )
+            },
+            'No optimizer has distiller.connectors.align',
+        ),
     ],
 )
 def test_banks_that_do_not_fit(finished, options, message):

@@ -17,6 +17,7 @@ from csd_mmrazor.engine.hooks.loop_checks import (
 )
 
 SAMPLER = 'train_dataloader.sampler'
+SGD = dict(type='SGD', lr=0.1)
 MIXUP = dict(augments=dict(type='Mixup', alpha=0.2))
 
 
@@ -125,6 +126,27 @@ def replaced(name, **value):
         (
             {'optim_wrapper.aux_head.accumulative_counts': 100},
             'optim_wrapper.aux_head.accumulative_counts=100 .* the 3 steps',
+        ),
+        *(
+            (
+                {
+                    f'optim_wrapper.{name}': dict(optimizer=SGD),
+                    f'param_scheduler.{name}': [],
+                },
+                f'optim_wrapper.{name} would never step: {message}',
+            )
+            for name, message in dict(
+                distiller=r'.* trains distiller, .*=dict\(distiller=dict\(lr',
+                teachers='.* Leave teachers out',
+            ).items()
+        ),
+        (
+            {
+                'optim_wrapper.constructor': (
+                    'mmrazor.SeparateOptimWrapperConstructor'
+                )
+            },
+            'No optimizer has distiller.connectors.align.* set optim_wrapper',
         ),
         *(
             (

@@ -39,6 +39,7 @@ from ...models.preprocessors import (
 from ...models.synthesizers import ImageSynthesizer, Networks
 from ...models.utils import KeptMaps
 from ...utils.suggestions import some_of
+from ..optimizers.optim_wrapper_constructor import BESIDE_STUDENT
 
 # Tops and lefts of views are 0..2 * padding, in a byte.
 _MOST_PADDING = 127
@@ -495,6 +496,58 @@ def check_accumulation(runner: Runner, steps: int) -> None:
                 'are accumulated at most: set it lower, or '
                 'train_dataloader.sampler.num_samples higher.'
             )
+
+
+def check_optimizers_step(runner: Runner) -> None:
+    """Check that ``CSDDistillation`` trains all weights and by all optimizers.
+
+    Args:
+        runner (Runner): Of the run. Of other algorithms, and of classes of
+            one's own with another ``train_step``, nothing is checked.
+
+    Raises:
+        ValueError: If an optimizer would never step, or if none has a weight
+            that is not frozen; says what to set.
+    """
+    model: Any = getattr(runner.model, 'module', runner.model)
+    own = CSDDistillation.train_step
+    if getattr(type(model), 'train_step', None) is not own:
+        return
+    wrapper = runner.optim_wrapper
+    is_dict = isinstance(wrapper, OptimWrapperDict)
+    parts = dict(wrapper.items()) if is_dict else {'': wrapper}
+    for name in {*parts} - {'', 'architecture', 'aux_head'}:
+        text = f'optim_wrapper.{name} would never step: '
+        if name not in BESIDE_STUDENT:
+            raise ValueError(
+                f'{text}CSDDistillation has steps of "architecture" and of '
+                f'"aux_head" alone. Leave {name} out.'
+            )
+        raise ValueError(
+            f'{text}the optimizer of "architecture" trains {name}, too. For '
+            'another learning rate there, set in its place '
+            'optim_wrapper.architecture.paramwise_cfg=dict(custom_keys='
+            f'dict({name}=dict(lr_mult=...))).'
+        )
+    trained = {
+        id(param)
+        for part in parts.values()
+        for group in part.param_groups
+        for param in group['params']
+    }
+    left_out = [
+        name
+        for name, param in model.named_parameters()
+        if param.requires_grad and id(param) not in trained
+    ]
+    if left_out:
+        raise ValueError(
+            f'No optimizer has {some_of(left_out)} of CSDDistillation, which '
+            'would stay random: set optim_wrapper.constructor='
+            '"mmrazor.DistillationOptimWrapperConstructor", whose optimizer '
+            'of "architecture" also trains the distiller and student_loss. '
+            'Set requires_grad=False of what is to stay as it is.'
+        )
 
 
 def _check_recipes(hook: SwitchRecipeHook, model: torch.nn.Module) -> None:

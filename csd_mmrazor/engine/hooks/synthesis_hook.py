@@ -62,6 +62,7 @@ from .loop_checks import (
     check_labels,
     check_loop,
     check_no_gathering,
+    check_optimizers_step,
     check_targets,
     check_val_pictures,
 )
@@ -207,6 +208,7 @@ class SynthesisHook(Hook):
         """Check everything, open the bank and make the initial images."""
         bank = bank_of(runner)
         check_loop(runner)
+        check_optimizers_step(runner)
         networks = Networks.from_algorithm(runner.model)
         num_classes, image_shape = self.synthesizer.check(
             networks, with_student=self.init_rounds == 0

@@ -14,6 +14,9 @@ from ...models.utils import with_foreach
 from ...utils.error_text import named_error
 from ...utils.suggestions import closest
 
+# Parts of an algorithm that are trained with the student.
+BESIDE_STUDENT = ('distiller', 'student_loss')
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
@@ -21,7 +24,8 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
 
     As MMRazor's ``SeparateOptimWrapperConstructor``, which has an optimizer
     for each submodule of the algorithm that the config names, but the
-    optimizer of 'architecture' also gets the parameters of the distiller.
+    optimizer of 'architecture' also gets the parameters of the distiller and
+    of ``student_loss``.
     Submodules that are None (an auxiliary head that is turned off) are left
     out.
 
@@ -63,11 +67,11 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
                     f'{", ".join(OPTIMIZERS.module_dict)}.'
                 )
             constructor.optimizer_cfg = with_foreach(constructor.optimizer_cfg)
-            if name == 'architecture' and 'distiller' in module._modules:
-                distiller: Any = module.distiller
-                part = nn.ModuleDict(
-                    dict(architecture=part, distiller=distiller)
-                )
+            if name == 'architecture':
+                beside = {k: module._modules.get(k) for k in BESIDE_STUDENT}
+                beside = {k: m for k, m in beside.items() if m is not None}
+                if beside:
+                    part = nn.ModuleDict(dict(architecture=part, **beside))
             wrapper = constructor.optim_wrapper_cfg.get('type', '')
             if 'AmpOptimWrapper' in str(wrapper) and get_device() == 'cpu':
                 raise ValueError(

@@ -362,6 +362,21 @@ def test_optimizers(algorithm):
         )
 
 
+def test_a_loss_with_weights_is_trained(algorithm):
+    class WithTemperature(nn.CrossEntropyLoss):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, logits, labels):
+            return super().forward(self.scale * logits, labels)
+
+    model = algorithm()
+    model.student_loss = WithTemperature()
+    model.train_step(batches(1)[0], optimizers(model))
+    assert model.student_loss.scale != 1
+
+
 def test_custom_keys_are_in_names_of_weights(algorithm, monkeypatch):
     said = []
     monkeypatch.setattr(
