@@ -55,6 +55,25 @@ def finished(tiny_config, tmp_path):
         ),
         (
             {
+                'custom_hooks': [
+                    dict(type='mmrazor.StopDistillHook', stop_epoch=1)
+                ]
+            },
+            'StopDistillHook .* cannot stop',
+        ),
+        (
+            {
+                'custom_hooks': [
+                    dict(
+                        type='mmpretrain.SwitchRecipeHook',
+                        schedule=[dict(action_epoch=2, train_pipeline=[])],
+                    )
+                ]
+            },
+            'SwitchRecipeHook cannot switch train_pipeline',
+        ),
+        (
+            {
                 'optim_wrapper.constructor': (
                     'mmrazor.SeparateOptimWrapperConstructor'
                 )

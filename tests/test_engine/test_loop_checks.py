@@ -148,6 +148,14 @@ def replaced(name, **value):
             },
             'No optimizer has distiller.connectors.align.* set optim_wrapper',
         ),
+        (
+            {
+                'custom_hooks': [
+                    dict(type='mmrazor.StopDistillHook', stop_epoch=1)
+                ]
+            },
+            r'StopDistillHook \(stop_epoch=1\) cannot stop .* CSDDistillation',
+        ),
         *(
             (
                 {

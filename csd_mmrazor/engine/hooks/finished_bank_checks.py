@@ -7,7 +7,11 @@ from ...datasets import BankFolder, ImageBank
 from ...models.synthesizers import Networks, check_classifiers
 from ..synthesis.class_names import names_of_val
 from ..synthesis.run_bank import check_device_storage
-from .loop_checks import check_accumulation, check_optimizers_step
+from .loop_checks import (
+    check_accumulation,
+    check_hooks,
+    check_optimizers_step,
+)
 
 
 def check_finished_bank(runner: Runner) -> None:
@@ -31,6 +35,7 @@ def check_finished_bank(runner: Runner) -> None:
         networks = Networks.from_algorithm(model)
     except TypeError:
         return
+    check_hooks(runner)
     check_optimizers_step(runner)
     if not isinstance(bank, ImageBank):
         return

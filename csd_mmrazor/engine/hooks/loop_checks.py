@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.engine.hooks import SwitchRecipeHook
+from mmrazor.engine.hooks import StopDistillHook
 from torch.utils.data import DataLoader
 
 from ...datasets import (
@@ -72,8 +73,7 @@ def check_loop(runner: Runner) -> None:
             )
         if isinstance(hook, CheckpointHook):
             _warn_of_gaps(hook, loop.dataloader.dataset)
-        if isinstance(hook, SwitchRecipeHook):
-            _check_recipes(hook, getattr(runner.model, 'module', runner.model))
+    check_hooks(runner)
     check_loader(loop.dataloader)
     check_accumulation(runner, len(loop.dataloader))
 
@@ -495,6 +495,31 @@ def check_accumulation(runner: Runner, steps: int) -> None:
                 f'than the {steps} steps of an epoch, over which gradients '
                 'are accumulated at most: set it lower, or '
                 'train_dataloader.sampler.num_samples higher.'
+            )
+
+
+def check_hooks(runner: Runner) -> None:
+    """Check that hooks can do what they are to do in an epoch to come.
+
+    Args:
+        runner (Runner): Of the run.
+
+    Raises:
+        ValueError: If one cannot; says what to leave out.
+    """
+    model: Any = getattr(runner.model, 'module', runner.model)
+    is_bank = isinstance(runner.train_loop.dataloader.dataset, ImageBank)
+    for hook in runner.hooks:
+        if isinstance(hook, SwitchRecipeHook) and is_bank:
+            _check_recipes(hook, model)
+        if isinstance(hook, StopDistillHook) and not hasattr(
+            model, 'distillation_stopped'
+        ):
+            raise ValueError(
+                f'StopDistillHook (stop_epoch={hook.stop_epoch}) cannot stop '
+                f'the distillation of {type(model).__name__}, which has no '
+                'distillation_stopped, and would end the run in that epoch: '
+                'leave it out.'
             )
 
 
