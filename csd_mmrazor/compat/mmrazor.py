@@ -469,6 +469,52 @@ def train_dmcp_under_ddp() -> Optional[bool]:
     DMCPDDP.train_step = train_step_with_zeros
 
 
+def begin_validations_once() -> None:
+    """Two loops begin an epoch of validation several times and end it once.
+
+    ``SingleTeacherDistillValLoop`` does so for its teacher, and
+    ``SlimmableValLoop`` for each subnet. ``EMAHook``, which exchanges the
+    weights for their means and back, left the means in the network. Nor do
+    hooks get the answers of the teacher any more, as if the student had given
+    them.
+    """
+    from mmengine.runner import autocast
+    from mmrazor.engine.runner import (
+        SingleTeacherDistillValLoop,
+        SlimmableValLoop,
+    )
+
+    def once(run):
+        @functools.wraps(run)
+        def run_once(self):
+            runner, begun = self.runner, []
+            call_hook = runner.call_hook
+
+            def call(name, **kwargs):
+                if name == 'before_val_epoch':
+                    begun.append(name)
+                if name != 'before_val_epoch' or len(begun) == 1:
+                    call_hook(name, **kwargs)
+
+            runner.call_hook = call
+            try:
+                return run(self)
+            finally:
+                runner.call_hook = call_hook
+
+        return run_once
+
+    @torch.no_grad()
+    def run_iter_teacher(self, idx, data_batch):
+        with autocast(enabled=self.fp16):
+            outputs = self.teacher.val_step(data_batch)
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+
+    for loop in (SingleTeacherDistillValLoop, SlimmableValLoop):
+        loop.run = once(loop.run)
+    SingleTeacherDistillValLoop.run_iter_teacher = run_iter_teacher
+
+
 def _zero_grad_leaves_none():
     zero_grad = inspect.signature(torch.optim.Optimizer.zero_grad)
     return zero_grad.parameters['set_to_none'].default

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from helpers import build, network
+from helpers import ROOT, build, equal, network
 from mmengine.config import ConfigDict
+from mmengine.hooks import EMAHook, Hook
 from mmengine.hub import get_config
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_checkpoint
 from mmpretrain.structures import DataSample
 from mmrazor.models.task_modules import RecorderManager
@@ -657,3 +659,68 @@ def test_dmcp_goes_on_after_its_architecture_under_ddp():
     finally:
         hub.pop_info('iter')
         dist.destroy_process_group()
+
+
+def test_the_teacher_is_no_second_validation(tiny_config, teacher_file):
+    """Of hooks, which take weights and answers for the student's."""
+    cfg = tiny_config(
+        config=ROOT / 'configs/interop/kd_on_bank_digits.py',
+        **{
+            'model.teacher': network(base_channels=8),
+            'model.teacher_ckpt': str(teacher_file),
+            'train_cfg.max_epochs': 1,
+            'val_cfg.type': 'mmrazor.SingleTeacherDistillValLoop',
+            'custom_hooks': [dict(type='EMAHook', momentum=0.1)],
+        },
+    )
+    del cfg.model['teachers'], cfg.model['log_interval']
+    runner = Runner.from_cfg(cfg)
+    seen = []
+
+    class Look(Hook):
+        def weights(self, runner):
+            state = runner.model.architecture.state_dict()
+            return {name: value.clone() for name, value in state.items()}
+
+        def before_val(self, runner):
+            self.before = self.weights(runner)
+
+        def before_val_epoch(self, runner):
+            # After the EMA's hook, which was registered before.
+            assert not equal(self.weights(runner), self.before)
+            seen.append(0)
+
+        def after_val_iter(self, runner, outputs, **kwargs):
+            seen[-1] += len(outputs)
+
+        def after_val_epoch(self, runner, metrics):
+            self.metrics = metrics
+
+        def after_val(self, runner):
+            assert equal(self.weights(runner), self.before)
+
+    look = Look()
+    runner.register_hook(look)
+    assert any(isinstance(hook, EMAHook) for hook in runner.hooks)
+    runner.train()
+    assert seen == [len(runner.val_dataloader.dataset)]
+    assert {'accuracy/top1', 'teacher.accuracy/top1'} <= look.metrics.keys()
+
+
+def test_subnets_are_validated_between_one_begin_and_end():
+    from mmrazor.engine.runner import SlimmableValLoop
+
+    called, nothing = [], SimpleNamespace(eval=lambda: None)
+    loop = object.__new__(SlimmableValLoop)
+    call_hook = lambda name, **kwargs: called.append(name)  # noqa: E731
+    loop._runner = SimpleNamespace(call_hook=call_hook, model=nothing)
+    loop._model = SimpleNamespace(
+        mutator=SimpleNamespace(subnets=[0, 1], set_choices=lambda _: None)
+    )
+    loop.dataloader = torch.utils.data.DataLoader([])
+    loop.evaluator = SimpleNamespace(evaluate=lambda size: dict(top1=size))
+    for _ in range(2):
+        loop.run()
+    epoch = ['before_val', 'before_val_epoch', 'after_val_epoch', 'after_val']
+    assert called == 2 * epoch
+    assert loop.runner.call_hook is call_hook
