@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import network
+from helpers import equal, network
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import CheckpointLoader, ValLoop
 from mmpretrain.models import ImageClassifier
@@ -110,6 +111,29 @@ def test_only_a_checkpoint_of_the_same_run_is_resumed(trained, tiny_runner):
     )
     with pytest.raises(CheckpointError, match='of another model: .* differ'):
         wider.train()
+
+
+def test_an_ema_that_is_left_out(tiny_runner):
+    """The run does not go on from the means, which checkpoints have."""
+    ema = dict(type='EMAHook', momentum=0.01)
+    first = tiny_runner(
+        **KEEP, **{'train_cfg.max_epochs': 1, 'custom_hooks': [ema]}
+    )
+    first.train()
+    trained = first.model.architecture.state_dict()
+    runner = tiny_runner(resume=True, **KEEP)
+    seen = {}
+
+    class Look(Hook):
+        priority = 'VERY_LOW'
+
+        def before_train(self, runner):
+            state = runner.model.architecture.state_dict()
+            seen.update({k: v.clone() for k, v in state.items()})
+
+    runner.register_hook(Look())
+    runner.train()
+    assert equal(seen, trained)
 
 
 def test_weights_that_would_be_left_out(tiny_runner):
@@ -522,6 +546,7 @@ def test_a_checkpoint_without_schedule(tiny_runner):
         ('meta.teachers', 5, r'meta\.teachers .* a dict, but is 5'),
         ('state_dict', [1], 'state_dict .* should be a dict, but is a list'),
         ('state_dict.a', 1, r"state_dict\['a'\] .* a tensor, but is 1"),
+        ('ema_state_dict', 1, 'ema_state_dict .* should be a dict, but is 1'),
         ('message_hub', [1], 'message_hub .* should be a dict'),
         ('message_hub.runtime_info', 5, r'runtime_info .* a dict, but is 5'),
         ('optimizer', 5, 'optimizer .* should be a dict, but is 5'),

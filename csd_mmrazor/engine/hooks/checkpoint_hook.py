@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional
 import torch
 import torch.nn as nn
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import (
     EpochBasedTrainLoop,
@@ -28,6 +28,7 @@ _DICTS = (
     'meta',
     'meta.teachers',
     'state_dict',
+    'ema_state_dict',
     'optimizer',
     'message_hub',
     'message_hub.runtime_info',
@@ -111,6 +112,7 @@ class DurableCheckpointHook(CheckpointHook):
                 'alone.'
             )
         _check_kinds(checkpoint)
+        _take_own_weights(runner, checkpoint)
         model = getattr(runner.model, 'module', runner.model)
         shapes, found = (
             {key: tuple(value.shape) for key, value in state.items()}
@@ -354,6 +356,23 @@ def _model_differences(runner: Runner, checkpoint: Dict[str, Any]) -> str:
         if item.key.startswith('model.')
     ]
     return f'The configs differ: {"; ".join(differing)}. ' * bool(differing)
+
+
+def _take_own_weights(runner: Runner, checkpoint: Dict[str, Any]) -> None:
+    """Leave the means that an ``EMAHook`` saved, where there is none now.
+
+    It saves them as the weights, and would exchange the two again.
+    """
+    own = checkpoint.get('ema_state_dict', {})
+    if 'steps' not in own or any(isinstance(h, EMAHook) for h in runner.hooks):
+        return
+    state = checkpoint['state_dict']
+    own = {re.sub(r'^module\.', '', key): value for key, value in own.items()}
+    state.update({key: own[key] for key in state.keys() & own.keys()})
+    runner.logger.warning(
+        'The checkpoint is of a run with EMAHook, which this one has not: it '
+        'continues with the weights that were trained, not with their means.'
+    )
 
 
 def _check_kinds(checkpoint: Dict[str, Any]) -> None:
