@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Stop, build, equal, network
+from mmengine.runner import Runner
 from PIL import Image
 
 from csd_mmrazor.datasets import BankError, BankFolder
@@ -40,6 +41,16 @@ def spy(monkeypatch):
     monkeypatch.setattr(ImageSynthesizer, 'synthesize', noted)
     spy = type('Spy', (), dict(rounds=rounds, stop_in=None))
     return spy
+
+
+def test_a_run_has_one_bank(tiny_config):
+    cfg = tiny_config()
+    second = dict(cfg.default_hooks.synthesis, bank_dir='bank2')
+    cfg.custom_hooks = [second]
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(ValueError, match='one SynthesisHook, but got 2'):
+        runner.train()
+    assert not [*Path(runner.work_dir).glob('bank*')]
 
 
 def test_rounds_of_a_run(tiny_runner, spy):

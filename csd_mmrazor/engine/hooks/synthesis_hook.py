@@ -198,7 +198,20 @@ class SynthesisHook(Hook):
         self.clock = RunClock()
 
     def before_run(self, runner: Runner) -> None:
-        """Note what a head was built with, before a checkpoint is loaded."""
+        """Note what a head was built with, before a checkpoint is loaded.
+
+        Raises:
+            ValueError: If the run has another such hook.
+        """
+        number = len(synthesis_hooks(runner))
+        if number > 1:
+            raise ValueError(
+                f'A run has one SynthesisHook, but got {number}, each of '
+                'which would open the image bank as its own: put all terms '
+                'into the losses of one synthesizer, or make a bank by a run '
+                'of its own first and set train_dataloader.dataset.init_bank '
+                'to it.'
+            )
         model = getattr(runner.model, 'module', runner.model)
         head = getattr(model, 'aux_head', None)
         if head is not None:
@@ -438,5 +451,5 @@ def _shared_seed(runner: Runner) -> int:
 
 
 def synthesis_hooks(runner: Runner) -> List[SynthesisHook]:
-    """Those of a run, which has one at most as a rule."""
+    """Those of a run, which has one at most once it has begun."""
     return [hook for hook in runner.hooks if isinstance(hook, SynthesisHook)]
