@@ -22,10 +22,13 @@ from torch import Tensor
 from ...datasets import BankError
 from ...datasets.bank_folder import IMPORTED, BankFolder
 from ...datasets.manifest import NUMBER
+from ...models.synthesizers.meta_generator import BUFFERS
 from ...utils import load_file, own_file, verify_archive, write_file
 
 # Of float16 alone, so that a run can go on without, or begin with it.
 _SCALE = 'loss_scale.last'
+# With what states of earlier releases lack.
+_OPTIONAL = (_SCALE, f'meta.{BUFFERS}')
 _NAME = re.compile(rf'state_({NUMBER})_({NUMBER})\.pth')
 # Epochs whose last state is kept, for resuming older checkpoints.
 KEPT_EPOCHS = 3
@@ -209,7 +212,11 @@ def _differing(state: object, expected: Dict[str, Tensor]) -> Optional[str]:
     """What of a state a synthesizer cannot take over."""
     if not isinstance(state, dict):
         return f'it is of type {type(state).__name__}'
-    lacking = [n for n in expected if n not in state and n != _SCALE]
+    lacking = [
+        name
+        for name in expected
+        if name not in state and not name.startswith(_OPTIONAL)
+    ]
     if lacking:
         return f'it has no {lacking[0]}'
     params = [v for k, v in expected.items() if k.startswith('meta.weights.')]

@@ -17,6 +17,9 @@ from ..utils import (
 )
 from .lasting_generator import same_in_all
 
+# What names of statistics begin with in the state of a meta-generator.
+BUFFERS = 'buffers.'
+
 
 @MODELS.register_module()
 class MetaGenerator(nn.Module):
@@ -32,6 +35,9 @@ class MetaGenerator(nn.Module):
     - 'reptile': towards the adapted copy (Nichol et al., 2018). With
       ``dict(type='SGD', lr=1)`` they become it: a generator that simply goes
       on from round to round, as DFQ's does.
+
+    BN statistics are those of the copy, by either rule: a round of a few
+    steps would end with little more than their first values.
 
     Args:
         rule (str): 'fomaml' or 'reptile'. Defaults to 'fomaml' (authors'
@@ -121,14 +127,19 @@ class MetaGenerator(nn.Module):
                 own.grad = own - adapted
         self.optimizer.step()
         self.optimizer.zero_grad()
+        adapted_to = _buffers(generator)
+        for name, own in _buffers(self.weights).items():
+            own.copy_(adapted_to[name])
         if self.reset_round:
             self.rounds += 1
 
     def state(self) -> Dict[str, Tensor]:
-        """Weights and the state of their optimizer, by name."""
+        """Weights, statistics and the optimizer's state, by name."""
         state: Dict[str, Tensor] = {
             f'weights.{k}': v for k, v in self.weights.named_parameters()
         }
+        for name, value in _buffers(self.weights).items():
+            state[f'{BUFFERS}{name}'] = value
         for name, value in optimizer_state(self.optimizer).items():
             state[f'optimizer.{name}'] = value
         if self.reset_round:
@@ -140,6 +151,9 @@ class MetaGenerator(nn.Module):
         """Take over what :meth:`state` returned."""
         for name, param in self.weights.named_parameters():
             param.copy_(state[f'weights.{name}'])
+        for name, buffer in _buffers(self.weights).items():
+            # Which states of earlier releases lack.
+            buffer.copy_(state.get(f'{BUFFERS}{name}', buffer))
         if self.reset_round:
             self.rounds.copy_(state['rounds'])
         prefix = 'optimizer.'
@@ -156,3 +170,13 @@ class MetaGenerator(nn.Module):
         self, generator: nn.Module
     ) -> Iterator[Tuple[nn.Parameter, nn.Parameter]]:
         return zip(self.weights.parameters(), generator.parameters())
+
+
+def _buffers(module: nn.Module) -> Dict[str, Tensor]:
+    """Those that are saved, by name, such as statistics of BN layers."""
+    params = dict(module.named_parameters(remove_duplicate=False))
+    return {
+        name: value
+        for name, value in module.state_dict().items()
+        if name not in params and torch.is_tensor(value)
+    }

@@ -1,6 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """The meta-generator's steps against plain arithmetic."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn as nn
@@ -62,6 +64,37 @@ def test_reptile_of_rate_1_goes_on():
     made, generator = meta('reptile', dict(type='SGD', lr=1.0))
     adapt(made, generator, torch.randn(3, 2))
     torch.testing.assert_close(made.weights.weight.data, generator.weight.data)
+
+
+@pytest.mark.parametrize('rule', ['fomaml', 'reptile'])
+def test_statistics_go_on(rule):
+    """Or images of ``keep='last'`` would be made with those of one round."""
+    made = build(
+        dict(
+            type='MetaGenerator', rule=rule, optimizer=dict(type='SGD', lr=1.0)
+        )
+    )
+    generator = nn.BatchNorm1d(2)
+    made.prepare(generator)
+    seen = nn.BatchNorm1d(2)
+    for images in torch.randn(3, 8, 2) + 5:
+        made.begin_round(generator)
+        generator(images).sum().backward()
+        made.after_backward(generator)
+        made.end_round(generator)
+        seen(images)
+    assert generator.running_mean.min() > 1
+    for name, expected in seen.named_buffers():
+        torch.testing.assert_close(generator.get_buffer(name), expected)
+    state = {name: value.clone() for name, value in made.state().items()}
+    other = deepcopy(made)
+    other.weights.reset_running_stats()
+    old = {k: v for k, v in state.items() if not k.startswith('buffers.')}
+    assert len(old) == len(state) - 3
+    other.load_state(old)
+    assert not other.weights.running_mean.any()
+    other.load_state(state)
+    assert torch.equal(other.weights.running_mean, seen.running_mean)
 
 
 def test_state_is_all_there_is():
