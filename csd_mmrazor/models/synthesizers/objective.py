@@ -9,6 +9,7 @@ from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.registry import MODELS
 from torch import Tensor
 
+from ...utils.suggestions import some_of
 from ..losses import WeightedLoss
 from ..utils import (
     check_mappings,
@@ -55,7 +56,8 @@ class Objective(nn.Module):
             Defaults to None.
 
     Raises:
-        ValueError: If no term is minimised.
+        ValueError: If no term is minimised, or the distiller has weights or
+            deliveries, which would do nothing.
         TypeError: If a loss asks for a quantity that does not exist.
     """
 
@@ -89,6 +91,7 @@ class Objective(nn.Module):
                 f'ConfigurableDistiller, but got {type(self.distiller)}.'
             )
         check_mappings(self.distiller)
+        _check_distiller(self.distiller)
         self.reported_only |= {
             name
             for name in self.distiller.loss_forward_mappings
@@ -395,6 +398,25 @@ class Objective(nn.Module):
             if name not in self.reported_only
         )
         return total
+
+
+def _check_distiller(distiller: ConfigurableDistiller) -> None:
+    """Refuse what steps of synthesis do not train or hand over."""
+    weights = [n for n, p in distiller.named_parameters() if p.requires_grad]
+    if weights:
+        raise ValueError(
+            f'distiller of ImageSynthesizer has weights ({some_of(weights)}), '
+            'which synthesis does not train, so that images would be made '
+            'for random ones: take a loss and connectors without weights, '
+            'for layers of the same shape.'
+        )
+    deliveries = [*distiller.deliveries.deliveries]
+    if deliveries:
+        raise ValueError(
+            'distiller of ImageSynthesizer has distill_deliveries ('
+            f'{", ".join(deliveries)}), which hand over nothing in synthesis: '
+            'leave them out.'
+        )
 
 
 def _from_student(mapping: Dict[str, Any]) -> bool:

@@ -319,6 +319,41 @@ def test_teachers_are_averaged(networks):
     assert terms[0] != pytest.approx(terms[1], rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    'part, message',
+    [
+        (
+            dict(
+                connectors=dict(
+                    fit=dict(
+                        type='ConvModuleConnector',
+                        in_channel=8,
+                        out_channel=16,
+                    )
+                )
+            ),
+            r'has weights \(connectors\.fit\..* does not train',
+        ),
+        (
+            dict(
+                distill_deliveries=dict(
+                    mixed=dict(
+                        type='MethodOutputs',
+                        max_keep_data=1,
+                        method_path='mmpretrain.models.Mixup.mix',
+                    )
+                )
+            ),
+            r'distill_deliveries \(mixed\), which hand over nothing',
+        ),
+    ],
+)
+def test_parts_of_a_distiller_that_do_nothing(part, message):
+    distiller = dict(type='ConfigurableDistiller', **part)
+    with pytest.raises(ValueError, match=message):
+        synthesizer(distiller=distiller)
+
+
 def test_losses_of_mmrazor_by_recorders(networks):
     """ActivationLoss, a teacher's term, and L1Loss, one of the student's."""
     distiller = dict(
