@@ -1,14 +1,16 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Which checkpoint and which config of a run."""
 
+import logging
 import os
 import os.path as osp
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Tuple, Union
+from typing import Any, Callable, Sequence, Tuple, Union
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 from ..datasets import BankFolder
@@ -46,8 +48,9 @@ def find_checkpoint(source: Union[str, Path]) -> Path:
     """The checkpoint of a run.
 
     Args:
-        source (str | Path): A work dir, whose best checkpoint is taken, or
-            the latest if none was validated; or a checkpoint.
+        source (str | Path): A work dir, whose best checkpoint is taken, by
+            the first metric that ``save_best`` of its run names, or the
+            latest if none was validated; or a checkpoint.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -59,12 +62,17 @@ def find_checkpoint(source: Union[str, Path]) -> Path:
         )
     source = path = Path(source)
     if source.is_dir():
+        # Not what somebody exported to it.
+        found = [p for p in source.glob('best_*.pth') if _step(p)[0] > 0]
+        main = _main_kind(found)
         # Each is better than those of its kind before it; what was chosen
         # by real images counts more.
-        found = sorted(
-            # Not what somebody exported to it.
-            (path for path in source.glob('best_*.pth') if _step(path)[0] > 0),
-            key=lambda path: (_AGREEMENT not in path.name, _step(path)),
+        found.sort(
+            key=lambda path: (
+                not _is_label_free(path),
+                _kind(path) == main,
+                _step(path),
+            )
         )
         found = found[-1:] or [
             path
@@ -84,6 +92,42 @@ def find_checkpoint(source: Union[str, Path]) -> Path:
             'or one of its checkpoints.'
         )
     return path
+
+
+def _kind(path: Path) -> str:
+    """The name of a best checkpoint up to its step: by what it is best."""
+    return re.sub(r'_(?:epoch|iter)_\d+\.pth$', '', path.name)
+
+
+def _main_kind(found: Sequence[Path]) -> str:
+    """Of several metrics, the one that counts: the config's first.
+
+    Says so if that is not known, and the latest of all is taken.
+    """
+    kinds = sorted({_kind(path) for path in found if not _is_label_free(path)})
+    if len(kinds) < 2:
+        return ''
+    try:
+        cfg = parse_config(find_config(found[0]).read_text(encoding='utf-8'))
+        metrics = cfg['default_hooks']['checkpoint']['save_best']
+        metrics = [metrics] if isinstance(metrics, str) else metrics
+        main = f'best_{metrics[0]}'.replace('/', '_')
+    except (OSError, ValueError, LookupError, TypeError):
+        main = ''
+    if main not in kinds:
+        print_log(
+            f'{found[0].parent} has best students by several metrics '
+            f'({", ".join(kinds)}), and no config that says which counts: '
+            'the latest is taken. For another, name its checkpoint.',
+            'current',
+            logging.WARNING,
+        )
+    return main
+
+
+def _is_label_free(path: Path) -> bool:
+    """Whether a best student was chosen without real images."""
+    return path.name.startswith(_AGREEMENT)
 
 
 def _step(path: Path) -> Tuple[int, str]:

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from csd_mmrazor.export import find_checkpoint, find_config
+from csd_mmrazor.export import find_checkpoint, find_config, source
 from csd_mmrazor.report.run_files import read_run
 
 
@@ -21,6 +21,39 @@ def test_nothing_to_export(tmp_path, monkeypatch, files, source, message):
         (tmp_path / name).touch()
     with pytest.raises(FileNotFoundError, match=message):
         find_checkpoint(source)
+
+
+@pytest.mark.parametrize(
+    'save_best, expected, is_told',
+    [
+        ("['accuracy/top1', 'single-label/f1-score']", 'accuracy_top1', 0),
+        ("['single-label/f1-score', 'accuracy/top1']", 'single-label', 0),
+        ("'accuracy/top1'", 'accuracy_top1', 0),
+        ("'auto'", 'single-label', 1),
+        (None, 'single-label', 1),
+    ],
+)
+def test_best_by_several_metrics(
+    tmp_path, monkeypatch, save_best, expected, is_told
+):
+    """The first is what counts, as for MMEngine, not the latest of any."""
+    told = []
+    monkeypatch.setattr(source, 'print_log', lambda *a: told.append(a[0]))
+    for name in (
+        'accuracy_top1_epoch_1',
+        'accuracy_top1_epoch_2',
+        'single-label_f1-score_epoch_3',
+        'agreement_epoch_4',
+    ):
+        (tmp_path / f'best_{name}.pth').touch()
+    if save_best is not None:
+        (tmp_path / 'config.py').write_text(
+            f'default_hooks = dict(checkpoint=dict(save_best={save_best}))'
+        )
+    found = find_checkpoint(tmp_path)
+    assert found.name.startswith(f'best_{expected}')
+    assert not found.name.endswith('_1.pth')
+    assert len(told) == is_told
 
 
 def test_which_checkpoint_and_config(tmp_path):
