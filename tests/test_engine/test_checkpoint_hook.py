@@ -5,17 +5,19 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from helpers import equal, network
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmengine.runner import CheckpointLoader, ValLoop
+from mmengine.runner import CheckpointLoader, Runner, ValLoop
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from mmrazor.registry import HOOKS
 
+from csd_mmrazor.datasets import BankFolder
 from csd_mmrazor.engine import DurableCheckpointHook
 from csd_mmrazor.engine.rehearsal import RehearsalError, rehearse
 from csd_mmrazor.export import find_checkpoint
@@ -415,6 +417,51 @@ def test_epochs_leave_no_gradients(tiny_runner, monkeypatch, student, head):
     again.train()
     for key, value in again.model.state_dict().items():
         assert torch.equal(value, weights[key]), key
+
+
+def test_steps_without_epochs_are_counted(tiny_config, tmp_path, monkeypatch):
+    """6 steps, accumulated by 4: a mean of 4 and one of 2, resumed or not."""
+    folder = BankFolder(tmp_path / 'bank', (1, 8, 8), 10)
+    images = torch.randint(256, (32, 1, 8, 8), dtype=torch.uint8).numpy()
+    folder.append(images, np.arange(32) % 10, 0, 0, True)
+    scales = []
+    scale_loss = OptimWrapper.scale_loss
+
+    def noted(self, loss):
+        scaled = scale_loss(self, loss)
+        if self._accumulative_counts > 1:
+            scales.append(round((loss / scaled).item()))
+        return scaled
+
+    monkeypatch.setattr(OptimWrapper, 'scale_loss', noted)
+    found = []
+    for resumed in (None, 'run/iter_4.pth'):
+        cfg = tiny_config(
+            **KEEP,
+            **{
+                'train_dataloader.dataset.data_root': str(folder.path),
+                'train_cfg': dict(
+                    by_epoch=False, max_iters=6, val_interval=9, _delete_=True
+                ),
+                'log_processor.by_epoch': False,
+                'param_scheduler': dict(
+                    architecture=[], aux_head=[], _delete_=True
+                ),
+                'optim_wrapper.architecture.accumulative_counts': 4,
+                'default_hooks.checkpoint.by_epoch': False,
+                'default_hooks.checkpoint.interval': 4,
+                'custom_hooks': [dict(type='mmrazor.StepSeedHook')],
+            },
+        )
+        del cfg.default_hooks['synthesis'], cfg.default_hooks['report']
+        runner = Runner.from_cfg(cfg)
+        if resumed:
+            runner._load_from, runner._resume = str(tmp_path / resumed), True
+        runner.train()
+        assert all(param.grad is None for param in runner.model.parameters())
+        found.append(runner.model.state_dict())
+    assert scales == [4, 4, 4, 4, 2, 2] + [2, 2]
+    assert equal(*found)
 
 
 def test_validation_that_was_due_by_dynamic_intervals(

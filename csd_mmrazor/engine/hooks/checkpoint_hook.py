@@ -19,6 +19,7 @@ from mmengine.runner import (
 )
 from mmrazor.registry import HOOKS
 
+from ...models.algorithms import CSDDistillation
 from ...utils import CheckpointError, latest_checkpoint, note_last
 from .hook_states import check_hook_states, hook_states, load_hook_states
 from .resumption import differences_of, resume_as_configured, teacher_digests
@@ -195,17 +196,27 @@ class DurableCheckpointHook(CheckpointHook):
 
         The last gradients that are accumulated are used there, scaled by
         their number, as MMEngine does at the end of a run. A checkpoint has
-        none, so they would be lost.
+        none, so they would be lost. A loop without epochs is one for this;
+        MMEngine counts none of its steps where there are several optimizers.
         """
         wrapper, loop = runner.optim_wrapper, runner.train_loop
-        if not isinstance(loop, EpochBasedTrainLoop):
-            return
         is_dict = isinstance(wrapper, OptimWrapperDict)
+        if isinstance(loop, EpochBasedTrainLoop):
+            done, end = 0, len(loop.dataloader)
+        elif (
+            isinstance(loop, IterBasedTrainLoop)
+            and is_dict
+            # Others may step some of their parts in some iterations alone.
+            and isinstance(
+                getattr(runner.model, 'module', runner.model), CSDDistillation
+            )
+        ):
+            done, end = runner.iter, runner.max_iters
+        else:
+            return
         for part in wrapper.values() if is_dict else [wrapper]:
             # Not the model: it would warn of its BN layers every epoch.
-            part.initialize_count_status(
-                nn.Identity(), 0, len(loop.dataloader)
-            )
+            part.initialize_count_status(nn.Identity(), done, end)
 
     def before_run(self, runner: Runner) -> None:
         """Raise what hooks have that cannot be saved, before any work."""
