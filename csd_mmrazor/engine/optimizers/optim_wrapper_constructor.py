@@ -68,8 +68,11 @@ class DistillationOptimWrapperConstructor(SeparateOptimWrapperConstructor):
                 )
             constructor.optimizer_cfg = with_foreach(constructor.optimizer_cfg)
             if name == 'architecture':
-                beside = {k: module._modules.get(k) for k in BESIDE_STUDENT}
-                beside = {k: m for k, m in beside.items() if m is not None}
+                beside = {
+                    each: found
+                    for each in BESIDE_STUDENT
+                    if (found := module._modules.get(each)) is not None
+                }
                 if beside:
                     part = nn.ModuleDict(dict(architecture=part, **beside))
             wrapper = constructor.optim_wrapper_cfg.get('type', '')

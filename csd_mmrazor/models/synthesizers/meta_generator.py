@@ -127,9 +127,9 @@ class MetaGenerator(nn.Module):
                 own.grad = own - adapted
         self.optimizer.step()
         self.optimizer.zero_grad()
-        adapted_to = _buffers(generator)
-        for name, own in _buffers(self.weights).items():
-            own.copy_(adapted_to[name])
+        found = _buffers(generator)
+        for name, buffer in _buffers(self.weights).items():
+            buffer.copy_(found[name])
         if self.reset_round:
             self.rounds += 1
 
