@@ -69,7 +69,8 @@ def quantize_onnx(
     without VNNI. What activations reach on
     ``inputs`` is their range. No label is needed. Integers are stored as
     such, between ``QuantizeLinear`` and ``DequantizeLinear``. Norm layers
-    that do not follow a convolution keep their weights.
+    that do not follow a convolution, and transposed convolutions in groups,
+    keep their weights.
 
     Args:
         model (nn.Module): In eval mode, on the CPU.
@@ -108,7 +109,7 @@ def quantize_onnx(
             per_channel=True,
             weight_type=weights[bits],
             activation_type=ort.QuantType.QUInt8,
-            nodes_to_exclude=[n.name for n in nodes if n.op_type in _NORMS],
+            nodes_to_exclude=[n.name for n in nodes if _stays(n)],
             # Processors without VNNI add two products of 8 bits in 16: with
             # weights beyond 64, the sum overflows and answers are wrong.
             reduce_range=bits == 8,
@@ -130,6 +131,13 @@ def quantize_onnx(
     )
     write_file(out, content)
     return found
+
+
+def _stays(node: Any) -> bool:
+    """Whether a node of a graph keeps its weights."""
+    if node.op_type == 'ConvTranspose':  # whose bias ORT scales as of one
+        return any(a.name == 'group' and a.i > 1 for a in node.attribute)
+    return node.op_type in _NORMS
 
 
 def _export(model: nn.Module, image_shape: Sequence[int], path: str) -> None:

@@ -121,7 +121,7 @@ def _weights_of(layer: nn.Module) -> List[Tuple[str, int]]:
     """Those that are rounded, and which axis has their output channels."""
     if isinstance(layer, _ROUNDED):
         return [('weight', 0)]
-    if isinstance(layer, _TRANSPOSED):
+    if isinstance(layer, _TRANSPOSED) and layer.groups == 1:
         return [('weight', 1)]
     if isinstance(layer, nn.MultiheadAttention):
         return [

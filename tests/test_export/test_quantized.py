@@ -79,11 +79,13 @@ class Attending(nn.Module):
         super().__init__()
         self.maps = nn.ConvTranspose2d(1, 8, 2, stride=2)
         self.more = nn.ConvTranspose2d(8, 12, 2, stride=2)
+        self.grouped = nn.ConvTranspose2d(12, 12, 1, groups=3)
         self.attention = nn.MultiheadAttention(12, 2, batch_first=True)
         self.fc = nn.Linear(12, 3)
 
     def forward(self, inputs, mode='tensor'):
-        tokens = self.more(self.maps(inputs).relu()).flatten(2).mT
+        maps = self.more(self.maps(inputs).relu())
+        tokens = self.grouped(maps.relu()).flatten(2).mT
         return self.fc(self.attention(tokens, tokens, tokens)[0].amax(1))
 
 
