@@ -136,7 +136,7 @@ def test_killed_while_it_is_taken_over(tmp_path, monkeypatch, after, link):
     bring, calls = module._bring, []
 
     def dying(*args):
-        if len(calls) == after:
+        if len(calls) >= after:  # threads may pass it
             raise KeyboardInterrupt
         calls.append(bring(*args))
 
