@@ -279,8 +279,9 @@ def fit_time(
     """The schedule that takes the most of a time.
 
     Rounds, steps and initial rounds keep their proportion as long as there
-    is time for ``FEWEST_EPOCHS``. More time means more epochs, and longer
-    ones after ``MOST_EPOCHS``.
+    is time for an epoch of one round; there are no more initial rounds than
+    the row has. More time means more epochs, longer ones up to those of the
+    row if there are ``FEWEST_EPOCHS``, and after ``MOST_EPOCHS``.
 
     Args:
         row (Schedule): What is in which proportion.
@@ -296,19 +297,27 @@ def fit_time(
     """
 
     def scaled(factor: float, epochs: int) -> Schedule:
+        steps = max(1, round(row.steps * factor))
+        share = epochs * steps / row.student_steps
         return replace(
             row,
-            init_rounds=_initial(row, min(factor * 2, 1)),
+            init_rounds=_initial(row, min(share, 1)),
             rounds=max(1, round(row.rounds * factor)),
-            steps=max(1, round(row.steps * factor)),
+            steps=steps,
             epochs=epochs,
         )
 
     def fits(schedule: Schedule) -> bool:
         return timings.seconds(schedule, val_interval) <= seconds
 
-    for factor in [1, *(n / 40 for n in range(39, 0, -1))]:
-        fewest = FEWEST_EPOCHS if factor > 1 / 40 else 1
+    shares = [1, *(n / 40 for n in range(39, 0, -1))]
+    # Rounds are whole. With less than one in each epoch, they would take the
+    # time of the steps that learn from them, so there are fewer epochs.
+    one_round = 1 / max(row.rounds, 1)
+    sizes = [(each, FEWEST_EPOCHS) for each in shares if each > one_round]
+    sizes += [(one_round, n) for n in range(FEWEST_EPOCHS, 0, -1)]
+    sizes += [(each, 1) for each in shares if each < one_round]
+    for factor, fewest in sizes:
         if not fits(scaled(factor, fewest)):
             continue
         epochs = fewest

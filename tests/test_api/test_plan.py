@@ -83,8 +83,8 @@ def test_steps_that_are_too_few(machine):
         plan = make_plan(budget, row, trial, 10, (1, 28, 28))
         return plan.schedule.student_steps, warning_of_few_steps(plan, row)
 
-    least = 12 * timings.init_round + 4 * timings.step
-    steps, line = told(10 + least)
+    least = 6 * timings.init_round + timings.epoch + timings.validation
+    steps, line = told(10.0 + least)
     assert steps < ENOUGH_STEPS
     assert f'random weights learns little in {steps} step' in line
     (minutes,) = re.findall(r'budget="(\d+)min"', line)

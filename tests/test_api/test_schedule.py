@@ -126,6 +126,20 @@ def test_the_time_is_used_and_kept_to(row, machine, seconds, val_interval):
         assert found.epochs >= FEWEST_EPOCHS
 
 
+@pytest.mark.parametrize('row', ['grey', 'small', 'large'])
+def test_rounds_leave_short_times_to_steps(row):
+    """However few epochs there are, and no step fewer with more time."""
+    slow = Timings(5, 5, 0.13, 1, 0.5)
+    before = 0
+    for seconds in (40, 60, 80, 110, 150, 200, 250, 300, 400, 600):
+        found = fit_time(SCHEDULES[row], slow, seconds)
+        expected = SCHEDULES[row].steps / SCHEDULES[row].rounds
+        assert found.steps >= 0.9 * expected * found.rounds
+        assert found.init_rounds <= 1 + found.epochs * found.rounds
+        assert found.student_steps > before
+        before = found.student_steps
+
+
 def test_the_seconds_of_a_schedule():
     """By hand: two rounds first; of three epochs, the second is validated
     and the last."""
