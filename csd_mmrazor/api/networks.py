@@ -758,7 +758,12 @@ def trace(
     if name == 'teacher' or not logits.requires_grad:
         check_passes_gradients(logits, inputs, name)
     if not logits.isfinite().all():
-        raise ValueError(f'{name} returns NaN or Inf for random images.')
+        check_weights(module, name)
+        raise ValueError(
+            f'{name} ({type(module).__name__}) returns NaN or Inf for random '
+            'images, though its weights are finite: look for a division by 0, '
+            'or a root or logarithm, in its forward(), and check mean and std.'
+        )
     with evaluating(module), torch.no_grad():
         again = logits_of(module(inputs.detach()))
     check_repeats(logits.detach(), again, f'{name} ({type(module).__name__})')
@@ -769,6 +774,11 @@ def trace(
     runs = Counter(key for key, _ in seen)
     if feature is None:
         feature = _last_map(seen, logits, inputs.shape[2:])
+    elif any(key == feature and value is logits for key, value in seen):
+        raise ValueError(
+            f'{name}_feature={feature!r} returns the logits: name a module '
+            'before it, which returns a map, (N, C, H, W).'
+        )
     elif runs[feature] > 1:
         raise ValueError(
             f'{name}_feature={feature!r} runs {runs[feature]} times for each '

@@ -1366,6 +1366,7 @@ def test_augmentation(given, image_shape, padding, flip_prob):
         (dict(amp='int8'), 'amp should be None'),
         (dict(amp='float16'), 'amp="float16" is for GPUs, .* "bfloat16"'),
         (dict(teacher_feature='bodi'), 'Did you mean body'),
+        (dict(student_feature='fc'), "student_feature='fc' returns the log"),
         (dict(student_pooled='x'), 'student_pooled.*no module'),
         (dict(teacher_args=dict(width=3)), 'teacher_args.* made already'),
         (
@@ -1592,6 +1593,23 @@ def test_networks_that_take_no_other_numbers_than_of_images(
     assert run.student(given).shape == (2, 3)
     with pytest.raises(ValueError, match='AssertionError: .*Minds.forward'):
         call(*networks, budget=3, work_dir=run.work_dir / 'other')
+
+
+def test_what_makes_logits_nan_is_told(teacher, net, call):
+    for change, message in (
+        (lambda own: own.fc.bias.data.fill_(torch.nan), 'has 3 NaN .*fc.bias'),
+        (lambda own: None, 'NaN or Inf .* weights are finite: .* root'),
+    ):
+        student = net(4)
+        change(student)
+        root = torch.nn.Sequential(student, Roots())
+        with pytest.raises(ValueError, match=message):
+            call(teacher, root)
+
+
+class Roots(torch.nn.Module):
+    def forward(self, logits):
+        return logits.sum(1, keepdim=True).mul(0).sub(1).sqrt() + logits
 
 
 def test_shared_weights_are_refused(teacher, call):
