@@ -148,7 +148,19 @@ def get_network(
             + _told(given, name)
         )
     if weights is not None:
-        load_weights(network.module, str(weights), f'{name}_weights')
+        try:
+            load_weights(network.module, str(weights), f'{name}_weights')
+        except ValueError as error:
+            # Where it is what somebody said of classes that does not fit.
+            if network.build_cfg.get('num_classes') != num_classes or (
+                num_classes is None
+            ):
+                raise
+            said = 'classes says' if name == 'teacher' else 'the teacher has'
+            raise type(error)(
+                f'{error} The {name} was made for {num_classes} classes, '
+                f'which is what {said}: is that right?'
+            ) from error
         check_weights(network.module, f'{name}_weights={str(weights)!r}')
     return network
 

@@ -1607,6 +1607,14 @@ def test_what_makes_logits_nan_is_told(teacher, net, call):
             call(teacher, root)
 
 
+def test_classes_that_weights_do_not_fit(net, call, home):
+    teacher = f'{home / "tiny_net_of_a_user.py"}:Net'
+    given = dict(teacher_args=dict(width=16), teacher_weights=home / 't.pth')
+    message = r'of shape \(3, .*\(2, .* made for 2 classes, .* classes says'
+    with pytest.raises(ValueError, match=message):
+        call(teacher, net(4), classes=2, **given)
+
+
 class Roots(torch.nn.Module):
     def forward(self, logits):
         return logits.sum(1, keepdim=True).mul(0).sub(1).sqrt() + logits
