@@ -10,6 +10,7 @@ from typing import Optional
 import torch
 
 from ..utils import download_to, without_own_weights
+from .rebind import preceded_by
 
 # The last commit of MMRazor's main branch.
 _SOURCES = (
@@ -231,17 +232,6 @@ def download_nothing_that_is_given() -> None:
                 )
                 for name, cfg in teachers.items()
             }
-
-    def preceded_by(initialize, change):
-        signature = inspect.signature(initialize)
-
-        @functools.wraps(initialize)
-        def __init__(self, *args, **kwargs):
-            bound = signature.bind(self, *args, **kwargs)
-            change(bound.arguments)
-            initialize(*bound.args, **bound.kwargs)
-
-        return __init__
 
     for cls, change in (
         (SingleTeacherDistill, single),

@@ -2,10 +2,10 @@
 """Files that MMRazor and MMEngine load as far as they fit."""
 
 import functools
-import inspect
 from typing import Any, NamedTuple, Sequence, Tuple
 
 from ..utils.teachers import want_whole_files
+from .rebind import preceded_by
 
 
 class _File(NamedTuple):
@@ -53,17 +53,6 @@ def load_all_weights_of_a_file() -> None:
 
     def quantized(arguments):
         _name_file(arguments, 'float_checkpoint')
-
-    def preceded_by(initialize, change):
-        signature = inspect.signature(initialize)
-
-        @functools.wraps(initialize)
-        def __init__(self, *args, **kwargs):
-            bound = signature.bind(self, *args, **kwargs)
-            change(bound.arguments)
-            initialize(*bound.args, **bound.kwargs)
-
-        return __init__
 
     for cls, module, change in (
         (SingleTeacherDistill, single_teacher_distill, single),

@@ -1,6 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import functools
+import inspect
 import sys
-from typing import Any
+from typing import Any, Callable, Dict
 
 
 def rebind(old: Any, new: Any, package: str = 'mmengine') -> None:
@@ -10,3 +12,18 @@ def rebind(old: Any, new: Any, package: str = 'mmengine') -> None:
             for key, value in list(vars(module).items()):
                 if value is old:
                     setattr(module, key, new)
+
+
+def preceded_by(
+    initialize: Callable[..., None], change: Callable[[Dict[str, Any]], None]
+) -> Callable[..., None]:
+    """An ``__init__`` whose arguments, by name, are changed before."""
+    signature = inspect.signature(initialize)
+
+    @functools.wraps(initialize)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(self, *args, **kwargs)
+        change(bound.arguments)
+        initialize(*bound.args, **bound.kwargs)
+
+    return __init__
