@@ -151,13 +151,16 @@ def get_network(
         try:
             load_weights(network.module, str(weights), f'{name}_weights')
         except ValueError as error:
-            # Where it is what somebody said of classes that does not fit.
-            if network.build_cfg.get('num_classes') != num_classes or (
-                num_classes is None
+            made_for = network.build_cfg.get('num_classes')
+            is_of_shape = 'of shape' in str(error)  # as of a last layer
+            if (
+                not is_of_shape
+                or num_classes is None
+                or (made_for != num_classes)
             ):
                 raise
             said = 'classes says' if name == 'teacher' else 'the teacher has'
-            raise type(error)(
+            raise ValueError(
                 f'{error} The {name} was made for {num_classes} classes, '
                 f'which is what {said}: is that right?'
             ) from error
