@@ -87,7 +87,12 @@ def answers(
             if wrong:
                 raise ValueError(
                     f'val has the label {wrong[0]}, but the networks tell '
-                    f'{num_classes} classes, 0..{num_classes - 1}.'
+                    f'{num_classes} classes, 0..{num_classes - 1}: '
+                    + (
+                        'labels count from 0.'
+                        if wrong[0] == num_classes
+                        else 'leave out images of others.'
+                    )
                 )
             found = logits_of(network(data['inputs'], mode='tensor'))
             pairs = labels * num_classes + found.argmax(1).cpu()

@@ -221,6 +221,8 @@ def _numbers(name: str, given: Any, channels: int) -> Tuple[float, ...]:
         raise ValueError(
             f'{name} should be one number'
             + f' or {channels}, one for each channel' * (channels > 1)
+            + ", or 'inside' where networks normalise images themselves"
+            * isinstance(given, str)
             + f', but got {given!r}.'
         )
     return found

@@ -742,7 +742,8 @@ def trace(
                 )
                 raise ValueError(
                     f'{name} does not take images of image_shape='
-                    f'{tuple(inputs.shape[1:])}: {named_error(error)}{about}'
+                    f'{tuple(inputs.shape[1:])} in a batch of {len(inputs)}: '
+                    f'{named_error(error)}{about}'
                 ) from error
     if any(norms):
         raise ValueError(

@@ -517,8 +517,6 @@ def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
             f'{found.compared_images} {kind} of {told["compared_on"]} that it '
             'was not calibrated by.'
         )
-        if told.get('compared_trained_it'):
-            lines.append(f'WARNING: {SEEN}')
         if found.agreement < DOUBTFUL:
             lines.append(
                 'WARNING: that is little. Let it be distilled '
@@ -526,6 +524,8 @@ def _notes(out: Path, found: Quantized, told: Dict[str, Any]) -> List[str]:
                 + '(--distil-steps 500)'
                 + (', or take int8.' if found.bits == 4 else '.')
             )
+        if told.get('compared_trained_it'):
+            lines.append(f'WARNING: {SEEN}')
     if 'top1' in told:
         lines.append(
             f'Accuracy on {told["tested_on"]} validation images: '

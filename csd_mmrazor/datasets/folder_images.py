@@ -266,7 +266,7 @@ class LentImages(Dataset[Dict[str, Any]]):
                     )
             self.metainfo = dict(classes=tuple(classes))
         if not len(self.items):
-            raise ValueError('val has no images.')
+            raise ValueError('val has no images: give some, or None.')
         self.normalised = self._look()
         sizes = []
         for index in _spread(len(self), _ITEMS):

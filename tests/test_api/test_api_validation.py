@@ -343,10 +343,13 @@ def test_images_of_many_channels(channels, size):
                 found[0]
 
 
-@pytest.mark.parametrize('label', [-1, 3])
-def test_labels_beyond_the_classes(label, teacher, net, call):
+@pytest.mark.parametrize(
+    'label, remedy', [(-1, 'leave out'), (3, 'labels count'), (7, 'leave')]
+)
+def test_labels_beyond_the_classes(label, remedy, teacher, net, call):
     items = [(torch.zeros(1, 12, 12), each) for each in (1, label)]
-    with pytest.raises(ValueError, match=f'val has the label {label}, but'):
+    message = f'val has the label {label}, but .*: {remedy}'
+    with pytest.raises(ValueError, match=message):
         call(teacher, net(4), val=items)
 
 
