@@ -4,7 +4,12 @@
 from pathlib import Path
 from typing import Any, Dict
 
-from .usage import run_by_onnx, run_by_torch, why_not_by_torch
+from .usage import (
+    run_by_onnx,
+    run_by_program,
+    run_by_torch,
+    why_not_by_torch,
+)
 
 
 def files_of(
@@ -39,9 +44,10 @@ def files_of(
             f'`{name}_mmpretrain.pth` is a checkpoint of mmpretrain, and '
             f'`{name}.py` its config.'
         )
-    for key, form in (
-        ('onnx', 'is in the form of ONNX'),
-        ('program', 'is a program of `torch.export`'),
+    ways = [run_by_torch(weights, description)]
+    for key, form, run_by in (
+        ('onnx', 'is in the form of ONNX', run_by_onnx),
+        ('program', 'is a program of `torch.export`', run_by_program),
     ):
         if key in description:
             told = description[key]
@@ -49,13 +55,11 @@ def files_of(
                 f'`{told["file"]}` {form}: batches of any size in, logits '
                 f'out. {_inputs_of(told["inputs"], description, name)}'
             )
-    how = run_by_torch(weights, description)
-    if 'onnx' in description and not how:
-        told = dict(description, inputs=description['onnx']['inputs'])
-        how = run_by_onnx(description['onnx']['file'], told)
-    if not how:
-        how = why_not_by_torch(weights, description, with_mmpretrain)
-    return '\n\n'.join([*lines, how])
+            about = dict(description, inputs=told['inputs'])
+            ways.append(run_by(told['file'], about))
+    if not any(ways):
+        ways = [why_not_by_torch(weights, description, with_mmpretrain)]
+    return '\n\n'.join([*lines, *filter(None, ways)])
 
 
 def _inputs_of(inputs: str, description: Dict[str, Any], name: str) -> str:

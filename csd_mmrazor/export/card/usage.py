@@ -9,11 +9,12 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ...utils.imports import LENT
 
-_HOW = """## How to run it
+_HOW = """## How to run {}
 
 ```python
 {}
 ```"""
+_CLASSES = 'print(logits.argmax(1))  # the class of each image'
 
 
 def run_by_torch(weights: Path, description: Dict[str, Any]) -> str:
@@ -52,9 +53,32 @@ def run_by_torch(weights: Path, description: Dict[str, Any]) -> str:
         *_normalised(description, 'torch.tensor({}).view(-1, 1, 1)'),
         'with torch.no_grad():',
         f'    logits = network(images){description.get("output", "")}',
-        'print(logits.argmax(1))  # the class of each image',
+        _CLASSES,
     ]
-    return _HOW.format('\n'.join(lines))
+    return _HOW.format('it', '\n'.join(lines))
+
+
+def run_by_program(file: str, description: Dict[str, Any]) -> str:
+    """Markdown with code that runs a network by ``torch.export``.
+
+    Args:
+        file (str): Name of the file of the program.
+        description (dict): As of :func:`run_by_onnx`.
+    """
+    images = _images_of(description, 'torch.zeros({})')
+    if images is None:
+        return ''
+    lines = [
+        'import torch',
+        '',
+        f'network = torch.export.load({file!r}).module()',
+        *images,
+        *_scaled(description, 'torch.tensor({}).view(-1, 1, 1)'),
+        'with torch.no_grad():',
+        '    logits = network(images)',
+        _CLASSES,
+    ]
+    return _HOW.format(f'`{file}`', '\n'.join(lines))
 
 
 def run_by_onnx(file: str, description: Dict[str, Any]) -> str:
@@ -68,22 +92,19 @@ def run_by_onnx(file: str, description: Dict[str, Any]) -> str:
     images = _images_of(description, 'np.zeros(({}), np.float32)')
     if images is None:
         return ''
-    scaled = ['images = images / 255']
-    if description.get('inputs') == 'normalised':
-        scaled = _normalised(description, 'np.reshape({}, (-1, 1, 1))')
     lines = [
         'import numpy as np',
         'import onnxruntime',
         '',
         f'session = onnxruntime.InferenceSession({file!r})',
         *images,
-        *scaled,
+        *_scaled(description, 'np.reshape({}, (-1, 1, 1))'),
         'name = session.get_inputs()[0].name',
         'inputs = {name: images.astype(np.float32)}',
         '(logits,) = session.run(None, inputs)',
-        'print(logits.argmax(1))  # the class of each image',
+        _CLASSES,
     ]
-    return _HOW.format('\n'.join(lines))
+    return _HOW.format(f'`{file}`', '\n'.join(lines))
 
 
 def why_not_by_torch(
@@ -110,9 +131,6 @@ def why_not_by_torch(
         return 'There is no code to run it: the image shape is not known.'
     else:
         why = 'This package does not know how to construct the network.'
-    if 'program' in description:
-        file = description['program']['file']
-        return f'{why} To run it without {package}, use `{file}`.'
     return (
         f'{why} To run it without {package}, export it to ONNX or .pt2, as '
         f'by `python -m csd_mmrazor export RUN OUT.pth --onnx OUT.onnx`, or '
@@ -176,6 +194,12 @@ def _images_of(description: Dict[str, Any], zeros: str) -> Optional[List[str]]:
         f'# {kind} images, (N, C, H, W), pixels in 0..255: put yours here.',
         f'images = {zeros.format(sizes)}',
     ]
+
+
+def _scaled(description: Dict[str, Any], array: str) -> List[str]:
+    if description.get('inputs') == 'normalised':
+        return _normalised(description, array)
+    return ['images = images / 255']
 
 
 def _normalised(description: Dict[str, Any], array: str) -> List[str]:

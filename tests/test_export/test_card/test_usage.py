@@ -107,14 +107,34 @@ def test_a_network_of_a_package(network, tmp_path):
     torch.testing.assert_close(run(card, tmp_path), logits_of(network, about))
 
 
-@pytest.mark.parametrize('inputs', ['normalised', 'images in [0, 1]'])
+INPUTS = ['normalised', 'images in [0, 1]']
+
+
+@pytest.mark.parametrize('inputs', INPUTS)
 def test_an_onnx_file(inputs, network, tmp_path):
     pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
     example, path = torch.zeros(1, 3, 2, 2), tmp_path / "it's.onnx"
     torch.onnx.export(network, example, path, dynamo=True, verbose=False)
-    about = dict(ABOUT, factory=None, onnx=dict(file=path.name, inputs=inputs))
-    found = run(files_of(Path('a.pth'), about), tmp_path)
+    check_file('onnx', path, inputs, network)
+
+
+@pytest.mark.parametrize('inputs', INPUTS)
+def test_a_program(inputs, network, tmp_path):
+    path = tmp_path / "it's.pt2"
+    program = torch.export.export(network, (torch.zeros(1, 3, 2, 2),))
+    torch.export.save(program, path)
+    check_file('program', path, inputs, network)
+
+
+def check_file(kind, path, inputs, network):
+    about = dict(ABOUT, **{kind: dict(file=path.name, inputs=inputs)})
+    for factory in (None, 'own_net.py:Net'):
+        card = files_of(Path(NAME), dict(about, factory=factory))
+        *others, card = card.split('## How to run ')
+        assert card.startswith(f'`{path.name}`\n')
+        assert len(others) == (2 if factory else 1)
+    found = run(card, path.parent)
     if inputs != 'normalised':
         about.update(mean=[0.0] * 3, std=[255.0] * 3)
     torch.testing.assert_close(
@@ -134,7 +154,6 @@ def test_an_onnx_file(inputs, network, tmp_path):
         (dict(factory='2net.py:Net'), 'to construct the network'),
         (dict(factory='nets/class/a.py:Net'), 'to construct the network'),
         (dict(pruned=True), 'how its class makes these shapes'),
-        (dict(pruned=True, program=dict(file='a.pt2', inputs='')), 'use `a.p'),
         (dict(image_shape=None), 'shape is not known'),
     ],
 )
