@@ -148,6 +148,13 @@ def method_of(cfg: Config) -> List[str]:
             start = f'the weights in `{public_name(model["student_ckpt"])}`'
         if start:
             lines.append(f'- The student started from {start}')
+    lines += [
+        f'- The network started from the weights in `{public_name(path)}`'
+        for path in _pretrained(student_of(cfg))
+    ]
+    if is_text(cfg.get('load_from')) and not cfg.get('resume'):
+        path = public_name(cfg['load_from'])
+        lines.append(f'- The run started from the weights in `{path}`')
     hooks = {part_name(hook) for hook in cfg.get('custom_hooks') or ()}
     if 'TeacherBlocksHook' in hooks:
         lines.append(
@@ -159,6 +166,18 @@ def method_of(cfg: Config) -> List[str]:
             'fitted to the teacher'
         )
     return lines
+
+
+def _pretrained(network: Any) -> List[str]:
+    """Files that parts of a network are started from by ``init_cfg``."""
+    if isinstance(network, (list, tuple)):
+        return [path for each in network for path in _pretrained(each)]
+    if not isinstance(network, dict):
+        return []
+    found = [path for each in network.values() for path in _pretrained(each)]
+    if network.get('type') == 'Pretrained':
+        found.append(network.get('checkpoint'))
+    return [path for path in dict.fromkeys(found) if is_text(path)]
 
 
 def _copy_of(path: Path, key: str) -> Tuple[bool, Optional[str]]:

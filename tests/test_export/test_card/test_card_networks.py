@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
+import re
 
 import pytest
 from card_helpers import logged
@@ -53,6 +54,29 @@ def test_weights_that_are_the_teachers(hook, tmp_path):
     text = model_card(cfg, tmp_path / 'a.pth', {})
     told = 'The student started from copies of blocks of its teacher\n'
     assert (told in text) == (hook == 'TeacherBlocksHook')
+
+
+@pytest.mark.parametrize(
+    'given, told',
+    [
+        (
+            dict(load_from='https://a.org/run.pth?key=1'),
+            'The run .* `run.pth`',
+        ),
+        (dict(load_from='b/epoch_3.pth', resume=True), None),
+        (dict(init_cfg='b/backbone.pth'), 'The network .* `backbone.pth`'),
+    ],
+)
+def test_weights_by_the_keys_of_mmengine(given, told, tmp_path):
+    cfg = Config(dict(given, model=dict(architecture=network())))
+    start = cfg.pop('init_cfg', None)
+    if start:
+        cfg.model.architecture.backbone.init_cfg = [
+            dict(type='Pretrained', checkpoint=start, prefix='backbone.')
+        ]
+    text = model_card(cfg, tmp_path / 'a.pth', {})
+    assert bool(re.search(f'- {told}\n', text)) == bool(told)
+    assert ('started from' in text) == bool(told)
 
 
 @pytest.mark.parametrize('is_fitted', [True, False])
