@@ -297,6 +297,9 @@ def _of_config(
             f'{name}={spec!r} is no config with a model '
             f'({type(error).__name__}: {error}).'
         ) from error
+    if cfg.get('data_preprocessor'):  # as the runner does
+        own = ConfigDict(cfg.data_preprocessor).to_dict()
+        model.setdefault('data_preprocessor', own)
     scope = cfg.get('default_scope', 'mmpretrain')
     build_cfg = {'_scope_': scope, **model, **arguments}
     if 'factory' not in build_cfg:

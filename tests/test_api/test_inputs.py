@@ -67,6 +67,29 @@ def test_a_teacher_that_takes_bgr_without_a_config():
     check(teacher, MEAN[::-1], STD[::-1])
 
 
+@pytest.mark.parametrize(
+    'mean, std, message',
+    [
+        (MEAN, STD, None),
+        ([0] * 3, [255] * 3, r'normalises .* by mean=\[0.485, .*, but'),
+    ],
+)
+def test_a_config_whose_preprocessor_is_at_the_top(
+    mean, std, message, tmp_path
+):
+    """A runner gives it to the model."""
+    made(tmp_path, mean=MEAN, std=STD, to_rgb=True)
+    found = get_network(str(tmp_path / 'config.py'), 'teacher')
+    assert build(
+        found.build_cfg
+    ).data_preprocessor.mean.flatten().tolist() == (pytest.approx(MEAN))
+    if message is None:
+        check(found.module, mean, std)
+        return
+    with pytest.raises(ValueError, match=message):
+        check(found.module, mean, std)
+
+
 def test_a_teacher_that_takes_bgr_by_its_name():
     name = 'mobilevit-xxsmall_3rdparty_in1k'
     teacher = get_network(name, 'teacher', None, None, None, None).module
