@@ -41,8 +41,9 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(self._given, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """End the program with a message."""
-        super().error(message + self._meant())
+        """End the program with a message, which a usage would bury."""
+        told = f'{self.prog}: error: {message}{self._meant()}'
+        self.exit(2, f'{told}\nAll options: {self.prog} --help\n')
 
     def _meant(self) -> str:
         known = [o for o in self._option_string_actions if o[:2] == '--']

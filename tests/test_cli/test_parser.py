@@ -33,7 +33,9 @@ def test_what_is_meant(given, message, from_argv, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         parser().parse_args(None if from_argv else words)
     assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith('p: error: ') and message in told
+    assert told.endswith('\nAll options: p --help\n')
 
 
 @pytest.mark.parametrize('given', ['--image-shape 1 --xyz', '-x'])
