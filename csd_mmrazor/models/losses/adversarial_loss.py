@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import torch
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from torch import Tensor
@@ -40,9 +41,11 @@ class AdversarialLoss(WeightedLoss):
         Returns:
             Tensor: A scalar, 0 or less.
         """
+        target = F.softmax(logits_t, 1)
         divergence = F.kl_div(
             F.log_softmax(logits_s, 1),
-            F.softmax(logits_t, 1),
+            # At 0, as of a teacher that is very sure, the gradient is NaN.
+            target.clamp(min=torch.finfo(target.dtype).tiny),
             reduction='none' if self.agreed_only else 'batchmean',
         )
         if self.agreed_only:

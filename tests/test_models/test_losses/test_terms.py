@@ -62,6 +62,27 @@ def test_adversarial_where_both_agree():
     assert loss.item() == pytest.approx(2 * expected, rel=1e-5)
 
 
+@pytest.mark.parametrize('agreed_only', [False, True])
+def test_adversarial_of_a_teacher_that_is_very_sure(agreed_only):
+    """So sure that float32 has 0 for the other classes."""
+    logits_s = torch.tensor([[1.0, -1.0, 0.5], [0.2, 0.1, -0.3]])
+    logits_t = torch.tensor([[200.0, 0.0, -5.0], [0.5, 0.0, -0.5]])
+    logits_s.requires_grad_()
+    logits_t.requires_grad_()
+    loss = AdversarialLoss(agreed_only=agreed_only)(logits_s, logits_t)
+    loss.backward()
+    exact_s, exact_t = (
+        logits.detach().double().requires_grad_()
+        for logits in (logits_s, logits_t)
+    )
+    log_s, log_t = exact_s.log_softmax(1), exact_t.log_softmax(1)
+    expected = -(log_t.exp() * (log_t - log_s)).sum(1).mean()
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    for found, exact in ((logits_s, exact_s), (logits_t, exact_t)):
+        torch.testing.assert_close(found.grad, exact.grad.float())
+
+
 def test_gradients_by_finite_differences():
     labels = torch.randint(6, (4,))
     a = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
