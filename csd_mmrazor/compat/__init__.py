@@ -96,6 +96,7 @@ def apply() -> None:
         mmrazor.train_dsnas_without_gradients_of_zeros,
         mmrazor.train_dmcp_under_ddp,
         mmrazor.begin_validations_once,
+        mmrazor.bound_losses_of_sure_networks,
         mmrazor.draw_features_by_any_visualizer,
         mmrazor.draw_subnets_of_dmcp_within_limits,
         mmrazor_configs.find_preprocessors_of_networks,

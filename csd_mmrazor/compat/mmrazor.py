@@ -15,6 +15,7 @@ from typing import List, Optional
 import mmcv
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..utils.modules import exclude_from_checkpoints, switch_inplace_off
@@ -513,6 +514,44 @@ def begin_validations_once() -> None:
     for loop in (SingleTeacherDistillValLoop, SlimmableValLoop):
         loop.run = once(loop.run)
     SingleTeacherDistillValLoop.run_iter_teacher = run_iter_teacher
+
+
+def bound_losses_of_sure_networks() -> None:
+    """Two losses are NaN where a network gives a class no probability at all.
+
+    That is where its logits are more than 103 apart in float32:
+    ``InformationEntropyLoss`` itself, if a class has none in all images of a
+    batch, and what ``KLDivergence`` with ``teacher_detach=False`` passes to
+    the images. Both take the logarithm of 0 times 0.
+    """
+    from mmrazor.models.architectures.ops import GatherTensors
+    from mmrazor.models.losses import InformationEntropyLoss, KLDivergence
+
+    def above_zero(probs):
+        return probs.clamp(min=torch.finfo(probs.dtype).tiny)
+
+    detached = KLDivergence.forward
+
+    @functools.wraps(detached)
+    def divergence(self, preds_S, preds_T):
+        if self.teacher_detach:
+            return detached(self, preds_S, preds_T)
+        loss = (self.tau**2) * F.kl_div(
+            F.log_softmax(preds_S / self.tau, dim=1),
+            above_zero(F.softmax(preds_T / self.tau, dim=1)),
+            reduction=self.reduction,
+        )
+        return self.loss_weight * loss
+
+    @functools.wraps(InformationEntropyLoss.forward_train)
+    def entropy(self, preds_T):
+        if self.gather and self.world_size > 1:
+            preds_T = torch.cat(GatherTensors.apply(preds_T), dim=0)
+        class_prob = above_zero(F.softmax(preds_T, dim=1).mean(dim=0))
+        return (class_prob * torch.log10(class_prob)).sum()
+
+    KLDivergence.forward = divergence
+    InformationEntropyLoss.forward_train = entropy
 
 
 def _zero_grad_leaves_none():

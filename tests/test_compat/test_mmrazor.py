@@ -724,3 +724,29 @@ def test_subnets_are_validated_between_one_begin_and_end():
     epoch = ['before_val', 'before_val_epoch', 'after_val_epoch', 'after_val']
     assert called == 2 * epoch
     assert loop.runner.call_hook is call_hook
+
+
+@pytest.mark.parametrize(
+    'name, options',
+    [
+        ('InformationEntropyLoss', {}),
+        ('KLDivergence', dict(tau=2.0, teacher_detach=False)),
+    ],
+)
+@pytest.mark.parametrize('gap', [1.0, 300.0])
+def test_losses_of_sure_networks(name, options, gap):
+    """Those of float64, where all classes have some probability."""
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 3, generator=draw)
+    logits[:, 0] += gap
+
+    def value_and_gradient(logits):
+        logits = logits.clone().requires_grad_()
+        loss = build(dict(type=name, loss_weight=0.5, **options))
+        others = [logits.detach().flip(1)] if options else []
+        value = loss(*others, logits)
+        return value, *torch.autograd.grad(value, logits)
+
+    found, exact = map(value_and_gradient, (logits, logits.double()))
+    for one, other in zip(found, exact):
+        torch.testing.assert_close(one, other.float())
