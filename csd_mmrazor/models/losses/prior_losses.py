@@ -70,8 +70,10 @@ class MeanTotalVariationLoss(WeightedLoss):
 
     def forward(self, plain_inputs: Tensor) -> Tensor:
         """The weighted term of (N, C, H, W), a scalar."""
+        # Images of one row or column have no neighbours in some directions.
         means = [
-            each.abs().mean() for each in neighbour_differences(plain_inputs)
+            each.abs().mean() if each.numel() else each.sum()
+            for each in neighbour_differences(plain_inputs)
         ]
         return self.loss_weight * torch.stack(means).sum()
 

@@ -35,6 +35,23 @@ def test_total_variation_equals_a_loop_over_pixels():
     assert total_variation(torch.ones(2, 3, 4, 4)).item() == 0
 
 
+@pytest.mark.parametrize('shape', [(1, 6), (6, 1), (1, 1)])
+@pytest.mark.parametrize('kind', [TotalVariationLoss, MeanTotalVariationLoss])
+def test_images_of_one_row_or_column(kind, shape):
+    inputs = torch.randn(2, 3, *shape, requires_grad=True)
+    loss = kind(0.5)(inputs)
+    steps = inputs.detach().flatten(2).diff(dim=2)
+    expected = 0.0
+    if steps.numel() and kind is MeanTotalVariationLoss:
+        expected = 0.5 * steps.abs().mean().item()
+    elif steps.numel():
+        expected = 0.5 * steps.norm().item()
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    (gradient,) = torch.autograd.grad(loss, inputs)
+    assert gradient.isfinite().all()
+    assert gradient.any() == bool(expected)
+
+
 def test_l2():
     inputs = torch.randn(3, 2, 4, 4)
     expected = np.sqrt((inputs.numpy().astype(np.float64) ** 2).sum())
