@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from itertools import combinations
 from typing import Any, Sequence
 
 import torch
@@ -22,7 +23,7 @@ def check_views(task: Any, image_shape: Sequence[int]) -> None:
         TypeError: If ``num_views`` is no whole number.
         ValueError: If it makes another number of views, or first one view of
             all images and then the next, changes the images, cuts the
-            gradient off, or has views that are all alike; or of ``views()``
+            gradient off, or has two views that are alike; or of ``views()``
             itself, if it cannot transform such images.
     """
     draw = torch.Generator().manual_seed(0)
@@ -50,15 +51,15 @@ def check_views(task: Any, image_shape: Sequence[int]) -> None:
             f'No gradient passes through {name}.views(): look for no_grad(), '
             'detach(), .data and numpy() in it.'
         )
-    first = torch.stack([some[0] for some in each])
-    if number > 1 and all(
-        torch.equal(first, torch.stack([some[place] for some in each]))
-        for place in range(1, min(map(len, each)))
-    ):
-        raise ValueError(
-            f'The {number} views of {name} are all alike, so that none can be '
-            'told from another.'
-        )
+    for one, other in combinations(range(min(map(len, each))), 2):
+        if all(torch.equal(some[one], some[other]) for some in each):
+            shape = 'x'.join(map(str, image_shape))
+            raise ValueError(
+                f'Views {one} and {other} of {name}, counted from 0, are '
+                f'alike for images of {shape}, so that they cannot be told '
+                'apart: leave out one of them, or take another task '
+                '(model.aux_head.task.type).'
+            )
     if any(len(some) != number for some in each):
         return  # as only a batch has them
     one_by_one = torch.cat(each)

@@ -164,8 +164,8 @@ def test_the_order_of_views():
         check_views(Task(2, lambda x: torch.cat([x, -x])), (1, 8, 8))
     with pytest.raises(ValueError, match=r'makes 6 views of 3 .*num_views=4'):
         check_views(Task(4, in_order), (1, 8, 8))
-    alike = Task(2, lambda x: torch.stack([x, x], 1).flatten(0, 1))
-    with pytest.raises(ValueError, match='2 views of Task are all alike'):
+    alike = Task(3, lambda x: torch.stack([x, -x, x], 1).flatten(0, 1))
+    with pytest.raises(ValueError, match='Views 0 and 2 of Task, .* 1x8x8,'):
         check_views(alike, (1, 8, 8))
     with pytest.raises(ValueError, match='No gradient passes through Task'):
         check_views(Task(2, lambda x: in_order(x.detach())), (1, 8, 8))
@@ -173,3 +173,11 @@ def test_the_order_of_views():
         check_views(Task(2, lambda x: in_order(x.neg_())), (1, 8, 8))
     with pytest.raises((TypeError, ValueError), match='num_views of Task'):
         check_views(Task(2.0, in_order), (1, 8, 8))
+
+
+@pytest.mark.parametrize('task', [FlipTask, HalfShiftTask])
+@pytest.mark.parametrize('shape, other', [((1, 1, 20), 2), ((1, 20, 1), 1)])
+def test_views_of_one_row_are_alike(task, shape, other):
+    with pytest.raises(ValueError, match=f'Views 0 and {other} of .*Task'):
+        check_views(task(), shape)
+    check_views(task(), (1, 2, 2))
