@@ -18,6 +18,7 @@ import torch.nn as nn
 
 from ..models.augments import RandomCropFlip, check_padding
 from ..models.classifiers import is_pruned
+from ..models.synthesizers.objective import PRIORS_WITHOUT_BN
 from ..models.utils import bn_layers
 from ..utils.arguments import fits
 from ..utils.suggestions import did_you_mean
@@ -570,12 +571,18 @@ def _losses(
             of_student[name] = float(value)
         else:
             losses[f'loss_{name}']['loss_weight'] = value
-    losses = {k: v for k, v in losses.items() if v['loss_weight']}
-    if not losses:
+    if not any(loss['loss_weight'] for loss in losses.values()):
         raise ValueError(
             f'loss_weights={given} turns off all losses of the images: give '
             'one of them a weight above 0, such as "oh" or "bn".'
         )
+    # A teacher without BN gets priors that are not there, and not those of
+    # weight 0.
+    losses = {
+        name: loss
+        for name, loss in losses.items()
+        if loss['loss_weight'] or name in PRIORS_WITHOUT_BN
+    }
     return losses, of_student
 
 

@@ -1152,6 +1152,22 @@ def test_a_teacher_without_bn_layers(net, call, capsys):
     assert 'TotalVariationLoss' in card and 'BNStatisticsLoss' not in card
 
 
+def test_a_prior_of_weight_0_stays_out(net, call, capsys):
+    plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 3))
+    for weights in ({}, dict(tv=0)):
+        run = call(
+            *(plain, net(4)),
+            val=None,
+            budget=3,
+            method='deepinversion',
+            loss_weights=weights,
+        )
+        shutil.rmtree(run.work_dir)
+        out = capsys.readouterr().out
+        assert 'loss_l2' in out
+        assert ('loss_tv' in out) == (not weights)
+
+
 def test_a_student_without_bn_layers(teacher, net, call, capsys):
     """It diverges at the rate of others, unless gradients are clipped."""
     assert is_normalised(net(4))

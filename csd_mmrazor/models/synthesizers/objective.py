@@ -71,6 +71,8 @@ class Objective(nn.Module):
         # Names that each loss asks for, in its own order.
         self.wanted: Dict[str, List[str]] = {}
         self.reported_only: Set[str] = set()
+        # All that were given, also those of weight 0.
+        self.given = {*losses}
         for name, cfg in losses.items():
             cfg = dict(cfg)
             reported_only = cfg.pop('reported_only', None)
@@ -113,6 +115,8 @@ class Objective(nn.Module):
     def fit(self, networks: Networks, generator: Any) -> List[str]:
         """Take other priors in place of those that look at BN statistics.
 
+        Not those that were given by their names, also with weight 0.
+
         Args:
             networks (Networks): Without BN layers that run in a teacher.
             generator (nn.Module): Makes their images.
@@ -133,7 +137,7 @@ class Objective(nn.Module):
         for name, cfg in PRIORS_WITHOUT_BN.items():
             loss = MODELS.build(dict(cfg))
             wanted = _arguments(name, loss)
-            if name not in self.losses and (
+            if name not in self.given and (
                 has_tokens or 'tokens' not in wanted
             ):
                 self.losses[name], self.wanted[name] = loss, wanted

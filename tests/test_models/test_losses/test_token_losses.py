@@ -330,6 +330,17 @@ GROUPS = network(norm_cfg=dict(type='GN', num_groups=1))
             dict(BN, loss_tv=dict(type='TotalVariationLoss', loss_weight=1)),
             {'loss_patch', 'loss_tv'},
         ),
+        *(
+            (
+                GROUPS,
+                dict(BN, **{off: dict(type=kind, loss_weight=0)}),
+                {'loss_patch', 'loss_tv'} - {off},
+            )
+            for off, kind in (
+                ('loss_patch', 'PatchSimilarityLoss'),
+                ('loss_tv', 'MeanTotalVariationLoss'),
+            )
+        ),
         # Turned off, or one's own.
         (GROUPS, dict(loss_bn=dict(BN['loss_bn'], loss_weight=0)), set()),
         (
@@ -345,7 +356,7 @@ def test_the_prior_is_chosen_by_the_teacher(teacher, losses, terms, caplog):
         parts.check(given)
     batch = parts.synthesize(given, 10, seed=0)
     assert {*batch.terms} == {'loss_oh', *terms}
-    if 'loss_tv' in losses:
+    if 'loss_tv' in {*losses} & terms:
         kind = type(parts.losses['loss_tv']).__name__
         assert kind == 'TotalVariationLoss'
 
