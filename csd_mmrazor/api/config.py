@@ -325,7 +325,7 @@ def make_config(
         iters=schedule.iters,
         losses=losses,
         amp=amp,
-        **_generation(method, schedule, inputs, augment_cfg),
+        **_generation(method, schedule, inputs, augment_cfg, augment),
     )
     if compile:
         synthesizer['compile'] = compile
@@ -477,12 +477,23 @@ def _generation(
     schedule: Schedule,
     inputs: Inputs,
     augment: Optional[Dict[str, Any]],
+    given: Union[str, None, Dict[str, Any]],
 ) -> Dict[str, Any]:
     """Generator, optimizer and augmentation of the synthesizer.
 
     The generator takes the shape of its images from the algorithm.
+
+    Args:
+        method (str): One of ``METHODS``.
+        schedule (Schedule): Numbers of the run.
+        inputs (Inputs): What the networks take.
+        augment (dict, optional): As of :func:`augmentation`.
+        given (str | dict | None): What that was made of.
     """
     if method == 'deepinversion':
+        # Small images are shifted, too, unless 0 was asked for.
+        is_still = isinstance(given, dict) and given.get('padding') == 0
+        least = 0 if is_still else 1
         return dict(
             generator=dict(
                 type='PixelGenerator',
@@ -493,8 +504,8 @@ def _generation(
             augment=augment
             and dict(
                 type='RandomRoll',
-                shift=max(1, augment.get('padding', 0) // 2),
-                flip_prob=augment.get('flip_prob', 0),
+                shift=max(least, augment['padding'] // 2),
+                flip_prob=augment['flip_prob'],
             ),
             labels='balanced',
             keep='last',

@@ -1241,6 +1241,31 @@ def test_augmentation(given, image_shape, padding, flip_prob):
 
 
 @pytest.mark.parametrize(
+    'augment, shift',
+    [
+        ('auto', 1),  # of images that are small, as padding would be 0
+        (dict(padding=1), 1),
+        (dict(padding=4), 2),
+        (dict(padding=0, flip_prob=0.5), 0),
+    ],
+)
+def test_shifts_of_deepinversion(augment, shift, teacher, net, call):
+    run = call(
+        *(teacher, net(4)),
+        val=None,
+        budget=3,
+        method='deepinversion',
+        augment=augment,
+    )
+    cfg = Config.fromfile(run.config)
+    found = cfg.default_hooks.synthesis.synthesizer.augment
+    assert (found.type, found.shift) == ('RandomRoll', shift)
+    assert cfg.model.data_preprocessor.augment.padding == (
+        0 if augment == 'auto' else augment['padding']
+    )
+
+
+@pytest.mark.parametrize(
     'arguments, message',
     [
         (dict(image_shape=(28, 28)), 'image_shape should be .channels'),
