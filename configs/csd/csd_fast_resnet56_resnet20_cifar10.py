@@ -1,4 +1,4 @@
-# ResNet-56 > ResNet-20 on CIFAR-10 with 34 TFLOP of passes, a quarter of
+# ResNet-56 > ResNet-20 on CIFAR-10 with 36 TFLOP of passes, a quarter of
 # csd_best_resnet56_resnet20_cifar10.py, and without the term. The figures are
 # in docs/results.md.
 _base_ = './csd_best_resnet56_resnet20_cifar10.py'

@@ -1,7 +1,7 @@
 # CSD with a generator that continues from round to round, which needs less
 # synthesis for the same accuracy (docs/speed.md). There are more and shorter
-# rounds, so the bank gets as many images from fewer steps. The paper's
-# schedule re-initialises the generator in each round instead.
+# rounds, so the bank gets more images from fewer steps. The paper's schedule
+# re-initialises the generator in each round instead.
 _base_ = './csd_quickstart_digits.py'
 
 default_hooks = dict(

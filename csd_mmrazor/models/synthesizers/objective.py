@@ -30,8 +30,9 @@ from .observer import (
     without_tokens,
 )
 
-# In place of BN statistics, for teachers that have none: weights of PSAQ-ViT
-# (Li et al., ECCV 2022).
+# In place of BN statistics, for teachers that have none, after PSAQ-ViT (Li et
+# al., ECCV 2022). Its 0.05 weighs how far the total variation of a batch, by
+# norms, is from a number; here it weighs a mean over pixels.
 PRIORS_WITHOUT_BN: Dict[str, Dict[str, Any]] = dict(
     loss_patch=dict(type='mmrazor.PatchSimilarityLoss', loss_weight=1.0),
     loss_tv=dict(type='mmrazor.MeanTotalVariationLoss', loss_weight=0.05),
