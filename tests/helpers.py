@@ -14,8 +14,8 @@ from mmengine.config import config
 from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS
 
-import csd_mmrazor  # noqa: F401
 from csd_mmrazor.cli.compare_rows import COLUMNS
+from csd_mmrazor.models import Networks
 
 ROOT = Path(__file__).parent.parent
 # Seconds until a process counts as hung, on however slow a machine.
@@ -128,6 +128,35 @@ def build(cfg):
     """Build a model of MMRazor's registry, as a config would."""
     with DefaultScope.overwrite_default_scope('mmrazor'):
         return MODELS.build(cfg)
+
+
+def synthesizer(**options):
+    """An ``ImageSynthesizer`` of images that :func:`network` takes."""
+    generator = dict(
+        type='CSDGenerator',
+        img_size=8,
+        latent_dim=6,
+        hidden_channels=4,
+        channels=1,
+    )
+    return build(dict(type='ImageSynthesizer', generator=generator) | options)
+
+
+def networks():
+    """A teacher and a student with lived-in BN layers, without a head."""
+    torch.manual_seed(0)
+    parts = [build(network(base_channels=width)) for width in (8, 4)]
+    for part in parts:
+        part.init_weights()
+        part.train()
+        part(torch.randn(64, 1, 8, 8), mode='tensor')
+        part.eval()
+    return Networks(
+        torch.nn.ModuleDict(dict(teacher=parts[0])),
+        parts[1],
+        None,
+        lambda images: (images - 0.3) / 0.4,
+    )
 
 
 def command_blocks(page):

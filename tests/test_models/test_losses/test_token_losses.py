@@ -3,6 +3,7 @@
 
 import math
 
+import helpers
 import numpy as np
 import pytest
 import timm
@@ -288,21 +289,8 @@ def test_no_place_of_other_images_is_a_class_token(height, width):
 
 
 def synthesizer(**losses):
-    return build(
-        dict(
-            type='ImageSynthesizer',
-            generator=dict(
-                type='CSDGenerator',
-                img_size=8,
-                latent_dim=6,
-                hidden_channels=4,
-                channels=1,
-            ),
-            losses=dict(loss_oh=dict(type='OneHotLoss'), **losses),
-            batch_size=4,
-            iters=2,
-        )
-    )
+    losses = dict(loss_oh=dict(type='OneHotLoss'), **losses)
+    return helpers.synthesizer(losses=losses, batch_size=4, iters=2)
 
 
 def networks(teacher):

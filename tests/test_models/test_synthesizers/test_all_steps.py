@@ -2,13 +2,12 @@
 from collections import Counter
 from copy import deepcopy
 
+import helpers
 import pytest
 import torch
 import torch.nn as nn
-from helpers import build, network
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from csd_mmrazor.models import Networks
 from csd_mmrazor.models.synthesizers.all_steps import RoundToLevels
 from csd_mmrazor.models.synthesizers.observer import observing
 from csd_mmrazor.models.utils import to_float16
@@ -30,38 +29,13 @@ CROP = dict(augment=dict(type='RandomCropFlip', padding=2))
 
 
 def synthesizer(**kwargs):
-    cfg = dict(
-        type='ImageSynthesizer',
-        generator=dict(
-            type='CSDGenerator',
-            img_size=8,
-            latent_dim=6,
-            hidden_channels=4,
-            channels=1,
-        ),
-        batch_size=6,
-        iters=4,
-        keep='all',
-        keep_targets=True,
-    )
-    return build(dict(cfg, **kwargs))
+    cfg = dict(batch_size=6, iters=4, keep='all', keep_targets=True)
+    return helpers.synthesizer(**(cfg | kwargs))
 
 
 @pytest.fixture(scope='module')
 def networks():
-    torch.manual_seed(0)
-    parts = [build(network(base_channels=width)) for width in (8, 4)]
-    for part in parts:
-        part.init_weights()
-        part.train()
-        part(torch.randn(64, 1, 8, 8), mode='tensor')
-        part.eval()
-    return Networks(
-        nn.ModuleDict(dict(teacher=parts[0])),
-        parts[1],
-        None,
-        lambda images: (images - 0.3) / 0.4,
-    )
+    return helpers.networks()
 
 
 @pytest.mark.parametrize('augment', [{}, CROP])

@@ -3,6 +3,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from inspect import signature
 
+import helpers
 import pytest
 import torch
 import torch.nn as nn
@@ -47,20 +48,8 @@ class OwnGenerator(nn.Module):
 
 
 def synthesizer(**kwargs):
-    cfg = dict(
-        type='ImageSynthesizer',
-        generator=dict(
-            type='CSDGenerator',
-            img_size=8,
-            latent_dim=6,
-            hidden_channels=4,
-            channels=1,
-        ),
-        losses=LOSSES,
-        batch_size=12,
-        iters=4,
-    )
-    return build(dict(cfg, **kwargs))
+    cfg = dict(losses=LOSSES, batch_size=12, iters=4)
+    return helpers.synthesizer(**(cfg | kwargs))
 
 
 @pytest.fixture

@@ -8,16 +8,16 @@ from copy import deepcopy
 from functools import partial
 from types import SimpleNamespace
 
+import helpers
 import numpy as np
 import pytest
 import torch
 import torch.nn as nn
 from graphs import CountedGraph, EagerGraph, RecordedGraph, needs_gpu
-from helpers import build, network
+from helpers import build
 from torch.optim import adam
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from csd_mmrazor.models import Networks
 from csd_mmrazor.models.synthesizers import image_synthesizer
 from csd_mmrazor.models.synthesizers.step_graph import (
     WARM_UP,
@@ -46,23 +46,12 @@ in_float64 = pytest.mark.parametrize(
 
 
 def make_networks():
-    torch.manual_seed(0)
-    parts = [build(network(base_channels=width)) for width in (8, 4)]
-    for part in parts:
-        part.init_weights()
-        part.train()
-        part(torch.randn(64, 1, 8, 8), mode='tensor')
-        part.eval()
+    made = helpers.networks()
     head = build(
         dict(type='SelfSupervisedAuxHead', num_classes=10, in_channels=8)
     )
     head.init_weights()
-    return Networks(
-        nn.ModuleDict(dict(teacher=parts[0])),
-        parts[1],
-        head,
-        lambda images: (images - 0.3) / 0.4,
-    )
+    return made._replace(aux_head=head)
 
 
 OH, BN = dict(type='OneHotLoss'), dict(type='BNStatisticsLoss')
@@ -143,19 +132,9 @@ CONFIGS = dict(
 
 def synthesizer(name='csd', **options):
     cfg = dict(
-        type='ImageSynthesizer',
-        generator=dict(
-            type='CSDGenerator',
-            img_size=8,
-            latent_dim=6,
-            hidden_channels=4,
-            channels=1,
-        ),
-        augment=dict(type='RandomCropFlip', padding=1),
-        batch_size=6,
-        iters=5,
+        augment=dict(type='RandomCropFlip', padding=1), batch_size=6, iters=5
     )
-    return build({**cfg, **deepcopy(CONFIGS[name]), **options})
+    return helpers.synthesizer(**(cfg | deepcopy(CONFIGS[name]) | options))
 
 
 def rounds(parts, networks, count=2):

@@ -5,6 +5,7 @@ import dataclasses
 from collections import OrderedDict, namedtuple
 from copy import deepcopy
 
+import helpers
 import pytest
 import torch
 import torch.nn as nn
@@ -199,21 +200,7 @@ def test_students_that_return_more_than_logits(
 
 
 def synthesizer(**losses):
-    return build(
-        dict(
-            type='ImageSynthesizer',
-            generator=dict(
-                type='CSDGenerator',
-                img_size=8,
-                channels=1,
-                latent_dim=6,
-                hidden_channels=4,
-            ),
-            losses=losses,
-            batch_size=8,
-            iters=2,
-        )
-    )
+    return helpers.synthesizer(losses=losses, batch_size=8, iters=2)
 
 
 @pytest.mark.parametrize('always', [False, True])
