@@ -76,60 +76,36 @@ class Schedule:
 
 # What was measured to pay, by size of task (docs/results.md). In each row
 # epochs, rounds and steps are only in proportion to each other.
-_WARM: Dict[str, Any] = dict(warm=True, init_iters=10, iters=10)
+_ALL: Dict[str, Any] = dict(lr=0.1, schedule='cosine', tau=20, csd=10)
+_WARM = dict(_ALL, warm=True, init_iters=10, iters=10, rounds=4, steps=150)
+_SMALL = Schedule(
+    **_WARM,
+    init_rounds=40,
+    epochs=20,
+    synthesis_batch=128,
+    batch=128,
+    latent_dim=256,
+    hidden_channels=32,
+    feature=30,
+)
 SCHEDULES: Dict[str, Schedule] = dict(
     # Grey images of up to 32 x 32 pixels.
     grey=Schedule(
         **_WARM,
         init_rounds=10,
-        rounds=4,
-        steps=150,
         epochs=10,
         synthesis_batch=128,
         batch=128,
         latent_dim=64,
         hidden_channels=32,
-        lr=0.1,
-        schedule='cosine',
-        tau=20,
         feature=0,
-        csd=10,
     ),
     # Colour images of up to 32 x 32 pixels.
-    small=Schedule(
-        **_WARM,
-        init_rounds=40,
-        rounds=4,
-        steps=150,
-        epochs=20,
-        synthesis_batch=128,
-        batch=128,
-        latent_dim=256,
-        hidden_channels=32,
-        lr=0.1,
-        schedule='cosine',
-        tau=20,
-        feature=30,
-        csd=10,
-    ),
-    large=Schedule(
-        **_WARM,
-        init_rounds=40,
-        rounds=4,
-        steps=150,
-        epochs=20,
-        synthesis_batch=64,
-        batch=64,
-        latent_dim=256,
-        hidden_channels=64,
-        lr=0.1,
-        schedule='cosine',
-        tau=20,
-        feature=30,
-        csd=10,
-    ),
+    small=_SMALL,
+    large=replace(_SMALL, synthesis_batch=64, batch=64, hidden_channels=64),
     # The paper's own, whatever the task (configs/_base_/csd.py).
     paper=Schedule(
+        **_ALL,
         init_rounds=400,
         init_iters=500,
         rounds=1,
@@ -141,11 +117,7 @@ SCHEDULES: Dict[str, Schedule] = dict(
         latent_dim=256,
         hidden_channels=64,
         warm=False,
-        lr=0.1,
-        schedule='cosine',
-        tau=20,
         feature=30,
-        csd=10,
     ),
 )
 # Epochs that a rate needs to fall smoothly, and those after which longer ones
