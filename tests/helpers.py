@@ -2,6 +2,7 @@
 """Small real parts that the tests build; conftest.py has the fixtures."""
 
 import functools
+import multiprocessing
 import os
 import re
 import shlex
@@ -88,6 +89,20 @@ def free_port():
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         return free.getsockname()[1]
+
+
+def exit_codes(target, *args):
+    """Of two forks that run a function, each with its rank after ``args``."""
+    context = multiprocessing.get_context('fork')
+    processes = [
+        context.Process(target=target, args=(*args, rank), daemon=True)
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    return [process.exitcode for process in processes]
 
 
 def network(channels=1, base_channels=4, num_classes=10, **backbone):

@@ -1,5 +1,4 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-import multiprocessing
 import os
 import time
 from datetime import timedelta
@@ -7,6 +6,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 import torch
+from helpers import exit_codes
 from mmrazor.registry import DATASETS
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -360,17 +360,8 @@ def test_a_slow_process_imports_as_the_others_do(tmp_path):
     source = ImageBank()
     source.open(tmp_path / 'source', SHAPE, 10)
     fill(source)
-    context = multiprocessing.get_context('fork')
     args = str(tmp_path / 'bank'), str(tmp_path / 'source')
-    processes = [
-        context.Process(target=_start_late, args=(*args, rank), daemon=True)
-        for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [7, 7]
+    assert exit_codes(_start_late, *args) == [7, 7]
 
 
 def _start_together(path, source, rank):
@@ -404,20 +395,9 @@ def test_processes_share_the_copying_of_a_bank(tmp_path, damaged):
     fill(source)
     if damaged:  # of which only one of them has to do with
         (tmp_path / 'source' / source.folder.shards[1].name).write_bytes(b'')
-    context = multiprocessing.get_context('fork')
     args = str(tmp_path / 'bank'), str(tmp_path / 'source')
-    processes = [
-        context.Process(
-            target=_start_together, args=(*args, rank), daemon=True
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
     expected = [10, 10] if damaged else [2, 1]
-    assert [process.exitcode for process in processes] == expected
+    assert exit_codes(_start_together, *args) == expected
 
 
 def test_an_empty_bank_says_so(tmp_path):

@@ -2,13 +2,13 @@
 """Rounds that are on the disk and not in the manifest yet."""
 
 import json
-import multiprocessing
 import os
 from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
+from helpers import exit_codes
 from mmengine.logging import MMLogger
 from test_bank_folder import SHAPE, batch, kind_of, targets_of
 
@@ -229,18 +229,7 @@ def test_processes_share_the_reading_of_rounds(tmp_path, name):
     folder = BankFolder(path, SHAPE, 10, codec=ImageCodec(name))
     rounds = [put(folder, index, index) for index in range(5)]
     (path / rounds[3].shard.name).write_bytes(b'')  # the second one's
-    context = multiprocessing.get_context('fork')
-    processes = [
-        context.Process(
-            target=_look_for_rounds, args=(str(path), rank), daemon=True
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [34, 24]
+    assert exit_codes(_look_for_rounds, str(path)) == [34, 24]
     left = [made.shard.index for made in read_notes(path)]
     assert left == [0, 1, 2, 4]
 
