@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import socket
+from argparse import Namespace
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS
 
 from csd_mmrazor.cli.compare_rows import COLUMNS
+from csd_mmrazor.cli.config import load_config
 from csd_mmrazor.models import Networks
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +84,18 @@ def dump(cfg, path):
     for name in ('experiment_name', 'work_dir'):
         cfg.pop(name, None)
     cfg.dump(path)
+
+
+def load(path, **options):
+    """A config as the commands load it, with ``--cfg-options``."""
+    return load_config(
+        Namespace(
+            config=str(path),
+            cfg_options=options,
+            launcher='none',
+            work_dir=None,
+        )
+    )
 
 
 def free_port():

@@ -3,12 +3,11 @@
 
 import copy
 import pickle
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, build, network
+from helpers import ROOT, build, load, network
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS
@@ -16,7 +15,6 @@ from mmrazor.models.fake_quants import enable_val
 from PIL import Image
 from torch import nn
 
-from csd_mmrazor.cli.config import load_config
 from csd_mmrazor.cli.test import let_test_on, parse_args
 from csd_mmrazor.export import calibration_images, classes_of
 from csd_mmrazor.utils import load_file
@@ -24,17 +22,6 @@ from csd_mmrazor.utils import load_file
 BASE = 'configs/csd/csd_vgg11_resnet18_cifar10.py'
 OWN = "dict(batch_size=7, dataset=dict(_delete_=True, type='CustomDataset'))"
 OTHER = "dict(batch_size=9, dataset=dict(_delete_=True, type='Other'))"
-
-
-def load(path, **options):
-    return load_config(
-        Namespace(
-            config=str(path),
-            cfg_options=options,
-            work_dir=None,
-            launcher='none',
-        )
-    )
 
 
 def types(cfg):

@@ -1,27 +1,14 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import re
-from argparse import Namespace
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, load
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from csd_mmrazor.cli.config import load_config
 from csd_mmrazor.utils.config_files import read_config
 
 QUICKSTART = ROOT / 'configs/csd/csd_quickstart_digits.py'
-
-
-def load(path, **options):
-    return load_config(
-        Namespace(
-            config=str(path),
-            cfg_options=options,
-            launcher='none',
-            work_dir=None,
-        )
-    )
 
 
 def test_a_config_with_its_bases():

@@ -4,14 +4,13 @@
 import copy
 import math
 import re
-from argparse import Namespace
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, load
 from mmengine.config import Config
 
 from csd_mmrazor.cli import config
-from csd_mmrazor.cli.config import check_training, load_config
+from csd_mmrazor.cli.config import check_training
 from csd_mmrazor.utils.config_files import read_config
 from csd_mmrazor.utils.sections import OF_NETWORKS, check_sections
 
@@ -40,17 +39,6 @@ def read_once(quickstart, monkeypatch):
     """Spares each case the reading of the same file."""
     monkeypatch.setattr(
         config, 'read_config', lambda _: copy.deepcopy(quickstart)
-    )
-
-
-def load(path, **options):
-    return load_config(
-        Namespace(
-            config=str(path),
-            cfg_options=options,
-            launcher='none',
-            work_dir=None,
-        )
     )
 
 
