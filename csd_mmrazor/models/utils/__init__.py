@@ -27,6 +27,7 @@ from .functional_bn import functional_bn
 from .healthy import check_statistics, check_weights
 from .integers import without_integers
 from .kept_norm import keep_norm
+from .likeness import Likeness
 from .lost_state import (
     about_lost,
     changed_attributes,
@@ -76,7 +77,7 @@ from .recorders import (
     records_of_logits,
     to_float16,
 )
-from .refitting import Likeness, Place, find_refittable, refit, ridge
+from .refitting import Place, find_refittable, refit, ridge
 from .teacher_blocks import (
     BlockChoice,
     Chain,

@@ -17,13 +17,11 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
+from .likeness import BATCH, Likeness, likeness, log_shares
 from .modes import evaluating
-from .outputs import logits_of
 
 # The fitted student, in the work dir of a run: training may make it worse.
 FITTED = 'networks/student_fitted.pth'
-# Images of a pass.
-_BATCH = 64
 # Bytes of what a layer is given that are looked at together.
 _BYTES = 2**28
 # Of the mean variance of the inputs, added to each of them: without it,
@@ -41,13 +39,6 @@ class Place(NamedTuple):
     layer: str
     norm: Optional[str]  # the BN layer that takes what it returns
     block: str  # the module that it is part of
-
-
-class Likeness(NamedTuple):
-    """How a student is like its teacher."""
-
-    kl: float  # KL(teacher || student), mean over images
-    agreement: float  # share of images for which both decide alike, 0..1
 
 
 def find_refittable(
@@ -119,11 +110,11 @@ def refit(
         tuple[Likeness, Likeness]: Before and afterwards, on ``inputs``.
     """
     with evaluating(teacher, student):
-        expected = _log_shares(teacher, inputs)
-        before = _likeness(expected, _log_shares(student, inputs))
+        expected = log_shares(teacher, inputs)
+        before = likeness(expected, log_shares(student, inputs))
         for place in places:
             _refit(teacher, student, inputs, place)
-        return before, _likeness(expected, _log_shares(student, inputs))
+        return before, likeness(expected, log_shares(student, inputs))
 
 
 def ridge(
@@ -164,7 +155,7 @@ def _refit(
     features: Any = 0
     targets: List[Any] = [0, 0]
     leads_around, first = False, None
-    for part in torch.split(inputs, _BATCH):
+    for part in torch.split(inputs, BATCH):
         wanted, found = (
             _Seen(model, place, part) for model in (teacher, student)
         )
@@ -457,19 +448,3 @@ def _is_frozen(layer: Optional[nn.Module]) -> bool:
 def _shapes(layer: Optional[nn.Module]) -> Dict[str, Tuple[int, ...]]:
     state = {} if layer is None else layer.state_dict()
     return {key: tuple(value.shape) for key, value in state.items()}
-
-
-def _log_shares(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Logarithms of the shares of all classes, (N, K), float64."""
-    return torch.cat(
-        [
-            logits_of(model(part, mode='tensor')).double().log_softmax(1)
-            for part in torch.split(inputs, _BATCH)
-        ]
-    )
-
-
-def _likeness(expected: Tensor, found: Tensor) -> Likeness:
-    kl = F.kl_div(found, expected, reduction='batchmean', log_target=True)
-    alike = expected.argmax(1) == found.argmax(1)
-    return Likeness(kl.item(), alike.double().mean().item())

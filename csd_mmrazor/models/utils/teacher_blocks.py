@@ -25,18 +25,16 @@ from typing import (
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
+from .likeness import BATCH, likeness, log_shares
 from .modes import evaluating, renew_modes
 from .outputs import logits_of
 
 # Choices of a container that are all tried: ResNet-110 > ResNet-20 has 136.
 TRIED = 200
-# Images of a pass.
-_BATCH = 64
 _REFUSED = 'The student cannot start from blocks of its teacher'
 _ADVICE = (
     'Build the student by the same class as the teacher, with the same widths '
@@ -131,7 +129,8 @@ class BlockChoice(NamedTuple):
     """The blocks that are left, and how the teacher is without the others."""
 
     kept: Dict[str, List[int]]  # places of blocks by the name of their chain
-    kl: float  # KL(teacher || what is left), mean over images
+    # KL(teacher || what is left), mean over images; infinite if NaN
+    kl: float
     agreement: float  # share of images for which both decide alike, 0..1
 
 
@@ -205,10 +204,11 @@ def choose_blocks(
     with evaluating(teacher), torch.no_grad():
         for chain in chains:
             kept[chain.name] = _choose(teacher, inputs, chain, tried)
-        expected = _log_shares(teacher, inputs)
+        expected = log_shares(teacher, inputs)
         with skipped(left_out(teacher, chains, kept)):
-            found = _log_shares(teacher, inputs)
-    return BlockChoice(kept, *_compare(expected, found))
+            found = log_shares(teacher, inputs)
+    kl, agreement = likeness(expected, found)
+    return BlockChoice(kept, kl if math.isfinite(kl) else math.inf, agreement)
 
 
 def count_candidates(chains: Sequence[Chain], tried: int = TRIED) -> int:
@@ -232,7 +232,7 @@ def _choose(
     teacher: nn.Module, inputs: Tensor, chain: Chain, tried: int
 ) -> List[int]:
     """Choose the blocks of one container."""
-    parts = [_ChainPass(teacher, chain, each) for each in inputs.split(_BATCH)]
+    parts = [_ChainPass(teacher, chain, each) for each in inputs.split(BATCH)]
 
     def best(choices: Iterable[List[int]]) -> List[int]:
         listed = [*choices]
@@ -451,24 +451,6 @@ def copy_blocks(
 
 def _unchanged(inputs: Any, *_: Any, **__: Any) -> Any:
     return inputs
-
-
-def _log_shares(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Logarithms of the shares of all classes, (N, K), float64."""
-    return torch.cat(
-        [
-            logits_of(model(part, mode='tensor')).double().log_softmax(1)
-            for part in inputs.split(_BATCH)
-        ]
-    )
-
-
-def _compare(expected: Tensor, found: Tensor) -> Tuple[float, float]:
-    """KL(expected || found), infinite if NaN, and how many decide alike."""
-    kl = F.kl_div(found, expected, reduction='batchmean', log_target=True)
-    alike = expected.argmax(1) == found.argmax(1)
-    share = alike.double().mean().item()
-    return (kl.item() if kl.isfinite() else math.inf), share
 
 
 def _longer_containers(teacher: nn.Module, student: nn.Module) -> List[str]:

@@ -139,7 +139,7 @@ def test_memory_of_a_fit_is_bounded(kind, size, monkeypatch):
     part, names, _ = KINDS[kind]
     teacher = lively(Net(part()))
     # Whatever a pass brings.
-    assert len(INPUTS) > refitting._BATCH
+    assert len(INPUTS) > refitting.BATCH
     found, rows = [], []
     columns = refitting._columns
     monkeypatch.setattr(
