@@ -30,7 +30,6 @@ from mmengine.hooks import (
     NPUProfilerHook,
     ProfilerHook,
 )
-from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
@@ -44,6 +43,7 @@ from ..utils.numbers import check_numbers
 from ..utils.validation import check_labels, check_metrics
 from .hooks.export_student_hook import ExportStudentHook
 from .hooks.report_hook import ReportHook
+from .optimizers.optim_wrapper_constructor import optimizers_of
 
 _STEPS = 2
 # Images of a batch on a CPU; a GPU also learns whether its memory suffices.
@@ -244,7 +244,7 @@ class _Watch(Hook):
         self.lost: Set[str] = set()
 
     def before_train(self, runner: Runner) -> None:
-        for wrapper in _wrappers(runner).values():
+        for wrapper in optimizers_of(runner.optim_wrapper).values():
             # So that a step of the optimizer is among these.
             wrapper._accumulative_counts = min(
                 wrapper._accumulative_counts, _STEPS
@@ -260,7 +260,8 @@ class _Watch(Hook):
         self.steps += 1
         self._look_for_lost(runner)
         scaled = any(
-            hasattr(w, 'loss_scaler') for w in _wrappers(runner).values()
+            hasattr(w, 'loss_scaler')
+            for w in optimizers_of(runner.optim_wrapper).values()
         )
         if not scaled:  # there, steps with infinite losses are left out
             _check_losses(runner, outputs or {}, self.steps)
@@ -362,16 +363,8 @@ def _rates(runner: Runner) -> str:
     return ' and '.join(
         '.'.join(['optim_wrapper', *([name] if name else []), 'optimizer.lr'])
         + f'={wrapper.param_groups[0]["lr"]:g}'
-        for name, wrapper in _wrappers(runner).items()
+        for name, wrapper in optimizers_of(runner.optim_wrapper).items()
     )
-
-
-def _wrappers(runner: Runner) -> Dict[str, Any]:
-    """Optimizers by name, which is '' for a single one."""
-    wrapper = runner.optim_wrapper
-    if isinstance(wrapper, OptimWrapperDict):
-        return wrapper.optim_wrappers
-    return {'': wrapper}
 
 
 def _limit() -> int:

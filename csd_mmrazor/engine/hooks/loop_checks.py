@@ -14,7 +14,6 @@ import torch
 from mmengine.dist import get_dist_info
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.engine.hooks import SwitchRecipeHook
 from mmrazor.engine.hooks import StopDistillHook
@@ -40,7 +39,10 @@ from ...models.preprocessors import (
 from ...models.synthesizers import ImageSynthesizer, Networks
 from ...models.utils import KeptMaps
 from ...utils.suggestions import some_of
-from ..optimizers.optim_wrapper_constructor import BESIDE_STUDENT
+from ..optimizers.optim_wrapper_constructor import (
+    BESIDE_STUDENT,
+    optimizers_of,
+)
 
 # Tops and lefts of views are 0..2 * padding, in a byte.
 _MOST_PADDING = 127
@@ -481,17 +483,12 @@ def check_accumulation(runner: Runner, steps: int) -> None:
     Raises:
         ValueError: If they are; names the option.
     """
-    wrapper = runner.optim_wrapper
-    named = (
-        {f'.{name}': part for name, part in wrapper.items()}
-        if isinstance(wrapper, OptimWrapperDict)
-        else {'': wrapper}
-    )
-    for name, part in named.items():
+    for name, part in optimizers_of(runner.optim_wrapper).items():
         counts = getattr(part, '_accumulative_counts', 1)
         if counts > steps:
+            where = f'optim_wrapper.{name}'.rstrip('.')
             raise ValueError(
-                f'optim_wrapper{name}.accumulative_counts={counts} is more '
+                f'{where}.accumulative_counts={counts} is more '
                 f'than the {steps} steps of an epoch, over which gradients '
                 'are accumulated at most: set it lower, or '
                 'train_dataloader.sampler.num_samples higher.'
@@ -538,9 +535,7 @@ def check_optimizers_step(runner: Runner) -> None:
     own = CSDDistillation.train_step
     if getattr(type(model), 'train_step', None) is not own:
         return
-    wrapper = runner.optim_wrapper
-    is_dict = isinstance(wrapper, OptimWrapperDict)
-    parts = dict(wrapper.items()) if is_dict else {'': wrapper}
+    parts = optimizers_of(runner.optim_wrapper)
     for name in {*parts} - {'', 'architecture', 'aux_head'}:
         text = f'optim_wrapper.{name} would never step: '
         if name not in BESIDE_STUDENT:

@@ -13,7 +13,6 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 import torch.nn as nn
-from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...datasets import ImageBank
@@ -21,6 +20,7 @@ from ...export import look_up_in
 from ...models.classifiers import is_pruned
 from ...utils import CheckpointError, config_of_checkpoint
 from ...utils.differences import Difference, config_differences
+from ..optimizers.optim_wrapper_constructor import optimizers_of
 
 # Arguments of optimizers that do not change what they keep of a weight.
 _RATES = {'lr', 'weight_decay', 'betas', 'eps', 'foreach', 'fused', 'maximize'}
@@ -247,13 +247,10 @@ def renew_schedule(
         CheckpointError: If optimizers or schedules cannot be changed.
     """
     meta, old_optimizers = checkpoint['meta'], checkpoint['optimizer']
-    parts = _by_name(runner.optim_wrapper, OptimWrapperDict)
-    if isinstance(runner.optim_wrapper, OptimWrapperDict):
-        olds = old_optimizers
-    else:
-        olds = {'': old_optimizers}
-    schedulers = _by_name(runner.param_schedulers or [], dict)
-    old_schedulers = _by_name(checkpoint.get('param_schedulers', []), dict)
+    parts = optimizers_of(runner.optim_wrapper)
+    olds = {'': old_optimizers} if '' in parts else old_optimizers
+    schedulers = _by_name(runner.param_schedulers or [])
+    old_schedulers = _by_name(checkpoint.get('param_schedulers', []))
     if epochs:
         meta['iter'] = epochs * steps
     _replay([*schedulers.values()], epochs, steps if epochs else meta['iter'])
@@ -294,8 +291,8 @@ def renew_schedule(
     return changes
 
 
-def _by_name(value: Any, kind: Any) -> Dict[str, Any]:
-    return dict(value.items()) if isinstance(value, kind) else {'': value}
+def _by_name(value: Any) -> Dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {'': value}
 
 
 def _sizes(state: Dict[str, Any]) -> List[int]:

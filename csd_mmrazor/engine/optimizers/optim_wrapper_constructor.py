@@ -1,11 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import logging
-from typing import Any, Dict
+from typing import Any, Dict, Union
 
 import torch.nn as nn
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS
 from mmrazor.engine.optimizers import SeparateOptimWrapperConstructor
 from mmrazor.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -16,6 +16,15 @@ from ...utils.suggestions import closest
 
 # Parts of an algorithm that are trained with the student.
 BESIDE_STUDENT = ('distiller', 'student_loss')
+
+
+def optimizers_of(
+    optim_wrapper: Union[OptimWrapper, OptimWrapperDict],
+) -> Dict[str, OptimWrapper]:
+    """The optimizers of a run by name, which is '' for a single one."""
+    if isinstance(optim_wrapper, OptimWrapperDict):
+        return dict(optim_wrapper.items())
+    return {'': optim_wrapper}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -15,6 +15,7 @@ from ...models.synthesizers import (
     recognition_metrics,
     teacher_decisions,
 )
+from ..optimizers.optim_wrapper_constructor import optimizers_of
 from .round_runner import SAMPLE, RoundRunner
 
 # Images of the bank in which its diversity is measured.
@@ -173,7 +174,7 @@ def describe_plan(runner: Runner) -> str:
     )
     counts = [
         wrapper._accumulative_counts
-        for wrapper in _wrappers(runner.optim_wrapper).values()
+        for wrapper in optimizers_of(runner.optim_wrapper).values()
     ]
     accumulated = ''
     if max(counts) > 1:
@@ -212,20 +213,11 @@ def set_rates(
         ``lr`` or ``name.lr``.
     """
     groups = {
-        name: each.param_groups[0]
-        for name, each in _wrappers(optim_wrapper).items()
+        f'{name}.lr'.lstrip('.'): each.param_groups[0]
+        for name, each in optimizers_of(optim_wrapper).items()
     }
     # Schedulers note what they start from.
     return {
         name: group.get('initial_lr', group['lr'])
         for name, group in groups.items()
     }
-
-
-def _wrappers(
-    optim_wrapper: Union[OptimWrapper, OptimWrapperDict],
-) -> Dict[str, OptimWrapper]:
-    """Those of a run, by ``lr`` or ``name.lr``."""
-    if isinstance(optim_wrapper, OptimWrapperDict):
-        return {f'{name}.lr': each for name, each in optim_wrapper.items()}
-    return {'lr': optim_wrapper}
