@@ -21,6 +21,7 @@ from ..utils.config_files import (
     follow_validation,
     read_config,
 )
+from ..utils.config_parts import part_name
 from ..utils.numbers import check_numbers
 from ..utils.sections import MMENGINE_HOOKS, check_schedules, check_sections
 from ..utils.slow_bfloat16 import slow_bfloat16
@@ -172,7 +173,7 @@ def check_present(cfg: Config, sections: Sequence[str], do: str) -> None:
 
 def is_csd(cfg: Config) -> bool:
     """Whether a config's algorithm is this project's."""
-    return _type_name(cfg.model).endswith('CSDDistillation')
+    return part_name(cfg.model).endswith('CSDDistillation')
 
 
 def check_training(cfg: Config) -> None:
@@ -277,13 +278,7 @@ def check_teacher_files(cfg: Config) -> None:
 
 
 def _is_bank(dataset: Any) -> bool:
-    return _type_name(dataset).endswith('ImageBank')
-
-
-def _type_name(part: Any) -> str:
-    """The ``type`` of a part, which may be a name or a class."""
-    kind = part.get('type') if isinstance(part, dict) else None
-    return str(getattr(kind, '__name__', kind))
+    return part_name(dataset).endswith('ImageBank')
 
 
 def _check_dataset(dataset: Any) -> None:
@@ -322,9 +317,7 @@ def _has_bfloat16() -> bool:
 def _disable_amp(cfg: Config) -> None:
     """Train in float32."""
     for wrapper in [cfg.optim_wrapper, *cfg.optim_wrapper.values()]:
-        kind = wrapper.get('type') if isinstance(wrapper, dict) else None
-        name = getattr(kind, '__name__', f'{kind}').rpartition('.')[2]
-        if name in ('AutocastOptimWrapper', 'AmpOptimWrapper'):
+        if part_name(wrapper) in ('AutocastOptimWrapper', 'AmpOptimWrapper'):
             wrapper['type'] = 'mmengine.OptimWrapper'
             for key in ('loss_scale', 'dtype', 'use_fsdp'):
                 wrapper.pop(key, None)

@@ -12,6 +12,7 @@ from mmrazor.registry import DATASETS
 
 from ..datasets.image_folder import list_image_folder, names_of_folders
 from ..datasets.pictures import picture_size
+from ..utils.config_parts import part_name
 from ..utils.public import public
 from ..utils.teachers import without_pretrained
 
@@ -80,7 +81,7 @@ def plain_config(cfg: Config) -> Config:
         student = ConfigDict(more, **named.model)
     # Plain dicts, without what only a run of training needs.
     student = ConfigDict(student).to_dict()
-    if _is_torch_classifier(student):
+    if part_name(student).endswith('TorchClassifier'):
         # What its function takes is what makes the network, weights too:
         # torchvision's change its layers.
         student.pop('init_cfg', None)
@@ -115,11 +116,6 @@ def plain_config(cfg: Config) -> Config:
             test_cfg=dict(),
         )
     return Config(plain)
-
-
-def _is_torch_classifier(student: Dict) -> bool:
-    kind = student.get('type')
-    return str(getattr(kind, '__name__', kind)).endswith('TorchClassifier')
 
 
 def _test_loader(cfg: Config) -> Tuple[Optional[Dict], bool]:

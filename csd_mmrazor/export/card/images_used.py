@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional
 from mmengine.config import Config
 
 from ...datasets import BankError, BankFolder
-from .config_parts import is_text, part_name
+from ...utils.config_parts import is_text, part_name
 
 # Data sets whose images nobody took.
 _SYNTHETIC = ('ImageBank', 'DummyImages')

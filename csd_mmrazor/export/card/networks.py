@@ -11,10 +11,10 @@ from ...datasets import BankFolder
 from ...models.synthesizers.objective import PRIORS_WITHOUT_BN
 from ...models.utils.refitting import FITTED
 from ...utils import read_object
+from ...utils.config_parts import is_text, part_name
 from ...utils.imports import class_of_lent
 from ...utils.public import public_name
 from ...utils.scalars import read_scalars
-from .config_parts import is_text, part_name
 
 
 def network_name(cfg: Any) -> str:

@@ -8,9 +8,9 @@ from typing import Any, Dict, NamedTuple, Optional, Union
 from mmengine.config import Config
 
 from ...utils.agreement import Agreement, agreement_at
+from ...utils.config_parts import is_text, part_name
 from ...utils.imports import LENT, class_of_lent
 from ...utils.scalars import read_scalars
-from .config_parts import is_text, part_name
 
 _METRIC = 'accuracy/top1'
 

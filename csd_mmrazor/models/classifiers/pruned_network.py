@@ -6,6 +6,7 @@ import torch.nn as nn
 from mmengine.logging import print_log
 from mmrazor.registry import MODELS
 
+from ...utils.config_parts import part_name
 from ..utils import find_weights, narrow
 
 _WHERE = (
@@ -87,9 +88,7 @@ def pruned_network(
 
 def is_pruned(student: Any) -> bool:
     """Whether the config of a network is of one that was pruned."""
-    kind = student.get('type') if isinstance(student, dict) else None
-    kind = getattr(kind, '__name__', kind)
-    return str(kind).rpartition('.')[2] in ('PrunedNetwork', 'pruned_network')
+    return part_name(student) in ('PrunedNetwork', 'pruned_network')
 
 
 # As configs call it: registries and checks tell of a part by this.
