@@ -18,6 +18,17 @@ from csd_mmrazor.utils.accuracy import (
 from csd_mmrazor.utils.imports import lend
 
 
+def card_of(tmp_path, scalars, meta):
+    """What is made of a log, the results in a card of it, and its text."""
+    cfg = Config(dict(model=dict(architecture=network())))
+    quality = quality_of(cfg, logged(tmp_path, **scalars), meta)
+    card = tmp_path / 'a.md'
+    card.write_text(model_card(cfg, tmp_path / 'a.pth', {}, quality))
+    front, body = front_of(card)
+    (index,) = front['model-index']
+    return quality, index['results'], body
+
+
 @pytest.mark.parametrize(
     'scalars, meta, agreement, images',
     [
@@ -50,15 +61,9 @@ from csd_mmrazor.utils.imports import lend
 def test_an_estimate_in_place_of_an_accuracy(
     tmp_path, scalars, meta, agreement, images
 ):
-    checkpoint = logged(tmp_path, **scalars)
-    cfg = Config(dict(model=dict(architecture=network())))
-    quality = quality_of(cfg, checkpoint, meta)
-    card = tmp_path / 'a.md'
-    card.write_text(model_card(cfg, tmp_path / 'a.pth', {}, quality))
-    front, body = front_of(card)
-    (index,) = front['model-index']
+    quality, results, body = card_of(tmp_path, scalars, meta)
     if agreement is None:
-        assert quality is None and index['results'] == []
+        assert quality is None and results == []
         assert '## Accuracy\n\nNot measured.\n' in body
         return
     fit = FITS[images]
@@ -67,7 +72,7 @@ def test_an_estimate_in_place_of_an_accuracy(
     which = f'the {number}' if number else 'those'
     confident = agreement + 10
     expected = estimate_accuracy(fit, confident, images=number)
-    (result,) = index['results']
+    (result,) = results
     assert [m['value'] for m in result['metrics']] == [
         agreement,
         round(expected.percent_of_teacher, 2),
@@ -88,12 +93,7 @@ def test_an_estimate_in_place_of_an_accuracy(
 
 def test_images_that_are_none_of_the_classes(tmp_path):
     scalars = dict(HELD_OUT, agreement__held_out_recognised=20)
-    cfg = Config(dict(model=dict(architecture=network())))
-    quality = quality_of(cfg, logged(tmp_path, **scalars), dict(epoch=2))
-    card = tmp_path / 'a.md'
-    card.write_text(model_card(cfg, tmp_path / 'a.pth', {}, quality))
-    front, body = front_of(card)
-    ((result,),) = (each['results'] for each in front['model-index'])
+    _, (result,), body = card_of(tmp_path, scalars, dict(epoch=2))
     assert [m['type'] for m in result['metrics']] == ['agreement']
     assert 'only 22.0 % of them as the class' in body
     assert 'Estimated accuracy' not in body
@@ -102,12 +102,7 @@ def test_images_that_are_none_of_the_classes(tmp_path):
 def test_what_older_runs_did_not_log(tmp_path):
     scalars = dict(HELD_OUT)
     del scalars['agreement__held_out_confident']
-    cfg = Config(dict(model=dict(architecture=network())))
-    quality = quality_of(cfg, logged(tmp_path, **scalars), dict(epoch=2))
-    card = tmp_path / 'a.md'
-    card.write_text(model_card(cfg, tmp_path / 'a.pth', {}, quality))
-    front, body = front_of(card)
-    ((result,),) = (each['results'] for each in front['model-index'])
+    _, (result,), body = card_of(tmp_path, scalars, dict(epoch=2))
     assert [m['type'] for m in result['metrics']] == ['agreement']
     assert '72.0 %' in body and 'so no accuracy is estimated' in body
 
