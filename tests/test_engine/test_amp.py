@@ -14,6 +14,14 @@ if not hasattr(torch.amp, 'is_autocast_available'):
     HALVES.pop()
 
 
+def prepared(runner):
+    """The synthesizer of a run, and networks with their first weights."""
+    hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
+    with seeded(0, torch.device('cpu')):
+        runner._init_model_weights()
+    return hook.synthesizer, Networks.from_algorithm(runner.model)
+
+
 @pytest.fixture
 def model(tiny_runner):
     return tiny_runner().model
@@ -56,11 +64,8 @@ def test_losses_of_synthesis(tiny_runner, half):
                 'default_hooks.synthesis.synthesizer.batch_size': 64,
             },
         )
-        hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
-        with seeded(0, torch.device('cpu')):
-            runner._init_model_weights()
-        networks = Networks.from_algorithm(runner.model)
-        terms[amp] = hook.synthesizer.synthesize(
+        synthesizer, networks = prepared(runner)
+        terms[amp] = synthesizer.synthesize(
             networks, 10, seed=0, iters=1
         ).terms
     full, mixed = terms.values()
@@ -79,15 +84,10 @@ def test_synthesis_whose_gradients_overflow_in_float16(tiny_runner, iters):
         key = 'default_hooks.synthesis.synthesizer'
         options = {f'{key}.amp': amp, f'{key}.batch_size': 64}
         runner = tiny_runner(f'run_{amp}', **options)
-        hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
-        with seeded(0, torch.device('cpu')):
-            runner._init_model_weights()
-        networks = Networks.from_algorithm(runner.model)
+        synthesizer, networks = prepared(runner)
         losses = []
         for number in (1, iters):
-            made = hook.synthesizer.synthesize(
-                networks, 10, seed=0, iters=number
-            )
+            made = synthesizer.synthesize(networks, 10, seed=0, iters=number)
             losses.append(sum(made.terms.values()))
         found[amp] = losses
     assert found['float16'][0] == pytest.approx(found[None][0], rel=0.01)
@@ -108,10 +108,7 @@ def test_rounds_of_a_step_find_their_scale(tiny_runner):
     made = []
     for name in ('whole', 'resumed'):
         runner = tiny_runner(name, **options)
-        hook = next(h for h in runner.hooks if hasattr(h, 'synthesizer'))
-        with seeded(0, torch.device('cpu')):
-            runner._init_model_weights()
-        made.append((hook.synthesizer, Networks.from_algorithm(runner.model)))
+        made.append(prepared(runner))
     (whole, networks), (resumed, _) = made
     states = []
     for seed in range(6):
