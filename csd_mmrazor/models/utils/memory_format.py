@@ -156,12 +156,15 @@ def _is_kept(network: nn.Module) -> bool:
 
 
 def _plain_inputs(
-    layer: nn.Module, args: Tuple, kwargs: Dict
+    layer: nn.Module, args: Tuple, kwargs: Dict, device: Optional[str] = None
 ) -> Tuple[Tuple, Dict]:
     """Inputs of a layer that is kept contiguous, as a forward pre-hook."""
 
     def plain(value):
-        return contiguous(value) if torch.is_tensor(value) else value
+        is_meant = torch.is_tensor(value) and (
+            device in (None, value.device.type)
+        )
+        return contiguous(value) if is_meant else value
 
     return (
         tuple(map(plain, args)),
@@ -173,12 +176,4 @@ def _contiguous_inputs(
     layer: nn.Module, args: Tuple, kwargs: Dict
 ) -> Tuple[Tuple, Dict]:
     """Inputs of an unsafe layer, as a forward pre-hook."""
-
-    def plain(value):
-        is_on_cpu = torch.is_tensor(value) and value.device.type == 'cpu'
-        return contiguous(value) if is_on_cpu else value
-
-    return (
-        tuple(map(plain, args)),
-        {name: plain(value) for name, value in kwargs.items()},
-    )
+    return _plain_inputs(layer, args, kwargs, 'cpu')
