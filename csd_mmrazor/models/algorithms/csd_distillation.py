@@ -536,8 +536,8 @@ class CSDDistillation(BaseAlgorithm):
             found = count_classes(self.student, inputs, name, images)
             if found != classes['student']:
                 classes[name] = found
-        check_trains_what_decides('student', self.student, inputs)
-        check_kept_state(self.student, inputs, 'student')
+        check_trains_what_decides(self.student, inputs)
+        check_kept_state(self.student, inputs)
         return same_classes(classes)
 
     def _build_distiller(

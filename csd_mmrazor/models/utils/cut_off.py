@@ -129,16 +129,13 @@ def check_not_cut_off(
     print_log(text, 'current', logging.WARNING)
 
 
-def check_trains_what_decides(
-    who: str, student: nn.Module, inputs: Tensor
-) -> None:
+def check_trains_what_decides(student: nn.Module, inputs: Tensor) -> None:
     """Check that a student has the same last layer in training.
 
     A network that then returns an auxiliary head's logits first would have
     that trained alone, and the losses are of logits.
 
     Args:
-        who (str): What it is called, for the message.
         student (nn.Module): A classifier of mmpretrain's kind.
         inputs (Tensor): (N, C, H, W), normalised.
 
@@ -150,7 +147,7 @@ def check_trains_what_decides(
         weights = _last_weights(logits_of(student(inputs, mode='tensor')))
     with as_in_training(student), torch.enable_grad():
         logits = logits_of(student(inputs, mode='tensor'))
-        check_outputs(logits, f'{who} in train mode')
+        check_outputs(logits, 'student in train mode')
         if not (weights and logits.requires_grad):
             return
         found = torch.autograd.grad(logits.sum(), weights, allow_unused=True)
@@ -163,16 +160,16 @@ def check_trains_what_decides(
     if len(lost) < len(weights):
         if lost:
             print_log(
-                f'{who} makes its logits by {", ".join(names)}, too, in eval '
-                'mode, but not in train mode, so these weights stay as they '
-                'are. If they should be trained, return the same logits in '
-                'both modes.',
+                f'student makes its logits by {", ".join(names)}, too, in '
+                'eval mode, but not in train mode, so these weights stay as '
+                'they are. If they should be trained, return the same logits '
+                'in both modes.',
                 logger='current',
                 level=logging.WARNING,
             )
         return
     raise ValueError(
-        f'{who} makes its logits by {", ".join(names)} in eval mode, which '
+        f'student makes its logits by {", ".join(names)} in eval mode, which '
         'has no part in those that it returns in train mode, so it would not '
         'be trained: return the same logits in both, first in a tuple or as '
         '"logits" in a dict, if auxiliary ones come with them.'

@@ -15,8 +15,8 @@ _TOLERANCE = 1e-4
 _OWN = {*vars(nn.Module())}
 
 
-def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
-    """Check that state dicts have what training changes in a network.
+def check_kept_state(model: nn.Module, like: Tensor) -> None:
+    """Check that state dicts have what training changes in a student.
 
     Buffers with ``persistent=False`` are in none, and neither are attributes.
     Those that are computed anew whenever they are used, as caches are, do no
@@ -27,7 +27,6 @@ def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
             is.
         like (Tensor): A few images, (N, C, H, W), of which only shape and
             device count.
-        who (str): What messages call it.
 
     Raises:
         ValueError: If a pass in train mode changes one of them, and the
@@ -37,8 +36,8 @@ def check_kept_state(model: nn.Module, like: Tensor, who: str) -> None:
     # inside may check that theirs are in 0..1.
     generator = torch.Generator().manual_seed(0)
     inputs = torch.rand(like.shape, generator=generator).to(like)
-    _check_buffers(model, inputs, who)
-    _check_attributes(model, inputs, who)
+    _check_buffers(model, inputs)
+    _check_attributes(model, inputs)
 
 
 def plain_attributes(module: Any) -> Dict[str, Any]:
@@ -98,7 +97,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (bool, int, float))
 
 
-def _check_buffers(model: nn.Module, inputs: Tensor, who: str) -> None:
+def _check_buffers(model: nn.Module, inputs: Tensor) -> None:
     before = {
         (part, key): value.clone()
         for part in model.modules()
@@ -126,14 +125,14 @@ def _check_buffers(model: nn.Module, inputs: Tensor, who: str) -> None:
             f'{names[part]}.{key}'.lstrip('.') for part, key in changed
         )
         raise ValueError(
-            f'{who} ({type(model).__name__}) would lose what training changes '
-            f'in {listed}, since state dicts, and with them checkpoints, do '
-            'not have buffers that are registered with persistent=False: '
-            'leave persistent=False out.'
+            f'student ({type(model).__name__}) would lose what training '
+            f'changes in {listed}, since state dicts, and with them '
+            'checkpoints, do not have buffers that are registered with '
+            'persistent=False: leave persistent=False out.'
         )
 
 
-def _check_attributes(model: nn.Module, inputs: Tensor, who: str) -> None:
+def _check_attributes(model: nn.Module, inputs: Tensor) -> None:
     try:
         trained, restored = deepcopy(model), deepcopy(model)
     except Exception:  # whatever its attributes make of it
@@ -157,11 +156,11 @@ def _check_attributes(model: nn.Module, inputs: Tensor, who: str) -> None:
     ]
     if changed and _differ(expected, found):
         raise ValueError(
-            f'{who} ({type(model).__name__}) would lose what training changes '
-            f'in {", ".join(changed)}, since state dicts, and with them '
-            'checkpoints, do not have plain attributes: make it a tensor, '
-            'register it by register_buffer() in __init__(), and change it '
-            'in place.'
+            f'student ({type(model).__name__}) would lose what training '
+            f'changes in {", ".join(changed)}, since state dicts, and with '
+            'them checkpoints, do not have plain attributes: make it a '
+            'tensor, register it by register_buffer() in __init__(), and '
+            'change it in place.'
         )
 
 

@@ -138,20 +138,20 @@ def test_the_same_head_in_training(in_training, in_eval, lost):
     before = {k: v.clone() for k, v in net.state_dict().items()}
     if lost:
         with pytest.raises(ValueError, match=f'^student makes .* by {lost}'):
-            check_trains_what_decides('student', net, inputs)
+            check_trains_what_decides(net, inputs)
     else:
-        check_trains_what_decides('student', net, inputs)
+        check_trains_what_decides(net, inputs)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert net.training and net.fc.weight.grad is None
     # What is frozen has no gradient in any mode.
-    check_trains_what_decides('student', net.requires_grad_(False), inputs)
+    check_trains_what_decides(net.requires_grad_(False), inputs)
 
 
 @pytest.mark.parametrize('change', [torch.sigmoid, nn.Softmax(1)])
 def test_outputs_that_are_no_logits_in_training_alone(change):
     net = Heads(lambda p: change(p['main']), lambda p: p['main'])
     with pytest.raises(ValueError, match='^student in train mode returns '):
-        check_trains_what_decides('student', net, torch.randn(4, 4))
+        check_trains_what_decides(net, torch.randn(4, 4))
 
 
 @pytest.mark.parametrize('both', [True, False])
@@ -165,7 +165,7 @@ def test_half_of_the_logits_that_is_not_trained(both, monkeypatch):
     )
     mean = lambda p: (p['aux'] + p['main']) / 2  # noqa: E731
     net = Heads(mean if both else lambda p: (p['aux'], p['main']), mean)
-    check_trains_what_decides('student', net, torch.randn(4, 4))
+    check_trains_what_decides(net, torch.randn(4, 4))
     assert len(told) == (not both)
     assert all('by fc.weight, fc.bias, too, in eval' in text for text in told)
 
@@ -174,4 +174,4 @@ def test_a_frozen_head_tells_nothing_of_the_layers_before_it():
     """Which may be left out by chance."""
     net = Heads(lambda p: p['main'], lambda p: p['deep'])
     net.fc.requires_grad_(False)
-    check_trains_what_decides('student', net, torch.randn(4, 4))
+    check_trains_what_decides(net, torch.randn(4, 4))

@@ -56,9 +56,9 @@ def test_what_checkpoints_would_not_have(persistent, kind, is_lost):
     images = torch.zeros(4, 1, 4, 4)
     if is_lost:
         with pytest.raises(ValueError, match='student .* in inner.mean, sin'):
-            check_kept_state(net, images, 'student')
+            check_kept_state(net, images)
     else:
-        check_kept_state(net, images, 'student')
+        check_kept_state(net, images)
     assert net.inner.mean is before and not net.inner.mean.any()
     assert not net.training and not net.inner.training
 
@@ -107,11 +107,11 @@ def test_attributes_that_checkpoints_would_not_have(kind):
     before = deepcopy(vars(net)['seen'])
     state, images = torch.get_rng_state(), torch.zeros(4, 1, 4, 4)
     if kind == 'unused':
-        check_kept_state(net, images, 'student')
+        check_kept_state(net, images)
     else:
         name = 'mean' if kind == 'module' else 'seen'
         with pytest.raises(ValueError, match=f' in {name}, .*register_buffer'):
-            check_kept_state(net, images, 'student')
+            check_kept_state(net, images)
     assert str(net.seen) == str(before) and not net.training
     assert torch.equal(torch.get_rng_state(), state)
 
