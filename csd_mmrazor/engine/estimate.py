@@ -232,16 +232,7 @@ def check_buffer(
     synthesizer = hook.synthesizer
     rounds = hook.rounds * get_world_size() * runner.max_epochs
     counts = [synthesizer.images_of(synthesizer.iters)] * rounds
-    if not bank.init_bank:
-        initial = synthesizer.images_of(hook.init_iters)
-        counts += [initial] * hook.init_rounds
-    elif BankFolder.exists(bank.init_bank):
-        counts += [shard.count for shard in BankFolder(bank.init_bank).shards]
-    else:
-        left = len(list_pictures(str(bank.init_bank)))
-        while left > 0:
-            counts.append(min(left, SHARD_SIZE))
-            left -= SHARD_SIZE
+    counts += initial_counts(bank, hook)
     if bank.capacity is not None:  # as many as there are at a time
         counts.sort(reverse=True)
         before = np.cumsum([0, *counts[:-1]])
@@ -250,6 +241,21 @@ def check_buffer(
     each = image_bytes(bank.codec, image_shape)
     each += target_bytes(model, hook, num_classes)
     bank.check_buffer(buffer, counts, each)
+
+
+def initial_counts(bank: ImageBank, hook: Any) -> List[int]:
+    """Images of each shard that there is before the first epoch.
+
+    Args:
+        bank (ImageBank): Of a run.
+        hook (SynthesisHook): Of the same.
+    """
+    if bank.init_bank is None:
+        return [hook.synthesizer.images_of(hook.init_iters)] * hook.init_rounds
+    if BankFolder.exists(bank.init_bank):
+        return [shard.count for shard in BankFolder(bank.init_bank).shards]
+    number = len(list_pictures(bank.init_bank))
+    return [min(SHARD_SIZE, number - i) for i in range(0, number, SHARD_SIZE)]
 
 
 def target_bytes(model: Any, hook: Any, num_classes: int) -> int:

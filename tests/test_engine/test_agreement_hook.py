@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from csd_mmrazor.datasets import BankFolder, ImageBank
-from csd_mmrazor.engine import agreement_images
+from csd_mmrazor.engine import agreement_images, estimate
 from csd_mmrazor.engine.hooks import (
     AgreementHook,
     loop_checks,
@@ -606,7 +606,7 @@ def test_initial_images_of_elsewhere(kind, tmp_path, monkeypatch):
             images = np.zeros((count, 1, 8, 8), np.uint8)
             folder.append(images, np.zeros(count, int), -1, index, True)
     else:
-        monkeypatch.setattr(loop_checks, 'SHARD_SIZE', 4)
+        monkeypatch.setattr(estimate, 'SHARD_SIZE', 4)
         (root / '0').mkdir(parents=True)
         for index in range(10):
             Image.new('L', (8, 8)).save(root / '0' / f'{index}.png')

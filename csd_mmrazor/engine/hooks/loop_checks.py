@@ -19,15 +19,8 @@ from mmpretrain.engine.hooks import SwitchRecipeHook
 from mmrazor.engine.hooks import StopDistillHook
 from torch.utils.data import DataLoader
 
-from ...datasets import (
-    BankFolder,
-    BankSampler,
-    ImageBank,
-    bank_collate,
-)
+from ...datasets import BankSampler, ImageBank, bank_collate
 from ...datasets.held_out import HeldOut
-from ...datasets.image_bank import SHARD_SIZE
-from ...datasets.image_folder import list_pictures
 from ...datasets.shared_pictures import check_apart
 from ...models.algorithms import CSDDistillation
 from ...models.augments import RandomCropFlip, check_padding
@@ -39,6 +32,7 @@ from ...models.preprocessors import (
 from ...models.synthesizers import ImageSynthesizer, Networks
 from ...models.utils import KeptMaps
 from ...utils.suggestions import some_of
+from ..estimate import initial_counts
 from ..optimizers.optim_wrapper_constructor import (
     BESIDE_STUDENT,
     optimizers_of,
@@ -356,8 +350,8 @@ def check_compared(
         )
     if images != 'initial' or synthesis is None:
         return
-    first, count = _initial_images(bank, synthesis)
-    if not count:
+    counts = initial_counts(bank, synthesis)
+    if not sum(counts):
         raise ValueError(
             f'{named} compares students on images that are there before the '
             'first epoch, but there are none: set init_rounds of '
@@ -366,7 +360,7 @@ def check_compared(
         )
     each = synthesis.synthesizer.images_of(synthesis.synthesizer.iters)
     # The oldest shard goes where so many newer ones are there.
-    newer = count - first + rounds * each
+    newer = sum(counts[1:]) + rounds * each
     if bank.capacity is not None and newer >= bank.capacity:
         raise ValueError(
             f'{named} compares students on the images that are there before '
@@ -375,18 +369,6 @@ def check_compared(
             f'{newer + 1} or more, or to None, or set another rule, such as '
             '"last".'
         )
-
-
-def _initial_images(bank: ImageBank, synthesis: Any) -> Tuple[int, int]:
-    """Images of the oldest shard, and of all, before the first epoch."""
-    if bank.init_bank is None:
-        each = synthesis.synthesizer.images_of(synthesis.init_iters)
-        return each, synthesis.init_rounds * each
-    if not BankFolder.exists(bank.init_bank):
-        count = len(list_pictures(bank.init_bank))
-        return min(count, SHARD_SIZE), count
-    counts = [s.count for s in BankFolder(bank.init_bank).shards] or [0]
-    return counts[0], sum(counts)
 
 
 def check_val_pictures(runner: Runner, bank: ImageBank) -> None:
