@@ -226,16 +226,14 @@ def formats(args: argparse.Namespace, folder: Path) -> List[Dict[str, Any]]:
     names = [('raw', None), ('png', None), ('jpeg', 95), ('jpeg', 90)]
     names += [('webp', 95), ('webp', 90)]
     for kind, images in contents(args.images, _PHOTOS['formats']).items():
+        coders: Dict[str, Any] = {}
         for name, quality in names:
             codec = ImageCodec(name, quality)
             coder = codec._encode, _decoder(name, images.shape[1:])
             if name == 'raw':
                 coder = np.ndarray.tobytes, _from_raw(images.shape[1:])
-            label = f'{name} {quality or ""}'.strip()
-            row = dict(images=kind, format=label, **_time(coder, images))
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-        for label, coder in others.items():
+            coders[f'{name} {quality or ""}'.strip()] = coder
+        for label, coder in {**coders, **others}.items():
             row = dict(images=kind, format=label, **_time(coder, images))
             rows.append(row)
             print(json.dumps(row), flush=True)
@@ -334,10 +332,9 @@ def shards(args: argparse.Namespace, folder: Path) -> List[Dict[str, Any]]:
             append_ms=round(1e3 * median(appended), 2),
             append_cpu_ms=round(1e3 * median(cpu), 2),
         )
-        options = dict(storage='disk')
-        for name, verify in (('first', 'new'), ('again', 'new')):
+        for name in ('first', 'again'):
             start, used = time.perf_counter(), time.process_time()
-            _open(bank.path, **options, verify=verify)
+            _open(bank.path, storage='disk', verify='new')
             row[f'open_{name}_s'] = round(time.perf_counter() - start, 3)
             row[f'open_{name}_cpu_s'] = round(time.process_time() - used, 3)
         rows.append(row)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, build, command, free_port
+from helpers import ROOT, build, command, dump, free_port
 from mmengine.config import Config
 from mmengine.hub import get_model
 from mmengine.runner import CheckpointLoader
@@ -214,8 +214,7 @@ def test_offline_it_fails_at_once_and_says_what_to_do(
 def test_two_processes_on_the_cpu(run, tmp_path, tiny_config):
     """tools/dist_train.sh and dist_test.sh, with nothing edited."""
     cfg = tiny_config()
-    cfg.pop('experiment_name')
-    cfg.dump(tmp_path / 'config.py')
+    dump(cfg, tmp_path / 'config.py')
     run(
         ROOT / 'tools/dist_train.sh',
         'config.py',
@@ -283,8 +282,7 @@ def test_slurm_arguments(run, tmp_path):
 def test_without_validation(forked, tmp_path, tiny_config):
     """Then the running mean of the student is exported."""
     cfg = tiny_config(**{'train_cfg.max_epochs': 1})
-    cfg.pop('experiment_name')
-    cfg.dump(tmp_path / 'config.py')
+    dump(cfg, tmp_path / 'config.py')
     done = forked(
         'config.py',
         '--work-dir',
@@ -335,8 +333,7 @@ def test_without_validation(forked, tmp_path, tiny_config):
 def test_flags(forked, tmp_path, tiny_config):
     """--amp, --auto-scale-lr and --local_rank, of either spelling."""
     cfg = tiny_config(**{'train_cfg.max_epochs': 1})
-    cfg.pop('experiment_name')
-    cfg.dump(tmp_path / 'config.py')
+    dump(cfg, tmp_path / 'config.py')
     done = forked(
         'config.py',
         '--work-dir',
