@@ -73,6 +73,7 @@ MARKS = dict(
         'test_engine/test_agreement_hook.py',
         'test_engine/test_amp.py',
         'test_engine/test_checkpoint_hook.py',
+        'test_engine/test_early_images.py',
         'test_engine/test_estimate.py',
         'test_engine/test_hook_states.py',
         'test_engine/test_loop_checks.py',

@@ -20,11 +20,12 @@ from ..models.synthesizers import (
 )
 from ..models.synthesizers.feature_memory import FeatureMemory
 from ..models.utils import Chain, Place, choose_blocks, refit
+from .early_images import example_inputs
 from .flops import operations
 from .hooks import RefitHook, TeacherBlocksHook
 from .hooks.refit_hook import places_of
 from .hooks.synthesis_hook import synthesis_hooks
-from .hooks.teacher_blocks_hook import chains_of, example_inputs
+from .hooks.teacher_blocks_hook import chains_of
 from .measure import unnoticed
 
 

@@ -4,12 +4,10 @@
 import json
 import re
 
-import numpy as np
 import pytest
 import torch
 from helpers import NET, build, equal, network
 from noted_students import lived_in, log_of, output_of_two, trained
-from PIL import Image
 
 from csd_mmrazor.engine import SynthesisHook
 from csd_mmrazor.engine.operations import operations, run_cost
@@ -139,26 +137,6 @@ def test_averaged_weights_start_from_it(tiny_runner, options):
         expected = 0.75 * expected + 0.25 * student[key]
     averaged = hook.ema_model.module.student.state_dict()[key]
     assert torch.allclose(averaged, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize('rounds', [0, 1])
-def test_images_that_are_imported(tiny_runner, options, tmp_path, rounds):
-    """No initial round is needed then, nor missed by the rehearsal."""
-    rng = np.random.default_rng(0)
-    (tmp_path / 'own').mkdir()
-    for place in range(20):
-        image = rng.integers(0, 256, (8, 8), np.uint8)
-        Image.fromarray(image).save(tmp_path / f'own/{place}.png')
-    more = {
-        f'{SYNTHESIS}.init_rounds': 0,
-        f'{SYNTHESIS}.rounds': rounds,
-        'train_dataloader.dataset.init_bank': str(tmp_path / 'own'),
-        'train_dataloader.dataset.init_labels': 'teacher',
-    }
-    runner = tiny_runner(rehearsal=True, **options, **more)
-    runner.train()
-    bank = runner.train_dataloader.dataset
-    assert len(bank) == 20 + rounds * 2 * 16
 
 
 REFUSED = [

@@ -14,12 +14,8 @@ from ...models.synthesizers import Networks
 from ...models.utils import Likeness, Place, find_refittable, refit
 from ...models.utils.refitting import FITTED
 from ...utils import check_integer
+from ..early_images import check_early_images, early_images, example_inputs
 from ..run_plan import is_training
-from .teacher_blocks_hook import (
-    check_early_images,
-    early_images,
-    example_inputs,
-)
 
 
 @HOOKS.register_module()
