@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""Which real images a network was trained on."""
+"""Which real images a network was trained on, and what it may reveal."""
 
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -12,6 +12,18 @@ from ...utils.config_parts import is_text, part_name
 # Data sets whose images nobody took.
 _SYNTHETIC = ('ImageBank', 'DummyImages')
 NOT_KNOWN = 'not known'
+REVEALS = (
+    'Synthetic images are optimised until the teacher recognises them. They '
+    'can therefore reveal what it learnt about its training data: what a '
+    'class looks like, its colours, and, if a class has few images or shows '
+    'one person, details of these. So can the weights of a network trained on '
+    'them. If the training data was confidential, treat both as you treat the '
+    'teacher.'
+)
+TEACHER_REVEALS = (
+    'The weights can reveal what the network learnt about its training data. '
+    'If that was confidential, treat this file as you treat the teacher.'
+)
 
 
 def training_bank(cfg: Config, work_dir: Path) -> Optional[BankFolder]:

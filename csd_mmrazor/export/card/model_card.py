@@ -7,7 +7,7 @@ from mmengine.config import Config
 from ...datasets import BankFolder
 from .figures import results_of, told_of
 from .files import files_of
-from .images_used import real_images, real_reveals
+from .images_used import REVEALS, real_images, real_reveals
 from .layout import card_text, intro_of, tags_of
 from .networks import (
     method_of,
@@ -17,7 +17,6 @@ from .networks import (
     teachers_of,
 )
 from .quality import Quality
-from .reveals import REVEALS
 
 
 def model_card(

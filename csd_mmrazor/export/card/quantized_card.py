@@ -7,7 +7,13 @@ from mmengine.config import Config
 from ...datasets import BankFolder
 from ...utils.accuracy import SEEN
 from .figures import results_of, told_of
-from .images_used import NOT_KNOWN, real_images, real_reveals
+from .images_used import (
+    NOT_KNOWN,
+    REVEALS,
+    TEACHER_REVEALS,
+    real_images,
+    real_reveals,
+)
 from .layout import card_text, data_type, intro_of, result_entry, tags_of
 from .networks import (
     method_of,
@@ -18,7 +24,6 @@ from .networks import (
     weights_told,
 )
 from .quality import MeasuredAccuracy, Quality
-from .reveals import REVEALS, TEACHER_REVEALS
 from .usage import run_by_onnx
 
 # Share of images decided on as before below which a warning is given.
