@@ -2,6 +2,7 @@
 """What a config that is read as data may let others call."""
 
 import os.path as osp
+import re
 import sys
 from functools import reduce
 from importlib.util import find_spec
@@ -24,6 +25,15 @@ _LIBRARIES = (
 # Names of code in a config, and those that are only imported.
 _IMPORTED = ('_scope_', 'default_scope', 'custom_imports')
 _KEYS = ('type', 'constructor', 'factory', 'cfg_path', *_IMPORTED)
+# By which MMRazor's recorders, deliveries, tracers and quantizers import what
+# they look at, of the user's code or any library.
+_LOOKED_AT = (
+    *('source', 'method_path', 'func_path', 'skipped_methods'),
+    *('no_observer_modules', 'object_type'),
+)
+_LAYERS = re.compile(r'(Module\w+|Parameter)(Recorder)?$')
+# By which MMEngine's backend for memcached changes where modules are found.
+_IMPORT_PATH = 'sys_path'
 # With which transformers runs the code of a model.
 _REMOTE = 'trust_remote_code'
 _IN_RUN = 'is a file that came with the run'
@@ -65,22 +75,40 @@ def _names(part: Any) -> Iterator[Tuple[str, Any]]:
     if isinstance(part, dict):
         for key, value in part.items():
             is_name = key in _KEYS or f'{key}'.endswith('_type')
-            if isinstance(value, str) if is_name else key == _REMOTE and value:
+            is_setting = key in (_REMOTE, _IMPORT_PATH) and value
+            if isinstance(value, str) if is_name else is_setting:
                 yield key, value
+            # Where a recorder's source is a layer, nothing is imported.
+            if key in _LOOKED_AT and not (
+                key == 'source' and _LAYERS.search(f'{part.get("type")}')
+            ):
+                yield from ((key, name) for name in _texts(value))
             yield from _names(value)
     elif isinstance(part, (list, tuple)):
         for each in part:
             yield from _names(each)
 
 
+def _texts(part: Any) -> Iterator[str]:
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, (list, tuple)):
+        for each in part:
+            yield from _texts(each)
+
+
 def _refusal(key: str, name: Any, roots: Sequence[Path]) -> str:
     """Why nothing of such a name is called; '' if it may be."""
     if key == _REMOTE:
         return 'runs code of another'
+    if key == _IMPORT_PATH:
+        return 'lets any file in there be imported'
     if key == 'cfg_path':
         package, _, inner = name.rpartition('::')
         if not package:
             return _IN_RUN if _is_in(name, roots) else ''
+        if _is_module_in(package, roots):
+            return _IN_RUN
         is_within = '..' not in PurePath(inner).parts and not osp.isabs(inner)
         return '' if is_within else f'is not in the package {package}'
     file, colon, _ = name.rpartition(':')
@@ -90,10 +118,10 @@ def _refusal(key: str, name: Any, roots: Sequence[Path]) -> str:
         return _NO_PART if _is_library(file) else ''
     if name.startswith(LENT):
         return ''
-    first = name.partition('.')[0]
-    if _is_module_in(first, roots):
+    if _is_module_in(name, roots):
         return _IN_RUN
-    if key in _IMPORTED or first == name:
+    first = name.partition('.')[0]
+    if key in (*_IMPORTED, *_LOOKED_AT) or first == name:
         return ''
     if first in getattr(sys, 'stdlib_module_names', ()):
         return _NO_PART
@@ -160,7 +188,18 @@ def _is_library(file: str) -> bool:
 
 
 def _is_module_in(name: str, roots: Sequence[Path]) -> bool:
-    return any(_is_in(place, roots) for place in _places(name))
+    """Whether importing a module runs a file that is in a folder.
+
+    Any folder above it is a package without a file, which Python calls a
+    namespace.
+    """
+    first, *parts = name.split('.')
+    places = [*_places(first)]
+    for folder in places[1:]:
+        for part in parts:
+            folder = osp.join(folder, part)
+            places += [folder, f'{folder}.py']
+    return any(_is_in(place, roots) for place in places)
 
 
 def _places(name: str) -> Sequence[str]:

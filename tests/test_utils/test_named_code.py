@@ -17,9 +17,14 @@ def check(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / 'run')
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run/net_of_run.py').write_text('raise KeyError')
+    (tmp_path / 'run/mmdet').mkdir()
+    (tmp_path / 'run/mmdet/__init__.py').write_text('raise KeyError')
     (tmp_path / 'net_of_user.py').write_text(CODE)
+    (tmp_path / 'runs/1').mkdir(parents=True)
+    (tmp_path / 'runs/1/net_of_run.py').write_text('raise KeyError')
+    roots = [tmp_path / 'run', tmp_path / 'runs/1']
     yield lambda **part: check_names(
-        Config(dict(model=[part], **part)), 'run/config.py', [tmp_path / 'run']
+        Config(dict(model=[part], **part)), 'run/config.py', roots
     )
     sys.modules.pop('net_of_user', None)
 
@@ -48,7 +53,21 @@ def check(tmp_path, monkeypatch):
         dict(_scope_='net_of_run'),
         dict(custom_imports=dict(imports='net_of_run')),
         dict(custom_imports=dict(imports=['net_of_run.a'])),
+        dict(custom_imports=dict(imports=['runs.1.net_of_run'])),
+        dict(factory='runs.1.net_of_run.Net'),
+        dict(type='runs.1.net_of_run.Net'),
+        dict(_scope_='runs.1'),
+        dict(type='MethodOutputs', source='net_of_run.Net.forward'),
+        dict(type='FunctionOutputs', source='runs.1.net_of_run.make'),
+        dict(type='MethodOutputs', method_path='net_of_run.Net.forward'),
+        dict(type='FunctionOutputs', func_path='runs.1.net_of_run.make'),
+        dict(tracer=dict(skipped_methods=['net_of_run.Net.forward'])),
+        dict(tracer=dict(skipped_methods='net_of_run.Net.forward')),
+        dict(quantizer=dict(no_observer_modules=('net_of_run.Net',))),
+        dict(qconfig=dict(object_type=[['net_of_run.Net', dict()]])),
+        dict(backend_args=dict(backend='memcached', sys_path='elsewhere')),
         dict(cfg_path='run/net_of_run.py'),
+        dict(cfg_path='mmdet::a/net_of_run.py'),
         dict(cfg_path='mmpretrain::../../net_of_run.py'),
         dict(cfg_path='mmpretrain::/net_of_run.py'),
         dict(trust_remote_code=True),
@@ -84,6 +103,14 @@ def test_what_is_not_called(check, part):
         dict(factory='net_of_user.py:make'),
         dict(factory='gone.py:make'),
         dict(custom_imports=dict(imports=['net_of_user', 'csd_mmrazor'])),
+        dict(type='ModuleOutputs', source='layer4.1.conv'),
+        dict(type='ModuleOutputs', source='run.layer4'),
+        dict(type='mmrazor.ParameterRecorder', source='run.weight'),
+        dict(type='MethodOutputs', source='mmpretrain.models.Mixup.mix'),
+        dict(type='MethodOutputs', method_path='net_of_user.Net.forward'),
+        dict(type='FunctionOutputs', func_path='torch.nn.functional.dropout'),
+        dict(quantizer=dict(no_observer_modules=['torch.nn.Linear'])),
+        dict(source=None),
         dict(cfg_path='net_of_user.py'),
         dict(cfg_path='mmpretrain::resnet/resnet18_8xb16_cifar10.py'),
         dict(trust_remote_code=False),
