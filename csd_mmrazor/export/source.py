@@ -22,6 +22,7 @@ from ..utils import (
     read_object,
 )
 from ..utils.arguments import NoneType, check_value
+from ..utils.config_files import check_keys
 from ..utils.imports import custom_imports
 from ..utils.named_code import check_names
 
@@ -194,6 +195,7 @@ def read_run_config(path: Path) -> Config:
     """
     try:
         found = parse_config(path.read_text(encoding='utf-8'))
+        check_keys(found)  # which are written into other files
         cfg = Config(found, filename=str(path))
     except ValueError as error:
         raise ValueError(

@@ -31,6 +31,8 @@ from .sections import SECTIONS, check_names
 
 # Sections of tests, test_*, that have a counterpart of validation, val_*.
 TESTED = ('dataloader', 'evaluator', 'cfg')
+# What a text as it is cannot have within '...'.
+_NO_TEXT = {*"'\\\n\r\0"}
 _MMENGINE = str(Path(mmengine.__file__).parent)
 
 
@@ -107,12 +109,16 @@ def follow_validation(cfg: Config, parts: Collection[str]) -> None:
 def check_keys(node: Any, path: str = '') -> None:
     """Refuse keys that MMEngine cannot write down.
 
+    It writes a text between quotation marks as it is, so the rest of one that
+    has such a mark itself would be code in the file.
+
     Args:
         node (object): A config or a part of it.
         path (str): Where it is, ending with a dot.
 
     Raises:
-        ValueError: If a key is a Python keyword; says where.
+        ValueError: If a key is a Python keyword, or a text with what ends or
+            alters a Python string; says where.
     """
     pairs: Iterable[Tuple[Any, Any]] = ()
     if isinstance(node, dict):
@@ -124,6 +130,11 @@ def check_keys(node: Any, path: str = '') -> None:
             raise ValueError(
                 f'{path}{key}: "{key}" is a Python keyword, which no key of a '
                 'config can be. Give it another name.'
+            )
+        if isinstance(key, str) and not _NO_TEXT.isdisjoint(key):
+            raise ValueError(
+                f'{path}{key!r}: no key of a config can have a quotation mark '
+                "('), backslash or line break. Give it another name."
             )
         check_keys(value, f'{path}{key}.')
 

@@ -3,7 +3,12 @@ import os
 
 import pytest
 
-from csd_mmrazor.export import find_checkpoint, find_config, source
+from csd_mmrazor.export import (
+    find_checkpoint,
+    find_config,
+    read_run_config,
+    source,
+)
 from csd_mmrazor.report.run_files import read_run
 
 
@@ -97,3 +102,10 @@ def test_times_of_files_do_not_matter(tmp_path, beside, newest):
     assert find_config(tmp_path / 'epoch_2.pth').read_text() == 'start = 1'
     (tmp_path / 'epoch_2.pth').touch()
     assert read_run(tmp_path).config == dict(start=1)
+
+
+def test_keys_that_would_be_code_where_they_are_written(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text('model = {"a\': print(1), \'b": 1}')
+    with pytest.raises(ValueError, match='no key of a config .* --config'):
+        read_run_config(path)

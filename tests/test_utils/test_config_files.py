@@ -6,7 +6,7 @@ from helpers import ROOT, load
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from csd_mmrazor.utils.config_files import read_config
+from csd_mmrazor.utils.config_files import check_keys, read_config
 
 QUICKSTART = ROOT / 'configs/csd/csd_quickstart_digits.py'
 
@@ -145,3 +145,18 @@ def test_what_mmengine_dumps_is_read(tmp_path):
     (tmp_path / 'a.json').write_text('{"_base_": "b.yaml", "model": {"b": 3}}')
     cfg = read_config(tmp_path / 'a.json')
     assert cfg._cfg_dict.to_dict() == dict(a=(1, 2), model=dict(b=3))
+
+
+@pytest.mark.parametrize(
+    'key', ["a': print(1), 'b", 'a\n', 'a\r', 'C:\\new', 'a\0', "it's"]
+)
+def test_keys_that_would_be_written_as_others(key):
+    with pytest.raises(ValueError, match=r'model\.0\..*: no key of a config'):
+        check_keys(dict(model=[{key: 1}]))
+
+
+def test_keys_that_are_written_as_they_are(tmp_path):
+    found = dict(a=dict.fromkeys(('C:/new', 'a "b"\xa0é', '', 3, (4,)), 1))
+    check_keys(found)
+    Config(found).dump(tmp_path / 'a.py')
+    assert Config.fromfile(tmp_path / 'a.py')._cfg_dict == found
