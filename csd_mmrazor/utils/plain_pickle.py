@@ -32,6 +32,9 @@ from mmengine.logging import HistoryBuffer
 
 # More than any checkpoint has, less than what fills a computer's memory.
 _MOST_INSTRUCTIONS, _MOST_VALUES, _MOST_DEPTH = 5_000_000, 5_000_000, 100
+# Bytes of texts, and of containers by their items, that calls and states may
+# copy beyond what the file itself has.
+_MOST_COPIED, _ITEM = 1 << 20, 16
 # Elements of a tensor that repeats those of a smaller storage.
 _MOST_REPEATED = 1 << 24
 
@@ -149,15 +152,19 @@ class _Machine:
         self.below: List[List] = []  # stacks below the marks
         self.memo = {}
         self.stateless: List[Any] = []  # made, and not given a state yet
+        self.given = 0  # what the file has, by the same measure as
+        self.copied = 0  # what was made of it
 
     def run(self, file: BinaryIO) -> Any:
         for count, (opcode, value, _) in enumerate(_operations(file)):
             name = opcode.name
+            self.given += _ITEM
             if count > _MOST_INSTRUCTIONS:
                 raise NotPlainError(f'more than {count} instructions')
             if name in _VALUES:
                 self.stack.append(_VALUES[name])
             elif name in _GIVEN:
+                self.given += _size_of(value)
                 self.stack.append(value)
             elif name in ('BINPUT', 'LONG_BINPUT'):
                 self.memo[value] = self.stack[-1]
@@ -260,6 +267,7 @@ class _Machine:
             'a call of what is no name',
         )
         _check(type(args) is tuple, 'a call without arguments')
+        self._copy(args)
         if function is _STORAGE:
             _check(
                 self.read_bytes is not None and [*map(type, args)] == [bytes],
@@ -271,6 +279,15 @@ class _Machine:
         if function.make is _array:
             self.stateless.append(value)
         self.stack.append(value)
+
+    def _copy(self, values: Any) -> None:
+        """Count what is copied: the memo gives the same value to many."""
+        self.copied += sum(map(_size_of, values))
+        # As those of an array, which a text becomes bytes for.
+        _check(
+            self.copied <= 2 * self.given + _MOST_COPIED,
+            'many copies of what it has once',
+        )
 
     def _newobj(self) -> None:
         cls, args = self._last(2)
@@ -301,13 +318,17 @@ class _Machine:
                 type(state) is dict and set(state) == {'_metadata'},
                 'an attribute of a dict',
             )
-            target._metadata = _metadata(state['_metadata'])
+            found = state['_metadata']
+            inner = found.values() if isinstance(found, dict) else ()
+            self._copy([found, *inner])
+            target._metadata = _metadata(found)
         else:
             _check(
                 self._is_stateless(target),
                 f'a state of {type(target).__name__}',
             )
             if type(target) is np.ndarray:
+                self._copy(state)
                 _fill_array(target, state)
             elif type(target) is dict:
                 _check(
@@ -315,6 +336,7 @@ class _Machine:
                     and all(type(name) is str for name in state),
                     'arguments without names',
                 )
+                self._copy([state])
                 target.update(state)
             elif type(target) in self.lists.values():
                 _check(
@@ -366,6 +388,14 @@ def _operations(file: BinaryIO) -> Iterator[Tuple[Any, Any, Any]]:
 def _check(holds: bool, what: str) -> None:
     if not holds:
         raise NotPlainError(what)
+
+
+def _size_of(value: Any) -> int:
+    if type(value) in (str, bytes, bytearray):
+        return len(value)
+    if type(value) in (list, tuple, set, dict, OrderedDict, Counter):
+        return _ITEM * len(value)
+    return 0
 
 
 def _is_size(value: Any) -> bool:

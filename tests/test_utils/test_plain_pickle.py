@@ -453,6 +453,75 @@ def test_a_small_file_takes_little_memory(new):
     assert after - before < 100_000 and soft  # kB
 
 
+TEXT = b'X\x20N\0\0' + b'a' * 20_000
+NUMBERS = [b'M%c%c' % divmod(i, 256) for i in range(5_000)]
+PAIRS = b'](' + b''.join(i + b'N\x86' for i in NUMBERS) + b'e'
+DICT = b'}(' + b''.join(b'X\5\0\0\0%05dN' % i for i in range(5_000)) + b'u'
+BYTES = b'c_codecs\nencode\n' + TEXT + b'X\6\0\0\0latin1\x86R'
+# What each has once, as 1 and 2 of the memo, and what makes copies of it.
+COPIED = {
+    'bytes': (
+        b'c_codecs\nencode\nq\1' + TEXT + b'X\6\0\0\0latin1\x86q\2',
+        b'h\1h\2R',
+    ),
+    'bytearrays': (
+        b'cbuiltins\nbytearray\nq\1' + BYTES + b'\x85q\2',
+        b'h\1h\2R',
+    ),
+    'paths': (b'cpathlib\nPosixPath\nq\1' + TEXT + b'\x85q\2', b'h\1h\2R'),
+    'dicts': (
+        b'ccollections\nOrderedDict\nq\1' + PAIRS + b'\x85q\2',
+        b'h\1h\2R',
+    ),
+    'sets': (
+        b'c__builtin__\nset\nq\1](' + b''.join(NUMBERS) + b'e\x85q\2',
+        b'h\1h\2R',
+    ),
+    'arguments': (
+        b'cargparse\nNamespace\nq\1' + DICT + b'q\2',
+        b'h\1)\x81h\2b',
+    ),
+    'versions': (
+        b'ccollections\nOrderedDict\nq\1}X\x09\0\0\0_metadata}X\0\0\0\0'
+        + DICT
+        + b'ssq\2',
+        b'h\1)Rh\2b',
+    ),
+    'arrays': (
+        b'cnumpy.core.multiarray\n_reconstruct\nq\1cnumpy\nndarray\nK\0\x85'
+        b'X\1\0\0\0b\x87q\3(K\1M\x20N\x85cnumpy\ndtype\nX\2\0\0\0i1K\0K\1\x87R'
+        b'\x89' + BYTES + b'tq\2',
+        b'h\1h\3Rh\2b',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', COPIED)
+def test_so_does_one_that_copies_what_it_has_once(name):
+    once, copy = COPIED[name]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    archive(b'](' + once + copy * 20_000 + b'e.')
+    with pytest.raises(CheckpointError, match='many copies of what it has'):
+        load_file('a.pth')
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 100_000  # kB
+
+
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
+def test_what_is_there_once_may_be_large(protocol):
+    """Where bytes have no instruction, each is made by way of a text."""
+    found = dict(
+        array=np.arange(1_000_000),
+        numbers=[np.float64(i) for i in range(10_000)],
+        bytes=bytes(range(256)) * 8_192,
+        bytearray=bytearray(4_000_000),
+        dict=OrderedDict((i, None) for i in range(200_000)),
+        set=set(range(200_000)),
+    )
+    code = pickle.dumps(found, protocol)
+    assert equal(load_pickle(io.BytesIO(code), 'a.pkl'), found)
+
+
 def test_a_pickle_of_too_many_instructions_is_refused(monkeypatch):
     monkeypatch.setattr(plain_pickle, '_MOST_INSTRUCTIONS', 100)
     archive(b']' * 200 + b'.')
