@@ -118,6 +118,7 @@ def apply() -> None:
         mmrazor_quantization.export_fake_quantizers,
         mmpretrain.export_windows_of_any_batch,
         mmpretrain.read_files_as_data,
+        mmpretrain.read_dtypes_as_names,
         mmcv.explain_missing_operators,
     )
 

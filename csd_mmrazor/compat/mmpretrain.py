@@ -59,3 +59,23 @@ def read_files_as_data() -> None:
     stand_in.load = load
     for module in (swav_hook, image2image, vector_quantizer):
         module.torch = stand_in
+
+
+def read_dtypes_as_names() -> None:
+    """Transforms evaluate ``dtype``, a text out of a config.
+
+    All of torchvision's do, as ``torchvision/ConvertImageDtype``. It is the
+    name of a type of torch, and is looked up as such.
+    """
+    from mmpretrain.datasets.transforms import processing
+
+    def read(name):
+        found = getattr(torch, name, None)
+        if not isinstance(found, torch.dtype):
+            raise ValueError(
+                f'dtype={name[:100]!r} of a transform is no type of torch, '
+                'such as "float32": it is not run.'
+            )
+        return found
+
+    processing._str_to_torch_dtype = read

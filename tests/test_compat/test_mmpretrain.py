@@ -10,6 +10,7 @@ from mmpretrain.models.backbones.mixmim import MixMIMBlock
 from mmpretrain.models.retrievers import ImageToImageRetriever
 from mmpretrain.models.utils.attention import ShiftWindowMSA
 from mmpretrain.models.utils.vector_quantizer import EmbeddingEMA
+from mmpretrain.registry import TRANSFORMS
 from test_models.test_families import FAMILIES
 
 from csd_mmrazor import compat
@@ -66,3 +67,16 @@ def test_so_are_prototypes_and_codebooks(tmp_path, no_torch_load):
     assert torch.equal(read(None, path).cpu(), vectors)
     found = EmbeddingEMA(4, 8, codebook_init_path=path)
     assert torch.equal(found.weight, vectors)
+
+
+def test_types_of_transforms_are_names():
+    def transform(dtype):
+        cfg = dict(type='torchvision/ConvertImageDtype', dtype=dtype)
+        return TRANSFORMS.build(cfg).t.dtype
+
+    for name in ('float32', 'float', 'uint8'):
+        assert transform(name) is getattr(torch, name)
+    assert transform(torch.int16) is torch.int16
+    for name in ('nn', 'gone', 'float32 if print(1) else 0'):
+        with pytest.raises(ValueError, match='no type of torch.*not run'):
+            transform(name)
