@@ -38,6 +38,7 @@ def apply() -> None:
         mmrazor_quantization,
         mmrazor_searches,
         mmrazor_weights,
+        timm,
     )
 
     # MMEngine first: MMRazor is imported with it in order.
@@ -119,6 +120,7 @@ def apply() -> None:
         mmpretrain.export_windows_of_any_batch,
         mmpretrain.read_files_as_data,
         mmpretrain.read_dtypes_as_names,
+        timm.read_weights_as_data,
         mmcv.explain_missing_operators,
     )
 
