@@ -3,12 +3,13 @@
 
 import functools
 import inspect
+import sys
 import types
 
 import torch
 from mmengine.device import get_device
 
-from ..utils import load_file
+from ..utils import load_file, load_pickle
 
 
 def export_windows_of_any_batch() -> bool:
@@ -43,7 +44,8 @@ def read_files_as_data() -> None:
     """``torch.load`` runs any code in a file before torch 2.6.
 
     ``SwAVHook`` reads its queue from the work dir, wherever that is from, a
-    retriever its prototypes, and a tokenizer its codebook.
+    retriever its prototypes, and a tokenizer its codebook. ``RAM`` reads its
+    lists of tags by ``pickle``.
     """
     from mmpretrain.engine.hooks import swav_hook
     from mmpretrain.models.retrievers import image2image
@@ -59,6 +61,13 @@ def read_files_as_data() -> None:
     stand_in.load = load
     for module in (swav_hook, image2image, vector_quantizer):
         module.torch = stand_in
+    # Those are there with the packages of mmpretrain[multimodal].
+    ram = 'mmpretrain.models.multimodal.ram'
+    if f'{ram}.ram' in sys.modules:
+        sys.modules[f'{ram}.openset_utils'].torch = stand_in
+        sys.modules[f'{ram}.ram'].pickle = types.SimpleNamespace(
+            load=lambda file: load_pickle(file, file.name)
+        )
 
 
 def read_dtypes_as_names() -> None:

@@ -1,4 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import pickle
+import sys
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ from mmpretrain.registry import TRANSFORMS
 from test_models.test_families import FAMILIES
 
 from csd_mmrazor import compat
+from csd_mmrazor.compat.mmpretrain import read_files_as_data
 from csd_mmrazor.export import export_program
 from csd_mmrazor.utils import CheckpointError
 
@@ -80,3 +83,25 @@ def test_types_of_transforms_are_names():
     for name in ('nn', 'gone', 'float32 if print(1) else 0'):
         with pytest.raises(ValueError, match='no type of torch.*not run'):
             transform(name)
+
+
+def test_lists_of_tags_are_read_as_data(tmp_path, no_torch_load, monkeypatch):
+    """The modules need packages that tests have not."""
+    modules = {}
+    for name in ('ram', 'openset_utils'):
+        modules[name] = SimpleNamespace(pickle=pickle, torch=torch)
+        where = f'mmpretrain.models.multimodal.ram.{name}'
+        monkeypatch.setitem(sys.modules, where, modules[name])
+    read_files_as_data()
+    path = tmp_path / 'a.pickle'
+
+    def read(content):
+        path.write_bytes(pickle.dumps(content))
+        with path.open('rb') as file:
+            return modules['ram'].pickle.load(file)
+
+    assert read(['cat', 'dog']) == ['cat', 'dog']
+    with pytest.raises(CheckpointError, match='a.pickle.* any code'):
+        read(Fraction(1))
+    torch.save(dict(a=torch.ones(2)), path)
+    assert modules['openset_utils'].torch.load(path)['a'].tolist() == [1, 1]
