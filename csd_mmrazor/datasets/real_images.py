@@ -6,6 +6,7 @@ from typing import Any, Dict, List
 
 from mmengine.dist import barrier, is_main_process
 from mmpretrain.datasets import CIFAR10, CIFAR100, BaseDataset
+from mmpretrain.datasets.utils import check_integrity
 from mmrazor.registry import DATASETS
 
 from ..utils import download_to
@@ -76,6 +77,17 @@ class _CIFARFiles(ClassFoldersMixin):
 
     def is_complete(self) -> bool:
         return self._check_integrity()
+
+    def _check_integrity(self) -> bool:
+        """Whether the files of the split are whole.
+
+        mmpretrain's, for which this stands, also reads those of the other.
+        """
+        files = self.train_list if self.split == 'train' else self.test_list
+        root = Path(self.data_prefix['root'], self.base_folder)
+        return all(
+            check_integrity(str(root / name), md5) for name, md5 in files
+        )
 
 
 @DATASETS.register_module()

@@ -1,5 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import hashlib
+import pickle
+import sys
 import urllib.error
 import zipfile
 
@@ -44,23 +46,68 @@ def test_class_folders(tmp_path, below):
     assert bird['inputs'][:, 0, 0].tolist() == [4, 100, 200]  # RGB
 
 
-def test_the_published_files_still_work(tmp_path, monkeypatch):
-    import pickle
+@pytest.fixture(scope='module')
+def opened():
+    """The files that are opened; called to begin with none."""
+    found, is_on = [], [True]
 
-    from csd_mmrazor.datasets import CIFAR10Images
+    def hook(event, args):
+        if event == 'open' and is_on:
+            found.append(str(args[0]))
 
-    folder = tmp_path / 'cifar-10-batches-py'
-    folder.mkdir()
+    sys.addaudithook(hook)  # which stays
+    yield found
+    is_on.clear()
+
+
+def cifar(root, monkeypatch, type):
+    """CIFAR as published, but with two images in each file."""
+    kind = DATASETS.get(type)
     images = np.arange(2 * 3072, dtype=np.uint32).astype(np.uint8)
-    content = dict(data=images.reshape(2, 3072), labels=[3, 5])
-    (folder / 'test_batch').write_bytes(pickle.dumps(content))
-    monkeypatch.setattr(CIFAR10Images, 'test_list', [['test_batch', None]])
-    monkeypatch.setattr(CIFAR10Images, 'train_list', [])
-    data = dataset(data_root=str(tmp_path))
-    assert len(data) == 2
-    assert data[1]['data_samples'].gt_label.item() == 5
-    expected = images.reshape(2, 3, 32, 32)
-    assert np.array_equal(data[1]['inputs'].numpy(), expected[1])
+    key = 'labels' if type == 'CIFAR10Images' else 'fine_labels'
+    content = {'data': images.reshape(2, 3072), key: [3, 5]}
+    (root / kind.base_folder).mkdir(parents=True)
+    for split in ('train_list', 'test_list'):
+        files = []
+        for number, (name, _) in enumerate(getattr(kind, split)):
+            content['batch_label'] = f'{split} {number}'
+            made = pickle.dumps(content, protocol=2)
+            (root / kind.base_folder / name).write_bytes(made)
+            files.append([name, hashlib.md5(made).hexdigest()])
+        monkeypatch.setattr(kind, split, files)
+    return images.reshape(2, 3, 32, 32)
+
+
+@pytest.mark.parametrize('split', ['train', 'test'])
+@pytest.mark.parametrize('type', ['CIFAR10Images', 'CIFAR100Images'])
+def test_cifar_as_published(tmp_path, monkeypatch, opened, type, split):
+    images = cifar(tmp_path, monkeypatch, type)
+    kind = DATASETS.get(type)
+    other = kind.train_list if split == 'test' else kind.test_list
+    # With the files of the other split, which are not opened, and without.
+    for is_whole in (True, False):
+        opened.clear()
+        data = dataset(type, split, data_root=str(tmp_path))
+        used = {p.split('/')[-1] for p in opened if kind.base_folder in p}
+        own = kind.test_list if split == 'test' else kind.train_list
+        assert used == {name for name, _ in own}
+        assert len(data) == 2 * len(own)
+        assert data[1]['data_samples'].gt_label.item() == 5
+        assert np.array_equal(data[1]['inputs'].numpy(), images[1])
+        for name, _ in other if is_whole else ():
+            (tmp_path / kind.base_folder / name).unlink()
+
+
+def test_cifar_that_is_damaged(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise urllib.error.URLError('no network')
+
+    monkeypatch.setattr('urllib.request.urlopen', fail)
+    cifar(tmp_path, monkeypatch, 'CIFAR10Images')
+    path = tmp_path / 'cifar-10-batches-py/test_batch'
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(FileNotFoundError, match='cifar-10-python.tar.gz is'):
+        dataset(data_root=str(tmp_path))
 
 
 SVHN = 'http://ufldl.stanford.edu/housenumbers'
@@ -137,7 +184,7 @@ def test_svhn_in_class_folders(tmp_path):
     assert labels == [0, 4, 7]
 
 
-def test_svhn_as_published(tmp_path, monkeypatch):
+def test_svhn_as_published(tmp_path, monkeypatch, opened):
     from scipy.io import savemat
     from torchvision.datasets import SVHN
 
@@ -151,7 +198,10 @@ def test_svhn_as_published(tmp_path, monkeypatch):
     monkeypatch.setitem(SVHN.split_list, 'test', entry)
     # The published file goes before folders of classes.
     images_in(tmp_path / 'test', '407')
+    (tmp_path / 'train_32x32.mat').write_bytes(path.read_bytes())
+    opened.clear()
     data = dataset('SVHNImages', data_root=str(tmp_path))
+    assert {name for name in opened if '.mat' in name} == {str(path)}
     assert len(data) == 2
     samples = [data[i]['data_samples'].gt_label.item() for i in range(2)]
     assert samples == [0, 3]
@@ -196,7 +246,8 @@ def tiny(root, split='val'):
 
 @pytest.mark.parametrize('split', ['train', 'val'])
 @pytest.mark.parametrize('inside', [True, False])
-def test_tiny_imagenet_as_published(tiny_imagenet, split, inside):
+def test_tiny_imagenet_as_published(tiny_imagenet, opened, split, inside):
+    opened.clear()
     data = tiny(tiny_imagenet if inside else tiny_imagenet.parent, split)
     assert len(data) == 200
     for index in (0, 57):
@@ -205,6 +256,8 @@ def test_tiny_imagenet_as_published(tiny_imagenet, split, inside):
         # Blue tells the class; channels are BGR.
         assert abs(item['inputs'][0].float().mean() - label) < 4
         assert item['inputs'].shape == (3, 64, 64)
+    other = tiny_imagenet / ('train' if split == 'val' else 'val')
+    assert not any(name.startswith(f'{other}/') for name in opened)
 
 
 def test_tiny_imagenet_is_unpacked_from_its_file(
