@@ -111,6 +111,12 @@ def rehearse(runner: Runner) -> None:
             for handler in rehearsal.logger.handlers if rehearsal else ():
                 handler.close()
             _remove_outside(rehearsal, name)
+    # Its own log is gone.
+    tried: Any = rehearsal.model
+    algorithm: Any = getattr(runner.model, 'module', runner.model)
+    tried = getattr(tried, 'module', tried)
+    for size in getattr(tried, 'sizes_told', ()):
+        algorithm.tell_size(size)
 
 
 HOW_TO_SKIP = (

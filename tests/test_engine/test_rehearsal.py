@@ -270,6 +270,26 @@ def test_checkpoints_outside_the_work_dir_go_as_well(tiny_runner, tmp_path):
     assert [path.name for path in (tmp_path / 'outside').iterdir()] == ['run']
 
 
+@pytest.mark.parametrize('scaled', [True, False])
+def test_val_of_another_size_is_told_before_the_run(tiny_runner, scaled):
+    resize = [dict(type='Resize', scale=(8, 8))]
+    runner = tiny_runner(
+        rehearsal=True,
+        **{
+            'val_dataloader.dataset.img_size': 12,
+            'val_dataloader.dataset.pipeline': [
+                *(resize if scaled else ()),
+                dict(type='PackInputs'),
+            ],
+        },
+    )
+    runner.train()
+    (log,) = Path(runner.work_dir).glob('*/*.log')
+    told, *rest = log.read_text().split('a validation or test are 12x12')
+    assert len(rest) == (not scaled)
+    assert scaled or 'Epoch(train)' not in told
+
+
 def test_a_runner_of_parts_has_none(tiny_runner):
     runner = tiny_runner()
     runner.cfg.pop('train_dataloader')

@@ -10,6 +10,7 @@ from typing import (
     List,
     Optional,
     Sequence,
+    Set,
     Tuple,
 )
 
@@ -149,6 +150,8 @@ class CSDDistillation(BaseAlgorithm):
         self.replayed = ReplayedPasses() if graph else None
         check_image_shape('image_shape of CSDDistillation', image_shape)
         self.image_shape = tuple(image_shape)
+        # Others that images of a validation had.
+        self.sizes_told: Set[Tuple[int, ...]] = set()
         check_integer('log_interval of CSDDistillation', log_interval)
         self.log_interval = log_interval
         # Once it is known, see :meth:`check_targets`.
@@ -227,7 +230,29 @@ class CSDDistillation(BaseAlgorithm):
             return self.loss(inputs, labels, **given)
         if mode == 'aux_loss':
             return self.aux_loss(inputs, labels)
+        if mode == 'predict':
+            self.tell_size(tuple(inputs.shape[-2:]))
         return super().forward(inputs, data_samples, mode)
+
+    def tell_size(self, size: Tuple[int, ...]) -> None:
+        """Warn of images of another size than the student learns from.
+
+        Args:
+            size (tuple[int]): (H, W). Each is told once.
+        """
+        own = self.image_shape[1:]
+        if size == own or size in self.sizes_told:
+            return
+        self.sizes_told.add(size)
+        print_log(
+            f'Images of a validation or test are {size[0]}x{size[1]}, height '
+            f'by width, but those of training {own[0]}x{own[1]} '
+            '(model.image_shape), which may change what the networks say of '
+            'them. To scale them, add dict(type="Resize", '
+            f'scale={own[::-1]}) to the pipeline of their data set.',
+            'current',
+            logging.WARNING,
+        )
 
     def check_targets(self, with_maps: bool = False) -> Optional[KeptMaps]:
         """Check that what is kept of the teacher is all that is needed of it.

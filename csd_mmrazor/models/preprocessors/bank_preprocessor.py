@@ -322,7 +322,7 @@ class BankDataPreprocessor(ClsDataPreprocessor):
 
         Raises:
             ValueError: If images would be augmented in another way than
-                their targets are of.
+                their targets are of, or are real ones of different sizes.
         """
         images = data['inputs']
         is_batch = torch.is_tensor(images) and images.dtype == torch.uint8
@@ -369,8 +369,19 @@ def _stacked(data: Dict, device: torch.device) -> Dict:
     if (
         not isinstance(images, (list, tuple))
         or not all(map(torch.is_tensor, images))
-        or len({(value.shape, value.dtype) for value in images}) != 1
-        or images[0].ndim != 3
+        or {value.ndim for value in images} != {3}
     ):
+        return data
+    sizes = sorted({tuple(value.shape[1:]) for value in images})
+    if len(sizes) > 1:
+        # mmpretrain would add black to the smaller ones.
+        some = ', '.join(f'{h}x{w}' for h, w in sizes[:5])
+        more = ', ...' if len(sizes) > 5 else ''
+        raise ValueError(
+            f'The images of a batch have different sizes, {some}{more}, '
+            'height by width: let the pipeline of their data set bring them '
+            'to one, by dict(type="Resize", scale=(WIDTH, HEIGHT)).'
+        )
+    if len({(value.shape, value.dtype) for value in images}) != 1:
         return data
     return dict(data, inputs=to_device(torch.stack([*images]), device))

@@ -12,6 +12,7 @@ from mmpretrain.structures import DataSample
 
 from csd_mmrazor.engine import DistillationOptimWrapperConstructor
 from csd_mmrazor.engine.optimizers import optim_wrapper_constructor
+from csd_mmrazor.models.algorithms import csd_distillation
 from csd_mmrazor.models.utils import memory_format
 
 MAPPED = 'model.distiller.loss_forward_mappings'
@@ -617,6 +618,22 @@ def test_predicts_as_the_student(algorithm):
     logits = model.student.eval()(inputs, mode='tensor')
     assert [s.pred_label.item() for s in out] == logits.argmax(1).tolist()
     assert isinstance(model.architecture, nn.Module)
+
+
+def test_images_of_another_size_are_told_once(algorithm, monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        csd_distillation, 'print_log', lambda text, *_: logged.append(text)
+    )
+    model = algorithm().eval()
+    for size in ((8, 8), (10, 9), (10, 9), (8, 12)):
+        images = [torch.zeros(1, *size, dtype=torch.uint8)]
+        samples = [DataSample().set_gt_label(0)]
+        model.test_step(dict(inputs=images, data_samples=samples))
+    told = [text for text in logged if 'height by width' in text]
+    assert len(told) == 2
+    assert 'are 10x9, height by width, but those of training 8x8' in told[0]
+    assert 'scale=(8, 8)' in told[0] and 'are 8x12' in told[1]
 
 
 LOGITS_ALONE = {'model.distiller.student_recorders.feature': None}

@@ -97,11 +97,12 @@ def test_real_images_are_treated_as_by_mmpretrain():
 @pytest.mark.parametrize(
     'options', [dict(), dict(to_rgb=True, pad_size_divisor=5, pad_value=3)]
 )
-@pytest.mark.parametrize('sizes', [(8, 8), (8, 7)])
-def test_images_of_a_list_are_taken_together(options, sizes):
-    """As mmpretrain takes them one by one; those of one size in few calls."""
+@pytest.mark.parametrize('kinds', [('uint8', 'uint8'), ('uint8', 'float32')])
+def test_images_of_a_list_are_taken_together(options, kinds):
+    """As mmpretrain takes them one by one; those of one kind in few calls."""
     images = [
-        torch.randint(256, (3, size, 8), dtype=torch.uint8) for size in sizes
+        torch.randint(256, (3, 8, 8)).to(getattr(torch, kind))
+        for kind in kinds
     ]
     plain = ClsDataPreprocessor(**NORM, **options)
     torch.testing.assert_close(
@@ -116,7 +117,20 @@ def test_images_of_a_list_are_taken_together(options, sizes):
             preprocessor(**options)(dict(inputs=images * times), False)
         return made.number
 
-    assert (calls(1) == calls(9)) == (len({*sizes}) == 1)
+    assert (calls(1) == calls(9)) == (len({*kinds}) == 1)
+
+
+def test_images_of_different_sizes_are_not_padded():
+    images = [
+        torch.zeros(3, *size, dtype=torch.uint8)
+        for size in ((8, 8), (8, 7), (8, 8))
+    ]
+    samples = [DataSample().set_gt_label(0) for _ in images]
+    data = dict(inputs=images, data_samples=samples)
+    message = r'different sizes, 8x7, 8x8, height by width: .*"Resize"'
+    for training in (False, True):
+        with pytest.raises(ValueError, match=message):
+            preprocessor(num_classes=10)(data, training)
 
 
 class Calls(TorchDispatchMode):
