@@ -373,6 +373,8 @@ class LentImages(Dataset[Dict[str, Any]]):
                 raise ValueError('An image of val has NaN or Inf.')
             low, high = float(image.min()), float(image.max())
             if self.normalised:
+                # Of the first ones, a dark one in 0..255 may pass for input.
+                self._check_scale(image)
                 image = image * self.std + self.mean
             elif _is_near(low, high, _OVERSHOOT):
                 image = image.clamp(0, 1) * 255

@@ -285,6 +285,14 @@ def test_images_that_overshoot_may_be_inputs():
         assert torch.allclose(found, torch.tensor(1.04 * 255))
 
 
+def test_a_dark_image_in_0_to_255_before_others():
+    items = [(WHITE * 8, 0), (WHITE * 30, 1), (WHITE * 250, 1)]
+    with lend(val=items):
+        found = LentImages('val', (1, 12, 12), [33.3], [78.6])
+        with pytest.raises(ValueError, match='one .* is within 250..250'):
+            found[2]
+
+
 def test_images_beyond_0_to_1_that_were_not_looked_at():
     seen = folder_images._spread(200, 64)
     light, dark, far = sorted({*range(200)} - {*seen})[:3]
