@@ -426,10 +426,12 @@ def _items(given: Any) -> Any:
     """Something with a length and items, out of a data set or a loader."""
     inner = getattr(given, 'dataset', None)
     if inner is None or not hasattr(given, 'batch_size'):
-        is_stream = isinstance(given, torch.utils.data.IterableDataset)
-        if hasattr(given, '__len__') and not is_stream:
+        if isinstance(given, torch.utils.data.IterableDataset):
+            return _Listed(given, _class_names(given))
+        if hasattr(given, '__len__') and hasattr(given, '__getitem__'):
             return given
-        return _Listed(given, _class_names(given))
+        # Such as loaders that bring the batches of another to a device.
+        return _read_through(given, given if inner is None else inner)
     plain = (
         torch.utils.data.SequentialSampler,
         torch.utils.data.RandomSampler,
@@ -441,13 +443,34 @@ def _items(given: Any) -> Any:
         and given.collate_fn is torch.utils.data.default_collate
     ):
         return inner
-    pairs: List[Tuple[Any, Any]] = []
-    for batch in given:
-        images, labels = _pair(batch)
-        # Loaders with batch_size=None may give items.
-        is_item = np.ndim(labels) == 0
-        pairs += [(images, labels)] if is_item else zip(images, labels)
-    return _Listed(pairs, _class_names(inner))
+    return _read_through(given, inner)
+
+
+def _read_through(batches: Any, data: Any) -> '_Listed':
+    """Items of all batches, with the names of the classes of a data set."""
+    pairs = [pair for batch in batches for pair in _pairs(batch)]
+    return _Listed(pairs, _class_names(data))
+
+
+def _pairs(batch: Any) -> List[Tuple[Any, Any]]:
+    """Images and labels of a batch, a list of items, or an item."""
+    if isinstance(batch, (list, tuple)) and all(map(_is_item, batch)):
+        return [_pair(item) for item in batch]
+    images, labels = _pair(batch)
+    # Loaders with batch_size=None may give items.
+    if _is_item((images, labels)):
+        return [(images, labels)]
+    if torch.is_tensor(images):
+        images = images.cpu()  # not to fill a device with all of them
+    return [*zip(images, labels)]
+
+
+def _is_item(given: Any) -> bool:
+    """Whether something is one image with its label."""
+    try:
+        return np.ndim(_pair(given)[1]) == 0
+    except (TypeError, ValueError):  # of images of several sizes
+        return False
 
 
 def _class_names(data: Any) -> Tuple[str, ...]:
@@ -521,8 +544,12 @@ def _pair(item: Any) -> Tuple[Any, Any]:
                 if image in item and label in item:
                     return item[image], item[label]
     keys = f' with {some_of([*item], 5)}' if isinstance(item, dict) else ''
+    is_array = isinstance(item, np.ndarray) or torch.is_tensor(item)
     raise TypeError(
         'Items of val should be (image, label), or dicts with "image" and '
-        f'"label", but got a {type(item).__name__}{keys}. Or give the folder '
-        'of the images, with a folder for each class, as val.'
+        f'"label", but got a {type(item).__name__}{keys}. '
+        + 'Of arrays, give list(zip(images, labels)). '
+        * is_array
+        + 'Or give the folder of the images, with a folder for each class, as '
+        'val.'
     )

@@ -116,6 +116,72 @@ def test_the_same_images_in_any_form(kind, container, images):
             assert int(item['data_samples'].gt_label) == images[1][index]
 
 
+class Batches:
+    """A loader of neither torch nor a length."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __iter__(self):
+        return iter(self.loader)
+
+
+@pytest.mark.parametrize('kind', ['picture', 'bytes'])
+@pytest.mark.parametrize(
+    'load',
+    [
+        lambda pairs: DataLoader(pairs, 7, collate_fn=list),
+        lambda pairs: DataLoader(pairs, 7, collate_fn=tuple),
+        lambda pairs: Batches(DataLoader(pairs, 7, collate_fn=list)),
+        lambda pairs: Batches(pairs),
+        lambda pairs: DataLoader(
+            Dicts((pairs.pixels, pairs.labels), pairs.transform),
+            7,
+            collate_fn=list,
+        ),
+    ],
+)
+def test_loaders_of_items(kind, load, images):
+    with lend(val=load(Pairs(images, KINDS[kind]))):
+        found = LentImages('val', (1, 12, 12), [0], [255])
+        assert len(found) == 30
+        for index, item in enumerate(found):
+            assert (item['inputs'][0].numpy() == images[0][index]).all()
+            assert int(item['data_samples'].gt_label) == images[1][index]
+
+
+def test_the_loader_of_timm(images):
+    loaders = pytest.importorskip('timm.data.loader')
+    loader = loaders.PrefetchLoader(
+        DataLoader(
+            Pairs(images, lambda pixels: pixels[None]),
+            7,
+            collate_fn=loaders.fast_collate,
+        ),
+        mean=(0.4,),
+        std=(0.3,),
+        channels=1,
+        device=torch.device('cpu'),
+    )
+    with lend(val=loader):
+        found = LentImages('val', (1, 12, 12), [0.4 * 255], [0.3 * 255])
+        assert len(found) == 30 and found.normalised
+        for index, item in enumerate(found):
+            expected = torch.from_numpy(images[0][index].copy())[None].float()
+            torch.testing.assert_close(
+                item['inputs'], expected, atol=1e-3, rtol=0
+            )
+            assert int(item['data_samples'].gt_label) == images[1][index]
+
+
+@pytest.mark.parametrize('to', [np.asarray, torch.as_tensor])
+def test_arrays_that_are_no_items(to, images):
+    with lend(val=(to(images[0].copy()), to(images[1]))):
+        message = r'got a (ndarray|Tensor)\. Of arrays, give list\(zip\('
+        with pytest.raises(TypeError, match=message):
+            LentImages('val', (1, 12, 12), [0], [255])
+
+
 def test_a_part_of_a_data_set(images):
     with lend(val=Subset(Pairs(images, KINDS['bytes']), [3, 5])):
         found = LentImages('val', (1, 12, 12), [0], [255])
