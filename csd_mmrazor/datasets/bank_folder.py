@@ -749,7 +749,7 @@ class BankFolder:
         Raises:
             BankError: If the file is lost, cut short or altered.
         """
-        path, advice = self.path / shard.name, self._advice(shard)
+        path, advice = self.path / shard.name, self._advice(shard.name)
         if shard.format == 'raw':
             records = self._read(path, shard, self.dtype, advice)
             self._check_labels(records['label'], shard)
@@ -789,10 +789,12 @@ class BankFolder:
         else:
             self._read_files(shard)
 
-    def _advice(self, shard: Shard) -> str:
+    def _advice(self, name: str) -> str:
+        # Images of another run, or of a folder, may be all that there are.
         return (
-            f'Restore {self.path / shard.name} from a copy, or delete the '
-            f'folder {self.path} to make all images again.'
+            f'Restore {self.path / name} from a copy, or choose another bank. '
+            'Only if this run itself makes the images, you may delete the '
+            f'folder {self.path}: they are made again.'
         )
 
     def _check_labels(self, labels: np.ndarray, shard: Shard) -> None:
@@ -800,14 +802,14 @@ class BankFolder:
             raise BankError(
                 f'Shard {self.path / shard.name} holds labels {labels.min()}.'
                 f'.{labels.max()}, but the bank has classes 0..'
-                f'{self.num_classes - 1}. {self._advice(shard)}'
+                f'{self.num_classes - 1}. {self._advice(shard.name)}'
             )
 
     def _read_files(
         self, shard: Shard
     ) -> Tuple[bytes, np.ndarray, np.ndarray]:
         """A shard of images in a common format, with labels and ends."""
-        path, advice = self.path / shard.name, self._advice(shard)
+        path, advice = self.path / shard.name, self._advice(shard.name)
         # No format makes twice as much of an image, but for a head.
         most = shard.count * (2 * self.dtype.itemsize + 4096)
         content = self._content(path, shard, most, advice)
@@ -918,10 +920,15 @@ class BankFolder:
             return self._manifest.read()
         except ValueError as error:
             path = self.path / self.manifest_name
+            if not any(is_own_name(each.name) for each in self.path.iterdir()):
+                raise BankError(
+                    f'{path} is not the manifest of an image bank, which has '
+                    f'a log and shards beside it: if {self.path} is a folder '
+                    'of pictures, move that file elsewhere.'
+                ) from error
             raise BankError(
                 f'The manifest of the image bank, {path}, cannot be used '
-                f'({error}). Restore it from a copy, or delete its folder '
-                'to make all images again.'
+                f'({error}). {self._advice(self.manifest_name)}'
             ) from error
 
     def write_manifest(self, anew: bool = False) -> None:

@@ -135,6 +135,7 @@ def world(tiny_config, tmp_path):
     bad = tmp_path / 'bad_bank'
     bad.mkdir()
     (bad / 'manifest.json').write_text('{"version": 1, "shards": [')
+    (bad / 'log_000000.jsonl').touch()
     return cfg
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import ROOT
 
-from csd_mmrazor.datasets import BankError, BankFolder
+from csd_mmrazor.datasets import BankError, BankFolder, ImageBank
 from csd_mmrazor.datasets.bank_folder import (
     INITIAL,
     TargetKind,
@@ -143,6 +143,7 @@ def test_names_that_are_none(tmp_path, classes):
         classes=classes,
     )
     (tmp_path / 'manifest.json').write_text(json.dumps(content))
+    (tmp_path / 'log_000000.jsonl').touch()
     with pytest.raises(BankError, match='cannot be used .*class'):
         BankFolder(tmp_path)
 
@@ -248,10 +249,19 @@ def test_shard_names_cannot_leave_the_folder(folder, name):
 
 
 @pytest.mark.parametrize('content', ['', '{', '[]', '{"version": 9}', '\x00'])
-def test_damaged_manifests_are_found(folder, content):
+def test_damaged_manifests_are_found(folder, tmp_path, content):
     (folder.path / 'manifest.json').write_text(content)
-    with pytest.raises(BankError, match='manifest.json, cannot be used'):
+    message = r'manifest.json, cannot be used .* or choose another bank\. Only'
+    with pytest.raises(BankError, match=message):
         BankFolder(folder.path)
+    # Beside pictures it is another's, and nothing is to be deleted.
+    pictures = tmp_path / 'pictures'
+    (pictures / 'cat').mkdir(parents=True)
+    (pictures / 'manifest.json').write_text(content)
+    message = 'is not the manifest of an image bank.* move that file elsewhere'
+    with pytest.raises(BankError, match=message) as told:
+        ImageBank(data_root=str(pictures))
+    assert 'delete' not in str(told.value)
 
 
 def crafted(change):
@@ -481,8 +491,6 @@ def test_a_huge_file_is_not_read(folder):
 
 
 def test_a_huge_count_takes_no_memory(folder):
-    from csd_mmrazor.datasets import ImageBank
-
     content = (folder.path / '000001.npy').read_bytes()
     craft_shard(folder, content, count=2**30)
     with pytest.raises(BankError, match='000001.npy holds .* a header'):
