@@ -204,9 +204,10 @@ def distill(
         mean (sequence[float] | float | str, optional): Mean of the images
             that the teacher was trained on, for each channel or all, in 0..1
             or 0..255; which of both is told apart. None or 'inside': the
-            networks take images in 0..1.
+            networks take images in 0..1, as with ``mean=0`` and ``std=1``.
         std (sequence[float] | float | str, optional): Standard deviation,
-            likewise.
+            likewise. For networks that take images in 0..255 as they are,
+            ``mean=0`` and ``std=1/255``.
         val (str | Dataset | DataLoader, optional): Images to measure the
             accuracy on: a folder with one folder for each class, or pairs of
             image and label. Images in uint8 or 0..1 are normalised; other

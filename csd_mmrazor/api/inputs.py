@@ -76,7 +76,14 @@ def normalisation(
         raise ValueError(f'std should be above 0, but got {std!r}.')
     largest = max(map(abs, means))
     if largest <= 1 and max(stds) <= 1.5:
-        if max(means) < 0 or min(means) < 0:
+        if not largest and {*stds} == {1.0}:
+            # In configs, where they refer to 0..255, the same numbers mean
+            # that images stay in that range.
+            note = (
+                'images in 0..1, as mean=0 and std=1 say; for networks that '
+                'take them in 0..255, give std=1/255'
+            )
+        elif max(means) < 0 or min(means) < 0:
             note = 'normalised; mean and std refer to images in 0..1'
         else:
             note = 'normalised; mean and std are of images in 0..1'
