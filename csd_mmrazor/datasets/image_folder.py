@@ -43,7 +43,8 @@ def list_image_folder(
     Raises:
         FileNotFoundError: If there are no images.
         ValueError: If there are folders of other classes, classes without
-            images or with the same name, or files that are no images.
+            images or with the same name, files that are no images, or links
+            that lead nowhere.
     """
     names = []
     for path in sorted(Path(root).iterdir()):
@@ -56,6 +57,8 @@ def list_image_folder(
                 f'{path} belongs to no class: put it in the folder of its '
                 f'class, {Path(root)}/<class>.'
             )
+        elif not path.suffix:
+            _check_link(path)  # which may be of a class
     for name in names:
         if list(classes or ()).count(name) > 1:
             raise ValueError(
@@ -164,7 +167,8 @@ def list_pictures(root: Union[str, Path], flat: bool = False) -> List[Path]:
 
     Raises:
         FileNotFoundError: If there are no images.
-        ValueError: If there are files that are no images.
+        ValueError: If there are files that are no images, or links that
+            lead nowhere.
     """
     found = []
     # What each folder is in, so that links that lead back are not followed.
@@ -188,6 +192,7 @@ def list_pictures(root: Union[str, Path], flat: bool = False) -> List[Path]:
                 and suffix not in _NOTES
                 and (flat or folder != str(root))
             ):
+                _check_link(picture)
                 raise ValueError(
                     f'{picture} is not an image '
                     f'({", ".join(sorted(_SUFFIXES))}): convert it, or move '
@@ -301,6 +306,15 @@ def _check_complete(
     raise ValueError(text)
 
 
+def _check_link(path: Path) -> None:
+    """Raise an error if a path is a link to what is not there."""
+    if path.is_symlink() and not path.exists():
+        raise ValueError(
+            f'{path} is a link to {os.readlink(path)}, which is not there: '
+            'mend the link, or remove it.'
+        )
+
+
 def _images(folder: Path, is_inner: bool = False) -> Iterator[Path]:
     """The images of a class, those in a folder ``images`` last."""
     inner = folder / 'images'
@@ -316,6 +330,7 @@ def _images(folder: Path, is_inner: bool = False) -> Iterator[Path]:
                 f'classes are the folders of {folder}, give {folder}.'
             )
         elif not path.is_file() or suffix not in _NOTES:
+            _check_link(path)
             raise ValueError(
                 f'{path} is not an image ({", ".join(sorted(_SUFFIXES))}): '
                 'convert it, or move it out of the folder of its class.'

@@ -198,6 +198,19 @@ def test_links_are_followed_but_not_round(tmp_path):
         assert list_pictures(root) == [root / path for path in paths]
 
 
+@pytest.mark.parametrize('link', ['b', 'a/2.png', 'a/inner'])
+def test_links_that_lead_nowhere(tmp_path, link):
+    """Of a picture, or of all pictures of a class."""
+    fill(tmp_path / 'root', 'a/1.png')
+    (tmp_path / 'root' / link).symlink_to(tmp_path / 'gone')
+    message = f'{link} is a link to {tmp_path}/gone, which is not there'
+    with pytest.raises(ValueError, match=message):
+        list_image_folder(tmp_path / 'root', classes=['a', 'b'])
+    if not link.endswith('.png'):  # told when it is read
+        with pytest.raises(ValueError, match=message):
+            list_pictures(tmp_path / 'root', flat=True)
+
+
 @pytest.mark.parametrize('beside', ['wnids.npy', 'all.zip', 'logo.gif'])
 def test_a_file_beside_the_folders_of_classes(tmp_path, beside):
     """It is no image, unless any may be one."""
