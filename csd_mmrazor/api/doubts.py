@@ -38,23 +38,40 @@ _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Answers:
     """What a network says of images."""
 
-    confusion: Tensor  # (K, K), counts: row is the label, column the answer
+    labels: Tensor  # of the images, (N,)
+    said: Tensor  # the classes that it took them for, (N,)
+    num_classes: int  # K
 
     @property
     def top1(self) -> float:
         """Accuracy in %."""
-        total = int(self.confusion.sum())
-        return 100 * int(self.confusion.diag().sum()) / max(total, 1)
+        right = int((self.labels == self.said).sum())
+        return 100 * right / max(self.images, 1)
 
     @property
     def top1_of_one(self) -> float:
         """Accuracy in % of the best answer that is the same for all."""
-        return 100 * int(self.confusion.sum(1).max()) / max(self.images, 1)
+        return 100 * int(self.of_classes.max()) / max(self.images, 1)
 
     @property
     def images(self) -> int:
         """How many there were."""
-        return int(self.confusion.sum())
+        return len(self.labels)
+
+    @property
+    def of_classes(self) -> Tensor:
+        """How many there were of each class, (K,)."""
+        return self.labels.bincount(minlength=self.num_classes)
+
+    @property
+    def confusion(self) -> Tensor:
+        """Counts, (K, K): row is the label, column the answer.
+
+        Those of ImageNet-21k have gigabytes.
+        """
+        pairs = self.labels * self.num_classes + self.said
+        counts = pairs.bincount(minlength=self.num_classes**2)
+        return counts.view(self.num_classes, self.num_classes)
 
 
 def answers(
@@ -76,7 +93,7 @@ def answers(
     Raises:
         ValueError: If a label is none of 0..K-1.
     """
-    counts = torch.zeros(num_classes * num_classes, dtype=torch.int64)
+    pairs: List[Tensor] = []
     seen = 0
     with evaluating(network), torch.no_grad():
         for batch in loader:
@@ -95,12 +112,11 @@ def answers(
                     )
                 )
             found = logits_of(network(data['inputs'], mode='tensor'))
-            pairs = labels * num_classes + found.argmax(1).cpu()
-            counts.index_add_(0, pairs, torch.ones_like(pairs))
+            pairs.append(torch.stack([labels, found.argmax(1).cpu()]))
             seen += len(labels)
             if most is not None and seen >= most:
                 break
-    return Answers(counts.view(num_classes, num_classes))
+    return Answers(*torch.cat(pairs, 1), num_classes)
 
 
 def suspects(
@@ -214,7 +230,7 @@ def how_many(found: Answers, image_seconds: float, seconds: float) -> int:
     """
     limit = (seconds or _TRY_SECONDS) / max(image_seconds, 1e-9)
     most = min(int(limit / _TRIES), _MORE_TRIED)
-    if found.top1 < _LOW or is_chance(found.top1, len(found.confusion)):
+    if found.top1 < _LOW or is_chance(found.top1, found.num_classes):
         return max(most, _TRIED)
     return most if most >= min(_TRIED, found.images) else 0
 
@@ -274,7 +290,7 @@ def doubt_of_order(
         str: A suspect if most answers would be right in another order, in
         which each class has an answer of its own; else empty.
     """
-    classes = len(found.confusion)
+    classes = found.num_classes
     best, places = _best_order(found)
     is_sure = found.top1 >= _LOW and found.images >= _OF_A_CLASS * classes
     least = _BETTER_STILL if is_sure else _BETTER
@@ -305,14 +321,15 @@ def _best_order(found: Answers) -> Tuple[float, Any]:
 
     Of more classes than a moment allows, it is the order they have.
     """
-    classes = len(found.confusion)
+    classes = found.num_classes
     if classes > _ORDERED:
         return found.top1, np.arange(classes)
     # Few need it, and its import takes long.
     from scipy.optimize import linear_sum_assignment
 
-    places = linear_sum_assignment(found.confusion.numpy(), maximize=True)
-    right = int(found.confusion[places].sum())
+    confusion = found.confusion.numpy()
+    places = linear_sum_assignment(confusion, maximize=True)
+    right = int(confusion[places].sum())
     return 100 * right / max(found.images, 1), places[1]
 
 
@@ -340,7 +357,7 @@ def doubts_of(found: Answers, new: str, helpful: Sequence[str]) -> str:
         ValueError: If the teacher is at chance, and was never trained or is
             so for a cause that was found.
     """
-    classes = len(found.confusion)
+    classes = found.num_classes
     listed = '; '.join(helpful)
     if is_chance(found.top1, classes):
         chance = 100 / classes

@@ -138,7 +138,7 @@ def run_trial(
             f'teacher: {teacher.top1:.2f} % of {teacher.images} '
             f'image{"s" * (teacher.images != 1)} of val'
         )
-        shown = int((teacher.confusion.sum(1) > 0).sum())
+        shown = int((teacher.of_classes > 0).sum())
         if shown < classes:
             describe(
                 f'WARNING: val has images of {shown} of the {classes} classes '

@@ -1,4 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -253,10 +254,14 @@ class LentImages(Dataset[Dict[str, Any]]):
         names = _class_names(self.items)
         self.metainfo: Dict[str, Any] = dict(classes=names) if names else {}
         if classes is not None:
+            # Two classes of ImageNet have one name.
+            all_places: Dict[str, List[int]] = {}
+            for place, name in enumerate(classes):
+                all_places.setdefault(name, []).append(place)
+            counts = Counter(names)
             for label, name in enumerate(names):
-                places = [p for p, own in enumerate(classes) if own == name]
-                # Two classes of ImageNet have one name.
-                if places and label not in places and names.count(name) == 1:
+                places = all_places.get(name, [])
+                if places and label not in places and counts[name] == 1:
                     raise ValueError(
                         f'{name!r} has the label {label} in val, whose '
                         f'classes are {_some(names)}, but is number '

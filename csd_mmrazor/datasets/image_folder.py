@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -59,8 +60,9 @@ def list_image_folder(
             )
         elif not path.suffix:
             _check_link(path)  # which may be of a class
+    counts = Counter(classes or ())
     for name in names:
-        if list(classes or ()).count(name) > 1:
+        if counts[name] > 1:
             raise ValueError(
                 f'Which label {Path(root, name)} has is not known, since '
                 f'classes has {name!r} twice: name each class once.'

@@ -643,11 +643,21 @@ def test_forgotten_weights(val, net, call, home, tmp_path, capsys):
     assert said[-2].endswith('As was said before training: ')
 
 
+def counted(confusion):
+    """Answers with such counts."""
+    labels, said = confusion.nonzero().t()
+    counts = confusion[labels, said]
+    return Answers(
+        *(each.repeat_interleave(counts) for each in (labels, said)),
+        len(confusion),
+    )
+
+
 def answers_of(right, classes=10, images=1000):
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     confusion += images * (100 - right) // 100 // classes // (classes - 1)
     confusion.fill_diagonal_(images * right // 100 // classes)
-    return Answers(confusion)
+    return counted(confusion)
 
 
 @pytest.mark.parametrize(
@@ -667,7 +677,7 @@ def test_doubt_of_order(answered, said):
     confusion = torch.full([len(answered)] * 2, 5)
     for label, answer in enumerate(answered):
         confusion[label, answer] = 60
-    found = Answers(confusion)
+    found = counted(confusion)
     assert re.match(said, doubt_of_order(found))
     # Of labels, names could not change the order.
     told = doubt_of_order(found, dict(classes=[*'abcdefghij']), True)
@@ -678,8 +688,8 @@ def test_doubt_of_order(answered, said):
         mended = torch.zeros_like(confusion)
         for label, place in enumerate(mapping):
             mended[place] = confusion[label]
-        assert Answers(mended).top1 == pytest.approx(80)
-        assert not doubt_of_order(Answers(mended), None, True)
+        assert counted(mended).top1 == pytest.approx(80)
+        assert not doubt_of_order(counted(mended), None, True)
 
 
 @pytest.mark.parametrize(
@@ -695,7 +705,7 @@ def test_the_order_that_is_told(images, swapped, said):
     confusion = torch.diag(torch.tensor([100, 100, 100, 100, 10, 10]))
     confusion[4, 5] = confusion[5, 4] = 30 if swapped else 9
     confusion = confusion * images // 100
-    found = Answers(confusion)
+    found = counted(confusion)
     assert found.top1 > 75
     assert re.match(said, doubt_of_order(found, dict(classes=[*'abcdef'])))
     long = [f'a class {"with a long name " * 9}{c}' for c in 'abcdef']
@@ -705,7 +715,7 @@ def test_the_order_that_is_told(images, swapped, said):
 
 def test_what_one_answer_explains():
     """Nine of ten images are of one class, and a change says that of all."""
-    found = Answers(torch.tensor([[20, 430], [10, 40]]))
+    found = counted(torch.tensor([[20, 430], [10, 40]]))
     own, other = torch.zeros(2, 500, dtype=torch.bool)
     own[:60] = other[50:] = True
     assert found.top1_of_one == 90
@@ -783,6 +793,64 @@ def test_a_good_teacher_that_would_be_better():
     assert found.top1 == 80
     told = suspects(BGR(), loader, preprocess, found, 1000)
     assert 'the channel order (BGR fits better), 100.0 %' in told
+
+
+def test_answers_of_very_many_classes():
+    """A matrix of those of ImageNet-21k would have 4 GB."""
+    classes = 21841
+
+    class First(nn.Module):
+        def forward(self, inputs, **_):
+            logits = torch.zeros(len(inputs), classes)
+            logits[:, 7] = 1
+            return logits
+
+    samples = [
+        dict(
+            inputs=torch.zeros(1, 4, 4, dtype=torch.uint8),
+            data_samples=DataSample().set_gt_label(label),
+        )
+        for label in (7, 20000, 20000, 7, 20000)
+    ]
+    loader = DataLoader(samples, 2, collate_fn=pseudo_collate)
+    preprocess = BankDataPreprocessor(
+        mean=[0.0], std=[255.0], num_classes=classes
+    )
+    found = answers(First(), loader, preprocess, classes)
+    kept = [v.numel() for v in vars(found).values() if torch.is_tensor(v)]
+    assert max(kept) == 5
+    assert (found.images, found.top1, found.top1_of_one) == (5, 40, 60)
+    assert found.of_classes.nonzero().flatten().tolist() == [7, 20000]
+    assert not doubt_of_order(found)
+
+
+class Counted(str):
+    """A name that counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other):
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize('kind', ['folder', 'data set'])
+def test_names_of_many_classes_are_not_compared_with_all(kind, tmp_path):
+    names = [f'class {index:03d}' for index in range(200)]
+    classes = [*map(Counted, names)]
+    Counted.compared = 0
+    if kind == 'folder':
+        for name in names:
+            (tmp_path / name).mkdir()
+            Image.new('L', (8, 8)).save(tmp_path / name / 'a.png')
+        FolderImages(str(tmp_path), (1, 8, 8), 200, classes)
+    else:
+        items = folder_images._Listed([(torch.zeros(1, 8, 8), 0)], names)
+        with lend(val=items):
+            LentImages('val', (1, 8, 8), [0], [255], classes)
+    assert Counted.compared <= 10 * len(names)
 
 
 @pytest.mark.parametrize(
@@ -868,9 +936,9 @@ def test_labels_that_are_no_classes(teacher, net, call, images):
 def test_no_order_is_looked_for_among_too_many_classes(monkeypatch):
     confusion = torch.full((4, 4), 5)
     confusion[[0, 1, 2, 3], [1, 2, 3, 0]] = 60
-    assert doubt_of_order(Answers(confusion))
+    assert doubt_of_order(counted(confusion))
     monkeypatch.setattr(doubts, '_ORDERED', 3)
-    assert not doubt_of_order(Answers(confusion))
+    assert not doubt_of_order(counted(confusion))
 
 
 def test_a_loader_with_a_sampler_of_batches():
