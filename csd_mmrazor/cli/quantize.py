@@ -47,6 +47,7 @@ from ..export import (
     quantized_card,
     stratified_order,
     training_bank,
+    was_chosen,
 )
 from ..models.preprocessors import normalize_images
 from ..models.utils import logits_of
@@ -410,6 +411,7 @@ def _card(
 ) -> str:
     """The model card."""
     origin, measured, before = args.model, None, None
+    checkpoint = None if is_teacher(origin) else Path(origin)
     if is_teacher(origin):
         origin = f'teachers.{teacher_of(origin, run)}'
     elif origin == 'student':
@@ -418,7 +420,7 @@ def _card(
         before = quality_of(run.cfg, checkpoint, meta or {})
     if 'top1' in told:
         data = _validated_on(run.cfg).get('dataset') or {}
-        chosen = getattr(before, 'chosen', False)
+        chosen = checkpoint is not None and was_chosen(checkpoint)
         measured, before = (
             accuracy_on(data, told[key], chosen)
             for key in ('top1', 'float_top1')

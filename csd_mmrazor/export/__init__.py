@@ -38,6 +38,7 @@ from .source import (
     is_export,
     look_up_in,
     read_run_config,
+    was_chosen,
 )
 from .student import (
     ExportedStudent,
@@ -93,4 +94,5 @@ __all__ = [
     'read_run_config',
     'stratified_order',
     'training_bank',
+    'was_chosen',
 ]

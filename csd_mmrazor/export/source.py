@@ -131,6 +131,17 @@ def _is_label_free(path: Path) -> bool:
     return path.name.startswith(_AGREEMENT)
 
 
+def was_chosen(weights: Path) -> bool:
+    """Whether validation chose the epoch of weights, by what they are called.
+
+    Args:
+        weights (Path): A checkpoint, or what was exported of one.
+    """
+    told = read_object(weights.with_suffix('.json'))
+    origin = Path(str(told.get('checkpoint', weights)))
+    return origin.name.startswith('best_') and not _is_label_free(origin)
+
+
 def _step(path: Path) -> Tuple[int, str]:
     """The epoch (or iteration) in the name of a checkpoint.
 

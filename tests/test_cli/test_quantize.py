@@ -122,7 +122,7 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     weights = run / 'student/student.pth'
     images = folder(tmp_path / 'real', 2, 16)
     argv = (run, '--to', 'int8', '--images', '10', '--calibrate-on', images)
-    done = quantize(*argv, '--model', weights, '--out', 't.onnx')
+    done = quantize(*argv, '--model', weights, '--out', 't.onnx', '--test')
     assert done.status == [0], done.output
     told = json.loads((tmp_path / 't.json').read_text())
     assert told['calibrated_on'] == images.name and told['bits'] == 8
@@ -142,6 +142,8 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert f'on: 10 pictures in `{images.name}`, all of them' in body
     assert f'in quantization, pictures in `{images.name}`\n' in body
     assert '% of 64 synthetic images of an image bank.' in body
+    # That the file says of which checkpoint it is.
+    assert body.count('chosen on these same images') == 2
 
     # Killed while it is tested, it leaves the last one as it was.
     names = 't.onnx', 't.json', 't.md'

@@ -8,6 +8,7 @@ from csd_mmrazor.export import (
     find_config,
     read_run_config,
     source,
+    was_chosen,
 )
 from csd_mmrazor.report.run_files import read_run
 
@@ -59,6 +60,22 @@ def test_best_by_several_metrics(
     assert found.name.startswith(f'best_{expected}')
     assert not found.name.endswith('_1.pth')
     assert len(told) == is_told
+
+
+@pytest.mark.parametrize(
+    'name, expected',
+    [
+        ('best_accuracy_top1_epoch_3.pth', True),
+        ('best_accuracy_top1_iter_30.pth', True),
+        ('best_agreement_epoch_3.pth', False),
+        ('epoch_3.pth', False),
+    ],
+)
+def test_whether_validation_chose_weights(tmp_path, name, expected):
+    assert was_chosen(tmp_path / name) == expected
+    (tmp_path / 'student.json').write_text(f'{{"checkpoint": "{name}"}}')
+    for suffix in ('pth', 'safetensors'):
+        assert was_chosen(tmp_path / f'student.{suffix}') == expected
 
 
 def test_which_checkpoint_and_config(tmp_path):

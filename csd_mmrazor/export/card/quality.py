@@ -11,6 +11,7 @@ from ...utils.agreement import Agreement, agreement_at
 from ...utils.config_parts import is_text, part_name
 from ...utils.imports import LENT, class_of_lent
 from ...utils.scalars import read_scalars
+from ..source import was_chosen
 
 _METRIC = 'accuracy/top1'
 
@@ -47,8 +48,8 @@ def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
     loader = cfg.get('val_dataloader')
     top1 = scalars.get(_METRIC, {}).get(epoch)
     if top1 is not None and isinstance(loader, dict):
-        chosen = checkpoint.name.startswith('best_')
-        return accuracy_on(loader.get('dataset') or {}, top1, chosen)
+        data = loader.get('dataset') or {}
+        return accuracy_on(data, top1, was_chosen(checkpoint))
     return agreement_at(scalars, epoch, meta.get('student') == 'mean')
 
 
