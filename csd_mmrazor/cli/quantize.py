@@ -40,6 +40,7 @@ from ..export import (
     distil_rounded,
     find_checkpoint,
     is_quantized,
+    kept_of,
     list_networks,
     normalisation_of,
     quality_of,
@@ -199,13 +200,14 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     }
     text = json.dumps({**told, **named}, indent=2, ensure_ascii=False)
     card, beside = card_path(out, not args.out), out.with_suffix('.json')
+    kept = kept_of(card)
     # Killed between them, nothing stands beside a file that it is not of.
     for each in (card, beside):
         each.unlink(missing_ok=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, content)
     write_file(beside, f'{text}\n'.encode())
-    write_file(card, _card(args, run, out, told).encode())
+    write_file(card, (_card(args, run, out, told) + kept).encode())
     list_networks(out.parent)
     print('\n'.join(_notes(out, written, told)))
     print(f'Model card: {card}')

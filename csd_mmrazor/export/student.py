@@ -45,6 +45,7 @@ from .card import (
     card_path,
     check_license,
     files_of,
+    kept_of,
     list_networks,
     model_card,
     quality_of,
@@ -194,6 +195,7 @@ def export_student(
         card = model_card(
             *(ran, out, description, quality, teacher_license, files, bank)
         )
+        card += kept_of(exported.card)
         write_file(exported.card, card.encode())
 
     # First what says that the others may be overwritten, and the weights

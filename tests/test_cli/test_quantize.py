@@ -119,6 +119,9 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     # Weights of their own, a folder of images. A call that was killed left
     # the file without what is beside it.
     (tmp_path / 't.json').unlink()
+    card.write_text(
+        f'{card.read_text()}\n<!-- networks in this folder -->\n\nMine.\n'
+    )
     weights = run / 'student/student.pth'
     images = folder(tmp_path / 'real', 2, 16)
     argv = (run, '--to', 'int8', '--images', '10', '--calibrate-on', images)
@@ -142,6 +145,7 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert f'on: 10 pictures in `{images.name}`, all of them' in body
     assert f'in quantization, pictures in `{images.name}`\n' in body
     assert '% of 64 synthetic images of an image bank.' in body
+    assert body.endswith('\n\nMine.\n')
     # That the file says of which checkpoint it is.
     assert body.count('chosen on these same images') == 2
 

@@ -5,7 +5,7 @@ The front matter is the ``model-index`` of the Hugging Face Hub.
 """
 
 from .files import files_of
-from .folder import list_networks
+from .folder import kept_of, list_networks
 from .images_used import real_images, training_bank
 from .layout import card_path, check_license
 from .model_card import model_card
@@ -28,6 +28,7 @@ __all__ = [
     'card_path',
     'check_license',
     'files_of',
+    'kept_of',
     'list_networks',
     'model_card',
     'quality_of',

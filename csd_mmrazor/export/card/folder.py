@@ -29,22 +29,46 @@ def list_networks(folder: Path) -> None:
         folder (Path): Where networks were exported or quantized.
     """
     readme = folder / 'README.md'
-    try:
-        text = readme.read_text(encoding='utf-8')
-    except (OSError, ValueError):
-        return
+    text = _read(readme)
     if MARK.partition('{}')[0] not in text:
         return
     card, _, rest = text.partition(_START)
     rows, lines = _rows(folder), [card.rstrip()]
+    below = _below(rest)
     if len(rows) > 1:
         lines += ['', _START, '', _TITLE, '', *_HEAD, *rows]
-    # What somebody wrote below it.
-    below = re.sub(rf'\A\s*{_TITLE}\s*(\|.*(\n|\Z))*', '', rest).strip()
+    elif below:
+        lines += ['', _START]
     lines += ['', below] if below else []
     new = '\n'.join([*lines, ''])
     if new != text:
         write_file(readme, new.encode())
+
+
+def kept_of(card: Path) -> str:
+    """What somebody wrote below the table of networks of a card.
+
+    Args:
+        card (Path): What will be written anew.
+
+    Returns:
+        str: To be added to the new one; empty if there is nothing.
+    """
+    below = _below(_read(card).partition(_START)[2])
+    return f'\n{_START}\n\n{below}\n' if below else ''
+
+
+def _read(path: Path) -> str:
+    """A text; empty if there is none."""
+    try:
+        return path.read_text(encoding='utf-8')
+    except (OSError, ValueError):
+        return ''
+
+
+def _below(rest: str) -> str:
+    """What follows a table."""
+    return re.sub(rf'\A\s*{_TITLE}\s*(\|.*(\n|\Z))*', '', rest).strip()
 
 
 def _rows(folder: Path) -> List[str]:

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
+from functools import partial
 
 from card_helpers import export
 from helpers import front_of
@@ -30,7 +31,8 @@ def rows_of(readme):
 
 
 def test_each_network_of_a_folder_has_a_row(tmp_path):
-    exported = export(tmp_path, 'a.pth')
+    export_a = partial(export, tmp_path, 'a.pth')
+    exported = export_a()
     readme = tmp_path / 'README.md'
     alone = readme.read_text()
     assert exported.card == readme and not rows_of(readme)
@@ -55,20 +57,25 @@ def test_each_network_of_a_folder_has_a_row(tmp_path):
             '[c.md](c.md)',
         ],
     ]
-    # What somebody adds below it stays.
+    # What somebody adds below it stays, and each of them is there once,
+    # whatever is written again, and none that is gone.
     readme.write_text(f'{readme.read_text()}\n## Limits\n\n| a | b |\n')
-    list_networks(tmp_path)
-    assert readme.read_text().endswith(' |\n\n## Limits\n\n| a | b |\n')
-    assert len(rows_of(readme)) == 3
-    readme.write_text(readme.read_text().partition('\n## Limits')[0])
-    # Each of them once, whatever is written again, and none that is gone.
-    export(tmp_path, 'a.pth')
-    list_networks(tmp_path)
-    assert len(rows_of(readme)) == 3
+    for again in (partial(list_networks, tmp_path), export_a, export_a):
+        again()
+        assert readme.read_text().endswith(' |\n\n## Limits\n\n| a | b |\n')
+        assert readme.read_text().count('Limits') == 1
+        assert len(rows_of(readme)) == 3
     assert front_of(readme)[0]['model-index'][0]['name'] == 'a'
     out.unlink()
     (tmp_path / 'b.pth').unlink()
-    list_networks(tmp_path)
+    for again in (partial(list_networks, tmp_path), export_a):
+        again()
+        text, _, below = readme.read_text().partition(
+            '\n<!-- networks in this folder -->\n'
+        )
+        assert (text, below) == (alone, '\n## Limits\n\n| a | b |\n')
+    readme.write_text(text)
+    export_a()
     assert readme.read_text() == alone
 
 
