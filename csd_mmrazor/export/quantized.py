@@ -16,6 +16,7 @@ from typing import (
     NamedTuple,
     Optional,
     Sequence,
+    Set,
     Union,
 )
 
@@ -32,6 +33,9 @@ BITS = dict(int8=8, int4=4)
 # Left as they are: their gains would get one scale for all, and no kernel has
 # them in integers. Batch norms are in the convolution before, where one is.
 _NORMS = 'BatchNormalization', 'InstanceNormalization', 'LayerNormalization'
+# Likewise what other norms, position embeddings and the like come to, where
+# it is a constant that they add or multiply by.
+_ELEMENTWISE = 'Add', 'Mul'
 # Images of a pass, and passes that are timed.
 _BATCH, _PASSES = 64, 30
 # What the files say of who wrote them.
@@ -69,8 +73,8 @@ def quantize_onnx(
     without VNNI. What activations reach on
     ``inputs`` is their range. No label is needed. Integers are stored as
     such, between ``QuantizeLinear`` and ``DequantizeLinear``. Norm layers
-    that do not follow a convolution, and transposed convolutions in groups,
-    keep their weights.
+    that are no batch norm after a convolution, other constants that are added
+    or multiplied by, and transposed convolutions in groups keep their weights.
 
     Args:
         model (nn.Module): In eval mode, on the CPU.
@@ -100,7 +104,8 @@ def quantize_onnx(
             _export(float_model, image_shape, original)
         # Shapes are inferred by onnx alone; batches of any size stop ORT's.
         ort.quant_pre_process(paths[0], paths[1], skip_symbolic_shape=True)
-        nodes = onnx.load(paths[1]).graph.node
+        graph = onnx.load(paths[1]).graph
+        held = {each.name for each in graph.initializer}
         ort.quantize_static(
             paths[1],
             paths[2],
@@ -109,7 +114,7 @@ def quantize_onnx(
             per_channel=True,
             weight_type=weights[bits],
             activation_type=ort.QuantType.QUInt8,
-            nodes_to_exclude=[n.name for n in nodes if _stays(n)],
+            nodes_to_exclude=[n.name for n in graph.node if _stays(n, held)],
             # Processors without VNNI add two products of 8 bits in 16: with
             # weights beyond 64, the sum overflows and answers are wrong.
             reduce_range=bits == 8,
@@ -133,10 +138,12 @@ def quantize_onnx(
     return found
 
 
-def _stays(node: Any) -> bool:
-    """Whether a node of a graph keeps its weights."""
+def _stays(node: Any, held: Set[str]) -> bool:
+    """Whether a node of a graph keeps its weights, which are ``held``."""
     if node.op_type == 'ConvTranspose':  # whose bias ORT scales as of one
         return any(a.name == 'group' and a.i > 1 for a in node.attribute)
+    if node.op_type in _ELEMENTWISE:
+        return not held.isdisjoint(node.input)
     return node.op_type in _NORMS
 
 

@@ -130,23 +130,41 @@ def test_the_file_rounds_as_distillation_does(model, bits, tmp_path):
         )
 
 
+class RMSNorm(nn.Module):
+    """As torch's, which earlier releases lack."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8))
+
+    def forward(self, inputs):
+        size = inputs.square().mean(-1, keepdim=True)
+        return self.weight * inputs / (size + 1e-6).sqrt()
+
+
 class Normed(nn.Module):
     """Norm layers that are in no convolution, with gains of all sizes."""
 
     def __init__(self):
         super().__init__()
         norms = nn.BatchNorm2d(8), nn.InstanceNorm2d(8, affine=True)
+        groups = nn.GroupNorm(4, 8)
         self.maps = nn.Sequential(
-            nn.Conv2d(1, 8, 3), nn.ReLU(), norms[0], nn.ReLU(), norms[1]
+            *(nn.Conv2d(1, 8, 3), nn.ReLU(), norms[0], nn.ReLU(), norms[1]),
+            *(nn.ReLU(), groups),
         )
         self.tokens = nn.LayerNorm(8)
+        self.others = RMSNorm()
         self.fc = nn.Linear(8, 5)
-        for norm in (*norms, self.tokens):
+        self.norms = [*norms, groups, self.tokens, self.others]
+        self.places = nn.Parameter(torch.randn(16, 8))
+        for norm in self.norms:
             norm.weight.data.normal_().exp_()
 
     def forward(self, inputs, mode='tensor'):
         maps = self.maps(inputs).relu()
-        return self.fc(self.tokens(maps.flatten(2).mT)).amax(1)
+        tokens = self.tokens(maps.flatten(2).mT + self.places)
+        return self.fc(self.others(tokens)).amax(1)
 
 
 @pytest.mark.parametrize('bits', [8, 4])
@@ -158,13 +176,10 @@ def test_norm_layers_keep_their_weights(bits, tmp_path):
     quantize_onnx(model, inputs, inputs[:0], out, bits)
     graph = onnx.load(out).graph
     held = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-    norms = [n for n in graph.node if 'Normalization' in n.op_type]
-    assert len(norms) == 3
-    for node in norms:
-        assert node.input[1] in held  # not what integers stand for
-    expected = model.tokens.weight.detach().numpy()
-    gains = [held[node.input[1]] for node in norms]
-    assert any(np.array_equal(each, expected) for each in gains)
+    # Not as integers, and what these stand for.
+    for weight in (model.places, *(norm.weight for norm in model.norms)):
+        expected = weight.detach().flatten().numpy()
+        assert any(np.array_equal(t.flat, expected) for t in held.values())
 
 
 def test_without_images_to_compare_by_nothing_is_claimed(model, tmp_path):
