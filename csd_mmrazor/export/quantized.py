@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import (
     Any,
     Callable,
+    Dict,
     Iterator,
     List,
     NamedTuple,
@@ -119,7 +120,9 @@ def quantize_onnx(
             # weights beyond 64, the sum overflows and answers are wrong.
             reduce_range=bits == 8,
             # Scales of weights around 0, as of what they are trained with.
-            extra_options=dict(WeightSymmetric=True),
+            extra_options=dict(
+                WeightSymmetric=True, TensorQuantOverrides=_axes(graph)
+            ),
         )
         content, float_content = (
             _marked(onnx.load(path)) for path in (paths[2], original)
@@ -145,6 +148,22 @@ def _stays(node: Any, held: Set[str]) -> bool:
     if node.op_type in _ELEMENTWISE:
         return not held.isdisjoint(node.input)
     return node.op_type in _NORMS
+
+
+def _axes(graph: Any) -> Dict[str, List[Dict[str, int]]]:
+    """Axes of output channels where ONNX Runtime would take another.
+
+    It takes the second one of all factors of matrix products. That of a left
+    factor is the last but one, and that of a right one the last.
+    """
+    ranks = {each.name: len(each.dims) for each in graph.initializer}
+    return {
+        name: [dict(axis=ranks[name] - from_end)]
+        for node in graph.node
+        if node.op_type == 'MatMul'
+        for name, from_end in zip(node.input, (2, 1))
+        if ranks.get(name, 0) > 1
+    }
 
 
 def _export(model: nn.Module, image_shape: Sequence[int], path: str) -> None:

@@ -10,7 +10,7 @@ from helpers import build, network
 
 from csd_mmrazor.export import decisions, quantize_onnx
 from csd_mmrazor.export.calibration import balanced_order, stratified_order
-from csd_mmrazor.export.rounding import rounded
+from csd_mmrazor.export.rounding import Rounded, rounded
 
 pytest.importorskip('onnxruntime')
 # A process that has ONNX Runtime and nothing of ours.
@@ -128,6 +128,30 @@ def test_the_file_rounds_as_distillation_does(model, bits, tmp_path):
             for same in (values, values.T if values.ndim == 2 else values)
             for weight in expected
         )
+
+
+class Products(nn.Module):
+    """Weights of matrix products on either side, and of several heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Parameter(torch.randn(6, 4))
+        self.heads = nn.Parameter(torch.randn(2, 6, 5))
+
+    def forward(self, inputs, mode='tensor'):
+        tokens = (self.mix @ inputs[:, 0]).mT[:, None]
+        return (tokens @ self.heads).amax((1, 2))
+
+
+@pytest.mark.parametrize('bits', [8, 4])
+def test_output_channels_of_products_have_scales_of_their_own(bits, tmp_path):
+    model, out = Products().eval(), tmp_path / 'q.onnx'
+    inputs = torch.randn(20, 1, 4, 4)
+    quantize_onnx(model, inputs, inputs[:0], out, bits)
+    found = {each.shape: torch.from_numpy(each) for _, each in weights_of(out)}
+    for weight, axis in ((model.mix, 0), (model.heads, 2)):
+        expected = Rounded(bits, axis)(weight.detach())
+        torch.testing.assert_close(found[weight.shape], expected)
 
 
 class RMSNorm(nn.Module):
