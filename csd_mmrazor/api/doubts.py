@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Whether a teacher gets its images as in its training."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
@@ -211,12 +212,47 @@ def suspects(
         if is_better(own_hits, hits, found.top1_of_one, found.top1 < _LOW):
             top1 = 100 * float(hits.float().mean())
             better.append((top1, f'{name}, {top1:.1f} %'))
+    better += _in_own_size(teacher, part, preprocessor, found, own_hits)
     data = loader.dataset
     metainfo = getattr(data, 'metainfo', None)
     order = doubt_of_order(found, metainfo, isinstance(data, LentImages))
     if order:
         better.append((_best_order(found)[0], order))
     return [text for _, text in sorted(better, reverse=True)]
+
+
+def _in_own_size(
+    teacher: torch.nn.Module,
+    part: Any,
+    preprocessor: Any,
+    found: Answers,
+    own_hits: Tensor,
+) -> List[Tuple[float, str]]:
+    """The same as of :func:`suspects`, of pictures that were scaled."""
+    data, order = part.dataset.dataset, part.dataset.indices
+    unscaled = data.unscaled() if hasattr(data, 'unscaled') else None
+    if unscaled is None:
+        return []
+    shape = unscaled.image_shape
+    # Larger ones take longer, and more memory.
+    times = max(math.prod(shape) / math.prod(data.image_shape), 1)
+    count = min(len(order), math.ceil(_TRIES * len(order) / times))
+    step = -(-len(order) // count)
+    others = DataLoader(
+        Subset(unscaled, order[::step]),
+        max(int(part.batch_size / times), 1),
+        collate_fn=part.collate_fn,
+    )
+    try:
+        hits = _hits(teacher, others, preprocessor)
+    except Exception:  # networks may take one size alone
+        return []
+    is_low = found.top1 < _LOW and len(hits) >= min(_TRIED, len(own_hits))
+    if not is_better(own_hits[::step], hits, found.top1_of_one, is_low):
+        return []
+    top1 = 100 * float(hits.float().mean())
+    name = f'image_shape (images fit better as they are: image_shape={shape})'
+    return [(top1, f'{name}, {top1:.1f} %')]
 
 
 def how_many(found: Answers, image_seconds: float, seconds: float) -> int:

@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from collections import Counter
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -176,10 +177,18 @@ class FolderImages(Dataset[Dict[str, Any]]):
             except Exception:  # whatever the bytes make Pillow raise
                 self._unreadable.append(str(path))  # told when one is used
         self.about = about_sizes(data_root, sizes, self.image_shape)
+        self._sizes = {*sizes}
         size = len(self.images) * int(np.prod(self.image_shape))
         self._kept: Optional[Dict[int, Tensor]] = (
             {} if size <= _MOST_KEPT else None
         )
+
+    def unscaled(self) -> Optional['FolderImages']:
+        """The same in their own size; None unless all have one, another."""
+        found = _unscaled(self)
+        if found is not None:
+            found._kept = None
+        return found
 
     def __len__(self) -> int:
         return len(self.images)
@@ -282,6 +291,11 @@ class LentImages(Dataset[Dict[str, Any]]):
                 elif isinstance(image, np.ndarray):
                     sizes.append(image.shape[:2])
         self.about = about_sizes('val', sizes, self.image_shape)
+        self._sizes = {*sizes}
+
+    def unscaled(self) -> Optional['LentImages']:
+        """The same in their own size; None unless all have one, another."""
+        return _unscaled(self)
 
     def _look(self) -> bool:
         """Whether floats are inputs, and not images in 0..1."""
@@ -420,6 +434,16 @@ class LentImages(Dataset[Dict[str, Any]]):
             f'An image of val is {tuple(image.shape)}, but image_shape '
             f'is {self.image_shape}.'
         )
+
+
+def _unscaled(images: Any) -> Any:
+    channels, *size = images.image_shape
+    if len(images._sizes) != 1 or images._sizes == {tuple(size)}:
+        return None
+    found = copy(images)
+    (size,) = images._sizes
+    found.image_shape = channels, *size
+    return found
 
 
 def _is_near(low: float, high: float, margin: float) -> bool:

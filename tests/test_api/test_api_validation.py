@@ -903,6 +903,63 @@ def test_suspects_are_tried_on_all_classes(scale, in_turn):
         assert suspected.startswith('mean and std (images in 0..255 fit')
 
 
+class Contrast(nn.Module):
+    """Tells whether neighbours differ, which scaling evens out."""
+
+    def __init__(self, side=None):
+        super().__init__()
+        self.side = side
+
+    def forward(self, inputs, **_):
+        if self.side and inputs.shape[-1] != self.side:
+            raise ValueError('other images')
+        differ = (inputs.diff(dim=-1).abs().mean((1, 2, 3)) > 0.2).long()
+        return nn.functional.one_hot(differ, 2).float()
+
+
+@pytest.mark.parametrize('kind', ['folder', 'pictures', 'arrays'])
+@pytest.mark.parametrize('larger', [2, 4])
+def test_pictures_that_should_not_have_been_scaled(kind, larger, tmp_path):
+    side = 8 * larger
+    pixels = np.full((80, side, side), 100, np.uint8)
+    pixels[40:, :, ::2], pixels[40:, :, 1::2] = 0, 200
+    labels = [0] * 40 + [1] * 40
+    for number, (image, label) in enumerate(zip(pixels, labels)):
+        path = tmp_path / f'{label}/{number}.png'
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
+
+    def told_of(teacher, side):
+        shape = 1, side, side
+        if kind == 'folder':
+            val = FolderImages(str(tmp_path), shape)
+        else:
+            transform = np.asarray if kind == 'arrays' else Image.fromarray
+            with lend(val=Pairs((pixels, labels), transform)):
+                val = LentImages('val', shape, [0.0], [255.0])
+        loader = DataLoader(val, 10, collate_fn=pseudo_collate)
+        preprocess = BankDataPreprocessor(
+            mean=[0.0], std=[255.0], num_classes=2
+        )
+        found = answers(teacher, loader, preprocess, 2)
+        told = suspects(teacher, loader, preprocess, found)
+        # What was tried has changed nothing.
+        assert answers(teacher, loader, preprocess, 2).top1 == found.top1
+        return found.top1, [each for each in told if 'image_shape' in each]
+
+    name = (
+        f'image_shape (images fit better as they are: image_shape=(1, {side}'
+    )
+    top1, (told,) = told_of(Contrast(), 8)
+    assert top1 == 50 and told.startswith(name) and told.endswith('100.0 %')
+    assert told_of(Contrast(), side) == (100, [])
+    assert told_of(Contrast(8), 8) == (50, [])
+    # Of several sizes, none is theirs.
+    pixels = [*pixels[:-1], pixels[-1][:8, :8]]
+    Image.fromarray(pixels[-1]).save(path)
+    assert told_of(Contrast(), 8)[1] == []
+
+
 def test_a_folder_of_folders(teacher, net, call, home, tmp_path):
     """One above the right one; nothing has been begun."""
     (tmp_path / 'data').mkdir()
