@@ -195,6 +195,11 @@ def distil_rounded(
 ) -> Distilled:
     """Train a network to compute with rounded weights what it did before.
 
+    Weights of modules for convolutions, linear layers and attention are
+    rounded. Those that a ``forward()`` uses by itself, as by ``F.linear``, are
+    not, nor is what it computes of weights before it uses them, as by weight
+    standardisation: a file rounds these, and loses more than is told here.
+
     Args:
         model (nn.Module): A classifier; it stays as it is, and is the
             teacher. Its statistics of BN layers stay, too.
@@ -213,6 +218,7 @@ def distil_rounded(
         Distilled: A copy of the network, which may have become worse.
 
     Raises:
+        ValueError: If the network has no weights that are rounded.
         NonFiniteLossError: If the loss becomes NaN or Inf.
     """
     student = computed_once(deepcopy(model).eval())
@@ -236,7 +242,14 @@ def distil_rounded(
         total = sum(loss_on(part).item() * len(part) for part in parts)
         return total / len(inputs)
 
-    with frozen(model), rounded(student, bits):
+    with frozen(model), rounded(student, bits) as names:
+        if not names:
+            raise ValueError(
+                'Distillation rounds weights of modules for convolutions, '
+                'linear layers and attention, and the network has none of '
+                'these. Quantize it without (--distil-steps 0), or let it '
+                'have such modules, as nn.Linear for F.linear.'
+            )
         first = draw()
         if probe is None:
             probe = first

@@ -128,6 +128,22 @@ def test_a_loss_that_diverges_is_told():
         distil_rounded(model, lambda: inputs, 2, 4)
 
 
+class Bare(nn.Module):
+    """A weight of no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 64))
+
+    def forward(self, inputs, mode='tensor'):
+        return nn.functional.linear(inputs.flatten(1), self.weight)
+
+
+def test_a_network_of_which_nothing_is_rounded_is_refused():
+    with pytest.raises(ValueError, match='none of these. .*--distil-steps 0'):
+        distil_rounded(Bare(), lambda: torch.randn(2, 1, 8, 8), 2, 4)
+
+
 class OfOthers(nn.Module):
     """Weights that follow from others, are shared, or are integers."""
 
