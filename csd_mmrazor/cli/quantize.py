@@ -201,6 +201,8 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     text = json.dumps({**told, **named}, indent=2, ensure_ascii=False)
     card, beside = card_path(out, not args.out), out.with_suffix('.json')
     kept = kept_of(card)
+    if out.exists():
+        print(f'{out} of an earlier call is replaced.')
     # Killed between them, nothing stands beside a file that it is not of.
     for each in (card, beside):
         each.unlink(missing_ok=True)

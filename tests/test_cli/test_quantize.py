@@ -51,6 +51,8 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     run = tmp_path / 'run'
     done = quantize(run, '--to', 'int8', '--test')
     assert done.status == [0], done.output
+    replaced = 'of an earlier call is replaced'
+    assert replaced not in done.stdout
     out = run / 'quantized/student_int8.onnx'
     told = json.loads(out.with_suffix('.json').read_text())
     assert told['file_bytes'] == out.stat().st_size
@@ -127,6 +129,7 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     argv = (run, '--to', 'int8', '--images', '10', '--calibrate-on', images)
     done = quantize(*argv, '--model', weights, '--out', 't.onnx', '--test')
     assert done.status == [0], done.output
+    assert done.stdout.count(f't.onnx {replaced}') == 1
     told = json.loads((tmp_path / 't.json').read_text())
     assert told['calibrated_on'] == images.name and told['bits'] == 8
     scaled = f'images of {images} (16x16, height by width) are scaled to 8x8'
