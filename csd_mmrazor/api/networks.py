@@ -33,6 +33,7 @@ from ..models.utils import (
     check_outputs,
     check_passes_gradients,
     check_repeats,
+    check_ties,
     check_weights,
     evaluating,
     functional_bn,
@@ -494,6 +495,7 @@ def copied(module: nn.Module, name: str) -> nn.Module:
     if name == 'student':
         # Its copy has memory of its own, unlike what is trained in the end.
         check_memory(module, name)
+        check_ties(module, name)
     try:
         copy = deepcopy(module).cpu().float()
     except Exception as error:  # whatever its attributes make of it

@@ -518,6 +518,15 @@ def test_students_that_cannot_be_trained():
         assert get_network(net, 'teacher').module is net
 
 
+def test_a_student_with_weights_tied_through_memory():
+    """Which its copy would train apart."""
+    net = small()
+    net.register_buffer('tied', net[-1].weight.data)
+    with pytest.raises(ValueError, match=r'^tied and 4\.weight of student'):
+        copied(get_network(net, 'student').module, 'student')
+    copied(get_network(net, 'teacher').module, 'teacher')
+
+
 @pytest.mark.parametrize(
     'forward, message',
     [

@@ -47,6 +47,7 @@ from ..utils import (
     check_mappings,
     check_not_cut_off,
     check_recorders,
+    check_ties,
     check_trains_what_decides,
     count_classes,
     distill_losses,
@@ -146,6 +147,7 @@ class CSDDistillation(BaseAlgorithm):
         # that are loaded afterwards were drawn before.
         with torch.random.fork_rng([], enabled=student_ckpt is not None):
             super().__init__(architecture=architecture, **kwargs)
+        check_ties(self.student, 'student')
         check_value('graph of CSDDistillation', graph, (bool,))
         self.replayed = ReplayedPasses() if graph else None
         check_image_shape('image_shape of CSDDistillation', image_shape)

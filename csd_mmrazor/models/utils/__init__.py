@@ -61,7 +61,7 @@ from .outputs import (
     logits_of,
     place_of_logits,
 )
-from .own_memory import check_memory, own_memory
+from .own_memory import check_memory, check_ties, own_memory
 from .predictions import bring_to_host
 from .recorders import (
     KeptMaps,
@@ -97,6 +97,7 @@ __all__ = [
     'plain_attributes',
     'about_precision',
     'check_memory',
+    'check_ties',
     'own_memory',
     'about_outputs',
     'check_outputs',

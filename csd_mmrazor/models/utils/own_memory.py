@@ -65,6 +65,41 @@ def check_memory(module: nn.Module, name: str) -> None:
             )
 
 
+def check_ties(module: nn.Module, name: str) -> None:
+    """Check that what is trained shares memory with no other tensor.
+
+    Copies have such tensors apart, and so does a network that was moved: one
+    no longer follows the other. One parameter in several layers stays one.
+
+    Args:
+        module (nn.Module): The network.
+        name (str): What it is called, for the message.
+
+    Raises:
+        ValueError: If there are such tensors; names two.
+    """
+    found = [each for each in _tensors_of(module) if each[3].numel()]
+    before: List[Tuple[int, str, Tensor]] = []  # ends, names and values
+    for path, _, _, value in sorted(found, key=lambda e: e[3].data_ptr()):
+        start = value.data_ptr()
+        before = [each for each in before if each[0] > start]
+        for _, other, earlier in before:
+            if (
+                value is not earlier
+                and (_is_trained(value) or _is_trained(earlier))
+                and _share_elements(earlier, value)
+            ):
+                raise ValueError(
+                    f'{other} and {path} of {name} ({type(module).__name__}) '
+                    'share memory, but are two tensors, which copies have '
+                    'apart: give both layers one parameter (b.weight = '
+                    'a.weight), use it in forward() in place of a buffer, or '
+                    'let one be a .clone() of the other.'
+                )
+        length = memory_of(value).numel() * value.element_size()
+        before.append((start + length, path, value))
+
+
 def _tensors_of(
     module: nn.Module,
 ) -> List[Tuple[str, nn.Module, str, Tensor]]:
@@ -97,6 +132,23 @@ def memory_of(tensor: Tensor) -> Tensor:
     steps = zip(tensor.stride(), tensor.shape)
     length = 1 + sum(step * (size - 1) for step, size in steps)
     return tensor.as_strided((length,), (1,))
+
+
+def _share_elements(one: Tensor, other: Tensor) -> bool:
+    """Whether an element begins where one of another tensor does."""
+    places = (
+        # Views of a larger tensor may take turns.
+        torch.arange(memory_of(each).numel())
+        .as_strided(each.shape, each.stride())
+        .mul(each.element_size())
+        .add(each.data_ptr())
+        for each in (one, other)
+    )
+    return bool(torch.isin(*places).any())
+
+
+def _is_trained(value: Tensor) -> bool:
+    return isinstance(value, nn.Parameter) and value.requires_grad
 
 
 def _storage(tensor: Tensor) -> int:

@@ -900,3 +900,19 @@ def test_a_loss_that_flattens_maps(algorithm):
         images = torch.rand(4, 1, 8, 8)
         losses = model.train().loss(images, torch.arange(4))
     assert losses['distill.loss_map'] > 0
+
+
+def test_a_student_with_weights_tied_through_memory(algorithm, tmp_path):
+    """Which moving it would untie, without a word."""
+    file = tmp_path / 'tied_through_memory.py'
+    file.write_text(
+        'from torch import nn\n\n\n'
+        'def make():\n'
+        '    net = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))\n'
+        '    net[1].weight.data = net[0].weight.data\n'
+        '    return net.append(nn.Flatten()).append(nn.Linear(16, 10))\n'
+    )
+    student = dict(type='mmrazor.TorchClassifier', factory=f'{file}:make')
+    message = r'net\.0\.weight and net\.1\.weight of student .* share mem'
+    with pytest.raises(ValueError, match=message):
+        algorithm(**{'model.architecture': dict(student, _delete_=True)})

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from csd_mmrazor.models.utils import as_in_training, own_memory
+from csd_mmrazor.models.utils import as_in_training, check_ties, own_memory
 from csd_mmrazor.models.utils.own_memory import is_overlapping
 
 ONE = torch.ones(1)
@@ -65,6 +65,68 @@ def test_what_cannot_be_told_apart_is_refused():
     net.bn.weight = nn.Parameter(ONE.expand(2))
     with pytest.raises(ValueError, match='bn.weight of .*no optimizer'):
         own_memory(net, 'student')
+
+
+def of_one_vector(net):
+    values = nn.utils.parameters_to_vector(net.parameters())
+    nn.utils.vector_to_parameters(values, net.parameters())
+
+
+def side_by_side(net):
+    """Weights whose elements take turns in memory, as parts of a matrix."""
+    whole = torch.ones(3, 4)
+    net.q, net.k = map(nn.Parameter, whole.chunk(2, 1))
+
+
+def buffers_of_one(net):
+    net.register_buffer('one', ONE)
+    net.register_buffer('same', ONE.view(1, 1))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        of_one_vector,
+        side_by_side,
+        buffers_of_one,
+        lambda net: net.add_module('again', net.bn),
+        lambda net: net.register_parameter('again', net.bn.weight),
+        lambda net: net.register_buffer('empty', net.bn.weight.data[:0]),
+        lambda net: net.add_module('lazy', nn.LazyLinear(3)),
+        lambda net: net.add_module('rnn', nn.LSTM(3, 4, 2)),
+        lambda net: (
+            net.requires_grad_(False),
+            net.register_buffer('again', net.bn.weight.data),
+        ),
+    ],
+)
+def test_what_copies_keep_as_it_is(change):
+    net = Net()
+    change(net)
+    check_ties(net, 'student')
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda weight: weight.data,
+        lambda weight: nn.Parameter(weight.data),
+        lambda weight: nn.Parameter(weight.data, requires_grad=False),
+        lambda weight: weight.data[1:],
+        lambda weight: weight.data.view(2, 1).expand(2, 3),
+    ],
+)
+def test_what_copies_have_apart_is_refused(make):
+    net = Net()
+    net.other = nn.Conv2d(3, 4, 1)
+    tied = make(net.bn.weight)
+    if isinstance(tied, nn.Parameter):
+        net.other.weight = tied
+    else:
+        net.other.register_buffer('tied', tied)
+    message = r'bn\.weight.* of student \(Net\) share memory.*one parameter'
+    with pytest.raises(ValueError, match=message):
+        check_ties(net, 'student')
 
 
 def test_passes_of_training_leave_any_buffer_as_it_was():
