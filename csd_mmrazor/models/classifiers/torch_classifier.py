@@ -33,6 +33,8 @@ class TorchClassifier(BaseModel):
     The network is the submodule ``net``, without ``nn.DataParallel`` and the
     like. State dicts of the network alone, as such packages write them, are
     loaded as well as those of this module.
+    What its ``compile()`` compiled runs without, since its layers are looked
+    at; ``torch.compile(net)`` is another module, and is refused.
     Of a network that returns more than its logits, such as one with auxiliary
     heads in training, the logits are taken (see :func:`logits_of`), so its
     auxiliary heads are not trained.
@@ -90,6 +92,9 @@ class TorchClassifier(BaseModel):
                 'network, whose layers may not be looked at again: name the '
                 'function that makes it before torch.compile().'
             )
+        for part in self.net.modules():
+            # Of compile(), which sees no hook that comes later.
+            vars(part).pop('_compiled_call_impl', None)
         # Of the network in what the factory makes.
         self.place = place_in_wrappers(self.net)
         self.net = own_memory(unwrapped(self.net), factory)

@@ -180,3 +180,27 @@ def test_what_is_no_factory(factory, message, monkeypatch, tmp_path):
     )
     with pytest.raises(ValueError, match=message):
         build(dict(type='TorchClassifier', factory=factory))
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.nn.Module, 'compile'), reason='torch is too old'
+)
+def test_what_was_compiled_in_place_can_be_looked_at(tmp_path):
+    file = tmp_path / 'compiled_in_place.py'
+    file.write_text(
+        'from torch import nn\n\n\n'
+        'class Net(nn.Module):\n'
+        '    def __init__(self):\n'
+        '        super().__init__()\n'
+        '        self.fc = nn.Linear(2, 3)\n'
+        "        self.compile(backend='eager')\n\n"
+        '    def forward(self, x):\n'
+        '        return self.fc(x)\n'
+    )
+    model = build(dict(type='TorchClassifier', factory=f'{file}:Net'))
+    inputs = torch.ones(1, 2)
+    expected, seen = model(inputs), []
+    # Compiled code takes none that comes after its first pass.
+    model.net.fc.register_forward_hook(lambda *given: seen.append(given[-1]))
+    assert torch.equal(model(inputs), expected)
+    assert len(seen) == 1
