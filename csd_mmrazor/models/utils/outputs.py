@@ -8,6 +8,9 @@ from typing import Any, Iterator, Set
 import torch
 from torch import Tensor
 
+# Ratio of layers from which a second classifier is no auxiliary head, but the
+# last of several exits. The two of a Conformer are of 146 and 140 layers.
+_DEEPER = 1.5
 # Of torch's graph of gradients.
 _LAYERS = re.compile('Convolution|[mM]mBackward|LinearBackward|Cdist')
 
@@ -67,17 +70,18 @@ def place_of_logits(output: Any) -> str:
 
 
 def check_order(output: Any, who: str) -> None:
-    """Check that a tuple or list does not have features before its logits.
+    """Check that a tuple or list has its logits first.
 
-    They are features if another item is made with all layers that they are
-    made with, and more.
+    Features come first if another item is made with all layers that they are
+    made with, and more; the first of several exits does if another classifier
+    is deeper by half. Auxiliary heads are not, even with layers of their own.
 
     Args:
         output (Any): What a network returned, of inputs with a gradient.
         who (str): What messages call the network.
 
     Raises:
-        ValueError: If it has.
+        ValueError: If it has not; names what comes first.
     """
     if not isinstance(output, (list, tuple)) or hasattr(output, 'logits'):
         return
@@ -96,6 +100,21 @@ def check_order(output: Any, who: str) -> None:
                 f'makes [{place}] from it: return the logits first or, if [0] '
                 'is the logits, a dict with it as "logits".'
             )
+    depths = {
+        place: len(_layers(each))
+        for place, item in enumerate(output)
+        for each in _tensors(item)
+        if each.shape == output[0].shape
+    }
+    last = max(depths, key=depths.__getitem__)
+    if last and depths[last] >= _DEEPER * len(first):
+        raise ValueError(
+            f'{who} returns {_described(output)}. Of these, [0] should be '
+            f'its logits, but only {len(first)} layers make it, and '
+            f'{depths[last]} make [{last}], as the last of several exits: '
+            'return the logits first or, if [0] is the logits, a dict with '
+            'it as "logits".'
+        )
 
 
 def _tensors(item: Any) -> Iterator[Tensor]:

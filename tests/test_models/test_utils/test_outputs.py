@@ -358,6 +358,55 @@ def test_features_before_logits(order, place, is_frozen):
         check_order(output, 'net')
 
 
+class Exits(nn.Module):
+    """Classifiers after one layer, two and so on, with heads of ``head``."""
+
+    def __init__(self, order, head=1):
+        super().__init__()
+        self.order = order
+        self.body = nn.ModuleList(nn.Conv2d(1, 1, 3) for _ in range(4))
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                nn.Flatten(),
+                nn.LazyLinear(5),
+                *(nn.Linear(5, 5) for _ in range(head - 1)),
+            )
+            for _ in self.body
+        )
+
+    def forward(self, x):
+        found = []
+        for layer, head in zip(self.body, self.heads):
+            x = layer(x)
+            found.append(head(x))
+        return [found[each] for each in self.order]
+
+
+@pytest.mark.parametrize(
+    'order, head, place',
+    [
+        ((0, 1), 1, 1),
+        ((0, 1, 2, 3), 1, 3),
+        ((1, 3, 0), 1, 1),
+        # The deepest first, or about as deep, as an auxiliary head may be.
+        ((3, 2, 1, 0), 1, None),
+        ((2, 3), 1, None),
+        ((0, 1), 3, None),
+    ],
+)
+def test_exits_before_the_last(order, head, place):
+    output = Exits(order, head)(torch.randn(2, 1, 12, 12).requires_grad_())
+    if place is None:
+        check_order(output, 'net')
+        return
+    message = (
+        rf'^net returns .* {order[0] + 2} layers make it, and '
+        rf'{max(order) + 2} make \[{place}\], as the last of several exits'
+    )
+    with pytest.raises(ValueError, match=message):
+        check_order(output, 'net')
+
+
 @pytest.mark.parametrize('role', ['student', 'student in train mode'])
 def test_features_before_logits_in_a_config(teacher_file, monkeypatch, role):
     forward = Model.forward
