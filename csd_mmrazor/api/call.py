@@ -33,7 +33,7 @@ from ..export import check_license
 from ..export.onnx import check_onnx
 from ..export.program import check_program
 from ..models.classifiers import TorchClassifier
-from ..models.utils import own_memory, renew_modes, unwrapped
+from ..models.utils import load_state, own_memory, renew_modes, unwrapped
 from ..utils import parse_config, work_dir_lock, write_file
 from ..utils.accuracy import AccuracyEstimate
 from ..utils.agreement import estimate_of
@@ -567,7 +567,7 @@ def distill(
     if isinstance(student, nn.Module):
         network = student
     own_memory(network, 'student')
-    unwrapped(network).load_state_dict(state)
+    load_state(unwrapped(network), state)
     # The modules of torch.export forbid eval().
     for part in network.modules():
         part.training = False

@@ -24,7 +24,12 @@ from ..export import (
     read_run_config,
 )
 from ..models.classifiers import is_pruned
-from ..models.utils import check_weights, find_weights, load_weights
+from ..models.utils import (
+    check_weights,
+    find_weights,
+    load_state,
+    load_weights,
+)
 from ..utils import NO_FILE
 from ..utils.plain_config import configs_of_starts
 from ..utils.suggestions import some_of
@@ -203,7 +208,7 @@ def load_parts_beside(
             f'{some_of(lacking, 3)}. Give a checkpoint of its run.'
         )
     try:
-        model.load_state_dict(parts, strict=False)
+        load_state(model, parts, strict=False)
     except RuntimeError as error:
         raise ValueError(
             f'{what} does not fit {type(model).__name__}: {error}'

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn as nn
+import torchvision
 from helpers import ROOT, TINY, Stop, equal, front_of, network
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -658,6 +659,14 @@ class NormalisesInside(nn.Module):
 def test_a_teacher_that_calls_its_own_preprocessor(net, call):
     arguments = dict(mean=None, std=None, val=None, plan_only=True)
     assert call(NormalisesInside(), net(4), **arguments).schedule.images
+
+
+def test_a_student_that_insists_on_versions_of_layers(teacher, call):
+    student = torchvision.models.MNASNet(0.1, num_classes=3)
+    student.layers[0] = nn.Conv2d(1, 8, 3, stride=2, padding=1, bias=False)
+    run = call(teacher, student, val=None)
+    exported = torch.load(run.work_dir / 'student' / 'student.pth')
+    assert equal(state(run.student), exported)
 
 
 def test_a_plan_of_networks_that_share_weights(teacher, net, call, tmp_path):

@@ -20,7 +20,7 @@ from mmrazor.registry import HOOKS
 from ...datasets import ImageBank
 from ...export import quality_of, training_bank
 from ...models.synthesizers import Networks, NonFiniteSynthesisError
-from ...models.utils import renew_modes
+from ...models.utils import load_state, renew_modes
 from ...utils import check_integer, list_checkpoints, load_file, own_file
 from ...utils.accuracy import FITS
 from ...utils.agreement import Agreement, describe_agreement
@@ -266,7 +266,7 @@ class AgreementHook(Hook):
         path = self._file(runner, best.epoch)
         model = getattr(runner.model, 'module', runner.model)
         saved = load_file(path)
-        model.load_state_dict(saved['state_dict'], strict=False)
+        load_state(model, saved['state_dict'], strict=False)
         renew_modes(Networks.from_algorithm(model).student)
         runner.logger.info(
             f'The run ends with {_describe(best, self.rule)}: {path}'

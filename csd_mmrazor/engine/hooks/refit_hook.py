@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from ...models.classifiers import TorchClassifier
 from ...models.synthesizers import Networks
-from ...models.utils import Likeness, Place, find_refittable, refit
+from ...models.utils import (
+    Likeness,
+    Place,
+    find_refittable,
+    load_state,
+    refit,
+)
 from ...models.utils.refitting import FITTED
 from ...utils import check_integer
 from ..early_images import check_early_images, early_images, example_inputs
@@ -77,7 +83,7 @@ class RefitHook(Hook):
             state = student.state_dict()
             found = [likeness, {k: v.cpu() for k, v in state.items()}]
         broadcast_object_list(found)
-        student.load_state_dict(found[1])
+        load_state(student, found[1])
         before, after = found[0]
         if not after.kl < before.kl:
             runner.logger.warning(
@@ -127,7 +133,7 @@ def fit_student(
     own = {k: v.clone() for k, v in student.state_dict().items()}
     before, after = refit(teacher, student, inputs, places)
     if not after.kl < before.kl:
-        student.load_state_dict(own)
+        load_state(student, own)
     return before, after
 
 

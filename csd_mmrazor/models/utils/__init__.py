@@ -3,6 +3,7 @@ from .cast_weights import cast_together
 from .checkpoints import (
     check_checkpoint_file,
     find_weights,
+    load_state,
     load_weights,
 )
 from .classes import about_precision, count_classes, same_classes
@@ -153,6 +154,7 @@ __all__ = [
     'load_optimizer_state',
     'find_weights',
     'load_init_file',
+    'load_state',
     'load_weights',
     'narrow',
     'without_integers',

@@ -150,7 +150,7 @@ def load_weights(
                 'without sharing that weight.'
             )
     try:
-        result = _load(model, found.weights)
+        result = load_state(model, found.weights, strict=False)
     except RuntimeError as error:
         raise ValueError(f'{what} does not fit {network}: {error}') from error
     missing, unused = (
@@ -247,14 +247,31 @@ def _find(
     return _best_fit(_read(path, argument), model, path, argument, revise_keys)
 
 
-def _load(model: nn.Module, weights: Dict[str, Tensor]) -> Any:
+def load_state(
+    model: nn.Module, weights: Dict[str, Tensor], strict: bool = True
+) -> Any:
+    """Load weights that have lost the versions of their layers.
+
+    torchvision's MNASNet insists on these. A plain dict has none.
+
+    Args:
+        model (nn.Module): The network.
+        weights (dict[str, Tensor]): Of one of its class.
+        strict (bool): Whether they have to be all of its weights, and no
+            others. Defaults to True.
+
+    Returns:
+        What ``load_state_dict`` does: names that were missing or unexpected.
+
+    Raises:
+        RuntimeError: As of ``load_state_dict``.
+    """
     try:
-        return model.load_state_dict(weights, strict=False)
+        return model.load_state_dict(weights, strict)
     except ValueError:
-        # torchvision's MNASNet insists on the version of its layers.
         versioned = OrderedDict(weights)
         versioned._metadata = model.state_dict()._metadata
-        return model.load_state_dict(versioned, strict=False)
+        return model.load_state_dict(versioned, strict)
 
 
 def _some(names: Sequence[str]) -> str:

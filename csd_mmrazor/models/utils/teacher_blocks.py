@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
+from .checkpoints import load_state
 from .likeness import BATCH, likeness, log_shares
 from .modes import evaluating, renew_modes
 from .outputs import logits_of
@@ -445,7 +446,7 @@ def copy_blocks(
         chains (sequence[Chain]): From :func:`find_chains`.
         kept (dict[str, list[int]]): As in :class:`BlockChoice`.
     """
-    student.load_state_dict(student_state(teacher, chains, kept))
+    load_state(student, student_state(teacher, chains, kept))
     renew_modes(student)
 
 

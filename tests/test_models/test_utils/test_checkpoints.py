@@ -9,11 +9,12 @@ import urllib.error
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, build, network
+import torchvision
+from helpers import ROOT, build, equal, network
 from safetensors.torch import save_model
 from torch import nn
 
-from csd_mmrazor.models.utils import checkpoints, load_weights
+from csd_mmrazor.models.utils import checkpoints, load_state, load_weights
 from csd_mmrazor.utils import CheckpointError, load_file
 from csd_mmrazor.utils.downloads import cache_place
 
@@ -503,3 +504,15 @@ def test_old_files_that_do_not_bring_what_they_announce(tmp_path):
     )
     with pytest.raises(CheckpointError, match='other storages'):
         load_file(path)
+
+
+def test_weights_without_versions_of_layers():
+    net, other = (torchvision.models.MNASNet(0.1) for _ in range(2))
+    weights = dict(other.state_dict())
+    load_state(net, weights)
+    assert equal(net.state_dict(), weights)
+    del weights['classifier.1.bias']
+    with pytest.raises(RuntimeError, match='Missing .* "classifier.1.bias"'):
+        load_state(net, weights)
+    result = load_state(net, weights, strict=False)
+    assert result.missing_keys == ['classifier.1.bias']
