@@ -75,6 +75,14 @@ _PRUNED_LIKEWISE = (
 )
 
 
+# What returns these, (N, C, L); or vectors, (N, C), which are no matter.
+_OF_SEQUENCES = (
+    *(nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.InstanceNorm1d),
+    *(nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveMaxPool1d),
+    nn.AdaptiveAvgPool1d,
+)
+
+
 class Network(NamedTuple):
     """A network, and what a config says to build one like it."""
 
@@ -794,7 +802,7 @@ def trace(
     outputs = check_outputs(logits, f'{name} ({type(module).__name__})')
     runs = Counter(key for key, _ in seen)
     if feature is None:
-        feature = _last_map(seen, logits, inputs.shape[2:])
+        feature = _last_map(module, seen, logits, inputs.shape[2:])
     elif any(key == feature and value is logits for key, value in seen):
         raise ValueError(
             f'{name}_feature={feature!r} returns the logits: name a module '
@@ -869,14 +877,20 @@ def _is_torchs(part: nn.Module) -> bool:
 
 
 def _last_map(
-    seen: Sequence, logits: Tensor, size: Sequence[int]
+    module: nn.Module, seen: Sequence, logits: Tensor, size: Sequence[int]
 ) -> Optional[str]:
     """The last module that returns a map, the outermost of several.
 
     None that runs more than once: recorders have its first pass. Nor one that
-    is far before maps whose channels come last.
+    is far before maps whose channels come last. Nor sequences, (N, C, L),
+    which have the form of tokens, (N, L, C).
     """
     runs = Counter(key for key, _ in seen)
+    sequences = {
+        getattr(value, 'shape', None)
+        for key, value in seen
+        if isinstance(module.get_submodule(key), _OF_SEQUENCES)
+    }
     later = 0  # height of the last map whose channels come last
     for key, value in reversed(seen):
         if not key or value is logits or not torch.is_tensor(value):
@@ -885,7 +899,7 @@ def _last_map(
             continue
         if len(value) != len(logits):
             continue  # such as windows of images
-        if later and value.ndim == 3:
+        if value.ndim == 3 and (later or value.shape in sequences):
             return None
         if value.ndim == 4:
             _, *shape = value.shape

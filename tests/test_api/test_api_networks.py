@@ -310,6 +310,18 @@ def test_a_map_that_is_named_is_one():
     assert found.feature == 'net.conv1'
 
 
+class OfRows(nn.Module):
+    """Looks at the pixels of an image in one row."""
+
+    def __init__(self, *last):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv1d(3, 16, 9, 4, 4), *last)
+        self.fc = nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.fc(self.body(x.flatten(2)).mean(2))
+
+
 @pytest.mark.parametrize(
     'make, size, feature, channels',
     [
@@ -344,6 +356,10 @@ def test_a_map_that_is_named_is_one():
             None,
             0,
         ),
+        # 16 channels are no 4 x 4 tokens.
+        (OfRows, 32, None, 0),
+        (lambda: OfRows(nn.BatchNorm1d(16), nn.ReLU()), 32, None, 0),
+        (lambda: OfRows(nn.MaxPool1d(2), nn.ReLU()), 32, None, 0),
         # Its tokens make no square, and keys of attention are no map.
         (
             lambda: timm.create_model(
