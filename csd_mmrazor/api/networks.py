@@ -626,6 +626,11 @@ def _unfit(module: nn.Module, is_trained: bool) -> str:
         return 'has lazy layers: show it images of image_shape once before.'
     if any(t.is_meta for t in tensors):
         return 'has no weights, as it is on the device "meta".'
+    if any(t.layout is not torch.strided for t in tensors):
+        return (
+            'has sparse tensors, which runs cannot save: keep them dense, and '
+            'call .to_sparse() in its forward().'
+        )
     if not parameters:
         return 'has no weights: make its tensors nn.Parameter.'
     precision = about_precision(module)

@@ -503,11 +503,18 @@ def inferred():
         return small()
 
 
+def with_sparse_buffer():
+    net = small()
+    net.register_buffer('sparse', torch.eye(3).to_sparse())
+    return net
+
+
 UNFIT = {
     'scripted': (lambda: torch.jit.script(small()), 'TorchScript'),
     'compiled': (lambda: torch.compile(small()), 'before torch.compile'),
     'lazy': (lambda: nn.Sequential(nn.LazyConv2d(5, 3)), 'lazy layers'),
     'meta': (lambda: small().to('meta'), 'device "meta"'),
+    'sparse': (with_sparse_buffer, 'sparse tensors.*dense'),
     'none': (lambda: nn.Sequential(nn.Flatten()), 'no weights'),
     'state': (lambda: WithState(None), 'no tensor ._extra_state'),
     'state dict': (
