@@ -67,9 +67,14 @@ def share_of_zeros(student: nn.Module) -> float:
     """Share of the weights of layers that are 0, of layers that have others.
 
     They are what pruning of single weights leaves, and not of new layers that
-    begin with zeros alone.
+    begin with zeros alone, nor what parametrizations make weights of, such as
+    triangles for orthogonal ones.
     """
-    matrices = [value for value in student.parameters() if value.ndim > 1]
+    matrices = [
+        value
+        for key, value in student.named_parameters()
+        if value.ndim > 1 and 'parametrizations.' not in key
+    ]
     weights = [value for value in matrices if value.any()]
     total = sum(value.numel() for value in weights)
     zeros = sum(int((value == 0).sum()) for value in weights)

@@ -86,6 +86,12 @@ def test_single_weights_that_were_pruned(teacher, net):
     assert share_of_zeros(student) == 0
 
 
+def test_triangles_that_weights_are_made_of_are_not_pruned(teacher):
+    student = deepcopy(teacher)
+    nn.utils.parametrizations.orthogonal(student.fc)
+    assert share_of_zeros(student) == 0
+
+
 @pytest.mark.parametrize(
     'width, why',
     [
