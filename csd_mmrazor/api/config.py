@@ -129,9 +129,16 @@ def is_normalised(network: nn.Module) -> bool:
     Others diverge at the rates that networks with BN are trained with, unless
     their gradients are clipped.
     """
-    kinds = nn.modules.conv._ConvNd, nn.Linear
-    layers = sum(isinstance(part, kinds) for part in network.modules())
+    layers = sum(map(_has_matrix, network.modules()))
     return layers - 1 <= len(bn_layers(network))
+
+
+def _has_matrix(part: nn.Module) -> bool:
+    """Whether it is a layer with weights, also of another class, as LSTMs."""
+    return isinstance(part, (nn.modules.conv._ConvNd, nn.Linear)) or any(
+        'weight' in name and value.ndim > 1
+        for name, value in part.named_parameters(recurse=False)
+    )
 
 
 def augmentation(

@@ -1177,10 +1177,21 @@ def test_a_prior_of_weight_0_stays_out(net, call, capsys):
         assert ('loss_tv' in out) == (not weights)
 
 
+class Matrix(nn.Module):
+    """Stands for layers of one's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 3))
+
+
 def test_a_student_without_bn_layers(teacher, net, call, capsys):
     """It diverges at the rate of others, unless gradients are clipped."""
     assert is_normalised(net(4))
     assert not is_normalised(torch.nn.Sequential(net(4), net(3).fc))
+    # Nor layers that are no Linear.
+    for layer in (nn.LSTM(3, 4), nn.MultiheadAttention(4, 2), Matrix()):
+        assert not is_normalised(nn.Sequential(layer, nn.Linear(4, 3)))
     torch.manual_seed(0)
     plain = torch.nn.Sequential(
         torch.nn.Conv2d(1, 6, 3),
