@@ -159,6 +159,8 @@ def find_chains(
         raise ValueError(
             f'{_REFUSED}: it has as many of them as its teacher. {_ADVICE}'
         )
+    for model in (teacher, student):
+        _check_run_once(model, names)
     kinds_t, kinds_s = (
         _kinds(model, names, inputs) for model in (teacher, student)
     )
@@ -392,7 +394,9 @@ def left_out(
 @contextmanager
 def skipped(blocks: Iterable[nn.Module]) -> Iterator[None]:
     """Let blocks return what they are given while the context is open."""
-    own = [(block, vars(block).get('forward')) for block in blocks]
+    own = [  # an activation may be in several places
+        (block, vars(block).get('forward')) for block in dict.fromkeys(blocks)
+    ]
     for block, _ in own:
         block.forward = _unchanged
     try:
@@ -480,6 +484,21 @@ def _longer_containers(teacher: nn.Module, student: nn.Module) -> List[str]:
             )
         found.append(name)
     return found
+
+
+def _check_run_once(model: nn.Module, names: Sequence[str]) -> None:
+    """Check that no block with weights is in several places of the chains."""
+    places: Dict[nn.Module, str] = {}
+    for name in names:
+        for key, block in model.get_submodule(name)._modules.items():
+            place = f'{name}.{key}'.lstrip('.')
+            first = places.setdefault(block, place)
+            if first != place and block is not None and block.state_dict():
+                raise ValueError(
+                    f'{_REFUSED}: {first} and {place} are one block, which '
+                    'cannot be left out in one place alone. Let the student '
+                    'start in another way.'
+                )
 
 
 def _check_rest(

@@ -17,6 +17,8 @@ from csd_mmrazor.models.utils import (
     teacher_blocks,
 )
 
+ONE = torch.ones(1)
+
 
 class Net(nn.Module):
     """Three chains, of which the first of the second and third widen."""
@@ -339,6 +341,30 @@ def test_other_students_are_refused(pair, case):
         find_chains(
             teacher, Net(*arguments.pop('depths'), **arguments), inputs[:2]
         )
+
+
+@pytest.mark.parametrize('role', ['teacher', 'student'])
+def test_blocks_that_run_in_several_places_are_refused(pair, role):
+    teacher, student, inputs = pair
+    model = dict(teacher=teacher, student=student)[role]
+    within, across = copy.deepcopy(model), model
+    within.a[1] = within.a[0]
+    across.b[1] = across.c[-1] if role == 'teacher' else across.a[1]
+    for changed, message in (
+        (within, 'a.0 and a.1 are one block'),
+        (across, r'\w.\d and \w.\d are one block'),
+    ):
+        networks = [teacher, student]
+        networks[role == 'student'] = changed
+        with pytest.raises(ValueError, match=message):
+            find_chains(*networks, inputs[:2])
+
+
+def test_what_stands_in_several_places_is_skipped_once():
+    act = nn.ReLU()
+    with teacher_blocks.skipped([act, act]):
+        assert act(-ONE) == -ONE
+    assert act(-ONE) == 0 and 'forward' not in vars(act)
 
 
 def test_other_blocks_are_named(pair):
