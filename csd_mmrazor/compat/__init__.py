@@ -55,6 +55,7 @@ def apply() -> None:
         mmengine.keep_order_of_configs,
         mmengine.refuse_configs_that_inherit_themselves,
         mmengine.log_which_checkpoints_are_read,
+        mmengine.checkpoint_activations_of_first_layers,
         launcher.launch_without_cuda,
         launcher.take_no_mps,
         data_files.load_checkpoints_safely,

@@ -5,15 +5,22 @@ import functools
 import inspect
 import sys
 import types
-from functools import partialmethod
+from contextlib import contextmanager, nullcontext
+from functools import partial, partialmethod
 from importlib import metadata
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Callable, Optional
+
+import torch
+from torch.utils.checkpoint import checkpoint
 
 from ..utils.arguments import check_arguments
 from ..utils.config_chain import reading
 from .rebind import rebind
+
+_is_compiling = getattr(torch.compiler, 'is_compiling', lambda: False)
 
 
 def find_packages_without_setuptools() -> None:
@@ -226,3 +233,52 @@ def log_which_checkpoints_are_read() -> Optional[bool]:
         return load(filename, map_location, logger)
 
     rebind(load, logged)
+
+
+def checkpoint_activations_of_first_layers() -> None:
+    """MMEngine's ``activation_checkpointing`` may leave a network as it is.
+
+    Its way of checkpointing passes no gradients to weights where no input has
+    one: a whole backbone kept its weights, without a word. It cannot hand on
+    arguments by name, and the second pass, in the backward pass, updated the
+    running statistics of BN layers once more.
+    """
+    from mmengine.runner import activation_checkpointing as module
+
+    def turn_on(model, modules):
+        for name in [modules] if isinstance(modules, str) else modules:
+            part = attrgetter(name)(model)
+            # Unlike a function, a copy of it runs a copy of the network.
+            forward = partial(_checkpointed, part, part.forward)
+            part.forward = functools.update_wrapper(forward, part.forward)
+
+    rebind(module.turn_on_activation_checkpointing, turn_on)
+
+
+def _checkpointed(module, forward, *args, **kwargs):
+    # Passes that synthesis takes gradients of are in eval mode. They have
+    # hooks and fast BN layers, which are gone in a second pass.
+    if not (module.training and torch.is_grad_enabled()):
+        return forward(*args, **kwargs)
+    if any(isinstance(v, torch.fx.Proxy) for v in (*args, *kwargs.values())):
+        raise ValueError(
+            'efficient_conv_bn_eval has layers that activation_checkpointing '
+            'has as well, which it would undo: leave them out of one.'
+        )
+    if not _is_compiling():  # which knows no contexts, and updates once
+        kwargs['context_fn'] = lambda: (nullcontext(), _buffers_kept(module))
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+
+@contextmanager
+def _buffers_kept(module):
+    """Passes change copies of the buffers, such as running statistics."""
+    kept = [(each._buffers, {**each._buffers}) for each in module.modules()]
+    for buffers, before in kept:
+        for name, value in before.items():
+            buffers[name] = None if value is None else value.clone()
+    try:
+        yield
+    finally:
+        for buffers, before in kept:
+            buffers.update(before)

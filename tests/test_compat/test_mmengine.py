@@ -1,14 +1,17 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import inspect
 import os
 import signal
 import sys
 import uuid
+from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
 
 import mmrazor
 import pytest
 import torch
+from helpers import build, equal, network
 from mmengine.config import Config
 from mmengine.utils import get_installed_path, is_installed
 from mmengine.utils.dl_utils import collect_env
@@ -147,3 +150,74 @@ def test_where_mmengine_keeps_the_order_nothing_is_done():
     before = config.sorted
     assert mmengine.keep_order_of_configs() is False
     assert config.sorted is before
+
+
+@pytest.mark.parametrize('where', ['backbone', ['backbone.layer1', 'head']])
+def test_activations_are_checkpointed_and_nothing_else_changes(where):
+    """Images have no gradient, and BN layers see them once."""
+    from mmengine.runner import runner
+
+    built = build(network())
+    plain, model = deepcopy(built), built
+    runner.turn_on_activation_checkpointing(model, where)
+    # As one for validation, which computes with its own weights.
+    copied = deepcopy(model)
+    passes = []
+    model.backbone.layer1.register_forward_hook(lambda *_: passes.append(1))
+    images = torch.rand(8, 1, 8, 8)
+    for each in (plain, model):
+        each.train()
+        optimizer = torch.optim.SGD(each.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            each(images, mode='tensor').square().sum().backward()
+            optimizer.step()
+    assert len(passes) == (4 if where == 'backbone' else 2)
+    assert equal(model.state_dict(), plain.state_dict())
+    assert not equal(model.state_dict(), copied.state_dict())
+    for each in (plain, model, copied):
+        each.eval()
+    images.requires_grad_()
+    expected, found, before = (
+        each(images, mode='tensor') for each in (plain, model, copied)
+    )
+    assert torch.equal(expected, found)
+    assert not torch.equal(expected, before)
+    gradients = [
+        torch.autograd.grad(logits.sum(), images)[0]
+        for logits in (expected, found)
+    ]
+    assert torch.equal(*gradients)
+
+
+def test_checkpointed_layers_whose_bn_would_be_fused():
+    from mmengine.model.efficient_conv_bn_eval import (
+        turn_on_efficient_conv_bn_eval,
+    )
+    from mmengine.runner import runner
+
+    model = build(network()).train()
+    runner.turn_on_activation_checkpointing(model, 'backbone.layer1')
+    with pytest.raises(ValueError, match='leave them out of one'):
+        turn_on_efficient_conv_bn_eval(model, 'backbone')
+
+
+def test_arguments_by_name_of_what_is_checkpointed():
+    from mmengine.runner import runner
+
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, x, scale=1):
+            return (self.weight * x * scale).sum()
+
+    model = torch.nn.ModuleDict(dict(part=Scaled()))
+    runner.turn_on_activation_checkpointing(model, 'part')
+    model.part(torch.ones(2), scale=2).backward()
+    assert model.part.weight.grad == 4
+    assert [*inspect.signature(model.part.forward).parameters] == [
+        'x',
+        'scale',
+    ]
