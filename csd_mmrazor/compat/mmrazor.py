@@ -114,7 +114,8 @@ def record_before_inplace_operations() -> None:
 
     def keep(recorder, mode: bool, record) -> None:
         if _is_compiling():  # which knows no versions
-            recorder.data_buffer.append(record)
+            copies = tree_map_only(torch.Tensor, torch.clone, record)
+            recorder.data_buffer.append(copies)
             return
         kept, is_changed = record, recorder.__dict__.setdefault('_changed', {})
         if is_changed.get(mode, True):

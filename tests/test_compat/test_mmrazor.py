@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import collections
+import functools
 import pkgutil
 import random
 from pathlib import Path
@@ -382,6 +383,28 @@ def test_records_of_passes_without_versions():
         net(torch.randn(2, 3))
     found = manager.get_recorder('c').get_record_data()
     assert torch.equal(found, net.last)
+
+
+def test_records_of_compiled_passes():
+    """As of ``compile=True`` in a config."""
+    net = InPlace().train()
+    recorders = dict(
+        b=dict(type='mmrazor.ModuleOutputs', source='b'),
+        c=dict(type='mmrazor.ModuleOutputs', source='c'),
+        inputs=dict(type='mmrazor.ModuleInputs', source='c'),
+    )
+    manager = RecorderManager(recorders)
+    manager.initialize(net)
+
+    @functools.partial(torch.compile, backend='eager')
+    def passed(inputs):
+        with manager:
+            net(inputs)
+        return [manager.get_recorder(n).get_record_data() for n in recorders]
+
+    b, c, (middle,) = passed(torch.randn(2, 3))
+    assert torch.equal(b, net.before) and torch.equal(c, net.last)
+    assert torch.equal(middle, net.before + net.returned)
 
 
 def test_sequentials_become_dynamic():
