@@ -8,14 +8,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import equal, network
+from helpers import build, equal, network
+from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import CheckpointLoader, Runner, ValLoop
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 from mmrazor.registry import HOOKS
+from torch.utils.data import DataLoader
 
 from csd_mmrazor.datasets import BankFolder
 from csd_mmrazor.engine import DurableCheckpointHook
@@ -417,6 +420,72 @@ def test_epochs_leave_no_gradients(tiny_runner, monkeypatch, student, head):
     again.train()
     for key, value in again.model.state_dict().items():
         assert torch.equal(value, weights[key]), key
+
+
+def test_steps_with_several_updates_are_counted_as_one(tmp_path, monkeypatch):
+    """AutoSlim updates 4 times a step, and counts so itself."""
+    recorders = dict(fc=dict(type='ModuleOutputs', source='head.fc'))
+    model = build(
+        dict(
+            type='AutoSlim',
+            architecture=network(),
+            mutator=dict(
+                type='OneShotChannelMutator',
+                channel_unit_cfg=dict(
+                    type='OneShotMutableChannelUnit',
+                    default_args=dict(
+                        candidate_choices=[0.5, 1.0], choice_mode='ratio'
+                    ),
+                ),
+                parse_cfg=dict(
+                    type='ChannelAnalyzer',
+                    demo_input=(1, 1, 8, 8),
+                    tracer_type='BackwardTracer',
+                ),
+            ),
+            distiller=dict(
+                type='ConfigurableDistiller',
+                teacher_recorders=recorders,
+                student_recorders=recorders,
+                distill_losses=dict(loss_kl=dict(type='KLDivergence')),
+                loss_forward_mappings=dict(
+                    loss_kl=dict(
+                        preds_S=dict(recorder='fc', from_student=True),
+                        preds_T=dict(recorder='fc', from_student=False),
+                    )
+                ),
+            ),
+        )
+    )
+    images = [
+        dict(
+            inputs=torch.randn(1, 8, 8),
+            data_samples=DataSample().set_gt_label(label),
+        )
+        for label in range(6)
+    ]
+    scales = []
+    scale_loss = OptimWrapper.scale_loss
+
+    def noted(self, loss):
+        scaled = scale_loss(self, loss)
+        scales.append(round((loss / scaled).item()))
+        return scaled
+
+    monkeypatch.setattr(OptimWrapper, 'scale_loss', noted)
+    Runner(
+        model,
+        str(tmp_path),
+        train_dataloader=DataLoader(images, 2, collate_fn=pseudo_collate),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.01), accumulative_counts=4
+        ),
+        default_hooks=dict(checkpoint=dict(type='DurableCheckpointHook')),
+        default_scope='mmrazor',
+        experiment_name=f'{tmp_path.name}_updates',
+    ).train()
+    assert scales == [4] * 2 * 3 * 4
 
 
 def test_steps_without_epochs_are_counted(tiny_config, tmp_path, monkeypatch):

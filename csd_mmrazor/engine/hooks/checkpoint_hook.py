@@ -10,6 +10,7 @@ import torch
 import torch.nn as nn
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import (
     EpochBasedTrainLoop,
@@ -50,7 +51,7 @@ class DurableCheckpointHook(CheckpointHook):
     from another what fits. It continues as the config of the run says, and the
     differences are logged (see :mod:`.resumption`). What hooks know of
     earlier epochs is saved as well (see :mod:`.hook_states`), and no epoch
-    leaves gradients to the next one.
+    leaves gradients to the next one, if each step trains each weight once.
 
     Args:
         *args: Arguments of MMEngine's hook.
@@ -198,19 +199,18 @@ class DurableCheckpointHook(CheckpointHook):
         their number, as MMEngine does at the end of a run. A checkpoint has
         none, so they would be lost. A loop without epochs is one for this;
         MMEngine counts none of its steps where there are several optimizers.
+        Algorithms with a ``train_step`` of their own, which may update weights
+        several times in it, keep the count that they have.
         """
         wrapper, loop = runner.optim_wrapper, runner.train_loop
         is_dict = isinstance(wrapper, OptimWrapperDict)
-        if isinstance(loop, EpochBasedTrainLoop):
+        model = getattr(runner.model, 'module', runner.model)
+        is_csd = isinstance(model, CSDDistillation)
+        # Others may step several times, or only some of their parts.
+        steps_once = is_csd or type(model).train_step is BaseModel.train_step
+        if isinstance(loop, EpochBasedTrainLoop) and steps_once:
             done, end = 0, len(loop.dataloader)
-        elif (
-            isinstance(loop, IterBasedTrainLoop)
-            and is_dict
-            # Others may step some of their parts in some iterations alone.
-            and isinstance(
-                getattr(runner.model, 'module', runner.model), CSDDistillation
-            )
-        ):
+        elif isinstance(loop, IterBasedTrainLoop) and is_dict and is_csd:
             done, end = runner.iter, runner.max_iters
         else:
             return
