@@ -190,6 +190,18 @@ def check_training(cfg: Config) -> None:
         ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'),
         'train',
     )
+    kind = part_name(dict(type=cfg.get('runner_type', 'Runner')))
+    for name, is_other in dict(
+        runner_type=kind != 'Runner',
+        strategy=isinstance(cfg.get('strategy'), dict),
+    ).items():
+        if is_other:
+            raise ValueError(
+                f'{name}={cfg[name]!r} would do nothing, since the runner is '
+                f"MMEngine's Runner: leave {name} out, or start the config by "
+                "mmpretrain's tools/train.py, which builds the runner that it "
+                'names.'
+            )
     check_numbers(cfg)
     epochs = cfg.train_cfg.get('max_epochs', 1)
     check_integer('train_cfg.max_epochs', epochs)

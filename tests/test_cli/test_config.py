@@ -6,9 +6,15 @@ import pytest
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
+from mmengine.runner import FlexibleRunner, Runner
 from mmrazor.registry import OPTIM_WRAPPERS
 
-from csd_mmrazor.cli.config import check_teacher_files, enable_amp, is_csd
+from csd_mmrazor.cli.config import (
+    check_teacher_files,
+    check_training,
+    enable_amp,
+    is_csd,
+)
 from csd_mmrazor.cli.test import test as run_test
 from csd_mmrazor.models import CSDDistillation
 from csd_mmrazor.utils import slow_bfloat16
@@ -46,6 +52,24 @@ def test_who_makes_the_teacher_of_another_algorithm(
     )
     with pytest.raises(FileNotFoundError, match=message):
         check_teacher_files(Config.fromfile(ROOT / f'configs/{name}.py'))
+
+
+@pytest.mark.parametrize(
+    'name, value',
+    [
+        ('runner_type', 'FlexibleRunner'),
+        ('runner_type', FlexibleRunner),
+        ('strategy', dict(type='FSDPStrategy')),
+    ],
+)
+def test_another_runner(name, value):
+    """MMEngine builds none of what these name, and says nothing."""
+    cfg = Config.fromfile(ROOT / 'configs/baselines/dfad_digits.py')
+    cfg.launcher = 'none'
+    for runner in 'mmengine.Runner', Runner:
+        check_training(Config(dict(cfg, runner_type=runner, strategy=None)))
+    with pytest.raises(ValueError, match=f'^{name}=.* would do nothing, .*'):
+        check_training(Config(dict(cfg, **{name: value})))
 
 
 @pytest.mark.parametrize('synthesizer', [5, 'x', None, [1]])
