@@ -2,7 +2,7 @@
 from pathlib import Path
 
 import pytest
-from helpers import build
+from helpers import build, equal
 from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, FUNCTIONS, HOOKS, LOOPS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
@@ -174,6 +174,23 @@ def replaced(name, **value):
                 loss=dict(loss=dict(type='mmpretrain.CrossEntropyLoss')),
             ).items()
         ),
+        (
+            {'efficient_conv_bn_eval': ['teachers.teacher.backbone.layer1']},
+            'efficient_conv_bn_eval names teachers.* needs the BN layers',
+        ),
+        (
+            {'efficient_conv_bn_eval': 'teachers.teacher'},
+            'names teachers.teacher, but .* leave it out of efficient_conv',
+        ),
+        (
+            {
+                'activation_checkpointing': [
+                    'architecture.backbone',
+                    'teachers.teacher.backbone',
+                ]
+            },
+            'activation_checkpointing names teachers.* no weights of a',
+        ),
     ],
 )
 def test_refused_before_any_image(tiny_runner, change, message):
@@ -181,6 +198,16 @@ def test_refused_before_any_image(tiny_runner, change, message):
     with pytest.raises(ValueError, match=message):
         runner.train()
     assert not Path(runner.work_dir, 'bank').exists()
+
+
+def test_a_student_may_compute_in_other_ways(tiny_runner):
+    """Its images and weights are those that it would have else."""
+    found = []
+    for section in 'activation_checkpointing', 'none':
+        runner = tiny_runner(section, **{section: ['architecture.backbone']})
+        runner.train()
+        found.append(runner.model.state_dict())
+    assert equal(*found)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Optional, Tuple
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import get_dist_info
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
@@ -40,6 +41,12 @@ from ..optimizers.optim_wrapper_constructor import (
 
 # Tops and lefts of views are 0..2 * padding, in a byte.
 _MOST_PADDING = 127
+# Sections that are of no use to teachers, and why.
+_OF_STUDENTS = dict(
+    activation_checkpointing='no weights of a teacher are trained',
+    efficient_conv_bn_eval='synthesis needs the BN layers of a teacher as '
+    'they are, and is fast with them itself',
+)
 
 
 def check_loop(runner: Runner) -> None:
@@ -72,6 +79,25 @@ def check_loop(runner: Runner) -> None:
     check_hooks(runner)
     check_loader(loop.dataloader)
     check_accumulation(runner, len(loop.dataloader))
+
+
+def check_teachers_stay(cfg: Config) -> None:
+    """Check that MMEngine does not replace how teachers compute.
+
+    Args:
+        cfg (Config): Of a run with ``SynthesisHook``.
+
+    Raises:
+        ValueError: If it would; names the section.
+    """
+    for section, reason in _OF_STUDENTS.items():
+        parts = cfg.get(section) or ()
+        for part in [parts] if isinstance(parts, str) else parts:
+            if part.partition('.')[0] in ('teacher', 'teachers'):
+                raise ValueError(
+                    f'{section} names {part}, but {reason}: leave it out '
+                    f'of {section}.'
+                )
 
 
 def _warn_of_gaps(hook: CheckpointHook, bank: Any) -> None:

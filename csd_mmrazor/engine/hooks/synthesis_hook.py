@@ -64,6 +64,7 @@ from .loop_checks import (
     check_no_gathering,
     check_optimizers_step,
     check_targets,
+    check_teachers_stay,
     check_val_pictures,
 )
 
@@ -201,7 +202,8 @@ class SynthesisHook(Hook):
         """Note what a head was built with, before a checkpoint is loaded.
 
         Raises:
-            ValueError: If the run has another such hook.
+            ValueError: If the run has another such hook, or replaces how
+                teachers compute.
         """
         number = len(synthesis_hooks(runner))
         if number > 1:
@@ -212,6 +214,8 @@ class SynthesisHook(Hook):
                 'of its own first and set train_dataloader.dataset.init_bank '
                 'to it.'
             )
+        # Before MMEngine does so, which may fail without saying where.
+        check_teachers_stay(runner.cfg)
         model = getattr(runner.model, 'module', runner.model)
         head = getattr(model, 'aux_head', None)
         if head is not None:
