@@ -115,6 +115,7 @@ def apply() -> None:
         mmrazor_searches.resume_searches_from_their_state,
         mmrazor_searches.never_run_files_of_predictors,
         mmrazor_quantization.keep_fixed_ranges,
+        mmrazor_quantization.keep_learned_scales,
         mmrazor_quantization.deploy_without_mmdeploy,
         mmrazor_quantization.trace_without_mmdeploy,
         mmrazor_quantization.export_fake_quantizers,

@@ -190,6 +190,24 @@ def keep_fixed_ranges() -> None:
     QConfigHandler.replace_fakequant = staticmethod(replace_all_but_fixed)
 
 
+def keep_learned_scales() -> None:
+    """``LSQEpochBasedLoop`` takes the first batch after a resume for its own.
+
+    Scales are estimated on that one, on any torch: what they had learned was
+    replaced.
+    """
+    from mmrazor.engine import LSQEpochBasedLoop
+
+    run = LSQEpochBasedLoop.run
+
+    @functools.wraps(run)
+    def run_on(self):
+        self.is_first_batch = self._iter == 0
+        return run(self)
+
+    LSQEpochBasedLoop.run = run_on
+
+
 def deploy_without_mmdeploy() -> Optional[bool]:
     """``get_deploy_model`` takes ``forward`` for rewritten by mmdeploy.
 

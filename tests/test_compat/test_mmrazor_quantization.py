@@ -7,9 +7,11 @@ from pathlib import Path
 import mmrazor
 import pytest
 import torch
-from helpers import build, network
+from helpers import build, equal, network
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from mmrazor.structures.quantization import BackendConfigs
 from mmrazor_algorithms import cut_data, make_images
@@ -22,6 +24,7 @@ from torch.ao.quantization import (
     quantize_fx,
 )
 from torch.ao.quantization import backend_config as torch_configs
+from torch.utils.data import DataLoader
 
 from csd_mmrazor.compat import in_force, mmrazor_quantization
 
@@ -40,11 +43,11 @@ HEAD = 'mmpretrain.models.heads.ClsHead'
 QUANTIZERS = ['TorchNativeQuantizer', 'TensorRTQuantizer', 'OpenVINOQuantizer']
 
 
-def quantizer(name, **tracer):
+def quantizer(name, qconfig=QCONFIG, **tracer):
     arguments = (
-        dict(qconfig_mapping=dict(_global_=QCONFIG))
+        dict(qconfig_mapping=dict(_global_=qconfig))
         if name == 'AcademicQuantizer'
-        else dict(global_qconfig=QCONFIG)
+        else dict(global_qconfig=qconfig)
     )
     return dict(
         type=f'mmrazor.{name}',
@@ -53,7 +56,7 @@ def quantizer(name, **tracer):
     )
 
 
-def classifier(name, architecture=None, size=8):
+def classifier(name, architecture=None, size=8, qconfig=QCONFIG):
     return build(
         dict(
             type='MMArchitectureQuant',
@@ -65,6 +68,7 @@ def classifier(name, architecture=None, size=8):
             ),
             quantizer=quantizer(
                 name,
+                qconfig,
                 skipped_methods=[
                     f'{HEAD}._get_loss',
                     f'{HEAD}._get_predictions',
@@ -294,6 +298,54 @@ def test_ranges_that_are_known(tmp_path):
     torch.testing.assert_close(
         torch.from_numpy(exported), found_there, rtol=0.02, atol=0.02
     )
+
+
+def test_a_resumed_run_keeps_its_learned_scales(tmp_path):
+    kind = dict(type='mmrazor.LearnableFakeQuantize')
+    qconfig = dict(
+        QCONFIG,
+        w_observer=dict(type='mmrazor.LSQPerChannelObserver'),
+        a_observer=dict(type='mmrazor.LSQObserver'),
+        w_fake_quant=kind,
+        a_fake_quant=kind,
+    )
+    images = batch()
+    images = [
+        dict(inputs=each, data_samples=sample)
+        for each, sample in zip(images['inputs'], images['data_samples'])
+    ]
+
+    def run(epochs):
+        # BN layers with gains of 0 cannot be fused.
+        net = network(channels=3, zero_init_residual=False)
+        model = classifier('OpenVINOQuantizer', net, qconfig=qconfig)
+        Runner(
+            model,
+            str(tmp_path),
+            train_dataloader=DataLoader(images, 2, collate_fn=pseudo_collate),
+            train_cfg=dict(
+                type='mmrazor.LSQEpochBasedLoop', max_epochs=epochs
+            ),
+            # Too low for any change.
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-30)),
+            resume=epochs > 1,
+            default_scope='mmrazor',
+            experiment_name=f'{tmp_path.name}_{epochs}',
+        ).train()
+        return {
+            name: value.clone()
+            for name, value in model.named_parameters()
+            if name.endswith('.scale')
+        }
+
+    estimated = run(1)
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    for name, value in checkpoint['state_dict'].items():
+        if name.endswith('.scale'):  # of which some are shared
+            checkpoint['state_dict'][name] = 2 * value
+    torch.save(checkpoint, tmp_path / 'epoch_1.pth')
+    learned = {name: 2 * value for name, value in estimated.items()}
+    assert equal(run(2), learned)
 
 
 def test_ptq_of_mmrazors_own_config(forked, tmp_path):
