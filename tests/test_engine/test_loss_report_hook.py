@@ -69,6 +69,30 @@ def test_every_step_has_losses_and_few_wait(tiny_runner, waits):
         assert logged[read[number - 1]] == pytest.approx(expected, rel=1e-5)
 
 
+def test_statistics_of_all_steps(tiny_runner, waits):
+    """The mean of an epoch is that of its steps alone, and of each of them."""
+    runner = tiny_runner(
+        **{
+            'model.log_interval': 3,
+            'default_hooks.logger.interval': 6,
+            'train_dataloader.sampler.num_samples': 96,
+            'log_processor.custom_cfg': [
+                dict(data_src='loss', method_name='mean', window_size='epoch')
+            ],
+        }
+    )
+    reader = Reader(waits)
+    runner.register_hook(reader)
+    runner.train()
+    path = next(Path(runner.work_dir).glob('*/vis_data/scalars.json'))
+    logged = [json.loads(line) for line in path.read_text().splitlines()]
+    logged = {v['step']: v['loss'] for v in logged if 'loss' in v}
+    losses = torch.stack(reader.losses)
+    for step in 6, 12:
+        expected = losses[step - 6 : step].mean().item()
+        assert logged[step] == pytest.approx(expected, rel=1e-5)
+
+
 def test_norms_are_logged_where_gradients_accumulate(tiny_runner):
     """The optimizers never step at the steps that are reported."""
     options = dict(accumulative_counts=2, clip_grad=dict(max_norm=1.0))

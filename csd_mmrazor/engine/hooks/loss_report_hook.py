@@ -36,8 +36,9 @@ class LossReportHook(RuntimeInfoHook):
     """MMEngine's ``RuntimeInfoHook``, but it waits for few losses.
 
     That one reads every loss of every step, each of which waits for the
-    device. This one reads those of :func:`is_reported`; all hooks get those
-    of all steps, as tensors on the device.
+    device. This one reads those of :func:`is_reported`, and those that
+    ``log_processor.custom_cfg`` has statistics of, whose windows count steps;
+    all hooks get those of all steps, as tensors on the device.
     """
 
     def after_train_iter(
@@ -48,5 +49,13 @@ class LossReportHook(RuntimeInfoHook):
         outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Take over the losses for the log, if they are reported."""
-        if is_reported(runner, batch_idx):
-            super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if not is_reported(runner, batch_idx):
+            # Processors of one's own may have none.
+            windows = getattr(runner.log_processor, 'custom_cfg', ())
+            of_windows = {cfg['data_src'] for cfg in windows}
+            outputs = {
+                name: value
+                for name, value in (outputs or {}).items()
+                if name in of_windows
+            }
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
