@@ -4,7 +4,7 @@
 import functools
 from typing import Any, NamedTuple, Sequence, Tuple
 
-from ..utils.teachers import want_whole_files
+from ..utils.teachers import forget_files, note_file, want_whole_files
 from .rebind import preceded_by
 
 
@@ -37,6 +37,7 @@ def load_all_weights_of_a_file() -> None:
         # Not above: it imports all networks.
         from ..models.utils import check_weights, load_weights
 
+        forget_files(model)
         load_weights(model, *filename)
         check_weights(model, filename.argument)
 
@@ -92,6 +93,9 @@ def initialize_teachers_by_whole_files() -> None:
     def load(self, module):
         if not hasattr(module, 'whole_file'):
             call(self, module)
+            # A network that is built with its weights, as by sub_model, is
+            # only known to be a teacher afterwards.
+            note_file(module, self.checkpoint, self.prefix)
             return
         from ..models.utils import load_init_file
 

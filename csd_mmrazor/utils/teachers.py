@@ -134,7 +134,9 @@ def want_whole_files(
 ) -> bool:
     """Let files that an ``init_cfg`` names bring all weights, or raise.
 
-    MMEngine takes what fits of them. They are read in ``init_weights()``.
+    MMEngine takes what fits of them. They are read in ``init_weights()``. One
+    that a network has read while it was built, as by ``mmrazor.sub_model``, is
+    read again at once, unless the network was cut since.
 
     Args:
         network (nn.Module): The network; ``whole_file`` of the modules with
@@ -147,6 +149,10 @@ def want_whole_files(
 
     Returns:
         bool: Whether there are such files.
+
+    Raises:
+        FileNotFoundError, CheckpointError, ValueError, TypeError: If one that
+            is read again does not fit.
     """
     found = False
     for path, module in network.named_modules():
@@ -154,9 +160,40 @@ def want_whole_files(
             where = f'{name}.{path}' if path else name
             module.whole_file = f'{where}.init_cfg.checkpoint', bool(path)
             found = True
+            *file, shapes = vars(module).pop('read_file', (None, None))
+            if shapes == _shapes(module):
+                PretrainedInit(*file)(module)
         if not with_parts:
             break
     return found
+
+
+def note_file(module: nn.Module, path: str, prefix: Optional[str]) -> None:
+    """Note a file that a module has taken what fits of.
+
+    Args:
+        module (nn.Module): The module, which gets ``read_file``.
+        path (str): The file.
+        prefix (str, optional): As of MMEngine's ``PretrainedInit``.
+    """
+    module.read_file = path, prefix, _shapes(module)
+
+
+def forget_files(network: nn.Module) -> None:
+    """Forget the files of a network, all weights of which are replaced.
+
+    Args:
+        network (nn.Module): With modules of :func:`note_file`, or without.
+    """
+    for module in network.modules():
+        vars(module).pop('read_file', None)
+
+
+def _shapes(module: nn.Module) -> Dict[str, Any]:
+    return {
+        key: getattr(value, 'shape', None)
+        for key, value in module.state_dict().items()
+    }
 
 
 def without_pretrained(part: Any) -> Any:

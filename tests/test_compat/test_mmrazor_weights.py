@@ -1,9 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from helpers import build, equal, network
+from mmrazor.structures import export_fix_subnet
 from test_mmrazor import QCONFIG
 
 TEACHER = network(base_channels=8)
@@ -144,6 +146,97 @@ def test_so_has_a_file_of_a_part(name, prefix, save, weights):
     argument = re.escape(f'{argument}backbone.init_cfg.checkpoint=')
     with pytest.raises(ValueError, match=f'{argument}.*it lacks'):
         teacher('partial')
+
+
+def subnet(cfg, path=None, fix_subnet=None, **arguments):
+    """A network that is built with its weights, and may be cut then."""
+    if path:
+        arguments['init_cfg'] = dict(type='Pretrained', checkpoint=path)
+    return dict(
+        arguments, type='sub_model', cfg=cfg, fix_subnet=fix_subnet or {}
+    )
+
+
+@pytest.mark.parametrize('name', [*ALGORITHMS, 'CSDDistillation'])
+def test_so_has_a_file_that_is_read_as_a_teacher_is_built(name, save, weights):
+    assert equal(
+        algorithm(name, subnet(TEACHER, save())).state_dict(), weights
+    )
+    for fault, message in WRONG.items():
+        with pytest.raises(ValueError, match=message):
+            algorithm(name, subnet(TEACHER, save(fault)))
+    part = dict(type='Pretrained', checkpoint=save('partial'))
+    part = subnet(network(base_channels=8, init_cfg=part))
+    given = dict(ckpt_path='none') if name == 'CSDDistillation' else {}
+    argument = r'backbone.init_cfg.checkpoint=.*it lacks'
+    with pytest.raises(ValueError, match=argument):
+        algorithm(name, part, **given)
+
+
+@pytest.mark.parametrize('name', [*ALGORITHMS, 'CSDDistillation'])
+def test_a_file_that_is_replaced_need_not_fit(name, save, weights, tmp_path):
+    wrong = str(Path(save('partial')).rename(tmp_path / 'wrong.pth'))
+    part = dict(type='Pretrained', checkpoint=wrong)
+    for built in (
+        subnet(TEACHER, wrong),
+        subnet(network(base_channels=8, init_cfg=part)),
+    ):
+        found = algorithm(name, built, ckpt_path=save())
+        assert equal(found.state_dict(), weights)
+
+
+def test_a_file_of_a_student_that_is_built_with_it_has_to_fit(save):
+    def student(path):
+        return build(
+            dict(
+                type='CSDDistillation',
+                architecture=subnet(TEACHER, path),
+                teachers=dict(t=dict(build_cfg=TEACHER, ckpt_path='none')),
+                distiller=dict(type='ConfigurableDistiller'),
+                student_loss=dict(type='mmpretrain.CrossEntropyLoss'),
+                image_shape=(1, 8, 8),
+            )
+        )
+
+    student(save())
+    with pytest.raises(ValueError, match='model.architecture.init_cfg.*lacks'):
+        student(save('partial'))
+
+
+def test_a_file_of_the_network_that_a_teacher_was_cut_of(save, weights):
+    """It fits that one, and not what is left of it."""
+    cfg = dict(
+        type='ItePruneAlgorithm',
+        architecture=TEACHER,
+        mutator_cfg=dict(
+            type='ChannelMutator',
+            channel_unit_cfg=dict(
+                type='L1MutableChannelUnit',
+                default_args=dict(choice_mode='ratio'),
+            ),
+            parse_cfg=dict(
+                type='ChannelAnalyzer',
+                demo_input=(1, 1, 8, 8),
+                tracer_type='BackwardTracer',
+            ),
+        ),
+    )
+    pruned = build(cfg)
+    choices = dict.fromkeys(pruned.mutator.choice_template, 0.5)
+    pruned.mutator.set_choices(choices)
+    fix_subnet = export_fix_subnet(pruned, 'mutator', export_channel=True)[0]
+    found = algorithm(
+        'CSDDistillation',
+        subnet(
+            TEACHER,
+            save(),
+            fix_subnet,
+            mode='mutator',
+            init_weight_from_supernet=True,
+        ),
+    )
+    cut = found.state_dict()
+    assert any(cut[key].shape != value.shape for key, value in weights.items())
 
 
 def test_a_file_of_a_network_to_quantize_has_to_fit(save):
