@@ -56,6 +56,7 @@ def apply() -> None:
         mmengine.refuse_configs_that_inherit_themselves,
         mmengine.log_which_checkpoints_are_read,
         mmengine.checkpoint_activations_of_first_layers,
+        mmengine.fuse_bn_layers_of_convolutions_alone,
         launcher.launch_without_cuda,
         launcher.take_no_mps,
         data_files.load_checkpoints_safely,

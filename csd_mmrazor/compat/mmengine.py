@@ -270,6 +270,22 @@ def _checkpointed(module, forward, *args, **kwargs):
     return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
+def fuse_bn_layers_of_convolutions_alone() -> None:
+    """MMEngine's ``efficient_conv_bn_eval`` takes inputs for layers.
+
+    A BN layer that follows no layer, such as that after the addition in
+    pre-activation ResNets, ended in a bare ``KeyError``. It stays as it is.
+    """
+    from mmengine.model import efficient_conv_bn_eval as module
+
+    class Layers(dict):
+        def __missing__(self, name):
+            return None
+
+    # Layers by their names are all that this module makes a dict of.
+    module.dict = Layers
+
+
 @contextmanager
 def _buffers_kept(module):
     """Passes change copies of the buffers, such as running statistics."""

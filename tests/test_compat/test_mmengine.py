@@ -221,3 +221,21 @@ def test_arguments_by_name_of_what_is_checkpointed():
         'x',
         'scale',
     ]
+
+
+def test_bn_layers_that_follow_no_layer_are_not_fused():
+    from mmengine.runner import runner
+
+    net = build(dict(type='WideResNet', depth=10, num_stages=2)).eval()
+    images = torch.rand(2, 3, 8, 8)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean)
+    expected = net(images)
+    called = []
+    for name, module in net.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.register_forward_hook(lambda *_, n=name: called.append(n))
+    runner.turn_on_efficient_conv_bn_eval(net, 'layer1')
+    torch.testing.assert_close(net(images), expected)
+    assert 'layer1.0.bn1' in called and 'layer1.0.bn2' not in called
