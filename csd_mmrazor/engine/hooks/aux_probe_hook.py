@@ -3,12 +3,13 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 from mmengine.dist import all_reduce
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
 from torch import Tensor
 
 from ...models.synthesizers import Networks, aux_answers
+from .synthesis_hook import synthesis_hooks
 
 
 @HOOKS.register_module()
@@ -16,7 +17,9 @@ class AuxProbeHook(Hook):
     """Logs the accuracy of the auxiliary head on real images.
 
     It looks at the images of each validation, over all views, and logs
-    ``aux/top1`` in % with it. Without an auxiliary head it does nothing.
+    ``aux/top1`` in % with it. Without an auxiliary head it does nothing. Nor
+    does it beside an ``EMAHook`` where ``SynthesisHook`` draws the head anew
+    in each epoch: what is validated then has the mean of several heads.
     """
 
     def __init__(self) -> None:
@@ -25,7 +28,9 @@ class AuxProbeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         networks = Networks.from_algorithm(runner.model)
-        if networks.aux_head is not None:
+        is_mean = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+        is_drawn = any(each.reset_aux_head for each in synthesis_hooks(runner))
+        if networks.aux_head is not None and not (is_mean and is_drawn):
             self.networks = networks
 
     def before_val_epoch(self, runner: Runner) -> None:
