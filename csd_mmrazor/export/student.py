@@ -86,6 +86,7 @@ class ExportedStudent(NamedTuple):
     program: Optional[Path] = None
     image_shape: Optional[Tuple[int, ...]] = None  # (C, H, W)
     classes: Optional[Sequence[str]] = None  # names, if they are known
+    not_classes: str = ''  # why names that are known are left out
 
 
 def export_student(
@@ -146,6 +147,7 @@ def export_student(
     meta = meta if isinstance(meta, dict) else {}
     quality = quality_of(cfg, Path(checkpoint), meta)
     classes = _class_names(meta) or class_names(cfg)
+    not_classes = ''
     is_mean = meta.get('student') == 'mean'
     meta = {key: meta[key] for key in ('epoch', 'iter') if key in meta}
     network = own_network(model)
@@ -155,6 +157,14 @@ def export_student(
             'ONNX and torch.export need the shape of the images: set '
             'model.image_shape=(C, H, W) in the config.'
         )
+    about = _describe(cfg, model, image_shape)
+    number = about.get('num_classes')
+    if classes and number is not None and len(classes) != number:
+        not_classes = (
+            f'the run names {len(classes)} classes ({classes[0]}, ...), but '
+            f'the student tells {number}'
+        )
+        classes = None
     state = network.state_dict()
     content = _saved(state)
     safe, why_not = _safe(state)
@@ -170,9 +180,10 @@ def export_student(
         program=None if program is None else Path(program),
         image_shape=image_shape,
         classes=classes,
+        not_classes=not_classes,
     )
     description = dict(
-        _describe(cfg, model, image_shape),
+        about,
         **(dict(classes=[*classes]) if classes else {}),
         **meta,
         **(dict(running_mean=True) if is_mean else {}),
@@ -473,6 +484,12 @@ def notes(exported: ExportedStudent) -> List[str]:
         else f'No safetensors are written, since {exported.not_safetensors}; '
         f'model card: {exported.card.name}'
     )
+    if exported.not_classes:
+        lines.append(
+            f'No names of classes are written, since {exported.not_classes}: '
+            'set metainfo=dict(classes=[...]) of the data set to those of '
+            "the student's classes, in their order."
+        )
     if exported.config is not None and exported.checkpoint is not None:
         needed = (
             ", with mmrazor and csd_mmrazor, since parts of it are MMRazor's"

@@ -215,9 +215,12 @@ def class_names(cfg: Config) -> Optional[Sequence[str]]:
         cfg (Config): Of the run.
 
     Returns:
-        sequence[str] | None: None if the data has none.
+        sequence[str] | None: None if the data has none, or validation was
+        turned off.
     """
-    loader = cfg.get('val_dataloader') or cfg.get('test_dataloader') or {}
+    # Where it was turned off (val_dataloader=None), the test images may be
+    # left from the config that was inherited, and of other classes.
+    loader = cfg.get('val_dataloader', cfg.get('test_dataloader')) or {}
     dataset = loader.get('dataset') or {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         kind = DATASETS.get(str(dataset.get('type')))

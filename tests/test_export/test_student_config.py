@@ -56,6 +56,11 @@ def test_names_of_classes(dataset, names):
     loader = dict(dataset=dataset)
     cfg = Config(dict(default_scope='mmpretrain', val_dataloader=loader))
     assert class_names(cfg) == names
+    # Test images stand in for those of validation, unless there is none.
+    cfg = Config(dict(default_scope='mmpretrain', test_dataloader=loader))
+    assert class_names(cfg) == names
+    cfg.val_dataloader = None
+    assert class_names(cfg) is None
 
 
 def folders(root, names, size=(8, 8), suffix='png'):

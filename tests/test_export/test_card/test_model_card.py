@@ -3,6 +3,7 @@ import json
 import re
 
 import pytest
+import torch
 from card_helpers import export
 from helpers import front_of, network
 
@@ -95,6 +96,29 @@ def test_names_of_classes_where_there_are_some(classes, tmp_path):
     assert ('std and classes' in told) == is_said
     # Small networks are no 0.0 MB.
     assert re.search(r'\.pth \([1-9]\d{0,2} kB\), the state dict', told)
+
+
+@pytest.mark.parametrize('number, is_written', [(10, True), (9, False)])
+def test_as_many_names_as_the_student_has_classes(
+    number, is_written, tmp_path
+):
+    """Those of other classes are left out of all files, and it is told."""
+    names = [f'n{i}' for i in range(number)]
+    exported = export(
+        tmp_path,
+        model=dict(architecture=network(), image_shape=(1, 8, 8)),
+        val_dataloader=dict(
+            dataset=dict(type='A', metainfo=dict(classes=names))
+        ),
+        val_evaluator=[],
+    )
+    told = json.loads(exported.description.read_text())
+    assert ('classes' in told) == is_written and told['num_classes'] == 10
+    meta = torch.load(exported.checkpoint, weights_only=False)['meta']
+    assert ('dataset_meta' in meta) == is_written
+    assert ('names of the classes' in exported.card.read_text()) == is_written
+    said = '9 classes (n0, ...), but the student tells 10: set metainfo'
+    assert (said in '\n'.join(notes(exported))) != is_written
 
 
 def test_a_teacher_by_itself(tmp_path):
