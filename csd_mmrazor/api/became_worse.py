@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Whether a student that was good is worse after its run."""
 
+import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Dict, Optional, Union
@@ -17,6 +18,8 @@ from .trained_student import IMAGES
 
 # When a student that starts trained was as good as it then was.
 _CAME, _FITTED = 'it came', 'right after it was fitted to the teacher'
+# Standard errors beyond which it is no chance that a student is worse.
+_ERRORS = 2
 
 
 def became_worse(
@@ -35,7 +38,8 @@ def became_worse(
         top1 (float, optional): Its accuracy now. None without validation.
 
     Returns:
-        str: Empty if it is not, or nothing tells.
+        str: Empty if it is not, nothing tells, or it may be by chance, as on
+        few images.
     """
     networks = Networks.from_algorithm(runner.model)
     files = {_CAME: Path(weights), _FITTED: Path(runner.work_dir, FITTED)}
@@ -47,6 +51,7 @@ def became_worse(
             renew_modes(students[name])
     if top1 is not None:
         what = 'accuracy on val'
+        number = len(runner.val_dataloader.dataset)
         values = {} if start_top1 is None else {_CAME: start_top1}
         if _FITTED in students:
             values[_FITTED] = answers(
@@ -59,17 +64,16 @@ def became_worse(
         images = bank_images(
             runner.train_dataloader.dataset, 'held_out', IMAGES
         )
-        if not len(images):
+        number = len(images)
+        if not number:
             return ''
-        what = (
-            f'agreement with the teacher, on {len(images)} synthetic images,'
-        )
+        what = f'agreement with the teacher, on {number} synthetic images,'
         found = compare(networks, dict(students, now=networks.student), images)
         values = {name: each['top1'] for name, each in found.items()}
         top1 = values.pop('now')
     # The later of two that were as good.
     when = max(reversed([*values]), key=values.__getitem__, default=None)
-    if when is None or top1 >= values[when]:
+    if when is None or not is_lower(top1, values[when], number):
         return ''
     lr = runner.cfg.optim_wrapper.architecture.optimizer.lr
     return (
@@ -80,3 +84,19 @@ def became_worse(
         f'makes more and better images. The weights it had then are in '
         f'{files[when]}'
     )
+
+
+def is_lower(now: float, before: float, images: int) -> bool:
+    """Whether chance hardly explains that a share of images is lower.
+
+    Both are taken for shares of different images. Of the same, as here, they
+    differ less by chance, so what is told is told with more certainty.
+
+    Args:
+        now (float): In %.
+        before (float): In %.
+        images (int): How many each is of, 1 or more.
+    """
+    both = (now + before) / 200
+    error = math.sqrt(2 * both * (1 - both) / images)
+    return before - now > 100 * _ERRORS * error

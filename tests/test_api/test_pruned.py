@@ -176,7 +176,7 @@ def test_what_training_took_from_it_is_told(with_val, teacher, call):
     arguments = dict(
         {} if with_val else dict(val=None),
         refit=True,
-        schedule=dict(TINY, synthesis_batch=32, lr=3.0),
+        schedule=dict(TINY, synthesis_batch=32 if with_val else 128, lr=3.0),
     )
     for _ in range(2):  # the second call finds the run at its end
         run = call(teacher, student, **arguments)
