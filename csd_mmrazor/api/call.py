@@ -102,8 +102,8 @@ class Run:
             is that of a student whose teacher has 93.4 %. It is rough
             (docs/label_free.md). None as ``agreement``, or where that tells
             too little: the images are none of the teacher's classes, or it is
-            sure of none, or the student agrees on those that it is sure of
-            far more than on the rest.
+            sure of fewer than 19, or the agreement on these is more than 30
+            points off that on all.
         report (Path | None): The report, for a browser.
         work_dir (Path): Where all is.
         config (Path): The config, for ``tools/train.py``.

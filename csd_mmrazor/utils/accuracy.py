@@ -23,10 +23,13 @@ _EDGE = 0.02
 # Share of the images, in %, that a teacher has to take for their label. Where
 # it does not, they are none of its classes, and agreement tells nothing.
 RECOGNISED = 30.0
-# Points that the agreement on images that the teacher is sure of may be above
-# that on all. Beyond, there are 2 of the 104 students of the rows, and both
-# estimates were too high.
+# Points that the agreement on images that the teacher is sure of may be off
+# that on all. Above, there are 2 of the 104 students of the rows, and both
+# estimates were too high; below by more than 9, none.
 APART = 30.0
+# Images that the teacher is sure of below which no accuracy is estimated. From
+# so many on, the error of a small number is not above that of the line.
+LEAST = 19
 # Of tasks that are left out, the share of students that intervals are for.
 COVERAGE = 0.9
 # Images below which a warning is due.

@@ -8,6 +8,7 @@ from .accuracy import (
     APART,
     FEW,
     FITS,
+    LEAST,
     RECOGNISED,
     AccuracyEstimate,
     doubts_about,
@@ -48,8 +49,14 @@ class Agreement(NamedTuple):
         return (
             self.is_known
             and self.recognised >= RECOGNISED
-            and self.confident - self.top1 <= APART
+            and not self.is_of_few
+            and abs(self.confident - self.top1) <= APART
         )
+
+    @property
+    def is_of_few(self) -> bool:
+        """Whether ``confident`` is known to be of too few images."""
+        return self.sure is not None and self.sure < LEAST
 
     @property
     def is_known(self) -> bool:
@@ -103,8 +110,9 @@ def estimate_of(agreement: Agreement) -> Optional[AccuracyEstimate]:
 
     Returns:
         AccuracyEstimate | None: None where the images are none of its
-        classes, where the teacher is not known to be sure of any, or where it
-        agrees on these far more than on the rest.
+        classes, where the teacher is not known to be sure of any or is sure
+        of fewer than ``LEAST``, or where the agreement on these is far from
+        that on all.
     """
     if not agreement.is_enough:
         return None
@@ -169,12 +177,22 @@ def about_agreement(
         f', and on {quality.confident:.1f} % of {which} that the teacher is '
         'sure of.'
     )
+    if quality.is_of_few:
+        return [same], [
+            f'Of fewer than {LEAST}, no accuracy is estimated: compare more. '
+            'If the bank has no more, a larger budget makes more.'
+        ]
     estimate = estimate_of(quality)
     if estimate is None:
+        why = (
+            'such estimates tend to be too high'
+            if quality.confident > quality.top1
+            else 'students agree more on those, as a rule'
+        )
         return [same], [
             f'The two are more than {APART:.0f} points apart, so no accuracy '
-            'is estimated: such estimates tend to be too high. This is '
-            'common after short runs, and a larger budget helps.'
+            f'is estimated: {why}. This is common after short runs, and a '
+            'larger budget helps.'
         ]
     told = f'{estimate}'
     if teacher_top1 is not None:

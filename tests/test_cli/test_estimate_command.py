@@ -30,6 +30,7 @@ LENIENT = """
 import sys
 from csd_mmrazor.utils import agreement
 agreement.RECOGNISED = 0
+agreement.LEAST = 0
 sys.modules['csd_mmrazor.models.synthesizers.agreement'].CONFIDENT = 0
 """
 
@@ -149,8 +150,13 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
     [
         (29.9, 200, 90, 0, 'recognises only 29.9 %'),
         (95, 0, math.nan, 0, 'sure of none'),
+        (95, 1, 0, 0, 'Of fewer than 19, no accuracy is estimated'),
+        (95, 18, 67, 0, 'Of fewer than 19, no accuracy is estimated'),
         (95, 99, 97.1, 0, 'more than 30 points apart'),
+        (95, 99, 36.9, 0, 'more than 30 points apart'),
         (30, 99, 97, 7, ''),
+        (30, 99, 37, 7, ''),
+        (30, 19, 67, 7, ''),
     ],
 )
 def test_what_is_said(share, images, confident, real, said, tmp_path):
@@ -175,8 +181,8 @@ def test_what_is_said(share, images, confident, real, said, tmp_path):
     assert said in text and bool(said) == (estimated is None)
     assert ('Estimated accuracy: ' in text) == (not said)
     assert ('no accuracy is estimated' in text) == bool(said)
-    assert ('99 images are few' in text) == (not said)
-    assert ('a larger budget' in text) == (share == 30 or confident > 97)
+    assert (f'{images} images are few' in text) == (not said)
+    assert ('a larger budget' in text) == (share == 30 or 0 < images < 100)
     assert ('tend to be too high' in text) == (confident > 97)
     for bias in (
         'The student has fewer channels than',

@@ -10,6 +10,7 @@ from csd_mmrazor.utils.accuracy import (
     APART,
     COVERAGE,
     FITS,
+    LEAST,
     Fit,
     Student,
     doubts_about,
@@ -208,6 +209,25 @@ def test_students_of_whom_nothing_is_estimated(images, number):
                 known = estimated.accuracy(student.teacher_top1)
                 found.append(known.top1 > student.top1)
     assert found == [True] * number
+
+
+def test_of_how_many_images_an_accuracy_is_estimated():
+    """Beyond, the line is what an estimate is off by for the most part."""
+
+    def by_chance(fit, images):
+        return max(
+            fit.slope * abs(log_odds(end) - log_odds(alike / images))
+            for alike in range(images + 1)
+            for end in wilson(alike / images, images)
+        )
+
+    for fit in FITS.values():
+        for images in range(LEAST, 200):
+            assert by_chance(fit, images) <= fit.spread
+    held_out = FITS['held_out']
+    assert by_chance(held_out, LEAST - 1) > held_out.spread
+    page = (ROOT / 'docs/label_free.md').read_text()
+    assert f'sure of fewer than {LEAST}' in page
 
 
 def test_there_is_a_fit_for_each_bank():
