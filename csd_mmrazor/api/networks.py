@@ -160,19 +160,25 @@ def get_network(
         try:
             load_weights(network.module, str(weights), f'{name}_weights')
         except ValueError as error:
-            made_for = network.build_cfg.get('num_classes')
             is_of_shape = 'of shape' in str(error)  # as of a last layer
-            if (
-                not is_of_shape
-                or num_classes is None
-                or (made_for != num_classes)
-            ):
+            made_for = network.build_cfg.get('num_classes')
+            counted = re.search(r'build it with (num_classes=\d+)', str(error))
+            is_asked = num_classes is not None and made_for == num_classes
+            if is_of_shape and is_asked:
+                said = (
+                    'classes says' if name == 'teacher' else 'the teacher has'
+                )
+                hint = (
+                    f'The {name} was made for {num_classes} classes, which is '
+                    f'what {said}: is that right?'
+                )
+            elif counted and isinstance(given, (str, Path)):
+                hint = (
+                    f'Its arguments are {name}_args=dict({counted[1]}, ...).'
+                )
+            else:
                 raise
-            said = 'classes says' if name == 'teacher' else 'the teacher has'
-            raise ValueError(
-                f'{error} The {name} was made for {num_classes} classes, '
-                f'which is what {said}: is that right?'
-            ) from error
+            raise ValueError(f'{error} {hint}') from error
         check_weights(network.module, f'{name}_weights={str(weights)!r}')
     return network
 

@@ -1674,6 +1674,10 @@ def test_classes_that_weights_do_not_fit(net, call, home):
     message = r'of shape \(3, .*\(2, .* made for 2 classes, .* classes says'
     with pytest.raises(ValueError, match=message):
         call(teacher, net(4), classes=2, **given)
+    given['teacher_args'].update(num_classes=7)
+    message = r'of 3 cl.* teacher_args=dict\(num_classes=3, \.\.\.\)'
+    with pytest.raises(ValueError, match=message):
+        call(teacher, net(4), **given)
 
 
 class Roots(torch.nn.Module):

@@ -122,21 +122,26 @@ def load_weights(
             'the network has floating-point numbers. Give weights that are '
             'not quantized.'
         )
-    differing = [
-        f'{key} is of shape {tuple(value.shape)} in the file, and of '
-        f'{tuple(own[key].shape)} in the network'
+    differing = {
+        key: (tuple(value.shape), tuple(own[key].shape))
         for key, value in found.weights.items()
         if isinstance(own.get(key), Tensor)
         and not is_lazy(own[key])
         and value.shape != own[key].shape
-    ]
+    }
     if differing:
-        more = f', as are {len(differing) - 1} more' if differing[1:] else ''
+        key, (theirs, ours) = next(iter(differing.items()))
+        more = len(differing) - 1
+        also = f' ({more} more {"differ" if more > 1 else "differs"})'
         raise ValueError(
-            f'{what} does not fit {network}: {differing[0]}{more}. Give '
-            'weights of this very network, or build the one that they are '
-            'of; if its channels were pruned, by PrunedNetwork '
-            '(docs/pruned.md).'
+            f'{what} does not fit {network}: {key} is of shape {theirs} in '
+            f'the file, and of {ours} in the network{also if more else ""}. '
+            + (
+                _about_classes(differing)
+                or 'Give weights of this very network, or build the one that '
+                'they are of; if its channels were pruned, by PrunedNetwork '
+                '(docs/pruned.md).'
+            )
         )
     loaded = set()  # under another name
     for names in _shared(own):
@@ -193,6 +198,34 @@ def _class_of(model: nn.Module) -> str:
     """The class of a network, whatever a run puts around it."""
     name = type(model).__name__
     return type(model.net).__name__ if name == 'TorchClassifier' else name
+
+
+def _about_classes(
+    differing: Dict[str, Tuple[Tuple[int, ...], Tuple[int, ...]]],
+) -> str:
+    """What to tell if a file is of a network with other classes.
+
+    That is if one layer, the last, has another number of outputs: any other
+    is followed by one that takes them.
+
+    Args:
+        differing (dict[str, tuple]): Shapes in the file and in the network,
+            by the names of the weights.
+    """
+    layers = {key.rpartition('.')[0] for key in differing}
+    numbers = {(theirs[:1], ours[:1]) for theirs, ours in differing.values()}
+    is_last = all(
+        theirs and ours and theirs[1:] == ours[1:]
+        for theirs, ours in differing.values()
+    )
+    if not is_last or len(layers) > 1 or len(numbers) > 1:
+        return ''
+    ((theirs, ours),) = numbers
+    return (
+        f'No other layer differs, so the file is of {theirs[0]} classes, and '
+        f'the network of {ours[0]}: build it with num_classes={theirs[0]}, or '
+        'what it calls that.'
+    )
 
 
 def _shared(own: Dict[str, Any]) -> List[List[str]]:

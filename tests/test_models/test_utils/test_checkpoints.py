@@ -3,6 +3,7 @@ import hashlib
 import io
 import pickle
 import pickletools
+import re
 import shutil
 import urllib.error
 
@@ -80,11 +81,34 @@ def test_another_networks_file_is_refused(tmp_path):
         load_weights(build(network()), str(path), ARGUMENT)
     # Not each of them.
     assert 'conv1.weight is of shape (6, 1, 3, 3) in the file' in str(e.value)
-    assert ' in the network, as are ' in str(e.value)
+    assert re.search(r' in the network \(\d+ more differ\)\. G', str(e.value))
     assert len(str(e.value)) < 400 and '\n' not in str(e.value)
     torch.save(dict(fc=torch.zeros(1)), path)
     with pytest.raises(ValueError, match='lacks .* of its weights'):
         load_weights(build(network()), str(path), ARGUMENT)
+
+
+@pytest.mark.parametrize(
+    'layers, bias, said',
+    [
+        ([(4, 5), (5, 3)], True, r'\(1 more differs\)\. No other layer'),
+        ([(4, 5), (5, 3)], False, r'in the network\. No other layer'),
+        ([(4, 6), (6, 3)], True, r'\(3 more differ\)\. Give weights of this'),
+        ([(4, 6), (6, 7)], True, r'\(2 more differ\)\. Give weights of this'),
+    ],
+)
+def test_a_file_of_other_classes(layers, bias, said, tmp_path):
+    """Its last layer alone is of another shape."""
+
+    def net(sizes):
+        made = [torch.nn.Linear(*size, bias=bias) for size in sizes]
+        return torch.nn.Sequential(*made)
+
+    torch.save(net(layers).state_dict(), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=said) as error:
+        load_weights(net([(4, 5), (5, 7)]), f'{tmp_path / "a.pth"}', ARGUMENT)
+    told = 'is of 3 classes, and the network of 7: build it with num_classes=3'
+    assert (told in f'{error.value}') == ('No other' in said)
 
 
 def test_offline_says_which_file_to_put_where(monkeypatch, tmp_path):
