@@ -66,6 +66,8 @@ _NAMES = {
         'mode (for maps, student_feature=... may name another part), and at '
         'loss_weights=dict(ce=...).'
     ),
+    r'by None in place of the recorder, such as model\.distiller\.'
+    r'student_recorders\.feature=None': 'by loss_weights=dict(feature=0)',
     r'in student_recorders\.feature\b': 'by student_feature=...',
     r'in teacher_recorders\.feature\b': 'by teacher_feature=...',
     # ---- places

@@ -233,6 +233,17 @@ def about(pair: Pair, inputs: Inputs, val: Any) -> List[str]:
             f'{name}: {type(network.module).__name__}, {weights:,} weights, '
             f'{each.num_classes} classes; last feature map: {feature}'
         )
+        if each.feature is None:
+            height, width = inputs.image_shape[1:]
+            why = (
+                ' (tokens are laid out as a map for square images alone)'
+                if height != width
+                else ''
+            )
+            lines.append(
+                f'  so no loss compares feature maps{why}; {name}_feature '
+                'names a module that returns one, (N, D, H, W)'
+            )
         if network.note:
             lines.append(f'  {network.note}')
         if each.place:

@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from csd_mmrazor.api import recipes
+from csd_mmrazor.api.inputs import Inputs
 from csd_mmrazor.api.networks import (
     about_lent,
     check_copy,
@@ -21,6 +22,7 @@ from csd_mmrazor.api.networks import (
     get_network,
     trace,
 )
+from csd_mmrazor.api.pair import Pair, about
 from csd_mmrazor.models.utils import pooled_features
 from csd_mmrazor.utils.imports import LENT
 
@@ -377,6 +379,31 @@ def test_the_last_map_is_one_of_pixels(make, size, feature, channels):
     found = trace(dict(factory='x'), make(), inputs, 'student')
     assert found.feature == (feature and f'net.{feature}')
     assert found.channels == channels
+
+
+@pytest.mark.parametrize(
+    'side, feature, is_missing',
+    [(32, None, False), (96, None, True), (96, 'patch_embed.proj', False)],
+)
+def test_a_missing_map_is_told(side, feature, is_missing):
+    """With what turns the loss of feature maps on, and why it is off."""
+    size = (32, side)
+    net = timm.create_model(
+        'vit_tiny_patch16_224', num_classes=5, img_size=size, depth=1
+    )
+    images = Inputs((3, *size), (0.0,) * 3, (1.0,) * 3, 'as they are')
+    names = ('teacher', 'student')
+    networks = {name: get_network(net, name) for name in names}
+    found = trace(
+        *(dict(factory='x'), net, torch.randn(2, 3, *size), 'student'),
+        feature,
+    )
+    pair = Pair(networks, {}, dict.fromkeys(names, found), [], [])
+    told = '\n'.join(about(pair, images, None))
+    for name in names:
+        said = f'square images alone); {name}_feature names a module that'
+        assert (said in told) == is_missing
+    assert ('no loss compares feature maps' in told) == is_missing
 
 
 def small(*head, channels=3):

@@ -31,6 +31,11 @@ OF_CONFIGS = re.compile(
     [
         ('check model.architecture.', 'check student.'),
         ('and order of model.data_preprocessor.', 'and order.'),
+        (
+            'by None in place of the recorder, such as '
+            'model.distiller.student_recorders.feature=None.',
+            'by loss_weights=dict(feature=0).',
+        ),
         ('here: train_cfg.augments, Mixup', 'here: augments, Mixup'),
         (
             'the cross entropy; to change it, set model.student_loss)',
@@ -147,7 +152,7 @@ def test_there_are_such_arguments():
         'schedule': {field.name for field in fields(Schedule)},
         'loss_weights': {
             *(name[5:] for losses in METHODS.values() for name in losses),
-            'ce',
+            *('ce', 'feature'),
         },
     }
     for argument in _NAMES.values():

@@ -63,7 +63,8 @@ def as_map(
                 f'got {tuple(feature.shape)} of images of '
                 f'{size[0]}x{size[1]} pixels: let the recorder listen to a '
                 'module that returns maps, (N, D, H, W), or leave out the '
-                'losses that look at it, by None in place of the recorder.'
+                'losses that look at it, by None in place of the recorder, '
+                'such as model.distiller.student_recorders.feature=None.'
             )
         side = math.isqrt(feature.shape[1])
         tokens = feature[:, feature.shape[1] - side**2 :]

@@ -75,7 +75,10 @@ def test_tokens_of_images_that_are_not_square():
     """They make a square by chance, with rows of others."""
     tokens = torch.randn(2, 81, 5)
     assert as_map(tokens, (144, 144)).shape == (2, 5, 9, 9)
-    with pytest.raises(ValueError, match='2, 81, 5.* of images of 128x160'):
+    with pytest.raises(
+        ValueError,
+        match='2, 81, 5.* of images of 128x160.*rs.feature=None',
+    ):
         as_map(tokens, (128, 160))
     maps = torch.randn(2, 5, 8, 10)
     assert as_map(maps, (128, 160)) is maps
