@@ -344,7 +344,10 @@ def _describe(
             channels={1: 'grey', 3: 'RGB'}.get(image_shape[0]),
             num_classes=found.shape[1],
         )
-    return dict(description, **normalisation_of(model.data_preprocessor))
+    channels = image_shape[0] if image_shape else 1
+    return dict(
+        description, **normalisation_of(model.data_preprocessor, channels)
+    )
 
 
 def _public_factory(factory: Any) -> Any:
@@ -355,23 +358,23 @@ def _public_factory(factory: Any) -> Any:
     return f'{file_in_package(file)}{colon}{name}'
 
 
-def normalisation_of(preprocessor: Any) -> Dict[str, Any]:
+def normalisation_of(preprocessor: Any, channels: int = 1) -> Dict[str, Any]:
     """Mean and std of images in 0..255; None where they are not normalised.
 
     Args:
         preprocessor (nn.Module): What makes inputs of images.
+        channels (int): Of these, for which one number may stand. Defaults to
+            1, as many as there are numbers.
     """
-    enabled = getattr(preprocessor, '_enable_normalize', False)
-    return {
+    if not getattr(preprocessor, '_enable_normalize', False):
+        return dict(mean=None, std=None)
+    found = {}
+    for name in ('mean', 'std'):
+        values = getattr(preprocessor, name).cpu().flatten().numpy()
         # The shortest number that is this one, such as 77.775.
-        name: [
-            round(float(str(value)), 6)
-            for value in getattr(preprocessor, name).cpu().flatten().numpy()
-        ]
-        if enabled
-        else None
-        for name in ('mean', 'std')
-    }
+        numbers = [round(float(str(value)), 6) for value in values]
+        found[name] = numbers * channels if len(numbers) == 1 else numbers
+    return found
 
 
 def _for_mmpretrain(

@@ -461,3 +461,15 @@ def test_means_are_as_they_were_given():
     )
     assert found['mean'] == [77.775, 123.675, 0.1, 0.333333]
     assert found['std'] == [95.88, 58.395, 255.0, 0.001]
+
+
+def test_one_mean_for_all_channels():
+    """As many numbers as whoever normalises without this package needs."""
+    preprocessor = build(
+        dict(type='mmpretrain.ClsDataPreprocessor', mean=[127.5], std=[63.75])
+    )
+    found = normalisation_of(preprocessor, 3)
+    assert found == dict(mean=[127.5] * 3, std=[63.75] * 3)
+    assert normalisation_of(preprocessor) == dict(mean=[127.5], std=[63.75])
+    preprocessor = build(dict(type='mmpretrain.ClsDataPreprocessor'))
+    assert normalisation_of(preprocessor, 3) == dict(mean=None, std=None)
