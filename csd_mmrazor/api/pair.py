@@ -273,10 +273,12 @@ def about(pair: Pair, inputs: Inputs, val: Any) -> List[str]:
         )
     if pair.places:
         first, last = pair.places[0].layer, pair.places[-1].layer
+        what = f'its layer {first} is'
+        if len(pair.places) > 1:
+            what = f'{len(pair.places)} of its layers, {first} to {last}, are'
         lines.append(
-            f'  it was pruned from the teacher: {len(pair.places)} of its '
-            f'layers, {first} to {last}, are fitted to it before training; '
-            'refit=False leaves them as they are'
+            f'  it was pruned from the teacher: {what} fitted to it before '
+            'training; refit=False leaves it as it is'
         )
     zeros = share_of_zeros(pair.networks['student'].module)
     if zeros > _SPARSE and not pair.chains:

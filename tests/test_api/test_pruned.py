@@ -123,7 +123,7 @@ def test_a_run_of_it(teacher, call, capsys):
     arguments = dict(val=None, budget=3, schedule=dict(TINY, lr=1e-9))
     run = call(teacher, student, **arguments)
     told = capsys.readouterr().out
-    assert 'pruned from the teacher: 1 of its layers, net.body.4 to' in told
+    assert 'pruned from the teacher: its layer net.body.4 is fitted' in told
     assert 'pruned layers: fitted to the teacher in' in told
     assert run.plan.timings.fit > 0
     given = dict(student.named_parameters())
@@ -139,7 +139,7 @@ def test_a_run_of_it(teacher, call, capsys):
     for name, value in kept.named_parameters():
         torch.testing.assert_close(value, given[name], atol=1e-5, rtol=0)
     log = next(run.work_dir.glob('*/*.log')).read_text()
-    assert '1 layers of the pruned student, from net.body.4' in log
+    assert 'Layer net.body.4 of the pruned student was fitted' in log
     card = (run.work_dir / 'student/README.md').read_text()
     assert 'from which it was pruned\n' in card and WAS_FITTED in card
     # What is left of it does not need this program.

@@ -74,9 +74,16 @@ class RefitHook(Hook):
         start = time.perf_counter()
         images = early_images(runner, self.images)
         found: List[Any] = [None, None]
+        first, last = self.places[0].layer, self.places[-1].layer
+        which = f'Layer {first} of the pruned student'
+        if len(self.places) > 1:
+            which = (
+                f'{len(self.places)} layers of the pruned student, from '
+                f'{first} to {last},'
+            )
         runner.logger.info(
-            f'Fitting {len(self.places)} layers of the pruned student to the '
-            f'teacher, on {len(images)} images of the bank'
+            f'Fitting the pruned student to the teacher, on {len(images)} '
+            'images of the bank'
         )
         if is_main_process():
             likeness = fit_student(networks, student, images, self.places)
@@ -97,11 +104,10 @@ class RefitHook(Hook):
         if is_main_process():
             save_weights(student, file)
         runner.logger.info(
-            f'{len(self.places)} layers of the pruned student, from '
-            f'{self.places[0].layer} to {self.places[-1].layer}, were fitted '
-            f'to the teacher on {len(images)} images of the bank. It decides '
-            f'like the teacher for {100 * after.agreement:.1f} % of them '
-            f'(before: {100 * before.agreement:.1f}), KL {after.kl:.3f} '
+            f'{which} {"were" if len(self.places) > 1 else "was"} fitted to '
+            f'the teacher on {len(images)} images of the bank. The student '
+            f'decides like the teacher for {100 * after.agreement:.1f} % of '
+            f'them (before: {100 * before.agreement:.1f}), KL {after.kl:.3f} '
             f'({before.kl:.3f}); {time.perf_counter() - start:.0f} s. '
             f'Its weights are kept in {file}'
         )
