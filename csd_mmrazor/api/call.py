@@ -83,6 +83,9 @@ from .trial import NEVER_TRAINED, run_trial
 from .val_images import check_val_is_apart, digest_of_val, val_cfg_of
 from .wrong_arguments import helpful
 
+# Steps that somebody may have meant as a time.
+_LIKE_A_TIME = 120
+
 
 @dataclass
 class Run:
@@ -489,6 +492,11 @@ def distill(
             plan = make_plan(parsed, row, trial, passed, inputs.image_shape)
             for line in plan.lines():
                 tell(line)
+            if isinstance(parsed, int) and parsed <= _LIKE_A_TIME:
+                tell(
+                    f'  budget={parsed} is a number of student steps; a time '
+                    f'has a unit, such as {parsed}min'
+                )
             line = warning_of_few_images(
                 plan.schedule.images + trial.imported, pair.num_classes
             )
@@ -589,6 +597,13 @@ def distill(
     late = plan.late(seconds) if is_new else ''
     if late:
         tell(late)
+    whole = record['teacher_top1'] or 0.0
+    if not line and top1 is not None and top1 < whole / 2:
+        tell(
+            f'The student has {top1:.1f} % on val, and its teacher '
+            f'{whole:.1f} %: most often it had too few steps, of which a '
+            'larger budget has more'
+        )
     report = folder / 'report.html'
     return Run(
         student=network,

@@ -217,7 +217,8 @@ def _check_classes(pair: Pair, num_classes: Optional[int]) -> None:
             f'The numbers of classes differ ({listed}): give the networks '
             'last layers of the same size. A network that is given by its '
             'name gets that number by classes=K, if it has an argument '
-            'num_classes, or by teacher_args or student_args.'
+            'num_classes, of this very name, or by teacher_args or '
+            'student_args.'
         )
 
 

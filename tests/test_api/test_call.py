@@ -1668,6 +1668,33 @@ def test_what_makes_logits_nan_is_told(teacher, net, call):
             call(teacher, root)
 
 
+@pytest.mark.parametrize('budget, told', [(15, True), (200, False)])
+def test_steps_that_may_be_meant_as_a_time(
+    budget, told, teacher, net, call, capsys
+):
+    call(teacher, net(4), val=None, plan_only=True, budget=budget)
+    said = 'budget=15 is a number of student steps; a time has a unit, such as'
+    assert (f'{said} 15min' in capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize('lr, is_told', [(1e-9, True), (0.01, False)])
+def test_a_student_far_below_its_teacher(
+    lr, is_told, teacher, net, call, capsys
+):
+    """It is told in the end, which is all that many read."""
+    student = net(16)
+    if not is_told:
+        student.load_state_dict(teacher.state_dict())
+    else:
+        student.fc.bias.data[0] = 99
+    run = call(teacher, student, schedule=dict(TINY, lr=lr), budget=3)
+    assert (run.top1 < run.teacher_top1 / 2) == is_told
+    (*_, last) = capsys.readouterr().out.strip().splitlines()
+    said = f'The student has {run.top1:.1f} % on val, and its teacher '
+    assert last.startswith(said) == is_told
+    assert last.endswith('a larger budget has more') == is_told
+
+
 def test_classes_that_weights_do_not_fit(net, call, home):
     teacher = f'{home / "tiny_net_of_a_user.py"}:Net'
     given = dict(teacher_args=dict(width=16), teacher_weights=home / 't.pth')
