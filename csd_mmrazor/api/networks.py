@@ -173,9 +173,7 @@ def get_network(
                     f'what {said}: is that right?'
                 )
             elif counted and isinstance(given, (str, Path)):
-                hint = (
-                    f'Its arguments are {name}_args=dict({counted[1]}, ...).'
-                )
+                hint = f'It gets that by {name}_args=dict({counted[1]}).'
             else:
                 raise
             raise ValueError(f'{error} {hint}') from error

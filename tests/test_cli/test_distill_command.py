@@ -59,6 +59,7 @@ def test_how_good_the_student_is(known, told):
         ('schedule=dict(lr=(1, 2))', 'schedule=dict(lr=(1, 2))'),
         ('by teacher_args or student_args.', '--teacher-args or --student-'),
         ('another work_dir, and', 'another --out, and'),
+        ('gets that by teacher_args=dict(n=4).', 'by --teacher-args n=4.'),
         ('std should be above 0', '--std should be above 0'),
         ("schedule['lr'] should be", '--schedule lr should be'),
         ('val images should be read', 'val images should be read'),
