@@ -187,7 +187,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
         inputs='normalised',
         image_shape=[*images.shape],
         num_classes=images.num_classes,
-        **normalisation_of(preprocessor),
+        **normalisation_of(preprocessor, images.shape[0]),
         **written._asdict(),
         **tested,
     )

@@ -76,8 +76,7 @@ def init_pictures(
             raise error from None  # no labels mend that
         raise ValueError(
             f'{error} Or let the teacher say what the images are, '
-            'whatever their folders are called: init_labels="teacher" '
-            '(--init-labels teacher).'
+            'whatever their folders are called: init_labels="teacher".'
         ) from error
 
 
