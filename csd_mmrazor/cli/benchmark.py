@@ -37,9 +37,8 @@ from ..models import Networks
 from ..models.synthesizers.step_graph import WARM_UP
 from ..models.utils import frozen, recorded_outputs, submodule
 from ..utils import write_file
-from ..utils.config_files import read_config
 from ..utils.public import public
-from .config import enable_amp, is_csd
+from .config import enable_amp, load_measured
 from .errors import concise_errors
 from .options import Options
 from .parser import Parser
@@ -110,15 +109,13 @@ class Parts:
     """
 
     def __init__(self, args: argparse.Namespace, work_dir: str) -> None:
-        cfg = read_config(args.config)
-        if args.cfg_options:
-            cfg.merge_from_dict(args.cfg_options)
+        cfg = load_measured(args)
         if args.amp:
             enable_amp(cfg, args.amp)
-        if not (is_csd(cfg) and cfg.model.get('aux_head')):
+        if not cfg.model.get('aux_head'):
             raise ValueError(
-                f'{args.config}: what is measured are CSDDistillation and its '
-                'auxiliary head; give a config that has them, such as '
+                f'{args.config}: the auxiliary head is measured too; give a '
+                'config that has one, such as '
                 'configs/csd/csd_quickstart_digits.py.'
             )
         for teacher in cfg.model.teachers.values():

@@ -18,15 +18,15 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from mmengine.config import DictAction
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..utils import write_file
-from ..utils.config_files import read_config
 from ..utils.public import public
+from .config import load_measured
 from .errors import concise_errors
+from .options import Options
 from .parser import Parser
 from .ranges import in_range, json_to_write
 
@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', type=json_to_write, help='JSON file to write')
     parser.add_argument('--port', default='29571')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', action=Options)
     parser.add_argument('--worker', help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -83,9 +83,7 @@ class Clock(Hook):
 def work(args: argparse.Namespace) -> None:
     """Be one process of a run."""
     torch.set_num_threads(1)
-    cfg = read_config(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = load_measured(args)
     for teacher in cfg.model.teachers.values():
         teacher.ckpt_path = 'none'
     # A student of a random teacher is not to diverge meanwhile.
@@ -135,19 +133,18 @@ def work(args: argparse.Namespace) -> None:
 
 def measure(args: argparse.Namespace) -> None:
     """Start the processes, and tell what they did in a second."""
-    read_config(args.config)  # what is wrong with it is told once, here
+    load_measured(args)  # what is wrong with it is told once, here
     found = {number: [] for number in args.processes}
     for repeat in range(args.repeats):
         for number in args.processes:
             with tempfile.TemporaryDirectory() as folder:
                 out = Path(folder, 'result.json')
-                subprocess.run(
+                done = subprocess.run(
                     [sys.executable, '-W', 'ignore']
                     + ['-m', 'torch.distributed.run']
                     + [f'--nproc_per_node={number}']
                     + [f'--master_port={args.port}', *sys.argv]
                     + ['--worker', str(out)],
-                    check=True,
                     env=dict(
                         os.environ,
                         OMP_NUM_THREADS='1',
@@ -156,6 +153,11 @@ def measure(args: argparse.Namespace) -> None:
                     ),
                     stdout=subprocess.DEVNULL,
                 )
+                if done.returncode:
+                    raise RuntimeError(
+                        f'The run with --processes {number} failed. What its '
+                        'processes say is above.'
+                    )
                 found[number].append(json.loads(out.read_text()))
             print(f'repeat {repeat + 1}, {number} processes:', end=' ')
             print(found[number][-1], flush=True)

@@ -99,6 +99,35 @@ def load_config(
     return cfg
 
 
+def load_measured(args: argparse.Namespace) -> Config:
+    """Read a config whose rounds and steps a tool measures.
+
+    Args:
+        args (Namespace): With ``config``, and with ``cfg_options`` as
+            :class:`Options` leaves them.
+
+    Returns:
+        Config: As :func:`load_config` gives it, for a single process.
+
+    Raises:
+        ValueError: If :func:`load_config` raises it, or if the config has no
+            rounds of synthesis or student steps of CSDDistillation.
+    """
+    cfg = load_config(
+        argparse.Namespace(
+            **{**vars(args), 'launcher': 'none', 'work_dir': None}
+        )
+    )
+    hooks = cfg.get('default_hooks') or {}
+    if not (cfg.get('model') and is_csd(cfg) and hooks.get('synthesis')):
+        raise ValueError(
+            f'{args.config}: what is measured are rounds and steps of '
+            'CSDDistillation; give a config that has them, such as '
+            'configs/csd/csd_quickstart_digits.py.'
+        )
+    return cfg
+
+
 def import_from(folder: str) -> None:
     """Find modules in a folder, too, if they are nowhere else."""
     if folder not in sys.path:

@@ -21,14 +21,15 @@ from typing import Any, Callable, Dict, List, NamedTuple
 import torch
 import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..utils import write_file
-from ..utils.config_files import read_config
 from ..utils.public import public
+from .config import load_measured
 from .errors import concise_errors
+from .options import Options
 from .parser import Parser
 from .ranges import in_range, json_to_write
 
@@ -164,9 +165,7 @@ def count(args: argparse.Namespace) -> Dict[str, Any]:
     """Run a config with several numbers of processes, and count."""
     found = {}
     for number in args.processes:
-        cfg = read_config(args.config)
-        if args.cfg_options:
-            cfg.merge_from_dict(args.cfg_options)
+        cfg = load_measured(args)
         for teacher in cfg.model.teachers.values():
             teacher.ckpt_path = 'none'
         for mode in ('val', 'test'):
@@ -410,7 +409,7 @@ def main() -> None:
     )
     counting.add_argument('--work-dir', required=True)
     counting.add_argument('--port', default='29573')
-    counting.add_argument('--cfg-options', nargs='+', action=DictAction)
+    counting.add_argument('--cfg-options', nargs='+', action=Options)
     modelling = commands.add_parser('model')
     modelling.add_argument(
         '--gpus',

@@ -4,7 +4,7 @@ from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
-from helpers import ROOT, network
+from helpers import ROOT, dump, network
 
 from csd_mmrazor.cli import benchmark
 from csd_mmrazor.cli.benchmark import KeptStudent, Parts, our_synthesis
@@ -158,3 +158,23 @@ def test_the_clock_of_synthesis_starts_with_replays(monkeypatch, graph, first):
     )
     assert our_synthesis(parts, True)(3) == 1
     assert len(now) == first + 3
+
+
+def test_a_misspelt_option_is_refused(forked):
+    done = forked(
+        *(ROOT / 'configs/csd/csd_quickstart_digits.py', '--cfg-options'),
+        'trian_dataloader.batch_size=8',
+        tool='benchmark.py',
+    )
+    assert done.status == [1]
+    assert 'did you mean train_dataloader.batch_size?' in done.stderr
+
+
+def test_a_config_without_a_head(forked, tmp_path, tiny_config):
+    dump(tiny_config(), tmp_path / 'config.py')
+    done = forked(
+        *('config.py', '--cfg-options', 'model.aux_head=None'),
+        tool='benchmark.py',
+    )
+    assert done.status == [1]
+    assert 'the auxiliary head is measured too' in done.stderr

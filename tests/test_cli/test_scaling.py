@@ -1,6 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
 import math
+import re
 import sys
 
 import pytest
@@ -107,3 +108,26 @@ def test_counting_a_run(forked, config, tmp_path):  # noqa: F811
     assert steps['bytes'] > 0 and math.isfinite(steps['bytes'])
     assert all(each['pss'] > 0 for each in found['processes']['2']['memory'])
     assert SYNTHESIS  # of the config
+
+
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['configs/teachers/resnet_digits.py'], 'give a config that has them'),
+        (
+            [
+                *('configs/csd/csd_quickstart_digits.py', '--cfg-options'),
+                'defualt_hooks.synthesis.rounds=3',
+            ],
+            'did you mean default_hooks.synthesis.rounds?',
+        ),
+    ],
+    ids=['config', 'option'],
+)
+def test_what_cannot_be_counted(monkeypatch, tmp_path, capsys, words, message):
+    words = ['count', *words, '--work-dir', str(tmp_path / 'counted')]
+    monkeypatch.setattr(sys, 'argv', ['tool', *words])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        scaling.main()
+    assert not (tmp_path / 'counted').exists()
