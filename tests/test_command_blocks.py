@@ -2,6 +2,7 @@
 """Every command in the pages is run by a test, or says why it is not."""
 
 import re
+from pathlib import Path
 
 import pytest
 from helpers import ROOT, command, command_blocks
@@ -60,3 +61,26 @@ def test_the_readmes_commands_start_alike():
         'configs/csd/csd_resnet34_resnet18_cifar10.py',
     ]
     assert full[3] == '--cfg-options' and all('=' in o for o in full[4:])
+
+
+def test_studies_of_the_pages_are_made_anew():
+    """Rows of the repository would count, and so would another list's runs."""
+    texts = [block for page in PAGES for _, block in command_blocks(page)]
+    texts += [
+        re.sub(r'^# *', '', path.read_text(), flags=re.MULTILINE)
+        for path in ROOT.glob('docs/**/*.yml')
+    ]
+    commands = re.findall(
+        r'tools/(compare|label_free)\.py (.*)',
+        '\n'.join(texts).replace('\\\n', ' '),
+    )
+    assert {tool for tool, _ in commands} == {'compare', 'label_free'}
+    lists = {}
+    for tool, rest in commands:
+        assert re.search(r'--out work_dirs/', rest) or '--out' not in rest
+        if tool == 'compare':
+            path = Path(rest.split()[0])
+            default = f'work_dirs/compare/{path.stem}'
+            given = re.search(r'--work-dir (\S+)', rest)
+            work_dir = given[1] if given else default
+            assert lists.setdefault(work_dir, path) == path

@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Train a list of methods over seeds, and tabulate and plot what they reach.
 
-    python tools/compare.py LIST.yml --out docs/comparison/digits --jobs 2
+    python tools/compare.py LIST.yml --out work_dirs/digits --jobs 2
 
 The list is a YAML file. Every run is one of ``tools/train.py``::
 
@@ -24,6 +24,8 @@ run starts. After each run OUT.csv, OUT.md and OUT.png are rewritten. A run
 that has its row in OUT.csv, or in its work dir, is not made again, and one
 that was interrupted is resumed, if it was begun with the same settings. Lists
 of several budgets may share OUT: methods are compared within each budget.
+Lists whose files have the same name need different values of ``--work-dir``,
+since their methods' work dirs would be the same.
 
 ``--cfg-options KEY=VALUE`` is for all runs, in place of options of the list
 and of its methods. A row has all options of its run.
@@ -101,7 +103,9 @@ def parse_args() -> argparse.Namespace:
         '--out', help='results without suffix; default: WORK_DIR/results'
     )
     parser.add_argument(
-        '--work-dir', help='of all runs; default: work_dirs/compare/NAME'
+        '--work-dir',
+        help='of all runs; default: work_dirs/compare/NAME, where NAME is '
+        "the list's without suffix",
     )
     parser.add_argument(
         '--seeds',

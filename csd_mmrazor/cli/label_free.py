@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Measure how far choices without labels are from the truth.
 
-    python tools/label_free.py LIST.yml --out docs/results/label_free.csv
+    python tools/label_free.py LIST.yml --out work_dirs/label_free.csv
 
 The list is a YAML file of tasks, each a config of a run with validation::
 
