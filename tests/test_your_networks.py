@@ -1,9 +1,11 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """docs/your_networks.md from top to bottom, as a user would run it."""
 
+import pickle
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +15,9 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from PIL import Image
+from torchvision.datasets import CIFAR10
+
+from csd_mmrazor.datasets.image_folder import list_image_folder
 
 PAGE = 'docs/your_networks.md'
 BLOCK = re.compile(r'^```(python|bash)\n(.*?)^```', re.DOTALL | re.MULTILINE)
@@ -115,3 +120,34 @@ def test_images_to_validate_on_get_one_size(tmp_path):
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             found = Compose(data.pipeline)(dict(img_path=str(path)))
         assert found['inputs'].shape == (3, 32, 32)
+
+
+def test_pictures_of_what_is_published(tmp_path, monkeypatch):
+    """Of files in the published layout, by the code of the page."""
+    pages = BLOCK.findall((ROOT / PAGE).read_text())
+    (text,) = (each for _, each in pages if each.startswith('# to_pictures'))
+    folder = tmp_path / 'downloads' / CIFAR10.base_folder
+    folder.mkdir(parents=True)
+    labels = [9, 0, 3, 10, 2, 1, 4, 8, 7, 6, 5]
+    pixels = np.random.default_rng(0).integers(0, 256, (11, 3072), np.uint8)
+    meta = dict(CIFAR10.meta, md5=None)
+    batch = dict(data=pixels, labels=labels)
+    for name, content in dict(
+        part=batch, test=batch, **{meta['filename']: {meta['key']: ['a']}}
+    ).items():
+        (folder / name).write_bytes(pickle.dumps(content))
+    # What is published has checksums.
+    monkeypatch.setattr(CIFAR10, 'meta', meta)
+    monkeypatch.setattr(CIFAR10, 'train_list', [['part', None]])
+    monkeypatch.setattr(CIFAR10, 'test_list', [['test', None]])
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text, PAGE, 'exec'), {})
+    for split in ('train', 'test'):
+        found = list_image_folder(Path('data/cifar10', split))
+        assert [label for _, label in found] == [*range(11)]
+        # Also for those that sort folders as texts.
+        names = [path.parent.name for path, _ in found]
+        assert names == sorted(names)
+        for (path, _), index in zip(found, np.argsort(labels)):
+            expected = pixels[index].reshape(3, 32, 32).transpose(1, 2, 0)
+            assert (np.asarray(Image.open(path)) == expected).all()
