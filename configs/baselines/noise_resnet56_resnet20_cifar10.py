@@ -1,5 +1,5 @@
 # A lower bound for ResNet-56 > ResNet-20: 50,000 images of Gaussian noise with
-# the mean and std of the teacher's training images.
+# the mean and std by which the teacher's inputs are normalised (ImageNet's).
 _base_ = './untrained-generator_resnet56_resnet20_cifar10.py'
 
 default_hooks = dict(

@@ -23,14 +23,14 @@ _FOLDERS = ('results', 'comparison')
 _COLUMNS = ('file', 'row', 'seed', 'top1', 'rest')
 _ABOUT = """# Ledger
 
-Every run that these pages report, from the CSV files beside them.
+Every row of results/*.csv and comparison/*.csv beside these pages.
 `python tools/ledger.py` writes this page and
 [one file of all rows](ledger.csv), and a test keeps both up to date. These
 pages say what a row is, how it was made and what it does not show:
 [results](results.md), [comparison](comparison/README.md),
 [quantization](quantize.md), [pruned networks](pruned.md). Top-1 is in percent
 of real test images, and of a student after its last epoch unless the row names
-another network.
+another epoch or network.
 """
 
 

@@ -6,8 +6,9 @@
 A work dir is that of a run, or a folder of one run for each seed, as
 ``tools/compare.py`` makes it, of which mean and range are drawn. So are those
 of runs that are given by the same name. OUT.md gets the means over the later
-half of the rounds. With ``--images N``, OUT.jpg shows the N newest images of
-each class, of the first run of each name.
+half of the rounds. Runs log once an epoch: of a config with several rounds in
+each (``rounds=4``), the curves are drawn over the epochs. With ``--images N``,
+OUT.jpg shows the N newest images of each class, of the first run of each name.
 """
 
 import argparse
