@@ -16,7 +16,7 @@ dfq = dict(
     meta=dict(type='LastingGenerator'),
     optimizer_lasts=True,
     # Each step has new latents, which are not trained, and so have the images
-    # of the student. Nobody asks for a class.
+    # of the student. No class is requested.
     latents='fresh',
     labels='none',
     keep='last',

@@ -7,8 +7,8 @@
 # - One generator goes on through the run. Each step draws new latents, and its
 #   images join the bank with the teacher's outputs: nothing that was
 #   paid for is thrown away, and student steps need no pass of the teacher.
-# - Nobody asks for a class: the teacher has to be sure of the one it sees, and
-#   the classes of a batch have to be balanced.
+# - No class is requested: the teacher has to be confident, whatever class it
+#   sees, and the classes of a batch have to be balanced.
 _base_ = [
     './csd_resnet56_resnet20_cifar10.py',
     '../_base_/lasting_generator.py',

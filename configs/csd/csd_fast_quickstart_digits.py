@@ -4,8 +4,8 @@
 # - One generator, half as wide, goes on through the run. Each step draws new
 #   latents, and its images join the bank with what the teacher said of them,
 #   so student steps need no pass of the teacher.
-# - Nobody asks for a class: the teacher has to be sure of the one it sees, and
-#   the classes of a batch have to be balanced.
+# - No class is requested: the teacher has to be confident, whatever class it
+#   sees, and the classes of a batch have to be balanced.
 # - Synthesis and auxiliary head look at one random rotation of each image.
 # - The layers that align the feature maps are narrow. By default they cost
 #   several times what the student does.
