@@ -46,8 +46,10 @@ if __name__ == '__main__':
         sys.exit(REQUEUE if is_asked else 128 + error.sigval)
     except ChildFailedError as error:
         codes = {failure.exitcode for failure in error.failures.values()}
-        # The others are asked to stop when one has ended, or are killed.
+        # The others are asked to stop when one has ended, or are killed: a
+        # crash of the first makes them end with this status, too.
+        first = error.get_first_failure()[1].exitcode
         others = codes - {REQUEUE}
-        if asks and codes > others and all(code < 0 for code in others):
+        if asks and first == REQUEUE and all(code < 0 for code in others):
             sys.exit(REQUEUE)
         raise

@@ -208,7 +208,8 @@ how = sys.argv[1]
 if how.startswith('SIG') and rank == '0':
     os.kill(os.getppid(), getattr(signal, how))
 elif not how.startswith('SIG') and rank == '1':
-    sys.exit(int(how))
+    number = int(how)
+    sys.exit(number) if number >= 0 else os.kill(os.getpid(), -number)
 while not got:
     time.sleep(0.01)
 Path('got' + rank).write_text(signal.Signals(got[0]).name)
@@ -226,6 +227,7 @@ sys.exit(75)
         ('SIGTERM', [], 0, 143),
         ('75', ['--requeue'], 0, 75),  # one that was signalled itself
         ('1', ['--requeue'], 0, 1),
+        ('-9', ['--requeue'], 0, 1),  # out of memory, say
         ('75', [], 0, 1),
     ],
 )
