@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-"""What other processes leave of a machine's cores; needs no torch."""
+"""What other processes leave of this one's cores; needs no torch."""
 
 import os
 import time
@@ -51,11 +51,17 @@ def are_too_few(others: float, cores: int, threads: int) -> bool:
 
     Args:
         others (float): Cores that other processes keep busy.
-        cores (int): Of the machine; 0 if not known.
+        cores (int): That this process may use; 0 if not known.
         threads (int): Of this process.
     """
     free = cores - others
-    return threads > 1 and cores > 0 and free <= threads - _BESIDES
+    # Threads that OpenMP has bound may use other cores than the first of them.
+    return (
+        threads > 1
+        and cores > 0
+        and others >= _BESIDES
+        and free <= threads - _BESIDES
+    )
 
 
 def advice_of(others: float, cores: int, threads: int) -> str:
@@ -102,12 +108,23 @@ def sleep_on_busy_cores(seconds: float = 0.1) -> None:
 
 
 def _cores() -> Tuple[float, int]:
-    """Seconds that all cores were busy, and how many there are."""
-    with suppress(OSError, ValueError, IndexError):
-        lines = _STAT.read_text().splitlines()
-        user, nice, system, _, _, irq, softirq, steal = (
-            int(ticks) for ticks in lines[0].split()[1:9]
-        )
-        cores = sum(line.startswith('cpu') for line in lines) - 1
-        return (user + nice + system + irq + softirq + steal) / _TICKS, cores
+    """Seconds that this process's cores were busy, and how many there are.
+
+    What is done on others, of which containers and jobs have no part, makes
+    no thread wait.
+    """
+    with suppress(OSError, ValueError, AttributeError):
+        ticks = {}
+        for line in _STAT.read_text().splitlines():
+            name, _, counts = line.partition(' ')
+            if name.startswith('cpu') and name != 'cpu':
+                ticks[name[3:]] = [*map(int, counts.split()[:8])]
+        own = {str(core) for core in os.sched_getaffinity(0)}
+        if not own <= {*ticks}:  # containers may count theirs from 0
+            own = {*ticks}
+        busy = 0
+        for core in own:
+            user, nice, system, _, _, irq, softirq, steal = ticks[core]
+            busy += user + nice + system + irq + softirq + steal
+        return busy / _TICKS, len(own)
     return 0.0, 0

@@ -18,6 +18,13 @@ while True: pass
 """
 
 
+def own_cores(monkeypatch, *cores):
+    """Those that this process may use."""
+    monkeypatch.setattr(
+        os, 'sched_getaffinity', lambda _: {*cores}, raising=False
+    )
+
+
 @pytest.fixture
 def another():
     """A process that has just kept a core busy."""
@@ -48,13 +55,35 @@ def test_own_work_counts_for_nothing(tmp_path, monkeypatch):
     now = dict(clock=10.0, own=5.0)
     monkeypatch.setattr(time, 'monotonic', lambda: now['clock'])
     monkeypatch.setattr(time, 'process_time', lambda: now['own'])
-    stat.write_text('cpu  100 0 50 900 7 3 2 1 0 0\ncpu0 1\ncpu1 1\nintr 9\n')
+    own_cores(monkeypatch, 0, 1)
+    lines = 'cpu  1 2\ncpu0 0 0 0 9 9 0 0 0 0 0\ncpu1 {}\nintr 9\n'
+    stat.write_text(lines.format('100 0 50 900 7 3 2 1 0 0'))
     busy = BusyCores()
     now.update(clock=18.0, own=8.0)
-    stat.write_text('cpu  600 50 150 999 8 13 12 31 0 0\ncpu0 1\ncpu1 1\n')
+    stat.write_text(lines.format('600 50 150 999 8 13 12 31 0 0'))
     assert busy.others() == pytest.approx((7.0 - 3.0) / 8)
     monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
     assert 'other processes keep 0.5 of 2 cores busy' in busy.advice(2)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux')
+@pytest.mark.parametrize(
+    'own, seconds',
+    [
+        ((1, 2), 3.0),  # the others are for other containers and jobs
+        ((0,), 8.0),
+        ((2, 9), 14.0),  # one that is counted by another number
+    ],
+)
+def test_only_own_cores_count(own, seconds, tmp_path, monkeypatch):
+    lines = ['cpu  1400 0 0 7 0 0 0 0 0 0']
+    for core, ticks in enumerate((800, 100, 200, 300)):
+        lines.append(f'cpu{core} {ticks} 0 0 7 0 0 0 0 0 0')
+    (tmp_path / 'stat').write_text('\n'.join([*lines, 'intr 9', '']))
+    monkeypatch.setattr(busy_cores, '_STAT', tmp_path / 'stat')
+    own_cores(monkeypatch, *own)
+    count = 4 if 9 in own else len(own)
+    assert busy_cores._cores() == (seconds, count)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +111,7 @@ def test_other_systems(text, tmp_path, monkeypatch):
         (40.0, 64, 32, 24),
         (0.4, 2, 2, 1),
         (1.0, 0, 2, None),
+        (0.0, 1, 8, None),  # the first thread is bound to it
     ],
 )
 def test_advice(others, cores, threads, fewer, monkeypatch):
