@@ -30,6 +30,7 @@ from .options import Listed, Options, check_option, is_meant_as_text
 AMP_DTYPES = ('bfloat16', 'float16')
 # Where each launcher says which process this is.
 _RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+_LOCAL_RANK_OF_MPI = 'OMPI_COMM_WORLD_LOCAL_RANK'
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +54,20 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch writes it with a dash from torch 2.0 on.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def note_local_rank(args: argparse.Namespace) -> None:
+    """Set ``LOCAL_RANK``, which MMEngine's runner wraps a model by.
+
+    Its launcher of MPI selects a GPU and does not set it.
+
+    Args:
+        args (Namespace): Of the arguments above.
+    """
+    local = str(args.local_rank)
+    if args.launcher == 'mpi':
+        local = os.environ.get(_LOCAL_RANK_OF_MPI, local)
+    os.environ.setdefault('LOCAL_RANK', local)
 
 
 def load_config(

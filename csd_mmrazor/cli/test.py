@@ -39,6 +39,7 @@ from .config import (
     import_from,
     is_csd,
     load_config,
+    note_local_rank,
 )
 from .errors import concise_errors
 from .parser import Parser
@@ -77,7 +78,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_config_arguments(parser)
     args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    note_local_rank(args)
     if not all('=' in pair for pair in args.revise_keys):
         parser.error(
             f'--revise-keys takes PATTERN=NEW, got {args.revise_keys}'

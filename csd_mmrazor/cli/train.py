@@ -3,7 +3,6 @@
 
 import argparse
 import logging
-import os
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +36,7 @@ from .config import (
     enable_amp,
     is_first_process,
     load_config,
+    note_local_rank,
 )
 from .errors import concise_errors
 from .parser import Parser
@@ -89,7 +89,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_config_arguments(parser)
     args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    note_local_rank(args)
     return args
 
 

@@ -1,5 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import os
 import re
+import sys
 from argparse import Namespace
 
 import pytest
@@ -9,6 +11,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
 from mmrazor.registry import OPTIM_WRAPPERS
 
+from csd_mmrazor.cli import test as test_tool
+from csd_mmrazor.cli import train as train_tool
 from csd_mmrazor.cli.config import (
     check_teacher_files,
     check_training,
@@ -181,3 +185,34 @@ def test_gpus_that_only_emulate_bfloat16(monkeypatch, emulated, is_old):
     enable_amp(cfg, 'auto')
     expected = 'AmpOptimWrapper' if emulated else 'mmrazor.AutocastOptim'
     assert cfg.optim_wrapper.type.startswith(expected)
+
+
+@pytest.mark.parametrize('tool', [train_tool, test_tool])
+@pytest.mark.parametrize(
+    'options, env, found',
+    [
+        ('--launcher mpi', dict(OMPI_COMM_WORLD_LOCAL_RANK='3'), '3'),
+        (
+            '--launcher mpi',
+            dict(OMPI_COMM_WORLD_LOCAL_RANK='3', LOCAL_RANK='1'),
+            '1',
+        ),
+        # What started all of it may be none of this run's launchers.
+        ('--launcher pytorch', dict(OMPI_COMM_WORLD_LOCAL_RANK='3'), '0'),
+        ('--launcher pytorch --local-rank 2', {}, '2'),
+        ('', {}, '0'),
+    ],
+)
+def test_gpus_are_numbered_as_launchers_do(
+    tool, options, env, found, monkeypatch
+):
+    """MMEngine's DDP takes the GPU of ``LOCAL_RANK``."""
+    for name in ('LOCAL_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK'):
+        # Of this test, to be restored after it.
+        monkeypatch.setenv(name, env.get(name, ''))
+        if name not in env:
+            monkeypatch.delenv(name)
+    argv = ['tool', 'config.py', 'a.pth'][: 2 + (tool is test_tool)]
+    monkeypatch.setattr(sys, 'argv', [*argv, *options.split()])
+    tool.parse_args()
+    assert os.environ['LOCAL_RANK'] == found
