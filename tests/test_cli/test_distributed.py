@@ -4,9 +4,10 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
-from helpers import SAY, build, network
+from helpers import SAY, build, dump, network
 from mmengine.runner import CheckpointLoader
 from test_kills import AT_FILE, config, same, state  # noqa: F401
 
@@ -183,6 +184,68 @@ CSDDistillation._build_teachers = built
         ('0', 'False'),
         ('1', 'True'),
     }
+
+
+STATISTICS = (
+    PROBE
+    + """
+    def after_train(self, runner):
+        pass
+
+    def after_train_epoch(self, runner):
+        model = getattr(runner.model, 'module', runner.model)
+        say(get_rank(), runner.iter, digest(*model.student.buffers()))
+
+    before_val_epoch = after_train_epoch
+"""
+)
+
+
+@pytest.mark.parametrize(
+    'loop',
+    [
+        dict(by_epoch=True, max_epochs=2),
+        dict(by_epoch=False, max_iters=4, val_interval=2),
+    ],
+)
+def test_all_validate_the_same_on_a_finished_bank(
+    tiny_config, forked, tmp_path, loop
+):
+    """Where no auxiliary head has DDP send statistics after the last step."""
+    (tmp_path / 'probe.py').write_text(STATISTICS)
+    bank = BankFolder(tmp_path / 'bank', (1, 8, 8), 10)
+    images = np.random.default_rng(0).integers(0, 256, (64, 1, 8, 8), np.uint8)
+    bank.append(images, np.arange(64) % 10, 0, 0, True)
+    cfg = tiny_config(
+        custom_imports=dict(imports=['csd_mmrazor', 'probe']),
+        custom_hooks=[
+            dict(type='Probe'),
+            # Of statistics, too.
+            dict(type='EMAHook', momentum=0.1, update_buffers=True),
+        ],
+        **{
+            'model.aux_head': None,
+            'train_dataloader.dataset.data_root': str(bank.path),
+            'train_dataloader.sampler.num_samples': 64,
+        },
+    )
+    del cfg.default_hooks['synthesis']
+    for section in (cfg.optim_wrapper, cfg.param_scheduler):
+        section.pop('aux_head')
+    cfg.train_cfg = loop
+    cfg.default_hooks.checkpoint.by_epoch = loop['by_epoch']
+    cfg.log_processor = dict(by_epoch=loop['by_epoch'])
+    dump(cfg, tmp_path / 'config.py')
+    done = forked(
+        *('config.py', '--work-dir', 'two'),
+        processes=2,
+        setup='sys.path.insert(0, os.getcwd())',
+    )
+    assert done.status == [0, 0], done.output[-3000:]
+    found = re.findall(r'PROBE (\d) (\d+ \w+)', done.output)
+    first, second = ([d for r, d in found if r == rank] for rank in '01')
+    assert first == second and len(first) >= 3
+    assert len({each.split()[1] for each in first}) == len(first)
 
 
 def test_one_process_needs_no_launcher(forked, config, tmp_path):  # noqa: F811

@@ -11,7 +11,7 @@ from mmrazor.registry import HOOKS
 from ...utils import list_checkpoints
 from .finished_bank_checks import check_finished_bank
 from .loss_report_hook import is_reported
-from .synthesis_hook import synthesis_hooks
+from .synthesis_hook import share_buffers, synthesis_hooks
 
 # Share of the loss that one of its parts is told from.
 _MOST = 0.8
@@ -27,8 +27,10 @@ class DivergenceHook(Hook):
     have the same weights, so all come to the same result; a step without
     report waits for nothing.
 
-    Where no ``SynthesisHook`` checks networks and bank, it does so before the
-    first step.
+    Where no ``SynthesisHook`` does so, it checks networks and bank before the
+    first step, and gives the first process's BN statistics to all after each
+    epoch. It also does the latter before each validation, which may be
+    within an epoch, or of means that an ``EMAHook`` has.
     """
 
     # After the optimizer's step, before the checkpoint.
@@ -66,7 +68,13 @@ class DivergenceHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Look at the weights that are about to be saved."""
+        if not synthesis_hooks(runner):
+            share_buffers(runner.model)
         self._check(runner)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Let all processes validate the network that is saved."""
+        share_buffers(runner.model)
 
     def before_save_checkpoint(
         self, runner: Runner, checkpoint: Dict[str, Any]

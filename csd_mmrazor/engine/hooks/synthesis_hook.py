@@ -14,7 +14,7 @@ from mmengine.dist import (
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
 from mmrazor.registry import HOOKS, MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...busy_cores import BusyCores
 from ...datasets import check_init_bank
@@ -406,10 +406,7 @@ class SynthesisHook(Hook):
         DDP does so before each step; the last step's would stay different,
         and a run that is resumed has those of the checkpoint everywhere.
         """
-        for buffer in runner.model.buffers():
-            plain = contiguous(buffer)
-            broadcast(plain)
-            buffer.copy_(plain)
+        share_buffers(runner.model)
 
     def _steps_after(self, runner: Runner, epochs: int) -> int:
         """Steps of this process's rounds after so many epochs."""
@@ -452,6 +449,16 @@ def _shared_seed(runner: Runner) -> int:
     seeds = [runner.seed]
     broadcast_object_list(seeds)
     return seeds[0]
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give the first process's buffers to all; nothing with one process."""
+    if get_dist_info()[1] == 1:
+        return
+    for buffer in model.buffers():
+        plain = contiguous(buffer)
+        broadcast(plain)
+        buffer.copy_(plain)
 
 
 def synthesis_hooks(runner: Runner) -> List[SynthesisHook]:
