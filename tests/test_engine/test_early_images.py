@@ -4,7 +4,10 @@
 import numpy as np
 import pytest
 from helpers import network
+from noted_students import trained
 from PIL import Image
+
+from csd_mmrazor.datasets import BankError
 
 SYNTHESIS = 'default_hooks.synthesis'
 
@@ -31,3 +34,10 @@ def test_images_that_are_imported(tiny_runner, tmp_path, rounds):
     runner.train()
     bank = runner.train_dataloader.dataset
     assert len(bank) == 20 + rounds * 2 * 16
+    if not rounds:
+        return
+    # They are not imported twice, and other images would be other blocks.
+    options['train_dataloader.dataset.capacity'] = 16
+    trained(tiny_runner('cut', **options), 1)
+    with pytest.raises(BankError, match='dropped images that are needed now'):
+        tiny_runner('cut', resume=True, **options).train()

@@ -82,7 +82,10 @@ def test_it_starts_from_what_was_fitted(tiny_runner, options, files):
     assert f'{100 * before.agreement:.1f}), KL {after.kl:.3f} (' in line
 
 
-def test_killed_it_is_the_same_bit_by_bit(tiny_runner, options):
+@pytest.mark.parametrize('capacity', [None, 32, 16])
+def test_killed_it_is_the_same_bit_by_bit(tiny_runner, options, capacity):
+    """Also where the first epoch's round took the place of initial ones."""
+    options['train_dataloader.dataset.capacity'] = capacity
     whole = trained(tiny_runner('whole', **options))
     assert len(whole) == 5  # 2 epochs of 2 steps
     # In the first epoch, whose round the bank has already.

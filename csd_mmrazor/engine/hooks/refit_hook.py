@@ -48,6 +48,7 @@ class RefitHook(Hook):
 
     # After SynthesisHook has made the initial bank, before the timer.
     priority = 'ABOVE_NORMAL'
+    looks_at_early = True  # images, see open_bank()
 
     def __init__(self, images: int = 256) -> None:
         check_integer('images of RefitHook', images)

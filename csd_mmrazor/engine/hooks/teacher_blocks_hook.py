@@ -46,6 +46,7 @@ class TeacherBlocksHook(Hook):
 
     # After SynthesisHook has made the initial bank, before the timer.
     priority = 'ABOVE_NORMAL'
+    looks_at_early = True  # images, see open_bank()
 
     def __init__(self, images: int = 256) -> None:
         check_integer('images of TeacherBlocksHook', images)

@@ -162,20 +162,24 @@ def open_bank(
             'at that.'
         )
     # Later epochs are there if an older checkpoint is resumed.
-    if (
-        len(shards) < len(folder.shards)
-        and folder.has_dropped
-        and not _is_full(bank, shards, runner.epoch)
+    is_later = len(shards) < len(folder.shards)
+    if folder.has_dropped and (
+        (is_later and not _is_full(bank, shards, runner.epoch))
+        or _lacks_initial(runner, bank, shards)
     ):  # for later images, some that are needed now were dropped
         if runner.epoch or bank.init_bank is not None:
             raise BankError(
-                f'The image bank in {path} is of later epochs than the '
-                f'checkpoint, of epoch {runner.epoch}, and has dropped images '
-                'for them that are needed before (capacity of ImageBank): '
-                'resume from a later checkpoint, or start again in another '
+                f'The image bank in {path} is ahead of the checkpoint, of '
+                f'epoch {runner.epoch}, and has dropped images that are '
+                'needed now for later ones (capacity of ImageBank): resume '
+                'from a later checkpoint, or start again in another '
                 '--work-dir.'
             )
-        shards = []  # all are made again
+        runner.logger.info(
+            f'All images in {path} are made again: some that are needed were '
+            'dropped for later ones (capacity of ImageBank).'
+        )
+        shards = []
     if len(shards) < len(folder.shards) and runner._resume:
         # The last checkpoint has images that are dropped.
         note_last(runner.work_dir, f'epoch_{runner.epoch}.pth')
@@ -312,6 +316,23 @@ def _is_shared(path: Path) -> bool:
     if is_main_process():
         (path / name[0]).unlink()
     return all(seen)
+
+
+def _lacks_initial(
+    runner: Runner, bank: ImageBank, shards: Sequence[Shard]
+) -> bool:
+    """Whether a hook looks at images that the first epoch's took the place of.
+
+    It has to find those that it would have found before them.
+    """
+    hooks = runner.hooks
+    if runner.iter or not any(getattr(h, 'looks_at_early', 0) for h in hooks):
+        return False
+    early = sum(shard.count for shard in shards if shard.epoch <= INITIAL)
+    has_rounds = any(shard.epoch > INITIAL for shard in shards)
+    # Where so many are left, the others went before that epoch.
+    is_whole = bank.capacity is not None and early >= bank.capacity
+    return has_rounds and not is_whole
 
 
 def _is_full(bank: ImageBank, shards: Sequence[Shard], epoch: int) -> bool:
