@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import Stop, network
+from helpers import Stop, build, network
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.runner import Runner
 
 from csd_mmrazor.engine import SynthesisHook
 from csd_mmrazor.engine.hooks.resumption import (
@@ -390,6 +391,34 @@ def test_what_is_no_difference():
         dict(randomness=dict(seed=None)), dict(randomness=dict(seed=7))
     )
     check_differences(seed, dict(seed=7), dict(randomness=dict(seed=7)))
+
+
+def test_networks_that_are_given_as_they_are(tmp_path):
+    """The config of such a run has no model; the error is of the weights."""
+    images = dict(
+        dataset=dict(
+            type='mmrazor.DummyImages', image_shape=(1, 8, 8), length=4
+        ),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        batch_size=2,
+    )
+
+    def run(width, **starts):
+        Runner(
+            build(network(base_channels=width)),
+            str(tmp_path),
+            train_dataloader=images,
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+            default_hooks=dict(checkpoint=dict(type='DurableCheckpointHook')),
+            default_scope='mmrazor',
+            experiment_name=f'{tmp_path.name}_{width}',
+            **starts,
+        ).train()
+
+    run(4)
+    with pytest.raises(CheckpointError, match='of another model: .* differ'):
+        run(8, resume=True)
 
 
 class Rates(Hook):

@@ -117,7 +117,8 @@ def differences_of(runner: Runner, meta: Dict[str, Any]) -> List[Difference]:
     # As it would be if the work dir was moved here.
     moved = look_up_in(runner.work_dir, deepcopy(old))
     differing = {item.key for item in config_differences(moved, new)}
-    is_same = is_pruned(runner.cfg.model.get('architecture'))
+    model = new.get('model') or {}  # none, if the runner was given a built one
+    is_same = is_pruned(model.get('architecture'))
     return [
         item
         for item in config_differences(old, new)
