@@ -300,7 +300,8 @@ def test_ranges_that_are_known(tmp_path):
     )
 
 
-def test_a_resumed_run_keeps_its_learned_scales(tmp_path):
+@pytest.mark.parametrize('hook', ['CheckpointHook', 'DurableCheckpointHook'])
+def test_a_resumed_run_keeps_its_learned_scales(tmp_path, hook):
     kind = dict(type='mmrazor.LearnableFakeQuantize')
     qconfig = dict(
         QCONFIG,
@@ -315,7 +316,7 @@ def test_a_resumed_run_keeps_its_learned_scales(tmp_path):
         for each, sample in zip(images['inputs'], images['data_samples'])
     ]
 
-    def run(epochs):
+    def run(epochs, **starts):
         # BN layers with gains of 0 cannot be fused.
         net = network(channels=3, zero_init_residual=False)
         model = classifier('OpenVINOQuantizer', net, qconfig=qconfig)
@@ -328,9 +329,10 @@ def test_a_resumed_run_keeps_its_learned_scales(tmp_path):
             ),
             # Too low for any change.
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-30)),
-            resume=epochs > 1,
+            default_hooks=dict(checkpoint=dict(type=hook)),
             default_scope='mmrazor',
-            experiment_name=f'{tmp_path.name}_{epochs}',
+            experiment_name=f'{tmp_path.name}_{len(starts)}',
+            **starts,
         ).train()
         return {
             name: value.clone()
@@ -345,7 +347,10 @@ def test_a_resumed_run_keeps_its_learned_scales(tmp_path):
             checkpoint['state_dict'][name] = 2 * value
     torch.save(checkpoint, tmp_path / 'epoch_1.pth')
     learned = {name: 2 * value for name, value in estimated.items()}
-    assert equal(run(2), learned)
+    assert equal(run(2, resume=True), learned)
+    # As weights to start from, where they are estimated anew.
+    last = str(tmp_path / 'epoch_2.pth')
+    assert run(1, resume=False, load_from=last).keys() == learned.keys()
 
 
 def test_ptq_of_mmrazors_own_config(forked, tmp_path):

@@ -4,7 +4,7 @@ import re
 from copy import deepcopy
 from inspect import signature
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Set
 
 import torch
 import torch.nn as nn
@@ -19,6 +19,7 @@ from mmengine.runner import (
     load_state_dict,
 )
 from mmrazor.registry import HOOKS
+from torch.ao.quantization import FakeQuantizeBase, ObserverBase
 
 from ...models.algorithms import CSDDistillation
 from ...utils import CheckpointError, latest_checkpoint, note_last
@@ -120,6 +121,8 @@ class DurableCheckpointHook(CheckpointHook):
             {key: tuple(value.shape) for key, value in state.items()}
             for state in (model.state_dict(), checkpoint['state_dict'])
         )
+        for key in _sized_as_loaded(model) & found.keys():
+            shapes[key] = found[key]
         differing = [
             f'{key}: {found.get(key, "lacking")} in the checkpoint, '
             f'{shapes.get(key, "lacking")} in the model'
@@ -340,6 +343,7 @@ def _check_start(runner: Runner, checkpoint: Dict[str, Any]) -> None:
     """
     model = getattr(runner.model, 'module', runner.model)
     own = {key: value.shape for key, value in model.state_dict().items()}
+    sized = _sized_as_loaded(model)
     state = checkpoint.get('state_dict', checkpoint)
     state = {
         re.sub(r'^module\.', '', key): getattr(value, 'shape', None)
@@ -348,7 +352,9 @@ def _check_start(runner: Runner, checkpoint: Dict[str, Any]) -> None:
     lacking = [
         key
         for key, shape in own.items()
-        if state.get(key) != shape and 'num_batches_tracked' not in key
+        if state.get(key) != shape
+        and not (key in sized and key in state)
+        and 'num_batches_tracked' not in key
     ]
     if lacking:
         raise CheckpointError(
@@ -358,6 +364,17 @@ def _check_start(runner: Runner, checkpoint: Dict[str, Any]) -> None:
             f'({", ".join(lacking[:3])}, ...). For the weights of the student '
             'alone, set model.student_ckpt=FILE in place of load_from.'
         )
+
+
+def _sized_as_loaded(model: nn.Module) -> Set[str]:
+    """Ranges of quantizers by channel, before they know how many these are."""
+    return {
+        f'{name}.{own}'
+        for name, module in model.named_modules()
+        if isinstance(module, (FakeQuantizeBase, ObserverBase))
+        for own, value in module.state_dict(keep_vars=True).items()
+        if '.' not in own and value.numel() <= 1
+    }
 
 
 def _model_differences(runner: Runner, checkpoint: Dict[str, Any]) -> str:
