@@ -168,12 +168,12 @@ def open_bank(
         or _lacks_initial(runner, bank, shards)
     ):  # for later images, some that are needed now were dropped
         if runner.epoch or bank.init_bank is not None:
+            later = 'resume from a later checkpoint, or ' if is_later else ''
             raise BankError(
                 f'The image bank in {path} is ahead of the checkpoint, of '
                 f'epoch {runner.epoch}, and has dropped images that are '
-                'needed now for later ones (capacity of ImageBank): resume '
-                'from a later checkpoint, or start again in another '
-                '--work-dir.'
+                f'needed now for later ones (capacity of ImageBank): {later}'
+                'start again in another --work-dir.'
             )
         runner.logger.info(
             f'All images in {path} are made again: some that are needed were '
