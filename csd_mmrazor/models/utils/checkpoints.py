@@ -299,12 +299,14 @@ def load_state(
     Raises:
         RuntimeError: As of ``load_state_dict``.
     """
+    # Networks with a load_state_dict() of their own may take no more.
+    how = {} if strict else dict(strict=False)
     try:
-        return model.load_state_dict(weights, strict)
+        return model.load_state_dict(weights, **how)
     except ValueError:
         versioned = OrderedDict(weights)
         versioned._metadata = model.state_dict()._metadata
-        return model.load_state_dict(versioned, strict)
+        return model.load_state_dict(versioned, **how)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -540,3 +540,29 @@ def test_weights_without_versions_of_layers():
         load_state(net, weights)
     result = load_state(net, weights, strict=False)
     assert result.missing_keys == ['classifier.1.bias']
+
+
+class TakesNoOptions(torch.nn.Linear):
+    """Has a way of its own to load weights."""
+
+    def load_state_dict(self, state_dict):
+        return super().load_state_dict(state_dict)
+
+
+class TakesOptions(torch.nn.Linear):
+    def load_state_dict(self, state_dict, **options):
+        return super().load_state_dict(state_dict, **options)
+
+
+@pytest.mark.parametrize('kind', [TakesNoOptions, TakesOptions])
+def test_networks_that_load_weights_in_their_own_way(kind):
+    net, other = kind(2, 3), kind(2, 3)
+    load_state(net, other.state_dict())
+    assert equal(net.state_dict(), other.state_dict())
+
+
+def test_some_weights_into_networks_that_take_options_by_name():
+    net, other = TakesOptions(2, 3), TakesOptions(2, 3)
+    result = load_state(net, dict(weight=other.weight.data), strict=False)
+    assert result.missing_keys == ['bias']
+    assert net.weight.equal(other.weight)
