@@ -137,7 +137,7 @@ def load_weights(
             f'{what} does not fit {network}: {key} is of shape {theirs} in '
             f'the file, and of {ours} in the network{also if more else ""}. '
             + (
-                _about_classes(differing)
+                _about_classes(model, differing)
                 or 'Give weights of this very network, or build the one that '
                 'they are of; if its channels were pruned, by PrunedNetwork '
                 '(docs/pruned.md).'
@@ -201,14 +201,16 @@ def _class_of(model: nn.Module) -> str:
 
 
 def _about_classes(
+    model: nn.Module,
     differing: Dict[str, Tuple[Tuple[int, ...], Tuple[int, ...]]],
 ) -> str:
     """What to tell if a file is of a network with other classes.
 
     That is if one layer, the last, has another number of outputs: any other
-    is followed by one that takes them.
+    is followed by one that takes them. Tables of positions are no layers.
 
     Args:
+        model (nn.Module): The network.
         differing (dict[str, tuple]): Shapes in the file and in the network,
             by the names of the weights.
     """
@@ -219,6 +221,9 @@ def _about_classes(
         for theirs, ours in differing.values()
     )
     if not is_last or len(layers) > 1 or len(numbers) > 1:
+        return ''
+    layer = dict(model.named_modules()).get(*layers)
+    if not isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
         return ''
     ((theirs, ours),) = numbers
     return (

@@ -111,6 +111,27 @@ def test_a_file_of_other_classes(layers, bias, said, tmp_path):
     assert (told in f'{error.value}') == ('No other' in said)
 
 
+class Positions(torch.nn.Module):
+    """Has something with a row for each position."""
+
+    def __init__(self, kind, number):
+        super().__init__()
+        if kind == 'table':
+            self.table = torch.nn.Embedding(number, 4)
+        elif kind == 'parameter':
+            self.table = torch.nn.Parameter(torch.zeros(number, 4))
+        else:
+            self.register_buffer('table', torch.zeros(number))
+
+
+@pytest.mark.parametrize('kind', ['table', 'parameter', 'buffer'])
+def test_a_file_of_other_positions(kind, tmp_path):
+    torch.save(Positions(kind, 3).state_dict(), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match='Give weights of this') as error:
+        load_weights(Positions(kind, 7), f'{tmp_path / "a.pth"}', ARGUMENT)
+    assert 'classes' not in f'{error.value}'
+
+
 def test_offline_says_which_file_to_put_where(monkeypatch, tmp_path):
     def fail(*args, **kwargs):
         raise urllib.error.URLError('no network')
