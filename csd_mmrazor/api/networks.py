@@ -75,12 +75,14 @@ _PRUNED_LIKEWISE = (
 )
 
 
-# What returns these, (N, C, L); or vectors, (N, C), which are no matter.
+# What returns these, (N, C, L); or vectors, (N, C), which are no matter. A
+# Conv1d may mix tokens, (N, L, C), too, which others return then.
 _OF_SEQUENCES = (
     *(nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.InstanceNorm1d),
     *(nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveMaxPool1d),
     nn.AdaptiveAvgPool1d,
 )
+_OF_TOKENS = nn.Linear, nn.LayerNorm
 
 
 class Network(NamedTuple):
@@ -895,11 +897,14 @@ def _last_map(
     which have the form of tokens, (N, L, C).
     """
     runs = Counter(key for key, _ in seen)
-    sequences = {
-        getattr(value, 'shape', None)
-        for key, value in seen
-        if isinstance(module.get_submodule(key), _OF_SEQUENCES)
-    }
+    sequences, tokens = (
+        {
+            getattr(value, 'shape', None)
+            for key, value in seen
+            if isinstance(module.get_submodule(key), kinds)
+        }
+        for kinds in (_OF_SEQUENCES, _OF_TOKENS)
+    )
     later = 0  # height of the last map whose channels come last
     for key, value in reversed(seen):
         if not key or value is logits or not torch.is_tensor(value):
@@ -908,7 +913,7 @@ def _last_map(
             continue
         if len(value) != len(logits):
             continue  # such as windows of images
-        if value.ndim == 3 and (later or value.shape in sequences):
+        if value.ndim == 3 and (later or value.shape in sequences - tokens):
             return None
         if value.ndim == 4:
             _, *shape = value.shape

@@ -324,6 +324,21 @@ class OfRows(nn.Module):
         return self.fc(self.body(x.flatten(2)).mean(2))
 
 
+class Mixer(nn.Module):
+    """An MLP-Mixer whose convolutions mix tokens, not their channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Conv2d(3, 8, 8, 8)
+        self.norm, self.mix = nn.LayerNorm(8), nn.Conv1d(16, 16, 1)
+        self.last, self.fc = nn.LayerNorm(8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        x = x + self.mix(self.norm(x))
+        return self.fc(self.last(x).mean(1))
+
+
 @pytest.mark.parametrize(
     'make, size, feature, channels',
     [
@@ -362,6 +377,7 @@ class OfRows(nn.Module):
         (OfRows, 32, None, 0),
         (lambda: OfRows(nn.BatchNorm1d(16), nn.ReLU()), 32, None, 0),
         (lambda: OfRows(nn.MaxPool1d(2), nn.ReLU()), 32, None, 0),
+        (Mixer, 32, 'last', 8),
         # Its tokens make no square, and keys of attention are no map.
         (
             lambda: timm.create_model(
