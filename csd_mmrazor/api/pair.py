@@ -237,7 +237,8 @@ def about(pair: Pair, inputs: Inputs, val: Any) -> List[str]:
         if each.feature is None:
             height, width = inputs.image_shape[1:]
             why = (
-                ' (tokens are laid out as a map for square images alone)'
+                ' (tokens, if it has any, are laid out as a map for square '
+                'images alone)'
                 if height != width
                 else ''
             )

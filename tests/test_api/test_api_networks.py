@@ -417,7 +417,11 @@ def test_a_missing_map_is_told(side, feature, is_missing):
     pair = Pair(networks, {}, dict.fromkeys(names, found), [], [])
     told = '\n'.join(about(pair, images, None))
     for name in names:
-        said = f'square images alone); {name}_feature names a module that'
+        # Also of networks without tokens.
+        said = (
+            '(tokens, if it has any, are laid out as a map for square images '
+            f'alone); {name}_feature names a module that'
+        )
         assert (said in told) == is_missing
     assert ('no loss compares feature maps' in told) == is_missing
 
