@@ -237,6 +237,8 @@ def _in_own_size(
     # Larger ones take longer, and more memory.
     times = max(math.prod(shape) / math.prod(data.image_shape), 1)
     count = min(len(order), math.ceil(_TRIES * len(order) / times))
+    if count <= _SIGMA**2 and count < len(order):
+        return []  # too few to tell
     step = -(-len(order) // count)
     others = DataLoader(
         Subset(unscaled, order[::step]),

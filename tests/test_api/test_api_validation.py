@@ -960,6 +960,32 @@ def test_pictures_that_should_not_have_been_scaled(kind, larger, tmp_path):
     assert told_of(Contrast(), 8)[1] == []
 
 
+class Widths(Contrast):
+    """Notes how wide the images are that it gets."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def forward(self, inputs, **_):
+        self.seen.add(inputs.shape[-1])
+        return super().forward(inputs)
+
+
+@pytest.mark.parametrize('side, is_tried', [(40, True), (56, False)])
+def test_pictures_that_are_too_large_to_be_tried(side, is_tried):
+    """As photos, of which the time and memory is there for a few alone."""
+    pixels = torch.zeros(80, side, side, dtype=torch.uint8).numpy()
+    with lend(val=Pairs((pixels, [0, 1] * 40), Image.fromarray)):
+        val = LentImages('val', (1, 8, 8), [0.0], [255.0])
+    loader = DataLoader(val, 10, collate_fn=pseudo_collate)
+    preprocess = BankDataPreprocessor(mean=[0.0], std=[255.0], num_classes=2)
+    teacher = Widths()
+    found = answers(teacher, loader, preprocess, 2)
+    suspects(teacher, loader, preprocess, found)
+    assert teacher.seen == ({8, side} if is_tried else {8})
+
+
 def test_a_folder_of_folders(teacher, net, call, home, tmp_path):
     """One above the right one; nothing has been begun."""
     (tmp_path / 'data').mkdir()
