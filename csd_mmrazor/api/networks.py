@@ -163,8 +163,11 @@ def get_network(
             load_weights(network.module, str(weights), f'{name}_weights')
         except ValueError as error:
             is_of_shape = 'of shape' in str(error)  # as of a last layer
-            made_for = network.build_cfg.get('num_classes')
-            counted = re.search(r'build it with (num_classes=\d+)', str(error))
+            head = network.build_cfg.get('head')
+            made_for = (
+                head if isinstance(head, dict) else network.build_cfg
+            ).get('num_classes')
+            counted = re.search(r'build it with num_classes=(\d+)', str(error))
             is_asked = num_classes is not None and made_for == num_classes
             if is_of_shape and is_asked:
                 said = (
@@ -175,12 +178,31 @@ def get_network(
                     f'what {said}: is that right?'
                 )
             elif counted and isinstance(given, (str, Path)):
-                hint = f'It gets that by {name}_args=dict({counted[1]}).'
+                how = _counted(network, name, str(given), int(counted[1]))
+                if not how:
+                    raise
+                hint = f'It gets that by {how}.'
             else:
                 raise
             raise ValueError(f'{error} {hint}') from error
         check_weights(network.module, f'{name}_weights={str(weights)!r}')
     return network
+
+
+def _counted(network: Network, name: str, spec: str, classes: int) -> str:
+    """Which argument makes a network of so many classes; '' if unknown."""
+    build_cfg = network.build_cfg
+    if 'factory' in build_cfg:
+        with suppress(ImportError, ValueError):
+            if takes(import_object(build_cfg['factory']), 'num_classes'):
+                return f'{name}_args=dict(num_classes={classes})'
+        return ''
+    head = build_cfg.get('head')
+    if not isinstance(head, dict) or 'num_classes' not in head:
+        return ''
+    if name == 'teacher' and not {*'.:'} & {*spec}:  # one of mmpretrain
+        return f'classes={classes}'
+    return f'{name}_args=dict(head={dict(head, num_classes=classes)})'
 
 
 def _told(given: Any, name: str) -> str:

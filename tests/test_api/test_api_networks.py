@@ -2,6 +2,7 @@
 """Whether a config can name a network, and what one pass finds in it."""
 
 import importlib
+import re
 import threading
 
 import mmpretrain
@@ -9,7 +10,8 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers import ROOT, Cached
+from helpers import ROOT, Cached, network
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
@@ -322,6 +324,68 @@ class OfRows(nn.Module):
 
     def forward(self, x):
         return self.fc(self.body(x.flatten(2)).mean(2))
+
+
+OTHERS = """
+from torch import nn
+
+
+class Counts(nn.Linear):
+    def __init__(self, num_classes=5):
+        super().__init__(4, num_classes)
+
+
+class Calls(nn.Linear):
+    def __init__(self, classes=5):
+        super().__init__(4, classes)
+"""
+
+
+@pytest.mark.parametrize(
+    'spec, how',
+    [
+        ('nets.py:Counts', r'student_args=dict\((num_classes=3)\)\.'),
+        ('nets.py:Calls', None),
+        ('config.py', r"student_args=dict\((head=\{'type': 'LinearC.*\})\)\."),
+        ('resnet18_8xb16_cifar10', r'student_args=dict\((head=\{.*\})\)\.'),
+    ],
+)
+def test_how_a_network_gets_the_classes_of_its_weights(spec, how, tmp_path):
+    (tmp_path / 'nets.py').write_text(OTHERS)
+    Config(dict(model=network(num_classes=5))).dump(tmp_path / 'config.py')
+    given = str(tmp_path / spec) if '.py' in spec else spec
+    state = get_network(given, 'student').module.state_dict()
+    file = tmp_path / 'weights.pth'
+    last = len(next(reversed(state.values())))
+    torch.save(
+        {
+            key: value[:3] if value.shape[:1] == (last,) else value
+            for key, value in state.items()
+        },
+        file,
+    )
+    with pytest.raises(ValueError, match='build it with num_cl') as error:
+        get_network(given, 'student', file)
+    found = re.search(how or 'It gets that by', f'{error.value}')
+    assert bool(found) == bool(how)
+    if how:  # and so it does
+        arguments = eval(f'dict({found[1]})')
+        get_network(given, 'student', file, arguments=arguments)
+
+
+def test_how_a_teacher_of_mmpretrain_gets_the_classes_of_its_weights(
+    tmp_path,
+):
+    name, file = 'resnet18_8xb16_cifar10', tmp_path / 'weights.pth'
+    made = get_network(name, 'teacher', num_classes=3).module
+    torch.save(made.state_dict(), file)
+    with pytest.raises(ValueError, match=r'It gets that by classes=3\.'):
+        get_network(name, 'teacher', file)
+    get_network(name, 'teacher', file, 3)
+    for number, said in ((7, 'classes says'), (10, 'the teacher has')):
+        which = 'teacher' if number == 7 else 'student'
+        with pytest.raises(ValueError, match=f'for {number} cl.*{said}'):
+            get_network(name, which, file, number)
 
 
 class Mixer(nn.Module):
