@@ -28,7 +28,7 @@ def rotate(images: Tensor) -> Tensor:
     if images.shape[-1] != images.shape[-2]:
         raise ValueError(
             'Rotation by 90 degrees needs square images, but got '
-            f'{images.shape[-2]}x{images.shape[-1]} pixels: set '
+            f'{images.shape[-2]}x{images.shape[-1]} pixels: '
             f'{_fitting(images)}.'
         )
     return torch.stack([images.rot90(k, (2, 3)) for k in range(4)], 1)
@@ -37,15 +37,19 @@ def rotate(images: Tensor) -> Tensor:
 def _fitting(images: Tensor) -> str:
     """The tasks that images of a shape can have, for messages."""
     _, channels, height, width = images.shape
-    names = ['FlipTask', 'HalfShiftTask']
-    if height == width:
-        names.insert(0, 'RotationTask')
+    names = []
+    if min(height, width) > 1:  # or else views of one row are alike
+        names = ['RotationTask'] if height == width else []
+        names += ['FlipTask', 'HalfShiftTask']
     if channels == 3:
         names.append('ChannelPermutationTask')
-    return (
-        f'model.aux_head.task.type to one of {", ".join(names)}, which take '
-        f'images of {channels}x{height}x{width}'
-    )
+    shape = f'{channels}x{height}x{width}'
+    if not names:
+        return f'no task of this package can tell views of {shape} apart'
+    which = f'{names[0]}, which takes'
+    if len(names) > 1:
+        which = f'one of {", ".join(names)}, which take'
+    return f'set model.aux_head.task.type to {which} images of {shape}'
 
 
 def permute_channels(images: Tensor) -> Tensor:
@@ -60,7 +64,7 @@ def permute_channels(images: Tensor) -> Tensor:
     if images.shape[1] != 3:
         raise ValueError(
             'Permuting colours needs images of 3 channels, but '
-            f'got {images.shape[1]}: set {_fitting(images)}.'
+            f'got {images.shape[1]}: {_fitting(images)}.'
         )
     return images[:, _orders(images.device)]
 

@@ -181,3 +181,22 @@ def test_views_of_one_row_are_alike(task, shape, other):
     with pytest.raises(ValueError, match=f'Views 0 and {other} of .*Task'):
         check_views(task(), shape)
     check_views(task(), (1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    'shape, task, said',
+    [
+        (
+            (3, 1, 20),
+            RotationTask,
+            'set .*type to ChannelPermutationTask, which takes images of 3x1',
+        ),
+        ((1, 1, 20), RotationTask, 'no task .* views of 1x1x20 apart'),
+        ((1, 20, 1), ChannelPermutationTask, 'no task .* of 1x20x1 apart'),
+    ],
+)
+def test_no_task_is_named_whose_views_are_alike(shape, task, said):
+    with pytest.raises(ValueError, match=said):
+        check_views(task(), shape)
+    if shape[0] == 3:
+        check_views(ChannelPermutationTask(), shape)
