@@ -33,14 +33,13 @@ from mmengine.hooks import (
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
-from torch.utils.data import DataLoader, Subset
 
 from ..export.network import Logits, check_same
 from ..models.synthesizers import Objective
 from ..models.utils import about_lost, changed_attributes, plain_attributes
 from ..utils.error_text import error_text
 from ..utils.numbers import check_numbers
-from ..utils.validation import check_labels, check_metrics
+from ..utils.validation import check_labels, check_metrics, few_images
 from .hooks.export_student_hook import ExportStudentHook
 from .hooks.report_hook import ReportHook
 from .optimizers.optim_wrapper_constructor import optimizers_of
@@ -48,8 +47,6 @@ from .optimizers.optim_wrapper_constructor import optimizers_of
 _STEPS = 2
 # Images of a batch on a CPU; a GPU also learns whether its memory suffices.
 _FEW = 8
-# Images that are validated, from all over the data set.
-_FEW_TO_VALIDATE = 32
 # Steps of schedules that are looked at.
 _FORESIGHT = 1000
 # Whose hooks are rehearsed. Others may do what cannot be undone.
@@ -438,7 +435,9 @@ def _cut_down(
         'model': cfg.model,
         'train_dataloader': train,
         'train_cfg': loop,
-        'val_dataloader': _few(runner.val_dataloader) if validates else None,
+        'val_dataloader': few_images(runner.val_dataloader)
+        if validates
+        else None,
         'val_cfg': cfg.get('val_cfg') if validates else None,
         'val_evaluator': cfg.get('val_evaluator') if validates else None,
         'default_hooks': default_hooks,
@@ -527,19 +526,6 @@ def _short(hook: ConfigDict, imports: bool) -> ConfigDict:
     ):
         hook.pop('out_dir', None)  # where others may see it
     return hook
-
-
-def _few(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """A batch from all over a data set."""
-    dataset: Any = loader.dataset
-    count = min(len(dataset), loader.batch_size or _FEW_TO_VALIDATE)
-    if get_device() != 'cuda':
-        count = min(count, _FEW_TO_VALIDATE)
-    chosen = np.linspace(0, len(dataset) - 1, count).round()
-    images: Any = Subset(dataset, chosen.astype(int).tolist())
-    if hasattr(dataset, 'metainfo'):
-        images.metainfo = dataset.metainfo
-    return DataLoader(images, count, collate_fn=loader.collate_fn)
 
 
 @contextmanager

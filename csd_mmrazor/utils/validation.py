@@ -3,14 +3,19 @@ from contextlib import suppress
 from numbers import Number
 from typing import Any, Dict, List, Optional, Sequence
 
+import numpy as np
 import torch
+from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner import Runner, ValLoop
 from mmpretrain.datasets import CustomDataset
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Subset
 
 from .error_text import named_error
 from .suggestions import some_of
+
+# Images that are validated before a run; a GPU gets a whole batch.
+_FEW = 32
 
 
 def check_validation(runner: Runner) -> Optional[Dict]:
@@ -38,7 +43,7 @@ def check_validation(runner: Runner) -> Optional[Dict]:
         devices = {p.device for p in model.parameters() if p.is_cuda}
         with torch.random.fork_rng([*devices]), torch.no_grad():
             model.eval()
-            batch = next(iter(loop.dataloader))
+            (batch,) = few_images(loop.dataloader)
             outputs = model.val_step(batch)
             doubt = check_labels(
                 loop.dataloader.dataset, outputs, 'val_dataloader'
@@ -56,6 +61,28 @@ def check_validation(runner: Runner) -> Optional[Dict]:
         runner.logger.warning(doubt)
     check_metrics(runner, metrics)
     return metrics
+
+
+def few_images(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """A loader of one batch from all over a data set.
+
+    The first images may be of one class, or of one size.
+
+    Args:
+        loader (DataLoader): Of a validation; stays as it is.
+
+    Returns:
+        DataLoader: Of as many images as a batch has; on a CPU, 32 at most.
+    """
+    dataset: Any = loader.dataset
+    count = min(len(dataset), loader.batch_size or _FEW)
+    if get_device() != 'cuda':
+        count = min(count, _FEW)
+    chosen = np.linspace(0, len(dataset) - 1, count).round()
+    images: Any = Subset(dataset, chosen.astype(int).tolist())
+    if hasattr(dataset, 'metainfo'):
+        images.metainfo = dataset.metainfo
+    return DataLoader(images, count, collate_fn=loader.collate_fn)
 
 
 def check_labels(

@@ -5,11 +5,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.structures import DataSample
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Subset
 
-from csd_mmrazor.utils.validation import check_labels, check_metrics
+from csd_mmrazor.utils.validation import (
+    check_labels,
+    check_metrics,
+    check_validation,
+)
 
 COSINE = dict(type='CosineAnnealingLR', by_epoch=True)
 PLATEAU = SimpleNamespace(need_val_args=True, monitor='acc')
@@ -80,3 +85,24 @@ def test_folders_that_lack(images):
     whole = CustomDataset(str(images))
     assert whole.get_gt_labels().tolist() == [0, 2]
     assert check_labels(whole, outputs(0), 'val_dataloader') == ''
+
+
+def test_images_of_several_sizes_are_found_before_a_run(tiny_runner):
+    """Also where those of the first batch are of one size."""
+    runner = tiny_runner()
+    samples = [
+        dict(
+            inputs=torch.zeros(1, 8, width, dtype=torch.uint8),
+            data_samples=DataSample().set_gt_label(0),
+        )
+        for width in [8] * 9 + [7] * 3
+    ]
+    for images, are_alike in ((samples[:9], True), (samples, False)):
+        runner.val_loop.dataloader = DataLoader(
+            images, 4, collate_fn=pseudo_collate
+        )
+        if are_alike:
+            assert 'accuracy/top1' in check_validation(runner)
+            continue
+        with pytest.raises(ValueError, match='different sizes, 8x7, 8x8'):
+            check_validation(runner)

@@ -256,9 +256,10 @@ class BankDataPreprocessor(ClsDataPreprocessor):
 
     Bank batches are augmented and normalised on the device, with no Python
     per image. Batches of real images, as validation has them, are treated as
-    by mmpretrain's ``ClsDataPreprocessor``, but images of one size together,
-    not one by one: each would be copied and normalised by itself. A batch is
-    the bank's if it is one tensor of uint8 with ``labels``, or is trained on.
+    by mmpretrain's ``ClsDataPreprocessor``, but all together, not one by one:
+    each would be copied and normalised by itself. Where their sizes differ,
+    they are refused, and not padded to one. A batch is the bank's if it is
+    one tensor of uint8 with ``labels``, or is trained on.
 
     Args:
         augment (dict, optional): Augmentation of bank batches, such as
