@@ -9,7 +9,7 @@ from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner import Runner, ValLoop
 from mmpretrain.datasets import CustomDataset
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from .error_text import named_error
 from .suggestions import some_of
@@ -43,7 +43,10 @@ def check_validation(runner: Runner) -> Optional[Dict]:
         devices = {p.device for p in model.parameters() if p.is_cuda}
         with torch.random.fork_rng([*devices]), torch.no_grad():
             model.eval()
-            (batch,) = few_images(loop.dataloader)
+            loader = loop.dataloader
+            if not isinstance(loader.dataset, IterableDataset):
+                loader = few_images(loader)
+            batch = next(iter(loader))
             outputs = model.val_step(batch)
             doubt = check_labels(
                 loop.dataloader.dataset, outputs, 'val_dataloader'

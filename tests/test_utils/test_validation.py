@@ -8,7 +8,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.structures import DataSample
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from csd_mmrazor.utils.validation import (
     check_labels,
@@ -106,3 +106,17 @@ def test_images_of_several_sizes_are_found_before_a_run(tiny_runner):
             continue
         with pytest.raises(ValueError, match='different sizes, 8x7, 8x8'):
             check_validation(runner)
+
+
+def test_images_that_only_come_in_turn(tiny_runner):
+    runner = tiny_runner()
+    dataset = runner.val_loop.dataloader.dataset
+
+    class InTurn(IterableDataset):
+        def __iter__(self):
+            return map(dataset.__getitem__, range(8))
+
+    runner.val_loop.dataloader = DataLoader(
+        InTurn(), 4, collate_fn=pseudo_collate
+    )
+    assert 'accuracy/top1' in check_validation(runner)
