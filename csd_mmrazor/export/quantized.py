@@ -34,9 +34,6 @@ BITS = dict(int8=8, int4=4)
 # Left as they are: their gains would get one scale for all, and no kernel has
 # them in integers. Batch norms are in the convolution before, where one is.
 _NORMS = 'BatchNormalization', 'InstanceNormalization', 'LayerNormalization'
-# Likewise what other norms, position embeddings and the like come to, where
-# it is a constant that they add or multiply by.
-_ELEMENTWISE = 'Add', 'Mul'
 # Images of a pass, and passes that are timed.
 _BATCH, _PASSES = 64, 30
 # What the files say of who wrote them.
@@ -75,7 +72,8 @@ def quantize_onnx(
     ``inputs`` is their range. No label is needed. Integers are stored as
     such, between ``QuantizeLinear`` and ``DequantizeLinear``. Norm layers
     that are no batch norm after a convolution, other constants that are added
-    or multiplied by, and transposed convolutions in groups keep their weights.
+    or multiplied by, except biases of matrix products, and transposed
+    convolutions in groups keep their weights.
 
     Args:
         model (nn.Module): In eval mode, on the CPU.
@@ -106,7 +104,6 @@ def quantize_onnx(
         # Shapes are inferred by onnx alone; batches of any size stop ORT's.
         ort.quant_pre_process(paths[0], paths[1], skip_symbolic_shape=True)
         graph = onnx.load(paths[1]).graph
-        held = {each.name for each in graph.initializer}
         ort.quantize_static(
             paths[1],
             paths[2],
@@ -115,7 +112,7 @@ def quantize_onnx(
             per_channel=True,
             weight_type=weights[bits],
             activation_type=ort.QuantType.QUInt8,
-            nodes_to_exclude=[n.name for n in graph.node if _stays(n, held)],
+            nodes_to_exclude=_kept(graph),
             # Processors without VNNI add two products of 8 bits in 16: with
             # weights beyond 64, the sum overflows and answers are wrong.
             reduce_range=bits == 8,
@@ -141,12 +138,25 @@ def quantize_onnx(
     return found
 
 
-def _stays(node: Any, held: Set[str]) -> bool:
-    """Whether a node of a graph keeps its weights, which are ``held``."""
+def _kept(graph: Any) -> List[str]:
+    """Names of the nodes that keep their weights."""
+    held = {each.name for each in graph.initializer}
+    products = {
+        name
+        for node in graph.node
+        if node.op_type == 'MatMul'
+        for name in node.output
+    }
+    return [n.name for n in graph.node if _stays(n, held, products)]
+
+
+def _stays(node: Any, held: Set[str], products: Set[str]) -> bool:
     if node.op_type == 'ConvTranspose':  # whose bias ORT scales as of one
         return any(a.name == 'group' and a.i > 1 for a in node.attribute)
-    if node.op_type in _ELEMENTWISE:
-        return not held.isdisjoint(node.input)
+    if node.op_type in ('Add', 'Mul') and not held.isdisjoint(node.input):
+        # What norms, position embeddings and the like come to. A bias costs
+        # nothing in integers, and kernels are slower without.
+        return node.op_type == 'Mul' or products.isdisjoint(node.input)
     return node.op_type in _NORMS
 
 
