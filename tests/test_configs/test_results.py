@@ -179,7 +179,7 @@ def test_the_summaries_have_the_means_of_the_pair():
         f'brings {off - whole:.1f} points at the small budget and '
         f'{fast - scratch:.1f} at the quarter one' in summary
     )
-    assert f'another config gives {scratch:.1f} and {whole:.1f} %' in readme
+    assert f'other configs give {scratch:.1f} and {whole:.1f} %' in readme
     assert (
         f'gives {four:.1f} % ({numbers[single]} seed; with the real images '
         f'{real:.1f} %)' in readme
