@@ -519,4 +519,16 @@ def notes(exported: ExportedStudent) -> List[str]:
         )
     if exported.program is not None:
         lines.append(f'torch.export: {exported.program}')
+    written = exported.safetensors, exported.onnx, exported.program
+    others = [
+        path.name
+        for suffix in ('.safetensors', '.onnx', '.pt2')
+        if (path := exported.weights.with_suffix(suffix)) not in written
+        and path.exists()
+    ]
+    if others:
+        lines.append(
+            f'{" and ".join(others)} beside it, of an earlier export, may be '
+            'of another student: delete or export what you need again.'
+        )
     return lines

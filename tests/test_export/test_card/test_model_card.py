@@ -121,6 +121,15 @@ def test_as_many_names_as_the_student_has_classes(
     assert (said in '\n'.join(notes(exported))) != is_written
 
 
+def test_files_of_an_earlier_export_are_told(tmp_path):
+    """They may be of another student."""
+    exported = export(tmp_path)
+    assert 'of an earlier export' not in '\n'.join(notes(exported))
+    exported.weights.with_suffix('.onnx').touch()
+    told = notes(exported)[-1]
+    assert told.startswith('out.onnx beside it, of an earlier export')
+
+
 def test_a_teacher_by_itself(tmp_path):
     """A classifier's own run, which had real images, is exported as well."""
     exported = export(
