@@ -67,6 +67,7 @@ from .plan import (
 )
 from .record import (
     CONFIG,
+    HEAD,
     check_config,
     config_text,
     keep_warnings,
@@ -453,6 +454,10 @@ def distill(
             record = read_record(folder, request, written_of(given))
         is_new = record is None
         if record is None:
+            if not plan_only:
+                # By which another call knows what its trial leaves.
+                text = f'{HEAD}\n# The trial that plans the run is not over.\n'
+                write_file(folder / CONFIG, text.encode())
             for line in about(pair, inputs, val):
                 tell(line)
             if shared:

@@ -28,6 +28,7 @@ from .start import digest_of_layers, digest_of_weights
 
 # Files in the work dir.
 CONFIG, RECORD = 'config.py', 'distill.json'
+_LEFT_BY_TRIAL = 'networks', '.trial'
 # Parts of a config whose order may be that of layers.
 _NETWORKS = ('architecture', 'build_cfg')
 HEAD = '# What distill() made of its arguments.'
@@ -110,19 +111,19 @@ def read_record(
     path = folder / RECORD
     if not path.is_file():
         config = folder / CONFIG
-        # A call that was killed may have left its config.
-        if (
-            any((folder / name).exists() for name in ('bank', 'student'))
-            or any(folder.glob('*.pth'))
-            or (
-                config.exists()
-                and not config.read_bytes().startswith(HEAD.encode())
-            )
+        # A call that was killed may have left its config, and in its trial
+        # the networks.
+        names = ['bank', 'student', '*.pth']
+        if not (
+            config.is_file() and config.read_bytes().startswith(HEAD.encode())
         ):
+            names += [CONFIG, *_LEFT_BY_TRIAL, 'report.json', 'report.html']
+        others = sorted(p.name for n in names for p in folder.glob(n))
+        if others:
             raise ValueError(
                 f'work_dir={folder} has files that distill() did not make '
-                f'(bank, student, {CONFIG} or *.pth): choose another '
-                'work_dir.'
+                f'({", ".join(others[:5])}), and which it would replace: '
+                'choose another work_dir.'
             )
         return None
     try:

@@ -2,9 +2,13 @@
 """What tools/train.py and tools/test.py do to a config."""
 
 import argparse
+import io
 import os
 import os.path as osp
 import sys
+import tokenize
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence
 
 import torch
@@ -13,7 +17,7 @@ from mmengine.config import Config
 from ..export import look_up_in
 from ..models.algorithms import check_optimizers
 from ..models.utils import check_checkpoint_file
-from ..utils import check_integer, check_teachers_of
+from ..utils import check_integer, check_teachers_of, parse_config
 from ..utils.arguments import NoneType, check_value
 from ..utils.config_files import (
     TESTED,
@@ -111,7 +115,37 @@ def load_config(
     elif cfg.get('work_dir') is None:
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('./work_dirs', name)
+    check_own_name(cfg)
     return cfg
+
+
+def check_own_name(cfg: Config) -> None:
+    """Check that the config is not where a runner is to write it.
+
+    What a runner has written there before is all that a config says.
+
+    Args:
+        cfg (Config): With ``work_dir``.
+
+    Raises:
+        ValueError: If its comments or bases would be lost.
+    """
+    source = Path(cfg.filename or '')
+    copy = Path(cfg.work_dir, source.name)
+    if not (source.is_file() and copy.is_file() and copy.samefile(source)):
+        return
+    text = source.read_text(encoding='utf-8')
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    if source.suffix == '.py':
+        with suppress(ValueError):
+            parse_config(text)
+            if not any(each.type == tokenize.COMMENT for each in tokens):
+                return
+    raise ValueError(
+        f'work_dir={cfg.work_dir} has the config itself, {source.name}, '
+        'which a run replaces by all that it says, without comments and '
+        'bases: choose another by --work-dir.'
+    )
 
 
 def load_measured(args: argparse.Namespace) -> Config:

@@ -2,21 +2,19 @@
 """Take the student out of a run, for use elsewhere."""
 
 import argparse
-from pathlib import Path
-from typing import Any, Optional
 
 from ..export import (
+    check_free,
     check_license,
     check_parts,
     export_student,
     find_checkpoint,
     find_config,
-    is_export,
     look_up_in,
     notes,
     read_run_config,
 )
-from ..utils import digest_of_file, load_file, read_object
+from ..utils import load_file
 from ..utils.alone import check_alone
 from ..utils.config_files import read_config
 from .errors import concise_errors
@@ -94,57 +92,6 @@ def export(args: argparse.Namespace) -> None:
         args.teacher_license or hook.get('teacher_license'),
     )
     print('\n'.join(notes(exported)))
-
-
-def check_free(out: str, *others: Optional[str]) -> None:
-    """Check that an export would overwrite at most an earlier one.
-
-    Args:
-        out (str): OUT.pth, where it would be.
-        *others (str, optional): Files that would be written with it.
-
-    Raises:
-        ValueError: If there is another file, or one beside it where what
-            describes it would be.
-    """
-    path = Path(out)
-    if not path.name:
-        raise ValueError(f'OUT.pth should be the name of a file: {out!r}.')
-    wanted = [Path(other) for other in others if other]
-    if is_export(path):
-        told = read_object(path.with_suffix('.json'))
-        parts = [told.get(key) for key in ('onnx', 'program')]
-        wanted = [
-            each
-            for each in wanted
-            if not any(_is_noted(each, part, path.parent) for part in parts)
-        ]
-    else:
-        wanted += [
-            path,
-            path.with_suffix('.json'),
-            path.with_suffix('.py'),
-            path.with_suffix('.safetensors'),
-            path.with_name(f'{path.stem}_mmpretrain.pth'),
-        ]
-    for each in wanted:
-        if each.exists():
-            raise ValueError(
-                f'{each} is there, and is no exported student: it would be '
-                'overwritten. Choose another name.'
-            )
-
-
-def _is_noted(path: Path, part: Any, folder: Path) -> bool:
-    """Whether a file is one that an export into a folder has noted.
-
-    Notes have no folders: one of that name elsewhere may be of others.
-    """
-    if not isinstance(part, dict) or part.get('file') != path.name:
-        return False
-    return path.parent.resolve() == folder.resolve() or (
-        path.is_file() and digest_of_file(path) == part.get('sha256')
-    )
 
 
 def main() -> None:

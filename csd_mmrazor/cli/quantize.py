@@ -55,6 +55,7 @@ from ..models.utils import logits_of
 from ..utils import check_integer, load_file, write_file
 from ..utils.accuracy import SEEN
 from ..utils.alone import check_alone
+from ..utils.files import temporary_name
 from ..utils.numbers import MOST
 from ..version import __version__
 from .errors import concise_errors
@@ -203,11 +204,19 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     kept = kept_of(card)
     if out.exists():
         print(f'{out} of an earlier call is replaced.')
-    # Killed between them, nothing stands beside a file that it is not of.
-    for each in (card, beside):
-        each.unlink(missing_ok=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_file(out, content)
+    # On a full disk, all stays as it was.
+    new = out.with_name(temporary_name(out.name))
+    write_file(new, content)
+    try:
+        # Killed between them, nothing tells of a file that it is not of.
+        if card.exists():
+            title = f'# {out.name}\n\nIt was being replaced.\n'
+            write_file(card, (title + kept).encode())
+        beside.unlink(missing_ok=True)
+        os.replace(new, out)
+    finally:
+        new.unlink(missing_ok=True)
     write_file(beside, f'{text}\n'.encode())
     write_file(card, (_card(args, run, out, told) + kept).encode())
     list_networks(out.parent)

@@ -35,6 +35,7 @@ from ..utils.plain_config import configs_of_starts
 from ..utils.suggestions import some_of
 from .config import (
     add_config_arguments,
+    check_own_name,
     check_present,
     import_from,
     is_csd,
@@ -232,6 +233,7 @@ def test(args: argparse.Namespace) -> None:
     # The run's own folder has its config, which this one is not.
     if args.work_dir is None:
         cfg.work_dir = str(Path(cfg.work_dir, 'test'))
+        check_own_name(cfg)
     elif configs_of_starts(cfg.work_dir) and any(
         Path(cfg.work_dir).glob('*.pth')
     ):

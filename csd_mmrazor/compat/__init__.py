@@ -66,6 +66,7 @@ def apply() -> None:
         data_files.read_pickles_safely,
         data_files.keep_methods_of_schedulers,
         data_files.write_checkpoints_atomically,
+        data_files.write_configs_atomically,
         data_files.leave_other_runs_checkpoints_alone,
         require_joblib,
     )

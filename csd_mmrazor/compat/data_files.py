@@ -227,6 +227,29 @@ def write_checkpoints_atomically() -> None:
     LocalBackend.put = put
 
 
+def write_configs_atomically() -> None:
+    """MMEngine writes a run's config in place, at each start.
+
+    On a full disk, nothing is left of the one that was there; and in a copy
+    of a work dir that is made of links, the original's is overwritten.
+    """
+    from mmengine.config import Config
+    from mmengine.fileio import LocalBackend
+
+    dump = Config.dump
+
+    @functools.wraps(dump)
+    def whole_dump(self, file=None):
+        if file is None or not str(file).endswith('.py'):
+            return dump(self, file)
+        write_file(file, self.pretty_text.encode())
+
+    def put_text(self, obj, filepath, encoding='utf-8'):
+        self.put(obj.encode(encoding), filepath)
+
+    Config.dump, LocalBackend.put_text = whole_dump, put_text
+
+
 def leave_other_runs_checkpoints_alone() -> None:
     """MMEngine's checkpoints name others by absolute paths.
 

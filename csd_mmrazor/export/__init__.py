@@ -19,6 +19,7 @@ from .card import (
     quantized_card,
     training_bank,
 )
+from .free_names import check_free
 from .network import own_network
 from .onnx import export_onnx
 from .program import export_program
@@ -68,6 +69,7 @@ __all__ = [
     'calibration_images',
     'card_path',
     'check_exportable',
+    'check_free',
     'check_license',
     'check_parts',
     'check_quantization',

@@ -28,6 +28,8 @@ from ..utils.files import parse_json
 
 FILE_NAME = 'report.json'
 _VERSION = 1
+# How files begin that were written here, of any release.
+_BEGIN = b'{"version": '
 _MOST_BYTES = 50_000_000
 _MOST_LETTERS = 200
 # Nothing of it is nested more deeply.
@@ -43,9 +45,20 @@ def write_measurements(
     Args:
         work_dir (str | Path): Of the run.
         found (dict): As above, without the version.
+
+    Raises:
+        ValueError: If a file of others is there.
     """
+    path = Path(work_dir, FILE_NAME)
+    if path.exists():
+        with open(path, 'rb') as file:
+            if file.read(len(_BEGIN)) != _BEGIN:
+                raise ValueError(
+                    f'{path} was not written by a run: it would be '
+                    'overwritten. Choose another work dir.'
+                )
     content = json.dumps(dict(version=_VERSION, **found))
-    write_file(Path(work_dir, FILE_NAME), content.encode())
+    write_file(path, content.encode())
 
 
 def read_measurements(work_dir: Union[str, Path]) -> Optional[Measurements]:

@@ -331,7 +331,16 @@ def set_apart_best(folder: Union[str, Path], step: int) -> None:
         match = re.search(r'_(?:epoch|iter)_(\d+)\.pth$', path.name)
         is_chosen = path.name.startswith('best_agreement_')  # by its own hook
         if match and int(match[1]) > step and not is_chosen:
-            path.rename(path.with_name(f'replaced_{path.name}'))
+            set_apart(path)
+
+
+def set_apart(path: Path) -> None:
+    """Rename a checkpoint to ``replaced_*``, a name that no other has."""
+    target, number = path.with_name(f'replaced_{path.name}'), 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f'replaced_{number}_{path.name}')
+    path.rename(target)
 
 
 def note_last(work_dir: Union[str, Path], name: str) -> None:

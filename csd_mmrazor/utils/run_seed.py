@@ -13,7 +13,12 @@ SEED_FILE = 'seed.txt'
 
 
 def note_seed(work_dir: Union[str, Path], seed: int) -> None:
-    """Write the seed of a run to its work dir."""
+    """Write the seed of a run to its work dir.
+
+    Raises:
+        ValueError: If something else is there; names the file.
+    """
+    noted_seed(work_dir)
     write_file(Path(work_dir, SEED_FILE), f'{seed}\n'.encode())
 
 
@@ -31,6 +36,7 @@ def noted_seed(work_dir: Union[str, Path]) -> Optional[int]:
     if not text.isdecimal() or int(text) >= 2**32:
         raise ValueError(
             f'{path} should hold the seed of the run, 0..2**32-1, but has '
-            f'{text!r}: set randomness.seed to that of the run.'
+            f'{text!r}: set randomness.seed to that of the run, or, if there '
+            'is none, choose another work dir.'
         )
     return int(text)

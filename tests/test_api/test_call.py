@@ -518,7 +518,17 @@ def test_a_kill_at_its_start_leaves_the_config(
 
 
 @pytest.mark.parametrize(
-    'name', ['config.py', 'student/student.pth', 'bank/x.png', 'net.pth']
+    'name',
+    [
+        'config.py',
+        'student/student.pth',
+        'bank/x.png',
+        'net.pth',
+        'networks/teacher.pth',
+        '.trial/notes.txt',
+        'report.json',
+        'report.html',
+    ],
 )
 def test_files_of_others_are_kept(name, teacher, net, call, tmp_path):
     path = tmp_path / 'run' / name
@@ -527,6 +537,24 @@ def test_files_of_others_are_kept(name, teacher, net, call, tmp_path):
     with pytest.raises(ValueError, match='files that distill.. did not make'):
         call(teacher, net(4))
     assert path.read_text() == 'mine'
+
+
+def test_a_call_goes_on_after_a_trial_that_was_killed(
+    teacher, net, call, tmp_path, monkeypatch
+):
+    def kill(*args):
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr('csd_mmrazor.api.call.make_plan', kill)
+        with pytest.raises(Stop):
+            call(teacher, net(4))
+    assert (tmp_path / 'run/networks/teacher.pth').is_file()
+    (tmp_path / 'run/.trial').mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr('csd_mmrazor.api.call.run_trial', kill)
+        with pytest.raises(Stop):
+            call(teacher, net(4))
 
 
 @pytest.mark.parametrize('name', ['work_dir', 'val', 'init_bank'])

@@ -14,10 +14,12 @@ from mmrazor.registry import OPTIM_WRAPPERS
 from csd_mmrazor.cli import test as test_tool
 from csd_mmrazor.cli import train as train_tool
 from csd_mmrazor.cli.config import (
+    check_own_name,
     check_teacher_files,
     check_training,
     enable_amp,
     is_csd,
+    load_config,
 )
 from csd_mmrazor.cli.test import test as run_test
 from csd_mmrazor.models import CSDDistillation
@@ -216,3 +218,40 @@ def test_gpus_are_numbered_as_launchers_do(
     monkeypatch.setattr(sys, 'argv', [*argv, *options.split()])
     tool.parse_args()
     assert os.environ['LOCAL_RANK'] == found
+
+
+@pytest.mark.parametrize('name', ['a.py', 'link.py'])
+def test_a_config_in_its_own_work_dir(name, tmp_path):
+    """A run would write over it all that it says, bases and options too."""
+    path = tmp_path / 'a.py'
+    if name != path.name:
+        (tmp_path / name).symlink_to(path)
+    for text in (
+        "_base_ = './b.py'",
+        'lr = 1  # tuned',
+        'lr = 2 * 3',
+        'import a',
+    ):
+        path.write_text(f'{text}\n')
+        cfg = Config(dict(work_dir=str(tmp_path)), filename=tmp_path / name)
+        with pytest.raises(ValueError, match=f'has the config itself, {name}'):
+            check_own_name(cfg)
+        check_own_name(Config(dict(work_dir='x'), filename=tmp_path / name))
+    # As a run wrote it.
+    cfg = Config(dict(a=dict(b=1)), filename=str(path))
+    cfg.dump(path)
+    cfg.work_dir = str(tmp_path)
+    check_own_name(cfg)
+
+
+def test_tools_look_whether_a_config_is_in_its_work_dir(tmp_path):
+    path = tmp_path / 'a.py'
+    path.write_text('model = dict(type="A")  # mine\n')
+    args = Namespace(
+        config=str(path),
+        work_dir=str(tmp_path),
+        cfg_options={},
+        launcher='none',
+    )
+    with pytest.raises(ValueError, match='has the config itself, a.py'):
+        load_config(args)

@@ -163,6 +163,16 @@ def test_from_a_run_to_integers(quantize, tmp_path):
     assert done.status == [-signal.SIGKILL], done.output
     assert files == {n: (tmp_path / n).read_bytes() for n in names}
 
+    # So it does where the disk is full.
+    done = quantize(
+        *(run, '--to', 'int8', '--out', 't.onnx'),
+        setup='from csd_mmrazor.cli import quantize as q\n'
+        'def full(path, content): raise OSError(28, "full", str(path))\n'
+        'q.write_file = full',
+    )
+    assert done.status == [1] and 'full' in done.stderr, done.output
+    assert files == {n: (tmp_path / n).read_bytes() for n in names}
+
     # What is wrong is told by name, and nothing is written.
     (tmp_path / 'list.json').write_text('["quantized_by"]')
     other = tmp_path / 'other.onnx'

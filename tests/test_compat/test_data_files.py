@@ -170,3 +170,16 @@ def test_texts_of_configs_are_not_run(tmp_path):
     cfg = Config(dict(a=1, b=dict(c=[2])))
     assert Config.fromstring(cfg.pretty_text, '.py').b.c == [2]
     assert Config.fromstring('{"a": 1}', '.json').a == 1
+
+
+@pytest.mark.parametrize('suffix', ['.py', '.json', '.yml'])
+def test_a_config_is_written_in_one_piece(suffix, tmp_path):
+    """A link of its name, as in a copy of a work dir, leads to another's."""
+    theirs, ours = tmp_path / f'theirs{suffix}', tmp_path / f'ours{suffix}'
+    theirs.write_text('theirs')
+    for link in ours.hardlink_to, ours.symlink_to:
+        link(theirs)
+        Config(dict(a=1)).dump(str(ours))
+        assert theirs.read_text() == 'theirs'
+        assert Config.fromfile(ours).a == 1
+        ours.unlink()

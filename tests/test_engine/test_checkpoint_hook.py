@@ -28,6 +28,7 @@ from csd_mmrazor.utils import (
     CheckpointError,
     keep_own_pointers,
     latest_checkpoint,
+    set_apart_best,
     verify_archive,
 )
 
@@ -607,6 +608,13 @@ def test_an_earlier_epoch_has_a_best_of_its_own(tiny_runner, monkeypatch):
     assert best.name == 'best_accuracy_top1_epoch_1.pth'
     (old,) = work.glob('replaced_best_*.pth')
     assert old.name.endswith('epoch_2.pth') and old.read_bytes() == before
+    # A second one of that name does not take its place.
+    second = work / best.name.replace('_1.', '_2.')
+    second.write_text('second')
+    set_apart_best(work, 1)
+    assert old.read_bytes() == before
+    (other,) = work.glob('replaced_2_best_*.pth')
+    assert other.read_text() == 'second' and other.name.endswith(second.name)
 
 
 @pytest.mark.parametrize('is_earlier', [True, False])

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from csd_mmrazor.datasets import BankFolder
 from csd_mmrazor.engine.hooks import report_hook
 from csd_mmrazor.models import Networks
-from csd_mmrazor.report import read_measurements
+from csd_mmrazor.report import read_measurements, write_measurements
 from csd_mmrazor.report.run_files import answers_top1
 from csd_mmrazor.utils.scalars import read_scalars
 
@@ -239,3 +239,21 @@ def test_processes_count_each_image_once(forked, tiny_config, tmp_path):
     top1 = read_scalars(tmp_path / 'two')['accuracy/top1']
     assert answers_top1(counts, 'student') == pytest.approx(max(top1.values()))
     assert json.loads((tmp_path / 'two/report.json').read_text())
+
+
+def test_a_report_of_others_is_left_alone(tiny_runner, tmp_path):
+    path = tmp_path / 'run/report.json'
+    path.parent.mkdir()
+    for text in '{"my": "results"}', '':
+        path.write_text(text)
+        with pytest.raises(ValueError, match='not written by a run'):
+            write_measurements(path.parent, {})
+    runner = tiny_runner(**{'train_cfg.max_epochs': 1})
+    runner.train()
+    assert path.read_text() == ''
+    log = next(path.parent.rglob('*.log')).read_text()
+    assert log.count('The report lacks report.json: ValueError') == 1
+    path.unlink()
+    for _ in range(2):
+        write_measurements(path.parent, {})
+    assert read(runner) == read(runner)

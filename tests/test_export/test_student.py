@@ -15,7 +15,6 @@ from helpers import ROOT, TIMEOUT, build, front_of, network
 from mmengine.config import Config
 from PIL import Image
 
-from csd_mmrazor.cli.export_student import check_free
 from csd_mmrazor.datasets import CIFAR10Images
 from csd_mmrazor.export import export_student, find_checkpoint
 from csd_mmrazor.export.student import normalisation_of
@@ -287,6 +286,27 @@ def test_an_export_that_fails(tiny_runner, tmp_path, monkeypatch):
     assert 'OSError: no such luck' in log
 
 
+@pytest.mark.parametrize(
+    'name', ['student.pth', 'student.json', 'student.py', 'student.onnx']
+)
+def test_a_run_overwrites_no_file_of_others(name, tiny_runner, tmp_path):
+    path = tmp_path / 'run/student' / name
+    path.parent.mkdir(parents=True)
+    path.write_text('mine')
+    onnx = {'default_hooks.export.onnx': name.endswith('.onnx')}
+    with pytest.raises(ValueError, match=f'{name} is there, and is no exp'):
+        tiny_runner(**onnx).train()
+    assert path.read_text() == 'mine' and not (tmp_path / 'run/bank').exists()
+
+
+@pytest.mark.parametrize(
+    'out', ['epoch_2.pth', 'best_x.pth', 'replaced_best_x.pth', 'iter_1.pth']
+)
+def test_an_export_is_no_checkpoint(out, tiny_runner):
+    with pytest.raises(ValueError, match=f'out=.{out}. of Exp.* a checkpoint'):
+        tiny_runner(**{'default_hooks.export.out': out}).train()
+
+
 def test_mmpretrains_own_test_runs_it(forked, tmp_path, cifar, plain_python):
     """By the tool, with an ONNX file as well."""
     done = forked(
@@ -377,55 +397,6 @@ def test_a_student_by_cfg_path(tmp_path):
     # As published, under mmpretrain's name.
     assert plain.test_dataloader.dataset.type == 'CIFAR10'
     assert 'mmrazor' not in exported.config.read_text()
-
-
-def test_nothing_but_an_export_is_overwritten(tmp_path):
-    checkpoint, source = tmp_path / 'epoch_1.pth', tmp_path / 'resnet.py'
-    checkpoint.touch()
-    source.touch()
-    for out, path in (
-        (checkpoint, checkpoint),
-        (tmp_path / 'resnet.pth', source),
-    ):
-        with pytest.raises(ValueError, match='would be overwr') as error:
-            check_free(str(out))
-        assert str(path) in str(error.value)
-    cfg = Config(dict(model=dict(architecture=network())))
-    torch.save(build(network()).state_dict(), tmp_path / 'weights.pth')
-    out = tmp_path / 'out.pth'
-    check_free(str(out))
-    export_student(cfg, tmp_path / 'weights.pth', out)
-    check_free(str(out))
-    # What is asked for besides may be of others, or of an earlier export.
-    mine = tmp_path / 'mine.onnx'
-    check_free(str(out), str(mine))
-    mine.touch()
-    with pytest.raises(ValueError, match='mine.onnx is there, and is no'):
-        check_free(str(out), None, str(mine))
-    told = json.loads((tmp_path / 'out.json').read_text())
-    told.update(onnx=dict(file='mine.onnx'))
-    (tmp_path / 'out.json').write_text(json.dumps(told))
-    check_free(str(out), str(mine))
-
-
-@pytest.mark.parametrize(
-    'key, suffix', [('onnx', '.onnx'), ('program', '.pt2')]
-)
-def test_nothing_of_others_elsewhere_is_overwritten(key, suffix, tmp_path):
-    """It may have the name of one that an export wrote into its folder."""
-    cfg = Config(
-        dict(model=dict(architecture=network(), image_shape=(1, 8, 8)))
-    )
-    weights, out = tmp_path / 'weights.pth', tmp_path / 'out.pth'
-    torch.save(build(network()).state_dict(), weights)
-    (tmp_path / 'deploy').mkdir()
-    own = tmp_path / f'deploy/net{suffix}'
-    export_student(cfg, weights, out, **{key: own})
-    for path in (own, tmp_path / f'net{suffix}'):
-        check_free(str(out), str(path))
-    own.write_text('of others')
-    with pytest.raises(ValueError, match=f'net{suffix} is there, and is no'):
-        check_free(str(out), str(own))
 
 
 def test_what_cannot_be_exported(tmp_path):

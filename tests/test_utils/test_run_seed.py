@@ -19,3 +19,6 @@ def test_what_no_run_notes_is_named(tmp_path, text):
     (tmp_path / 'seed.txt').write_bytes(content)
     with pytest.raises(ValueError, match='seed.txt should hold the seed'):
         noted_seed(tmp_path)
+    with pytest.raises(ValueError, match='choose another work dir'):
+        note_seed(tmp_path, 1)
+    assert (tmp_path / 'seed.txt').read_bytes() == content

@@ -25,6 +25,7 @@ from ...utils import check_integer, list_checkpoints, load_file, own_file
 from ...utils.accuracy import FITS
 from ...utils.agreement import Agreement, describe_agreement
 from ...utils.arguments import check_value
+from ...utils.checkpoints import set_apart
 from ..agreement_images import (
     bank_images,
     bank_labels,
@@ -366,7 +367,7 @@ class AgreementHook(Hook):
             for path in self._files(runner):
                 if _epoch_of(path) > runner.epoch:
                     # Of what came after an earlier epoch: another run.
-                    path.replace(path.with_name(f'replaced_{path.name}'))
+                    set_apart(path)
                 elif best is None or _epoch_of(path) != best.epoch:
                     path.unlink()
         self._saved = best and best.epoch

@@ -1,7 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import re
 from pathlib import Path
 from shlex import quote
-from typing import Optional, Union
+from typing import Optional, Tuple, Union
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -11,6 +12,7 @@ from mmrazor.registry import HOOKS
 
 from ...export import (
     ExportedStudent,
+    check_free,
     check_license,
     export_student,
     find_checkpoint,
@@ -18,6 +20,10 @@ from ...export import (
 )
 from ...utils import path_below
 from ...utils.error_text import named_error
+from ..run_plan import is_training
+
+# Of the run, and not of its student alone.
+_CHECKPOINTS = re.compile(r'((best|replaced)_.*|(epoch|iter)_\d+)\.pth')
 
 
 @HOOKS.register_module()
@@ -71,8 +77,15 @@ class ExportStudentHook(Hook):
         self.onnx, self.program, self.normalize = onnx, program, normalize
 
     def before_run(self, runner: Runner) -> None:
-        """Refuse a file that another run may write as well."""
+        """Refuse a file that is, or may become, another's."""
         path_below(runner.work_dir, self.out, 'out of ExportStudentHook')
+        if _CHECKPOINTS.fullmatch(self.out):
+            raise ValueError(
+                f'out={self.out!r} of ExportStudentHook is the name of a '
+                'checkpoint of the run: choose another.'
+            )
+        if is_training(runner) and is_main_process():
+            check_free(*self._paths(runner.work_dir))
 
     def export(
         self, cfg: Config, checkpoint: Union[str, Path], work_dir: str
@@ -84,16 +97,21 @@ class ExportStudentHook(Hook):
             checkpoint (str | Path): The run's.
             work_dir (str): Below which the files are written.
         """
-        out = Path(work_dir, self.out)
+        paths = self._paths(work_dir)
         return export_student(
-            cfg,
-            checkpoint,
+            *(cfg, checkpoint, *paths, self.normalize, self.teacher_license),
+            is_own_folder=paths[0].parent != Path(work_dir),
+        )
+
+    def _paths(
+        self, work_dir: str
+    ) -> Tuple[Path, Optional[Path], Optional[Path]]:
+        """Where weights, ONNX file and program go to."""
+        out = Path(work_dir, self.out)
+        return (
             out,
             out.with_suffix('.onnx') if self.onnx else None,
             out.with_suffix('.pt2') if self.program else None,
-            self.normalize,
-            self.teacher_license,
-            is_own_folder=out.parent != Path(work_dir),
         )
 
     def after_train(self, runner: Runner) -> None:

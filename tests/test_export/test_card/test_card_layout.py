@@ -3,8 +3,8 @@ import pytest
 from card_helpers import export
 from helpers import front_of
 
-from csd_mmrazor.cli.export_student import check_free
 from csd_mmrazor.engine.hooks import ExportStudentHook
+from csd_mmrazor.export import check_free
 from csd_mmrazor.export.card import card_path
 from csd_mmrazor.export.card.layout import card_text, license_fields
 
