@@ -1,5 +1,8 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+from typing import Callable, Optional
+
 import torch
+from torch import Tensor
 
 
 def exclude_from_checkpoints(module: torch.nn.Module, name: str) -> None:
@@ -32,11 +35,36 @@ def exclude_from_checkpoints(module: torch.nn.Module, name: str) -> None:
     module.register_load_state_dict_post_hook(not_missed)
 
 
-def switch_inplace_off(module: torch.nn.Module) -> None:
+def switch_inplace_off(
+    module: torch.nn.Module, predict: Optional[Callable[[], Tensor]] = None
+) -> None:
     """Let every layer that can work in place return a new tensor instead.
 
     What a recorder keeps of the layer before it is overwritten otherwise.
+
+    Args:
+        module (nn.Module): With such layers.
+        predict (Callable, optional): What it computes. Layers on whose
+            working in place that depends, as in ``relu(x) + x``, stay as they
+            are. Defaults to None: it depends on none.
     """
-    for layer in module.modules():
-        if getattr(layer, 'inplace', False):
-            layer.inplace = False
+    layers = [m for m in module.modules() if getattr(m, 'inplace', False)]
+    expected = predict() if predict and layers else None
+
+    def is_same() -> bool:
+        found = predict() if predict else None
+        return (
+            expected is None
+            or found is None
+            or torch.equal(found.nan_to_num(), expected.nan_to_num())
+        )
+
+    for layer in layers:
+        layer.inplace = False
+    if is_same():
+        return
+    for layer in layers:
+        layer.inplace = True
+    for layer in layers:
+        layer.inplace = False
+        layer.inplace = not is_same()

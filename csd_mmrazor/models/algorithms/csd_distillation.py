@@ -179,6 +179,7 @@ class CSDDistillation(BaseAlgorithm):
             {f'teachers.{name}': m for name, m in self.teachers.items()},
         )
         num_classes = self._count_classes(inputs)
+        self._switch_inplace_off()
         self.student_loss = (
             MODELS.build(student_loss) if student_loss else None
         )
@@ -545,9 +546,36 @@ class CSDDistillation(BaseAlgorithm):
             models[name] = build_teacher(name, cfg)
             if cfg.get('ckpt_path', NO_FILE) != NO_FILE:
                 exclude_from_checkpoints(self, f'teachers.{name}')
-        # Or recorders would see what the layer after theirs makes of it.
-        switch_inplace_off(models)
         return models.requires_grad_(False).eval()
+
+    def set_module_inplace_false(self, *args: Any) -> None:
+        """Left for when there are images to try it on."""
+
+    def _switch_inplace_off(self) -> None:
+        # Or recorders would see what the layer after theirs makes of it.
+        networks = {f'teachers.{k}': v for k, v in self.teachers.items()}
+        if not self.module_inplace:
+            networks['student'] = self.student
+
+        def predict(network: nn.Module, images: Tensor) -> Tensor:
+            with evaluating(network), torch.random.fork_rng([]):
+                torch.manual_seed(0)
+                with torch.no_grad():
+                    return logits_of(network(images, mode='tensor'))
+
+        for name, network in networks.items():
+            switch_inplace_off(
+                network, lambda n=network: predict(n, self._some_images())
+            )
+            images = self._some_images()
+            version = images._version
+            predict(network, images)
+            if images._version != version:
+                raise ValueError(
+                    f'{name} changes its inputs in place, which other '
+                    'networks get, too: write x = x + 1 and not x += 1 in its '
+                    'forward(), and inplace=False in its first layer.'
+                )
 
     def _count_classes(self, inputs: Tensor) -> int:
         images = f'images of image_shape={self.image_shape}'

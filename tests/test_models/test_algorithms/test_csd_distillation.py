@@ -916,3 +916,49 @@ def test_a_student_with_weights_tied_through_memory(algorithm, tmp_path):
     message = r'net\.0\.weight and net\.1\.weight of student .* share mem'
     with pytest.raises(ValueError, match=message):
         algorithm(**{'model.architecture': dict(student, _delete_=True)})
+
+
+class InPlace(nn.Module):
+    """Its ReLU changes what is added afterwards, its second one the input."""
+
+    def __init__(self, own_input=False):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
+        self.mix, self.fc = nn.Conv2d(4, 4, 1), nn.Linear(4, 10)
+        self.relu, self.own_input = nn.ReLU(inplace=True), own_input
+
+    def forward(self, x):
+        if self.own_input:
+            x = self.relu(x) + x
+        x = self.norm(self.conv(x))
+        x = self.mix(self.relu(x)) + x
+        return self.fc(x.mean((2, 3)))
+
+
+def of_own(**arguments):
+    net = dict(
+        type='TorchClassifier',
+        factory='test_csd_distillation.InPlace',
+        **arguments,
+    )
+    return build(
+        dict(
+            type='CSDDistillation',
+            architecture=net,
+            teachers=dict(t=dict(build_cfg=net, ckpt_path='none')),
+            distiller=dict(type='ConfigurableDistiller'),
+            image_shape=(1, 8, 8),
+        )
+    )
+
+
+def test_networks_that_work_in_place_stay_what_they_are():
+    model, inputs = of_own(), torch.randn(3, 1, 8, 8)
+    for each in model.student, model.teachers['t']:
+        plain = InPlace().eval()
+        plain.load_state_dict(each.net.state_dict())
+        with torch.no_grad():
+            found = each.eval()(inputs, mode='tensor')
+            torch.testing.assert_close(found, plain(inputs))
+    with pytest.raises(ValueError, match='^teachers.t changes its inputs in'):
+        of_own(own_input=True)
