@@ -19,7 +19,6 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS
 from torch import Tensor
-from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import UninitializedTensorMixin
 from torch.utils._pytree import tree_leaves
 
@@ -69,6 +68,13 @@ from .recipes import (
 
 # How the names of files end that hold weights.
 _OF_WEIGHTS = ('.pth', '.pt', '.pt2', '.th', '.ckpt', '.bin', '.safetensors')
+_COMPUTES_ELSE = (
+    'what its class makes of the same weights computes something else'
+)
+_ELSE = dict(
+    student=f'{_COMPUTES_ELSE}, and so it will of student.pth: keep all that '
+    'it computes with, such as random tensors, by register_buffer()'
+)
 # Of a student, where the teacher is the one to be given by its name.
 _PRUNED_LIKEWISE = (
     'it was pruned from the teacher, which cannot be made so either'
@@ -482,9 +488,12 @@ def about_lent(networks: Dict[str, Network]) -> str:
     likewise = ''.join(f', and {other} likewise' for other in others)
     listed = ' and '.join(f'"{LENT}{each}"' for each in lent)
     several = len(lent) > 1
+    notes = [network.note for network in networks.values()]
+    is_left = not any(n.endswith(f'{_ELSE["student"]}.') for n in notes)
     return (
-        'This run, the files that it leaves and the same call again are not '
-        'affected. Its config.py is for reading: commands that build '
+        f'This run{", the files that it leaves" * is_left} and the same call '
+        'again are not affected. Its config.py is for reading: commands that '
+        'build '
         f'{"these networks" if several else "this network"} by it, such as '
         'train, test, export, quantize and estimate, refuse it. For them, '
         f'give {name}="FILE.py:Name" or "package.Name" with {name}_args and '
@@ -513,8 +522,7 @@ def proven(
         is_same = network.note or makes(network.build_cfg, copy, inputs)
     if is_same:
         return network
-    why = 'what its class makes of the same weights computes something else'
-    return _lent(network.module, name, why)
+    return _lent(network.module, name, _ELSE.get(name, _COMPUTES_ELSE))
 
 
 def copied(module: nn.Module, name: str) -> nn.Module:
@@ -537,53 +545,6 @@ def copied(module: nn.Module, name: str) -> nn.Module:
     except Exception as error:  # whatever its attributes make of it
         raise _uncopyable(module, name, error) from error
     return own_memory(copy, name)
-
-
-class _CallsOriginal(Exception):
-    """A copy calls a part of what it was copied from."""
-
-
-def check_copy(
-    module: nn.Module, copy: nn.Module, inputs: Tensor, name: str
-) -> None:
-    """Check that a copy has nothing to do with what it was copied from.
-
-    A lambda or inner function that refers to a network stays the same when
-    that is copied: the copy would be trained, and the network itself called.
-
-    Args:
-        module (nn.Module): The network.
-        copy (nn.Module): Of :func:`copied`.
-        inputs (Tensor): (N, C, H, W), normalised.
-        name (str): 'teacher' or 'student', for messages.
-
-    Raises:
-        ValueError: If a pass of the copy calls a part of the network.
-    """
-    parts = {part: key for key, part in module.named_modules()}
-    for part in copy.modules():
-        parts.pop(part, None)
-
-    def note(part: nn.Module, _: Any) -> None:
-        if part in parts:
-            raise _CallsOriginal(parts[part])
-
-    handle = register_module_forward_pre_hook(note)
-    try:
-        with evaluating(copy), torch.no_grad():
-            copy(inputs)
-    except _CallsOriginal as error:
-        place = f'its "{error}"' if str(error) else 'it'
-        raise ValueError(
-            f'{name} ({type(module).__name__}) cannot be copied: the copy '
-            f'still calls {place}, since a lambda or inner function, in an '
-            'attribute of the network, refers to the network itself. Write a '
-            'method in its place.'
-        ) from error
-    except Exception:
-        return  # which trace() tells of
-    finally:
-        handle.remove()
 
 
 def _bare(module: nn.Module, name: str) -> nn.Module:
@@ -765,12 +726,16 @@ def trace(
         if value is not None and value not in names.values():
             _no_module(f'{name}_{argument}', value, module)
     seen: List = []
+    versions: List[Optional[int]] = []
+
+    def note(part: nn.Module, _: Any, output: Any) -> None:
+        seen.append((names[part], output))
+        is_counted = torch.is_tensor(output) and not output.is_inference()
+        versions.append(output._version if is_counted else None)
+
     with ExitStack() as stack:
         for part in names:
-            handle = part.register_forward_hook(
-                lambda part, _, output: seen.append((names[part], output))
-            )
-            stack.callback(handle.remove)
+            stack.callback(part.register_forward_hook(note).remove)
         # No leaf, since those may not be changed, which is told below.
         inputs = inputs.detach().requires_grad_() * 1
         version = inputs._version
@@ -849,9 +814,13 @@ def trace(
         )
     makers = [
         key
-        for key, value in seen
-        # Of several passes, recorders have the first.
-        if value is logits and key and runs[key] == 1
+        for (key, value), version in zip(seen, versions)
+        # Of several passes, recorders have the first. What is changed in
+        # place afterwards, as by ``logits *= 2``, they have as it was.
+        if value is logits
+        and version in (None, logits._version)
+        and key
+        and runs[key] == 1
     ]
     # What other modules return in training may be more than the logits.
     layers = [key for key in makers if _is_torchs(module.get_submodule(key))]

@@ -13,12 +13,12 @@ from ..models.utils import Chain, Place, about_outputs, renew_modes
 from ..utils.suggestions import some_of
 from .blocks import blocks_of
 from .config import is_normalised
+from .copies import check_copy
 from .inputs import Inputs
 from .networks import (
     Network,
     Traced,
     about_lent,
-    check_copy,
     copied,
     get_network,
     proven,
@@ -122,6 +122,9 @@ def get_pair(
         ),
         pruned_places(given['refit'], networks, copies, examples),
     )
+    for copy in copies.values():
+        # Those of timm keep what passes with gradients have computed.
+        renew_modes(copy)
     _check_no_new_weights(pair)
     _check_classes(pair, num_classes)
     return pair

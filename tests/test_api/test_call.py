@@ -557,6 +557,34 @@ def test_a_call_goes_on_after_a_trial_that_was_killed(
             call(teacher, net(4))
 
 
+def test_what_is_kept_of_weights_for_eval_mode(teacher, net, call):
+    """By a pass with gradients; no config can name a class from in here."""
+
+    class Kept(net):
+        kept = None
+
+        def train(self, mode=True):
+            self.kept = None
+            return super().train(mode)
+
+        def forward(self, x):
+            if self.training or self.kept is None:
+                self.kept = self.fc.weight * 2
+            maps = self.body(x).mean((2, 3))
+            return torch.nn.functional.linear(maps, self.kept, self.fc.bias)
+
+    run = call(teacher, Kept(4))
+    path = run.work_dir / 'student/student.pth'
+    state = torch.load(path, weights_only=True)
+    found = Kept(4)
+    found.load_state_dict(state)
+    images = torch.randn(3, 1, 12, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            found.eval()(images), run.student.eval()(images)
+        )
+
+
 @pytest.mark.parametrize('name', ['work_dir', 'val', 'init_bank'])
 def test_the_folder_of_the_user(
     name, teacher, net, call, tmp_path, monkeypatch

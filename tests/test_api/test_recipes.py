@@ -162,7 +162,24 @@ def test_what_is_made_has_to_compute_the_same(net):
         assert not found.note
         lent = proven(found, copied(student, 'student'), IMAGES, 'student')
         assert lent.build_cfg['factory'] == 'lent:student'
-        assert 'computes something else' in lent.note
+        assert 'computes something else, and so it will of' in lent.note
+        # Then student.pth is not the student.
+        told = about_lent(dict(teacher=found, student=lent))
+        assert told.startswith('This run and the same call again')
+
+
+def test_what_a_pass_leaves_in_an_attribute(net, monkeypatch):
+    """A class that keeps a map is as good as others."""
+    forward = net.forward
+
+    def kept(self, x):
+        self.map = self.first(x)
+        return forward(self, x)
+
+    monkeypatch.setattr(net, 'forward', kept)
+    found, copy = get_network(net(), 'student'), copied(net(), 'student')
+    copy(IMAGES + 1)
+    assert proven(found, copy.eval(), IMAGES, 'student') is found
 
 
 def test_what_returns_a_dataclass(odd):
