@@ -181,13 +181,13 @@ def test_the_summaries_have_the_means_of_the_pair():
     )
     assert f'other configs give {scratch:.1f} and {whole:.1f} %' in readme
     assert (
-        f'gives {four:.1f} % ({numbers[single]} seed; with the real images '
+        f'gives {four:.1f} % ({numbers[single]} seeds; with the real images '
         f'{real:.1f} %)' in readme
     )
     assert (
         f'{plain[0]:.1f} % where `csd_fast` has {fast:.1f} %, and {four:.1f} '
-        f'% where `csd_off` has {off:.1f} % ({numbers[single]} seed), '
-        f'{pair[0]["0"] - four:.1f} points below' in summary
+        f'% where `csd_off` has {off:.1f} % ({numbers[single]} seeds), '
+        f'{real - four:.1f} points below' in summary
     )
     large, _ = means['csd_off, large']
     assert f'student of `csd_off` has {large:.1f} % (one seed' in summary
