@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves
 from ..models.classifiers import TorchClassifier
 from ..models.utils import (
     about_divided,
+    about_one_number,
     about_precision,
     bn_layers,
     check_memory,
@@ -666,6 +667,20 @@ def _about_channels(
     )
 
 
+def _about_layout(module: nn.Module, inputs: Tensor) -> str:
+    """What to do where a network takes channels last."""
+    try:
+        with evaluating(module), torch.no_grad():
+            module(inputs.detach().permute(0, 2, 3, 1))
+    except Exception:
+        return ''
+    return (
+        '. It takes channels last, (N, H, W, C), but images here are '
+        '(N, C, H, W): wrap it in a module whose forward() calls it with '
+        'x.permute(0, 2, 3, 1).'
+    )
+
+
 def _about_batch_size(module: nn.Module, error: Exception) -> str:
     """What to do where an exported graph takes batches of one size only."""
     graphs = torch.fx.GraphModule
@@ -746,6 +761,7 @@ def trace(
             except Exception as error:
                 about = (
                     _about_batch_size(module, error)
+                    or _about_layout(module, inputs)
                     or _about_channels(
                         *(module, below, inputs.shape[1], name, error)
                     )
@@ -766,15 +782,13 @@ def trace(
     try:
         logits = logits_of(output)
     except TypeError as error:
-        raise ValueError(f'{name}: {error}') from error
+        told = str(error)
+        if torch.is_tensor(output) and output.shape == inputs.shape[:1]:
+            told = about_one_number(output)
+        raise ValueError(f'{name}: {told}') from error
     check_order(output, f'{name} ({type(module).__name__})')
     if logits.shape[1] < 2:
-        raise ValueError(
-            f'{name} returns one number for each image, but a classifier has '
-            'a logit for each of two classes or more. If z is that of the '
-            'second of two classes, for a sigmoid, return '
-            'torch.cat([torch.zeros_like(z), z], 1) in its forward().'
-        )
+        raise ValueError(f'{name}: {about_one_number(logits)}')
     if inputs._version != version:
         raise ValueError(
             f'{name} changes its inputs in place, which other networks get, '

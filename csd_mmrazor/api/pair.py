@@ -109,8 +109,17 @@ def get_pair(
             given[f'{name}_feature'],
             given.get(f'{name}_pooled'),
         )
+        found = traced[name].num_classes
+        if name == 'teacher' and num_classes not in (None, found):
+            raise ValueError(
+                f'classes has {num_classes}, but the teacher tells {found} '
+                f'apart: give classes={found}, or as many names, or leave it '
+                'out. A teacher that is given by its name gets their number '
+                'if it has an argument num_classes, of this very name, or by '
+                'teacher_args.'
+            )
         # A student that is made has as many as the teacher.
-        wanted = wanted or traced[name].num_classes
+        wanted = wanted or found
     _check_apart({name: net.module for name, net in networks.items()})
     pair = Pair(
         networks,

@@ -202,12 +202,20 @@ def _difference(
         what = 'weights' if key == 'teacher' else 'sizes of weights'
         return f'{key} with other {what}'
     shown = [
-        (texts or {}).get(key, repr(value))
+        (texts or {}).get(key, _as_call(value))
         for texts, value in zip(written, (there, here))
     ]
     if shown[0] == shown[1]:  # such as the mean, in 0..1 or 0..255
         shown = [repr(there), repr(here)]
     return f'{key}={shown[0]:.80} there, {key}={shown[1]:.80} here'
+
+
+def _as_call(value: Any) -> str:
+    """A value as Python code, a dict as ``dict(a=1)``."""
+    if not isinstance(value, dict):
+        return repr(value)
+    pairs = (f'{key}={_as_call(each)}' for key, each in value.items())
+    return f'dict({", ".join(pairs)})'
 
 
 def config_text(config: Dict[str, Any], networks: Dict[str, Network]) -> str:

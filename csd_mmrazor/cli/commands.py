@@ -5,6 +5,7 @@ import importlib
 import sys
 
 from ..utils.suggestions import did_you_mean
+from ..version import __version__
 
 # Modules with a ``main``, and what they are for.
 COMMANDS = dict(
@@ -27,6 +28,9 @@ def main() -> None:
         usage = f'usage: python -m csd_mmrazor COMMAND ...\n\n{listed}\n'
         if name in ('-h', '--help'):
             print(usage)
+            return
+        if name == '--version':
+            print(f'csd_mmrazor {__version__}')
             return
         what = 'name a command'
         if name:

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..api import Run, distill
@@ -237,6 +238,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.no_augment and args.augment:
         parser.error('give --augment or --no-augment')
+    if args.classes and Path(args.classes).is_file():
+        parser.error(
+            f'--classes {args.classes} is a file: give the number of classes, '
+            'or their names, a,b,c, such as by --classes '
+            f'"$(paste -sd, {shlex.quote(args.classes)})"'
+        )
     return args
 
 
@@ -261,6 +268,9 @@ def arguments_of(args: argparse.Namespace) -> Dict[str, Any]:
 
 def _names(text: str) -> List[str]:
     """Names as folders have them: 01 and true stay texts."""
+    text = text.strip()
+    if text[:1] == '[' and text[-1:] == ']':  # as Python has them
+        text = text[1:-1]
     parts = [part.strip() for part in text.split(',')]
     is_quoted = [len(p) > 1 and p[0] == p[-1] and p[0] in '\'"' for p in parts]
     return [p[1:-1] if q else p for p, q in zip(parts, is_quoted)]

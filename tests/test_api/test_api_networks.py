@@ -684,7 +684,32 @@ def test_a_student_with_weights_tied_through_memory():
         (lambda s, x: s.absent(x), 'does not take images'),
         (lambda s, x: s.net(x).softmax(1), 'returns probabilities'),
         (lambda s, x: s.net(x).sigmoid(), 'returns sigmoids .* before sigm'),
-        (lambda s, x: s.net(x)[:, :1], 'one number for each image'),
+        (
+            lambda s, x: s.net(x)[:, :1],
+            r'one number for each image.*cat\(\[.*z\], 1\).* if z, without a',
+        ),
+        (
+            lambda s, x: s.net(x)[:, :1].sigmoid(),
+            'one number for each image.* where z is what comes before its si',
+        ),
+        (
+            lambda s, x: s.net(x)[:, 0],
+            r'one number for each image.*zeros_like\(z.unsqueeze\(1\)',
+        ),
+        (
+            lambda s, x: s.net(x).argmax(1),
+            r'one integer for .* leave out argmax',
+        ),
+        (
+            lambda s, x: torch.cat(
+                [torch.zeros(len(x), 1), s.net(x)[:, :1].sigmoid()], 1
+            ),
+            'returns sigmoids in place of logits',
+        ),
+        (
+            lambda s, x: s.net(x.permute(0, 3, 1, 2)),
+            r'It takes channels last, .* with x.permute\(0, 2, 3, 1\)',
+        ),
         (
             lambda s, x: s.net(x).squeeze(),
             r'not a single .*\(5,\).* write fla',

@@ -1,7 +1,13 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
 
-from csd_mmrazor.api.record import RECORD, config_text, write_record
+from csd_mmrazor.api.record import (
+    RECORD,
+    _difference,
+    config_text,
+    write_record,
+)
+from csd_mmrazor.cli.distill import as_options
 from csd_mmrazor.utils.plain_config import parse_config
 
 
@@ -27,3 +33,15 @@ def test_a_record_has_no_control_characters(tmp_path):
     write_record(tmp_path, dict(warnings=['\x1b[31mred\x1b[0m\r'], plan={}))
     told = json.loads((tmp_path / RECORD).read_text())
     assert told['warnings'] == ['red']
+
+
+def test_other_arguments_are_told_as_people_write_them():
+    """Those of the command, too."""
+    here = dict(padding=1, flip_prob=0)
+    told = _difference('augment', None, here, None, None)
+    assert told == (
+        'augment=None there, augment=dict(padding=1, flip_prob=0) here'
+    )
+    assert as_options(told) == (
+        '--no-augment there, --augment padding=1 flip_prob=0 here'
+    )

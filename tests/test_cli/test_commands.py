@@ -10,6 +10,7 @@ from helpers import TINY
 
 from csd_mmrazor.cli.commands import COMMANDS, main
 from csd_mmrazor.cli.distill import arguments_of, parse_args
+from csd_mmrazor.version import __version__
 
 LEAST = ('--teacher', 'a.py:Net', '--student', 'b.py:Net', '--image-shape')
 
@@ -28,6 +29,7 @@ LEAST = ('--teacher', 'a.py:Net', '--student', 'b.py:Net', '--image-shape')
         (('--classes', '01,02'), dict(classes=['01', '02'])),
         (('--classes', 'true, 1e5'), dict(classes=['true', '1e5'])),
         (('--classes', '"a b","7"'), dict(classes=['a b', '7'])),
+        (('--classes', '["a", "b c"]'), dict(classes=['a', 'b c'])),
         (('--mean', '[.1, .2]', '--std', '(3)'), dict(mean=[0.1, 0.2])),
         (('--no-augment',), dict(augment=None)),
         (
@@ -174,3 +176,19 @@ def test_an_error_is_one_line(home, forked, tmp_path):
     done = forked('distill', *options, cwd=home, module='csd_mmrazor')
     assert done.status == [1] and 'Traceback' not in done.stderr
     assert 'ValueError: --mean 120.0 and --std 0.3 ref' in done.stderr
+
+
+def test_a_file_of_class_names(tmp_path, capsys):
+    path = tmp_path / 'classes.txt'
+    path.write_text('cat\ndog\n')
+    with pytest.raises(SystemExit):
+        parse_args([*LEAST, '1,8,8', '--classes', str(path)])
+    told = ' '.join(capsys.readouterr().err.split())
+    assert 'classes.txt is a file: give the number of classes' in told
+    assert 'paste -sd,' in told
+
+
+def test_the_version(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['csd_mmrazor', '--version'])
+    main()
+    assert capsys.readouterr().out == f'csd_mmrazor {__version__}\n'

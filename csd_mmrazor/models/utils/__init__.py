@@ -53,6 +53,7 @@ from .modes import (
 from .narrowing import narrow
 from .optimizer_state import load_optimizer_state, optimizer_state
 from .outputs import (
+    about_one_number,
     about_outputs,
     check_order,
     check_outputs,
@@ -96,6 +97,7 @@ __all__ = [
     'about_lost',
     'changed_attributes',
     'plain_attributes',
+    'about_one_number',
     'about_precision',
     'check_memory',
     'check_ties',

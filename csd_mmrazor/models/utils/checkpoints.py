@@ -52,6 +52,11 @@ _HOW_TO_SAVE = (
     'torch.save(network.state_dict(), FILE). Or, if you trust the file, read '
     'it by torch.load(FILE, weights_only=False), and save its weights.'
 )
+# What is said of files that are none of torch's, and what to do with these.
+_NO_FILES_OF_TORCH = 'not one of torch.save', 'no file of torch.save begins so'
+_OF_OTHERS = (
+    'Give a file of torch.save(network.state_dict(), FILE) or of safetensors.'
+)
 
 
 class _Found(NamedTuple):
@@ -129,6 +134,10 @@ def load_weights(
         and not is_lazy(own[key])
         and value.shape != own[key].shape
     }
+    others = [key for key in found.weights if key not in own]
+    lacking = [key for key in own if key not in found.weights]
+    if differing and 2 * len(lacking) > len(own):
+        raise ValueError(_lacks(what, network, lacking, others, how))
     if differing:
         key, (theirs, ours) = next(iter(differing.items()))
         more = len(differing) - 1
@@ -163,16 +172,8 @@ def load_weights(
         for keys in (result.missing_keys, result.unexpected_keys)
     )
     missing = [key for key in missing if key not in loaded]
-    others = [key for key in found.weights if key not in own]
-    divided = about_divided(others)
     if missing:
-        raise ValueError(
-            f'{what} is not a checkpoint of this {network}: it lacks '
-            f'{len(missing)} of its weights ({_some(missing)}). It has '
-            f'{_some(others) or "no others"}.'
-            + (f' There, {divided}.' if divided else '')
-            + (f' If only names differ, map them by {how}.' if how else '')
-        )
+        raise ValueError(_lacks(what, network, missing, others, how))
     if unused and not is_part:
         hint = (
             f', or leave them out by {how}: a PATTERN of the whole name, and '
@@ -192,6 +193,24 @@ def load_weights(
             'it holds no other weights of this network.',
             logger='current',
         )
+
+
+def _lacks(
+    what: str,
+    network: str,
+    missing: Sequence[str],
+    others: Sequence[str],
+    how: str,
+) -> str:
+    """What to say of a file with weights of other names."""
+    divided = about_divided(others)
+    return (
+        f'{what} is not a checkpoint of this {network}: it lacks '
+        f'{len(missing)} of its weights ({_some(missing)}). It has '
+        f'{_some(others) or "no others"}.'
+        + (f' There, {divided}.' if divided else '')
+        + (f' If only names differ, map them by {how}.' if how else '')
+    )
 
 
 def _class_of(model: nn.Module) -> str:
@@ -348,7 +367,9 @@ def _read(path: str, argument: str) -> Dict[str, Any]:
     except CheckpointError as error:
         # A damaged file, or the one that is named, was saved as it should be.
         own = any(text in str(error) for text in ('cut short', NAMES_ANOTHER))
-        how = '' if own else f' {_HOW_TO_SAVE}'
+        # Such as text, or an archive of NumPy, which torch cannot read.
+        is_none = any(text in str(error) for text in _NO_FILES_OF_TORCH)
+        how = '' if own else f' {_OF_OTHERS if is_none else _HOW_TO_SAVE}'
         raise CheckpointError(f'{argument}: {error}{how}') from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(

@@ -13,6 +13,12 @@ from torch import Tensor
 _DEEPER = 1.5
 # Of torch's graph of gradients.
 _LAYERS = re.compile('Convolution|[mM]mBackward|LinearBackward|Cdist')
+# What changes no number, but where it is.
+_OF_SHAPES = (
+    *('Alias', 'Cat', 'Clamp', 'Clone', 'Expand', 'Index', 'Permute'),
+    *('Reshape', 'Select', 'Slice', 'Squeeze', 'Stack', 'TBackward'),
+    *('ToCopy', 'Transpose', 'UnsafeView', 'Unsqueeze', 'View'),
+)
 
 
 def logits_of(output: Any) -> Tensor:
@@ -48,6 +54,41 @@ def logits_of(output: Any) -> Tensor:
         '"logits" in a dict, dataclass or named tuple, or first in a tuple '
         f'or list, but it returned {_described(output)}.'
     )
+
+
+def about_one_number(logits: Tensor) -> str:
+    """What to say of a classifier that returns one number for each image.
+
+    Args:
+        logits (Tensor): (N, 1) or (N, ), of any images.
+    """
+    if not logits.is_floating_point():
+        return (
+            'it returns one integer for each image, but a classifier should '
+            'return its logits, (N, K): leave out argmax() in its forward().'
+        )
+    z = 'z' if logits.ndim == 2 else 'z.unsqueeze(1)'
+    where = ', where z is what comes before its sigmoid'
+    if not _ends_in_sigmoid(logits):
+        where = ', if z, without a sigmoid, is the logit of the second one'
+    return (
+        'it returns one number for each image, but a classifier has a logit '
+        f'for each of two classes or more. For two, return torch.cat('
+        f'[torch.zeros_like({z}), {z}], 1) in its forward(){where}.'
+    )
+
+
+def _ends_in_sigmoid(logits: Tensor) -> bool:
+    """Whether numbers are sigmoids, in another shape or beside others."""
+    nodes = [logits.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        name = node.name() if node is not None else ''
+        if name.startswith('Sigmoid'):
+            return True
+        if name.startswith(_OF_SHAPES):
+            nodes += [each for each, _ in node.next_functions]
+    return False
 
 
 def place_of_logits(output: Any) -> str:
@@ -151,12 +192,12 @@ def normalised_outputs(logits: Tensor) -> str:
     Returns:
         str: 'probabilities' if all are 0 or more and each row sums to 1,
         'log-probabilities' if that is so of their exponentials, 'sigmoids' if
-        their graph of gradients ends in one, else ''.
+        some of them are those of one, as the graph of gradients tells, else
+        ''.
     """
     if not logits.is_floating_point() or logits.shape[1] < 2:
         return ''
-    last = logits.grad_fn
-    if last is not None and last.name().startswith('Sigmoid'):
+    if _ends_in_sigmoid(logits):
         return 'sigmoids'
     error = 1e-4 if logits.dtype in (torch.float32, torch.float64) else 1e-2
     values = logits.detach().double()

@@ -86,6 +86,26 @@ def test_another_networks_file_is_refused(tmp_path):
     torch.save(dict(fc=torch.zeros(1)), path)
     with pytest.raises(ValueError, match='lacks .* of its weights'):
         load_weights(build(network()), str(path), ARGUMENT)
+    # One name in common, such as that of the last layer, tells little.
+    weights = {'other.weight': torch.zeros(3), 'fc.bias': torch.zeros(2)}
+    torch.save(weights, path)
+    net = nn.Sequential()
+    net.body, net.fc = nn.Conv2d(1, 2, 3), nn.Linear(2, 3)
+    told = r'lacks 3 of its weights \(body.weight, .*\). It has other.weight'
+    with pytest.raises(ValueError, match=told):
+        load_weights(net, str(path), ARGUMENT)
+
+
+@pytest.mark.parametrize('name', ['a.npz', 'a.txt'])
+def test_files_that_torch_cannot_read(name, tmp_path):
+    path = tmp_path / name
+    if name.endswith('.npz'):
+        np.savez(path, a=np.zeros(2))
+    else:
+        path.write_text('class Net: pass')
+    with pytest.raises(ValueError, match='FILE. or of safetensors') as error:
+        load_weights(build(network()), str(path), ARGUMENT)
+    assert 'weights_only=False' not in str(error.value)
 
 
 @pytest.mark.parametrize(
