@@ -10,6 +10,7 @@ the statistics' gradient in it. Any other layer, of a class of its own or with
 hooks, keeps its forward.
 """
 
+import operator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import (
@@ -35,6 +36,9 @@ from torch.nn.parameter import is_lazy
 
 # torch 2.1 and 2.2 do not tell; CompiledNetworks refuses them.
 _is_compiling = getattr(torch.compiler, 'is_compiling', lambda: False)
+
+
+_NAMES = 'running_mean', 'running_var', 'weight', 'bias'
 
 
 class BNStatistics(NamedTuple):
@@ -71,12 +75,24 @@ def _has_statistics(module: nn.Module) -> bool:
     )
 
 
+def has_torchs_forward(layer: nn.Module) -> bool:
+    """Whether the forward of a layer is one that torch defines.
+
+    Libraries set others, on layers and on torch's classes.
+    """
+    defined = getattr(type(layer).forward, '__globals__', {})
+    return 'forward' not in vars(layer) and (
+        defined.get('__name__', '').startswith('torch.nn.modules.')
+    )
+
+
 def _is_torchs_own(layer: nn.Module) -> bool:
     """Whether a layer does exactly what torch's BN layer does."""
     return (
         # A parametrised layer has another class.
         type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-        and 'forward' not in vars(layer)
+        and has_torchs_forward(layer)
+        and {*_NAMES} <= {*layer._parameters, *layer._buffers}
         # Hooks can change what it is given, or its weights.
         and not layer._forward_pre_hooks
         and not layer._forward_hooks
@@ -148,6 +164,25 @@ def _full(maps: Tensor) -> Tensor:
     return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
+def _given(layer: nn.Module) -> List[Optional[Tensor]]:
+    """The tensors that torch's layer computes with as it is now."""
+    # Not by attributes, whose look-up takes as long as a small kernel.
+    params, buffers = layer._parameters, layer._buffers
+    return [
+        params[name] if name in params else buffers.get(name)
+        for name in _NAMES
+    ]
+
+
+def _states(tensors: Iterable[Optional[Tensor]]) -> List:
+    """What changes with the values of tensors; waits for no device."""
+    return [
+        (each.data_ptr(), None if each.is_inference() else each._version)
+        for each in tensors
+        if each is not None
+    ]
+
+
 class _Values(NamedTuple):
     """What a frozen layer computes with, each (C, ), float32 at least."""
 
@@ -158,10 +193,13 @@ class _Values(NamedTuple):
     weight: Optional[Tensor]
     bias: Optional[Tensor]
     eps: float
+    given: List[Optional[Tensor]]  # what they were computed from
+    states: List
 
     @classmethod
     def of(cls, layer: nn.Module) -> '_Values':
         """Those of a layer as it is now."""
+        given = _given(layer)
         mean, var = _full(layer.running_mean), _full(layer.running_var)
         weight, bias = (
             None if values is None else _full(values.detach())
@@ -173,7 +211,25 @@ class _Values(NamedTuple):
             scale, shift = scale * weight, shift * weight
         if bias is not None:
             shift = shift + bias
-        return cls(scale, shift, mean, var, weight, bias, layer.eps)
+        return cls(
+            *(scale, shift, mean, var, weight, bias, layer.eps),
+            *(given, _states(given)),
+        )
+
+    def are_of(self, layer: nn.Module) -> bool:
+        """Whether a layer would still compute with them.
+
+        Networks may exchange tensors in their forward: by domain, or by
+        ``torch.func.functional_call``.
+        """
+        given = _given(layer)
+        return (
+            not layer.training
+            and layer.eps == self.eps
+            and all(map(operator.is_, given, self.given))
+            # A compiler sees objects alone.
+            and (_is_compiling() or _states(given) == self.states)
+        )
 
 
 def _scale_shift(maps: Tensor, values: _Values) -> Tensor:
@@ -209,11 +265,14 @@ class _ScaleShift(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tuple:
         (scale,) = ctx.saved_tensors
+        scale = _channels(scale, grad)
+        if torch.is_grad_enabled():  # with create_graph=True
+            return (grad * scale).to(grad.dtype), None
         found = None
         if grad.dtype != scale.dtype:
             # In the precision of the maps, without another call.
             found = torch.empty_like(grad)
-        return torch.mul(grad, _channels(scale, grad), out=found), None
+        return torch.mul(grad, scale, out=found), None
 
 
 class _ScaleShiftSums(torch.autograd.Function):
@@ -249,26 +308,32 @@ class _ScaleShiftSums(torch.autograd.Function):
             _channels(grad_second, maps),
             value=2,
         )
+        scale = _channels(scale, maps)
+        if torch.is_grad_enabled():  # with create_graph=True
+            grad = torch.addcmul(grad, grad_outputs, scale)
+            return grad.to(maps.dtype), None, None
         # In the precision of the maps, without another call.
         found = grad if grad.dtype == maps.dtype else torch.empty_like(maps)
-        torch.addcmul(grad, grad_outputs, _channels(scale, maps), out=found)
+        torch.addcmul(grad, grad_outputs, scale, out=found)
         return found, None, None
-
-
-def _sums(maps: Tensor, center: Tensor) -> Tuple[Tensor, Tensor]:
-    """The first two sums of each channel about a center."""
-    centered = _full(maps) - _channels(center, maps)
-    others = [dim for dim in range(maps.ndim) if dim != 1]
-    return centered.sum(others), centered.square().sum(others)
 
 
 class _Sums(NamedTuple):
     """Of the input of one layer about its running mean, each (C, )."""
 
-    layer: nn.Module
+    running_mean: Tensor
+    running_var: Tensor
     first: Tensor
     second: Tensor
     count: int  # what they are sums of
+
+    @classmethod
+    def of(cls, maps: Tensor, mean: Tensor, var: Tensor) -> '_Sums':
+        """Those of maps, by running statistics in float32 at least."""
+        centered = _full(maps) - _channels(mean, maps)
+        others = [dim for dim in range(maps.ndim) if dim != 1]
+        first, second = centered.sum(others), centered.square().sum(others)
+        return cls(mean, var, first, second, _count(maps))
 
 
 class CollectedStatistics(Sequence[BNStatistics]):
@@ -303,7 +368,7 @@ def _statistics(sums: List[_Sums]) -> List[BNStatistics]:
 
     In vectors of all layers, since a GPU takes as long for a small one.
     """
-    centers = [_full(each.layer.running_mean) for each in sums]
+    centers = [each.running_mean for each in sums]
     widths = tuple(len(center) for center in centers)
     shares = _shares(
         tuple(each.count for each in sums),
@@ -316,8 +381,8 @@ def _statistics(sums: List[_Sums]) -> List[BNStatistics]:
     means = (torch.cat(centers) + first).split(widths)
     variances = (second - first * first).split(widths)
     return [
-        BNStatistics(mean, var, center, _full(each.layer.running_var))
-        for mean, var, center, each in zip(means, variances, centers, sums)
+        BNStatistics(mean, var, each.running_mean, each.running_var)
+        for mean, var, each in zip(means, variances, sums)
     ]
 
 
@@ -347,19 +412,27 @@ def _forward(
     input: Tensor,
 ) -> Tensor:
     """What torch's layer does in a frozen network, in place of its forward."""
+    if not values.are_of(layer):
+        mean, var = layer.running_mean, layer.running_var
+        if not (sums is None or mean is None or var is None):
+            # Copies: others may be written in the same place.
+            mean, var = _full(mean).clone(), _full(var).clone()
+            sums.append(_Sums.of(input, mean, var))
+        outputs: Tensor = type(layer).forward(layer, input)
+        return outputs
     layer._check_input_dim(input)
+    running = values.running_mean, values.running_var
     if sums is None:
         return _ScaleShift.apply(input, values)
     if _is_compiling():
         # The compiler makes one pass over the maps of this by itself.
-        first, second = _sums(input, values.running_mean)
+        found = _Sums.of(input, *running)
         outputs = _full(input) * _channels(values.scale, input)
         outputs = (outputs + _channels(values.shift, input)).to(input.dtype)
     else:
-        outputs, first, second = _ScaleShiftSums.apply(
-            input, values, workspace
-        )
-    sums.append(_Sums(layer, first, second, _count(input)))
+        outputs, *both = _ScaleShiftSums.apply(input, values, workspace)
+        found = _Sums(*running, *both, _count(input))
+    sums.append(found)
     return outputs
 
 
@@ -369,11 +442,11 @@ def fast_frozen_bn(
 ) -> Iterator[CollectedStatistics]:
     """Run the BN layers of a frozen model the fast way.
 
-    The model is to be in eval mode, and its weights are not to change while
-    the context is open. Its layers are as they were when the context closes.
-    Only layers that are exactly torch's own are replaced; all others keep
-    their forward and, where they have running statistics, give those of their
-    inputs.
+    The model is to be in eval mode. Its layers are as they were when the
+    context closes. Only layers that are exactly torch's own are replaced, and
+    where a network exchanges what one computes with, torch's forward runs;
+    all others keep their forward and, where they have running statistics,
+    give those of their inputs.
 
     Args:
         model (nn.Module): The model.
@@ -391,8 +464,8 @@ def fast_frozen_bn(
     others = [layer for layer in layers if not _is_torchs_own(layer)]
 
     def see(layer: nn.Module, maps: Tensor) -> None:
-        found = _sums(maps, _full(layer.running_mean))
-        sums.append(_Sums(layer, *found, _count(maps)))
+        mean, var = _full(layer.running_mean), _full(layer.running_var)
+        sums.append(_Sums.of(maps, mean, var))
 
     with torch.no_grad():
         for layer in fast:

@@ -1,5 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from contextlib import nullcontext
+from copy import deepcopy
+from functools import wraps
 
 import pytest
 import torch
@@ -388,6 +390,137 @@ def test_layers_without_statistics_run_as_they_are(layer):
         output = layer(maps)
     assert not statistics
     assert torch.equal(output, layer(maps))
+
+
+class Exchanging(nn.Module):
+    """A network that gives its BN layer other values in each pass."""
+
+    def __init__(self, exchange):
+        super().__init__()
+        self.bn, self.exchange = nn.BatchNorm2d(3), exchange
+        for name in ('means', 'variances', 'gains'):
+            self.register_buffer(name, torch.rand(2, 3) + 0.5)
+
+    def forward(self, maps):
+        outputs = [self.exchange(self, maps, index) for index in (0, 1)]
+        return outputs[0] + 2 * outputs[1]
+
+
+def by_call(net, maps, index):
+    # Of the maps, too, so that it has a gradient.
+    gain = net.gains[index] * maps.mean((0, 2, 3))
+    return torch.func.functional_call(net.bn, dict(weight=gain), maps)
+
+
+def by_domain(net, maps, index):
+    net.bn.running_mean = net.means[index]
+    net.bn.running_var = net.variances[index]
+    return net.bn(maps)
+
+
+def by_copy(net, maps, index):
+    if index == 0:  # what is kept for the gradient may not change
+        net.bn.running_mean.copy_(net.means[0])
+    return net.bn(maps)
+
+
+def by_data(net, maps, index):
+    net.bn.bias.data = net.gains[index]
+    return net.bn(maps)
+
+
+def by_eps(net, maps, index):
+    net.bn.eps = 0.5 + index
+    return net.bn(maps)
+
+
+def by_none(net, maps, index):
+    # That of the maps, in the second pass.
+    net.bn.running_mean = net.means[0] if index == 0 else None
+    net.bn.running_var = net.variances[0] if index == 0 else None
+    return net.bn(maps)
+
+
+def by_mode(net, maps, index):
+    return net.bn.train()(maps)
+
+
+EXCHANGES = by_call, by_domain, by_copy, by_data, by_eps, by_none, by_mode
+
+
+@pytest.mark.parametrize('with_statistics', [False, True])
+@pytest.mark.parametrize('exchange', EXCHANGES, ids=lambda f: f.__name__)
+def test_what_a_network_exchanges_counts(exchange, with_statistics):
+    net = random_values(Exchanging(exchange))
+    maps, twin = torch.randn(8, 3, 4, 4), deepcopy(net)
+    expected = passed(net, maps, nullcontext())
+    context = fast_frozen_bn(twin, with_statistics)
+    output, grad, statistics = passed(twin, maps, context)
+    torch.testing.assert_close(output, expected[0])
+    if not with_statistics:
+        torch.testing.assert_close(grad, expected[1])
+        return
+    assert len(statistics) == 2 - (exchange is by_none)
+    for index, found in enumerate(statistics):
+        torch.testing.assert_close(found.mean, maps.mean((0, 2, 3)))
+        if exchange in (by_domain, by_copy):
+            mean = net.means[index * (exchange is by_domain)]
+            assert torch.equal(found.running_mean, mean)
+        if exchange is by_domain:
+            assert torch.equal(found.running_var, net.variances[index])
+
+
+def test_what_a_compiled_network_exchanges_counts():
+    net = random_values(Exchanging(by_call))
+    maps = torch.randn(8, 3, 4, 4)
+    expected = net(maps)
+    with fast_frozen_bn(net, True) as statistics:
+        compiled = torch.compile(net, backend='eager', fullgraph=True)
+        torch.testing.assert_close(compiled(maps), expected)
+    assert len(statistics) == 2
+
+
+def test_a_layer_of_unregistered_tensors_is_left_alone():
+    layer = layer_of(4)
+    del layer.weight
+    layer.weight = torch.rand(3)
+    with fast_frozen_bn(layer):
+        assert 'forward' not in vars(layer)
+
+
+def test_a_class_of_torchs_that_others_changed(monkeypatch):
+    layer, forward = layer_of(4), nn.BatchNorm2d.forward
+    maps = torch.randn(8, 3, 4, 4)
+    expected = 2 * layer(maps)
+    monkeypatch.setattr(
+        nn.BatchNorm2d,
+        'forward',
+        wraps(forward)(lambda self, input: 2 * forward(self, input)),
+    )
+    with fast_frozen_bn(layer):
+        assert torch.equal(layer(maps), expected)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('with_statistics', [False, True])
+def test_gradient_of_a_gradient(with_statistics, dtype):
+    """As for a loss that punishes large ones."""
+    layer = layer_of(4)
+
+    def penalty(context):
+        maps = torch.linspace(-1, 1, 384).view(8, 3, 4, 4).to(dtype)
+        maps.requires_grad_()
+        with context:
+            output = layer(maps).square().sum()
+        (grad,) = torch.autograd.grad(output, maps, create_graph=True)
+        return torch.autograd.grad(grad.square().sum(), maps)[0]
+
+    torch.testing.assert_close(
+        penalty(fast_frozen_bn(layer, with_statistics)),
+        penalty(nullcontext()),
+        rtol=1e-4 if dtype == torch.float32 else 0.05,
+        atol=1e-4,
+    )
 
 
 def test_maps_by_name_and_with_channels_last():
