@@ -58,6 +58,7 @@ from ..utils import (
     keep_norm,
     load_weights,
     logits_of,
+    marking_changing_weights,
     needs_contiguous,
     pooled_features,
     record_labels,
@@ -197,6 +198,7 @@ class CSDDistillation(BaseAlgorithm):
         self._check_losses(inputs)
         self._keep_contiguous(inputs)
         self._set_memory_formats()
+        self._mark_changing_weights()
 
     @property
     def student(self) -> nn.Module:
@@ -538,6 +540,23 @@ class CSDDistillation(BaseAlgorithm):
         if needs_contiguous(learn, *networks):
             for network in networks:
                 keep_contiguous(network)
+
+    def _mark_changing_weights(self) -> None:
+        """Let nothing be precomputed of weights that networks change."""
+        inputs = self._some_images()
+        for network in (self.student, *self.teachers.values()):
+            with (
+                evaluating(network),
+                torch.random.fork_rng([]),
+                torch.no_grad(),
+                marking_changing_weights(network),
+            ):
+                network(inputs, mode='tensor')
+        with (
+            as_in_training(self.student, self.distiller),
+            marking_changing_weights(self.student, self.distiller),
+        ):
+            self.loss(inputs, inputs.new_zeros(len(inputs)).long())
 
     def _build_teachers(self, teachers: Dict[str, Dict]) -> nn.ModuleDict:
         check_teachers(teachers)

@@ -1,5 +1,6 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 from .cast_weights import cast_together
+from .changing_weights import marking_changing_weights
 from .checkpoints import (
     check_checkpoint_file,
     find_weights,
@@ -161,6 +162,7 @@ __all__ = [
     'narrow',
     'without_integers',
     'keep_contiguous',
+    'marking_changing_weights',
     'logits_of',
     'memory_format',
     'needs_contiguous',

@@ -15,6 +15,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .fast_frozen_bn import has_torchs_forward
+
 # They pass their weights to a single function, which autocast knows.
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -103,12 +105,12 @@ def _forward(layer: Any, weights: _Weights, input: Tensor) -> Tensor:
     return outputs
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def is_plain(layer: nn.Module) -> bool:
     """Whether a layer does exactly what torch's does, in float32."""
     return (
         # A parametrised layer has another class.
         type(layer) in _LAYERS
-        and 'forward' not in vars(layer)
+        and has_torchs_forward(layer)
         # Hooks can change its weights.
         and not layer._forward_pre_hooks
         and all(
@@ -123,8 +125,10 @@ def cast_together(*modules: nn.Module) -> Iterator[None]:
     """Cast the weights of each module for autocast in one call.
 
     The results are the same to the bit. Weights are not to change while the
-    context is open, in which they are cast once. Without autocast, and for
-    layers that are not exactly torch's own, nothing is different.
+    context is open, in which they are cast once; those that a network changes
+    itself are left out after :func:`marking_changing_weights`. Without
+    autocast, and for layers that are not exactly torch's own, nothing is
+    different.
 
     Args:
         modules (nn.Module): Their weights, with those of all layers below,
@@ -134,7 +138,7 @@ def cast_together(*modules: nn.Module) -> Iterator[None]:
     changed: List[nn.Module] = []
     try:
         for module in modules:
-            layers = [each for each in module.modules() if _is_plain(each)]
+            layers = [each for each in module.modules() if is_plain(each)]
             weights = _Weights(layers)
             for layer in layers:
                 layer.forward = partial(_forward, layer, weights)

@@ -86,7 +86,7 @@ def has_torchs_forward(layer: nn.Module) -> bool:
     )
 
 
-def _is_torchs_own(layer: nn.Module) -> bool:
+def is_torchs_own(layer: nn.Module) -> bool:
     """Whether a layer does exactly what torch's BN layer does."""
     return (
         # A parametrised layer has another class.
@@ -460,8 +460,8 @@ def fast_frozen_bn(
     sums: List[_Sums] = []
     workspace: Dict = {}
     layers = [layer for layer in bn_layers(model) if not layer.training]
-    fast = [layer for layer in layers if _is_torchs_own(layer)]
-    others = [layer for layer in layers if not _is_torchs_own(layer)]
+    fast = [layer for layer in layers if is_torchs_own(layer)]
+    others = [layer for layer in layers if not is_torchs_own(layer)]
 
     def see(layer: nn.Module, maps: Tensor) -> None:
         mean, var = _full(layer.running_mean), _full(layer.running_var)

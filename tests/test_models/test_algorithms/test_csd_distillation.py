@@ -935,10 +935,10 @@ class InPlace(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def of_own(**arguments):
+def of_own(kind=InPlace, **arguments):
     net = dict(
         type='TorchClassifier',
-        factory='test_csd_distillation.InPlace',
+        factory=f'test_csd_distillation.{kind.__name__}',
         **arguments,
     )
     return build(
@@ -962,3 +962,30 @@ def test_networks_that_work_in_place_stay_what_they_are():
             torch.testing.assert_close(found, plain(inputs))
     with pytest.raises(ValueError, match='^teachers.t changes its inputs in'):
         of_own(own_input=True)
+
+
+class MaxNorm(InPlace):
+    """Its weights have norms of 1 at most, those of one layer in training."""
+
+    def forward(self, x):
+        for layer in [self.fc, *([self.mix] if self.training else [])]:
+            layer.weight.data = torch.renorm(layer.weight.data, 2, 0, 1)
+        return super().forward(x)
+
+
+def test_layers_whose_weights_networks_change_are_marked():
+    model = of_own(MaxNorm)
+    for net, names in (
+        (model.student, 'fc mix'),
+        (model.teachers.t, 'fc'),
+    ):
+        marked = [n for n, m in net.net.named_children() if is_marked(m)]
+        assert sorted(marked) == names.split()
+    assert not any(map(is_marked, of_own().modules()))
+
+
+def is_marked(module):
+    return any(
+        'may_change' in getattr(hook, '__name__', '')
+        for hook in module._forward_pre_hooks.values()
+    )
