@@ -15,8 +15,9 @@ without groups was hit, and never 8 channels or more. What stays contiguous is
 more than that, as other sizes and releases may differ, and does not depend on
 the CPU's instructions, so that runs are alike on all CPUs.
 
-Networks whose own code flattens maps by ``x.view(len(x), -1)``, which torch
-refuses in channels_last, stay contiguous on any device.
+Networks whose own code flattens maps by ``x.view(len(x), -1)``, or sees pairs
+of numbers as complex ones, which torch refuses in channels_last, stay
+contiguous on any device.
 """
 
 from typing import Any, Callable, Dict, Optional, Tuple
@@ -26,8 +27,14 @@ import torch.nn as nn
 from torch import Tensor
 from torch.nn.modules.conv import _ConvNd
 
-# What torch says of a view that is not one.
-_NO_VIEW = 'view size is not compatible'
+# What torch says of views that are none: of a shape, as complex numbers, as
+# another dtype.
+_NO_VIEW = (
+    'view size is not compatible',
+    'must have a last dimension with stride 1',
+    'must have a stride divisible by 2',
+    '(different element sizes)',
+)
 # Floats in a register of AVX2, below which the kernel is wrong.
 _VECTOR = 8
 
@@ -123,7 +130,7 @@ def needs_contiguous(run: Callable[[], Any], *networks: nn.Module) -> bool:
         run()
     except Exception as raised:
         error = raised
-    while error is not None and _NO_VIEW not in str(error):
+    while error is not None and not any(s in str(error) for s in _NO_VIEW):
         error = error.__cause__
     return error is not None
 

@@ -184,6 +184,45 @@ def viewed(maps):
     return maps.view(maps.size(0), -1)
 
 
+class GlobalFilter(nn.Module):
+    """Weights that are no convolution's, seen as numbers of another kind."""
+
+    def __init__(self, seen_as):
+        super().__init__()
+        self.filter = nn.Parameter(torch.randn(8, 5, 3, 2))
+        self.seen_as = seen_as
+
+    def forward(self, images):
+        return self.seen_as(images, self.filter)
+
+
+def filtered(images, weight):
+    found = torch.fft.rfft2(images.permute(0, 2, 3, 1), dim=(1, 2))
+    found = found * torch.view_as_complex(weight)
+    return torch.fft.irfft2(found, s=(8, 8), dim=(1, 2))
+
+
+def of_other_dtype(images, weight):
+    return images.sum() + weight.view(torch.float64).sum()
+
+
+@pytest.mark.parametrize('seen_as', [filtered, of_other_dtype])
+def test_weights_that_are_seen_as_other_numbers(seen_as):
+    model, images = GlobalFilter(seen_as), torch.randn(2, 3, 8, 8)
+    expected = model(images)
+    assert needs_contiguous(lambda: model(images), model)
+    keep_contiguous(model)
+    set_memory_format(model)
+    torch.testing.assert_close(model(images), expected)
+
+
+def test_pairs_of_maps_that_are_seen_as_complex():
+    pairs = torch.randn(2, 3, 8, 2).transpose(1, 2)
+    odd = torch.randn(4, 6)[:, :2].as_strided((2, 2, 2), (3, 2, 1))
+    assert not needs_contiguous(lambda: torch.view_as_complex(pairs))
+    assert needs_contiguous(lambda: torch.view_as_complex(odd))
+
+
 def test_who_needs_contiguous_maps():
     images = channels_last(2, 3, 8, 8)
 
