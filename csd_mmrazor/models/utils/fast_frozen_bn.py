@@ -329,7 +329,14 @@ class _Sums(NamedTuple):
 
     @classmethod
     def of(cls, maps: Tensor, mean: Tensor, var: Tensor) -> '_Sums':
-        """Those of maps, by running statistics in float32 at least."""
+        """Those of maps, by running statistics in float32 at least.
+
+        No maps, as an expert of a mixture gets that is chosen for no image,
+        count as if they had the running statistics: they add nothing to a
+        loss, and averages over steps are of the same layers in each.
+        """
+        if not maps.numel():
+            return cls(mean, var, torch.zeros_like(mean), var, 1)
         centered = _full(maps) - _channels(mean, maps)
         others = [dim for dim in range(maps.ndim) if dim != 1]
         first, second = centered.sum(others), centered.square().sum(others)
@@ -424,8 +431,8 @@ def _forward(
     running = values.running_mean, values.running_var
     if sums is None:
         return _ScaleShift.apply(input, values)
-    if _is_compiling():
-        # The compiler makes one pass over the maps of this by itself.
+    if _is_compiling() or not input.numel():
+        # Of which the compiler makes one pass over the maps by itself.
         found = _Sums.of(input, *running)
         outputs = _full(input) * _channels(values.scale, input)
         outputs = (outputs + _channels(values.shift, input)).to(input.dtype)

@@ -11,6 +11,7 @@ from timm.layers import BatchNormAct2d
 from torch.nn.utils import parametrize, prune
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from csd_mmrazor.models.losses.bn_statistics_loss import bn_statistics_loss
 from csd_mmrazor.models.utils import bn_layers, fast_frozen_bn, frozen
 
 KINDS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
@@ -559,6 +560,46 @@ def test_a_layer_that_runs_twice_gives_both():
             each(after)
         torch.testing.assert_close(statistics[0].mean, maps.mean((0, 2, 3)))
         torch.testing.assert_close(statistics[1].mean, after.mean((0, 2, 3)))
+
+
+class Experts(nn.Module):
+    """Each has the images of its own; the last one has none."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.experts = nn.ModuleList(kind(3) for _ in range(3))
+
+    def forward(self, maps):
+        parts = maps[:1, :, :1, :1], maps[1:], maps[:0]
+        found = [e(part) for e, part in zip(self.experts, parts)]
+        return found[0].sum() + found[1].sum() + found[2].sum()
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('compiled', [False, True])
+@pytest.mark.parametrize('kind', [nn.BatchNorm2d, OfItsOwn])
+def test_a_layer_that_gets_no_image(kind, compiled, dtype):
+    """As one of a mixture of experts may: it adds nothing to the loss."""
+    model = random_values(Experts(kind))
+    maps = torch.randn(8, 3, 4, 4).to(dtype).requires_grad_()
+    expected = model(maps)
+    for with_statistics in (False, True):
+        with fast_frozen_bn(model, with_statistics) as statistics:
+            run = model
+            if compiled and with_statistics:
+                run = torch.compile(model, backend='eager', fullgraph=True)
+            torch.testing.assert_close(run(maps), expected)
+    one, many, none = statistics
+    torch.testing.assert_close(one.mean, maps[0, :, 0, 0].float())
+    torch.testing.assert_close(one.var, torch.zeros(3), rtol=0, atol=1e-5)
+    others = (0, 2, 3)
+    torch.testing.assert_close(many.mean, maps[1:].float().mean(others))
+    assert torch.equal(none.mean, none.running_mean)
+    assert torch.equal(none.var, none.running_var)
+    loss = bn_statistics_loss(statistics)
+    torch.testing.assert_close(loss, bn_statistics_loss([one, many]))
+    (grad,) = torch.autograd.grad(loss, maps)
+    assert grad.isfinite().all() and grad.any()
 
 
 def test_one_network_in_two_roles():
