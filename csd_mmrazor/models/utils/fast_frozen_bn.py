@@ -80,10 +80,13 @@ def has_torchs_forward(layer: nn.Module) -> bool:
 
     Libraries set others, on layers and on torch's classes.
     """
+    return 'forward' not in vars(layer) and _is_torchs_class(layer)
+
+
+def _is_torchs_class(layer: nn.Module) -> bool:
     defined = getattr(type(layer).forward, '__globals__', {})
-    return 'forward' not in vars(layer) and (
-        defined.get('__name__', '').startswith('torch.nn.modules.')
-    )
+    name: str = defined.get('__name__', '')
+    return name.startswith('torch.nn.modules.')
 
 
 def is_torchs_own(layer: nn.Module) -> bool:
@@ -117,8 +120,17 @@ def seen_inputs(
         ValueError: When a layer is given what has no such form.
     """
 
+    tried: Dict[nn.Module, bool] = {}
+
     def hook(layer, args, kwargs):
-        see(layer, _maps(layer, [*args, *kwargs.values()]))
+        maps = _maps(layer, [*args, *kwargs.values()])
+        # Both ends could be the channels.
+        if maps.ndim > 2 and maps.shape[1] == maps.shape[-1]:
+            if layer not in tried:
+                tried[layer] = _has_channels_last(layer, maps)
+            if tried[layer]:
+                maps = maps.movedim(-1, 1)
+        see(layer, maps)
 
     handles = [
         layer.register_forward_pre_hook(hook, with_kwargs=True)
@@ -147,6 +159,29 @@ def _maps(layer: nn.Module, values: List) -> Tensor:
         + ': its statistics can be matched by maps of (N, C, ...) or '
         '(N, ..., C) only.'
     )
+
+
+def _has_channels_last(layer: nn.Module, maps: Tensor) -> bool:
+    """Whether a layer takes other widths at the place of dimension 1 alone.
+
+    Args:
+        layer (nn.Module): Torch's own have channels at dimension 1, and one
+            that is compiled is not tried.
+        maps (Tensor): What it is given, (N, C, ..., C).
+    """
+    if layer.training or _is_torchs_class(layer) or _is_compiling():
+        return False
+    middle, channels = maps.shape[2:-1], maps.shape[1]
+
+    def takes(first: int, last: int) -> bool:
+        try:
+            with torch.no_grad():
+                layer.forward(maps.new_zeros(1, first, *middle, last))
+        except Exception:
+            return False
+        return True
+
+    return takes(channels + 1, channels) and not takes(channels, channels + 1)
 
 
 def _channels(values: Tensor, maps: Tensor) -> Tensor:

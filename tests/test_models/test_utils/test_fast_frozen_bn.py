@@ -542,6 +542,49 @@ def test_maps_by_name_and_with_channels_last():
     )
 
 
+class Watching(OfItsOwn):
+    """Counts its passes, and takes maps of one size alone."""
+
+    passes = 0
+
+    def forward(self, input):
+        self.passes += 1
+        assert input.shape[-1] == 3
+        return super().forward(input)
+
+
+class Broadcast(Frozen):
+    """Maps of (N, H, W, C)."""
+
+    def forward(self, x):
+        return (x - self.running_mean) * self.running_var.rsqrt()
+
+
+@pytest.mark.parametrize(
+    'kind, shape, is_last',
+    [
+        (ChannelsLast, (8, 3, 3), True),
+        (Broadcast, (8, 3, 4, 3), True),
+        (Broadcast, (8, 3, 3, 3), True),
+        (OfItsOwn, (8, 3, 3, 3), False),
+        (BatchNormAct2d, (8, 3, 4, 3), False),
+        (nn.SyncBatchNorm, (8, 3, 3), False),
+        (Frozen, (8, 3, 3, 3), False),
+        (Watching, (8, 3, 3, 3), False),
+    ],
+)
+def test_as_many_places_as_channels(kind, shape, is_last):
+    layer, maps = random_values(kind(3)), torch.randn(shape)
+    with fast_frozen_bn(layer, True) as statistics:
+        for _ in range(3):
+            layer(maps)
+    channels = len(shape) - 1 if is_last else 1
+    others = [dim for dim in range(len(shape)) if dim != channels]
+    torch.testing.assert_close(statistics[2].mean, maps.mean(others))
+    # It is tried once.
+    assert getattr(layer, 'passes', 3) <= 5
+
+
 @pytest.mark.parametrize('maps', [torch.zeros(2, 5, 4), torch.zeros(3), 'x'])
 def test_what_has_no_channels_is_told(maps):
     layer = OfItsOwn(3).eval()
