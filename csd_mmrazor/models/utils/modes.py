@@ -19,13 +19,28 @@ _TRAIN = nn.Module.train
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Put modules in eval mode and their modes back afterwards."""
+    """Put modules in eval mode and their modes back afterwards.
+
+    Layers that were in train mode keep nothing of their weights for eval
+    mode, see :func:`renew_modes`: these change before the next time.
+    """
     modes = [(m, m.training) for module in modules for m in module.modules()]
+    keeping = [
+        module
+        for module, training in modes
+        if training and module._parameters and type(module).train is not _TRAIN
+    ]
     for module, _ in modes:
         module.training = False
     try:
         yield
     finally:
+        for module in keeping:
+            needed = [(p, p.requires_grad) for p in module.parameters()]
+            with suppress(NotImplementedError, TypeError):
+                module.train()
+            for param, needs_grad in needed:
+                param.requires_grad = needs_grad
         for module, training in modes:
             module.training = training
 

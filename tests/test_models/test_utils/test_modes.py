@@ -4,7 +4,7 @@ from itertools import chain
 import pytest
 import torch
 import torch.nn as nn
-from helpers import build
+from helpers import Cached, build
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.nn.utils.parametrize import register_parametrization
 
@@ -30,6 +30,25 @@ def test_frozen():
     assert [m.training for m in model.modules()] == [True, True, False]
     flags = [p.requires_grad for p in model.parameters()]
     assert flags == [False, True, True, True]
+
+
+def test_layers_keep_no_weights_of_an_earlier_eval_mode():
+    """Of steps in train mode, such as those that the auxiliary head sees."""
+    net, inputs = nn.Sequential(Cached(3, 3)).train(), torch.randn(2, 3)
+    net[0].bias.requires_grad_(False)
+    for _ in range(2):
+        with evaluating(net), torch.no_grad():
+            found = net(inputs)
+            assert net[0].kept is not None
+        torch.testing.assert_close(found, net(inputs))
+        assert net[0].training and net[0].kept is None
+        assert not net[0].bias.requires_grad and net[0].weight.requires_grad
+        net[0].weight.data.normal_()
+    net.eval()(inputs)
+    kept = net[0].kept
+    with evaluating(net):
+        net(inputs)
+    assert net[0].kept is kept and not net[0].training
 
 
 def test_modes_come_back_after_an_error():
