@@ -1,7 +1,7 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 import json
 from pathlib import Path
-from typing import Dict, Tuple, Union
+from typing import Dict, Iterable, Optional, Tuple, Union
 
 # Of a line, which is flat and some hundred letters long.
 _MOST_LETTERS, _MOST_BRACKETS = 1_000_000, 100
@@ -30,7 +30,7 @@ def scan_scalars(
     """
     found: Dict[str, Dict[int, float]] = {}
     unreadable = 0
-    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+    for path in sorted(_files(work_dir)):
         with open(path, encoding='utf-8', errors='replace') as file:
             for line in iter(lambda: file.readline(_MOST_LETTERS), ''):
                 values = _parse(line)
@@ -42,6 +42,32 @@ def scan_scalars(
                     if _is_number(value, finite=False):
                         found.setdefault(tag, {})[int(step)] = value
     return found, unreadable
+
+
+def start_of_scalar(
+    work_dir: Union[str, Path], tag: str, step: int
+) -> Optional[Path]:
+    """The folder of the start that logged what :func:`read_scalars` found.
+
+    Args:
+        work_dir (str | Path): Of the run.
+        tag (str): What was logged.
+        step (int): When.
+
+    Returns:
+        Path | None: ``vis_data`` of that start; None if there is none.
+    """
+    for path in sorted(_files(work_dir), reverse=True):
+        with open(path, encoding='utf-8', errors='replace') as file:
+            for line in iter(lambda: file.readline(_MOST_LETTERS), ''):
+                values = _parse(line)
+                if values.get('step') == step and tag in values:
+                    return path.parent
+    return None
+
+
+def _files(work_dir: Union[str, Path]) -> Iterable[Path]:
+    return Path(work_dir).glob('*/vis_data/scalars.json')
 
 
 def _parse(line: str) -> Dict:

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import Stop, build, network
-from mmengine.hooks import Hook
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Runner
+from PIL import Image
 
 from csd_mmrazor.engine import SynthesisHook
 from csd_mmrazor.engine.hooks.resumption import (
@@ -19,6 +21,7 @@ from csd_mmrazor.engine.hooks.resumption import (
     renew_schedule,
     teacher_digests,
 )
+from csd_mmrazor.export import quality_of
 from csd_mmrazor.utils import CheckpointError
 from csd_mmrazor.utils.differences import config_differences
 
@@ -497,6 +500,121 @@ def test_a_run_goes_on_with_another_config(
         )
         with pytest.raises(CheckpointError, match=message):
             runner.train()
+
+
+@pytest.fixture
+def resumed_with(tiny_runner, monkeypatch):
+    """Train two epochs with scores 30 and 20, and a third with 12 and 13."""
+
+    def resumed_with(old, new, between=lambda: None):
+        runners = []
+        options = {
+            'default_hooks.checkpoint.max_keep_ckpts': 5,
+            'param_scheduler.architecture': dict(
+                _delete_=True,
+                type='ReduceOnPlateauLR',
+                monitor='accuracy/top1',
+                rule='greater',
+            ),
+            'custom_hooks': [
+                dict(type='EarlyStoppingHook', monitor='accuracy/top1')
+            ],
+        }
+        for epochs, scores, changed in (
+            (2, [30, 20], old),
+            (3, [12, 13], new),
+        ):
+            monkeypatch.setattr(
+                Evaluator,
+                'evaluate',
+                lambda *_, left=scores: {'accuracy/top1': left.pop(0)},
+            )
+            runner = tiny_runner(
+                resume=bool(runners),
+                report=True,
+                **{**options, 'train_cfg.max_epochs': epochs, **changed},
+            )
+            runner.train()
+            if not runners:
+                between()
+            runners.append(runner)
+        log = Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
+        (stopping,) = (
+            hook for hook in runner.hooks if type(hook) is EarlyStoppingHook
+        )
+        (plateau,) = runner.param_schedulers['architecture']
+        best = {p.name for p in Path(runner.work_dir).glob('*best_*.pth')}
+        return runner, log, best, (stopping.best_score, plateau.best)
+
+    return resumed_with
+
+
+SPLIT = 'val_dataloader.dataset.split'
+FIRST, THIRD = (f'best_accuracy_top1_epoch_{n}.pth' for n in (1, 3))
+
+
+def test_scores_of_other_images_are_not_compared(resumed_with):
+    runner, log, best, patience = resumed_with({SPLIT: 'train'}, {})
+    assert best == {f'replaced_{FIRST}', THIRD}
+    assert patience == (13, 12)  # whose schedule is at its end by then
+    assert f"{SPLIT}: 'train' -> 'test'" in log
+    assert 'chosen by other scores' in log
+    assert runner.message_hub.get_info('best_score') == 13
+    # What the card says of a score is what it is of.
+    for epoch, expected in ((1, (30, 'train')), (3, (13, 'test'))):
+        path = Path(runner.work_dir, f'epoch_{epoch}.pth')
+        found = quality_of(runner.cfg, path, dict(epoch=epoch))
+        assert (found.top1, found.split) == expected
+    (report,) = (h for h in runner.hooks if type(h).__name__ == 'ReportHook')
+    assert report.measured['validation']['student']['epoch'] > 1
+
+
+def test_scores_of_another_metric_are_not_compared(resumed_with):
+    _, log, best, patience = resumed_with(
+        {}, {'default_hooks.checkpoint.rule': 'less'}
+    )
+    assert best == {
+        f'replaced_{FIRST}',
+        FIRST.replace('_1', '_2'),
+    }
+    assert patience == (30, 30)  # which have rules of their own
+    assert 'chosen by other scores' in log
+
+
+@pytest.mark.parametrize('how', ['moved', 'copied', 'changed', 'another'])
+def test_the_same_images_in_another_folder(resumed_with, tmp_path, how):
+    """They keep the best one, be there two of the folder or one."""
+    old, new = tmp_path / 'old' / 'photos', tmp_path / 'new' / 'photos'
+    for label in range(10):
+        (old / str(label)).mkdir(parents=True)
+        Image.new('L', (8, 8), label).save(old / str(label) / 'a.png')
+    if how == 'another':
+        new = new.with_name('others')
+    shutil.copytree(old, new)
+
+    def val(folder):
+        key = 'val_dataloader.dataset'
+        data = dict(
+            _delete_=True,
+            type='mmrazor.FolderImages',
+            data_root=str(folder),
+            image_shape=(1, 8, 8),
+            num_classes=10,
+        )
+        return {key: data}
+
+    def between():
+        if how == 'changed':
+            (new / '3' / 'a.png').rename(new / '3' / 'b.png')
+        elif how != 'copied':
+            shutil.rmtree(old)
+
+    _, log, best, patience = resumed_with(val(old), val(new), between)
+    if how in ('moved', 'copied'):
+        assert best == {FIRST} and patience == (30, 30)
+        assert 'the best checkpoint so far stay as they are' in log
+    else:
+        assert best == {f'replaced_{FIRST}', THIRD} and patience == (13, 12)
 
 
 def test_which_teachers_have_a_digest(tiny_runner):

@@ -22,7 +22,12 @@ from mmrazor.registry import HOOKS
 from torch.ao.quantization import FakeQuantizeBase, ObserverBase
 
 from ...models.algorithms import CSDDistillation
-from ...utils import CheckpointError, latest_checkpoint, note_last
+from ...utils import (
+    CheckpointError,
+    latest_checkpoint,
+    note_last,
+    set_apart_best,
+)
 from .hook_states import check_hook_states, hook_states, load_hook_states
 from .resumption import differences_of, resume_as_configured, teacher_digests
 
@@ -66,6 +71,8 @@ class DurableCheckpointHook(CheckpointHook):
     _digests: Optional[Dict[str, str]] = None
     # Whether the checkpoint that is resumed is of before a validation.
     _repeats = False
+    # Whether the best one so far has scores that count no more.
+    _has_new_scores = False
     # Of what a validation that is going on may change.
     _before_val: Optional[Dict[str, Any]] = None
 
@@ -148,7 +155,9 @@ class DurableCheckpointHook(CheckpointHook):
             ) from error
         self._digests = teacher_digests(model)
         self._repeats = 'repeats_validation' in checkpoint['meta']
-        resume_as_configured(runner, checkpoint, self._digests)
+        self._has_new_scores = resume_as_configured(
+            runner, checkpoint, self._digests
+        )
         try:
             load_hook_states(runner.hooks, checkpoint.get('hooks', {}))
         except Exception as error:  # whatever load_state_dict() raises
@@ -230,6 +239,8 @@ class DurableCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """Validate what was resumed, where that was due."""
+        if self._has_new_scores and is_main_process():
+            set_apart_best(runner.work_dir, 0)
         super().before_train(runner)
         hook_states(runner.hooks)  # now raises what cannot be saved
         self._remove = self.file_backend.remove

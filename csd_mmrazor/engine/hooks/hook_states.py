@@ -34,7 +34,7 @@ def hook_states(hooks: Sequence[Hook]) -> Dict[str, Dict[str, Any]]:
             which is what a checkpoint can be trusted to hold.
     """
     states = {}
-    for name, hook, attributes in _stateful(hooks):
+    for name, hook, attributes in stateful(hooks):
         if attributes:
             state = {key: getattr(hook, key) for key in attributes}
         else:
@@ -70,7 +70,7 @@ def load_hook_states(
     Raises:
         ValueError: If a state does not belong to such a hook.
     """
-    for name, hook, attributes in _stateful(hooks):
+    for name, hook, attributes in stateful(hooks):
         if not isinstance(states, dict) or name not in states:
             continue
         state = states[name]
@@ -90,10 +90,18 @@ def load_hook_states(
             setattr(hook, key, state[key])
 
 
-def _stateful(
+def stateful(
     hooks: Sequence[Hook],
 ) -> Iterator[Tuple[str, Hook, Sequence[str]]]:
-    """Names, hooks, and the attributes that make up their state, if known."""
+    """Those of some hooks that have a state.
+
+    Args:
+        hooks (sequence[Hook]): Of a run, in their order.
+
+    Yields:
+        tuple: The name of its state, the hook, and the attributes that make
+        up its state, if known.
+    """
     numbers: Dict[str, int] = {}
     for hook in hooks:
         attributes = next(

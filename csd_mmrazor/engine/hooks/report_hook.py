@@ -110,6 +110,10 @@ class ReportHook(Hook):
         with self._warns('the answers in validation'):
             if is_training(runner):
                 self._networks = Networks.from_algorithm(runner.model)
+                scores = runner.message_hub.runtime_info
+                if not any(str(s).startswith('best_score') for s in scores):
+                    # Its answers may be on other images than those to come.
+                    self.measured.get('validation', {}).pop('student', None)
 
     def after_val_iter(
         self,

@@ -9,10 +9,12 @@ import hashlib
 import re
 import warnings
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 import torch.nn as nn
+from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...datasets import ImageBank
@@ -20,7 +22,9 @@ from ...export import look_up_in
 from ...models.classifiers import is_pruned
 from ...utils import CheckpointError, config_of_checkpoint
 from ...utils.differences import Difference, config_differences
+from ...utils.files import digest_of_file
 from ..optimizers.optim_wrapper_constructor import optimizers_of
+from .hook_states import stateful
 
 # Arguments of optimizers that do not change what they keep of a weight.
 _RATES = {'lr', 'weight_decay', 'betas', 'eps', 'foreach', 'fused', 'maximize'}
@@ -33,20 +37,27 @@ _SCHEDULE = (
     'train_cfg',
     'train_dataloader',
 )
+# What scores of a validation are of, and which of them is the best.
+_SCORES = r'val_dataloader(\.dataset\b.*)?$|val_evaluator\b'
+_BEST = r'default_hooks\.checkpoint\.(save_best|rule)\b'
 _ELSEWHERE = 'Take the value of that run, or train in another --work-dir'
 
 
 def resume_as_configured(
     runner: Runner, checkpoint: Dict[str, Any], digests: Dict[str, str]
-) -> None:
+) -> bool:
     """Make a checkpoint continue with a run's config, and log the changes.
 
     Args:
         runner (Runner): Of the run, built, before it loads the checkpoint.
         checkpoint (dict[str, Any]): What it is about to load; gets the rates
             and the number of steps that the run's config makes of its epoch,
-            and what the run's bank says of its images.
+            and what the run's bank says of its images; loses scores that
+            cannot be compared with those to come.
         digests (dict[str, str]): :func:`teacher_digests` of the run.
+
+    Returns:
+        bool: Whether what was the best checkpoint so far is none any more.
 
     Raises:
         CheckpointError: If it cannot continue with that config; names why.
@@ -89,13 +100,96 @@ def resume_as_configured(
         changes += renew_schedule(
             checkpoint, runner, differences, done if is_epochs else 0, steps
         )
+    are_others = _forget_scores(checkpoint, runner, differences)
     if changes:
+        kept = 'Images, weights and the best checkpoint so far stay'
+        if are_others:
+            kept = (
+                'The best checkpoint so far was chosen by other scores than '
+                'those to come: it is renamed to replaced_best_*, and '
+                'patience with scores starts anew. Images and weights stay'
+            )
         lines = '\n  '.join(changes)
         runner.logger.warning(
             f'The checkpoint is of {unit} {done} of a run that differs:\n'
-            f'  {lines}\nThe run continues with the new values. Images, '
-            'weights and the best checkpoint so far stay as they are.'
+            f'  {lines}\nThe run continues with the new values. {kept} as '
+            'they are.'
         )
+    return are_others
+
+
+def _forget_scores(
+    checkpoint: Dict[str, Any],
+    runner: Runner,
+    differences: Sequence[Difference],
+) -> bool:
+    """Forget scores of other images or metrics than those to come."""
+    if runner.val_loop is None:  # nothing is compared
+        return False
+    old = config_of_checkpoint(checkpoint['meta']) or {}
+    new = runner.cfg.to_dict()
+    of_others = any(
+        re.match(_SCORES, item.key)
+        and not _are_same_files(
+            _value_at(old, item.key), _value_at(new, item.key)
+        )
+        for item in differences
+    )
+    # Without save_best, the best one so far may stay.
+    are_others = of_others or any(
+        re.match(_BEST, item.key) and item.new != 'None'
+        for item in differences
+    )
+    if are_others:
+        for known in ('runtime_info', 'resumed_keys'):
+            info = checkpoint['message_hub'].get(known, {})
+            for key in [*info]:
+                if re.match('best_(ckpt|score)', str(key)):
+                    del info[key]
+    if of_others:
+        for name, hook, _ in stateful(runner.hooks):
+            if isinstance(hook, EarlyStoppingHook):
+                checkpoint.get('hooks', {}).pop(name, None)
+        states = _by_name(checkpoint.get('param_schedulers', []))
+        for part, scheduled in _by_name(runner.param_schedulers or []).items():
+            for scheduler, state in zip(scheduled, states.get(part, ())):
+                if getattr(scheduler, 'need_val_args', False):
+                    state['best'] = scheduler.best  # of none yet
+                    state['num_bad_epochs'] = 0
+    return are_others
+
+
+def _value_at(cfg: Any, key: str) -> Any:
+    """The value of a config at a dotted key; None if it has none."""
+    for name in key.split('.'):
+        if isinstance(cfg, (list, tuple)) and name.isdecimal():
+            cfg = cfg[int(name)]
+        else:
+            cfg = cfg.get(name) if isinstance(cfg, dict) else None
+    return cfg
+
+
+def _are_same_files(old: Any, new: Any) -> bool:
+    """Whether two paths lead to the same files, moved or copied."""
+    if not isinstance(old, str) or not isinstance(new, str):
+        return False
+    before, now = Path(old).expanduser(), Path(new).expanduser()
+    if not now.exists():
+        return False
+    if not before.exists():
+        return before.name == now.name
+    return _listed(before) == _listed(now)
+
+
+def _listed(path: Path) -> Any:
+    """The names and sizes in a folder, or what is in a file."""
+    if not path.is_dir():
+        return digest_of_file(path)
+    return {
+        (str(each.relative_to(path)), each.stat().st_size)
+        for each in path.rglob('*')
+        if each.is_file()
+    }
 
 
 def differences_of(runner: Runner, meta: Dict[str, Any]) -> List[Difference]:

@@ -10,7 +10,8 @@ from mmengine.config import Config
 from ...utils.agreement import Agreement, agreement_at
 from ...utils.config_parts import is_text, part_name
 from ...utils.imports import LENT, class_of_lent
-from ...utils.scalars import read_scalars
+from ...utils.plain_config import parse_config
+from ...utils.scalars import read_scalars, start_of_scalar
 from ..source import was_chosen
 
 _METRIC = 'accuracy/top1'
@@ -48,9 +49,29 @@ def quality_of(cfg: Config, checkpoint: Path, meta: Dict[str, Any]) -> Quality:
     loader = cfg.get('val_dataloader')
     top1 = scalars.get(_METRIC, {}).get(epoch)
     if top1 is not None and isinstance(loader, dict):
+        loader = _loader_of(checkpoint.parent, epoch) or loader
         data = loader.get('dataset') or {}
         return accuracy_on(data, top1, was_chosen(checkpoint))
     return agreement_at(scalars, epoch, meta.get('student') == 'mean')
+
+
+def _loader_of(work_dir: Path, epoch: int) -> Optional[Dict[str, Any]]:
+    """What the start validated on that logged the accuracy of an epoch.
+
+    A later one may have been resumed with other images.
+    """
+    start = start_of_scalar(work_dir, _METRIC, epoch)
+    if start is None:
+        return None
+    try:
+        cfg = parse_config((start / 'config.py').read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return None
+    loader = cfg.get('val_dataloader')
+    is_known = isinstance(loader, dict) and isinstance(
+        loader.get('dataset'), dict
+    )
+    return loader if is_known else None
 
 
 def accuracy_on(
