@@ -32,6 +32,7 @@ from ..export import (
     as_it_ran,
     balanced_order,
     calibration_images,
+    card_meanwhile,
     card_path,
     check_exportable,
     check_license,
@@ -211,8 +212,7 @@ def quantize(args: argparse.Namespace) -> Dict[str, Any]:
     try:
         # Killed between them, nothing tells of a file that it is not of.
         if card.exists():
-            title = f'# {out.name}\n\nIt was being replaced.\n'
-            write_file(card, (title + kept).encode())
+            write_file(card, card_meanwhile(card, out).encode())
         beside.unlink(missing_ok=True)
         os.replace(new, out)
     finally:

@@ -2,7 +2,7 @@
 """Names that an export may write to."""
 
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 from ..utils import digest_of_file, read_object
 from .source import is_export
@@ -26,8 +26,7 @@ def check_free(out: PathLike, *others: Optional[PathLike]) -> None:
         raise ValueError(f'OUT.pth should be the name of a file: {out!r}.')
     wanted = [Path(other) for other in others if other]
     if is_export(path):
-        told = read_object(path.with_suffix('.json'))
-        parts = [told.get(key) for key in ('onnx', 'program')]
+        parts = noted_files(path)
         wanted = [
             each
             for each in wanted
@@ -47,6 +46,30 @@ def check_free(out: PathLike, *others: Optional[PathLike]) -> None:
                 f'{each} is there, and is no exported student: it would be '
                 'overwritten. Choose another name.'
             )
+
+
+def noted_files(out: PathLike) -> List[Dict[str, Any]]:
+    """What an export noted of further files of its own.
+
+    Args:
+        out (str | Path): OUT.pth.
+
+    Returns:
+        list[dict]: With ``file``, a name, and ``sha256``, if it was known;
+        empty if ``OUT.json`` is of others.
+    """
+    if not is_export(out):
+        return []
+    told = read_object(Path(out).with_suffix('.json'))
+    earlier = told.get('earlier')
+    parts = [told.get('onnx'), told.get('program')]
+    parts += earlier if isinstance(earlier, list) else []
+    found = [
+        {key: part[key] for key in ('file', 'sha256') if key in part}
+        for part in parts
+        if isinstance(part, dict)
+    ]
+    return [part for n, part in enumerate(found) if part not in found[:n]]
 
 
 def _is_noted(path: Path, part: Any, folder: Path) -> bool:

@@ -33,15 +33,16 @@ from ..models.utils import (
 from ..utils import (
     digest_of_file,
     load_file,
-    write_file,
     write_safetensors,
 )
 from ..utils.arguments import check_image_shape
+from ..utils.files import write_files
 from ..utils.imports import custom_imports, file_in_package
 from ..utils.public import public
 from ..version import __version__
 from .card import (
     as_it_ran,
+    card_meanwhile,
     card_path,
     check_license,
     files_of,
@@ -51,6 +52,7 @@ from .card import (
     quality_of,
     training_bank,
 )
+from .free_names import noted_files
 from .network import Logits, own_network
 from .onnx import OPSET, check_onnx, export_onnx
 from .program import check_program, export_program
@@ -195,30 +197,45 @@ def export_student(
     for path in (out, exported.onnx or out, exported.program or out):
         path.parent.mkdir(parents=True, exist_ok=True)
 
-    def tell() -> None:
-        """Say what there is so far."""
-        told = json.dumps(
-            description, indent=2, ensure_ascii=False, default=str
-        )
-        write_file(exported.description, f'{told}\n'.encode())
+    noted = noted_files(out)
+    asked = [
+        dict(file=path.name)
+        for path in (exported.onnx, exported.program)
+        if path is not None
+    ]
+
+    def telling(*more: Dict[str, Any]) -> List[Tuple[Path, bytes]]:
+        """Say what there is, and which other files are of an export."""
+        told = {**description, **(dict(earlier=[*more]) if more else {})}
         is_there = exported.checkpoint is not None
-        files = files_of(out, description, bool(safe), is_there)
+        listed = files_of(out, description, bool(safe), is_there)
         card = model_card(
-            *(ran, out, description, quality, teacher_license, files, bank)
+            *(ran, out, description, quality, teacher_license, listed, bank)
         )
         card += kept_of(exported.card)
-        write_file(exported.card, card.encode())
+        return [
+            (exported.description, _as_json(told)),
+            (exported.card, card.encode()),
+        ]
 
-    # First what says that the others may be overwritten, and the weights
-    # before what may fail.
-    tell()
+    # Killed between them, the files say that an export may overwrite them,
+    # and nothing that is of other weights.
+    incomplete = dict(
+        exported_by=EXPORTED_BY, incomplete=True, earlier=[*noted, *asked]
+    )
+    files = [(exported.description, _as_json(incomplete))]
+    if exported.card.exists():
+        text = card_meanwhile(exported.card, out)
+        files.append((exported.card, text.encode()))
     if safe and exported.safetensors is not None:
-        write_file(exported.safetensors, safe)
+        files.append((exported.safetensors, safe))
     if not isinstance(model, TorchClassifier):
-        exported = _for_mmpretrain(
+        exported, more = _for_mmpretrain(
             exported, plain, meta, classes, custom_imports(cfg)
         )
-    write_file(out, content)
+        files += more
+    # The weights before what may fail.
+    write_files([*files, (out, content), *telling(*noted, *asked)])
     inputs = 'images in [0, 1]' if normalize else 'normalised'
     if exported.onnx is not None:
         error = export_onnx(model, image_shape, exported.onnx, normalize)
@@ -236,9 +253,16 @@ def export_student(
             inputs=inputs,
             sha256=digest_of_file(exported.program),
         )
-    tell()
+    names = [part['file'] for part in asked]
+    others = [part for part in noted if part.get('file') not in names]
+    write_files(telling(*others))
     list_networks(out.parent)
     return exported
+
+
+def _as_json(told: Dict[str, Any]) -> bytes:
+    text = json.dumps(told, indent=2, ensure_ascii=False, default=str)
+    return f'{text}\n'.encode()
 
 
 def classes_of(
@@ -383,8 +407,8 @@ def _for_mmpretrain(
     meta: Dict[str, Any],
     classes: Optional[Sequence[str]],
     imports: Sequence[str],
-) -> ExportedStudent:
-    """Write config and checkpoint of a student of mmpretrain's."""
+) -> Tuple[ExportedStudent, List[Tuple[Path, bytes]]]:
+    """Config and checkpoint of a student of mmpretrain's."""
     out = exported.weights
     sources = {type(module).__module__ for module in exported.model.modules()}
     if classes:
@@ -415,9 +439,8 @@ def _for_mmpretrain(
         *(plain, exported.needs_plugin, exported.imports),
         *(exported.checkpoint, out),
     )
-    write_file(exported.config, text.encode())
-    write_file(exported.checkpoint, content)
-    return exported
+    files = [(exported.config, text.encode()), (exported.checkpoint, content)]
+    return exported, files
 
 
 def _saved(content: Dict[str, Any]) -> bytes:

@@ -8,7 +8,16 @@ import socket
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 try:
     import fcntl
@@ -103,6 +112,38 @@ def write_file(
                 error.errno, f'{error.strerror}; not written', str(path)
             ) from error
         raise
+
+
+def write_files(files: Sequence[Tuple[Path, bytes]]) -> None:
+    """Write several files, all or, where the disk is full, none.
+
+    They are renamed in their order once all are on the disk. Whoever is
+    killed meanwhile has changed the first ones alone.
+
+    Args:
+        files (sequence[tuple[Path, bytes]]): Where to, and what. A path may
+            be there twice: its first content stands until the last ones.
+
+    Raises:
+        OSError: If the disk is full or cannot be written to; names the file.
+    """
+    staged: List[Tuple[Path, Path]] = []
+    try:
+        for path, content in files:
+            new = path.with_name(temporary_name(path.name))
+            staged.append((new, path))
+            try:
+                write_file(new, content)
+            except OSError as error:
+                raise OSError(
+                    error.errno, error.strerror, str(path)
+                ) from error
+        for new, path in staged:
+            os.replace(new, path)
+    finally:
+        for new, _ in staged:
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
 
 
 def digest_of_file(path: Union[str, Path]) -> str:

@@ -5,7 +5,7 @@ The front matter is the ``model-index`` of the Hugging Face Hub.
 """
 
 from .files import files_of
-from .folder import kept_of, list_networks
+from .folder import card_meanwhile, kept_of, list_networks
 from .images_used import real_images, training_bank
 from .layout import card_path, check_license
 from .model_card import model_card
@@ -25,6 +25,7 @@ __all__ = [
     'Quality',
     'accuracy_on',
     'as_it_ran',
+    'card_meanwhile',
     'card_path',
     'check_license',
     'files_of',

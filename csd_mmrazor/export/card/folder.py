@@ -58,6 +58,19 @@ def kept_of(card: Path) -> str:
     return f'\n{_START}\n\n{below}\n' if below else ''
 
 
+def card_meanwhile(card: Path, weights: Path) -> str:
+    """What a card says while its network is replaced by another one.
+
+    Args:
+        card (Path): What is there.
+        weights (Path): The file of the network.
+    """
+    return (
+        f'{MARK.format(weights.name)}\n\n# {weights.name}\n\n'
+        f'It was being replaced.\n{kept_of(card)}'
+    )
+
+
 def _read(path: Path) -> str:
     """A text; empty if there is none."""
     try:
@@ -99,7 +112,8 @@ def _described(folder: Path) -> Iterator[Tuple[Path, Dict[str, Any]]]:
             ('exported_by', '.pth'),
         ):
             file = path.with_suffix(suffix)
-            if key in told and file.is_file():
+            is_whole = key in told and 'incomplete' not in told
+            if is_whole and file.is_file():
                 yield file, told
 
 
