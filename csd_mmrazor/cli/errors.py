@@ -55,7 +55,9 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def concise_errors(go_on: str = '') -> Iterator[None]:
+def concise_errors(
+    go_on: str = '', again: str = 'give the same command again'
+) -> Iterator[None]:
     """End the program with an error's message in place of its traceback.
 
     The traceback goes to the log file, if one is open by then, or else to a
@@ -64,6 +66,8 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
 
     Args:
         go_on (str): What to do after Ctrl-C. Defaults to ''.
+        again (str): What to do where the disk was full, once it is not.
+            Defaults to 'give the same command again'.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # A log that cannot be written, on a full disk, is not to hide the error.
@@ -104,10 +108,7 @@ def concise_errors(go_on: str = '') -> Iterator[None]:
             what = 'free some space'
             if error.errno == errno.EFBIG:
                 what = 'raise the limit of file sizes (ulimit -f)'
-            lines.append(
-                f'Existing files are intact: {what}, and continue with '
-                '--resume.'
-            )
+            lines.append(f'Existing files are intact: {what}, and {again}.')
         message = '\n'.join(lines)
         sys.exit(f'\n{type(error).__name__}: {message}')
 

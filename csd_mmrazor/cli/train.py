@@ -239,6 +239,7 @@ def main() -> None:
     speak_utf8()
     with concise_errors(
         'The same command with --resume, without a path after it, continues '
-        'this run.'
+        'this run.',
+        again='continue with --resume',
     ):
         train(parse_args())

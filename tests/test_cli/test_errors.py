@@ -1,9 +1,12 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
+import errno
 import signal
+import sys
 
 import pytest
 from mmengine.config import Config
 
+from csd_mmrazor.cli import quantize, train
 from csd_mmrazor.cli.errors import concise_errors
 
 
@@ -78,6 +81,23 @@ def test_the_place_in_the_config(error, expected):
     else:
         place = f'a[{expected[2]}].{expected[4:]}'
         assert line.startswith(f'In the config: {place}')
+
+
+@pytest.mark.parametrize('main', [train.main, quantize.main])
+def test_a_full_disk_tells_what_the_command_has(main, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'full', 'a.pth')
+
+    module = sys.modules[main.__module__]
+    monkeypatch.setattr(module, 'parse_args', full)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    hint = str(ended.value).splitlines()[-1]
+    assert hint.startswith('Existing files are intact: free some space, and ')
+    end = 'give the same command again.'
+    if module is train:
+        end = 'continue with --resume.'
+    assert hint.endswith(end)
 
 
 def test_an_error_without_words():
