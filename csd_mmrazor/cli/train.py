@@ -19,11 +19,13 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from ..datasets import BankFolder
 from ..engine.hooks.label_check_hook import LabelCheckHook
 from ..engine.hooks.synthesis_hook import Planned, synthesis_hooks
 from ..models.classifiers import is_pruned
 from ..models.utils import check_losses_are_used
-from ..utils import latest_checkpoint, load_file
+from ..utils import latest_checkpoint, list_checkpoints, load_file
+from ..utils.config_parts import part_name
 from ..utils.files import work_dir_lock
 from ..utils.run_seed import noted_seed
 from ..utils.stopping import REQUEUE, stop_if_asked, stop_on_signals
@@ -142,6 +144,7 @@ def train(args: argparse.Namespace) -> None:
         cfg.randomness = dict(randomness, seed=_noted_seed(cfg))
     is_first = is_first_process(cfg.launcher)
     with work_dir_lock(cfg.work_dir) if is_first else nullcontext():
+        _check_unused(cfg)
         runner = Runner.from_cfg(cfg)
         check_losses_are_used(runner.model)
         synthesis = synthesis_hooks(runner)
@@ -154,6 +157,29 @@ def train(args: argparse.Namespace) -> None:
             runner.register_hook(StopHook())
         runner.train()
     leave_together()
+
+
+def _check_unused(cfg: Config) -> None:
+    """Refuse to overwrite the checkpoints of an earlier run.
+
+    Raises:
+        FileExistsError: If there are some; names the last one.
+    """
+    if cfg.get('resume'):
+        return
+    work_dir = Path(cfg.work_dir)
+    data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    if part_name(data) == 'ImageBank' and any(
+        BankFolder.exists(path) for path in work_dir.glob('*')
+    ):
+        return  # opening that tells of its images, too
+    for path in list_checkpoints(work_dir):
+        if path.exists():
+            raise FileExistsError(
+                f'{path} is of an earlier run. Continue that run with '
+                '--resume, choose another --work-dir, or delete the '
+                'checkpoints of that run.'
+            )
 
 
 def _know_what_was_pruned(cfg: Config) -> None:

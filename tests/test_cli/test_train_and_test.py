@@ -390,3 +390,28 @@ def test_flags(forked, tmp_path, tiny_config):
     assert len(BankFolder(tmp_path / 'run/bank')) == 32
     again = forked('config.py', '--local_rank', 0, '--help')
     assert again.status == [0] and '--resume [PATH]' in again.stdout
+
+
+def test_checkpoints_of_an_earlier_run_stay(forked, tmp_path):
+    """Those of a run without a bank, which is refused itself."""
+    command = (
+        *(ROOT / 'configs/teachers/resnet_digits.py', '--work-dir', 'run'),
+        *('--cfg-options', 'train_cfg.max_epochs=1'),
+    )
+    first = forked(*command)
+    assert first.status == [0], first.output[-3000:]
+
+    def content():
+        return {
+            path: path.read_bytes()
+            for path in (tmp_path / 'run').rglob('*')
+            if path.is_file() and path.name != '.lock'
+        }
+
+    before = content()
+    assert tmp_path / 'run/epoch_1.pth' in before
+    again = forked(*command, 'randomness.seed=1')
+    assert again.status == [1] and content() == before
+    assert 'epoch_1.pth is of an earlier run. Continue that' in again.output
+    resumed = forked(*command[:3], '--resume', *command[3:])
+    assert resumed.status == [0], resumed.output[-3000:]
