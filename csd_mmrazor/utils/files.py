@@ -25,6 +25,8 @@ except ImportError:  # Windows
     fcntl = None
 
 _ATTEMPTS = 3
+# How what a work dir's .lock says begins.
+_LOCKED_BY = 'process '
 # Brackets within each other in what commands write, as of arguments.
 _DEEPEST = 100
 # The writer's host and process, and what no two writers share. Earlier
@@ -256,6 +258,7 @@ def work_dir_lock(
 
     Raises:
         RuntimeError: If another run is in it.
+        FileExistsError: If its ``.lock`` is of another program.
         OSError: If it cannot be written to.
     """
     path = Path(path)
@@ -264,7 +267,7 @@ def work_dir_lock(
         # Not what a link in a work dir of others leads to.
         flags = os.O_RDWR | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0)
         number = os.open(path / '.lock', flags, 0o666)
-        file = open(number, 'r+')  # noqa: SIM115  held open
+        file = open(number, 'r+', errors='replace')  # noqa: SIM115  held
     except OSError as error:
         why = 'It is a file' if path.is_file() else error.strerror
         raise OSError(
@@ -293,13 +296,22 @@ def work_dir_lock(
             ) from None
         except OSError:
             pass  # a file system without locks
+        start = file.read(len(_LOCKED_BY))
+        # Where the power failed as it was written, it is of zeros.
+        if start.strip('\0') and start != _LOCKED_BY:
+            raise FileExistsError(
+                f'{path / ".lock"} is of another program, and would be '
+                f'overwritten: choose another {argument}, or delete it if '
+                'nothing needs it.'
+            )
         for pattern in ('.*.tmp', '*/.*.tmp'):
             for found in path.glob(pattern):
                 if is_leftover(found.name):
                     found.unlink(missing_ok=True)
         with suppress(OSError):  # on a full disk, the process is not named
+            file.seek(0)
             file.truncate(0)
-            file.write(f'process {os.getpid()} on {socket.gethostname()}')
+            file.write(f'{_LOCKED_BY}{os.getpid()} on {socket.gethostname()}')
             file.flush()
         yield
 

@@ -175,6 +175,27 @@ def test_a_work_dir_that_is_a_file(tmp_path):
         pass
 
 
+@pytest.mark.parametrize('content', [b'4711\n', b'\xff\xfe lock', b'proc'])
+def test_a_lock_of_another_program_stays(tmp_path, content):
+    path = tmp_path / '.lock'
+    path.write_bytes(content)
+    message = r'/\.lock is of another program, .* another work_dir, or delete'
+    with pytest.raises(FileExistsError, match=message):
+        with work_dir_lock(tmp_path, 'work_dir'):
+            pass
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize('content', [b'', b'\0' * 24, b'process 7 on a host'])
+def test_a_lock_that_was_left_is_taken(tmp_path, content):
+    path = tmp_path / '.lock'
+    path.write_bytes(content)
+    with work_dir_lock(tmp_path):
+        assert path.read_text().startswith(f'process {os.getpid()} on ')
+    with work_dir_lock(tmp_path):  # once more, with what it left itself
+        assert path.read_text().count('process') == 1
+
+
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     """In a work dir of others, which would empty a file."""
     file, work = tmp_path / 'precious', tmp_path / 'run'
