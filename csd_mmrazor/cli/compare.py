@@ -441,7 +441,7 @@ def compare(args: argparse.Namespace) -> None:
                 f'{error.strerror}. --{argument} cannot be written to',
                 str(folder),
             ) from error
-    lock = (work_dir / '.lock').open('w')
+    lock = (work_dir / '.lock').open('a')  # it may be of others
     try:  # runs that outlive this process hold on to it
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
