@@ -34,7 +34,7 @@ from ..export.onnx import check_onnx
 from ..export.program import check_program
 from ..models.classifiers import TorchClassifier
 from ..models.utils import load_state, own_memory, renew_modes, unwrapped
-from ..utils import parse_config, work_dir_lock, write_file
+from ..utils import parse_config, path_below, work_dir_lock, write_file
 from ..utils.accuracy import AccuracyEstimate
 from ..utils.agreement import estimate_of
 from ..utils.alone import check_alone
@@ -84,6 +84,8 @@ from .trial import NEVER_TRAINED, run_trial
 from .val_images import check_val_is_apart, digest_of_val, val_cfg_of
 from .wrong_arguments import helpful
 
+# What an error calls the files of both networks.
+_WEIGHTS = 'weights of networks'
 # Steps that somebody may have meant as a time.
 _LIKE_A_TIME = 120
 
@@ -424,10 +426,12 @@ def distill(
         return config_text(config, pair.networks)
 
     folder = Path(work_dir).resolve()
-    files = {
-        name: str(folder / 'networks' / f'{name}.pth')
-        for name in pair.networks
-    }
+    with naming_arguments():
+        # Not through a link to a folder that others share.
+        files = {
+            name: str(path_below(folder, f'networks/{name}.pth', _WEIGHTS))
+            for name in pair.networks
+        }
     config_of(row)  # finds what is wrong before anything is written
     request = request_of(
         *(pair, inputs, budget, val, val_images),

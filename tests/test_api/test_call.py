@@ -30,7 +30,7 @@ from PIL import Image
 from csd_mmrazor.api import trial
 from csd_mmrazor.api.argument_names import typed_as
 from csd_mmrazor.api.config import augmentation, is_normalised, method_of
-from csd_mmrazor.api.record import check_config
+from csd_mmrazor.api.record import HEAD, check_config
 from csd_mmrazor.api.start import digest_of_weights
 from csd_mmrazor.api.val_images import check_val_is_apart
 from csd_mmrazor.cli.distill import as_options
@@ -537,6 +537,23 @@ def test_files_of_others_are_kept(name, teacher, net, call, tmp_path):
     with pytest.raises(ValueError, match='files that distill.. did not make'):
         call(teacher, net(4))
     assert path.read_text() == 'mine'
+
+
+def test_networks_are_not_written_through_a_link(teacher, net, call, tmp_path):
+    """To a folder that others share; the call may have been killed."""
+    shared, run = tmp_path / 'shared', tmp_path / 'run'
+    shared.mkdir()
+    run.mkdir()
+    (shared / 'teacher.pth').write_text('theirs')
+    (run / 'config.py').write_text(HEAD)
+    (run / 'networks').symlink_to(shared)
+    message = (
+        'weights of networks should be a path below the work dir .* work_dir'
+    )
+    with pytest.raises(ValueError, match=message):
+        call(teacher, net(4))
+    assert (shared / 'teacher.pth').read_text() == 'theirs'
+    assert [path.name for path in shared.iterdir()] == ['teacher.pth']
 
 
 def test_a_call_goes_on_after_a_trial_that_was_killed(
