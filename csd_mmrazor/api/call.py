@@ -41,6 +41,7 @@ from ..utils.alone import check_alone
 from ..utils.arguments import check_arguments
 from ..utils.config_files import check_keys
 from ..utils.imports import lend
+from ..utils.plain_config import BY_DISTILL as HEAD
 from ..utils.public import public_name
 from ..utils.short_repr import short_repr
 from .argument_names import as_typed, naming_arguments
@@ -67,7 +68,6 @@ from .plan import (
 )
 from .record import (
     CONFIG,
-    HEAD,
     check_config,
     config_text,
     keep_warnings,

@@ -1,7 +1,9 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
 """Whether a copy of a network is one, and computes the same."""
 
-from contextlib import contextmanager
+import inspect
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Dict, Iterator
 
 import torch
@@ -79,6 +81,8 @@ def check_copy(
         ) from error
     except Exception:
         return  # which trace() tells of
+    if not any(map(partial(_refers_to, parts=parts), copy.modules())):
+        return  # nor is the network to be run without need
     try:
         with evaluating(module), torch.no_grad():
             device = next(_tensors(module)).device
@@ -97,6 +101,23 @@ def check_copy(
             'which the copy has what an earlier pass left: write a method in '
             'its place.'
         )
+
+
+def _refers_to(part: nn.Module, parts: Dict[nn.Module, str]) -> bool:
+    """Whether a function that a module has refers to one of some modules."""
+    values, seen = tree_leaves(vars(part)), set()
+    while values:
+        value = values.pop()
+        if not inspect.isfunction(value) or value in seen:
+            continue
+        seen.add(value)
+        with suppress(ValueError):  # of a name that has no value yet
+            told = inspect.getclosurevars(value)
+            values += told.nonlocals.values()
+            named = [*told.nonlocals.values(), *told.globals.values()]
+            if any(isinstance(v, nn.Module) and v in parts for v in named):
+                return True
+    return False
 
 
 def _predict(network: nn.Module, inputs: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from ..utils.control import has_commands, without_commands
 from ..utils.differences import config_differences
 from ..utils.files import parse_json
 from ..utils.imports import LENT
+from ..utils.plain_config import BY_DISTILL as HEAD
 from .distill_runner import DistillRunner
 from .inputs import Inputs
 from .networks import Network, about_lent
@@ -31,7 +32,6 @@ CONFIG, RECORD = 'config.py', 'distill.json'
 _LEFT_BY_TRIAL = 'networks', '.trial'
 # Parts of a config whose order may be that of layers.
 _NETWORKS = ('architecture', 'build_cfg')
-HEAD = '# What distill() made of its arguments.'
 # What is noted of ``val``, beside its name.
 VAL_IMAGES = 'images of val'
 

@@ -27,6 +27,7 @@ from ..utils.config_files import (
 )
 from ..utils.config_parts import part_name
 from ..utils.numbers import check_numbers
+from ..utils.plain_config import BY_DISTILL
 from ..utils.sections import MMENGINE_HOOKS, check_schedules, check_sections
 from ..utils.slow_bfloat16 import slow_bfloat16
 from .options import Listed, Options, check_option, is_meant_as_text
@@ -135,6 +136,8 @@ def check_own_name(cfg: Config) -> None:
     if not (source.is_file() and copy.is_file() and copy.samefile(source)):
         return
     text = source.read_text(encoding='utf-8')
+    if text.startswith(BY_DISTILL):  # distill() wrote it
+        return
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     if source.suffix == '.py':
         with suppress(ValueError):

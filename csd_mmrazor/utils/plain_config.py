@@ -9,6 +9,8 @@ from typing import Any, Dict, List, Optional, Union
 # A config is some ten thousand letters; parsing takes a hundred times a
 # text's size.
 _MOST_LETTERS = 1_000_000
+# How a config begins that distill() wrote.
+BY_DISTILL = '# What distill() made of its arguments.'
 _NUMBERS = dict(inf=float('inf'), nan=float('nan'))
 
 

@@ -30,7 +30,7 @@ from PIL import Image
 from csd_mmrazor.api import trial
 from csd_mmrazor.api.argument_names import typed_as
 from csd_mmrazor.api.config import augmentation, is_normalised, method_of
-from csd_mmrazor.api.record import HEAD, check_config
+from csd_mmrazor.api.record import check_config
 from csd_mmrazor.api.start import digest_of_weights
 from csd_mmrazor.api.val_images import check_val_is_apart
 from csd_mmrazor.cli.distill import as_options
@@ -43,6 +43,7 @@ from csd_mmrazor.models.synthesizers import ImageSynthesizer
 from csd_mmrazor.utils import slow_bfloat16
 from csd_mmrazor.utils.downloads import cache_place
 from csd_mmrazor.utils.imports import import_object, lend
+from csd_mmrazor.utils.plain_config import BY_DISTILL
 
 
 def process_state():
@@ -545,7 +546,7 @@ def test_networks_are_not_written_through_a_link(teacher, net, call, tmp_path):
     shared.mkdir()
     run.mkdir()
     (shared / 'teacher.pth').write_text('theirs')
-    (run / 'config.py').write_text(HEAD)
+    (run / 'config.py').write_text(BY_DISTILL)
     (run / 'networks').symlink_to(shared)
     message = (
         'weights of networks should be a path below the work dir .* work_dir'
@@ -806,13 +807,13 @@ def test_an_export_that_fails(teacher, net, call, monkeypatch):
     """The run ends well, and says so."""
     from csd_mmrazor.export import student as module
 
-    def write_file(path, content):
-        if '.trial' not in str(path):
+    def write_files(files):
+        if '.trial' not in str(files):
             raise OSError(28, 'No space left on device')
-        write(path, content)
+        write(files)
 
-    write = module.write_file
-    monkeypatch.setattr(module, 'write_file', write_file)
+    write = module.write_files
+    monkeypatch.setattr(module, 'write_files', write_files)
     run = call(teacher, net(4), budget=3)
     assert any('could not be exported' in text for text in run.warnings)
     assert not (run.work_dir / 'student/student.pth').exists()

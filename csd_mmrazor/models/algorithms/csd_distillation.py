@@ -36,7 +36,11 @@ from ...utils.modules import exclude_from_checkpoints, switch_inplace_off
 from ...utils.teachers import want_whole_files
 from ..classifiers import TorchClassifier
 from ..connectors import infer_connectors
-from ..preprocessors import BankDataPreprocessor, check_preprocessor
+from ..preprocessors import (
+    BankDataPreprocessor,
+    check_preprocessor,
+    normalize_images,
+)
 from ..pretext_tasks import check_views
 from ..utils import (
     KeptMaps,
@@ -679,8 +683,11 @@ class CSDDistillation(BaseAlgorithm):
 
     def _some_images(self) -> Tensor:
         """Two images, normalised, that are not 0."""
-        images = torch.linspace(-1, 1, 2 * math.prod(self.image_shape))
-        return images.view(2, *self.image_shape)
+        images = torch.linspace(0, 1, 2 * math.prod(self.image_shape))
+        mean = getattr(self.data_preprocessor, 'mean', images)
+        images = images.view(2, *self.image_shape).to(mean.device)
+        # Networks may look at whether they are given such.
+        return normalize_images(images, self.data_preprocessor)
 
     def _build_aux_head(
         self, cfg: Optional[Dict], num_classes: int, inputs: Tensor
