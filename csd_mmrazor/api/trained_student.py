@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..models.synthesizers import Networks, teacher_decisions
+from ..models.synthesizers import Networks, chance_agreement, teacher_decisions
 from ..models.utils import evaluating, logits_of
 from .schedule import Schedule
 from .start import BLOCKS, RANDOM
@@ -40,12 +40,7 @@ def beyond_chance(one: Tensor, other: Tensor) -> float:
         with the same decisions in any order, or fewer than three standard
         errors more.
     """
-    size = 1 + int(torch.cat([one, other]).max())
-    shares = [
-        torch.bincount(each, minlength=size).double() / len(each)
-        for each in (one, other)
-    ]
-    chance = float((shares[0] * shares[1]).sum())
+    chance = chance_agreement(one, other)
     if chance > 1 - 1e-9:
         return 0.0  # both name one class whatever they see
     kappa = (float((one == other).double().mean()) - chance) / (1 - chance)

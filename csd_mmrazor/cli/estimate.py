@@ -117,6 +117,7 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
         len(images),
         int(found['confident_images']),
         (*known_biases(run.cfg.model.get('architecture'), teacher),),
+        found.get('chance'),
     )
     estimated = estimate_of(quality)
     told = dict(
@@ -135,6 +136,7 @@ def estimate(args: argparse.Namespace) -> Dict[str, Any]:
         recognised=round(found['recognised'], 1),
         confident_images=quality.sure,
         confident=round(quality.confident, 2) if quality.is_known else None,
+        chance=None if quality.chance is None else round(quality.chance, 2),
         estimate=estimated and _rounded(estimated),
         teacher_accuracy=accuracy,
         accuracy=estimated

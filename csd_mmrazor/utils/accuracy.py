@@ -30,6 +30,11 @@ APART = 30.0
 # Images that the teacher is sure of below which no accuracy is estimated. From
 # so many on, the error of a small number is not above that of the line.
 LEAST = 19
+# What is told of images of few classes, where whoever guesses agrees as well:
+# shares of the sure ones, in %, on which student and teacher would agree by
+# chance. Above the first, an estimate is doubtful; above the second, which two
+# classes alike are below, there is none. Ten classes alike have 10.
+DOUBTFUL_CHANCE, CHANCE = 30.0, 60.0
 # Of tasks that are left out, the share of students that intervals are for.
 COVERAGE = 0.9
 # Images below which a warning is due.
@@ -160,7 +165,10 @@ def wilson(share: float, number: int) -> Tuple[float, float]:
 
 
 def doubts_about(
-    images: str, sure: Optional[int], has_real: bool = False
+    images: str,
+    sure: Optional[int],
+    has_real: bool = False,
+    chance: Optional[float] = None,
 ) -> List[str]:
     """What weakens an estimate.
 
@@ -170,6 +178,8 @@ def doubts_about(
             is not known.
         has_real (bool): Whether some of them are real pictures. Defaults to
             False.
+        chance (float, optional): On how many of the sure ones student and
+            teacher would agree by chance, in %. Defaults to None, not known.
     """
     doubts = []
     if sure is None:
@@ -182,6 +192,12 @@ def doubts_about(
             f'{sure} images are few, so the interval is wide: compare '
             f'{FEW} or more. If the bank has no more, a larger budget makes '
             'more.'
+        )
+    if chance is not None and chance > DOUBTFUL_CHANCE:
+        doubts.append(
+            f'By chance alone, the two would agree on {chance:.1f} % of '
+            'these, as on images of few classes. Estimates were tested on '
+            'images of ten, and may be too high here.'
         )
     if images == 'seen':
         doubts.append(SEEN)

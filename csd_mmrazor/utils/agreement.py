@@ -6,6 +6,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .accuracy import (
     APART,
+    CHANCE,
     FEW,
     FITS,
     LEAST,
@@ -42,6 +43,9 @@ class Agreement(NamedTuple):
     number: Optional[int] = None  # of images, if that is known
     sure: Optional[int] = None  # of those that the teacher is sure of
     biases: Tuple[str, ...] = ()  # keys of ``BIASES``
+    # Of those that the teacher is sure of, images on which both would decide
+    # alike by chance, in percent, if that is known.
+    chance: Optional[float] = None
 
     @property
     def is_enough(self) -> bool:
@@ -50,6 +54,7 @@ class Agreement(NamedTuple):
             self.is_known
             and self.recognised >= RECOGNISED
             and not self.is_of_few
+            and not self.is_by_chance
             and abs(self.confident - self.top1) <= APART
         )
 
@@ -57,6 +62,11 @@ class Agreement(NamedTuple):
     def is_of_few(self) -> bool:
         """Whether ``confident`` is known to be of too few images."""
         return self.sure is not None and self.sure < LEAST
+
+    @property
+    def is_by_chance(self) -> bool:
+        """Whether whoever guesses is known to agree nearly as well."""
+        return self.chance is not None and self.chance > CHANCE
 
     @property
     def is_known(self) -> bool:
@@ -79,7 +89,7 @@ def agreement_at(
     """
     group = 'agreement_mean' if is_mean else 'agreement'
     for images in FITS:
-        top1, recognised, confident, number, sure = (
+        top1, recognised, confident, number, sure, chance = (
             scalars.get(tag, {}).get(epoch, math.nan)
             for tag in (
                 f'{group}/{images}_top1',
@@ -87,6 +97,7 @@ def agreement_at(
                 f'{group}/{images}_confident',
                 f'agreement/{images}_images',
                 f'{group}/{images}_confident_images',
+                f'{group}/{images}_chance',
             )
         )
         if math.isfinite(top1) and math.isfinite(recognised):
@@ -100,7 +111,9 @@ def agreement_at(
                 if scalars.get(f'agreement/{name}', {}).get(epoch)
             )
             return Agreement(
-                *(top1, recognised, confident, images, *known), biases=biases
+                *(top1, recognised, confident, images, *known),
+                biases=biases,
+                chance=chance if 0 <= chance <= 100 else None,
             )
     return None
 
@@ -111,8 +124,8 @@ def estimate_of(agreement: Agreement) -> Optional[AccuracyEstimate]:
     Returns:
         AccuracyEstimate | None: None where the images are none of its
         classes, where the teacher is not known to be sure of any or is sure
-        of fewer than ``LEAST``, or where the agreement on these is far from
-        that on all.
+        of fewer than ``LEAST``, where both would agree on most of these by
+        chance, or where the agreement on them is far from that on all.
     """
     if not agreement.is_enough:
         return None
@@ -182,6 +195,13 @@ def about_agreement(
             f'Of fewer than {LEAST}, no accuracy is estimated: compare more. '
             'If the bank has no more, a larger budget makes more.'
         ]
+    if quality.is_by_chance:
+        return [same], [
+            f'By chance alone, they would agree on {quality.chance:.1f} % of '
+            'these, since both take nearly all for the same class. So no '
+            'accuracy is estimated: compare images of all classes, about as '
+            'many of each.'
+        ]
     estimate = estimate_of(quality)
     if estimate is None:
         why = (
@@ -205,7 +225,9 @@ def about_agreement(
         f'Estimated accuracy: {told}.',
         error_of(FITS[quality.images]),
     ], [
-        *doubts_about(quality.images, quality.sure, bool(real)),
+        *doubts_about(
+            quality.images, quality.sure, bool(real), quality.chance
+        ),
         *(BIASES[name] for name in quality.biases),
     ]
 

@@ -114,6 +114,7 @@ def test_a_run_of_it(deep, tmp_path, capsys, monkeypatch):
     def compared(*args):
         """As if the teacher had been trained."""
         sure = dict(recognised=80.0, confident=90.0, confident_images=19.0)
+        sure['chance'] = 20.0
         return {k: dict(v, **sure) for k, v in compare(*args).items()}
 
     monkeypatch.setattr(agreement_hook, 'compare', compared)

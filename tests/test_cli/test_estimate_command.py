@@ -31,6 +31,7 @@ import sys
 from csd_mmrazor.utils import agreement
 agreement.RECOGNISED = 0
 agreement.LEAST = 0
+agreement.CHANCE = 100
 sys.modules['csd_mmrazor.models.synthesizers.agreement'].CONFIDENT = 0
 """
 
@@ -59,6 +60,7 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
         logged = scalars[f'agreement/held_out_{name}'][1]
         key = 'agreement' if name == 'top1' else name
         assert told[key] == pytest.approx(logged, abs=0.01)
+    assert told['chance'] is None  # the teacher is sure of none
     assert told['images'] == 12 and told['are_held_out']
     assert told['weights'] == 'best_accuracy_top1_epoch_1.pth'
     assert told['teacher'] == 'teacher' and told['teachers'] == ['teacher']
@@ -83,6 +85,7 @@ def test_from_a_run_to_an_accuracy(tiny_runner, forked, tmp_path):
     expected = estimate_accuracy(FITS['held_out'], confident, number)
     assert told['confident_images'] == number
     assert told['confident'] == pytest.approx(confident, abs=0.01)
+    assert 0 <= told['chance'] <= 100
     assert f'WARNING: {number} images are few' in done.stdout
     for found, wanted in (
         (told['estimate'], expected),
@@ -193,6 +196,27 @@ def test_what_is_said(share, images, confident, real, said, tmp_path):
     assert f'on 67.0 % of {kind} that were held out from' in text
     assert ('(7 of them real pictures)' in text) == bool(real)
     assert ('WARNING: Some of these images are real' in text) == bool(real)
+
+
+@pytest.mark.parametrize(
+    ('chance', 'said'),
+    [
+        (None, ''),
+        (10, ''),
+        (50, 'the two would agree on 50.0 % of these, as on images of few'),
+        (60.1, 'they would agree on 60.1 % of these'),
+        (100, 'they would agree on 100.0 % of these'),
+    ],
+)
+def test_images_of_few_classes(chance, said):
+    """Whoever names one class agrees on all images of it."""
+    quality = Agreement(99, 99, 99, 'held_out', 400, 400, chance=chance)
+    facts, doubts = about_agreement(quality)
+    is_told = chance is None or chance <= 60
+    assert (estimate_of(quality) is not None) == is_told
+    assert ('Estimated accuracy' in ' '.join(facts)) == is_told
+    assert said in ' '.join(doubts) and len(doubts) == bool(said)
+    assert ('no accuracy is estimated' in ' '.join(doubts)) == (not is_told)
 
 
 @pytest.mark.parametrize('number', [1, 99, 100])

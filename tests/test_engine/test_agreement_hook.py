@@ -92,6 +92,7 @@ class Course(Hook):
             kl = dict(last=last, mean=mean)
             # As if the teacher had been trained.
             sure = dict(recognised=80, confident=90, confident_images=19)
+            sure['chance'] = 20
             return {
                 who: dict(sure, top1=50, ece=0, kl=-kl[who][runner.epoch])
                 for who in students
@@ -166,7 +167,7 @@ def test_a_run_ends_with_the_best_student(unvalidated, monkeypatch):
     # How good it is, for who reads the log and who has the file.
     images = int(scalars['agreement/held_out_images'][2])
     bias = 'teacher_without_bn'
-    expected = (50, 80, 90, 'held_out', images, 19, (bias,))
+    expected = (50, 80, 90, 'held_out', images, 19, (bias,), 20)
     assert hook_of(runner).agreement == expected
     told = (
         f'gives the same class as its teacher on 50.0 % of {images} synthetic'

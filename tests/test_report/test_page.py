@@ -189,6 +189,7 @@ def test_how_far_it_came(logged, saved, said, work_dir):
         (dict(agreement_mean__held_out_confident=150), False),
         (dict(agreement_mean__held_out_confident_images=0), False),
         (dict(agreement__held_out_recognised=20), False),
+        (dict(agreement_mean__held_out_chance=90), False),
         (dict(agreement__chosen_epoch=float('inf')), None),
         (dict(agreement__chosen_epoch=9), None),
     ],

@@ -1,5 +1,5 @@
 # Copyright (c) csd_mmrazor developers. All rights reserved.
-from .agreement import agreement, calibration_error
+from .agreement import agreement, calibration_error, chance_agreement
 from .best_step import NonFiniteSynthesisError, SynthesisBatch
 from .checks import check_classifiers
 from .image_synthesizer import ImageSynthesizer
@@ -32,6 +32,7 @@ __all__ = [
     'agreement',
     'aux_answers',
     'calibration_error',
+    'chance_agreement',
     'check_classifiers',
     'count_unrecognised',
     'image_grid',

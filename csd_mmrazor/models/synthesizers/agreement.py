@@ -3,6 +3,7 @@
 
 from typing import Dict, Optional
 
+import torch
 from torch import Tensor
 
 # Probability of its decision from which on a teacher is sure of it.
@@ -30,7 +31,8 @@ def agreement(
         the teacher takes for the class of their label, in %;
         ``confident_images``, the number of those that it gives ``CONFIDENT``
         or more; and, if there are any, ``confident``, the share of these on
-        which both decide alike, in %. NaN where logits of either are not
+        which both decide alike, and ``chance``, their
+        :func:`chance_agreement`, in %. NaN where logits of either are not
         finite.
     """
     log_s, log_t = (
@@ -38,7 +40,7 @@ def agreement(
     )
     if not (logits_s.isfinite().all() and logits_t.isfinite().all()):
         names = ['top1', 'kl', 'ece']
-        more = ['recognised', 'confident', 'confident_images']
+        more = ['recognised', 'confident', 'confident_images', 'chance']
         names += more if labels is not None else []
         return dict.fromkeys(names, float('nan'))
     confidence, decided = log_s.exp().max(1)
@@ -58,8 +60,30 @@ def agreement(
             confident_images=sure.double().sum().item(),
         )
         if sure.any():
-            found['confident'] = 100 * same[sure].double().mean().item()
+            found.update(
+                confident=100 * same[sure].double().mean().item(),
+                chance=100 * chance_agreement(decided[sure], decided_t[sure]),
+            )
     return found
+
+
+def chance_agreement(one: Tensor, other: Tensor) -> float:
+    """On how many images two classifiers would decide alike by chance.
+
+    Args:
+        one (Tensor): Decisions of one, classes from 0, (N, ), N of 1 or more.
+        other (Tensor): Those of the other, (N, ).
+
+    Returns:
+        float: The share, 0..1, if each decided as often for each class as it
+        does, whatever it sees: 1 where both name one class only.
+    """
+    size = 1 + int(torch.cat([one, other]).max())
+    shares = [
+        torch.bincount(each, minlength=size).double() / len(each)
+        for each in (one, other)
+    ]
+    return float((shares[0] * shares[1]).sum())
 
 
 def calibration_error(confidence: Tensor, right: Tensor) -> float:

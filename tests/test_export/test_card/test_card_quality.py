@@ -99,6 +99,14 @@ def test_images_that_are_none_of_the_classes(tmp_path):
     assert 'Estimated accuracy' not in body
 
 
+def test_images_of_one_class(tmp_path):
+    scalars = dict(HELD_OUT, agreement__held_out_chance=95)
+    _, (result,), body = card_of(tmp_path, scalars, dict(epoch=2))
+    assert [m['type'] for m in result['metrics']] == ['agreement']
+    assert 'they would agree on 97.0 % of these' in body
+    assert 'Estimated accuracy' not in body
+
+
 def test_what_older_runs_did_not_log(tmp_path):
     scalars = dict(HELD_OUT)
     del scalars['agreement__held_out_confident']
@@ -141,3 +149,4 @@ def test_a_run_logs_what_its_card_needs(tiny_runner, tmp_path):
     assert found.images == 'held_out' and 0 <= found.recognised <= 100
     assert found.number == 12
     assert 0 <= found.sure <= 12
+    assert (found.chance is None) == (found.sure == 0)

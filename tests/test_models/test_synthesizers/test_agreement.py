@@ -7,7 +7,11 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from csd_mmrazor.models.synthesizers import agreement, calibration_error
+from csd_mmrazor.models.synthesizers import (
+    agreement,
+    calibration_error,
+    chance_agreement,
+)
 
 
 @pytest.mark.parametrize('number, classes', [(1, 2), (40, 3), (300, 10)])
@@ -30,6 +34,13 @@ def test_image_by_image(number, classes, dtype):
         100 * np.mean([a for a, p in zip(alike, p_t) if p.max() >= 0.9])
     )
     assert found['confident_images'] == sum(p.max() >= 0.9 for p in p_t)
+    sure = [
+        [int(p.argmax()) for p, t in zip(each, p_t) if t.max() >= 0.9]
+        for each in (p_s, p_t)
+    ]
+    assert found['chance'] == pytest.approx(
+        100 * np.mean([a == b for a in sure[0] for b in sure[1]])
+    )
     assert found['kl'] == pytest.approx(
         np.mean([entropy(b, a) for a, b in zip(p_s, p_t)])
     )
@@ -72,7 +83,7 @@ def test_networks_that_are_none(value):
     for pair in ((broken, logits), (logits, broken)):
         for labels in ([], [torch.zeros(5)]):
             found = agreement(*pair, *labels)
-            assert len(found) == (6 if labels else 3)
+            assert len(found) == (7 if labels else 3)
             assert all(math.isnan(v) for v in found.values())
 
 
@@ -80,7 +91,20 @@ def test_a_teacher_that_is_sure_of_nothing():
     logits = torch.eye(3)
     found = agreement(logits, logits, torch.tensor([1, 2, 0]))
     assert found['recognised'] == found['confident_images'] == 0
-    assert 'confident' not in found
+    assert 'confident' not in found and 'chance' not in found
+
+
+def test_one_class_whatever_is_seen():
+    """Such a student agrees on all images of that class, by chance."""
+    logits_t = torch.eye(10)[[3] * 40] * 20
+    logits_s = torch.eye(10)[[3] * 40]
+    found = agreement(logits_s, logits_t, torch.full((40,), 3))
+    assert found['confident'] == found['chance'] == 100
+    labels = torch.arange(10).repeat(4)
+    found = agreement(logits_s, torch.eye(10)[labels] * 20, labels)
+    assert found['confident'] == found['chance'] == pytest.approx(10)
+    one, other = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 1, 2])
+    assert chance_agreement(one, other) == pytest.approx(0.5 * 0.75)
 
 
 @pytest.mark.parametrize(
