@@ -34,6 +34,11 @@ BITS = dict(int8=8, int4=4)
 # Left as they are: their gains would get one scale for all, and no kernel has
 # them in integers. Batch norms are in the convolution before, where one is.
 _NORMS = 'BatchNormalization', 'InstanceNormalization', 'LayerNormalization'
+# What is done to scores of attention before their softmax.
+_SCORES = (
+    *('Add', 'Sub', 'Mul', 'Div', 'Where', 'Cast', 'Expand'),
+    *('Reshape', 'Transpose', 'Squeeze', 'Unsqueeze'),
+)
 # Images of a pass, and passes that are timed.
 _BATCH, _PASSES = 64, 30
 # What the files say of who wrote them.
@@ -73,7 +78,8 @@ def quantize_onnx(
     such, between ``QuantizeLinear`` and ``DequantizeLinear``. Norm layers
     that are no batch norm after a convolution, other constants that are added
     or multiplied by, except biases of matrix products, and transposed
-    convolutions in groups keep their weights.
+    convolutions in groups keep their weights. A softmax, and masks that are
+    added before it, are computed in floating point.
 
     Args:
         model (nn.Module): In eval mode, on the CPU.
@@ -147,7 +153,34 @@ def _kept(graph: Any) -> List[str]:
         if node.op_type == 'MatMul'
         for name in node.output
     }
-    return [n.name for n in graph.node if _stays(n, held, products)]
+    scores = _scores(graph)
+    return [
+        n.name
+        for n in graph.node
+        if n.name in scores or _stays(n, held, products)
+    ]
+
+
+def _scores(graph: Any) -> Set[str]:
+    """Names of the nodes between products and a softmax, and of it.
+
+    Masks that they add make a range of which scores are one integer: of
+    -10,000, or what infinity becomes.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    wanted = [node for node in graph.node if node.op_type == 'Softmax']
+    found: Set[str] = set()
+    while wanted:
+        node = wanted.pop()
+        found.add(node.name)
+        wanted += [
+            makers[name]
+            for name in node.input
+            if name in makers
+            and makers[name].op_type in _SCORES
+            and makers[name].name not in found
+        ]
+    return found
 
 
 def _stays(node: Any, held: Set[str], products: Set[str]) -> bool:

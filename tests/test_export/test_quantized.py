@@ -206,6 +206,49 @@ def test_norm_layers_keep_their_weights(bits, tmp_path):
         assert any(np.array_equal(t.flat, expected) for t in held.values())
 
 
+class Masked(nn.Module):
+    """Attention in two windows, by a mask that is added or filled in."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way = way
+        self.qkv = nn.Linear(4, 48)
+        self.fc = nn.Linear(16, 5)
+        window = torch.arange(16) // 8
+        apart = window[:, None] != window
+        self.register_buffer('apart', apart)
+        mask = {'inf': -np.inf, 'large': -1e4, 'heads': -1e4}.get(way, 0)
+        self.register_buffer('mask', torch.zeros(16, 16))
+        self.mask[apart] = mask
+
+    def forward(self, inputs, mode='tensor'):
+        q, k, v = self.qkv(inputs.flatten(1).unflatten(1, (16, 4))).chunk(3, 2)
+        scores = q @ k.mT
+        if self.way == 'filled':
+            scores = scores.masked_fill(self.apart, -np.inf)
+        elif self.way == 'heads':
+            heads = scores.unflatten(1, (1, 16)) / 2 + self.mask
+            scores = (heads + self.mask / 1e4).flatten(1, 2)
+        elif self.way == 'of inputs':
+            seen = inputs.flatten(1).mean(1)[:, None, None]
+            scores = scores - 1e4 * (self.apart & (seen < 9)).float()
+        else:
+            scores = scores + self.mask
+        return self.fc((scores.softmax(2) @ v).amax(1))
+
+
+@pytest.mark.parametrize(
+    'way', ['inf', 'large', 'filled', 'heads', 'of inputs']
+)
+def test_masks_of_attention_leave_its_scores_alone(way, tmp_path):
+    torch.manual_seed(0)
+    model = Masked(way).eval()
+    inputs = 2 * torch.randn(200, 1, 8, 8)
+    out = tmp_path / 'q.onnx'
+    found = quantize_onnx(model, inputs[:100], inputs[100:], out)
+    assert found.agreement > 90
+
+
 def test_without_images_to_compare_by_nothing_is_claimed(model, tmp_path):
     inputs = torch.randn(8, 1, 8, 8)
     found = quantize_onnx(model, inputs, inputs[:0], tmp_path / 'q.onnx')
