@@ -127,8 +127,11 @@ def quantize_onnx(
                 WeightSymmetric=True, TensorQuantOverrides=_axes(graph)
             ),
         )
+        integers = onnx.load(paths[2])
+        if bits == 4:
+            _keep_biases(integers.graph, graph)
         content, float_content = (
-            _marked(onnx.load(path)) for path in (paths[2], original)
+            _marked(each) for each in (integers, onnx.load(original))
         )
     sessions = [_session(each) for each in (content, float_content)]
     found = Quantized(
@@ -191,6 +194,42 @@ def _stays(node: Any, held: Set[str], products: Set[str]) -> bool:
         # nothing in integers, and kernels are slower without.
         return node.op_type == 'Mul' or products.isdisjoint(node.input)
     return node.op_type in _NORMS
+
+
+def _keep_biases(integers: Any, graph: Any) -> None:
+    """Give biases that do not fit into their integers another scale.
+
+    That of a bias is the product of those of inputs and weights. Where weights
+    of a channel are tiny, 32 bits clip the bias, which is all that the channel
+    has. ONNX Runtime raises the scale of the weights then, if they have 8
+    bits.
+
+    Args:
+        integers (onnx.GraphProto): The quantized network; changed in place.
+        graph (onnx.GraphProto): The network before.
+    """
+    from onnx import numpy_helper
+
+    before = {each.name: each for each in graph.initializer}
+    held = {each.name: each for each in integers.initializer}
+    most = np.iinfo(np.int32).max
+    for name, tensor in held.items():
+        bias = before.get(name[: -len('_quantized')])
+        scale = held.get(f'{name}_scale')
+        if bias is None or scale is None or tensor.data_type != tensor.INT32:
+            continue
+        values = numpy_helper.to_array(bias).astype(np.float64)
+        least = np.abs(values) / most
+        old = numpy_helper.to_array(scale)
+        if old.size == 1:
+            least = least.max(keepdims=True)
+        if (old >= least).all():
+            continue
+        # Rounded to 32 bits, it may be a little below.
+        new = np.maximum(old, 1.0001 * least).astype(old.dtype)
+        rounded = (values / new).round().astype(np.int32)
+        scale.CopyFrom(numpy_helper.from_array(new, scale.name))
+        tensor.CopyFrom(numpy_helper.from_array(rounded, name))
 
 
 def _axes(graph: Any) -> Dict[str, List[Dict[str, int]]]:

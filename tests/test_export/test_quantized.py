@@ -206,6 +206,40 @@ def test_norm_layers_keep_their_weights(bits, tmp_path):
         assert any(np.array_equal(t.flat, expected) for t in held.values())
 
 
+class Dead(nn.Module):
+    """Channels of tiny weights, as pruning and BN leave, with biases."""
+
+    def __init__(self, gain):
+        super().__init__()
+        self.maps = nn.Conv2d(1, 16, 3, padding=1)
+        self.more = nn.Conv2d(16, 16, 3, padding=1)
+        self.fc = nn.Linear(16, 5)
+        with torch.no_grad():
+            for layer in (self.more, self.fc):
+                layer.weight[:4] *= gain
+                layer.bias[:4] = torch.tensor([0.5, -0.5, 3, 0.2])
+
+    def forward(self, inputs, mode='tensor'):
+        maps = self.maps(inputs).relu()
+        return self.fc(self.more(maps).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize('gain', [1e-6, 1e-9, 1e-20, 0])
+@pytest.mark.parametrize('bits', [8, 4])
+def test_channels_keep_their_biases(bits, gain, tmp_path):
+    ort = pytest.importorskip('onnxruntime')
+    torch.manual_seed(0)
+    model, out = Dead(gain).eval(), tmp_path / 'q.onnx'
+    inputs = torch.randn(50, 1, 8, 8)
+    quantize_onnx(model, inputs, inputs[:0], out, bits)
+    session = ort.InferenceSession(out)
+    (logits,) = session.run(None, dict(inputs=inputs.numpy()))
+    with torch.no_grad():
+        expected = model(inputs)
+    error = (torch.from_numpy(logits) - expected).norm() / expected.norm()
+    assert error < {8: 0.02, 4: 0.1}[bits]
+
+
 class Masked(nn.Module):
     """Attention in two windows, by a mask that is added or filled in."""
 
