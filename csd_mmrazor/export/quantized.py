@@ -149,7 +149,7 @@ def quantize_onnx(
 
 def _kept(graph: Any) -> List[str]:
     """Names of the nodes that keep their weights."""
-    held = {each.name for each in graph.initializer}
+    held = {each.name: each for each in graph.initializer}
     products = {
         name
         for node in graph.node
@@ -186,14 +186,36 @@ def _scores(graph: Any) -> Set[str]:
     return found
 
 
-def _stays(node: Any, held: Set[str], products: Set[str]) -> bool:
+def _stays(node: Any, held: Dict[str, Any], products: Set[str]) -> bool:
     if node.op_type == 'ConvTranspose':  # whose bias ORT scales as of one
         return any(a.name == 'group' and a.i > 1 for a in node.attribute)
-    if node.op_type in ('Add', 'Mul') and not held.isdisjoint(node.input):
+    if node.op_type == 'Clip':
+        return _leaves_out_zero(node, held)
+    if node.op_type in ('Add', 'Mul') and not held.keys().isdisjoint(
+        node.input
+    ):
         # What norms, position embeddings and the like come to. A bias costs
         # nothing in integers, and kernels are slower without.
         return node.op_type == 'Mul' or products.isdisjoint(node.input)
     return node.op_type in _NORMS
+
+
+def _leaves_out_zero(node: Any, held: Dict[str, Any]) -> bool:
+    """Whether 0 is outside the bounds of a Clip, as far as these are known.
+
+    ONNX Runtime removes those that it quantizes, in favour of the range of
+    integers, in which 0 always is.
+    """
+    from onnx import numpy_helper
+
+    bounds = [*node.input[1:], '', ''][:2]
+    if not all(name in held for name in bounds if name):
+        return True
+    low, high = (
+        float(numpy_helper.to_array(held[name])) if name else 0.0
+        for name in bounds
+    )
+    return low > 0 or high < 0
 
 
 def _keep_biases(integers: Any, graph: Any) -> None:

@@ -240,6 +240,47 @@ def test_channels_keep_their_biases(bits, gain, tmp_path):
     assert error < {8: 0.02, 4: 0.1}[bits]
 
 
+class Clipped(nn.Module):
+    """One layer, clipped."""
+
+    def __init__(self, low, high):
+        super().__init__()
+        self.maps = nn.Conv2d(1, 8, 3)
+        self.low, self.high = low, high
+
+    def forward(self, inputs, mode='tensor'):
+        return self.maps(inputs).clamp(self.low, self.high).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    'low, high, stays',
+    [
+        (0.2, 1.0, True),
+        (0.2, None, True),
+        (-1.0, -0.1, True),
+        (None, -0.1, True),
+        (0.0, 6.0, False),
+        (-1.0, 1.0, False),
+    ],
+)
+def test_bounds_that_leave_out_zero(low, high, stays, tmp_path):
+    """ONNX Runtime leaves them to the range of integers, which has 0."""
+    onnx = pytest.importorskip('onnx')
+    ort = pytest.importorskip('onnxruntime')
+    torch.manual_seed(0)
+    model, out = Clipped(low, high).eval(), tmp_path / 'q.onnx'
+    inputs = torch.randn(50, 1, 8, 8)
+    quantize_onnx(model, inputs, inputs[:0], out)
+    nodes = [node.op_type for node in onnx.load(out).graph.node]
+    assert ('Clip' in nodes) == stays
+    session = ort.InferenceSession(out)
+    (logits,) = session.run(None, dict(inputs=inputs.numpy()))
+    with torch.no_grad():
+        expected = model(inputs)
+    error = (torch.from_numpy(logits) - expected).norm() / expected.norm()
+    assert error < 0.05
+
+
 class Masked(nn.Module):
     """Attention in two windows, by a mask that is added or filled in."""
 
