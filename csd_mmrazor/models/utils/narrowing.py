@@ -178,7 +178,8 @@ def _narrow_layer(
         layer.out_features, layer.in_features = weight
     elif isinstance(layer, _NormBase):
         layer.num_features = next(s[0] for s in shapes.values() if s)
-    elif isinstance(layer, nn.LayerNorm):
+    elif hasattr(layer, 'normalized_shape'):
+        # LayerNorm, RMSNorm and what libraries have in their place.
         layer.normalized_shape = weight
     elif isinstance(layer, nn.GroupNorm):
         (layer.num_channels,) = weight

@@ -51,10 +51,22 @@ def norms(width, groups=2):
     )
 
 
-def layer_norm(width):
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(48, width), nn.LayerNorm(width)
-    )
+def layer_norm(width, kind=nn.LayerNorm):
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, width), kind(width))
+
+
+class RmsNorm(nn.Module):
+    """As timm's, which is none of torch's."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.normalized_shape = (channels,)
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, inputs):
+        size = inputs.square().mean(-1, keepdim=True)
+        assert self.weight.shape == self.normalized_shape
+        return self.weight * inputs / (size + 1e-6).sqrt()
 
 
 class Mixer(nn.Module):
@@ -134,7 +146,15 @@ def encoder(hidden):
         (Mixer(32, heads=4), Mixer(12, heads=4)),
         (Shuffle(16), Shuffle(8)),
         (encoder(32), encoder(12)),
-        (layer_norm(8), layer_norm(5)),
+        *(
+            (layer_norm(8, kind), layer_norm(5, kind))
+            # torch's is there from torch 2.4.
+            for kind in (
+                nn.LayerNorm,
+                RmsNorm,
+                getattr(nn, 'RMSNorm', RmsNorm),
+            )
+        ),
     ],
 )
 @pytest.mark.parametrize('training', [False, True])
