@@ -81,8 +81,8 @@ def read_measurements(work_dir: Union[str, Path]) -> Optional[Measurements]:
         return _parse(path)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ValueError(
-            f'{path} cannot be used ({error}): delete it, or let the run '
-            'write it again.'
+            f'{path} cannot be used ({error}): delete it, and the run writes '
+            'it again.'
         ) from error
 
 

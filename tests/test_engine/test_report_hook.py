@@ -216,7 +216,8 @@ def test_an_error_in_it_is_a_warning(tiny_runner, monkeypatch):
 
 def test_measurements_that_cannot_be_used_stop_nothing(tiny_runner, tmp_path):
     (tmp_path / 'run').mkdir()
-    (tmp_path / 'run/report.json').write_text('[[[[')
+    # As a run begins it; others' are left alone.
+    (tmp_path / 'run/report.json').write_text('{"version": [[[[')
     runner = tiny_runner()
     runner.train()
     assert answers_top1(read(runner), 'teacher') is not None
