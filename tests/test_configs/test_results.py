@@ -135,7 +135,7 @@ def test_the_summaries_have_the_means_of_the_pair():
         for line in (ROOT / 'docs/results.md').read_text().splitlines()
         if re.match(r'\| \**`\w+`.* \| (blocks of|random)', line)
     ]
-    assert len(table) == 18
+    assert len(table) == 20
     for name, _, budget, *cells in table:
         method = f'{name.split("`")[1]}, {budget}'
         mean, seeds = means[method]
@@ -172,14 +172,23 @@ def test_the_summaries_have_the_means_of_the_pair():
         f'{whole:.1f} %.' in summary
     )
     others = max(means[f'{m}, small'][0] for m in ('fast', 'nayer', 'cmi'))
-    assert f'ours has {whole:.1f} % where the best of the other' in summary
+    random = [means[f'csd_plain_scratch, {b}'] for b in ('quarter', 'small')]
+    assert {seeds for _, seeds in random} == {1}
+    assert (
+        f'`csd_plain_scratch` has {random[1][0]:.1f} % (one seed) and '
+        f'`csd_off_scratch` {whole:.1f} % where the best of' in summary
+    )
     assert f'Fast-Datafree, has {others:.1f} % (two seeds each)' in summary
     assert f'by {whole - others:.1f} points or more' in summary
     assert (
-        f'brings {off - whole:.1f} points at the small budget and '
-        f'{fast - scratch:.1f} at the quarter one' in summary
+        f'brings `csd_plain` {four - random[1][0]:.1f} points at the small '
+        f'budget and {plain[0] - random[0][0]:.1f} at the quarter one'
+        in summary
     )
-    assert f'other configs give {scratch:.1f} and {whole:.1f} %' in readme
+    assert (
+        f'weights, they reach {random[0][0]:.1f} and {random[1][0]:.1f} %'
+        in readme
+    )
     assert (
         f'gives {four:.1f} % ({numbers[single]} seeds; with the real images '
         f'{real:.1f} %)' in readme
