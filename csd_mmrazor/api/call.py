@@ -3,7 +3,7 @@ import io
 import random
 import shutil
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
@@ -457,10 +457,12 @@ def distill(
             trial_dir = folder / '.trial'
             record = read_record(folder, request, written_of(given))
         is_new = record is None
+        undo = stack.enter_context(ExitStack())
         if record is None:
             if not plan_only:
-                # By which another call knows what its trial leaves.
+                # By which another call knows what a killed trial has left.
                 text = f'{HEAD}\n# The trial that plans the run is not over.\n'
+                undo.callback(_remove, [*files.values(), folder / CONFIG])
                 write_file(folder / CONFIG, text.encode())
             for line in about(pair, inputs, val):
                 tell(line)
@@ -524,6 +526,7 @@ def distill(
                 )
             text = text_of(plan)
             write_file(folder / CONFIG, text.encode())
+            undo.pop_all()
             record = dict(
                 request=request,
                 written=written_of(given),
@@ -640,6 +643,14 @@ def _removed(folder: Path) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(paths: Sequence[Union[str, Path]]) -> None:
+    """Remove files, and their folders if nothing else is there."""
+    for path in map(Path, paths):
+        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.parent.rmdir()
 
 
 def _trained_state(runner: Runner) -> Dict[str, Tensor]:

@@ -560,19 +560,22 @@ def test_networks_are_not_written_through_a_link(teacher, net, call, tmp_path):
 def test_a_call_goes_on_after_a_trial_that_was_killed(
     teacher, net, call, tmp_path, monkeypatch
 ):
-    def kill(*args):
+    run, left = tmp_path / 'run', {}
+
+    def stop(*args):
+        left.update((p, p.read_bytes()) for p in run.rglob('*.p[yt]*'))
         raise Stop
 
-    with monkeypatch.context() as patch:
-        patch.setattr('csd_mmrazor.api.call.make_plan', kill)
+    monkeypatch.setattr('csd_mmrazor.api.call.run_trial', stop)
+    for _ in range(2):
         with pytest.raises(Stop):
             call(teacher, net(4))
-    assert (tmp_path / 'run/networks/teacher.pth').is_file()
-    (tmp_path / 'run/.trial').mkdir()
-    with monkeypatch.context() as patch:
-        patch.setattr('csd_mmrazor.api.call.run_trial', kill)
-        with pytest.raises(Stop):
-            call(teacher, net(4))
+        # One that ends by an error leaves nothing.
+        assert not [*run.rglob('*.p[yt]*')] and len(left) == 3
+        for path, content in left.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        (run / '.trial').mkdir()
 
 
 def test_what_is_kept_of_weights_for_eval_mode(teacher, net, call):
