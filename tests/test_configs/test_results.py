@@ -135,7 +135,7 @@ def test_the_summaries_have_the_means_of_the_pair():
         for line in (ROOT / 'docs/results.md').read_text().splitlines()
         if re.match(r'\| \**`\w+`.* \| (blocks of|random)', line)
     ]
-    assert len(table) == 20
+    assert len(table) == 21
     for name, _, budget, *cells in table:
         method = f'{name.split("`")[1]}, {budget}'
         mean, seeds = means[method]
@@ -198,8 +198,22 @@ def test_the_summaries_have_the_means_of_the_pair():
         f'% where `csd_off` has {off:.1f} % ({numbers[single]} seeds), '
         f'{real - four:.1f} points below' in summary
     )
-    large, _ = means['csd_off, large']
-    assert f'student of `csd_off` has {large:.1f} % (one seed' in summary
+    large, real_large = (
+        means[f'{name}, large'][0] for name in ('csd_plain', 'real_images')
+    )
+    assert (
+        f'student of `csd_plain` has {large:.1f} % (one seed, two hours of '
+        f'one core), {real_large - large:.1f} points below' in summary
+    )
+    assert f'brings {large - four:.1f} points.' in summary
+    assert (
+        f'is {real - four:.1f} points below at the small budget and '
+        f'{real_large - large:.1f} points at the large one' in summary
+    )
+    assert (
+        f'and forty times {large:.1f} % (one seed; {real_large:.1f} %)'
+        in readme
+    )
     for budget, text, place in (
         ('medium', 'brings', 'at the medium budget'),
         ('large', 'ten times the work', 'at the large one'),
@@ -275,10 +289,9 @@ def test_weights_reach_their_row(forked, method, suffix):
 # Tests a student of ResNet-56 > ResNet-20. That needs neither a head nor the
 # weights of the teacher.
 RESNET20 = (
-    ROOT / 'configs/csd/csd_best_resnet56_resnet20_cifar10.py',
-    RESULTS / 'weights/cifar10_resnet56_csd_off_large_seed0.safetensors',
-    '--cfg-options',
-    *('model.aux_head=None', 'model.teachers.teacher.ckpt_path=none'),
+    ROOT / 'configs/csd/csd_plain_resnet56_resnet20_cifar10.py',
+    RESULTS / 'weights/cifar10_resnet56_csd_plain_large_seed0.safetensors',
+    *('--cfg-options', 'model.teachers.teacher.ckpt_path=none'),
     'val_dataloader.num_workers=0',
 )
 
@@ -292,7 +305,7 @@ def test_the_best_resnet20_reaches_its_row(forked):
     tested = forked(*RESNET20, root, tool='test.py')
     assert tested.status == [0], tested.output[-3000:]
     (found,) = re.findall(r'accuracy/top1: ([\d.]+)', tested.stdout)
-    row = top1('cifar10_resnet56', 'csd_off', budget='large')['0']
+    row = top1('cifar10_resnet56', 'csd_plain', budget='large')['0']
     assert float(found) == pytest.approx(row, abs=0.03)
 
 
