@@ -139,7 +139,11 @@ def check_own_name(cfg: Config) -> None:
     if text.startswith(BY_DISTILL):  # distill() wrote it
         return
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    if source.suffix == '.py':
+    if source.suffix != '.py':
+        has_comments = '#' in text and source.suffix != '.json'
+        if '_base_' not in text and not has_comments:
+            return
+    else:
         with suppress(ValueError):
             parse_config(text)
             if not any(each.type == tokenize.COMMENT for each in tokens):

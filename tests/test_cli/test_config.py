@@ -238,10 +238,14 @@ def test_a_config_in_its_own_work_dir(name, tmp_path):
             check_own_name(cfg)
         check_own_name(Config(dict(work_dir='x'), filename=tmp_path / name))
     # As a run wrote it.
-    cfg = Config(dict(a=dict(b=1)), filename=str(path))
-    cfg.dump(path)
-    cfg.work_dir = str(tmp_path)
-    check_own_name(cfg)
+    for suffix in '.py', '.json', '.yml':
+        path = path.with_suffix(suffix)
+        Config(dict(a=dict(b='c'))).dump(path)
+        cfg = Config(dict(work_dir=str(tmp_path)), filename=str(path))
+        check_own_name(cfg)
+    path.write_text('a: 1  # tuned\n')
+    with pytest.raises(ValueError, match='has the config itself, a.yml'):
+        check_own_name(cfg)
 
 
 def test_tools_look_whether_a_config_is_in_its_work_dir(tmp_path):
