@@ -181,6 +181,8 @@ def test_gpus_that_only_emulate_bfloat16(monkeypatch, emulated, is_old):
         return not emulated
 
     found = before if is_old else is_bf16_supported
+    # Which MMEngine finds out once: what the CPU can do does not count.
+    monkeypatch.setattr(slow_bfloat16, 'get_device', lambda: 'cuda')
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     monkeypatch.setattr('torch.cuda.is_bf16_supported', found)
     cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD'))))
